@@ -1,0 +1,50 @@
+# Portico: one place for every command. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(sort $(wildcard proto/portico/v1/*.proto))
+SERVICE_PROTOS := $(shell grep -l '^service' $(PROTOS))
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv || { echo "python3-venv is missing; install it: apt-get install python3-venv"; exit 1; }; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[openai]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base package.json package-lock.json
+	$(BIN)/pip install --quiet --group dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(NODE_ENV) npm ci --silent --no-audit --no-fund
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.base ## install what `make run` needs into .venv
+
+.PHONY: dev
+dev: $(VENV)/.dev ## install what development and the tests need
+
+.PHONY: run
+run: $(VENV)/.base ## start core and gateway with the example agent
+	@$(BIN)/portico run examples/librarian.py $(ARGS)
+
+$(VENV)-proto/.done: pyproject.toml | $(VENV)/.base
+	$(PYTHON) -m venv $(VENV)-proto
+	$(VENV)-proto/bin/pip install --quiet --upgrade pip
+	$(VENV)-proto/bin/pip install --quiet --group proto
+	@touch $@
+
+PROTOC := PATH="$(CURDIR)/$(VENV)-proto/bin:$$PATH" python -m grpc_tools.protoc -Iproto
+.PHONY: proto
+proto: $(VENV)-proto/.done ## generate Python from the contract
+	rm -rf proto/gen/portico/v1 && mkdir -p proto/gen/portico/v1
+	$(PROTOC) --python_out=proto/gen --mypy_out=quiet:proto/gen $(PROTOS)
+	$(PROTOC) --grpc_python_out=proto/gen --mypy_grpc_out=quiet:proto/gen $(SERVICE_PROTOS)
+	printf '"""The contract: messages and stubs generated from proto/portico/v1."""\n' > proto/gen/portico/v1/__init__.py
+	touch proto/gen/portico/v1/py.typed

@@ -1,0 +1,1 @@
+"""The contract: messages and stubs generated from proto/portico/v1."""
