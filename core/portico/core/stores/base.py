@@ -1,0 +1,268 @@
+"""What the core asks of a store. Implementations fit these protocols by shape.
+
+Payloads (requests, responses, messages) are opaque bytes here: what is above
+encodes them, a store keeps them. Times are seconds since the epoch. Every
+method is safe to call concurrently from one event loop and raises
+StoreUnavailable when the store can't be reached, full or read-only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it stands. `summary` is its encoded response without output."""
+
+    run_id: str
+    agent_name: str
+    user_id: str
+    session_id: str
+    status: str  # a word of the agent protocol, such as in_progress
+    created_at: float
+    updated_at: float
+    last_sequence_number: int
+    attempt: int
+    background: bool
+    idempotency_key: str | None
+    request: bytes  # the encoded QueryRequest
+    summary: bytes
+    answers: bytes = b""  # the encoded answers to input requests so far
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive events of a run, encoded as a frame (QueryResponse)."""
+
+    run_id: str
+    first: int
+    last: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to append to a session. Dropped if the session has its id."""
+
+    user_id: str
+    session_id: str
+    message_id: str
+    role: str
+    text: str  # what search finds
+    payload: bytes
+    created_at: float
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction writes. Sessions of messages are created as needed."""
+
+    runs: Sequence[RunRecord] = ()  # written over what is there
+    chunks: Sequence[Chunk] = ()
+    messages: Sequence[NewMessage] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What is set must match; times are half open."""
+
+    agent_name: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    statuses: Sequence[str] = ()
+    created_from: float | None = None
+    created_until: float | None = None
+
+
+class RunLog(Protocol):
+    """Runs and their events."""
+
+    async def commit(self, commit: Commit) -> None:
+        """Write all of it or nothing; on return it survives a crash of the process."""
+        ...
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Raises RunNotFound."""
+        ...
+
+    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None: ...
+
+    async def list(
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[RunRecord]:
+        """Newest first by (created_at, run_id), strictly before the given pair."""
+        ...
+
+    async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        """Chunks that hold events beyond `after`, in order: at least one if there is any, and no more than
+        about `max_bytes`. The first may begin at or before `after`."""
+        ...
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        """Runs that have not ended, oldest first."""
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """Remove the run and its events, not its session's messages. Raises RunNotFound."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    user_id: str
+    session_id: str
+    round_id: int
+    state: str  # JSON text; empty in lists
+    etag: str
+    updated_at: float
+
+
+class StateStore(Protocol):
+    """States by user, session and round."""
+
+    async def save(
+        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+    ) -> StateRecord:
+        """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a round,
+        that round's ("*": must not exist); without, the latest round's. Raises EtagMismatch."""
+        ...
+
+    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
+        """Without a round: the greatest. Raises StateNotFound."""
+        ...
+
+    async def list(
+        self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
+    ) -> Sequence[StateRecord]:
+        """By (session_id, round_id), strictly after the given pair, without contents."""
+        ...
+
+    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
+        """How many were removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    user_id: str
+    session_id: str
+    created_at: float
+    updated_at: float
+    message_count: int
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    session_id: str
+    position: int  # rises within a session, from 1, with gaps
+    message_id: str
+    payload: bytes
+    created_at: float
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHit:
+    message: StoredMessage
+    score: float
+
+
+class SessionStore(Protocol):
+    """Sessions and their messages, also those that a RunLog of the same URL committed."""
+
+    async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        """Raises SessionExists."""
+        ...
+
+    async def get(self, user_id: str, session_id: str) -> SessionRecord:
+        """Raises SessionNotFound."""
+        ...
+
+    async def list(
+        self, user_id: str, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[SessionRecord]:
+        """Last used first by (updated_at, session_id), strictly before the given pair."""
+        ...
+
+    async def delete(self, user_id: str, session_id: str) -> None:
+        """Raises SessionNotFound."""
+        ...
+
+    async def append(
+        self, user_id: str, session_id: str, messages: Sequence[NewMessage]
+    ) -> Sequence[StoredMessage]:
+        """Those that were new, in order. Raises SessionNotFound."""
+        ...
+
+    async def messages(
+        self, user_id: str, session_id: str, cursor: int | None, limit: int, descending: bool
+    ) -> Sequence[StoredMessage]:
+        """Strictly beyond the cursor in the given direction. Raises SessionNotFound."""
+        ...
+
+    async def search(
+        self, user_id: str, query: str, session_id: str | None, limit: int
+    ) -> Sequence[MessageHit]:
+        """Best first. The query is plain words."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    memory_id: str
+    user_id: str
+    session_id: str
+    text: str
+    created_at: float
+    metadata: str = ""  # a JSON object, or empty
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryHit:
+    memory: MemoryRecord
+    score: float
+
+
+class MemoryStore(Protocol):
+    """Memories by user."""
+
+    async def add(self, memories: Sequence[MemoryRecord]) -> None: ...
+
+    async def search(
+        self,
+        user_id: str,
+        query: str,
+        limit: int,
+        session_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Sequence[MemoryHit]:
+        """Best first. The query is plain words; metadata compares top-level members as text."""
+        ...
+
+    async def list(
+        self, user_id: str, session_id: str | None, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[MemoryRecord]:
+        """Newest first by (created_at, memory_id), strictly before the given pair."""
+        ...
+
+    async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
+        """How many were removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """All stores of one URL. Whoever opened it closes it."""
+
+    runs: RunLog
+    states: StateStore
+    sessions: SessionStore
+    memories: MemoryStore
+
+    async def close(self) -> None:
+        await self.runs.close()
