@@ -100,6 +100,14 @@ class RunLog(Protocol):
         about `max_bytes`. The first may begin at or before `after`."""
         ...
 
+    async def last(self, run_id: str) -> Chunk | None:
+        """The chunk with the run's last event."""
+        ...
+
+    async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
+        """Runs created since then whose idempotency key has the prefix."""
+        ...
+
     async def unfinished(self) -> Sequence[RunRecord]:
         """Runs that have not ended, oldest first."""
         ...

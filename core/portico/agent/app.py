@@ -1,0 +1,115 @@
+"""AgentApp: a name, a query function, and what else belongs to an agent."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One thing that an agent can do."""
+
+    id: str
+    name: str
+    description: str = ""
+    tags: Sequence[str] = ()
+    examples: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A function that an agent offers beside its query."""
+
+    path: str
+    function: Callable[..., Any]
+    methods: Sequence[str] = ("POST",)
+    description: str = ""
+
+    @property
+    def streaming(self) -> bool:
+        return inspect.isasyncgenfunction(self.function) or inspect.isgeneratorfunction(self.function)
+
+
+@dataclass(eq=False)
+class AgentApp:
+    """An agent: `@app.query` is what it does, `@app.init` and `@app.shutdown` are around its life.
+
+    The functions get what they name: `self` (this object, to keep things on), `msgs` (the input
+    messages), `request` (the AgentRequest), `context` (the Context). A query function may be an
+    async generator, a coroutine, a generator or a plain function; the last two run in threads.
+
+    `on_restart` says what becomes of a run that a crash cut off: "fail" ends it as failed, "rerun"
+    executes it again from the start under the same id.
+    """
+
+    name: str
+    description: str = ""
+    version: str = "1.0.0"
+    input_modes: Sequence[str] = ("text/plain",)
+    output_modes: Sequence[str] = ("text/plain",)
+    skills: Sequence[Skill] = ()
+    on_restart: Literal["fail", "rerun"] = "fail"
+    query_function: Callable[..., Any] | None = field(default=None, init=False)
+    init_function: Callable[..., Any] | None = field(default=None, init=False)
+    shutdown_function: Callable[..., Any] | None = field(default=None, init=False)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 128 or not self.name.isprintable() or "/" in self.name:
+            raise ValueError(
+                f"an agent's name is 1 to 128 printable characters without a slash, not {self.name!r}"
+            )
+        if self.on_restart not in ("fail", "rerun"):
+            raise ValueError(f'on_restart is "fail" or "rerun", not {self.on_restart!r}')
+
+    def init(self, function: F) -> F:
+        """Called once before the first run."""
+        self.init_function = function
+        return function
+
+    def query(self, function: F) -> F:
+        """Called for every run."""
+        self.query_function = function
+        return function
+
+    def shutdown(self, function: F) -> F:
+        """Called once after the last run."""
+        self.shutdown_function = function
+        return function
+
+    def endpoint(
+        self, path: str, *, methods: Sequence[str] = ("POST",), description: str = ""
+    ) -> Callable[[F], F]:
+        """Offer a function under a path. It gets the JSON body: the members of an object as the
+        parameters that it names, or the whole as `body`. A generator streams."""
+        if not path.startswith("/"):
+            raise ValueError(f"an endpoint's path begins with a slash: {path!r}")
+
+        def register(function: F) -> F:
+            about = description or inspect.getdoc(function) or ""
+            upper = tuple(method.upper() for method in methods)
+            self.endpoints[path] = Endpoint(path, function, upper, about)
+            return function
+
+        return register
+
+    def run(self, host: str = "127.0.0.1", port: int = 8090, *arguments: str) -> None:
+        """Serve this agent: what `portico run FILE` does, with the file that calls it."""
+        main = sys.modules["__main__"]
+        file = getattr(main, "__file__", None)
+        names = [name for name, value in vars(main).items() if value is self]
+        if file is None or not names:
+            raise RuntimeError(
+                "app.run() works in a script's top level; elsewhere use `portico run FILE:app`"
+            )
+        target = f"{Path(file).resolve()}:{names[0]}"
+        command = [sys.executable, "-m", "portico.cli", "run", target, "--host", host, "--port", str(port)]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [*command, *arguments])  # noqa: S606 - the same interpreter, no shell

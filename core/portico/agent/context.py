@@ -1,0 +1,201 @@
+"""What a query function gets to know and to use while it runs."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+from portico.agent.protocol import AgentRequest, Message
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """One round of an agent's state."""
+
+    round_id: int
+    state: dict[str, Any]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A memory that was found; a larger score is better."""
+
+    memory_id: str
+    text: str
+    metadata: dict[str, Any]
+    score: float
+
+
+class StateAccess(Protocol):
+    """The agent's own state in the run's session."""
+
+    async def save(
+        self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
+    ) -> SavedState:
+        """Without a round: the next after the greatest. Raises when the etag does not match."""
+        ...
+
+    async def load(self, *, round_id: int | None = None) -> SavedState | None:
+        """Without a round: the latest; None when nothing is saved."""
+        ...
+
+
+class SessionAccess(Protocol):
+    """The run's conversation. The run's own input is in it already, its output will be."""
+
+    async def messages(self, *, limit: int = 200) -> Sequence[Message]:
+        """The last messages, oldest first."""
+        ...
+
+    async def append(self, *messages: Message) -> None:
+        """Add messages that are not the run's output."""
+        ...
+
+    async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
+        """Messages of all the user's sessions that have these words, best first."""
+        ...
+
+
+class MemoryAccess(Protocol):
+    """What is worth remembering of the run's user."""
+
+    async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
+        """Returns the new memory's id."""
+        ...
+
+    async def search(
+        self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
+    ) -> Sequence[Remembered]:
+        """Best first."""
+        ...
+
+    async def delete(self, memory_id: str) -> bool:
+        """Whether there was one."""
+        ...
+
+
+class InputRequest:
+    """A question to a human. `yield` it or `await` it: both give the answer's messages.
+
+    In a plain function, which runs in a thread, call `wait()`.
+    """
+
+    wants_answer = True  # a generator in a thread stands still until it has one
+
+    def __init__(self, context: "Context", prompt: str, schema: Mapping[str, Any] | None) -> None:
+        self.id = f"input_{uuid4().hex}"
+        self.prompt = prompt
+        self.schema = schema
+        self._context = context
+
+    def __await__(self) -> Generator[Any, None, Sequence[Message]]:
+        return self._context.ask(self).__await__()
+
+    def wait(self) -> Sequence[Message]:
+        """The answer, in a thread of a plain function."""
+        return self._context.call(self._context.ask(self))
+
+
+class Rejection(Exception):
+    """Ends the run with status rejected: yield it, return it or raise it."""
+
+    def __init__(self, reason: str, code: str = "rejected") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class AgentError(Exception):
+    """Ends the run as failed with a code of the agent's own."""
+
+    def __init__(self, message: str, *, code: str = "AGENT_ERROR") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class Asker(Protocol):
+    """Pauses the run until somebody has answered."""
+
+    def __call__(self, request: InputRequest) -> Awaitable[Sequence[Message]]: ...
+
+
+class Context:
+    """The run, as its agent sees it.
+
+    `cancelled` and `interrupted` turn true when somebody asks the run to stop.
+    A coroutine sees asyncio.CancelledError as well; a plain function, which
+    runs in a thread that nobody can stop, must look at them.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        request: AgentRequest,
+        attempt: int,
+        state: StateAccess,
+        session: SessionAccess,
+        memory: MemoryAccess,
+        ask: Asker,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.run_id = run_id
+        self.request = request
+        self.attempt = attempt
+        self.state = state
+        self.session = session
+        self.memory = memory
+        self._ask = ask
+        self._loop = loop
+        self._cancelled = threading.Event()
+        self._interrupted = threading.Event()
+
+    @property
+    def user_id(self) -> str:
+        return self.request.user_id
+
+    @property
+    def session_id(self) -> str:
+        return self.request.session_id
+
+    @property
+    def agent_name(self) -> str:
+        return self.request.agent_name
+
+    @property
+    def cancelled(self) -> bool:
+        """The run is to stop; what is yielded from now on is dropped."""
+        return self._cancelled.is_set()
+
+    @property
+    def interrupted(self) -> bool:
+        """The run is to stop; a last word is still heard."""
+        return self._interrupted.is_set()
+
+    def input_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
+        """Pause the run and ask a human; `schema` is a JSON Schema of the answer's data."""
+        return InputRequest(self, prompt, schema)
+
+    def reject(self, reason: str, *, code: str = "rejected") -> Rejection:
+        """Refuse the request."""
+        return Rejection(reason, code)
+
+    async def ask(self, request: InputRequest) -> Sequence[Message]:
+        """What awaiting an InputRequest does."""
+        return await self._ask(request)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine, such as `self.state.load()`, from a plain function's thread."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result()
+
+    def stop(self, *, interrupt: bool) -> None:
+        """Raise the flags; the runtime calls it."""
+        (self._interrupted if interrupt else self._cancelled).set()

@@ -1,0 +1,62 @@
+"""A dict that a query function yields, read as what it says it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from portico.agent.protocol import (
+    AudioContent,
+    Content,
+    DataContent,
+    FileContent,
+    ImageContent,
+    Message,
+    MessageType,
+    RefusalContent,
+    Role,
+    TextContent,
+    VideoContent,
+)
+
+_BUILD: Mapping[str, Any] = {
+    "text": lambda d: TextContent(str(d["text"])),
+    "data": lambda d: DataContent(dict(d["data"])),
+    "image": lambda d: ImageContent(str(d["image_url"])),
+    "audio": lambda d: AudioContent(str(d["data"]), str(d.get("format") or "")),
+    "file": lambda d: FileContent(
+        *(str(d.get(name) or "") for name in ("file_url", "file_id", "filename", "file_data"))
+    ),
+    "refusal": lambda d: RefusalContent(str(d["refusal"])),
+    "video": lambda d: VideoContent(str(d["video_url"])),
+}
+_MARK = {"image": "image_url", "video": "video_url", "audio": "data", "file": None}
+
+
+def from_dict(value: Mapping[str, Any]) -> Message | Content:
+    """A message (`object` is message, or role and content), a content of the agent protocol, or else data."""
+    if value.get("object") == "message" or ("role" in value and "content" in value):
+        return _message(value)
+    return _content(value) or DataContent(value)
+
+
+def _message(value: Mapping[str, Any]) -> Message:
+    body = value.get("content") or []
+    if isinstance(body, str):
+        body = [{"type": "text", "text": body}]
+    return Message(
+        role=Role(value.get("role") or "assistant"),
+        content=tuple(_content(part) or DataContent(part) for part in body),
+        type=MessageType(value.get("type") or "message"),
+        id=str(value.get("id") or ""),
+        metadata=dict(value.get("metadata") or {}),
+    )
+
+
+def _content(value: Mapping[str, Any]) -> Content | None:
+    kind = value.get("type")
+    if kind not in _BUILD:
+        return None
+    mark = _MARK.get(kind, kind)
+    if mark is not None and mark not in value:
+        return None
+    content: Content = _BUILD[kind](value)
+    return content

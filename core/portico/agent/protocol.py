@@ -1,0 +1,211 @@
+"""The agent protocol's objects, as an agent's author sees them.
+
+Plain frozen dataclasses: messages in, messages out. Names and values are those
+of AgentScope Runtime's protocol, so that its clients and agents feel at home.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    """Who a message is from."""
+
+    ASSISTANT = "assistant"
+    USER = "user"
+    SYSTEM = "system"
+    TOOL = "tool"
+
+
+class Status(StrEnum):
+    """The state of a run, a message or a content."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    INCOMPLETE = "incomplete"
+    UNKNOWN = "unknown"
+    INPUT_REQUIRED = "input_required"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a run with this status has ended."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset((Status.COMPLETED, Status.CANCELED, Status.FAILED, Status.REJECTED, Status.INCOMPLETE))
+
+
+class MessageType(StrEnum):
+    """What a message is."""
+
+    MESSAGE = "message"
+    FUNCTION_CALL = "function_call"
+    FUNCTION_CALL_OUTPUT = "function_call_output"
+    PLUGIN_CALL = "plugin_call"
+    PLUGIN_CALL_OUTPUT = "plugin_call_output"
+    COMPONENT_CALL = "component_call"
+    COMPONENT_CALL_OUTPUT = "component_call_output"
+    MCP_LIST_TOOLS = "mcp_list_tools"
+    MCP_APPROVAL_REQUEST = "mcp_approval_request"
+    MCP_CALL = "mcp_call"
+    MCP_APPROVAL_RESPONSE = "mcp_approval_response"
+    MCP_CALL_OUTPUT = "mcp_call_output"
+    REASONING = "reasoning"
+    HEARTBEAT = "heartbeat"
+    ERROR = "error"
+    A2UI_RESPONSE = "a2ui_response"
+    A2UI_ACTION = "a2ui_action"
+
+
+@dataclass(frozen=True, slots=True)
+class TextContent:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataContent:
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    image_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioContent:
+    data: str
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    file_url: str = ""
+    file_id: str = ""
+    filename: str = ""
+    file_data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalContent:
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoContent:
+    video_url: str
+
+
+Content = (
+    TextContent | DataContent | ImageContent | AudioContent | FileContent | RefusalContent | VideoContent
+)
+CONTENT_TYPES = (
+    TextContent,
+    DataContent,
+    ImageContent,
+    AudioContent,
+    FileContent,
+    RefusalContent,
+    VideoContent,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a model consumed; total is the sum when left out."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total + other.total,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.reasoning_output_tokens + other.reasoning_output_tokens,
+            {**self.details, **other.details},
+        )
+
+    @property
+    def total(self) -> int:
+        return self.total_tokens or self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """What went wrong, as data: a stable code and words for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something said, called or returned."""
+
+    role: Role = Role.ASSISTANT
+    content: Sequence[Content] = ()
+    type: MessageType = MessageType.MESSAGE
+    id: str = ""  # given by Portico when empty
+    status: Status = Status.CREATED
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    usage: Usage | None = None
+    error: Error | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message, joined."""
+        return "".join(part.text for part in self.content if isinstance(part, TextContent))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelParameters:
+    """What the caller wishes of the model; None where it said nothing."""
+
+    model: str | None = None
+    top_p: float | None = None
+    temperature: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    n: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the caller offers; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    type: str = "function"
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """What an agent is asked."""
+
+    agent_name: str
+    input: Sequence[Message]
+    session_id: str
+    user_id: str
+    parameters: ModelParameters = field(default_factory=ModelParameters)
+    tools: Sequence[Tool] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str = ""

@@ -1,0 +1,1 @@
+"""Between the contract's messages and the core's own objects; the only place that knows both."""

@@ -1,0 +1,203 @@
+"""The engine's encoder: events as frames of one event each, and what the log keeps of a run."""
+
+from collections.abc import Sequence
+
+from portico.agent.protocol import Content, Message, MessageType, Role, Status, TextContent
+from portico.core.convert.messages import (
+    content_from_proto,
+    error_to_proto,
+    message_from_proto,
+    message_to_proto,
+    set_content,
+    set_message,
+    usage_from_proto,
+    usage_to_proto,
+)
+from portico.core.convert.requests import load_request
+from portico.core.convert.times import timestamp
+from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
+from portico.core.engine.encoding import (
+    DeltaEncoder,
+    FinishedContent,
+    FinishedMessage,
+    Recovered,
+    Snapshot,
+    StartRequest,
+)
+from portico.core.stores.base import Chunk
+from portico.v1 import events_pb2, query_pb2
+
+_IN_PROGRESS = events_pb2.RUN_STATUS_IN_PROGRESS
+
+
+class ProtoEncoder:
+    """EventEncoder in the contract's messages. Stateless."""
+
+    def response(self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]) -> bytes:
+        frame = query_pb2.QueryResponse()
+        event = frame.events.add(sequence_number=sequence_number)
+        _set_response(event.response, snapshot)
+        for finished in output:
+            _set_finished(event.response.output.add(), finished)
+        return frame.SerializeToString()
+
+    def message_opened(
+        self, sequence_number: int, message_id: str, type: MessageType, role: Role, metadata_json: str
+    ) -> bytes:
+        frame = query_pb2.QueryResponse()
+        message = frame.events.add(sequence_number=sequence_number).message
+        message.id = message_id
+        message.type = TYPE_TO_PROTO[type]
+        message.status = _IN_PROGRESS
+        message.role = ROLE_TO_PROTO[role]
+        message.metadata_json = metadata_json
+        return frame.SerializeToString()
+
+    def deltas(self, message_id: str, index: int, *, refusal: bool) -> DeltaEncoder:
+        # One message is filled again and again: setting two fields and serialising is the
+        # cheapest way there is from Python (0.5 us).
+        frame = query_pb2.QueryResponse()
+        event = frame.events.add()
+        content = event.content
+        content.type = events_pb2.CONTENT_TYPE_REFUSAL if refusal else events_pb2.CONTENT_TYPE_TEXT
+        content.status = _IN_PROGRESS
+        content.index = index
+        content.delta = True
+        content.msg_id = message_id
+        serialize = frame.SerializeToString
+
+        def encode(sequence_number: int, text: str) -> bytes:
+            event.sequence_number = sequence_number
+            content.text = text
+            return serialize()
+
+        def encode_refusal(sequence_number: int, text: str) -> bytes:
+            event.sequence_number = sequence_number
+            content.refusal = text
+            return serialize()
+
+        return encode_refusal if refusal else encode
+
+    def content(
+        self, sequence_number: int, message_id: str, index: int, content: Content, status: Status
+    ) -> bytes:
+        frame = query_pb2.QueryResponse()
+        target = frame.events.add(sequence_number=sequence_number).content
+        target.status = STATUS_TO_PROTO[status]
+        target.index = index
+        target.msg_id = message_id
+        set_content(target, content)
+        return frame.SerializeToString()
+
+    def message(self, sequence_number: int, finished: FinishedMessage) -> bytes:
+        frame = query_pb2.QueryResponse()
+        _set_finished(frame.events.add(sequence_number=sequence_number).message, finished)
+        return frame.SerializeToString()
+
+    def summary(self, snapshot: Snapshot) -> bytes:
+        response = events_pb2.Response()
+        _set_response(response, snapshot)
+        return response.SerializeToString()
+
+    def stored_message(self, message: Message) -> bytes:
+        return message_to_proto(message).SerializeToString()
+
+    def load_message(self, payload: bytes) -> Message:
+        return message_from_proto(events_pb2.Message.FromString(payload))
+
+    def load_request(self, payload: bytes) -> StartRequest:
+        return load_request(payload)
+
+    def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
+        # One frame per question, with the answer as the output of a response.
+        frames = query_pb2.MultiplexResponse()
+        for answer in answers:
+            event = frames.frames.add().events.add()
+            event.response.output.extend(message_to_proto(message) for message in answer)
+        return frames.SerializeToString()
+
+    def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]:
+        frames = query_pb2.MultiplexResponse.FromString(payload)
+        return [
+            [message_from_proto(message) for message in frame.events[0].response.output]
+            for frame in frames.frames
+        ]
+
+    def recover(self, chunks: Sequence[Chunk]) -> Recovered:
+        finished: list[FinishedMessage] = []
+        opened: events_pb2.Message | None = None
+        parts: dict[int, Content] = {}
+        usage = None
+        attempt = 1
+        for chunk in chunks:
+            for event in query_pb2.QueryResponse.FromString(chunk.data).events:
+                kind = event.WhichOneof("object")
+                if kind == "response" and event.response.attempt > attempt:
+                    attempt = event.response.attempt  # what came before is void
+                    finished, opened, parts, usage = [], None, {}, None
+                elif kind == "message" and event.message.status == _IN_PROGRESS:
+                    opened, parts = event.message, {}
+                elif kind == "message":
+                    finished.append(_finished_from_proto(event))
+                    opened = None
+                    if event.message.HasField("usage"):
+                        more = usage_from_proto(event.message.usage)
+                        usage = more if usage is None else usage + more
+                elif kind == "content":
+                    _merge(parts, event.content)
+        contents = [parts[index] for index in sorted(parts)] if opened is not None else []
+        message = message_from_proto(opened) if opened is not None else None
+        return Recovered(finished, message, contents, usage)
+
+
+def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
+    target.id = snapshot.run_id
+    target.status = STATUS_TO_PROTO[snapshot.status]
+    if snapshot.error is not None:
+        error_to_proto(snapshot.error, target.error)
+    target.created_time.CopyFrom(timestamp(snapshot.created_at))
+    if snapshot.completed_at is not None:
+        target.completed_time.CopyFrom(timestamp(snapshot.completed_at))
+    if snapshot.usage is not None:
+        usage_to_proto(snapshot.usage, target.usage)
+    target.session_id = snapshot.session_id
+    target.user_id = snapshot.user_id
+    target.agent_name = snapshot.agent_name
+    target.attempt = snapshot.attempt
+    if snapshot.ask is not None:
+        target.input_request.id = snapshot.ask.id
+        target.input_request.prompt = snapshot.ask.prompt
+        target.input_request.schema_json = snapshot.ask.schema_json
+    target.metadata_json = snapshot.metadata_json
+
+
+def _set_finished(target: events_pb2.Message, finished: FinishedMessage) -> None:
+    message = finished.message
+    set_message(target, message)
+    if finished.sequence_number is not None:
+        target.sequence_number = finished.sequence_number
+    for index, part in enumerate(finished.contents):
+        content = target.content.add(index=index, msg_id=message.id, status=target.status)
+        if part.sequence_number is not None:
+            content.sequence_number = part.sequence_number
+        set_content(content, part.content)
+
+
+def _finished_from_proto(event: events_pb2.Event) -> FinishedMessage:
+    message = event.message
+    contents = [
+        FinishedContent(
+            content_from_proto(part), part.sequence_number if part.HasField("sequence_number") else None
+        )
+        for part in message.content
+    ]
+    return FinishedMessage(message_from_proto(message), contents, event.sequence_number)
+
+
+def _merge(parts: dict[int, Content], content: events_pb2.Content) -> None:
+    """A delta adds to the text that is there; anything else replaces it."""
+    arrived = content_from_proto(content)
+    before = parts.get(content.index)
+    if content.delta and isinstance(before, TextContent) and isinstance(arrived, TextContent):
+        arrived = TextContent(before.text + arrived.text)
+    parts[content.index] = arrived

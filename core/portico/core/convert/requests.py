@@ -1,0 +1,133 @@
+"""A request to start a run: checked, completed, and kept."""
+
+import hashlib
+from uuid import uuid4
+
+from portico.agent.protocol import AgentRequest, ModelParameters, Tool
+from portico.core.convert.messages import load_object, messages_from_proto
+from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
+from portico.core.errors import InvalidArgument
+from portico.v1 import query_pb2 as pb
+
+ID_CHARACTERS = 256
+INPUT_MESSAGES = 1000
+TIMEOUT_SECONDS = 7 * 24 * 3600
+_POLICIES = {
+    pb.SESSION_BUSY_POLICY_UNSPECIFIED: "enqueue",
+    pb.SESSION_BUSY_POLICY_REJECT: "reject",
+    pb.SESSION_BUSY_POLICY_ENQUEUE: "enqueue",
+    pb.SESSION_BUSY_POLICY_INTERRUPT: "interrupt",
+    pb.SESSION_BUSY_POLICY_PARALLEL: "parallel",
+}
+
+
+def check_id(value: str, field: str, *, required: bool = True) -> str:
+    """An id as callers choose them. Raises InvalidArgument."""
+    if required and not value:
+        raise InvalidArgument(field, "is required")
+    if len(value) > ID_CHARACTERS:
+        raise InvalidArgument(field, f"more than {ID_CHARACTERS} characters")
+    if "\0" in value:
+        raise InvalidArgument(field, "has a NUL character")
+    return value
+
+
+def start_request(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
+    """Check a request and fill in what it leaves out. Raises InvalidArgument."""
+    request = query.request
+    _check(query)
+    raw = query.SerializeToString(deterministic=True)
+    digest = hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
+    if background is not None:
+        query.background = background
+    if not request.session_id:
+        # The same key must mean the same session, or a repeat would not find its run.
+        seed = query.idempotency_key.encode()
+        request.session_id = hashlib.blake2b(seed, digest_size=16).hexdigest() if seed else str(uuid4())
+    if not request.user_id:
+        request.user_id = request.session_id
+    for message in request.input:
+        if not message.id:
+            message.id = f"msg_{uuid4().hex}"
+    return _start(query, digest + query.SerializeToString())
+
+
+def load_request(payload: bytes) -> StartRequest:
+    """The reverse of StartRequest.payload."""
+    return _start(stored_query(payload), payload)
+
+
+def stored_query(payload: bytes) -> pb.QueryRequest:
+    """The request as it was kept."""
+    return pb.QueryRequest.FromString(payload[DIGEST_BYTES:])
+
+
+def _check(query: pb.QueryRequest) -> None:
+    request = query.request
+    if not request.input:
+        raise InvalidArgument("request.input", "at least one message is required")
+    if len(request.input) > INPUT_MESSAGES:
+        raise InvalidArgument("request.input", f"more than {INPUT_MESSAGES} messages")
+    for name in ("agent_name", "session_id", "user_id", "request_id"):
+        check_id(getattr(request, name), f"request.{name}", required=False)
+    check_id(query.idempotency_key, "idempotency_key", required=False)
+    if query.if_session_busy not in _POLICIES:
+        raise InvalidArgument("if_session_busy", f"has no value {query.if_session_busy}")
+    if query.HasField("timeout"):
+        timeout = query.timeout.seconds + query.timeout.nanos / 1e9
+        if not 0 < timeout <= TIMEOUT_SECONDS:
+            raise InvalidArgument("timeout", f"must be more than 0 and at most {TIMEOUT_SECONDS} s")
+
+
+def _start(query: pb.QueryRequest, payload: bytes) -> StartRequest:
+    request = query.request
+    timeout = query.timeout.seconds + query.timeout.nanos / 1e9 if query.HasField("timeout") else None
+    agent_request = AgentRequest(
+        agent_name=request.agent_name,
+        input=messages_from_proto(request.input, "request.input"),
+        session_id=request.session_id,
+        user_id=request.user_id,
+        parameters=_parameters(request.parameters) if request.HasField("parameters") else ModelParameters(),
+        tools=[_tool(tool, f"request.tools[{index}]") for index, tool in enumerate(request.tools)],
+        extra=load_object(request.extra_json, "request.extra_json"),
+        metadata=load_object(request.metadata_json, "request.metadata_json"),
+        request_id=request.request_id,
+    )
+    return StartRequest(
+        request=agent_request,
+        metadata_json=request.metadata_json,
+        payload=payload,
+        background=query.background,
+        idempotency_key=query.idempotency_key,
+        busy_policy=_POLICIES[query.if_session_busy],
+        timeout=timeout,
+    )
+
+
+def _parameters(given: pb.ModelParameters) -> ModelParameters:
+    def optional(name: str) -> float | None:
+        return getattr(given, name) if given.HasField(name) else None  # type: ignore[arg-type]
+
+    return ModelParameters(
+        model=given.model or None,
+        top_p=optional("top_p"),
+        temperature=optional("temperature"),
+        frequency_penalty=optional("frequency_penalty"),
+        presence_penalty=optional("presence_penalty"),
+        max_tokens=given.max_tokens if given.HasField("max_tokens") else None,
+        stop=tuple(given.stop),
+        n=given.n if given.HasField("n") else None,
+        seed=given.seed if given.HasField("seed") else None,
+    )
+
+
+def _tool(tool: pb.Tool, field: str) -> Tool:
+    if not tool.name:
+        raise InvalidArgument(f"{field}.name", "is required")
+    return Tool(
+        tool.name,
+        tool.description,
+        load_object(tool.parameters_json, f"{field}.parameters_json"),
+        tool.type or "function",
+        load_object(tool.raw_json, f"{field}.raw_json"),
+    )

@@ -1,0 +1,1 @@
+"""Runs: their logs, their readers, and the agents that produce them."""

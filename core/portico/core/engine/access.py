@@ -1,0 +1,101 @@
+"""What a run's context reaches in the stores: its session, state and memory, and nobody else's."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from portico.agent import Message, Remembered, SavedState
+from portico.core.engine.emitter import session_message
+from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.live import LiveRun
+from portico.core.errors import StateNotFound
+from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore
+
+
+class RunState:
+    """StateAccess of one run."""
+
+    def __init__(self, store: StateStore, user_id: str, session_id: str) -> None:
+        self._store = store
+        self._user_id = user_id
+        self._session_id = session_id
+
+    async def save(
+        self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
+    ) -> SavedState:
+        text = orjson.dumps(state).decode()
+        record = await self._store.save(self._user_id, self._session_id, round_id, text, etag)
+        return SavedState(record.round_id, dict(state), record.etag)
+
+    async def load(self, *, round_id: int | None = None) -> SavedState | None:
+        try:
+            record = await self._store.get(self._user_id, self._session_id, round_id)
+        except StateNotFound:
+            return None
+        return SavedState(record.round_id, orjson.loads(record.state), record.etag)
+
+
+class RunSession:
+    """SessionAccess of one run."""
+
+    def __init__(self, store: SessionStore, encoder: EventEncoder, run: LiveRun) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._run = run
+
+    async def messages(self, *, limit: int = 200) -> Sequence[Message]:
+        await self._settled()
+        user_id, session_id = self._run.session
+        rows = await self._store.messages(user_id, session_id, None, limit, descending=True)
+        return [self._encoder.load_message(row.payload) for row in reversed(rows)]
+
+    async def append(self, *messages: Message) -> None:
+        await self._settled()
+        user_id, session_id = self._run.session
+        rows = [session_message(self._run, self._encoder, message) for message in messages]
+        await self._store.append(user_id, session_id, rows)
+
+    async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
+        await self._settled()
+        hits = await self._store.search(self._run.session[0], query, None, top_k)
+        return [self._encoder.load_message(hit.message.payload) for hit in hits]
+
+    async def _settled(self) -> None:
+        # The run's input is in the session as soon as its first events are in the log.
+        await self._run.wait_published(self._run.next_sequence_number - 1)
+
+
+class RunMemory:
+    """MemoryAccess of one run."""
+
+    def __init__(self, store: MemoryStore, user_id: str, session_id: str) -> None:
+        self._store = store
+        self._user_id = user_id
+        self._session_id = session_id
+
+    async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
+        memory_id = f"mem_{uuid4().hex}"
+        about = orjson.dumps(metadata).decode() if metadata else ""
+        record = MemoryRecord(memory_id, self._user_id, self._session_id, text, time.time(), about)
+        await self._store.add([record])
+        return memory_id
+
+    async def search(
+        self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
+    ) -> Sequence[Remembered]:
+        hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
+        return [
+            Remembered(
+                hit.memory.memory_id,
+                hit.memory.text,
+                orjson.loads(hit.memory.metadata) if hit.memory.metadata else {},
+                hit.score,
+            )
+            for hit in hits
+        ]
+
+    async def delete(self, memory_id: str) -> bool:
+        return await self._store.delete(self._user_id, None, memory_id) > 0

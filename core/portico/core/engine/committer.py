@@ -1,0 +1,115 @@
+"""Group commit: one transaction per wake-up, whatever how many runs have news.
+
+One task owns the dirty list. While a transaction is under way, news gathers for
+the next, so that a busy system batches by itself and an idle one never waits.
+"""
+
+import asyncio
+import logging
+import time
+
+from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.live import LiveRun
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.base import Chunk, Commit, NewMessage, RunLog, RunRecord
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class GroupCommitter:
+    """Makes what live runs produce durable, then visible."""
+
+    def __init__(self, runs: RunLog, encoder: EventEncoder) -> None:
+        self._runs = runs
+        self._encoder = encoder
+        self._dirty: list[LiveRun] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self.failure: StoreUnavailable | None = None  # set while the store refuses writes
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._loop(), name="group-commit")
+
+    async def stop(self) -> None:
+        """Commit what is pending, then end. What the store refuses is given up."""
+        if self._task is None:
+            return
+        if self.failure is None:
+            await self._idle.wait()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+    def add(self, run: LiveRun) -> None:
+        self._dirty.append(run)
+        self._idle.clear()
+        self._wake.set()
+
+    async def _loop(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            dirty, self._dirty = self._dirty, []
+            await self._commit(dirty)
+            if not self._dirty:
+                self._idle.set()
+
+    async def _commit(self, dirty: list[LiveRun]) -> None:
+        records: list[RunRecord] = []
+        chunks: list[Chunk] = []
+        messages: list[NewMessage] = []
+        taken = []
+        now = time.time()
+        for run in dirty:
+            chunk, changed, more = run.take()
+            if chunk is not None:
+                chunks.append(chunk)
+                run.updated_at = now
+            if changed:
+                records.append(self._record(run))
+            messages += more
+            taken.append((run, chunk, run.status))
+        await self._write(Commit(records, chunks, messages))
+        for run, chunk, status in taken:
+            run.publish(chunk, status)
+
+    async def _write(self, commit: Commit) -> None:
+        """Until it is written: an event that an agent produced is never dropped."""
+        attempt = 0
+        while True:
+            try:
+                await self._runs.commit(commit)
+            except StoreUnavailable as error:
+                if self.failure is None:
+                    log.error("the store refuses writes; runs wait: %s", error)
+                self.failure = error
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                attempt += 1
+            else:
+                if self.failure is not None:
+                    log.warning("the store takes writes again")
+                    self.failure = None
+                return
+
+    def _record(self, run: LiveRun) -> RunRecord:
+        request = run.start.request
+        return RunRecord(
+            run_id=run.run_id,
+            agent_name=request.agent_name,
+            user_id=request.user_id,
+            session_id=request.session_id,
+            status=run.status.value,
+            created_at=run.created_at,
+            updated_at=run.updated_at,
+            last_sequence_number=run.next_sequence_number - 1,
+            attempt=run.attempt,
+            background=run.start.background,
+            idempotency_key=run.start.idempotency_key or None,
+            request=run.start.payload,
+            summary=self._encoder.summary(run.snapshot()),
+            answers=run.answers_payload,
+        )

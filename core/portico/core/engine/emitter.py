@@ -1,0 +1,294 @@
+"""What an agent yields, turned into the events of its run.
+
+The grammar is the agent protocol's: a message is opened, its contents arrive as
+deltas and are completed, the message is completed; the response event that ends
+the run carries all of them. One emitter per run; the run's host calls it from
+the event loop only.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+import orjson
+
+from portico.agent.builders import Delta, NewMessage
+from portico.agent.context import AgentError
+from portico.agent.dicts import from_dict
+from portico.agent.protocol import (
+    CONTENT_TYPES,
+    Content,
+    DataContent,
+    Error,
+    Message,
+    MessageType,
+    Role,
+    Status,
+    TextContent,
+    Usage,
+)
+from portico.core.engine.encoding import (
+    Ask,
+    DeltaEncoder,
+    EventEncoder,
+    FinishedContent,
+    FinishedMessage,
+    Recovered,
+)
+from portico.core.engine.live import LiveRun
+from portico.core.stores.base import NewMessage as SessionMessage
+
+MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one run; the end of a run repeats it in three events of one frame
+DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
+
+
+class _Open:
+    """The message that is open, and the text content that is open in it."""
+
+    __slots__ = ("contents", "id", "index", "metadata", "parts", "role", "type", "usage")
+
+    def __init__(self, id: str, type: MessageType, role: Role) -> None:
+        self.id = id
+        self.type = type
+        self.role = role
+        self.contents: list[FinishedContent] = []
+        self.index = 0
+        self.parts: list[str] | None = None
+        self.usage: Usage | None = None
+        self.metadata: Mapping[str, object] = {}
+
+
+class Emitter:
+    """Appends a run's events to its log."""
+
+    def __init__(self, run: LiveRun, encoder: EventEncoder) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._open: _Open | None = None
+        self._delta: DeltaEncoder | None = None
+        self._delta_type: MessageType | None = None
+        self._size = 0
+        self.output: list[FinishedMessage] = []
+
+    @property
+    def crowded(self) -> bool:
+        """The agent is too far ahead of the log and must wait for `room`."""
+        return self._run.crowded
+
+    async def room(self) -> None:
+        """Return when what was emitted so far is durable."""
+        await self._run.wait_published(self._run.next_sequence_number - 1)
+
+    def created(self) -> None:
+        self._respond(Status.CREATED)
+
+    def queued(self) -> None:
+        self._respond(Status.QUEUED)
+
+    def started(self) -> None:
+        """The agent starts; the request's messages join the session."""
+        self._respond(Status.IN_PROGRESS)
+        for message in self._run.start.request.input:
+            self._remember(message)
+
+    def paused(self, ask: Ask) -> None:
+        """The agent waits for an answer; what it said so far is complete."""
+        self._close(Status.COMPLETED)
+        self._run.ask = ask
+        self._respond(Status.INPUT_REQUIRED)
+
+    def resumed(self, answer: Sequence[Message]) -> None:
+        self._run.ask = None
+        for message in answer:
+            self._remember(message)
+        self._respond(Status.IN_PROGRESS)
+
+    def finish(self, status: Status, error: Error | None = None) -> None:
+        """Write the terminal event; a message that is still open is kept as far as it came."""
+        run = self._run
+        self._close(Status.COMPLETED if status is Status.COMPLETED else Status.INCOMPLETE)
+        run.error = error
+        run.ask = None
+        run.completed_at = time.time()
+        for finished in self.output:
+            if finished.message.type is not MessageType.HEARTBEAT:
+                self._remember(finished.message)
+        self._respond(status)
+
+    def recover(self, recovered: Recovered) -> None:
+        """Take over what a cut-off run had produced."""
+        self.output = list(recovered.finished)
+        self._run.usage = recovered.usage
+        if recovered.open_message is not None:
+            message = recovered.open_message
+            self._open = _Open(message.id, message.type, message.role)
+            self._open.contents = [FinishedContent(content, None) for content in recovered.open_contents]
+
+    def emit(self, item: object) -> None:
+        """Append the events of one yielded item. Raises TypeError for what can't be yielded."""
+        if type(item) is str:
+            self._text(item, MessageType.MESSAGE)
+        elif isinstance(item, Delta):
+            self._text(item.text, item.type)
+        elif isinstance(item, Message):
+            self._message(item)
+        elif isinstance(item, CONTENT_TYPES):
+            self._content(item)
+        elif isinstance(item, Usage):
+            self._usage(item)
+        elif isinstance(item, NewMessage):
+            self._close(Status.COMPLETED)
+        elif isinstance(item, Mapping):
+            self.emit(from_dict(item))
+        elif isinstance(item, str):
+            self._text(str(item), MessageType.MESSAGE)
+        elif item is not None:
+            raise TypeError(
+                f"a query function may yield str, dict, or what portico.agent builds, not {type(item).__name__}"
+            )
+
+    def _text(self, text: str, type: MessageType) -> None:
+        if not text:
+            return
+        if len(text) > DELTA_CHARACTERS:
+            for start in range(0, len(text), DELTA_CHARACTERS):
+                self._text(text[start : start + DELTA_CHARACTERS], type)
+            return
+        self._grow(len(text) if text.isascii() else len(text.encode()))
+        if self._delta is None or self._delta_type is not type:
+            self._open_text(type)
+        assert self._delta is not None
+        assert self._open is not None
+        assert self._open.parts is not None
+        run = self._run
+        run.append(self._delta(run.next_sequence_number, text))
+        self._open.parts.append(text)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_OUTPUT_BYTES:
+            raise AgentError(
+                f"the run's output is larger than {MAX_OUTPUT_BYTES} bytes; pass large things as URLs",
+                code="output_too_large",
+            )
+
+    def _open_text(self, type: MessageType) -> None:
+        message = self._opened(type, Role.ASSISTANT)
+        message.parts = []
+        self._delta = self._encoder.deltas(message.id, message.index, refusal=False)
+        self._delta_type = type
+
+    def _opened(
+        self, type: MessageType, role: Role, id: str = "", metadata: Mapping[str, object] | None = None
+    ) -> _Open:
+        """The open message if it fits, else a new one."""
+        message = self._open
+        if message is not None and message.type is type and message.role is role and not id:
+            return message
+        self._close(Status.COMPLETED)
+        message = self._open = _Open(id or f"msg_{uuid4().hex}", type, role)
+        message.metadata = metadata or {}
+        run = self._run
+        text = orjson.dumps(metadata).decode() if metadata else ""
+        run.append(self._encoder.message_opened(run.next_sequence_number, message.id, type, role, text))
+        return message
+
+    def _close_text(self, status: Status) -> None:
+        message = self._open
+        self._delta = None
+        if message is None or message.parts is None:
+            return
+        whole = TextContent("".join(message.parts))
+        message.parts = None
+        self._complete_content(message, whole, status)
+
+    def _complete_content(self, message: _Open, content: Content, status: Status) -> None:
+        run = self._run
+        event = self._encoder.content(run.next_sequence_number, message.id, message.index, content, status)
+        if not isinstance(content, TextContent):
+            self._grow(len(event))
+        message.contents.append(FinishedContent(content, run.append(event)))
+        message.index += 1
+
+    def _content(self, content: Content) -> None:
+        message = self._opened(MessageType.MESSAGE, Role.ASSISTANT)
+        self._close_text(Status.COMPLETED)
+        if isinstance(content, TextContent):
+            self._grow(len(content.text.encode()))
+        self._complete_content(message, content, Status.COMPLETED)
+
+    def _message(self, given: Message) -> None:
+        self._close(Status.COMPLETED)
+        message = self._opened(given.type, given.role, given.id or f"msg_{uuid4().hex}", given.metadata)
+        for content in given.content:
+            if isinstance(content, TextContent):
+                self._grow(len(content.text.encode()))
+            self._complete_content(message, content, Status.COMPLETED)
+        if given.usage is not None:
+            self._usage(given.usage)
+        self._close(Status.COMPLETED)
+
+    def _usage(self, usage: Usage) -> None:
+        run = self._run
+        run.usage = usage if run.usage is None else run.usage + usage
+        if self._open is not None:
+            self._open.usage = usage if self._open.usage is None else self._open.usage + usage
+
+    def _close(self, status: Status) -> None:
+        message = self._open
+        if message is None:
+            return
+        self._close_text(status)
+        self._open = None
+        run = self._run
+        number = run.next_sequence_number
+        finished = FinishedMessage(
+            Message(
+                message.role,
+                tuple(content.content for content in message.contents),
+                message.type,
+                message.id,
+                status,
+                message.metadata,
+                message.usage,
+            ),
+            tuple(message.contents),
+            number,
+        )
+        run.append(self._encoder.message(number, finished))
+        self.output.append(finished)
+
+    def _respond(self, status: Status) -> None:
+        run = self._run
+        run.status = status
+        output = self.output if status.terminal else ()
+        run.append(self._encoder.response(run.next_sequence_number, run.snapshot(), output))
+        run.change_record()
+
+    def _remember(self, message: Message) -> None:
+        self._run.add_message(session_message(self._run, self._encoder, message))
+
+
+def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> SessionMessage:
+    """A message as the run's session keeps it."""
+    user_id, session_id = run.session
+    return SessionMessage(
+        user_id=user_id,
+        session_id=session_id,
+        message_id=message.id or f"msg_{uuid4().hex}",
+        role=message.role.value,
+        text=_searchable(message),
+        payload=encoder.stored_message(message),
+        created_at=time.time(),
+        run_id=run.run_id,
+    )
+
+
+def _searchable(message: Message) -> str:
+    parts = []
+    for content in message.content:
+        if isinstance(content, TextContent):
+            parts.append(content.text)
+        elif isinstance(content, DataContent):
+            parts += [value for value in content.data.values() if isinstance(value, str)]
+    return "\n".join(parts)

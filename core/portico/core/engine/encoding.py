@@ -1,0 +1,146 @@
+"""How events become bytes, as the engine asks for it.
+
+An event is encoded once, where the agent yields it, as a frame of one event.
+Frames join by concatenation (a protobuf rule for repeated fields), so the log,
+its readers and the transports handle bytes and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from portico.agent.protocol import AgentRequest, Content, Error, Message, MessageType, Role, Status, Usage
+from portico.core.stores.base import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An open question to a human."""
+
+    id: str
+    prompt: str
+    schema_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The run as a whole, at one event."""
+
+    run_id: str
+    status: Status
+    error: Error | None
+    created_at: float
+    completed_at: float | None
+    usage: Usage | None
+    session_id: str
+    user_id: str
+    agent_name: str
+    attempt: int
+    ask: Ask | None
+    metadata_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedContent:
+    """A content of a finished message, and the number of the event that finished it."""
+
+    content: Content
+    sequence_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedMessage:
+    """A message of a run's output."""
+
+    message: Message
+    contents: Sequence[FinishedContent]
+    sequence_number: int | None
+
+
+class DeltaEncoder(Protocol):
+    """Encodes deltas of one content: the hot path."""
+
+    def __call__(self, sequence_number: int, text: str) -> bytes: ...
+
+
+class EventEncoder(Protocol):
+    """Encodes events as frames of one event, and what the stores keep."""
+
+    def response(
+        self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]
+    ) -> bytes: ...
+
+    def message_opened(
+        self, sequence_number: int, message_id: str, type: MessageType, role: Role, metadata_json: str
+    ) -> bytes: ...
+
+    def deltas(self, message_id: str, index: int, *, refusal: bool) -> DeltaEncoder: ...
+
+    def content(
+        self, sequence_number: int, message_id: str, index: int, content: Content, status: Status
+    ) -> bytes: ...
+
+    def message(self, sequence_number: int, finished: FinishedMessage) -> bytes: ...
+
+    def summary(self, snapshot: Snapshot) -> bytes:
+        """The response without output, as RunRecord keeps it."""
+        ...
+
+    def stored_message(self, message: Message) -> bytes:
+        """A session's message."""
+        ...
+
+    def load_message(self, payload: bytes) -> Message:
+        """The reverse of stored_message."""
+        ...
+
+    def load_request(self, payload: bytes) -> "StartRequest":
+        """The reverse of StartRequest.payload."""
+        ...
+
+    def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
+        """What people answered so far, for a run that is executed again."""
+        ...
+
+    def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]: ...
+
+    def recover(self, chunks: Sequence[Chunk]) -> "Recovered":
+        """What a cut-off run had produced."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A cut-off run's log, read again: finished messages, and the one that was open."""
+
+    finished: Sequence[FinishedMessage]
+    open_message: Message | None
+    open_contents: Sequence[Content]
+    usage: Usage | None
+
+
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A validated request to start a run.
+
+    `payload` is the same, encoded, as the log keeps it; it begins with a digest
+    of the request as the caller sent it, which tells a repeat from another.
+    """
+
+    request: AgentRequest
+    metadata_json: str
+    payload: bytes
+    background: bool
+    idempotency_key: str
+    busy_policy: str  # reject | enqueue | interrupt | parallel
+    timeout: float | None
+
+    @property
+    def digest(self) -> bytes:
+        return self.payload[:DIGEST_BYTES]
+
+    def __post_init__(self) -> None:
+        assert self.busy_policy in ("reject", "enqueue", "interrupt", "parallel")

@@ -1,0 +1,193 @@
+"""One execution of an agent on one request, from its first event to its terminal one."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+import orjson
+
+from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Rejection, Status
+from portico.core.engine.access import RunMemory, RunSession, RunState
+from portico.core.engine.emitter import Emitter
+from portico.core.engine.encoding import Ask, EventEncoder
+from portico.core.engine.host import AgentHost
+from portico.core.engine.live import LiveRun
+from portico.core.errors import RunNotPaused
+from portico.core.stores.base import Stores
+
+log = logging.getLogger(__name__)
+
+NUDGE_SECONDS = 5.0  # how long an agent may ignore a cancellation before it is sent again
+
+
+class Stop(Enum):
+    """Why a run is to stop before its end."""
+
+    CANCEL = (Status.CANCELED, None)
+    INTERRUPT = (Status.INCOMPLETE, Error("interrupted", "the run was interrupted"))
+    DEADLINE = (Status.FAILED, Error("deadline_exceeded", "the run took longer than it was allowed"))
+    READER_GONE = (Status.CANCELED, Error("reader_gone", "nobody read the run any more"))
+    # The process ends: the log is left open, and the next start decides.
+    SHUTDOWN = (Status.UNKNOWN, None)
+
+
+class Execution:
+    """A live run and the agent that works on it. Owned by the engine, on the event loop."""
+
+    def __init__(
+        self,
+        run: LiveRun,
+        app: AgentApp,
+        host: AgentHost,
+        stores: Stores,
+        encoder: EventEncoder,
+        on_end: Callable[["Execution"], None],
+    ) -> None:
+        self.run = run
+        self.app = app
+        self.emitter = Emitter(run, encoder)
+        self.readers = 0
+        self.reader_timer: asyncio.TimerHandle | None = None
+        self._host = host
+        self._on_end = on_end
+        self._encoder = encoder
+        self._stop: Stop | None = None
+        self._answers: list[Sequence[Message]] = []
+        self._replayed = 0
+        self._answer: asyncio.Future[Sequence[Message]] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._time_left = run.start.timeout
+        self._timed_from = 0.0
+        self._task: asyncio.Task[None] | None = None
+        request = run.start.request
+        self.context = Context(
+            run_id=run.run_id,
+            request=request,
+            attempt=run.attempt,
+            state=RunState(stores.states, request.user_id, request.session_id),
+            session=RunSession(stores.sessions, encoder, run),
+            memory=RunMemory(stores.memories, request.user_id, request.session_id),
+            ask=self._ask,
+            loop=asyncio.get_running_loop(),
+        )
+
+    @property
+    def started(self) -> bool:
+        return self._task is not None
+
+    @property
+    def paused(self) -> bool:
+        """The agent waits for a human."""
+        return self._answer is not None
+
+    def begin(self) -> None:
+        """Start the agent; events begin to flow."""
+        self.emitter.started()
+        self._task = asyncio.create_task(self._execute(), name=self.run.run_id)
+
+    def load_answers(self, payload: bytes) -> None:
+        """What people answered in an earlier attempt is answered again without asking."""
+        self._answers = list(self._encoder.load_answers(payload))
+        self.run.answers_payload = payload
+
+    def request_stop(self, stop: Stop) -> None:
+        """Ask the agent to stop. A stronger reason replaces an interruption; otherwise the first counts."""
+        if self.run.status.terminal:
+            return
+        if self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
+            self._stop = stop
+            self.context.stop(interrupt=stop is Stop.INTERRUPT)
+            if self._task is not None:
+                self._task.cancel()
+
+    async def stopped(self) -> None:
+        """Return when the agent has ended and the terminal event is durable. Nudges an agent that does not hear."""
+        task = self._task
+        while task is not None and not task.done():
+            await asyncio.wait({task}, timeout=NUDGE_SECONDS)
+            if not task.done() and self._stop is not None:
+                task.cancel()
+        if self._stop is not Stop.SHUTDOWN:
+            await self.run.wait_published(self.run.next_sequence_number - 1)
+
+    def finish_unstarted(self, stop: Stop) -> None:
+        """End a run that still waits for its turn."""
+        status, error = stop.value
+        self.emitter.finish(status, error)
+        self._on_end(self)
+
+    def resume(self, request_id: str, answer: Sequence[Message]) -> None:
+        """Raises RunNotPaused when nothing, or another question, is open."""
+        ask = self.run.ask
+        if self._answer is None or self._answer.done() or ask is None:
+            raise RunNotPaused(self.run.run_id)
+        if request_id and request_id != ask.id:
+            raise RunNotPaused(self.run.run_id, f"the open input request is {ask.id}")
+        self._answers.append(answer)
+        self.run.answers_payload = self._encoder.answers(self._answers)
+        self.emitter.resumed(answer)
+        self._answer.set_result(answer)
+
+    async def _ask(self, request: InputRequest) -> Sequence[Message]:
+        if self._replayed < len(self._answers):
+            self._replayed += 1
+            return self._answers[self._replayed - 1]
+        if self._answer is not None:
+            raise RuntimeError("the run asks already; one question at a time")
+        self._pause_deadline()
+        schema = "" if request.schema is None else orjson.dumps(request.schema).decode()
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            self.emitter.paused(Ask(request.id, request.prompt, schema))
+            answer = await self._answer
+            self._replayed += 1
+            return answer
+        finally:
+            self._answer = None
+            self._arm_deadline()
+
+    async def _execute(self) -> None:
+        self._arm_deadline()
+        try:
+            status, error = await self._outcome()
+        finally:
+            self._pause_deadline()
+        if self._stop is Stop.SHUTDOWN:
+            return
+        if self._stop is not None:
+            status, error = self._stop.value
+        self.emitter.finish(status, error)
+        self._on_end(self)
+
+    async def _outcome(self) -> tuple[Status, Error | None]:
+        try:
+            await self._host.execute(self.app, self.context, self.emitter)
+        except asyncio.CancelledError:
+            if self._stop is None:
+                # The agent cancelled itself, as some libraries' timeouts do.
+                return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
+        except Rejection as rejection:
+            return Status.REJECTED, Error(rejection.code, rejection.reason)
+        except AgentError as error:
+            return Status.FAILED, Error(error.code, error.message)
+        except BaseException as error:
+            # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
+            if self._stop is None:
+                log.warning("agent %r raised in run %s", self.app.name, self.run.run_id, exc_info=True)
+            message = f"Unknown agent error: {type(error).__name__}: {error}"
+            return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", message)
+        return Status.COMPLETED, None
+
+    def _arm_deadline(self) -> None:
+        if self._time_left is not None and self._deadline is None:
+            self._timed_from = time.monotonic()
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(max(self._time_left, 0), self.request_stop, Stop.DEADLINE)
+
+    def _pause_deadline(self) -> None:
+        if self._deadline is not None and self._time_left is not None:
+            self._deadline.cancel()
+            self._deadline = None
+            self._time_left -= time.monotonic() - self._timed_from

@@ -1,0 +1,49 @@
+"""Frames as bytes: `repeated Event events = 1`, cut and counted without decoding."""
+
+_EVENTS_TAG = 0x0A  # field 1, length-delimited
+
+
+def varint(value: int) -> bytes:
+    """A protobuf base-128 varint."""
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def skip(frame: bytes, count: int) -> bytes:
+    """The frame without its first `count` events."""
+    if not count:
+        return frame
+    return frame[_offset(frame, 0, count) :]
+
+
+def split(frame: bytes, max_bytes: int) -> tuple[bytes, int]:
+    """As many whole events as fit in max_bytes, at least one, and how many they are."""
+    position = count = 0
+    while position < len(frame):
+        following = _offset(frame, position, 1)
+        if count and following > max_bytes:
+            break
+        position, count = following, count + 1
+    return frame[:position], count
+
+
+def _offset(frame: bytes, position: int, count: int) -> int:
+    for _ in range(count):
+        assert frame[position] == _EVENTS_TAG, "not a frame of events"
+        position += 1
+        length = shift = 0
+        while True:
+            byte = frame[position]
+            position += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+        position += length
+    return position

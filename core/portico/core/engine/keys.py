@@ -1,0 +1,61 @@
+"""Idempotency keys: which run a repeated request means.
+
+Keys live with their runs in the store. Recent ones are also in memory, which
+settles two repeats that race, and is all there is for keys that begin with
+"auto:": clients make those for their own retries, which come within seconds.
+"""
+
+import time
+from collections import OrderedDict
+
+from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
+from portico.core.stores.base import RunLog
+
+AUTO_PREFIX = "auto:"
+WINDOW_SECONDS = 90.0
+
+
+class RecentKeys:
+    """Finds the run of a key. Owned by the engine."""
+
+    def __init__(self, runs: RunLog) -> None:
+        self._runs = runs
+        self._recent: OrderedDict[tuple[str, str], tuple[str, bytes, float]] = OrderedDict()
+
+    async def load(self) -> None:
+        """Remember the automatic keys of a process before this one."""
+        since = time.time() - WINDOW_SECONDS
+        for record in await self._runs.recent_keys(AUTO_PREFIX, since):
+            key = (record.user_id, record.idempotency_key or "")
+            self._recent[key] = (record.run_id, record.request[:DIGEST_BYTES], time.monotonic())
+
+    def remember(self, start: StartRequest, run_id: str) -> None:
+        if not start.idempotency_key:
+            return
+        now = time.monotonic()
+        self._recent[start.request.user_id, start.idempotency_key] = (run_id, start.digest, now)
+        while self._recent:
+            oldest = next(iter(self._recent.values()))
+            if now - oldest[2] < WINDOW_SECONDS:
+                break
+            self._recent.popitem(last=False)
+
+    def recent(self, start: StartRequest) -> tuple[str, bytes] | None:
+        """The run and the digest of its request, from memory."""
+        found = self._recent.get((start.request.user_id, start.idempotency_key))
+        return None if found is None else found[:2]
+
+    async def find(self, start: StartRequest) -> tuple[str, bytes] | None:
+        """The same, from the store if memory does not know it."""
+        found = self.recent(start)
+        if found is not None or start.idempotency_key.startswith(AUTO_PREFIX):
+            return found
+        user_id, key = start.request.user_id, start.idempotency_key
+        record = await self._runs.get_by_idempotency_key(user_id, key)
+        if record is not None:
+            return record.run_id, record.request[:DIGEST_BYTES]
+        return self.recent(start)  # a repeat may have come while the store was asked
+
+    def forget(self, start: StartRequest) -> None:
+        """The run is deleted; its key is free."""
+        self._recent.pop((start.request.user_id, start.idempotency_key), None)

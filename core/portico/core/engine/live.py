@@ -1,0 +1,175 @@
+"""A live run: its log's growing end, in memory.
+
+Owned by the event loop. The agent's host appends events; the committer takes
+them, and once they are in the store publishes them; readers see only what is
+published. Memory is bounded on both sides: an agent that runs ahead of the
+store waits, a reader that falls behind the ring reads from the store.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from portico.agent.protocol import Error, Status, Usage
+from portico.core.engine.encoding import Ask, Snapshot, StartRequest
+from portico.core.stores.base import Chunk, NewMessage
+
+PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
+PENDING_BYTES = 256 * 1024
+RING_BYTES = 256 * 1024  # how much of the published end stays in memory
+
+
+class Committer(Protocol):
+    """Whoever makes what is pending durable."""
+
+    def add(self, run: "LiveRun") -> None: ...
+
+
+class LiveRun:
+    """The state of one run that has not ended, or whose end is not yet committed."""
+
+    def __init__(
+        self,
+        run_id: str,
+        start: StartRequest,
+        committer: Committer,
+        *,
+        created_at: float,
+        attempt: int = 1,
+        next_sequence_number: int = 0,
+    ) -> None:
+        self.run_id = run_id
+        self.start = start
+        self.created_at = created_at
+        self.updated_at = created_at
+        self.attempt = attempt
+        self.status = Status.CREATED
+        self.error: Error | None = None
+        self.completed_at: float | None = None
+        self.usage: Usage | None = None
+        self.ask: Ask | None = None
+        self.answers_payload = b""  # what people answered so far, encoded
+        self.task: asyncio.Task[None] | None = None
+        self.published = next_sequence_number - 1
+        self.ended = False  # the terminal event is published
+        self.paused_at: int | None = None  # the published input_required event, while it is the last
+        self._next = next_sequence_number
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._messages: list[NewMessage] = []
+        self._record_changed = False
+        self._queued = False
+        self._ring: deque[Chunk] = deque()
+        self._ring_bytes = 0
+        self._subscribers: set[Callable[[], None]] = set()
+        self._committer = committer
+
+    @property
+    def session(self) -> tuple[str, str]:
+        return self.start.request.user_id, self.start.request.session_id
+
+    @property
+    def next_sequence_number(self) -> int:
+        """The number that the next event takes."""
+        return self._next
+
+    @property
+    def crowded(self) -> bool:
+        """The agent is too far ahead of the store."""
+        return len(self._pending) >= PENDING_EVENTS or self._pending_bytes >= PENDING_BYTES
+
+    def snapshot(self) -> Snapshot:
+        """The run as it stands, for a response event."""
+        request = self.start.request
+        return Snapshot(
+            self.run_id,
+            self.status,
+            self.error,
+            self.created_at,
+            self.completed_at,
+            self.usage,
+            request.session_id,
+            request.user_id,
+            request.agent_name,
+            self.attempt,
+            self.ask,
+            self.start.metadata_json,
+        )
+
+    def append(self, event: bytes) -> int:
+        """Add an encoded event, which carries next_sequence_number; returns its number."""
+        number = self._next
+        self._next = number + 1
+        self._pending.append(event)
+        self._pending_bytes += len(event)
+        if not self._queued:
+            self._queued = True
+            self._committer.add(self)
+        return number
+
+    def add_message(self, message: NewMessage) -> None:
+        """Add a message to the session with the next commit."""
+        self._messages.append(message)
+
+    def change_record(self) -> None:
+        """Write the run's record with the next commit."""
+        self._record_changed = True
+        if not self._queued:
+            self._queued = True
+            self._committer.add(self)
+
+    def take(self) -> tuple[Chunk | None, bool, list[NewMessage]]:
+        """What is to be committed: events, whether the record changed, messages."""
+        chunk = None
+        if self._pending:
+            first = self._next - len(self._pending)
+            chunk = Chunk(self.run_id, first, self._next - 1, b"".join(self._pending))
+            self._pending = []
+            self._pending_bytes = 0
+        changed, self._record_changed = self._record_changed, False
+        messages, self._messages = self._messages, []
+        self._queued = False
+        return chunk, changed, messages
+
+    def publish(self, chunk: Chunk | None, status: Status) -> None:
+        """Show committed events to the readers; `status` is the run's as of that commit."""
+        if chunk is not None:
+            self.published = chunk.last
+            self._ring.append(chunk)
+            self._ring_bytes += len(chunk.data)
+            while self._ring_bytes > RING_BYTES and len(self._ring) > 1:
+                self._ring_bytes -= len(self._ring.popleft().data)
+            self.ended = status.terminal
+            self.paused_at = chunk.last if status is Status.INPUT_REQUIRED else None
+        for notify in tuple(self._subscribers):
+            notify()
+
+    def ring(self, after: int) -> list[Chunk] | None:
+        """Published chunks that hold events beyond `after`; None when only the store has them."""
+        ring = self._ring
+        if not ring or after + 1 < ring[0].first:
+            return [] if after >= self.published else None
+        if after < ring[-1].first:
+            return [chunk for chunk in ring if chunk.last > after]
+        return [ring[-1]] if ring[-1].last > after else []
+
+    def subscribe(self, notify: Callable[[], None]) -> None:
+        """Call `notify` after each publication; it must not raise or wait."""
+        self._subscribers.add(notify)
+
+    def unsubscribe(self, notify: Callable[[], None]) -> None:
+        self._subscribers.discard(notify)
+
+    async def wait_published(self, number: int) -> None:
+        """Return once the event is durable and visible."""
+        if self.published >= number:
+            return
+        arrived = asyncio.Event()
+        self.subscribe(arrived.set)
+        try:
+            while self.published < number:
+                arrived.clear()
+                await arrived.wait()
+        finally:
+            self.unsubscribe(arrived.set)

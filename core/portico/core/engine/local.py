@@ -1,0 +1,162 @@
+"""The host that runs agents in this process: coroutines on the loop, plain functions in threads."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from portico.agent import AgentApp, Context, Rejection
+from portico.agent.app import Endpoint
+from portico.agent.context import InputRequest
+from portico.core.engine.calling import ThreadedGenerator, bind, call
+from portico.core.engine.host import Sink
+from portico.core.errors import AgentNotFound, EndpointFailed, EndpointNotFound, EndpointStreams
+
+log = logging.getLogger(__name__)
+
+
+class LocalHost:
+    """Agents of this process, the first one given being the default."""
+
+    def __init__(self, apps: Sequence[AgentApp]) -> None:
+        if not apps:
+            raise ValueError("there is no agent to serve")
+        self._default = apps[0]
+        self._apps = {app.name: app for app in apps}
+        if len(self._apps) < len(apps):
+            raise ValueError(f"two agents have one name: {sorted(app.name for app in apps)}")
+        for app in apps:
+            if app.query_function is None:
+                raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
+
+    @property
+    def agents(self) -> Sequence[AgentApp]:
+        return sorted(self._apps.values(), key=lambda app: app.name)
+
+    def find(self, name: str) -> AgentApp:
+        if not name:
+            return self._default
+        try:
+            return self._apps[name]
+        except KeyError:
+            raise AgentNotFound(name) from None
+
+    async def start(self) -> None:
+        for app in self._apps.values():
+            if app.init_function is not None:
+                await call(bind(app.init_function, {"self": app}))
+
+    async def stop(self) -> None:
+        for app in self._apps.values():
+            if app.shutdown_function is not None:
+                try:
+                    await call(bind(app.shutdown_function, {"self": app}))
+                except Exception:
+                    log.exception("the shutdown function of agent %r raised", app.name)
+
+    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+        assert app.query_function is not None
+        request = context.request
+        start = bind(
+            app.query_function,
+            {"self": app, "msgs": list(request.input), "request": request, "context": context},
+        )
+        if inspect.isasyncgenfunction(app.query_function):
+            await self._drive(start(), context, sink)
+        elif inspect.isgeneratorfunction(app.query_function):
+            await self._drive(ThreadedGenerator(start), context, sink)
+        else:
+            result = await call(start)
+            if hasattr(result, "__anext__"):
+                await self._drive(result, context, sink)
+            else:
+                self._emit_result(result, sink)
+
+    async def _drive(self, stream: Any, context: Context, sink: Sink) -> None:
+        step = stream.__anext__
+        emit = sink.emit
+        try:
+            while True:
+                item = await step()
+                step = stream.__anext__
+                if type(item) is str:
+                    emit(item)
+                elif isinstance(item, Rejection):
+                    raise item
+                elif isinstance(item, InputRequest):
+                    step = await self._ask(stream, item, context)
+                else:
+                    emit(item)
+                if context.cancelled:
+                    raise asyncio.CancelledError
+                if sink.crowded:
+                    try:
+                        await sink.room()
+                    except asyncio.CancelledError as cancelled:
+                        # Somebody stops the run while it waits for the log: the agent hears it.
+                        step = _thrower(stream, cancelled)
+        except StopAsyncIteration:
+            pass
+        finally:
+            await stream.aclose()
+
+    async def _ask(self, stream: Any, item: InputRequest, context: Context) -> Any:
+        try:
+            answer = await context.ask(item)
+        except asyncio.CancelledError as cancelled:
+            return _thrower(stream, cancelled)
+        return lambda: stream.asend(answer)
+
+    def _emit_result(self, result: Any, sink: Sink) -> None:
+        for item in result if isinstance(result, list | tuple) else (result,):
+            if isinstance(item, Rejection):
+                raise item
+            sink.emit(item)
+
+    def _endpoint(self, app: AgentApp, path: str) -> Endpoint:
+        try:
+            return app.endpoints[path]
+        except KeyError:
+            raise EndpointNotFound(path) from None
+
+    async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
+        endpoint = self._endpoint(app, path)
+        if endpoint.streaming:
+            raise EndpointStreams(path)
+        try:
+            return await call(_bind_endpoint(endpoint, app, body))
+        except Exception as error:
+            log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
+            raise EndpointFailed(error) from None
+
+    async def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncIterator[Any]:
+        endpoint = self._endpoint(app, path)
+        if not endpoint.streaming:
+            yield await self.call_endpoint(app, path, body)
+            return
+        try:
+            start = _bind_endpoint(endpoint, app, body)
+            stream: Any = (
+                start() if inspect.isasyncgenfunction(endpoint.function) else ThreadedGenerator(start)
+            )
+            try:
+                async for item in stream:
+                    yield item
+            finally:
+                await stream.aclose()
+        except Exception as error:
+            log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
+            raise EndpointFailed(error) from None
+
+
+def _thrower(stream: Any, error: BaseException) -> Any:
+    return lambda: stream.athrow(error)
+
+
+def _bind_endpoint(endpoint: Endpoint, app: AgentApp, body: Any) -> Any:
+    offered = dict(body) if isinstance(body, Mapping) else {}
+    offered.setdefault("body", body)
+    offered.setdefault("request", body)
+    offered["self"] = app
+    return bind(endpoint.function, offered)

@@ -1,0 +1,110 @@
+"""Readers of a run's log: a replay that becomes a tail, without a seam.
+
+A reader's cursor is the number of the last event that it has given out. What is
+beyond it comes from the run's ring when it is there and from the store when it
+is not; both hold committed events only, in the same chunks, so there is no
+moment at which the two could disagree.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from portico.core.engine.frames import skip
+from portico.core.engine.live import LiveRun
+from portico.core.stores.base import Chunk, RunLog
+
+READ_BYTES = 64 * 1024  # what one frame carries at most, unless one chunk is larger
+
+
+class LogReader:
+    """Reads one run's log for one consumer, who owns it and must close it."""
+
+    def __init__(
+        self,
+        log: RunLog,
+        run_id: str,
+        cursor: int,
+        live: LiveRun | None,
+        last: int,
+        on_close: Callable[[], None],
+    ) -> None:
+        self.run_id = run_id
+        self.cursor = cursor
+        self._log = log
+        self._live = live
+        self._last = last  # the last event of a run that is not live
+        self._moved = False
+        self._on_close = on_close
+        self._closed = False
+
+    @property
+    def finished(self) -> bool:
+        """Everything was given out, and the log has ended, or pauses behind what this reader gave out."""
+        live = self._live
+        if live is None:
+            return self.cursor >= self._last
+        if self.cursor < live.published:
+            return False
+        return live.ended or (self._moved and live.paused_at == self.cursor)
+
+    def subscribe(self, notify: Callable[[], None]) -> None:
+        """Call `notify` whenever there may be more; it must not raise or wait."""
+        if self._live is not None:
+            self._live.subscribe(notify)
+
+    def unsubscribe(self, notify: Callable[[], None]) -> None:
+        if self._live is not None:
+            self._live.unsubscribe(notify)
+
+    def poll(self, max_bytes: int = READ_BYTES) -> bytes | None:
+        """A frame that is ready in memory, empty if there is nothing new, None if the store must be read."""
+        chunks = self._live.ring(self.cursor) if self._live is not None else None
+        if chunks is None:
+            return b"" if self.finished else None
+        return self._take(chunks, max_bytes)
+
+    async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:
+        """A frame from the store."""
+        return self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Frames until the log ends or pauses."""
+        arrived = asyncio.Event()
+        self.subscribe(arrived.set)
+        try:
+            while True:
+                arrived.clear()
+                frame = self.poll()
+                if frame is None:
+                    frame = await self.fetch()
+                if frame:
+                    yield frame
+                elif self.finished:
+                    return
+                else:
+                    await arrived.wait()
+        finally:
+            self.unsubscribe(arrived.set)
+
+    def close(self) -> None:
+        """Tell the engine that this reader has gone. Safe to repeat."""
+        if not self._closed:
+            self._closed = True
+            self._on_close()
+
+    def _take(self, chunks: Sequence[Chunk], max_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for chunk in chunks:
+            if parts and size + len(chunk.data) > max_bytes:
+                break
+            data = chunk.data
+            if chunk.first <= self.cursor:
+                data = skip(data, self.cursor + 1 - chunk.first)
+            parts.append(data)
+            size += len(data)
+            self.cursor = chunk.last
+        if not parts:
+            return b""
+        self._moved = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,310 @@
+"""The engine: starts runs, knows the live ones, and reads the log of all.
+
+Everything here belongs to one event loop. A run is live from its acceptance
+until its terminal event is durable; then the store alone knows it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from portico.agent import AgentApp, Error, Message, Status
+from portico.core.engine.committer import GroupCommitter
+from portico.core.engine.emitter import Emitter
+from portico.core.engine.encoding import EventEncoder, StartRequest
+from portico.core.engine.execution import Execution, Stop
+from portico.core.engine.host import AgentHost
+from portico.core.engine.keys import RecentKeys
+from portico.core.engine.lanes import SessionLanes
+from portico.core.engine.live import LiveRun
+from portico.core.engine.reader import LogReader
+from portico.core.errors import (
+    AgentNotFound,
+    CursorAhead,
+    CursorExpired,
+    Draining,
+    IdempotencyConflict,
+    LimitExceeded,
+    RunActive,
+    RunTerminal,
+    SessionBusy,
+)
+from portico.core.stores.base import Chunk, RunRecord, Stores
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
+RECOVER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one core takes on."""
+
+    live_runs: int = 20_000  # executing, paused and queued
+    reader_grace_seconds: float = 30.0  # how long a foreground run goes on unread
+
+
+class RunEngine:
+    """Runs and their logs."""
+
+    def __init__(
+        self, host: AgentHost, stores: Stores, encoder: EventEncoder, limits: Limits | None = None
+    ) -> None:
+        self.host = host
+        self._stores = stores
+        self._encoder = encoder
+        self._limits = limits or Limits()
+        self._committer = GroupCommitter(stores.runs, encoder)
+        self._live: dict[str, Execution] = {}
+        self._lanes = SessionLanes()
+        self._keys = RecentKeys(stores.runs)
+        self.draining = False
+
+    async def start(self) -> None:
+        """Initialise the agents, then take up what an earlier process left unfinished."""
+        self._committer.start()
+        await self.host.start()
+        await self._keys.load()
+        for record in await self._stores.runs.unfinished():
+            await self._recover(record)
+
+    async def stop(self) -> None:
+        """End the agents and write what is pending; unfinished runs are the next start's."""
+        self.draining = True
+        executions = list(self._live.values())
+        for execution in executions:
+            execution.request_stop(Stop.SHUTDOWN)
+        await asyncio.gather(*(execution.stopped() for execution in executions))
+        await self.host.stop()
+        await self._committer.stop()
+
+    async def drained(self) -> None:
+        """Return when no run executes any more; new ones are refused from now on."""
+        self.draining = True
+        while any(execution.started and not execution.paused for execution in self._live.values()):
+            await asyncio.sleep(0.02)
+
+    async def launch(self, start: StartRequest) -> Execution | str:
+        """Accept a run; events begin to flow at once, durable a moment later. For a repeat, the first run's id.
+
+        Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
+        """
+        if start.idempotency_key and (found := await self._keys.find(start)) is not None:
+            if found[1] != start.digest:
+                raise IdempotencyConflict(found[0])
+            return found[0]
+        self._admit()
+        app = self.host.find(start.request.agent_name)
+        session = (start.request.user_id, start.request.session_id)
+        if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
+            raise SessionBusy(session[1], busy.run_id)
+        run = LiveRun(f"resp_{uuid4().hex}", start, self._committer, created_at=time.time())
+        execution = self._open(run, app)
+        self._keys.remember(start, run.run_id)
+        execution.emitter.created()
+        self._enter(execution, start.busy_policy)
+        return execution
+
+    def _admit(self) -> None:
+        if self.draining:
+            raise Draining
+        if self._committer.failure is not None:
+            raise self._committer.failure
+        if len(self._live) >= self._limits.live_runs:
+            raise LimitExceeded("live_runs", f"the core has {len(self._live)} live runs; try again later")
+
+    def live(self, run_id: str) -> LiveRun | None:
+        """The run if it is live."""
+        execution = self._live.get(run_id)
+        return None if execution is None else execution.run
+
+    def execution(self, run_id: str) -> Execution | None:
+        return self._live.get(run_id)
+
+    def read(self, execution: Execution, after: int = -1) -> LogReader:
+        """A reader of a live run. While there is one, a foreground run goes on."""
+        execution.readers += 1
+        if execution.reader_timer is not None:
+            execution.reader_timer.cancel()
+            execution.reader_timer = None
+        run = execution.run
+        return LogReader(
+            self._stores.runs, run.run_id, after, run, run.published, lambda: self._reader_left(execution)
+        )
+
+    async def watch(self, run_id: str, after: int) -> LogReader:
+        """A reader of any run from a cursor. Raises RunNotFound, CursorAhead, CursorExpired."""
+        execution = self._live.get(run_id)
+        if execution is not None:
+            # What is not yet durable nobody has seen: a cursor there is a cursor ahead.
+            if after > execution.run.published:
+                raise CursorAhead(run_id, execution.run.published)
+            return self.read(execution, after)
+        record = await self._stores.runs.get(run_id)
+        if (execution := self._live.get(run_id)) is not None:
+            return self.read(execution, after)
+        last = record.last_sequence_number
+        if after > last:
+            raise CursorAhead(run_id, last)
+        if after < last:
+            chunks = await self._stores.runs.read(run_id, after, 1)
+            if not chunks or chunks[0].first > after + 1:
+                raise CursorExpired(run_id, chunks[0].first if chunks else last + 1)
+        return LogReader(self._stores.runs, run_id, after, None, last, lambda: None)
+
+    def _reader_left(self, execution: Execution) -> None:
+        execution.readers -= 1
+        self._watch_readers(execution)
+
+    def _watch_readers(self, execution: Execution) -> None:
+        run = execution.run
+        if execution.readers or run.start.background or run.status.terminal:
+            return
+        if execution.reader_timer is None:
+            execution.reader_timer = asyncio.get_running_loop().call_later(
+                self._limits.reader_grace_seconds, self._reader_gone, execution
+            )
+
+    def _reader_gone(self, execution: Execution) -> None:
+        execution.reader_timer = None
+        if execution.readers or execution.run.status.terminal:
+            return
+        if execution.paused:
+            self._watch_readers(execution)  # a human may take longer; ask again later
+            return
+        self._request_stop(execution, Stop.READER_GONE)
+
+    async def cancel(self, run_id: str) -> None:
+        """Return when the run has stopped. Raises RunNotFound, RunTerminal (unless it is canceled)."""
+        await self._stop_run(run_id, Stop.CANCEL)
+
+    async def interrupt(self, run_id: str) -> None:
+        """Return when the run has stopped. Raises RunNotFound, RunTerminal."""
+        await self._stop_run(run_id, Stop.INTERRUPT)
+
+    async def interrupt_session(self, user_id: str, session_id: str) -> Sequence[str]:
+        """Interrupt what executes in a session; the ids of those runs, perhaps none."""
+        runs = [run.run_id for run in self._lanes.active((user_id, session_id))]
+        await asyncio.gather(*(self.interrupt(run_id) for run_id in runs))
+        return runs
+
+    async def _stop_run(self, run_id: str, stop: Stop) -> None:
+        execution = self._live.get(run_id)
+        if execution is None:
+            record = await self._stores.runs.get(run_id)
+            if stop is Stop.CANCEL and record.status == Status.CANCELED:
+                return
+            raise RunTerminal(run_id, record.status)
+        self._request_stop(execution, stop)
+        await execution.stopped()
+        status = execution.run.status
+        if stop is Stop.CANCEL and status is not Status.CANCELED:
+            raise RunTerminal(run_id, status.value)
+
+    def _request_stop(self, execution: Execution, stop: Stop) -> None:
+        if execution.started:
+            execution.request_stop(stop)
+        elif not execution.run.status.terminal:
+            execution.finish_unstarted(stop)
+
+    async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
+        """Return when the answer is durable. Raises RunNotFound, RunNotPaused, RunTerminal."""
+        execution = self._live.get(run_id)
+        if execution is None:
+            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        execution.resume(request_id, answer)
+        self._watch_readers(execution)
+        await execution.run.wait_published(execution.run.next_sequence_number - 1)
+
+    async def delete(self, run_id: str) -> None:
+        """Raises RunNotFound, RunActive."""
+        if run_id in self._live:
+            raise RunActive(run_id)
+        record = await self._stores.runs.get(run_id)
+        await self._stores.runs.delete(run_id)
+        self._keys.forget(self._encoder.load_request(record.request))
+
+    def _open(self, run: LiveRun, app: AgentApp) -> Execution:
+        execution = Execution(run, app, self.host, self._stores, self._encoder, self._ended)
+        self._live[run.run_id] = execution
+        return execution
+
+    def _enter(self, execution: Execution, policy: str) -> None:
+        """Begin the run now, or when it is its turn in the session."""
+        run = execution.run
+        busy = None if policy == "parallel" else self._lanes.busy(run.session)
+        if busy is None:
+            self._lanes.enter(run)
+            execution.begin()
+            return
+        self._lanes.wait(run)
+        if run.status is not Status.QUEUED:
+            execution.emitter.queued()
+        if policy == "interrupt":
+            for other in self._lanes.active(run.session):
+                self._live[other.run_id].request_stop(Stop.INTERRUPT)
+
+    def _ended(self, execution: Execution) -> None:
+        """The next run of the session begins; this one is forgotten once its end is durable."""
+        run = execution.run
+        if execution.reader_timer is not None:
+            execution.reader_timer.cancel()
+        following = self._lanes.leave(run)
+        if following is not None and not self.draining:
+            self._live[following.run_id].begin()
+
+        def forget() -> None:
+            if run.ended:
+                self._live.pop(run.run_id, None)
+                run.unsubscribe(forget)
+
+        run.subscribe(forget)
+
+    async def _recover(self, record: RunRecord) -> None:
+        """Take up a run that the process before this one left unfinished."""
+        last = await self._stores.runs.last(record.run_id)
+        run = LiveRun(
+            record.run_id,
+            self._encoder.load_request(record.request),
+            self._committer,
+            created_at=record.created_at,
+            attempt=record.attempt,
+            next_sequence_number=0 if last is None else last.last + 1,
+        )
+        run.status = Status(record.status)
+        run.answers_payload = record.answers
+        try:
+            app = self.host.find(record.agent_name)
+        except AgentNotFound:
+            await self._fail(
+                run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
+            )
+            return
+        if run.status in (Status.CREATED, Status.QUEUED):
+            execution = self._open(run, app)
+        elif app.on_restart == "rerun" and record.attempt < MAX_ATTEMPTS:
+            run.attempt += 1
+            execution = self._open(run, app)
+            execution.load_answers(record.answers)
+        else:
+            await self._fail(run, Error("core_restarted", "the core stopped while the run was executed"))
+            return
+        log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
+        self._enter(execution, "enqueue" if run.start.busy_policy == "reject" else run.start.busy_policy)
+        self._watch_readers(execution)
+
+    async def _fail(self, run: LiveRun, error: Error) -> None:
+        """Write the terminal event of a run that is not executed again; what it had produced is kept."""
+        chunks: list[Chunk] = []
+        cursor = -1
+        while more := await self._stores.runs.read(run.run_id, cursor, RECOVER_BYTES):
+            chunks += more
+            cursor = more[-1].last
+        emitter = Emitter(run, self._encoder)
+        emitter.recover(self._encoder.recover(chunks))
+        emitter.finish(Status.FAILED, error)
+        await run.wait_published(run.next_sequence_number - 1)
