@@ -63,7 +63,7 @@ class SessionAccess(Protocol):
 
 
 class MemoryAccess(Protocol):
-    """What is worth remembering of the run's user."""
+    """What is worth remembering, of the run's user or of the agent."""
 
     async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
         """Returns the new memory's id."""
@@ -73,6 +73,10 @@ class MemoryAccess(Protocol):
         self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
     ) -> Sequence[Remembered]:
         """Best first."""
+        ...
+
+    async def list(self, *, limit: int = 200) -> Sequence[Remembered]:
+        """The newest, with score 0."""
         ...
 
     async def delete(self, memory_id: str) -> bool:
@@ -129,6 +133,8 @@ class Asker(Protocol):
 class Context:
     """The run, as its agent sees it.
 
+    `state`, `session` and `memory` are those of the run's user and session;
+    `agent_memory` is what the agent itself knows, the same for all its users.
     `cancelled` and `interrupted` turn true when somebody asks the run to stop.
     A coroutine sees asyncio.CancelledError as well; a plain function, which
     runs in a thread that nobody can stop, must look at them.
@@ -143,6 +149,7 @@ class Context:
         state: StateAccess,
         session: SessionAccess,
         memory: MemoryAccess,
+        agent_memory: MemoryAccess,
         ask: Asker,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -152,6 +159,7 @@ class Context:
         self.state = state
         self.session = session
         self.memory = memory
+        self.agent_memory = agent_memory
         self._ask = ask
         self._loop = loop
         self._cancelled = threading.Event()

@@ -52,7 +52,7 @@ def _message(value: Mapping[str, Any]) -> Message:
 
 
 def _content(value: Mapping[str, Any]) -> Content | None:
-    kind = value.get("type")
+    kind = str(value.get("type"))
     if kind not in _BUILD:
         return None
     mark = _MARK.get(kind, kind)

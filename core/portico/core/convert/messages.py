@@ -41,12 +41,12 @@ def dump(value: Any) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode() if value else ""
 
 
-def load_object(text: str, field: str) -> dict[str, Any]:
+def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dict[str, Any]:
     """A JSON object from its text, empty for empty text. Raises InvalidArgument."""
     if not text:
         return {}
-    if len(text) > JSON_CHARACTERS:
-        raise InvalidArgument(field, f"more than {JSON_CHARACTERS} characters")
+    if len(text) > characters:
+        raise InvalidArgument(field, f"more than {characters} characters")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:

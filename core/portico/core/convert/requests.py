@@ -6,6 +6,7 @@ from uuid import uuid4
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
+from portico.core.engine.execution import AGENT_PREFIX
 from portico.core.errors import InvalidArgument
 from portico.v1 import query_pb2 as pb
 
@@ -29,6 +30,8 @@ def check_id(value: str, field: str, *, required: bool = True) -> str:
         raise InvalidArgument(field, f"more than {ID_CHARACTERS} characters")
     if "\0" in value:
         raise InvalidArgument(field, "has a NUL character")
+    if value.startswith(AGENT_PREFIX) and field.endswith("user_id"):
+        raise InvalidArgument(field, f"{AGENT_PREFIX} begins the ids of agents")
     return value
 
 

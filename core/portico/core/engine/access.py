@@ -87,15 +87,16 @@ class RunMemory:
         self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
     ) -> Sequence[Remembered]:
         hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
-        return [
-            Remembered(
-                hit.memory.memory_id,
-                hit.memory.text,
-                orjson.loads(hit.memory.metadata) if hit.memory.metadata else {},
-                hit.score,
-            )
-            for hit in hits
-        ]
+        return [_remembered(hit.memory, hit.score) for hit in hits]
+
+    async def list(self, *, limit: int = 200) -> Sequence[Remembered]:
+        records = await self._store.list(self._user_id, None, None, limit)
+        return [_remembered(record, 0.0) for record in records]
 
     async def delete(self, memory_id: str) -> bool:
         return await self._store.delete(self._user_id, None, memory_id) > 0
+
+
+def _remembered(record: MemoryRecord, score: float) -> Remembered:
+    metadata = orjson.loads(record.metadata) if record.metadata else {}
+    return Remembered(record.memory_id, record.text, metadata, score)

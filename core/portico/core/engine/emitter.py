@@ -42,6 +42,21 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one run; the end of a run repeats it in
 DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
 
 
+_CALL_BEGUN = {"arguments": ""}
+_OUTPUT_BEGUN = {"output": ""}
+# How the data of a call or a result looks when it is announced.
+_BEGUN: Mapping[MessageType, dict[str, str]] = {
+    MessageType.FUNCTION_CALL: _CALL_BEGUN,
+    MessageType.PLUGIN_CALL: _CALL_BEGUN,
+    MessageType.COMPONENT_CALL: _CALL_BEGUN,
+    MessageType.MCP_CALL: _CALL_BEGUN,
+    MessageType.FUNCTION_CALL_OUTPUT: _OUTPUT_BEGUN,
+    MessageType.PLUGIN_CALL_OUTPUT: _OUTPUT_BEGUN,
+    MessageType.COMPONENT_CALL_OUTPUT: _OUTPUT_BEGUN,
+    MessageType.MCP_CALL_OUTPUT: _OUTPUT_BEGUN,
+}
+
+
 class _Open:
     """The message that is open, and the text content that is open in it."""
 
@@ -143,9 +158,8 @@ class Emitter:
         elif isinstance(item, str):
             self._text(str(item), MessageType.MESSAGE)
         elif item is not None:
-            raise TypeError(
-                f"a query function may yield str, dict, or what portico.agent builds, not {type(item).__name__}"
-            )
+            kind = type(item).__name__
+            raise TypeError(f"a query function may yield str, dict, or what portico.agent builds, not {kind}")
 
     def _text(self, text: str, type: MessageType) -> None:
         if not text:
@@ -210,20 +224,30 @@ class Emitter:
         message.contents.append(FinishedContent(content, run.append(event)))
         message.index += 1
 
+    def _whole_content(self, message: _Open, content: Content) -> None:
+        """A content that arrives whole is still announced first, as readers of the protocol expect."""
+        run = self._run
+        number = run.next_sequence_number
+        if isinstance(content, TextContent):
+            self._grow(len(content.text.encode()))
+            run.append(self._encoder.deltas(message.id, message.index, refusal=False)(number, content.text))
+        elif isinstance(content, DataContent):
+            begun = (
+                DataContent({**content.data, **_BEGUN[message.type]}) if message.type in _BEGUN else content
+            )
+            run.append(self._encoder.content(number, message.id, message.index, begun, Status.IN_PROGRESS))
+        self._complete_content(message, content, Status.COMPLETED)
+
     def _content(self, content: Content) -> None:
         message = self._opened(MessageType.MESSAGE, Role.ASSISTANT)
         self._close_text(Status.COMPLETED)
-        if isinstance(content, TextContent):
-            self._grow(len(content.text.encode()))
-        self._complete_content(message, content, Status.COMPLETED)
+        self._whole_content(message, content)
 
     def _message(self, given: Message) -> None:
         self._close(Status.COMPLETED)
         message = self._opened(given.type, given.role, given.id or f"msg_{uuid4().hex}", given.metadata)
         for content in given.content:
-            if isinstance(content, TextContent):
-                self._grow(len(content.text.encode()))
-            self._complete_content(message, content, Status.COMPLETED)
+            self._whole_content(message, content)
         if given.usage is not None:
             self._usage(given.usage)
         self._close(Status.COMPLETED)
@@ -277,14 +301,15 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Se
         session_id=session_id,
         message_id=message.id or f"msg_{uuid4().hex}",
         role=message.role.value,
-        text=_searchable(message),
+        text=searchable(message),
         payload=encoder.stored_message(message),
         created_at=time.time(),
         run_id=run.run_id,
     )
 
 
-def _searchable(message: Message) -> str:
+def searchable(message: Message) -> str:
+    """What a search in sessions finds a message by."""
     parts = []
     for content in message.content:
         if isinstance(content, TextContent):

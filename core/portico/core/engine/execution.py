@@ -19,6 +19,7 @@ from portico.core.stores.base import Stores
 
 log = logging.getLogger(__name__)
 
+AGENT_PREFIX = "agent:"  # of the user ids under which agents' own memories are kept; callers can't use it
 NUDGE_SECONDS = 5.0  # how long an agent may ignore a cancellation before it is sent again
 
 
@@ -69,6 +70,7 @@ class Execution:
             state=RunState(stores.states, request.user_id, request.session_id),
             session=RunSession(stores.sessions, encoder, run),
             memory=RunMemory(stores.memories, request.user_id, request.session_id),
+            agent_memory=RunMemory(stores.memories, f"{AGENT_PREFIX}{app.name}", ""),
             ask=self._ask,
             loop=asyncio.get_running_loop(),
         )
@@ -103,7 +105,7 @@ class Execution:
                 self._task.cancel()
 
     async def stopped(self) -> None:
-        """Return when the agent has ended and the terminal event is durable. Nudges an agent that does not hear."""
+        """Return when the agent has ended and that is durable. An agent that does not hear is told again."""
         task = self._task
         while task is not None and not task.done():
             await asyncio.wait({task}, timeout=NUDGE_SECONDS)

@@ -40,6 +40,11 @@ class RecentKeys:
                 break
             self._recent.popitem(last=False)
 
+    def needs_lookup(self, start: StartRequest) -> bool:
+        """Whether the key may be of a run that only the store knows."""
+        key = start.idempotency_key
+        return bool(key) and not key.startswith(AUTO_PREFIX) and self.recent(start) is None
+
     def recent(self, start: StartRequest) -> tuple[str, bytes] | None:
         """The run and the digest of its request, from memory."""
         found = self._recent.get((start.request.user_id, start.idempotency_key))

@@ -7,7 +7,7 @@ moment at which the two could disagree.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from portico.core.engine.frames import skip
 from portico.core.engine.live import LiveRun
@@ -36,6 +36,8 @@ class LogReader:
         self._moved = False
         self._on_close = on_close
         self._closed = False
+        self._arrived = asyncio.Event()
+        self._cut = False
 
     @property
     def finished(self) -> bool:
@@ -67,12 +69,12 @@ class LogReader:
         """A frame from the store."""
         return self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         """Frames until the log ends or pauses."""
-        arrived = asyncio.Event()
+        arrived = self._arrived
         self.subscribe(arrived.set)
         try:
-            while True:
+            while not self._cut:
                 arrived.clear()
                 frame = self.poll()
                 if frame is None:
@@ -85,6 +87,11 @@ class LogReader:
                     await arrived.wait()
         finally:
             self.unsubscribe(arrived.set)
+
+    def cut(self) -> None:
+        """End `frames` where it stands."""
+        self._cut = True
+        self._arrived.set()
 
     def close(self) -> None:
         """Tell the engine that this reader has gone. Safe to repeat."""

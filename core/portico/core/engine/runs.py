@@ -89,14 +89,22 @@ class RunEngine:
             await asyncio.sleep(0.02)
 
     async def launch(self, start: StartRequest) -> Execution | str:
-        """Accept a run; events begin to flow at once, durable a moment later. For a repeat, the first run's id.
+        """Accept a run; its events flow at once, durable a moment later. For a repeat, the first run's id.
 
         Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
         """
-        if start.idempotency_key and (found := await self._keys.find(start)) is not None:
-            if found[1] != start.digest:
-                raise IdempotencyConflict(found[0])
-            return found[0]
+        if self.needs_lookup(start) and (found := await self._keys.find(start)) is not None:
+            return _same(start, found)
+        return self.launch_now(start)
+
+    def needs_lookup(self, start: StartRequest) -> bool:
+        """Whether only the store can tell if the key is new."""
+        return self._keys.needs_lookup(start)
+
+    def launch_now(self, start: StartRequest) -> Execution | str:
+        """`launch` for a request whose key, if any, the store does not know."""
+        if start.idempotency_key and (found := self._keys.recent(start)) is not None:
+            return _same(start, found)
         self._admit()
         app = self.host.find(start.request.agent_name)
         session = (start.request.user_id, start.request.session_id)
@@ -136,17 +144,21 @@ class RunEngine:
             self._stores.runs, run.run_id, after, run, run.published, lambda: self._reader_left(execution)
         )
 
+    def watch_live(self, run_id: str, after: int) -> LogReader | None:
+        """A reader of a live run from a cursor, None for another. Raises CursorAhead."""
+        execution = self._live.get(run_id)
+        if execution is None:
+            return None
+        # What is not yet durable nobody has seen: a cursor there is a cursor ahead.
+        if after > execution.run.published:
+            raise CursorAhead(run_id, execution.run.published)
+        return self.read(execution, after)
+
     async def watch(self, run_id: str, after: int) -> LogReader:
         """A reader of any run from a cursor. Raises RunNotFound, CursorAhead, CursorExpired."""
-        execution = self._live.get(run_id)
-        if execution is not None:
-            # What is not yet durable nobody has seen: a cursor there is a cursor ahead.
-            if after > execution.run.published:
-                raise CursorAhead(run_id, execution.run.published)
-            return self.read(execution, after)
+        if (reader := self.watch_live(run_id, after)) is not None:
+            return reader
         record = await self._stores.runs.get(run_id)
-        if (execution := self._live.get(run_id)) is not None:
-            return self.read(execution, after)
         last = record.last_sequence_number
         if after > last:
             raise CursorAhead(run_id, last)
@@ -308,3 +320,10 @@ class RunEngine:
         emitter.recover(self._encoder.recover(chunks))
         emitter.finish(Status.FAILED, error)
         await run.wait_published(run.next_sequence_number - 1)
+
+
+def _same(start: StartRequest, found: tuple[str, bytes]) -> str:
+    run_id, digest = found
+    if digest != start.digest:
+        raise IdempotencyConflict(run_id)
+    return run_id

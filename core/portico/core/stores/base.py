@@ -219,6 +219,10 @@ class SessionStore(Protocol):
         """Best first. The query is plain words."""
         ...
 
+    async def index_pending(self, limit: int = 2000) -> int:
+        """Make up to `limit` new messages searchable ahead of the next search; how many there were."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:

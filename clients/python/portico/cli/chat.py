@@ -1,0 +1,84 @@
+"""`portico chat`: talk to an agent of a running core, in the terminal."""
+
+import asyncio
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from portico.client import Client, PorticoError
+from portico.client.run_stream import RunStream
+from portico.v1 import events_pb2
+
+console = Console(highlight=False)
+
+
+def chat(
+    agent: Annotated[str, typer.Argument(help="The agent; the core's default if left out.")] = "",
+    core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
+    message: Annotated[str, typer.Option("--message", "-m", help="Say this and end.")] = "",
+    session_id: Annotated[str, typer.Option(help="Go on in this session.")] = "",
+    user_id: Annotated[str, typer.Option(help="Who you are.")] = "terminal",
+) -> None:
+    """Talk to an agent; its answer streams. An empty line or Ctrl-D ends."""
+    try:
+        asyncio.run(_chat(agent, core, message, session_id or f"chat-{uuid4().hex[:8]}", user_id))
+    except PorticoError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+    except (KeyboardInterrupt, EOFError):
+        raise typer.Exit from None
+
+
+async def _chat(agent: str, core: str, message: str, session_id: str, user_id: str) -> None:
+    async with Client(core) as client:
+        if message:
+            await _turn(client, message, agent, session_id, user_id)
+            return
+        console.print(f"session [bold]{session_id}[/bold]; an empty line ends")
+        while line := (await asyncio.to_thread(console.input, "[bold]you[/bold]  ")).strip():
+            await _turn(client, line, agent, session_id, user_id)
+
+
+async def _turn(client: Client, line: str, agent: str, session_id: str, user_id: str) -> None:
+    stream = client.runs.query(line, agent=agent, session_id=session_id, user_id=user_id)
+    while True:
+        async with stream:
+            response = await show(stream)
+        if response is None or response.status != events_pb2.RUN_STATUS_INPUT_REQUIRED:
+            return
+        answer = await asyncio.to_thread(console.input, f"[bold]{response.input_request.prompt}[/bold] ")
+        run = await client.runs.resume(response.id, answer)
+        stream = client.runs.watch(response.id, after=run.last_sequence_number)
+
+
+async def show(stream: RunStream) -> events_pb2.Response | None:
+    """Print deltas as they come; returns the last response event."""
+    response = None
+    reasoning = False
+    async for event in stream:
+        match event.WhichOneof("object"):
+            case "message" if event.message.status == events_pb2.RUN_STATUS_IN_PROGRESS:
+                reasoning = event.message.type == events_pb2.MESSAGE_TYPE_REASONING
+                if event.message.type not in (
+                    events_pb2.MESSAGE_TYPE_MESSAGE,
+                    events_pb2.MESSAGE_TYPE_REASONING,
+                ):
+                    name = events_pb2.MessageType.Name(event.message.type)
+                    console.print(f"[dim]{name.removeprefix('MESSAGE_TYPE_').lower()}[/dim]")
+            case "message":
+                console.print()
+            case "content" if event.content.delta:
+                style = "dim" if reasoning else ""
+                console.print(event.content.text, end="", style=style, markup=False, soft_wrap=True)
+            case "content" if event.content.HasField("data_json"):
+                if event.content.status == events_pb2.RUN_STATUS_COMPLETED:
+                    console.print(event.content.data_json, style="dim", markup=False, soft_wrap=True, end="")
+            case "response":
+                response = event.response
+                if response.attempt > 1 and response.status == events_pb2.RUN_STATUS_IN_PROGRESS:
+                    console.print(f"\n[yellow]the core restarted; attempt {response.attempt}[/yellow]")
+    if response is not None and response.HasField("error"):
+        console.print(f"[red]{response.error.code}: {response.error.message}[/red]")
+    return response

@@ -1,0 +1,85 @@
+"""The command line: what to type, and what it says."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portico.cli.chat import chat
+from portico.cli.run import RunOptions, supervise
+from portico.cli.runs import runs
+
+app = typer.Typer(
+    name="portico",
+    help="Serve an agent, a Python function, to everybody at once: gRPC, SSE and more, over one durable log.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+gateway = typer.Typer(help="Start a gateway in front of a core.", no_args_is_help=True)
+app.add_typer(gateway, name="gateway")
+app.add_typer(runs, name="runs")
+app.command()(chat)
+
+Target = Annotated[str, typer.Argument(metavar="FILE[:app]", help="The Python file that has your AgentApp.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"portico {version('portico-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Root of all commands."""
+
+
+@app.command()
+def run(
+    target: Target,
+    host: Annotated[str, typer.Option(help="Where HTTP and gRPC listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The HTTP gateways' port.", min=0, max=65535)] = 8090,
+    grpc_port: Annotated[int, typer.Option(help="The core's gRPC port.", min=0, max=65535)] = 50051,
+    data_dir: Annotated[Path, typer.Option(help="Where runs and sessions live.")] = Path(".portico"),
+    store: Annotated[
+        str, typer.Option(help="Another store, by URL, such as memory://. Default: SQLite in the data dir.")
+    ] = "",
+    reload: Annotated[bool, typer.Option("--reload", help="Restart the core when a file changes.")] = False,
+) -> None:
+    """Serve the agents of a file: a core and the HTTP gateways, watched over."""
+    if not Path(target).is_file() and not Path(target.partition(":")[0]).is_file():
+        raise typer.BadParameter(f"there is no file {target.partition(':')[0]!r}", param_hint="FILE")
+    options = RunOptions(target, host, port, grpc_port, data_dir, store, reload)
+    raise typer.Exit(supervise(options))
+
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _become(*command: str) -> None:
+    sys.stdout.flush()
+    # Windows has no exec that keeps the console; there the command stays as a parent.
+    if sys.platform == "win32":
+        raise typer.Exit(subprocess.call([sys.executable, *command]))  # noqa: S603
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
+
+
+@app.command(context_settings=_PASS_ON)
+def core(context: typer.Context) -> None:
+    """Start a core alone, on gRPC. `portico core --help` lists its options."""
+    _become("-m", "portico.core", *context.args)
+
+
+@gateway.command(context_settings=_PASS_ON)
+def sse(context: typer.Context) -> None:
+    """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
+    _become("-m", "portico.gateways", "sse", *context.args)

@@ -1,0 +1,185 @@
+"""`portico run`: a core and the HTTP gateways as child processes, started in order, kept up, ended in order.
+
+Between them is a Unix socket. The listening HTTP socket belongs to this process
+and is handed down, so that a gateway that is restarted refuses nobody.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+
+from portico.cli.child import Child
+
+START_SECONDS = 60.0
+SOCKET_PATH_BYTES = 100  # the kernel takes 107, less what gRPC adds
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `portico run` was asked."""
+
+    target: str
+    host: str
+    port: int
+    grpc_port: int
+    data_dir: Path
+    store: str
+    reload: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where the agent's file is."""
+        file = self.target if Path(self.target).is_file() else self.target.partition(":")[0]
+        return Path(file).resolve().parent
+
+
+def supervise(options: RunOptions) -> int:
+    """Run until Ctrl-C or SIGTERM. Returns the exit status."""
+    try:
+        return asyncio.run(_supervise(options))
+    except OSError as error:
+        console.print(f"[red]portico run:[/red] {error}")
+        return 1
+
+
+async def _supervise(options: RunOptions) -> int:
+    data_dir = options.data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    listener = _listen(options.host, options.port)
+    port = listener.getsockname()[1]
+    grpc_port = options.grpc_port or _free_port(options.host)
+    socket_dir = Path(tempfile.mkdtemp(prefix="portico-"))
+    try:
+        core_socket = f"unix:{socket_dir / 'core.sock'}"
+        store = options.store or f"sqlite:///{data_dir / 'portico.db'}"
+        core = Child(
+            "core",
+            [
+                "-m",
+                "portico.core",
+                options.target,
+                "--store",
+                store,
+                *_listen_on(options, grpc_port, core_socket),
+            ],
+        )
+        gateway = Child(
+            "gateway",
+            ["-m", "portico.gateways", "sse", "--core", core_socket, "--fd", str(listener.fileno())],
+            pass_fds=(listener.fileno(),),
+        )
+        return await _watch_over(options, core, gateway, port, grpc_port)
+    finally:
+        listener.close()
+        shutil.rmtree(socket_dir, ignore_errors=True)
+
+
+def _kill(*children: Child) -> None:
+    for child in children:
+        child.kill()
+
+
+async def _watch_over(options: RunOptions, core: Child, gateway: Child, port: int, grpc_port: int) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    tasks = [asyncio.create_task(core.keep_up()), asyncio.create_task(gateway.keep_up())]
+    announcing = asyncio.create_task(_announce(options, port, grpc_port))
+    if options.reload:
+        tasks.append(asyncio.create_task(_reload(options, core)))
+    asked = asyncio.create_task(stopping.wait())
+    try:
+        done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if asked not in done:
+            # A child that can't be kept up ends the whole; it has said why.
+            return next(task.result() for task in done if task is not asked) or 1
+        console.print("stopping; press Ctrl-C again to stop at once")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _kill, core, gateway)
+        return 0
+    finally:
+        for task in (*tasks, announcing, asked):
+            task.cancel()
+        await asyncio.gather(*tasks, announcing, asked, return_exceptions=True)
+        # The core first: its streams end resumably and the gateway passes that on.
+        await core.stop()
+        await gateway.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(4096)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(f"can't listen on {host}:{port}: {reason}; choose another with --port") from None
+    os.set_inheritable(listener.fileno(), True)
+    return listener
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
+    """Say where to go, once it answers."""
+    until = time.monotonic() + START_SECONDS
+    while not await _ready(options.host, port):
+        if time.monotonic() > until:
+            console.print("[yellow]still not ready after a minute; see the messages above[/yellow]")
+            return
+        await asyncio.sleep(0.05)
+    base = f"http://{options.host}:{port}"
+    body = '{"input": "hello"}'
+    console.print(
+        Panel.fit(
+            f"[bold]HTTP[/bold]   {base}        docs: {base}/docs\n"
+            f"[bold]gRPC[/bold]   {options.host}:{grpc_port}\n"
+            f"[bold]data[/bold]   {options.store or options.data_dir}\n\n"
+            f"try    curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
+            f"or     portico chat --core {options.host}:{grpc_port}",
+            title="Portico",
+        ),
+        soft_wrap=True,
+    )
+
+
+async def _ready(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"GET /readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    return False
+
+
+async def _reload(options: RunOptions, core: Child) -> int:
+    from watchfiles import PythonFilter, awatch
+
+    async for changes in awatch(options.folder, watch_filter=PythonFilter()):
+        console.print(f"reloading: {', '.join(sorted(Path(name).name for _, name in changes))}")
+        await core.restart()
+    return 0

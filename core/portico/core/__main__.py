@@ -1,0 +1,81 @@
+"""`python -m portico.core FILE[:app]...`: one core process, until SIGTERM or SIGINT."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from portico.core.errors import PorticoError
+from portico.core.loading import LoadError, load_apps
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 after a drain, 2 for a mistake in the call, 1 for what can't be served."""
+    options = _parser().parse_args(arguments)
+    given: dict[str, Any] = {
+        name: value for name, value in vars(options).items() if value is not None and name != "targets"
+    }
+    try:
+        settings = CoreSettings(**given)
+    except ValidationError as error:
+        print(f"portico core: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # The writer's thread must get its turn soon: the log commits while agents compute.
+    sys.setswitchinterval(0.0005)
+    try:
+        apps = [app for target in options.targets for app in load_apps(target)]
+    except LoadError as error:
+        print(f"portico core: {error}", file=sys.stderr)
+        return 2
+    return _run(CoreServer(apps, settings))
+
+
+def _run(server: CoreServer) -> int:
+    import uvloop
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(server))
+    except (OSError, PorticoError, ValueError) as error:
+        print(f"portico core: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(server: CoreServer) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.start()
+    print(f"portico core: serving on {', '.join(server.addresses)}", file=sys.stderr, flush=True)
+    await stopping.wait()
+    await server.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="portico core", description="Serve agents over gRPC.")
+    parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
+    for name, field in CoreSettings.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name == "listen":
+            parser.add_argument(flag, action="append", help=field.description)
+        elif field.annotation is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=field.description)
+        else:
+            parser.add_argument(flag, help=f"{field.description} Default: {field.default}.")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""From FILE[:app] to the agents in it."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from portico.agent import AgentApp
+
+
+class LoadError(Exception):
+    """The file is not there, does not import, or has no such agent; the message says what to do."""
+
+
+def load_apps(target: str) -> Sequence[AgentApp]:
+    """The agents of `path/to/file.py`, or the one named `path/to/file.py:name`. Raises LoadError."""
+    file, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise LoadError(f"there is no file {file!r}; give the Python file that has your AgentApp")
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise LoadError(f"{file!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    if name:
+        app = getattr(module, name, None)
+        if not isinstance(app, AgentApp):
+            raise LoadError(f"{file!r} has no AgentApp named {name!r}")
+        return [app]
+    apps = list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, AgentApp)))
+    if not apps:
+        raise LoadError(f'{file!r} has no AgentApp; write `app = AgentApp("name")` at its top level')
+    return apps

@@ -1,0 +1,138 @@
+"""One core: stores, agents, engine and services, put together, served, and taken down in order."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health, health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+from portico.agent import AgentApp
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.local import LocalHost
+from portico.core.engine.runs import Limits, RunEngine
+from portico.core.services.agent import AgentService
+from portico.core.services.dispatch import handlers
+from portico.core.services.drain import Drain
+from portico.core.services.memory import MemoryService
+from portico.core.services.query import QueryService
+from portico.core.services.session import SessionService
+from portico.core.services.state import StateService
+from portico.core.settings import CoreSettings
+from portico.core.stores.open import open_stores
+from portico.v1 import agent_pb2, memory_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
+
+log = logging.getLogger(__name__)
+
+FILES: Sequence[FileDescriptor] = tuple(
+    module.DESCRIPTOR for module in (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, sandbox_pb2)
+)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+INDEX_SECONDS = 2.0  # how often new messages are made searchable, beside on each search
+
+
+class CoreServer:
+    """A core that is up between `start` and `stop`."""
+
+    def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
+        self._settings = settings
+        self._host = LocalHost(apps)
+        self._drain = Drain()
+        self._health = HealthServicer()
+        self.ports: list[int] = []
+
+    async def start(self) -> None:
+        """Open the stores, take up unfinished runs, then serve. Raises OSError for an address in use."""
+        settings = self._settings
+        self._stores = await open_stores(settings.store)
+        try:
+            limits = Limits(settings.live_runs, settings.reader_grace_seconds)
+            self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits)
+            self._server = self._build()
+            self.ports = [self._bind(address) for address in settings.listen]
+            await self._engine.start()
+            await self._server.start()
+        except BaseException:
+            await self._stores.close()
+            raise
+        self._indexing = asyncio.create_task(self._index(), name="index")
+        for service in self._service_names():
+            await self._health.set(service, SERVING)
+
+    async def stop(self) -> None:
+        """No new runs; live ones may end in the drain time; then streams are cut, resumably."""
+        await self._health.enter_graceful_shutdown()
+        try:
+            await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)
+        except TimeoutError:
+            log.warning("runs are still live after the drain time; the next start takes them up")
+        self._drain.cut()
+        await self._engine.stop()
+        await self._server.stop(1.0)
+        self._indexing.cancel()
+        await asyncio.gather(self._indexing, return_exceptions=True)
+        await self._stores.close()
+
+    def _build(self) -> grpc.aio.Server:
+        settings = self._settings
+        milliseconds = int(settings.keepalive_seconds * 1000)
+        server = grpc.aio.server(
+            interceptors=[aio_server_interceptor()] if settings.traces else [],
+            maximum_concurrent_rpcs=settings.concurrent_rpcs,
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.keepalive_time_ms", milliseconds),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.so_reuseport", 0),  # two cores on one port would each have half of the runs
+            ],
+        )
+        services = {
+            "QueryService": QueryService(self._engine, self._stores.runs, self._drain),
+            "AgentService": AgentService(self._host),
+            "StateService": StateService(self._stores.states),
+            "SessionService": SessionService(self._stores.sessions),
+            "MemoryService": MemoryService(self._stores.memories),
+        }
+        described = [service for file in FILES for service in file.services_by_name.values()]
+        server.add_generic_rpc_handlers(
+            handlers([(service, services.get(service.name)) for service in described])
+        )
+        health.health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if settings.reflection:
+            names = [*self._service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection([name for name in names if name], server)
+        return server
+
+    def _bind(self, address: str) -> int:
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it serves, with the ports that were given for port 0."""
+        return [
+            address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+            for address, port in zip(self._settings.listen, self.ports, strict=True)
+        ]
+
+    def _service_names(self) -> list[str]:
+        """All services' full names, and the empty one, which stands for the whole server."""
+        return ["", *(service.full_name for file in FILES for service in file.services_by_name.values())]
+
+    async def _index(self) -> None:
+        while True:
+            await asyncio.sleep(INDEX_SECONDS)
+            try:
+                while await self._stores.sessions.index_pending():
+                    await asyncio.sleep(0.05)
+            except Exception:
+                log.exception("indexing messages failed; searches index what they need")

@@ -1,0 +1,97 @@
+"""AgentService: which agents there are, and their own endpoints."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from grpc.aio import ServicerContext
+
+from portico.agent import AgentApp
+from portico.core.engine.host import AgentHost
+from portico.core.errors import EndpointFailed, InvalidArgument
+from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.v1 import agent_pb2 as pb
+
+BODY_CHARACTERS = 4 * 1024 * 1024
+
+
+class AgentService:
+    """The agents of one host."""
+
+    def __init__(self, host: AgentHost) -> None:
+        self._host = host
+
+    async def ListAgents(
+        self, request: pb.ListAgentsRequest, context: ServicerContext
+    ) -> pb.ListAgentsResponse:
+        size = page_size(request.page_size)
+        place = decode_token(request.page_token, str)
+        apps = [app for app in self._host.agents if place is None or app.name > str(place[0])]
+        token = encode_token(apps[size - 1].name) if len(apps) > size else ""
+        return pb.ListAgentsResponse(agents=[self._agent(app) for app in apps[:size]], next_page_token=token)
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
+        return pb.GetAgentResponse(agent=self._agent(self._host.find(request.name)))
+
+    async def CallEndpoint(
+        self, request: pb.CallEndpointRequest, context: ServicerContext
+    ) -> pb.CallEndpointResponse:
+        app = self._host.find(request.agent_name)
+        result = await self._host.call_endpoint(app, request.path, _body(request.body_json))
+        return pb.CallEndpointResponse(result_json=_json(result))
+
+    async def StreamEndpoint(
+        self, request: pb.StreamEndpointRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.StreamEndpointResponse]:
+        app = self._host.find(request.agent_name)
+        items = self._host.stream_endpoint(app, request.path, _body(request.body_json))
+        try:
+            async for item in items:
+                yield pb.StreamEndpointResponse(item_json=_json(item))
+        finally:
+            await items.aclose()  # type: ignore[attr-defined]
+
+    def _agent(self, app: AgentApp) -> pb.Agent:
+        return pb.Agent(
+            name=app.name,
+            description=app.description,
+            version=app.version,
+            input_modes=app.input_modes,
+            output_modes=app.output_modes,
+            skills=[
+                pb.Skill(
+                    id=skill.id,
+                    name=skill.name,
+                    description=skill.description,
+                    tags=skill.tags,
+                    examples=skill.examples,
+                )
+                for skill in app.skills
+            ],
+            endpoints=[
+                pb.Endpoint(
+                    path=endpoint.path,
+                    methods=endpoint.methods,
+                    streaming=endpoint.streaming,
+                    description=endpoint.description,
+                )
+                for endpoint in app.endpoints.values()
+            ],
+            is_default=app is self._host.find(""),
+        )
+
+
+def _body(text: str) -> Any:
+    if len(text) > BODY_CHARACTERS:
+        raise InvalidArgument("body_json", f"more than {BODY_CHARACTERS} characters")
+    try:
+        return orjson.loads(text) if text else None
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgument("body_json", f"not JSON: {error}") from None
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError) as error:
+        raise EndpointFailed(error) from None

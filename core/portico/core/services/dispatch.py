@@ -1,0 +1,161 @@
+"""How a call reaches a service, and how what goes wrong leaves it: the one home of errors on the wire.
+
+Methods are registered by the contract's descriptors. A request is parsed here,
+so that bytes which are no message are INVALID_ARGUMENT and not a transport
+error; a method may answer with a message or with its encoding.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo
+from google.rpc.status_pb2 import Status
+from grpc.aio import ServicerContext
+from grpc_status import rpc_status
+
+from portico.core.errors import InvalidArgument, PorticoError
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "portico"
+
+
+def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> Status:
+    """A status with google.rpc.ErrorInfo."""
+    status = Status(code=code.value[0], message=message)
+    detail = AnyProto()
+    detail.Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    status.details.append(detail)
+    return status
+
+
+def error_status(error: BaseException, method: str) -> Status:
+    """What the caller is told. An unexpected exception is INTERNAL with an id that finds it in the log."""
+    if isinstance(error, PorticoError):
+        return status_of(grpc.StatusCode[error.code], error.reason, error.message, error.metadata)
+    request_id = uuid4().hex
+    log.error("%s failed, request %s", method, request_id, exc_info=error)
+    status = status_of(
+        grpc.StatusCode.INTERNAL,
+        "INTERNAL",
+        f"internal error; quote request {request_id} to the operator",
+        {"request_id": request_id},
+    )
+    detail = AnyProto()
+    detail.Pack(RequestInfo(request_id=request_id))
+    status.details.append(detail)
+    return status
+
+
+def parse(message_class: type[Message], data: bytes) -> Any:
+    """Raises InvalidArgument for bytes that are no such message."""
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        name = message_class.DESCRIPTOR.name
+        raise InvalidArgument(name, "not a valid message; text must be UTF-8") from None
+
+
+def handlers(
+    services: Sequence[tuple[ServiceDescriptor, object]],
+) -> list[grpc.GenericRpcHandler]:
+    """Generic handlers of all methods. One that its object lacks answers UNIMPLEMENTED."""
+    return [
+        grpc.method_handlers_generic_handler(
+            service.full_name, {method.name: _handler(service, method, target) for method in service.methods}
+        )
+        for service, target in services
+    ]
+
+
+def _handler(service: ServiceDescriptor, method: MethodDescriptor, target: object) -> Any:
+    function: Any = getattr(target, method.name, None)
+    path = f"/{service.full_name}/{method.name}"
+    request_class = GetMessageClass(method.input_type)
+    if function is None:
+        function = _unimplemented_stream(path) if method.server_streaming else _unimplemented(path)
+    if method.client_streaming:
+        call = _stream_call(function, path, request_class, parsed=False)
+        return grpc.stream_stream_rpc_method_handler(call, None, _serialize)
+    if method.server_streaming:
+        call = _stream_call(function, path, request_class, parsed=True)
+        return grpc.unary_stream_rpc_method_handler(call, None, _serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary_call(function, path, request_class), None, _serialize)
+
+
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
+def _unary_call(
+    function: Callable[[Any, ServicerContext], Awaitable[Any]], path: str, request_class: type[Message]
+) -> Callable[[bytes, ServicerContext], Awaitable[Any]]:
+    async def unary(data: bytes, context: ServicerContext) -> Any:
+        try:
+            return await function(parse(request_class, data), context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:
+            return await _abort(context, error, path)
+
+    return unary
+
+
+def _stream_call(
+    function: Callable[[Any, ServicerContext], AsyncIterator[Any]],
+    path: str,
+    request_class: type[Message],
+    *,
+    parsed: bool,
+) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
+    async def stream(data: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        responses = None
+        try:
+            responses = function(parse(request_class, data) if parsed else data, context)
+            async for response in responses:
+                yield response
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:
+            await _abort(context, error, path)
+        finally:
+            if responses is not None:
+                await responses.aclose()  # type: ignore[attr-defined]
+
+    return stream
+
+
+async def _abort(context: ServicerContext, error: Exception, path: str) -> None:
+    await _abort_with(context, error_status(error, path))
+
+
+async def _abort_with(context: ServicerContext, status: Status) -> None:
+    await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[no-untyped-call]
+
+
+def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:
+    async def unary(request: Any, context: ServicerContext) -> Any:
+        await _abort_with(context, _unimplemented_status(path))
+
+    return unary
+
+
+def _unimplemented_stream(path: str) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
+    async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        await _abort_with(context, _unimplemented_status(path))
+        yield  # makes this a generator
+
+    return stream
+
+
+def _unimplemented_status(path: str) -> Status:
+    message = f"{path} is part of the contract and not yet built"
+    return status_of(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", message, {})

@@ -1,0 +1,244 @@
+"""One connection that carries many streams: a gateway's.
+
+A link owns its streams. Whoever has news marks a stream as ready; one writer
+takes what is ready when the transport is ready, so an idle link adds no delay
+and a busy one sends few, large messages. A stream whose window is spent is not
+ready, whatever news it has; it holds up no other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from portico.core.convert.requests import start_request
+from portico.core.engine.frames import varint
+from portico.core.engine.reader import READ_BYTES, LogReader
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import Draining, InvalidArgument, LimitExceeded
+from portico.core.services.dispatch import error_status, parse, status_of
+from portico.core.services.drain import Drain
+from portico.core.services.opening import open_query, open_query_now, open_watch, open_watch_now
+from portico.v1 import query_pb2 as pb
+
+WINDOW_BYTES = 256 * 1024
+MESSAGE_BYTES = 512 * 1024  # what one response carries, about
+STREAMS = 20_000  # of one link
+METHOD = "/portico.v1.QueryService/Multiplex"
+
+
+class _Stream:
+    """One query or watch of a link."""
+
+    __slots__ = ("credit", "deadline", "fetched", "head", "link", "opening", "reader", "stream_id")
+
+    def __init__(self, link: "Link", stream_id: int) -> None:
+        self.link = link
+        self.stream_id = stream_id
+        self.head = b"\x10" + varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
+        self.credit = WINDOW_BYTES
+        self.reader: LogReader | None = None
+        self.fetched: bytes | None = None  # what came from the store, not yet sent
+        self.opening: asyncio.Task[None] | None = None  # opens the stream, or fetches from the store
+        self.deadline: asyncio.TimerHandle | None = None
+
+    def notify(self) -> None:
+        """There may be something to send."""
+        if self.credit > 0:
+            self.link.ready[self.stream_id] = self
+            self.link.wake.set()
+
+    def attach(self, reader: LogReader) -> None:
+        self.reader = reader
+        reader.subscribe(self.notify)
+        self.notify()
+
+    def close(self) -> None:
+        """Release everything; the run goes on."""
+        if self.opening is not None:
+            self.opening.cancel()
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self.reader is not None:
+            self.reader.unsubscribe(self.notify)
+            self.reader.close()
+
+
+class Link:
+    """The server's end of one Multiplex call."""
+
+    def __init__(self, engine: RunEngine, requests: AsyncIterator[bytes], drain: Drain) -> None:
+        self.ready: dict[int, _Stream] = {}
+        self.wake = asyncio.Event()
+        self._engine = engine
+        self._requests = requests
+        self._drain = drain
+        self._streams: dict[int, _Stream] = {}
+        self._ends: list[bytes] = []  # encoded last frames, not yet sent
+        self._reading: asyncio.Task[None] | None = None
+
+    async def responses(self) -> AsyncIterator[bytes]:
+        """Encoded responses, until the caller has closed its side and every stream has ended."""
+        self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(lambda _: self.wake.set())
+        with self._drain.watching(self._cut):
+            while True:
+                await self.wake.wait()
+                self.wake.clear()
+                response = self._gather()
+                if response:
+                    yield response
+                if self._reading.done():
+                    self._reading.result()
+                    if not self._streams and not self._ends:
+                        return
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+
+    async def _read(self) -> None:
+        async for data in self._requests:
+            request = parse(pb.MultiplexRequest, data)
+            stream_id = request.stream_id
+            match request.WhichOneof("action"):
+                case "credit":
+                    self._credit(stream_id, request.credit.size_bytes)
+                case "stop":
+                    if (stream := self._streams.get(stream_id)) is not None:
+                        self._drop(stream)
+                case "query" | "watch":
+                    self._open(request)
+                case _:
+                    raise InvalidArgument("action", "set query, watch, stop or credit")
+
+    def _open(self, request: pb.MultiplexRequest) -> None:
+        stream_id = request.stream_id
+        if not stream_id or stream_id in self._streams:
+            raise InvalidArgument("stream_id", "must be from 1 and used once")
+        stream = self._streams[stream_id] = _Stream(self, stream_id)
+        try:
+            if len(self._streams) > STREAMS:
+                raise LimitExceeded("streams", f"one link carries at most {STREAMS} streams")
+            if self._drain.cutting:
+                raise Draining
+            if request.HasField("timeout"):
+                self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
+            if request.HasField("query"):
+                start = start_request(request.query)
+                reader = open_query_now(self._engine, start)
+                if reader is None:
+                    self._later(stream, open_query(self._engine, start))
+            else:
+                reader = open_watch_now(self._engine, request.watch)
+                if reader is None:
+                    self._later(stream, open_watch(self._engine, request.watch))
+            if reader is not None:
+                stream.attach(reader)
+        except Exception as error:
+            self._end(stream, error_status(error, METHOD))
+
+    def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
+        async def work() -> None:
+            try:
+                reader = await opening
+            except Exception as error:
+                self._end(stream, error_status(error, METHOD))
+                return
+            finally:
+                stream.opening = None
+            stream.attach(reader)
+
+        stream.opening = asyncio.create_task(work())
+
+    def _fetch(self, stream: _Stream, reader: LogReader) -> None:
+        """Read from the store, for a stream that is behind what memory holds."""
+
+        async def work() -> None:
+            try:
+                stream.fetched = await reader.fetch()
+            except Exception as error:
+                self._end(stream, error_status(error, METHOD))
+                return
+            finally:
+                stream.opening = None
+            stream.notify()
+
+        stream.opening = asyncio.create_task(work())
+
+    def _arm(self, stream: _Stream, seconds: float) -> None:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        status = status_of(code, "", "the stream's time is over", {})
+        stream.deadline = asyncio.get_running_loop().call_later(max(seconds, 0), self._end, stream, status)
+
+    def _credit(self, stream_id: int, size: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None and size > 0:
+            stream.credit = min(stream.credit + size, WINDOW_BYTES)
+            stream.notify()
+
+    def _gather(self) -> bytes:
+        """What is ready, as one encoded response; what does not fit stays ready."""
+        parts, self._ends = self._ends, []
+        size = 0
+        ready = self.ready
+        while ready and size < MESSAGE_BYTES:
+            stream = ready.pop(next(iter(ready)))
+            size += self._take(stream, parts)
+        if ready:
+            self.wake.set()
+        return b"".join(parts)
+
+    def _take(self, stream: _Stream, parts: list[bytes]) -> int:
+        reader = stream.reader
+        if reader is None or stream.opening is not None:
+            return 0
+        data = stream.fetched
+        if data is None:
+            data = reader.poll(READ_BYTES)
+            if data is None:
+                self._fetch(stream, reader)
+                return 0
+        stream.fetched = None
+        end = b""
+        if reader.finished:
+            end = b"\x22\x00"  # an end with code OK
+            self._drop(stream)
+        elif not data:
+            return 0
+        body = b"".join((data, stream.head, varint(len(data)), end))
+        parts += (b"\x0a", varint(len(body)), body)
+        stream.credit -= len(data)
+        if not end:
+            stream.notify()
+        return len(body)
+
+    def _drop(self, stream: _Stream) -> None:
+        stream.close()
+        self._streams.pop(stream.stream_id, None)
+        self.ready.pop(stream.stream_id, None)
+
+    def _end(self, stream: _Stream, status: Status) -> None:
+        """The stream ends with an error; the frame goes out with the next response."""
+        if stream.stream_id not in self._streams:
+            return
+        end = pb.StreamEnd(code=status.code, message=status.message)
+        info = ErrorInfo()
+        if status.details and status.details[0].Unpack(info):
+            end.reason = info.reason
+            end.metadata.update(info.metadata)
+        frame = pb.StreamFrame(stream_id=stream.stream_id, end=end).SerializeToString()
+        self._ends += (b"\x0a", varint(len(frame)), frame)
+        stream.opening = None
+        self._drop(stream)
+        self.wake.set()
+
+    def _cut(self) -> None:
+        for stream in tuple(self._streams.values()):
+            self._end(stream, error_status(Draining(), METHOD))

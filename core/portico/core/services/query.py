@@ -1,0 +1,180 @@
+"""QueryService: runs, and their logs as streams of frames."""
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.events import ProtoEncoder
+from portico.core.convert.messages import messages_from_proto
+from portico.core.convert.requests import check_id, start_request, stored_query
+from portico.core.convert.times import seconds, timestamp
+from portico.core.convert.words import STATUS_FROM_PROTO
+from portico.core.engine.execution import Execution
+from portico.core.engine.reader import LogReader
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import Draining, InvalidArgument, RunTerminal
+from portico.core.services.drain import Drain
+from portico.core.services.multiplex import Link
+from portico.core.services.opening import open_query, open_watch
+from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.stores.base import RunFilter, RunLog, RunRecord
+from portico.v1 import events_pb2
+from portico.v1 import query_pb2 as pb
+
+
+class QueryService:
+    """Runs of one engine."""
+
+    def __init__(self, engine: RunEngine, runs: RunLog, drain: Drain) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._drain = drain
+
+    async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
+        async for frame in self._follow(await open_query(self._engine, start_request(request))):
+            yield frame
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: ServicerContext) -> AsyncIterator[bytes]:
+        async for frame in self._follow(await open_watch(self._engine, request)):
+            yield frame
+
+    async def _follow(self, reader: LogReader) -> AsyncIterator[bytes]:
+        frames = reader.frames()
+        try:
+            with self._drain.watching(reader.cut):
+                async for frame in frames:
+                    yield frame
+            if not reader.finished:
+                raise Draining
+        finally:
+            await frames.aclose()
+            reader.close()
+
+    async def StartRun(self, request: pb.StartRunRequest, context: ServicerContext) -> pb.StartRunResponse:
+        launched = await self._engine.launch(start_request(request.query, background=True))
+        if not isinstance(launched, str):
+            await launched.run.wait_published(0)
+            launched = launched.run.run_id
+        return pb.StartRunResponse(run=await self._run(launched))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: ServicerContext) -> pb.GetRunResponse:
+        run = await self._run(check_id(request.run_id, "run_id"))
+        return pb.GetRunResponse(run=run)
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: ServicerContext) -> pb.ListRunsResponse:
+        size = page_size(request.page_size)
+        place = decode_token(request.page_token, float, str)
+        statuses = []
+        for value in request.statuses:
+            if value not in STATUS_FROM_PROTO:
+                raise InvalidArgument("statuses", f"has no value {value}")
+            statuses.append(STATUS_FROM_PROTO[value].value)
+        where = RunFilter(
+            agent_name=request.agent_name or None,
+            user_id=request.user_id or None,
+            session_id=request.session_id or None,
+            statuses=statuses,
+            created_from=seconds(request.created_from_time)
+            if request.HasField("created_from_time")
+            else None,
+            created_until=(
+                seconds(request.created_until_time) if request.HasField("created_until_time") else None
+            ),
+        )
+        before = None if place is None else (float(str(place[0])), str(place[1]))
+        rows = await self._runs.list(where, before, size + 1)
+        token = encode_token(rows[size - 1].created_at, rows[size - 1].run_id) if len(rows) > size else ""
+        return pb.ListRunsResponse(runs=[_record_run(row) for row in rows[:size]], next_page_token=token)
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: ServicerContext) -> pb.CancelRunResponse:
+        await self._engine.cancel(check_id(request.run_id, "run_id"))
+        return pb.CancelRunResponse(run=await self._run(request.run_id))
+
+    async def InterruptRun(
+        self, request: pb.InterruptRunRequest, context: ServicerContext
+    ) -> pb.InterruptRunResponse:
+        match request.WhichOneof("target"):
+            case "run_id":
+                run_ids = [check_id(request.run_id, "run_id")]
+                await self._engine.interrupt(run_ids[0])
+            case "session":
+                target = request.session
+                user_id = check_id(target.user_id, "session.user_id")
+                session_id = check_id(target.session_id, "session.session_id")
+                run_ids = list(await self._engine.interrupt_session(user_id, session_id))
+                if not run_ids:
+                    raise RunTerminal("", "no live run in the session")
+            case _:
+                raise InvalidArgument("target", "set run_id or session")
+        return pb.InterruptRunResponse(runs=[await self._run(run_id) for run_id in run_ids])
+
+    async def ResumeRun(self, request: pb.ResumeRunRequest, context: ServicerContext) -> pb.ResumeRunResponse:
+        run_id = check_id(request.run_id, "run_id")
+        if not request.input:
+            raise InvalidArgument("input", "at least one message is required")
+        pause = self._engine.live(run_id)
+        paused_at = None if pause is None else pause.paused_at
+        await self._engine.resume(
+            run_id, request.input_request_id, messages_from_proto(request.input, "input")
+        )
+        run = await self._run(run_id)
+        if paused_at is not None:
+            run.last_sequence_number = paused_at
+        return pb.ResumeRunResponse(run=run)
+
+    async def DeleteRun(self, request: pb.DeleteRunRequest, context: ServicerContext) -> pb.DeleteRunResponse:
+        await self._engine.delete(check_id(request.run_id, "run_id"))
+        return pb.DeleteRunResponse()
+
+    async def Multiplex(
+        self, requests: AsyncIterator[bytes], context: ServicerContext
+    ) -> AsyncIterator[bytes]:
+        link = Link(self._engine, requests, self._drain)
+        try:
+            async for response in link.responses():
+                yield response
+        finally:
+            await link.close()
+
+    async def _run(self, run_id: str) -> pb.Run:
+        execution = self._engine.execution(run_id)
+        if execution is not None:
+            return _live_run(execution)
+        record = await self._runs.get(run_id)
+        run = _record_run(record)
+        run.request.CopyFrom(stored_query(record.request).request)
+        last = await self._runs.last(run_id)
+        if last is not None:
+            ending = pb.QueryResponse.FromString(last.data).events[-1]
+            run.last_sequence_number = ending.sequence_number
+            if ending.HasField("response"):
+                run.response.CopyFrom(ending.response)
+        return run
+
+
+def _moment(
+    request: pb.ListRunsRequest, field: Literal["created_from_time", "created_until_time"]
+) -> float | None:
+    return seconds(getattr(request, field)) if request.HasField(field) else None
+
+
+def _record_run(record: RunRecord) -> pb.Run:
+    return pb.Run(
+        response=events_pb2.Response.FromString(record.summary),
+        last_sequence_number=record.last_sequence_number,
+        background=record.background,
+        updated_time=timestamp(record.updated_at),
+    )
+
+
+def _live_run(execution: Execution) -> pb.Run:
+    run = execution.run
+    frame = ProtoEncoder().response(run.published, run.snapshot(), execution.emitter.output)
+    return pb.Run(
+        response=pb.QueryResponse.FromString(frame).events[0].response,
+        last_sequence_number=run.published,
+        background=run.start.background,
+        updated_time=timestamp(run.updated_at),
+        request=stored_query(run.start.payload).request,
+    )

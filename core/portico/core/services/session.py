@@ -1,0 +1,153 @@
+"""SessionService: conversations."""
+
+import time
+from uuid import uuid4
+
+from grpc.aio import ServicerContext
+
+from portico.agent import Message
+from portico.core.convert.messages import load_object, message_to_proto, messages_from_proto
+from portico.core.convert.requests import check_id
+from portico.core.convert.times import timestamp
+from portico.core.engine.emitter import searchable
+from portico.core.errors import InvalidArgument
+from portico.core.services.paging import decode_token, encode_token, page_size, top_k
+from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
+from portico.v1 import events_pb2
+from portico.v1 import session_pb2 as pb
+
+QUERY_CHARACTERS = 1024
+MESSAGES = 1000
+
+
+class SessionService:
+    """The sessions of one store."""
+
+    def __init__(self, sessions: SessionStore) -> None:
+        self._sessions = sessions
+
+    async def CreateSession(
+        self, request: pb.CreateSessionRequest, context: ServicerContext
+    ) -> pb.CreateSessionResponse:
+        user_id = check_id(request.user_id, "user_id")
+        session_id = check_id(request.session_id or str(uuid4()), "session_id")
+        load_object(request.metadata_json, "metadata_json")
+        record = await self._sessions.create(user_id, session_id, request.metadata_json)
+        return pb.CreateSessionResponse(session=_session(record))
+
+    async def GetSession(
+        self, request: pb.GetSessionRequest, context: ServicerContext
+    ) -> pb.GetSessionResponse:
+        record = await self._sessions.get(*_names(request))
+        return pb.GetSessionResponse(session=_session(record))
+
+    async def ListSessions(
+        self, request: pb.ListSessionsRequest, context: ServicerContext
+    ) -> pb.ListSessionsResponse:
+        user_id = check_id(request.user_id, "user_id")
+        size = page_size(request.page_size)
+        place = decode_token(request.page_token, float, str)
+        before = None if place is None else (float(str(place[0])), str(place[1]))
+        rows = await self._sessions.list(user_id, before, size + 1)
+        token = encode_token(rows[size - 1].updated_at, rows[size - 1].session_id) if len(rows) > size else ""
+        return pb.ListSessionsResponse(sessions=[_session(row) for row in rows[:size]], next_page_token=token)
+
+    async def DeleteSession(
+        self, request: pb.DeleteSessionRequest, context: ServicerContext
+    ) -> pb.DeleteSessionResponse:
+        await self._sessions.delete(*_names(request))
+        return pb.DeleteSessionResponse()
+
+    async def AppendMessages(
+        self, request: pb.AppendMessagesRequest, context: ServicerContext
+    ) -> pb.AppendMessagesResponse:
+        user_id, session_id = _names(request)
+        if not request.messages:
+            raise InvalidArgument("messages", "at least one message is required")
+        if len(request.messages) > MESSAGES:
+            raise InvalidArgument("messages", f"more than {MESSAGES} messages")
+        messages = messages_from_proto(request.messages, "messages")
+        rows = [_new(user_id, session_id, message) for message in messages]
+        stored = await self._sessions.append(user_id, session_id, rows)
+        return pb.AppendMessagesResponse(messages=[_message(row) for row in stored])
+
+    async def ListMessages(
+        self, request: pb.ListMessagesRequest, context: ServicerContext
+    ) -> pb.ListMessagesResponse:
+        user_id, session_id = _names(request)
+        size = page_size(request.page_size)
+        place = decode_token(request.page_token, int)
+        cursor = None if place is None else int(str(place[0]))
+        if request.order not in pb.SortOrder.values():
+            raise InvalidArgument("order", f"has no value {request.order}")
+        descending = request.order == pb.SORT_ORDER_DESCENDING
+        rows = await self._sessions.messages(user_id, session_id, cursor, size + 1, descending)
+        token = encode_token(rows[size - 1].position) if len(rows) > size else ""
+        return pb.ListMessagesResponse(messages=[_message(row) for row in rows[:size]], next_page_token=token)
+
+    async def SearchSessions(
+        self, request: pb.SearchSessionsRequest, context: ServicerContext
+    ) -> pb.SearchSessionsResponse:
+        user_id = check_id(request.user_id, "user_id")
+        session_id = check_id(request.session_id, "session_id", required=False) or None
+        hits = await self._sessions.search(
+            user_id, check_query(request.query), session_id, top_k(request.top_k)
+        )
+        return pb.SearchSessionsResponse(
+            hits=[
+                pb.SessionHit(
+                    session_id=hit.message.session_id, message=_message(hit.message), score=hit.score
+                )
+                for hit in hits
+            ]
+        )
+
+
+def check_query(query: str) -> str:
+    """Raises InvalidArgument for words that are missing or too many."""
+    if not query.strip():
+        raise InvalidArgument("query", "is required")
+    if len(query) > QUERY_CHARACTERS:
+        raise InvalidArgument("query", f"more than {QUERY_CHARACTERS} characters")
+    return query
+
+
+def _names(
+    request: pb.GetSessionRequest
+    | pb.DeleteSessionRequest
+    | pb.AppendMessagesRequest
+    | pb.ListMessagesRequest,
+) -> tuple[str, str]:
+    return check_id(request.user_id, "user_id"), check_id(request.session_id, "session_id")
+
+
+def _new(user_id: str, session_id: str, message: Message) -> NewMessage:
+    return NewMessage(
+        user_id=user_id,
+        session_id=session_id,
+        message_id=message.id,
+        role=message.role.value,
+        text=searchable(message),
+        payload=message_to_proto(message).SerializeToString(),
+        created_at=time.time(),
+    )
+
+
+def _session(record: SessionRecord) -> pb.Session:
+    return pb.Session(
+        user_id=record.user_id,
+        session_id=record.session_id,
+        created_time=timestamp(record.created_at),
+        updated_time=timestamp(record.updated_at),
+        message_count=record.message_count,
+        metadata_json=record.metadata,
+    )
+
+
+def _message(stored: StoredMessage) -> pb.SessionMessage:
+    return pb.SessionMessage(
+        message=events_pb2.Message.FromString(stored.payload),
+        position=stored.position,
+        created_time=timestamp(stored.created_at),
+        run_id=stored.run_id,
+    )
