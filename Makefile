@@ -21,7 +21,7 @@ $(VENV)/.base: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.base package.json package-lock.json
 	$(BIN)/pip install --quiet --group dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(NODE_ENV) npm ci --silent --no-audit --no-fund
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .PHONY: install
@@ -48,3 +48,52 @@ proto: $(VENV)-proto/.done ## generate Python from the contract
 	$(PROTOC) --grpc_python_out=proto/gen --mypy_grpc_out=quiet:proto/gen $(SERVICE_PROTOS)
 	printf '"""The contract: messages and stubs generated from proto/portico/v1."""\n' > proto/gen/portico/v1/__init__.py
 	touch proto/gen/portico/v1/py.typed
+
+.PHONY: check
+check: $(VENV)/.dev $(VENV)-proto/.done ## lint, types, import rules, the contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	@if git rev-parse --verify --quiet $(AGAINST) >/dev/null; then $(BUF) breaking --against '.git#ref=$(AGAINST)'; else echo "buf breaking: no $(AGAINST) to compare with"; fi
+	@$(MAKE) --no-print-directory proto >/dev/null
+	@git diff --exit-code --stat proto/gen || { echo "the generated code is stale; commit what 'make proto' made"; exit 1; }
+
+BUF := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/buf
+# What the contract must stay compatible with: main, or on main itself the commit before.
+AGAINST ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet HEAD~1)
+
+.PHONY: peer
+peer: .peer/.done ## install the system that we compare with into .peer
+
+.peer/.done: benchmarks/peer/requirements.txt
+	$(PYTHON) -m venv .peer
+	.peer/bin/pip install --quiet --upgrade pip
+	.peer/bin/pip install --quiet -r benchmarks/peer/requirements.txt
+	@touch $@
+
+.PHONY: unit
+unit: $(VENV)/.dev ## the fast tests: unit and contract
+	$(BIN)/pytest -n auto tests/unit tests/contract $(ARGS)
+
+.PHONY: test
+test: check .peer/.done ## everything: all checks, all tests
+	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+
+.PHONY: format
+format: $(VENV)/.dev ## format code and contract
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+	$(BUF) format --write
+
+.PHONY: bench
+bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RESULTS.md (ARGS=--quick)
+	$(BIN)/pip install --quiet --group bench
+	@command -v wrk >/dev/null || apt-get install -y -qq wrk || { echo "wrk is missing; install it: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## remove what was installed and made here
+	rm -rf $(VENV) $(VENV)-proto .peer node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis

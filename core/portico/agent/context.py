@@ -1,7 +1,6 @@
 """What a query function gets to know and to use while it runs."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -135,9 +134,10 @@ class Context:
 
     `state`, `session` and `memory` are those of the run's user and session;
     `agent_memory` is what the agent itself knows, the same for all its users.
-    `cancelled` and `interrupted` turn true when somebody asks the run to stop.
-    A coroutine sees asyncio.CancelledError as well; a plain function, which
-    runs in a thread that nobody can stop, must look at them.
+    `cancelled` turns true when the run is to stop and what is still yielded is
+    dropped, `interrupted` when a last word is still heard. A coroutine sees
+    asyncio.CancelledError as well; a plain function, which runs in a thread that
+    nobody can stop, must look at them.
     """
 
     def __init__(
@@ -162,8 +162,9 @@ class Context:
         self.agent_memory = agent_memory
         self._ask = ask
         self._loop = loop
-        self._cancelled = threading.Event()
-        self._interrupted = threading.Event()
+        # Written once, from the loop, read from anywhere.
+        self.cancelled = False
+        self.interrupted = False
 
     @property
     def user_id(self) -> str:
@@ -176,16 +177,6 @@ class Context:
     @property
     def agent_name(self) -> str:
         return self.request.agent_name
-
-    @property
-    def cancelled(self) -> bool:
-        """The run is to stop; what is yielded from now on is dropped."""
-        return self._cancelled.is_set()
-
-    @property
-    def interrupted(self) -> bool:
-        """The run is to stop; a last word is still heard."""
-        return self._interrupted.is_set()
 
     def input_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
         """Pause the run and ask a human; `schema` is a JSON Schema of the answer's data."""
@@ -206,4 +197,7 @@ class Context:
 
     def stop(self, *, interrupt: bool) -> None:
         """Raise the flags; the runtime calls it."""
-        (self._interrupted if interrupt else self._cancelled).set()
+        if interrupt:
+            self.interrupted = True
+        else:
+            self.cancelled = True

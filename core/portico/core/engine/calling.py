@@ -5,8 +5,9 @@ import contextvars
 import inspect
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 AHEAD = 256  # items that a generator in a thread may be ahead of the event loop
@@ -19,26 +20,47 @@ def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[
     A first parameter that is not offered by name gets what is offered as `self`.
     Raises TypeError when a required parameter is not on offer.
     """
-    parameters = list(inspect.signature(function).parameters.values())
+    plan = _plan(function)
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    for place, parameter in enumerate(parameters):
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
-        if parameter.name in offered:
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(offered[parameter.name])
+    for place, (name, positional_only, required) in enumerate(plan.parameters):
+        if name in offered:
+            if positional_only:
+                positional.append(offered[name])
             else:
-                named[parameter.name] = offered[parameter.name]
-        elif parameter.default is parameter.empty:
+                named[name] = offered[name]
+        elif required:
             if place == 0 and "self" in offered:
                 positional.append(offered["self"])
                 continue
-            raise TypeError(f"{function.__name__}() wants {parameter.name!r}; it can have {sorted(offered)}")
-    if takes_all:
+            raise TypeError(f"{function.__name__}() wants {name!r}; it can have {sorted(offered)}")
+    if plan.takes_all:
         named.update({name: value for name, value in offered.items() if name != "self" and name not in named})
     return partial(function, *positional, **named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    parameters: Sequence[tuple[str, bool, bool]]  # name, positional only, required
+    takes_all: bool
+
+
+@lru_cache(maxsize=1024)
+def _plan(function: Callable[..., Any]) -> _Plan:
+    """A function's signature, read once: that costs as much as a whole short run."""
+    parameters = inspect.signature(function).parameters.values()
+    return _Plan(
+        [
+            (
+                parameter.name,
+                parameter.kind is parameter.POSITIONAL_ONLY,
+                parameter.default is parameter.empty,
+            )
+            for parameter in parameters
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        ],
+        any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters),
+    )
 
 
 async def call(function: Callable[[], Any]) -> Any:

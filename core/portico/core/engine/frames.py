@@ -22,17 +22,6 @@ def skip(frame: bytes, count: int) -> bytes:
     return frame[_offset(frame, 0, count) :]
 
 
-def split(frame: bytes, max_bytes: int) -> tuple[bytes, int]:
-    """As many whole events as fit in max_bytes, at least one, and how many they are."""
-    position = count = 0
-    while position < len(frame):
-        following = _offset(frame, position, 1)
-        if count and following > max_bytes:
-            break
-        position, count = following, count + 1
-    return frame[:position], count
-
-
 def _offset(frame: bytes, position: int, count: int) -> int:
     for _ in range(count):
         assert frame[position] == _EVENTS_TAG, "not a frame of events"

@@ -6,9 +6,11 @@ method is safe to call concurrently from one event loop and raises
 StoreUnavailable when the store can't be reached, full or read-only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+ENDED_STATUSES = ("completed", "canceled", "failed", "rejected", "incomplete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one transaction writes. Sessions of messages are created as needed."""
+    """What one transaction writes. Sessions of messages are created as needed.
 
-    runs: Sequence[RunRecord] = ()  # written over what is there
+    To commit it twice is harmless: after a failure nobody knows how far it came.
+    """
+
+    runs: Sequence[RunRecord] = ()  # written over what is there; what was asked never changes
     chunks: Sequence[Chunk] = ()
     messages: Sequence[NewMessage] = ()
 
@@ -87,7 +92,9 @@ class RunLog(Protocol):
         """Raises RunNotFound."""
         ...
 
-    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None: ...
+    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
+        """The oldest run with the key: that keys are used once is the engine's care, not the log's."""
+        ...
 
     async def list(
         self, where: RunFilter, before: tuple[float, str] | None, limit: int
@@ -136,7 +143,8 @@ class StateStore(Protocol):
         self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
     ) -> StateRecord:
         """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a round,
-        that round's ("*": must not exist); without, the latest round's. Raises EtagMismatch."""
+        that round's ("*": must not exist); without, the latest round's ("*": there is none). Raises
+        EtagMismatch."""
         ...
 
     async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
@@ -220,6 +228,10 @@ class SessionStore(Protocol):
         ...
 
     async def index_pending(self, limit: int = 2000) -> int:
+        """Make so many messages ready for search at most, so that the next one need not; how many it was."""
+        ...
+
+    async def index_pending(self, limit: int = 2000) -> int:
         """Make up to `limit` new messages searchable ahead of the next search; how many there were."""
         ...
 
@@ -243,7 +255,9 @@ class MemoryHit:
 class MemoryStore(Protocol):
     """Memories by user."""
 
-    async def add(self, memories: Sequence[MemoryRecord]) -> None: ...
+    async def add(self, memories: Sequence[MemoryRecord]) -> None:
+        """All or none. One whose id is there already is left out."""
+        ...
 
     async def search(
         self,
@@ -275,6 +289,10 @@ class Stores:
     states: StateStore
     sessions: SessionStore
     memories: MemoryStore
+    release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
 
     async def close(self) -> None:
+        """Safe to repeat. What is called afterwards raises StoreUnavailable."""
+        if self.release is not None:
+            await self.release()
         await self.runs.close()

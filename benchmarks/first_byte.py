@@ -1,0 +1,23 @@
+"""How long one client waits: empty replies, one after the other on one connection."""
+
+from statistics import median
+
+from benchmarks.client import Client
+from benchmarks.requests import ask, check
+from benchmarks.results import FirstByte, percentile
+from benchmarks.servers import Server
+
+
+def wait(server: Server, *, requests: int) -> FirstByte:
+    """The waits of so many requests; as many again go first to warm up."""
+    with Client(server.address) as client:
+        replies = [client.fetch(ask("0")) for _ in range(2 * requests)][requests:]
+    for reply in replies:
+        check(reply.raw, 0)
+    events = [reply.first_event * 1e3 for reply in replies]
+    return FirstByte(
+        headers_ms=median(reply.headers for reply in replies) * 1e3,
+        first_event_ms=median(events),
+        first_event_p99_ms=percentile(events, 99),
+        whole_ms=median(reply.whole for reply in replies) * 1e3,
+    )

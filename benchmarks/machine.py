@@ -1,0 +1,46 @@
+"""Where a section is run, and with which versions."""
+
+import os
+import platform
+import subprocess
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from benchmarks import wrk
+from benchmarks.results import Machine
+from benchmarks.servers import PEER_PYTHON
+
+
+def describe() -> Machine:
+    """This machine, now."""
+    return Machine(
+        cores=os.cpu_count() or 0,
+        processor=_processor(),
+        kernel=platform.release(),
+        filesystem=_filesystem(Path(tempfile.gettempdir()).resolve()),
+        python=platform.python_version(),
+        portico=version("portico-runtime"),
+        peer=_peer_version(),
+        wrk=wrk.version(),
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _filesystem(path: Path) -> str:
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    return next(mounts[parent] for parent in (path, *path.parents) if parent in mounts)
+
+
+def _peer_version() -> str:
+    code = "from importlib.metadata import version; print(version('agentscope-runtime'))"
+    told = subprocess.run([PEER_PYTHON, "-c", code], check=True, capture_output=True, text=True)
+    return told.stdout.strip()

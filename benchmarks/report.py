@@ -1,0 +1,198 @@
+"""The results as RESULTS.md."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from benchmarks.paced import LIMIT
+from benchmarks.readers import REPLAYED_TOKENS
+from benchmarks.results import (
+    SIDES,
+    FirstByte,
+    MemorySection,
+    PacedSection,
+    ReaderSection,
+    ReplySection,
+    Results,
+    Side,
+    Stamp,
+    StoredSection,
+    Throughput,
+    median_first_byte,
+    median_throughput,
+)
+
+Row = tuple[str, ...]
+Figures = Throughput | FirstByte
+
+FILE = Path(__file__).parent / "RESULTS.md"
+
+HEAD = """\
+# Benchmarks
+
+Portico beside AgentScope Runtime, measured on one machine by `make bench`; written by the command, not by
+hand. Both serve the same agent over HTTP and server-sent events. Only one of the two runs at a time, started
+afresh for every round, and they take turns in going first; figures are medians over the rounds. Portico runs
+as `portico run` starts it: core and gateway, every event committed to SQLite before a reader gets it. The
+peer runs as one process with its cheapest kind of agent (framework "text"), its logging off, and stores
+nothing. While wrk loads a server, a client beside it checks whole replies: every token, no gap in the
+numbers, one terminal event. An error, or replies of the wrong size, end the benchmark. `×` is how many times
+better.
+"""
+
+
+def write(results: Results) -> None:
+    """What was measured so far."""
+    parts = [HEAD]
+    if results.replies is not None:
+        parts.append("\n".join(_replies(results.replies)))
+    if results.paced is not None:
+        parts.append("\n".join(_paced(results.paced)))
+    if results.memory is not None:
+        parts.append("\n".join(_memory(results.memory)))
+    if results.readers is not None:
+        parts.append("\n".join(_readers(results.readers)))
+    if results.stored is not None:
+        parts.append("\n".join(_stored(results.stored)))
+    FILE.write_text("\n".join(parts))
+
+
+def _replies(section: ReplySection) -> Iterator[str]:
+    streaming = {side: median_throughput(section.streaming[side]) for side in SIDES}
+    empty = {side: median_throughput(section.empty[side]) for side in SIDES}
+    waits = {side: median_first_byte(section.first_byte[side]) for side in SIDES}
+    yield "## Replies\n"
+    yield from _table(
+        ("", "AgentScope Runtime", "Portico", "×", "goal"),
+        [
+            ("**200-token replies/s, 50 clients**", *_more(streaming, "replies_per_second"), "≥ 10"),
+            ("median, ms", *_less(streaming, "median_ms"), ""),
+            ("99th percentile, ms", *_less(streaming, "p99_ms"), ""),
+            ("**empty replies/s, 50 clients**", *_more(empty, "replies_per_second"), "≥ 4"),
+            ("median, ms", *_less(empty, "median_ms"), ""),
+            ("99th percentile, ms", *_less(empty, "p99_ms"), ""),
+            ("**empty replies, 1 client**: first event, ms", *_less(waits, "first_event_ms"), "≥ 1"),
+            ("99th percentile, ms", *_less(waits, "first_event_p99_ms"), ""),
+            ("headers, ms", *_less(waits, "headers_ms"), ""),
+            ("whole reply, ms", *_less(waits, "whole_ms"), ""),
+        ],
+    )
+    yield "![Replies per second](charts/throughput.png)\n"
+    yield _said(section.stamp)
+
+
+def _paced(section: PacedSection) -> Iterator[str]:
+    held = {side: [found.streams for found in section.held[side]] for side in SIDES}
+    best = {side: float(median(held[side])) for side in SIDES}
+    usual = (f"{best[side]:,.0f}" for side in SIDES)
+    cpu = max(point.generator_cpu for side in SIDES for found in section.held[side] for point in found.points)
+    yield "## Paced streams\n"
+    yield "50 tokens per second, 200 tokens: 4 s at best. How many streams at once take, in the median,"
+    yield f"at most {(LIMIT - 1) * 100:.0f} % longer? They start spread over 4 s; each stream's second reply"
+    yield f"counts. The load generator itself took up to {cpu * 100:.0f} % of a core.\n"
+    yield from _table(
+        ("", "AgentScope Runtime", "Portico", "×", "goal"),
+        [
+            ("**streams held**", *usual, _times(best), "≥ 500 streams"),
+            ("in each round", *(", ".join(f"{n:,}" for n in held[side]) for side in SIDES), "", ""),
+        ],
+    )
+    yield from _table(
+        ("streams", "stretch, median", "95th percentile"),
+        [
+            (f"{point.streams:,} {side}", f"{point.median:.3f}", f"{point.p95:.3f}")
+            for side in SIDES
+            for point in section.held[side][-1].points
+        ],
+    )
+    yield "The stretches are of the last round.\n"
+    yield "![Stretch of paced streams](charts/paced.png)\n"
+    yield _said(section.stamp)
+
+
+def _memory(section: MemorySection) -> Iterator[str]:
+    streams = section.sides["portico"].streams
+    yield f"## Memory at {streams} paced streams\n"
+    rows = []
+    for side in SIDES:
+        found = section.sides[side]
+        for idle, loaded in zip(found.idle, found.loaded, strict=True):
+            rows.append((f"{side}: {idle.role}", *(f"{n:.0f}" for n in (idle.pss, loaded.pss, loaded.rss))))
+        total = (sum(process.pss for process in found.idle), sum(process.pss for process in found.loaded))
+        rows.append((f"**{side}, all**", *(f"{n:.0f}" for n in total), ""))
+    yield from _table(("process", "at rest, PSS MiB", f"{streams} streams, PSS MiB", "RSS MiB"), rows)
+    yield _said(section.stamp)
+
+
+def _readers(section: ReaderSection) -> Iterator[str]:
+    yield "## Readers of one run\n"
+    yield "Through the SSE gateway, `GET /runs/{id}/events`. Events per second: all readers together,"
+    yield f"replaying a run of {REPLAYED_TOKENS:,} tokens that has ended. Lag: from the agent's `yield` to"
+    yield "the reader's socket, in a live run of 50 tokens per second, once every reader is attached.\n"
+    yield from _table(
+        ("readers", "events per second", "lag, median ms", "lag, 99th percentile ms"),
+        [
+            (f"{p.readers:,}", f"{p.events_per_second:,.0f}", _number(p.lag_median_ms), _number(p.lag_p99_ms))
+            for p in section.points
+        ],
+    )
+    yield "![Readers of one run](charts/readers.png)\n"
+    yield _said(section.stamp)
+
+
+def _stored(section: StoredSection) -> Iterator[str]:
+    yield "## Stored runs\n"
+    yield "Every run has a user and a session of its own. The list is its first page; the oldest run is read"
+    yield "from its first event to its last.\n"
+    columns = ("runs", "empty replies/s, 50 clients", "first event, ms", "99th percentile, ms")
+    yield from _table(
+        (*columns, "list, ms", "replay of the oldest, ms", "data on disk, MiB"),
+        [
+            (
+                f"{p.runs:,}",
+                f"{p.replies_per_second:,.0f}",
+                *map(_number, (p.first_event_ms, p.first_event_p99_ms, p.list_ms, p.replay_ms, p.store_mib)),
+            )
+            for p in section.points
+        ],
+    )
+    yield "![Stored runs](charts/stored.png)\n"
+    yield _said(section.stamp)
+
+
+def _more(figures: Mapping[Side, Figures], name: str) -> Row:
+    """Both sides and the ratio of a figure of which more is better."""
+    values = {side: getattr(figures[side], name) for side in SIDES}
+    return _number(values["peer"]), _number(values["portico"]), _times(values)
+
+
+def _less(figures: Mapping[Side, Figures], name: str) -> Row:
+    """Both sides and the ratio of a figure of which less is better."""
+    values = {side: getattr(figures[side], name) for side in SIDES}
+    turned: dict[Side, float] = {"peer": values["portico"], "portico": values["peer"]}
+    return _number(values["peer"]), _number(values["portico"]), _times(turned)
+
+
+def _times(values: Mapping[Side, float]) -> str:
+    return f"{values['portico'] / values['peer']:.1f}" if values["peer"] else "∞"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _table(columns: Row, rows: Sequence[Row]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"| --- |{' ---: |' * (len(columns) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _said(stamp: Stamp) -> str:
+    machine = stamp.machine
+    return (
+        f"{stamp.date}, `{stamp.command}`, rounds: {stamp.rounds}. Portico {machine.portico}, "
+        f"agentscope-runtime {machine.peer}, wrk {machine.wrk}, Python {machine.python}; "
+        f"{machine.cores} cores of {machine.processor}, Linux {machine.kernel}, {machine.filesystem}.\n"
+    )

@@ -1,0 +1,170 @@
+"""What was measured. results.json keeps it, so that one section can be run again alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from pydantic import BaseModel
+
+Side = Literal["peer", "portico"]
+SIDES: tuple[Side, Side] = ("peer", "portico")
+
+FILE = Path(__file__).parent / "results.json"
+
+
+class Machine(BaseModel):
+    """Where and with what."""
+
+    cores: int
+    processor: str
+    kernel: str
+    filesystem: str
+    python: str
+    portico: str
+    peer: str
+    wrk: str
+
+
+class Stamp(BaseModel):
+    """When and how a section was run."""
+
+    date: str
+    command: str
+    rounds: int
+    machine: Machine
+
+
+class Throughput(BaseModel):
+    """What wrk saw in one go."""
+
+    replies_per_second: float
+    median_ms: float
+    p99_ms: float
+
+
+class FirstByte(BaseModel):
+    """One client, one request after the other."""
+
+    headers_ms: float
+    first_event_ms: float
+    first_event_p99_ms: float
+    whole_ms: float
+
+
+class PacedPoint(BaseModel):
+    """So many paced streams at once; the stretch is 1 for a stream that took its ideal time."""
+
+    streams: int
+    median: float
+    p95: float
+    generator_cpu: float
+
+
+class Held(BaseModel):
+    """The most streams with a median stretch within the limit, and every point on the way."""
+
+    streams: int
+    points: list[PacedPoint]
+
+
+class Process(BaseModel):
+    """The memory of one process in MiB; PSS shares out what processes have in common."""
+
+    role: str
+    pss: float
+    rss: float
+
+
+class Memory(BaseModel):
+    streams: int
+    idle: list[Process]
+    loaded: list[Process]
+
+
+class Readers(BaseModel):
+    """Readers of one run: of one that has ended, as fast as they can; of a live one, lag per event."""
+
+    readers: int
+    events_per_second: float
+    lag_median_ms: float
+    lag_p99_ms: float
+
+
+class Stored(BaseModel):
+    """Empty replies while the log holds so many runs, and reads of what it holds."""
+
+    runs: int
+    first_event_ms: float
+    first_event_p99_ms: float
+    replies_per_second: float
+    list_ms: float
+    replay_ms: float
+    store_mib: float
+
+
+class ReplySection(BaseModel):
+    stamp: Stamp
+    streaming: dict[Side, list[Throughput]]
+    empty: dict[Side, list[Throughput]]
+    first_byte: dict[Side, list[FirstByte]]
+
+
+class PacedSection(BaseModel):
+    stamp: Stamp
+    held: dict[Side, list[Held]]
+
+
+class MemorySection(BaseModel):
+    stamp: Stamp
+    sides: dict[Side, Memory]
+
+
+class ReaderSection(BaseModel):
+    stamp: Stamp
+    points: list[Readers]
+
+
+class StoredSection(BaseModel):
+    stamp: Stamp
+    points: list[Stored]
+
+
+class Results(BaseModel):
+    replies: ReplySection | None = None
+    paced: PacedSection | None = None
+    memory: MemorySection | None = None
+    readers: ReaderSection | None = None
+    stored: StoredSection | None = None
+
+    @classmethod
+    def load(cls) -> "Results":
+        return cls.model_validate_json(FILE.read_text()) if FILE.exists() else cls()
+
+    def save(self) -> None:
+        FILE.write_text(self.model_dump_json(indent=1) + "\n")
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * int(percent * 100) // 10_000) - 1)]
+
+
+def median_throughput(rounds: Sequence[Throughput]) -> Throughput:
+    """The median of each figure over the rounds."""
+    return Throughput(
+        replies_per_second=median(round.replies_per_second for round in rounds),
+        median_ms=median(round.median_ms for round in rounds),
+        p99_ms=median(round.p99_ms for round in rounds),
+    )
+
+
+def median_first_byte(rounds: Sequence[FirstByte]) -> FirstByte:
+    """The median of each figure over the rounds."""
+    return FirstByte(
+        headers_ms=median(round.headers_ms for round in rounds),
+        first_event_ms=median(round.first_event_ms for round in rounds),
+        first_event_p99_ms=median(round.first_event_p99_ms for round in rounds),
+        whole_ms=median(round.whole_ms for round in rounds),
+    )

@@ -1,0 +1,156 @@
+"""The command: measures what was asked for, section by section, and writes the report."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from benchmarks import charts, first_byte, machine, paced, readers, report, servers, stored, wrk
+from benchmarks.results import (
+    SIDES,
+    MemorySection,
+    PacedSection,
+    ReaderSection,
+    ReplySection,
+    Results,
+    Side,
+    Stamp,
+    StoredSection,
+)
+
+CLIENTS = 50
+TOKENS = 200
+MEMORY_STREAMS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything."""
+
+    rounds: int
+    seconds: int
+    requests: int
+    most_streams: int
+    readers: tuple[int, ...]
+    runs: tuple[int, ...]
+
+
+FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
+QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000))
+
+
+def main() -> None:
+    options = _options()
+    plan = QUICK if options.quick else FULL
+    rounds = options.rounds or plan.rounds
+    servers.needs()
+    results = Results.load()
+    for name in options.only or SECTIONS:
+        stamp = Stamp(
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            command=shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+            rounds=rounds,
+            machine=machine.describe(),
+        )
+        SECTIONS[name](results, stamp, plan)
+        results.save()
+    charts.draw(results)
+    report.write(results)
+
+
+def replies(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """Replies per second at fifty clients, and how long a single client waits."""
+    section = ReplySection(
+        stamp=stamp,
+        streaming={side: [] for side in SIDES},
+        empty={side: [] for side in SIDES},
+        first_byte={side: [] for side in SIDES},
+    )
+    for side in _turns(stamp.rounds):
+        with servers.running(side) as server:
+            waits = first_byte.wait(server, requests=plan.requests)
+            wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=2)  # to warm up
+            streaming = wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds)
+            empty = wrk.load(server, tokens=0, clients=CLIENTS, seconds=plan.seconds)
+        _say(f"{side}: {streaming.replies_per_second:.0f} replies of {TOKENS} tokens per second")
+        _say(f"{side}: {empty.replies_per_second:.0f} empty replies per second")
+        _say(f"{side}: {waits.first_event_ms:.2f} ms to the first event")
+        section.streaming[side].append(streaming)
+        section.empty[side].append(empty)
+        section.first_byte[side].append(waits)
+    results.replies = section
+
+
+def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """The most paced streams that are held without getting slower."""
+    section = PacedSection(stamp=stamp, held={side: [] for side in SIDES})
+    starts: dict[Side, int] = {"peer": 10, "portico": 200}
+    for side in _turns(stamp.rounds):
+        with servers.running(side) as server:
+            held = paced.hold(server, start=starts[side], most=plan.most_streams)
+        for point in held.points:
+            _say(f"{side}: {point.streams} paced streams, stretch {point.median:.3f}")
+        section.held[side].append(held)
+    results.paced = section
+
+
+def memory(results: Results, stamp: Stamp, _plan: Plan) -> None:
+    """The memory of every process with five hundred paced streams under way."""
+    section = MemorySection(stamp=stamp, sides={})
+    for side in SIDES:
+        with servers.running(side) as server:
+            section.sides[side] = paced.memory(server, MEMORY_STREAMS)
+        total = sum(process.pss for process in section.sides[side].loaded)
+        _say(f"{side}: {total:.0f} MiB with {MEMORY_STREAMS} paced streams")
+    results.memory = section
+
+
+def readers_of_one_run(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """What more readers of one run cost."""
+    section = ReaderSection(stamp=stamp, points=[])
+    for count in plan.readers:
+        with servers.running("portico") as server:
+            section.points.append(readers.measure(server, count))
+        point = section.points[-1]
+        _say(f"{count} readers: {point.events_per_second:.0f} events/s, p99 lag {point.lag_p99_ms:.1f} ms")
+    results.readers = section
+
+
+def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """What more stored runs cost."""
+    section = StoredSection(stamp=stamp, points=[])
+    with servers.running("portico") as server:
+        for point in stored.measure(server, plan.runs):
+            _say(f"{point.runs} stored runs: {point.replies_per_second:.0f} empty replies per second")
+            section.points.append(point)
+    results.stored = section
+
+
+SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
+    "replies": replies,
+    "paced": paced_streams,
+    "memory": memory,
+    "readers": readers_of_one_run,
+    "stored": stored_runs,
+}
+
+
+def _turns(rounds: int) -> Iterator[Side]:
+    """Both sides in every round, each first in every other."""
+    for number in range(rounds):
+        yield from SIDES if number % 2 == 0 else reversed(SIDES)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; may be repeated")
+    parser.add_argument("--rounds", type=int, help="how often the two sides are measured in turn")
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

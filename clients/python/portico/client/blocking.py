@@ -1,0 +1,199 @@
+"""Async methods as plain ones: they run on the loop of a thread of their own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from portico.client.errors import Cancelled
+from portico.client.paging import ItemT, Listing, PageT
+from portico.client.run_stream import RunStream
+from portico.v1 import events_pb2
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ServiceT = TypeVar("ServiceT")
+
+
+class LoopThread:
+    """An event loop that runs in a daemon thread until it is closed."""
+
+    def __init__(self) -> None:
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+        async def serve() -> None:
+            closing = asyncio.Event()
+            started.set_result((asyncio.get_running_loop(), closing))
+            await closing.wait()
+
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(serve()), name="portico client", daemon=True
+        )
+        self._thread.start()
+        self._loop, self._closing = started.result()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine returns or raises. Raises Cancelled when the thread has ended."""
+        if not self._thread.is_alive():
+            coroutine.close()
+            raise Cancelled("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Not the coroutine's own error when the caller was interrupted; it must not run on.
+            future.cancel()
+            raise
+
+    def iterate(self, generator: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The generator's items; leaving the iteration closes it."""
+
+        async def step() -> tuple[bool, T | None]:
+            try:
+                return True, await anext(generator)
+            except StopAsyncIteration:
+                return False, None
+
+        async def close() -> None:
+            await generator.aclose()
+
+        try:
+            while True:
+                more, item = self.run(step())
+                if not more:
+                    return
+                yield item  # type: ignore[misc]  # an item of type T, when there is more
+        finally:
+            if self._thread.is_alive():
+                self.run(close())
+
+    def close(self) -> None:
+        """Stops the loop. Harmless when repeated."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+
+class BlockingRunStream:
+    """A RunStream to be iterated over without async."""
+
+    def __init__(self, thread: LoopThread, stream: RunStream) -> None:
+        self._thread = thread
+        self._stream = stream
+        self._events: Iterator[events_pb2.Event] = iter(())
+        self._last_number = stream.last_sequence_number
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty until the first event of a query has come."""
+        return self._stream.run_id
+
+    @property
+    def last_sequence_number(self) -> int | None:
+        """The cursor: the number of the last event that was returned."""
+        return self._last_number
+
+    @property
+    def response(self) -> events_pb2.Response | None:
+        """The run as it ended or paused; None before."""
+        return self._stream.response
+
+    def text(self) -> str:
+        """As RunStream.text. Raises RunFailed."""
+        return self._thread.run(self._stream.text())
+
+    def close(self) -> None:
+        """As RunStream.aclose."""
+        self._thread.run(self._stream.aclose())
+
+    def __iter__(self) -> "BlockingRunStream":
+        return self
+
+    def __next__(self) -> events_pb2.Event:
+        event = next(self._events, None)
+        if event is None:
+            # One visit to the loop for all that is ready.
+            self._events = iter(self._thread.run(self._stream.next_events()))
+            event = next(self._events)
+        self._last_number = event.sequence_number
+        return event
+
+    def __enter__(self) -> "BlockingRunStream":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class BlockingListing(Generic[PageT, ItemT]):
+    """A Listing to be iterated over without async."""
+
+    def __init__(self, thread: LoopThread, listing: Listing[PageT, ItemT]) -> None:
+        self._thread = thread
+        self._listing = listing
+
+    def page(self) -> PageT:
+        """As Listing.page."""
+        return self._thread.run(self._listing.page())
+
+    def __iter__(self) -> Iterator[ItemT]:
+        for page in self._thread.iterate(self._listing.pages()):
+            yield from self._listing.items(page)
+
+
+class Blocking(Generic[ServiceT]):
+    """A service whose methods block."""
+
+    def __init__(self, thread: LoopThread, service: ServiceT) -> None:
+        self.thread = thread
+        self.service = service
+
+
+def blocking(
+    method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], T]:
+    """The method, returning what the coroutine would."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.thread.run(method(self.service, *args, **kwargs))
+
+    return call
+
+
+def blocking_stream(
+    method: Callable[Concatenate[ServiceT, P], RunStream],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingRunStream]:
+    """The method, returning a stream to be iterated over without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingRunStream:
+        return BlockingRunStream(self.thread, method(self.service, *args, **kwargs))
+
+    return call
+
+
+def blocking_listing(
+    method: Callable[Concatenate[ServiceT, P], Listing[PageT, ItemT]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingListing[PageT, ItemT]]:
+    """The method, returning a listing to be iterated over without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingListing[PageT, ItemT]:
+        return BlockingListing(self.thread, method(self.service, *args, **kwargs))
+
+    return call
+
+
+def blocking_iterator(
+    method: Callable[Concatenate[ServiceT, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], Iterator[T]]:
+    """The method, returning a plain iterator."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self.thread.iterate(method(self.service, *args, **kwargs))
+
+    return call

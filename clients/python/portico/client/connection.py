@@ -1,0 +1,126 @@
+"""The channel to a core, and what calls on it have in common."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from portico.client.errors import typed_errors
+from portico.v1 import agent_pb2_grpc, memory_pb2_grpc, query_pb2_grpc, session_pb2_grpc, state_pb2_grpc
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_MAX_RECONNECT_DELAY_MS = 2_000
+
+# Calls that may be made twice: reads, and StartRun because its request always has an idempotency key.
+_RETRIED = {
+    "AgentService": ("ListAgents", "GetAgent"),
+    "MemoryService": ("SearchMemories", "ListMemories"),
+    "QueryService": ("StartRun", "GetRun", "ListRuns"),
+    "SessionService": ("GetSession", "ListSessions", "ListMessages", "SearchSessions"),
+    "StateService": ("GetState", "ListStates"),
+}
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": f"portico.v1.{service}", "method": method}
+                    for service, methods in _RETRIED.items()
+                    for method in methods
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A core that restarts is back within seconds; grpc's own cap is two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_DELAY_MS),
+    ("grpc.service_config", _SERVICE_CONFIG),
+)
+
+_RequestT = TypeVar("_RequestT")
+_ResponseT = TypeVar("_ResponseT")
+
+
+class Connection:
+    """One channel and its stubs, made on first use: a channel belongs to the loop it is made in."""
+
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self._target = target
+        self._credentials = credentials
+
+    @cached_property
+    def channel(self) -> grpc.aio.Channel:
+        if self._credentials is not None:
+            return grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
+        return grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+
+    @cached_property
+    def agents(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
+        return agent_pb2_grpc.AgentServiceStub(self.channel)
+
+    @cached_property
+    def memories(self) -> "memory_pb2_grpc.MemoryServiceAsyncStub":
+        return memory_pb2_grpc.MemoryServiceStub(self.channel)
+
+    @cached_property
+    def runs(self) -> "query_pb2_grpc.QueryServiceAsyncStub":
+        return query_pb2_grpc.QueryServiceStub(self.channel)
+
+    @cached_property
+    def sessions(self) -> "session_pb2_grpc.SessionServiceAsyncStub":
+        return session_pb2_grpc.SessionServiceStub(self.channel)
+
+    @cached_property
+    def states(self) -> "state_pb2_grpc.StateServiceAsyncStub":
+        return state_pb2_grpc.StateServiceStub(self.channel)
+
+    async def close(self) -> None:
+        """Ends all calls. Harmless when nothing was ever called."""
+        await self.channel.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How calls are made: on which connection, with which metadata, for how long at most."""
+
+    connection: Connection
+    metadata: tuple[tuple[str, str | bytes], ...]
+    timeout: float
+
+    def varied(
+        self, credential: str | None, metadata: Mapping[str, str | bytes] | None, timeout: float | None
+    ) -> "Calls":
+        """The same with other options; metadata is added, and replaces what has its name."""
+        given = {key.lower(): value for key, value in (metadata or {}).items()}
+        if credential is not None:
+            given["authorization"] = f"Bearer {credential}"
+        return replace(
+            self,
+            metadata=tuple({**dict(self.metadata), **given}.items()),
+            timeout=self.timeout if timeout is None else timeout,
+        )
+
+    async def unary(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ResponseT]", request: _RequestT
+    ) -> _ResponseT:
+        """One request, one response, within the timeout. Raises PorticoError."""
+        with typed_errors():
+            return await method(request, metadata=self.metadata, timeout=self.timeout)

@@ -1,0 +1,133 @@
+"""Plain Python values into the contract's messages."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from portico.v1 import events_pb2
+
+Json: TypeAlias = Mapping[str, Any] | list[Any] | str | int | float | bool | None
+MessageLike: TypeAlias = events_pb2.Message | Mapping[str, Any]
+MessagesLike: TypeAlias = str | MessageLike | Iterable[MessageLike]
+_Number = TypeVar("_Number", bound=int, covariant=True)
+
+
+class Enum(Protocol[_Number]):
+    """An enum of the contract."""
+
+    def Value(self, name: str) -> _Number: ...
+
+
+class JsonText(str):
+    """JSON that is text already and travels as it is, without being read."""
+
+    __slots__ = ()
+
+
+def json_text(value: Json) -> str:
+    """The value as JSON text; None is the unset field."""
+    if value is None:
+        return ""
+    if isinstance(value, JsonText):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def enum_number(enum: Enum[_Number], value: _Number | str, prefix: str) -> _Number:
+    """The number of an enum value that is given as itself or by its lower-case name.
+
+    Raises ValueError for a name that the enum lacks.
+    """
+    if isinstance(value, str):
+        return enum.Value(f"{prefix}{value.upper()}")
+    return value
+
+
+def to_timestamp(value: datetime | None) -> Timestamp | None:
+    """A moment; one without a time zone is read as UTC."""
+    if value is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(value)
+    return timestamp
+
+
+def to_duration(value: float | timedelta) -> Duration:
+    """A length of time; a number means seconds."""
+    duration = Duration()
+    duration.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    return duration
+
+
+def user_message(text: str) -> events_pb2.Message:
+    """A message of the user that says this text."""
+    return events_pb2.Message(
+        type=events_pb2.MESSAGE_TYPE_MESSAGE,
+        role=events_pb2.ROLE_USER,
+        content=[_text(text)],
+    )
+
+
+def to_messages(value: MessagesLike) -> list[events_pb2.Message]:
+    """A text, one message or many, each a message of the contract or a dict.
+
+    A dict is written as in the agent protocol: role, content (a text or a list
+    of parts such as {"type": "text", "text": "hello"}), and optionally id, type
+    and metadata. Raises ValueError for what it can't read.
+    """
+    if isinstance(value, str):
+        return [user_message(value)]
+    if isinstance(value, events_pb2.Message | Mapping):
+        return [_to_message(value)]
+    return [_to_message(item) for item in value]
+
+
+def _to_message(value: MessageLike) -> events_pb2.Message:
+    if isinstance(value, events_pb2.Message):
+        return value
+    content = value.get("content") or ()
+    return events_pb2.Message(
+        id=value.get("id", ""),
+        type=enum_number(events_pb2.MessageType, value.get("type", "message"), "MESSAGE_TYPE_"),
+        role=enum_number(events_pb2.Role, value.get("role", "user"), "ROLE_"),
+        content=[_text(content)] if isinstance(content, str) else [_to_content(part) for part in content],
+        metadata_json=json_text(value.get("metadata")),
+    )
+
+
+def _text(text: str) -> events_pb2.Content:
+    return events_pb2.Content(type=events_pb2.CONTENT_TYPE_TEXT, text=text)
+
+
+def _to_content(part: events_pb2.Content | Mapping[str, Any]) -> events_pb2.Content:
+    if isinstance(part, events_pb2.Content):
+        return part
+    kind = str(part.get("type", "text"))
+    content = events_pb2.Content(type=enum_number(events_pb2.ContentType, kind, "CONTENT_TYPE_"))
+    match kind:
+        case "text":
+            content.text = part["text"]
+        case "refusal":
+            content.refusal = part["refusal"]
+        case "data":
+            content.data_json = json_text(part["data"])
+        case "image":
+            content.image.image_url = part["image_url"]
+        case "video":
+            content.video.video_url = part["video_url"]
+        case "audio":
+            content.audio.data = part["data"]
+            content.audio.format = part.get("format", "")
+        case "file":
+            given = {name: part[name] for name in _FILE_FIELDS if part.get(name)}
+            content.file.CopyFrom(events_pb2.FileContent(**given))
+        case _:
+            raise ValueError(f"unknown content type {kind!r}")
+    return content
+
+
+_FILE_FIELDS = ("file_url", "file_id", "filename", "file_data")

@@ -1,0 +1,214 @@
+"""Many runs over one connection: for gateways, whose cost is then per wake-up and not per token.
+
+One task reads frames and hands them out, one writes what streams have to send.
+A stream stands in the writer's queue at most once, so the queue is bounded by
+the number of streams. When the connection breaks, its streams are opened again
+on the next one, each from what its consumer has taken.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+
+import grpc
+import grpc.aio
+
+from portico.client.backoff import Backoff
+from portico.client.client import Client
+from portico.client.connection import MAX_MESSAGE_BYTES
+from portico.client.errors import (
+    Cancelled,
+    InvalidArgument,
+    PorticoError,
+    ResourceExhausted,
+    Unavailable,
+    typed_errors,
+)
+from portico.client.mux_stream import MuxStream
+from portico.client.progress import Progress
+from portico.client.query import retry_key
+from portico.v1 import query_pb2, query_pb2_grpc
+
+_Call = grpc.aio.StreamStreamCall[query_pb2.MultiplexRequest, query_pb2.MultiplexResponse]
+
+
+class Multiplexer:
+    """One QueryService.Multiplex connection, opened when first needed and kept up."""
+
+    def __init__(
+        self,
+        source: Client | grpc.aio.Channel,
+        *,
+        resume_timeout: float = 30.0,
+        max_waiting: int = 10_000,
+    ) -> None:
+        self._source = source
+        self._resume_timeout = resume_timeout
+        self._max_waiting = max_waiting
+        self._ids = itertools.count(1)
+        self._streams: dict[int, MuxStream] = {}
+        self._outgoing: deque[MuxStream] = deque()
+        self._wake = asyncio.Event()
+        self._backoff = Backoff()
+        self._connected = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    def open_query(
+        self,
+        query: query_pb2.QueryRequest,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> MuxStream:
+        """Starts a run and follows it; metadata and timeout are this stream's own.
+
+        A request without an idempotency key gets one, so that it can be sent again.
+        Raises ResourceExhausted, InvalidArgument (too large), Cancelled (closed).
+        """
+        opening = query_pb2.MultiplexRequest(query=query, metadata=metadata)
+        if not query.idempotency_key:
+            opening.query.idempotency_key = retry_key()
+        return self._open(opening, Progress("", None), timeout)
+
+    def open_watch(
+        self,
+        watch: query_pb2.WatchRunRequest,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> MuxStream:
+        """Follows a run from a cursor. Raises as open_query."""
+        opening = query_pb2.MultiplexRequest(watch=watch, metadata=metadata)
+        after = watch.after_sequence_number if watch.HasField("after_sequence_number") else None
+        return self._open(opening, Progress(watch.run_id, after), timeout)
+
+    async def close(self) -> None:
+        """Ends the connection; open streams raise Cancelled."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def __aenter__(self) -> "Multiplexer":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def _open(
+        self, opening: query_pb2.MultiplexRequest, progress: Progress, timeout: float | None
+    ) -> MuxStream:
+        if self._closed:
+            raise Cancelled("the multiplexer is closed")
+        if len(self._outgoing) >= self._max_waiting:
+            raise ResourceExhausted(f"{self._max_waiting} streams wait to be sent to the core")
+        if opening.ByteSize() > MAX_MESSAGE_BYTES:
+            # Sent, it would end the connection for everybody.
+            raise InvalidArgument(f"the request is larger than {MAX_MESSAGE_BYTES} bytes")
+        stream = MuxStream(self, opening, progress, timeout=timeout, resume_timeout=self._resume_timeout)
+        if not self._connected:
+            stream.cut(Unavailable("no connection to the core"))
+        self.reopen(stream)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="portico multiplexer")
+        return stream
+
+    # What streams ask for.
+
+    def wake(self, stream: MuxStream) -> None:
+        if not stream.queued:
+            stream.queued = True
+            self._outgoing.append(stream)
+            self._wake.set()
+
+    def forget(self, stream: MuxStream) -> None:
+        self._streams.pop(stream.stream_id, None)
+
+    def reopen(self, stream: MuxStream) -> None:
+        # An id is never used twice in a connection.
+        self.forget(stream)
+        stream.stream_id = next(self._ids)
+        self._streams[stream.stream_id] = stream
+        self.wake(stream)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._on_loss(await self._carry())
+                if self._streams:
+                    await asyncio.sleep(self._backoff.next_delay())
+        finally:
+            self._closed = True
+            self._end_all(Cancelled("the multiplexer was closed"))
+
+    async def _carry(self) -> PorticoError:
+        """Serves one connection for as long as it lasts; returns what ended it."""
+        writer: asyncio.Task[None] | None = None
+        call: _Call | None = None
+        try:
+            with typed_errors():
+                call = self._call()
+                await call.wait_for_connection()
+                self._connected = True
+                writer = asyncio.create_task(self._write(call), name="portico multiplexer writer")
+                await self._read(call)
+        except PorticoError as error:
+            return error
+        finally:
+            self._connected = False
+            if writer is not None:
+                writer.cancel()
+            if call is not None:
+                call.cancel()
+        return Unavailable("the core ended the connection")
+
+    def _call(self) -> _Call:
+        if isinstance(self._source, Client):
+            calls = self._source.calls
+            return calls.connection.runs.Multiplex(metadata=calls.metadata)
+        return query_pb2_grpc.QueryServiceStub(self._source).Multiplex()
+
+    async def _read(self, call: _Call) -> None:
+        streams = self._streams
+        while isinstance(response := await call.read(), query_pb2.MultiplexResponse):
+            for frame in response.frames:
+                stream = streams.get(frame.stream_id)
+                # None: closed here while the frame was on its way.
+                if stream is not None:
+                    stream.deliver(frame)
+            self._backoff.reset()
+
+    async def _write(self, call: _Call) -> None:
+        outgoing = self._outgoing
+        # When a write fails the call has ended, and the reader learns why.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                while outgoing:
+                    stream = outgoing.popleft()
+                    stream.queued = False
+                    request = stream.next_request()
+                    if request is not None:
+                        await call.write(request)
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _on_loss(self, cause: PorticoError) -> None:
+        if not isinstance(cause, Unavailable):
+            # It would only happen again.
+            self._end_all(cause)
+        for stream in self._outgoing:
+            stream.queued = False
+        self._outgoing.clear()
+        self._wake.clear()
+        for stream in list(self._streams.values()):
+            stream.cut(cause)
+            self.wake(stream)
+
+    def _end_all(self, error: PorticoError) -> None:
+        for stream in list(self._streams.values()):
+            stream.finish(error)

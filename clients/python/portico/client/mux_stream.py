@@ -1,0 +1,270 @@
+"""One run's events on a multiplexed connection.
+
+    waiting --opened--> flowing --StreamEnd--> ended
+       ^                   |
+       +------- cut -------+   (connection lost, or StreamEnd UNAVAILABLE)
+
+What the consumer has not taken by the time a stream is opened again is thrown
+away and read from the log once more: a stream never holds more than a window.
+"""
+
+import asyncio
+from copy import copy
+from time import monotonic
+from types import TracebackType
+from typing import Protocol
+
+from portico.client.backoff import Outage
+from portico.client.convert import to_duration
+from portico.client.errors import (
+    DeadlineExceeded,
+    PorticoError,
+    ProtocolError,
+    Unavailable,
+    error_from_stream_end,
+)
+from portico.client.progress import Progress
+from portico.v1 import query_pb2
+
+WINDOW_BYTES = 256 * 1024
+# Half a window: a short run costs no credit message, a long one two per window.
+_CREDIT_BYTES = WINDOW_BYTES // 2
+# A frame keeps the response in memory that it came in, other runs' frames included.
+_SHARED_FRAMES = 8
+_STATUS_OK = 0
+
+
+class Carrier(Protocol):
+    """What a stream asks of the connection that carries it."""
+
+    def wake(self, stream: "MuxStream") -> None:
+        """Has the stream's next request sent."""
+
+    def forget(self, stream: "MuxStream") -> None:
+        """Delivers nothing more to an ended stream."""
+
+    def reopen(self, stream: "MuxStream") -> None:
+        """Opens the stream under a new id."""
+
+
+class MuxStream:
+    """Follows one run. It has one consumer, who must close it."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        opening: query_pb2.MultiplexRequest,
+        progress: Progress,
+        *,
+        timeout: float | None,
+        resume_timeout: float,
+    ) -> None:
+        # Both are the carrier's: the id on this connection, and whether the
+        # stream stands in the queue of those that have something to send.
+        self.stream_id = 0
+        self.queued = False
+
+        self._carrier = carrier
+        self._opening = opening
+        self._deadline = None if timeout is None else monotonic() + timeout
+        self._resume_timeout = resume_timeout
+        self._loop = asyncio.get_running_loop()
+
+        # What came in, and of that the part the consumer has taken: a resume begins there.
+        self._received = progress
+        self._taken = progress.next_number
+        self._frames: list[query_pb2.StreamFrame] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._error: PorticoError | None = None
+
+        self._is_open = False
+        self._untaken_bytes = 0
+        self._unpaid_bytes = 0
+
+        self._outage = Outage(resume_timeout)
+        self._cause: PorticoError | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty until the first event of a query has come."""
+        return self._received.run_id
+
+    @property
+    def last_sequence_number(self) -> int | None:
+        """The number of the last event that next_frames has returned."""
+        return self._taken - 1 if self._taken else None
+
+    async def next_frames(self) -> list[query_pb2.StreamFrame] | None:
+        """All frames that are ready, at least one; None when the log ended or paused.
+
+        Raises PorticoError when the stream failed, after what came before was returned.
+        """
+        while not self._frames:
+            if self._error is not None:
+                # Others may have failed for the same reason: the instance is not this stream's alone.
+                raise copy(self._error)
+            if self._ended:
+                return None
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        frames = self._frames
+        self._frames = []
+        self._taken = self._received.next_number
+        self._unpaid_bytes += self._untaken_bytes
+        self._untaken_bytes = 0
+        if self._unpaid_bytes >= _CREDIT_BYTES and self._is_open and not self._ended:
+            self._carrier.wake(self)
+        return frames
+
+    def __aiter__(self) -> "MuxStream":
+        return self
+
+    async def __anext__(self) -> list[query_pb2.StreamFrame]:
+        frames = await self.next_frames()
+        if frames is None:
+            raise StopAsyncIteration
+        return frames
+
+    def close(self) -> None:
+        """Stops following; the run itself goes on. Harmless when repeated."""
+        self._frames.clear()
+        self._error = None
+        if not self._ended:
+            self.finish(None)
+
+    def __enter__(self) -> "MuxStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # The rest is the carrier's side.
+
+    def next_request(self) -> query_pb2.MultiplexRequest | None:
+        """What is to be sent now, if anything."""
+        if self._ended:
+            if not self._is_open:
+                return None
+            self._is_open = False
+            return query_pb2.MultiplexRequest(stream_id=self.stream_id, stop=query_pb2.Stop())
+        if not self._is_open:
+            return self._open() if self._retry is None else None
+        if self._unpaid_bytes < _CREDIT_BYTES:
+            return None
+        credit = query_pb2.Credit(size_bytes=self._unpaid_bytes)
+        self._unpaid_bytes = 0
+        return query_pb2.MultiplexRequest(stream_id=self.stream_id, credit=credit)
+
+    def deliver(self, frame: query_pb2.StreamFrame) -> None:
+        """Takes in one frame. The hot path: no await, no copy, no look at each event."""
+        events = frame.events
+        if events:
+            try:
+                self._received.take_in(events)
+            except ProtocolError as error:
+                self.finish(error)
+                return
+            if self._outage.lasts:
+                self._outage.ended()
+            self._untaken_bytes += frame.size_bytes
+            self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
+        if frame.HasField("end"):
+            self._on_end(frame.end)
+        self._notify()
+
+    def cut(self, cause: PorticoError) -> None:
+        """Notes that there is no connection; the stream fails unless it is opened again in time."""
+        self._is_open = False
+        if self._received.is_complete:
+            # All events are here; how the stream ended no longer matters.
+            self.finish(None)
+            return
+        self._cause = cause
+        seconds = self._outage.broke()
+        if self._deadline is not None:
+            seconds = min(seconds, self._deadline - monotonic())
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(max(seconds, 0), self._expire)
+
+    def finish(self, error: PorticoError | None) -> None:
+        """Ends the stream; an error is raised after the frames that came before it."""
+        self._ended = True
+        self._error = error
+        self._stop_timers()
+        self._carrier.forget(self)
+        if self._is_open:
+            # The other side does not know yet.
+            self._carrier.wake(self)
+        self._notify()
+
+    def _open(self) -> query_pb2.MultiplexRequest:
+        if self._frames:
+            self._frames.clear()
+            self._received.go_back(self._taken)
+        self._untaken_bytes = 0
+        self._unpaid_bytes = 0
+        self._is_open = True
+        self._stop_timers()
+        self._outage.opened()
+        request = self._opening
+        request.stream_id = self.stream_id
+        if self.run_id:
+            request.watch.run_id = self.run_id
+            if self._taken:
+                request.watch.after_sequence_number = self._taken - 1
+        if self._deadline is not None:
+            request.timeout.CopyFrom(to_duration(max(self._deadline - monotonic(), 0.001)))
+        return request
+
+    def _on_end(self, end: query_pb2.StreamEnd) -> None:
+        self._is_open = False
+        if end.code == _STATUS_OK:
+            if self._received.at_rest:
+                self.finish(None)
+                return
+            cause: PorticoError = Unavailable("the stream ended before the run did")
+        else:
+            cause = error_from_stream_end(end)
+            if not isinstance(cause, Unavailable):
+                self.finish(cause)
+                return
+        self.cut(cause)
+        if not self._ended:
+            self._retry = self._loop.call_later(self._outage.backoff.next_delay(), self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._carrier.reopen(self)
+
+    def _expire(self) -> None:
+        if self._deadline is not None and monotonic() >= self._deadline:
+            self.finish(DeadlineExceeded("the stream's timeout passed"))
+            return
+        assert self._cause is not None, "a stream that expires was cut"
+        problem = f"not resumed within {self._resume_timeout:g} s: {self._cause.message}"
+        self.finish(Unavailable(problem, reason=self._cause.reason, metadata=self._cause.metadata))
+
+    def _stop_timers(self) -> None:
+        for timer in (self._expiry, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._expiry = self._retry = None
+
+    def _notify(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _detached(frame: query_pb2.StreamFrame) -> query_pb2.StreamFrame:
+    detached = query_pb2.StreamFrame()
+    detached.CopyFrom(frame)
+    return detached

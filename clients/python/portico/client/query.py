@@ -1,0 +1,100 @@
+"""What a run is asked, from plain Python values."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+
+from portico.client.convert import Json, MessagesLike, enum_number, json_text, to_duration, to_messages
+from portico.v1 import query_pb2
+
+BusyPolicy: TypeAlias = (
+    query_pb2.SessionBusyPolicy.ValueType | Literal["reject", "enqueue", "interrupt", "parallel"]
+)
+QueryInput: TypeAlias = MessagesLike | query_pb2.QueryRequest
+
+
+class QueryOptions(TypedDict, total=False):
+    """All that a query may say beside its input; see QueryRequest and AgentRequest."""
+
+    agent: str
+    session_id: str
+    user_id: str
+    parameters: query_pb2.ModelParameters | Mapping[str, Any]
+    tools: Iterable[query_pb2.Tool | Mapping[str, Any]]
+    extra: Json
+    metadata: Json
+    request_id: str
+    background: bool
+    # Generated when left out, so that a broken call can be made again.
+    idempotency_key: str
+    if_session_busy: BusyPolicy
+    # The longest that the run may take, in seconds or as a timedelta.
+    timeout: float | timedelta
+
+
+def retry_key() -> str:
+    """An idempotency key for the client's own retries.
+
+    The prefix tells the core that repeats come within seconds or not at all, so
+    that it need not ask its store about the key.
+    """
+    return f"auto:{uuid.uuid4().hex}"
+
+
+def query_request(input: QueryInput, **options: Unpack[QueryOptions]) -> query_pb2.QueryRequest:
+    """A request for what is said; a QueryRequest is copied and takes no options.
+
+    Raises ValueError for a message or option that can't be read.
+    """
+    if isinstance(input, query_pb2.QueryRequest):
+        if options:
+            raise ValueError(f"a QueryRequest says all there is; leave out {', '.join(options)}")
+        request = query_pb2.QueryRequest()
+        request.CopyFrom(input)
+    else:
+        request = _build(input, options)
+    if not request.idempotency_key:
+        request.idempotency_key = retry_key()
+    return request
+
+
+def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest:
+    parameters = options.get("parameters")
+    if isinstance(parameters, Mapping):
+        parameters = query_pb2.ModelParameters(**parameters)
+    request = query_pb2.QueryRequest(
+        request=query_pb2.AgentRequest(
+            agent_name=options.get("agent", ""),
+            input=to_messages(input),
+            session_id=options.get("session_id", ""),
+            user_id=options.get("user_id", ""),
+            parameters=parameters,
+            tools=[_to_tool(tool) for tool in options.get("tools", ())],
+            extra_json=json_text(options.get("extra")),
+            metadata_json=json_text(options.get("metadata")),
+            request_id=options.get("request_id", ""),
+        ),
+        background=options.get("background", False),
+        idempotency_key=options.get("idempotency_key", ""),
+        if_session_busy=enum_number(
+            query_pb2.SessionBusyPolicy,
+            options.get("if_session_busy", query_pb2.SESSION_BUSY_POLICY_UNSPECIFIED),
+            "SESSION_BUSY_POLICY_",
+        ),
+    )
+    if "timeout" in options:
+        request.timeout.CopyFrom(to_duration(options["timeout"]))
+    return request
+
+
+def _to_tool(tool: query_pb2.Tool | Mapping[str, Any]) -> query_pb2.Tool:
+    """A dict has name, description, parameters (a JSON Schema) and type."""
+    if isinstance(tool, query_pb2.Tool):
+        return tool
+    return query_pb2.Tool(
+        name=tool["name"],
+        description=tool.get("description", ""),
+        parameters_json=json_text(tool.get("parameters")),
+        type=tool.get("type", ""),
+    )

@@ -1,0 +1,197 @@
+"""One run's events, over a call of its own."""
+
+import asyncio
+from collections.abc import Iterator
+
+import grpc.aio
+
+from portico.client.backoff import Outage
+from portico.client.connection import Calls
+from portico.client.errors import PorticoError, RunFailed, Unavailable, typed_errors
+from portico.client.progress import Progress
+from portico.client.text import TextCollector
+from portico.v1 import events_pb2, query_pb2
+
+# Before the first event nobody has seen the run; a wrong address should not take a minute to tell.
+_START_SECONDS = 10.0
+_FAILED = (events_pb2.RUN_STATUS_FAILED, events_pb2.RUN_STATUS_REJECTED)
+
+_Frame = query_pb2.QueryResponse | query_pb2.WatchRunResponse
+_FrameCall = (
+    grpc.aio.UnaryStreamCall[query_pb2.QueryRequest, query_pb2.QueryResponse]
+    | grpc.aio.UnaryStreamCall[query_pb2.WatchRunRequest, query_pb2.WatchRunResponse]
+)
+
+
+class RunStream:
+    """A run's events in order, each once, up to its end or a pause.
+
+    When the connection breaks it resumes by itself, for as long as resume_timeout
+    allows. Iterate within `async with`, or call aclose: leaving the loop early does
+    not end a call in grpc. Dropping the stream ends it too, once it is collected.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        query: query_pb2.QueryRequest | None,
+        progress: Progress,
+        resume_timeout: float,
+    ) -> None:
+        self._calls = calls
+        self._query = query
+        self._received = progress
+        self._resume_timeout = resume_timeout
+        self._outage = Outage(resume_timeout if query is None else min(resume_timeout, _START_SECONDS))
+        self._call: _FrameCall | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._events: Iterator[events_pb2.Event] = iter(())
+        self._last_number = progress.last_number
+        self._response: events_pb2.Response | None = None
+        self._ended = False
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; empty until the first event of a query has come."""
+        return self._received.run_id
+
+    @property
+    def last_sequence_number(self) -> int | None:
+        """The cursor: the number of the last event that was returned."""
+        return self._last_number
+
+    @property
+    def response(self) -> events_pb2.Response | None:
+        """The run as it ended or paused; None before."""
+        return self._response
+
+    def __aiter__(self) -> "RunStream":
+        return self
+
+    async def __anext__(self) -> events_pb2.Event:
+        """The next event. Raises PorticoError when the run can't be followed any further."""
+        while True:
+            for event in self._events:
+                self._last_number = event.sequence_number
+                return event
+            if self._ended:
+                raise StopAsyncIteration
+            await self._next_frame()
+
+    async def next_events(self) -> list[events_pb2.Event]:
+        """All events that are ready, at least one; empty at the end. Raises as iterating does."""
+        while True:
+            events = list(self._events)
+            if events:
+                self._last_number = events[-1].sequence_number
+            if events or self._ended:
+                return events
+            await self._next_frame()
+
+    async def text(self) -> str:
+        """Reads to the end; the text of the run's messages, from where the stream stands.
+
+        Raises RunFailed when the run ended as failed or rejected.
+        """
+        collector = TextCollector()
+        while events := await self.next_events():
+            for event in events:
+                collector.take_in(event)
+        response = self._response
+        if response is not None and response.status in _FAILED:
+            raise RunFailed(
+                response.error.message, reason=response.error.code, metadata={"run_id": response.id}
+            )
+        return collector.text
+
+    async def aclose(self) -> None:
+        """Stops reading. A run that is not background is cancelled when nobody else reads it."""
+        self._ended = True
+        self._events = iter(())
+        self._drop_call()
+
+    async def __aenter__(self) -> "RunStream":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        call, loop = self._call, self._loop
+        # Collected in whatever thread; a call belongs to its loop's.
+        if call is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(call.cancel)
+
+    async def _next_frame(self) -> None:
+        """Takes in one frame or the end, resuming as often as it takes."""
+        while True:
+            try:
+                frame = await self._read()
+            except PorticoError as error:
+                self._drop_call()
+                if self._received.is_complete:
+                    # All events are here; how the call ended no longer matters.
+                    self._ended = True
+                    return
+                if not isinstance(error, Unavailable):
+                    raise
+                await self._wait_to_resume(error)
+                continue
+            if frame is None:
+                self._ended = True
+                self._drop_call()
+            else:
+                self._take_in(frame)
+            return
+
+    async def _read(self) -> _Frame | None:
+        try:
+            with typed_errors():
+                if self._call is None:
+                    self._loop = asyncio.get_running_loop()
+                    self._call = self._open()
+                    await self._call.wait_for_connection()
+                    self._outage.opened()
+                frame = await self._call.read()
+        except asyncio.CancelledError:
+            # The call is lost with it; whoever goes on reading resumes.
+            self._drop_call()
+            raise
+        if isinstance(frame, _Frame):
+            return frame
+        if not self._received.at_rest:
+            raise Unavailable("the stream ended before the run did")
+        return None
+
+    def _open(self) -> _FrameCall:
+        runs = self._calls.connection.runs
+        if self._query is not None:
+            return runs.Query(self._query, metadata=self._calls.metadata)
+        request = query_pb2.WatchRunRequest(
+            run_id=self.run_id, after_sequence_number=self._received.last_number
+        )
+        return runs.WatchRun(request, metadata=self._calls.metadata)
+
+    def _take_in(self, frame: _Frame) -> None:
+        events = frame.events
+        if not events:
+            return
+        self._received.take_in(events)
+        if self._query is not None:
+            self._query = None
+            self._outage = Outage(self._resume_timeout)
+        self._outage.ended()
+        self._events = iter(events)
+        if self._received.at_rest:
+            self._response = events[-1].response
+
+    async def _wait_to_resume(self, error: PorticoError) -> None:
+        left = self._outage.broke()
+        if left <= 0:
+            raise error
+        await asyncio.sleep(min(self._outage.backoff.next_delay(), left))
+
+    def _drop_call(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None

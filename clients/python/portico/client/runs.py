@@ -1,0 +1,122 @@
+"""QueryService: start runs, follow them, steer them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal, TypeAlias, Unpack
+
+from portico.client.connection import Calls
+from portico.client.convert import MessagesLike, enum_number, to_messages, to_timestamp
+from portico.client.paging import Listing, listing
+from portico.client.progress import Progress
+from portico.client.query import QueryInput, QueryOptions, query_request
+from portico.client.run_stream import RunStream
+from portico.v1 import events_pb2, query_pb2
+
+RunStatusLike: TypeAlias = (
+    events_pb2.RunStatus.ValueType
+    | Literal[
+        "created",
+        "queued",
+        "in_progress",
+        "completed",
+        "canceled",
+        "failed",
+        "rejected",
+        "incomplete",
+        "input_required",
+    ]
+)
+
+
+class Runs:
+    """A client's runs. Every method raises PorticoError."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def query(
+        self, input: QueryInput, *, resume_timeout: float = 60.0, **options: Unpack[QueryOptions]
+    ) -> RunStream:
+        """Starts a run, once the stream is read, and follows it."""
+        return RunStream(self._calls, query_request(input, **options), Progress("", None), resume_timeout)
+
+    def watch(self, run_id: str, *, after: int | None = None, resume_timeout: float = 60.0) -> RunStream:
+        """Follows a run from its start, or from behind the event with this number.
+
+        Reading raises CursorAhead or CursorExpired for a number outside of the log.
+        """
+        return RunStream(self._calls, None, Progress(run_id, after), resume_timeout)
+
+    async def start(self, input: QueryInput, **options: Unpack[QueryOptions]) -> query_pb2.Run:
+        """Starts a run in the background; returns once it is logged. Raises SessionBusy, AlreadyExists."""
+        request = query_pb2.StartRunRequest(query=query_request(input, **options))
+        return (await self._calls.unary(self._calls.connection.runs.StartRun, request)).run
+
+    async def get(self, run_id: str) -> query_pb2.Run:
+        """One run as it stands. Raises NotFound."""
+        request = query_pb2.GetRunRequest(run_id=run_id)
+        return (await self._calls.unary(self._calls.connection.runs.GetRun, request)).run
+
+    def list(
+        self,
+        *,
+        agent: str = "",
+        user_id: str = "",
+        session_id: str = "",
+        statuses: Iterable[RunStatusLike] = (),
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Listing[query_pb2.ListRunsResponse, query_pb2.Run]:
+        """Runs to which all given filters apply, newest first, without their messages."""
+        request = query_pb2.ListRunsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            agent_name=agent,
+            user_id=user_id,
+            session_id=session_id,
+            statuses=[enum_number(events_pb2.RunStatus, status, "RUN_STATUS_") for status in statuses],
+            created_from_time=to_timestamp(created_from),
+            created_until_time=to_timestamp(created_until),
+        )
+        return listing(
+            self._calls, lambda: self._calls.connection.runs.ListRuns, request, lambda page: page.runs
+        )
+
+    async def cancel(self, run_id: str) -> query_pb2.Run:
+        """Stops a run; returns it once it has stopped. Raises FailedPrecondition if it ended otherwise."""
+        request = query_pb2.CancelRunRequest(run_id=run_id)
+        return (await self._calls.unary(self._calls.connection.runs.CancelRun, request)).run
+
+    async def interrupt(self, run_id: str) -> query_pb2.Run:
+        """Asks the agent to stop where it is; returns the run once it has ended.
+
+        Raises FailedPrecondition when the run has ended before.
+        """
+        request = query_pb2.InterruptRunRequest(run_id=run_id)
+        return (await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs[0]
+
+    async def interrupt_session(self, *, user_id: str, session_id: str) -> tuple[query_pb2.Run, ...]:
+        """Interrupts what is live in a session; queued runs stay queued.
+
+        Raises FailedPrecondition when nothing is live.
+        """
+        session = query_pb2.SessionTarget(user_id=user_id, session_id=session_id)
+        request = query_pb2.InterruptRunRequest(session=session)
+        return tuple((await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs)
+
+    async def resume(self, run_id: str, input: MessagesLike, *, input_request_id: str = "") -> query_pb2.Run:
+        """Answers a run that waits for input; its last_sequence_number is the cursor to watch from.
+
+        Raises FailedPrecondition when it does not wait.
+        """
+        request = query_pb2.ResumeRunRequest(
+            run_id=run_id, input=to_messages(input), input_request_id=input_request_id
+        )
+        return (await self._calls.unary(self._calls.connection.runs.ResumeRun, request)).run
+
+    async def delete(self, run_id: str) -> None:
+        """Removes an ended run and its log. Raises FailedPrecondition while it is live."""
+        request = query_pb2.DeleteRunRequest(run_id=run_id)
+        await self._calls.unary(self._calls.connection.runs.DeleteRun, request)

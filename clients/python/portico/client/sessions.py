@@ -1,0 +1,94 @@
+"""SessionService: conversations and their messages."""
+
+from typing import Literal, TypeAlias
+
+from portico.client.connection import Calls
+from portico.client.convert import Json, MessagesLike, enum_number, json_text, to_messages
+from portico.client.paging import Listing, listing
+from portico.v1 import session_pb2
+
+Order: TypeAlias = session_pb2.SortOrder.ValueType | Literal["ascending", "descending"]
+
+
+class Sessions:
+    """Users' sessions. Every method raises PorticoError."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def create(
+        self, *, user_id: str, session_id: str = "", metadata: Json = None
+    ) -> session_pb2.Session:
+        """An empty session, with a generated id if none is given. Raises AlreadyExists."""
+        request = session_pb2.CreateSessionRequest(
+            user_id=user_id, session_id=session_id, metadata_json=json_text(metadata)
+        )
+        return (await self._calls.unary(self._calls.connection.sessions.CreateSession, request)).session
+
+    async def get(self, session_id: str, *, user_id: str) -> session_pb2.Session:
+        """A session without its messages. Raises NotFound."""
+        request = session_pb2.GetSessionRequest(user_id=user_id, session_id=session_id)
+        return (await self._calls.unary(self._calls.connection.sessions.GetSession, request)).session
+
+    def list(
+        self, *, user_id: str, page_size: int = 0, page_token: str = ""
+    ) -> Listing[session_pb2.ListSessionsResponse, session_pb2.Session]:
+        """A user's sessions, last used first."""
+        request = session_pb2.ListSessionsRequest(user_id=user_id, page_size=page_size, page_token=page_token)
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.sessions.ListSessions,
+            request,
+            lambda page: page.sessions,
+        )
+
+    async def delete(self, session_id: str, *, user_id: str) -> None:
+        """Removes a session and its messages; its runs stay. Raises NotFound."""
+        request = session_pb2.DeleteSessionRequest(user_id=user_id, session_id=session_id)
+        await self._calls.unary(self._calls.connection.sessions.DeleteSession, request)
+
+    async def append_messages(
+        self, session_id: str, messages: MessagesLike, *, user_id: str
+    ) -> tuple[session_pb2.SessionMessage, ...]:
+        """Adds messages at the end, all or none; those the session has already are left out.
+
+        Raises NotFound.
+        """
+        request = session_pb2.AppendMessagesRequest(
+            user_id=user_id, session_id=session_id, messages=to_messages(messages)
+        )
+        response = await self._calls.unary(self._calls.connection.sessions.AppendMessages, request)
+        return tuple(response.messages)
+
+    def list_messages(
+        self,
+        session_id: str,
+        *,
+        user_id: str,
+        order: Order = "ascending",
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Listing[session_pb2.ListMessagesResponse, session_pb2.SessionMessage]:
+        """A session's messages, oldest first by default. Reading raises NotFound."""
+        request = session_pb2.ListMessagesRequest(
+            user_id=user_id,
+            session_id=session_id,
+            page_size=page_size,
+            page_token=page_token,
+            order=enum_number(session_pb2.SortOrder, order, "SORT_ORDER_"),
+        )
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.sessions.ListMessages,
+            request,
+            lambda page: page.messages,
+        )
+
+    async def search(
+        self, query: str, *, user_id: str, session_id: str = "", top_k: int = 0
+    ) -> tuple[session_pb2.SessionHit, ...]:
+        """Messages in all of a user's sessions, or in one, that have these words; best first."""
+        request = session_pb2.SearchSessionsRequest(
+            user_id=user_id, query=query, session_id=session_id, top_k=top_k
+        )
+        return tuple((await self._calls.unary(self._calls.connection.sessions.SearchSessions, request)).hits)

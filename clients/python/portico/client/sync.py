@@ -1,0 +1,130 @@
+"""The client for code without async: the same methods, each named once."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import grpc
+
+from portico.client.agents import Agents
+from portico.client.blocking import (
+    Blocking,
+    LoopThread,
+    blocking,
+    blocking_iterator,
+    blocking_listing,
+    blocking_stream,
+)
+from portico.client.client import Client
+from portico.client.errors import Cancelled
+from portico.client.memories import Memories
+from portico.client.runs import Runs
+from portico.client.sessions import Sessions
+from portico.client.states import States
+
+
+class SyncAgents(Blocking[Agents]):
+    """As Agents."""
+
+    list = blocking_listing(Agents.list)
+    get = blocking(Agents.get)
+    call_endpoint = blocking(Agents.call_endpoint)
+    stream_endpoint = blocking_iterator(Agents.stream_endpoint)
+
+
+class SyncMemories(Blocking[Memories]):
+    """As Memories."""
+
+    add = blocking(Memories.add)
+    search = blocking(Memories.search)
+    list = blocking_listing(Memories.list)
+    delete = blocking(Memories.delete)
+
+
+class SyncRuns(Blocking[Runs]):
+    """As Runs."""
+
+    query = blocking_stream(Runs.query)
+    watch = blocking_stream(Runs.watch)
+    start = blocking(Runs.start)
+    get = blocking(Runs.get)
+    list = blocking_listing(Runs.list)
+    cancel = blocking(Runs.cancel)
+    interrupt = blocking(Runs.interrupt)
+    interrupt_session = blocking(Runs.interrupt_session)
+    resume = blocking(Runs.resume)
+    delete = blocking(Runs.delete)
+
+
+class SyncSessions(Blocking[Sessions]):
+    """As Sessions."""
+
+    create = blocking(Sessions.create)
+    get = blocking(Sessions.get)
+    list = blocking_listing(Sessions.list)
+    delete = blocking(Sessions.delete)
+    append_messages = blocking(Sessions.append_messages)
+    list_messages = blocking_listing(Sessions.list_messages)
+    search = blocking(Sessions.search)
+
+
+class SyncStates(Blocking[States]):
+    """As States."""
+
+    save = blocking(States.save)
+    get = blocking(States.get)
+    list = blocking_listing(States.list)
+    delete = blocking(States.delete)
+
+
+class SyncClient:
+    """As Client, for use from any thread that runs no event loop."""
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        credential: str | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        timeout: float = 30.0,
+        tls: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        client = Client(target, credential=credential, metadata=metadata, timeout=timeout, tls=tls)
+        self._use(LoopThread(), client)
+
+    def _use(self, thread: LoopThread, client: Client) -> None:
+        self._thread = thread
+        self._client = client
+        self.agents = SyncAgents(thread, client.agents)
+        self.memories = SyncMemories(thread, client.memories)
+        self.runs = SyncRuns(thread, client.runs)
+        self.sessions = SyncSessions(thread, client.sessions)
+        self.states = SyncStates(thread, client.states)
+
+    def with_options(
+        self,
+        *,
+        credential: str | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        timeout: float | None = None,
+    ) -> "SyncClient":
+        """As Client.with_options."""
+        varied = SyncClient.__new__(type(self))
+        options = self._client.with_options(credential=credential, metadata=metadata, timeout=timeout)
+        varied._use(self._thread, options)
+        return varied
+
+    def healthy(self) -> bool:
+        """As Client.healthy."""
+        return self._thread.run(self._client.healthy())
+
+    def close(self) -> None:
+        """As Client.close. Harmless when repeated."""
+        with suppress(Cancelled):
+            self._thread.run(self._client.close())
+        self._thread.close()
+
+    def __enter__(self) -> "SyncClient":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

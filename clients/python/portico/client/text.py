@@ -1,0 +1,58 @@
+"""The text that a run's messages say, put together from its events."""
+
+from portico.client.progress import RESTING
+from portico.v1 import events_pb2
+
+_SAID = (events_pb2.MESSAGE_TYPE_UNSPECIFIED, events_pb2.MESSAGE_TYPE_MESSAGE)
+
+
+class TextCollector:
+    """Takes in events in order; has the text of the messages so far, reasoning and calls left out."""
+
+    def __init__(self) -> None:
+        self._attempt = 1
+        # By message id, then by the content's index.
+        self._texts: dict[str, dict[int, str]] = {}
+        self._silent: set[str] = set()
+
+    @property
+    def text(self) -> str:
+        """Messages are set apart by a line break."""
+        said = ("".join(text for _, text in sorted(parts.items())) for parts in self._texts.values())
+        return "\n".join(text for text in said if text)
+
+    def take_in(self, event: events_pb2.Event) -> None:
+        """Adds what one event says."""
+        match event.WhichOneof("object"):
+            case "content":
+                self._on_content(event.content)
+            case "message":
+                self._on_message(event.message)
+            case "response":
+                self._on_response(event.response)
+
+    def _on_response(self, response: events_pb2.Response) -> None:
+        if response.attempt > self._attempt:
+            self._attempt = response.attempt
+            # Executed again from the start: what was said before is void. An attempt
+            # that is first seen where it rests began before the reader's cursor.
+            if response.status not in RESTING:
+                self._texts.clear()
+
+    def _on_content(self, content: events_pb2.Content) -> None:
+        if content.msg_id in self._silent or content.WhichOneof("value") != "text":
+            return
+        parts = self._texts.setdefault(content.msg_id, {})
+        before = parts.get(content.index, "") if content.delta else ""
+        parts[content.index] = before + content.text
+
+    def _on_message(self, message: events_pb2.Message) -> None:
+        if message.type not in _SAID:
+            self._silent.add(message.id)
+            self._texts.pop(message.id, None)
+        elif message.content:
+            self._texts[message.id] = {
+                index: content.text
+                for index, content in enumerate(message.content)
+                if content.WhichOneof("value") == "text"
+            }

@@ -1,0 +1,1 @@
+"""The core: a gRPC server that hosts agents and owns their runs."""

@@ -1,0 +1,84 @@
+"""The SQLAlchemy side of a database: transactions of the stores that are not the run log."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Dialect, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.failures import plain_failures
+from portico.core.stores.sqlite_connection import SqliteFile
+
+_CONNECTIONS = 4
+_WRITES = "portico_writes"
+
+
+class Database:
+    """Transactions on an engine. Writers of this process take turns with the run log's."""
+
+    def __init__(self, engine: AsyncEngine, turn: asyncio.Lock) -> None:
+        self._reading = engine
+        self._writing = engine.execution_options(**{_WRITES: True})
+        self._turn = turn
+        self._closed = False
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._reading.dialect
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading; each statement sees what is committed when it begins."""
+        self._check_open()
+        with plain_failures():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that nobody else writes beside; an exception undoes it."""
+        self._check_open()
+        with plain_failures():
+            async with self._turn, self._writing.begin() as connection:
+                yield connection
+
+    def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
+        """An INSERT that may say ON CONFLICT, in words of the dialect."""
+        return postgresql.insert(table) if self.dialect.name == "postgresql" else sqlite.insert(table)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._reading.dispose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+
+def sqlite_engine(file: SqliteFile) -> AsyncEngine:
+    """An engine on a SQLite file whose transactions begin when SQLAlchemy says so."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(file.path)),
+        connect_args={"timeout": file.busy_seconds, "isolation_level": None},
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+    )
+
+    def connected(connection: Any, record: object) -> None:
+        file.set_up(connection)
+
+    def began(connection: Connection) -> None:
+        # A transaction that reads first and then writes fails if somebody wrote in between, unless it is
+        # a writer from its beginning. A single read needs no transaction.
+        if connection.get_execution_options().get(_WRITES):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "begin", began)
+    return engine

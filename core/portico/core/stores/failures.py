@@ -1,0 +1,46 @@
+"""SQLite's errors in plain words, without the path of a file."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from portico.core.errors import StoreUnavailable
+
+_WORDS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the database is read-only",
+    sqlite3.SQLITE_PERM: "the database may not be accessed",
+    sqlite3.SQLITE_AUTH: "the database may not be accessed",
+    sqlite3.SQLITE_BUSY: "the database is locked by another process",
+    sqlite3.SQLITE_LOCKED: "the database is locked by another process",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write",
+    sqlite3.SQLITE_CANTOPEN: "the database can't be opened",
+    sqlite3.SQLITE_NOTADB: "the file is not a database",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged",
+}
+# These are mistakes of ours, not of the file or the disk.
+_OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
+
+
+def unavailable(error: sqlite3.Error) -> StoreUnavailable:
+    """The error to raise in its place."""
+    # The low byte is the primary code; the rest only refines it.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return StoreUnavailable(_WORDS.get(code, "the database refused the operation"))
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """Turn what the driver or SQLAlchemy raises about the database into StoreUnavailable."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, _OURS):
+            raise
+        raise unavailable(error) from error
+    except DBAPIError as error:
+        if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, _OURS):
+            raise
+        raise unavailable(error.orig) from error

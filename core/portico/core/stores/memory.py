@@ -1,0 +1,194 @@
+"""Runs and states in memory: for trying things out, gone with the process."""
+
+import time
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Sequence
+from uuid import uuid4
+
+from portico.core.errors import EtagMismatch, RunNotFound, StateNotFound, StoreUnavailable
+from portico.core.stores.base import (
+    ENDED_STATUSES,
+    Chunk,
+    Commit,
+    NewMessage,
+    RunFilter,
+    RunRecord,
+    StateRecord,
+)
+
+
+class MemoryRunLog:
+    """Hands the messages of a commit to whoever keeps the sessions."""
+
+    def __init__(self, keep_messages: Callable[[Sequence[NewMessage]], None]) -> None:
+        self._keep_messages = keep_messages
+        self._runs: dict[str, RunRecord] = {}
+        self._by_time: list[tuple[float, str]] = []
+        self._chunks: dict[str, list[Chunk]] = {}
+        self._closed = False
+
+    async def commit(self, commit: Commit) -> None:
+        self._check_open()
+        for run in commit.runs:
+            if run.run_id not in self._runs:
+                insort(self._by_time, (run.created_at, run.run_id))
+            self._runs[run.run_id] = run
+        for chunk in commit.chunks:
+            chunks = self._chunks.setdefault(chunk.run_id, [])
+            place = bisect_left(chunks, chunk.first, key=_first)
+            if place == len(chunks) or chunks[place].first != chunk.first:
+                chunks.insert(place, chunk)
+        self._keep_messages(commit.messages)
+
+    async def get(self, run_id: str) -> RunRecord:
+        self._check_open()
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise RunNotFound(run_id) from None
+
+    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
+        self._check_open()
+        return next(
+            (run for run in self._oldest_first() if run.user_id == user_id and run.idempotency_key == key),
+            None,
+        )
+
+    async def list(
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[RunRecord]:
+        self._check_open()
+        end = len(self._by_time) if before is None else bisect_left(self._by_time, before)
+        found: list[RunRecord] = []
+        for place in range(end - 1, -1, -1):
+            if len(found) == limit:
+                break
+            run = self._runs[self._by_time[place][1]]
+            if _matches(run, where):
+                found.append(run)
+        return found
+
+    async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        self._check_open()
+        chunks = self._chunks.get(run_id, [])
+        found: list[Chunk] = []
+        size = 0
+        for place in range(bisect_left(chunks, after + 1, key=_last), len(chunks)):
+            size += len(chunks[place].data)
+            if found and size > max_bytes:
+                break
+            found.append(chunks[place])
+        return found
+
+    async def last(self, run_id: str) -> Chunk | None:
+        self._check_open()
+        chunks = self._chunks.get(run_id)
+        return chunks[-1] if chunks else None
+
+    async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
+        self._check_open()
+        return [
+            run
+            for run in self._oldest_first(bisect_left(self._by_time, (since, "")))
+            if run.idempotency_key is not None and run.idempotency_key.startswith(prefix)
+        ]
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        self._check_open()
+        return [run for run in self._oldest_first() if run.status not in ENDED_STATUSES]
+
+    async def delete(self, run_id: str) -> None:
+        run = await self.get(run_id)
+        del self._runs[run_id]
+        del self._by_time[bisect_left(self._by_time, (run.created_at, run_id))]
+        self._chunks.pop(run_id, None)
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _oldest_first(self, start: int = 0) -> Iterable[RunRecord]:
+        return (self._runs[self._by_time[place][1]] for place in range(start, len(self._by_time)))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+
+def _first(chunk: Chunk) -> int:
+    return chunk.first
+
+
+def _last(chunk: Chunk) -> int:
+    return chunk.last
+
+
+def _matches(run: RunRecord, where: RunFilter) -> bool:
+    return (
+        where.agent_name in (None, run.agent_name)
+        and where.user_id in (None, run.user_id)
+        and where.session_id in (None, run.session_id)
+        and (not where.statuses or run.status in where.statuses)
+        and (where.created_from is None or run.created_at >= where.created_from)
+        and (where.created_until is None or run.created_at < where.created_until)
+    )
+
+
+class MemoryStateStore:
+    """States by user and session, then round."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, dict[str, dict[int, StateRecord]]] = {}
+
+    async def save(
+        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+    ) -> StateRecord:
+        rounds = self._states.get(user_id, {}).get(session_id, {})
+        latest = max(rounds, default=0)
+        stored = rounds.get(latest if round_id is None else round_id)
+        if etag is not None and etag != ("*" if stored is None else stored.etag):
+            raise EtagMismatch("" if stored is None else stored.etag)
+        number = latest + 1 if round_id is None else round_id
+        record = StateRecord(user_id, session_id, number, state, uuid4().hex, time.time())
+        self._states.setdefault(user_id, {}).setdefault(session_id, {})[number] = record
+        return record
+
+    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
+        rounds = self._states.get(user_id, {}).get(session_id, {})
+        number = max(rounds, default=0) if round_id is None else round_id
+        if number not in rounds:
+            raise StateNotFound(session_id)
+        return rounds[number]
+
+    async def list(
+        self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
+    ) -> Sequence[StateRecord]:
+        sessions = self._states.get(user_id, {})
+        places = sorted(
+            (session, number)
+            for session, rounds in sessions.items()
+            if session_id in (None, session)
+            for number in rounds
+            if after is None or (session, number) > after
+        )
+        return [
+            StateRecord(user_id, session, number, "", record.etag, record.updated_at)
+            for session, number in places[:limit]
+            for record in (sessions[session][number],)
+        ]
+
+    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
+        sessions = self._states.get(user_id, {})
+        doomed = [
+            (session, number)
+            for session, rounds in sessions.items()
+            if session_id in (None, session)
+            for number in rounds
+            if round_id in (None, number)
+        ]
+        for session, number in doomed:
+            del sessions[session][number]
+            if not sessions[session]:
+                del sessions[session]
+        if not sessions:
+            self._states.pop(user_id, None)
+        return len(doomed)

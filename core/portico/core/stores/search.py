@@ -1,0 +1,175 @@
+"""Search by words in SQLite, with FTS5: the part that another database does otherwise.
+
+Each index has two columns: the words of the text, and whose it is, as a token.
+So the owner is looked up like a word; sorting out other people's hits after the
+search would cost the more, the more people there are.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from hashlib import blake2s
+
+from sqlalchemy import Row, Select, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
+from portico.core.stores.database import Database
+from portico.core.stores.words import query_words, text_words
+
+_BATCH = 100  # messages in one transaction, which commits wait for
+
+_PROGRESS = text("SELECT position FROM search_progress WHERE index_name = 'messages'")
+_NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
+_PENDING = text(
+    "SELECT position, user_id, session_id, text FROM messages WHERE position > :position"
+    " ORDER BY position LIMIT :limit"
+)
+_ADVANCE = text(
+    "UPDATE search_progress SET position = :to WHERE index_name = 'messages' AND position = :position"
+)
+# The message may have been deleted since it was read.
+_ADD_MESSAGE = text(
+    "INSERT INTO message_search (rowid, owner, text) SELECT :position, :owner, :text"
+    " WHERE EXISTS (SELECT 1 FROM messages WHERE messages.position = :position)"
+)
+_FIND_MESSAGES = text(
+    "WITH hits AS (SELECT rowid AS position, bm25(message_search, 0.0, 1.0) AS rank FROM message_search"
+    " WHERE message_search MATCH :match ORDER BY rank, position DESC LIMIT :limit)"
+    " SELECT session_id, position, message_id, payload, created_at, run_id, -rank"
+    " FROM hits JOIN messages USING (position) WHERE user_id = :user_id ORDER BY rank, position DESC"
+)
+_ADD_MEMORY = text("INSERT INTO memory_search (rowid, owner, text) VALUES (:number, :owner, :text)")
+
+
+class SqliteMessageIndex:
+    """The index of session messages, which follows the messages at a distance."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._indexing = asyncio.Lock()
+
+    async def index_pending(self, limit: int) -> int:
+        """Index so many messages at most; how many it was."""
+        done = 0
+        async with self._indexing:
+            while done < limit:
+                count = await self._index(min(_BATCH, limit - done))
+                if count == 0:
+                    break
+                done += count
+        return done
+
+    async def search(
+        self, user_id: str, query: str, session_id: str | None, limit: int
+    ) -> Sequence[MessageHit]:
+        """Over all messages that are there when the search begins."""
+        match = _match(user_id, session_id, query)
+        if match is None:
+            return []
+        await self._catch_up()
+        values = {"match": match, "limit": limit, "user_id": user_id}
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_FIND_MESSAGES, values)).all()
+        return [MessageHit(StoredMessage(*row[:6]), row[6]) for row in rows]
+
+    async def remove(self, connection: AsyncConnection, positions: Select[tuple[int]]) -> None:
+        """Forget messages, in the transaction that deletes them."""
+        await connection.execute(_removal("message_search", positions))
+
+    async def _catch_up(self) -> None:
+        async with self._database.read() as connection:
+            newest = (await connection.execute(_NEWEST)).scalar_one()
+        async with self._indexing:
+            while await self._progress() < newest and await self._index(_BATCH):
+                pass
+
+    async def _progress(self) -> int:
+        async with self._database.read() as connection:
+            return int((await connection.execute(_PROGRESS)).scalar_one())
+
+    async def _index(self, limit: int) -> int:
+        position = await self._progress()
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_PENDING, {"position": position, "limit": limit})).all()
+        if not rows:
+            return 0
+        entries = await asyncio.to_thread(_entries, rows)
+        async with self._database.write() as connection:
+            step = {"position": position, "to": rows[-1].position}
+            # Another process may have indexed them meanwhile.
+            if (await connection.execute(_ADVANCE, step)).rowcount and entries:
+                await connection.execute(_ADD_MESSAGE, entries)
+        return len(rows)
+
+
+class SqliteMemoryIndex:
+    """The index of memories, written in the same transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None:
+        """Index memories by their numbers."""
+        await connection.execute(_ADD_MEMORY, await asyncio.to_thread(_memory_entries, memories))
+
+    async def remove(self, connection: AsyncConnection, numbers: Select[tuple[int]]) -> None:
+        """Forget memories, in the transaction that deletes them."""
+        await connection.execute(_removal("memory_search", numbers))
+
+    async def search(
+        self, user_id: str, query: str, limit: int, session_id: str | None, metadata: Mapping[str, str]
+    ) -> Sequence[MemoryHit]:
+        match = _match(user_id, session_id, query)
+        if match is None:
+            return []
+        values: dict[str, object] = {"match": match, "limit": limit, "user_id": user_id}
+        for place, (name, value) in enumerate(metadata.items()):
+            values |= {f"name{place}": name, f"value{place}": value}
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_find_memories(len(metadata)), values)).all()
+        return [MemoryHit(MemoryRecord(*row[:6]), row[6]) for row in rows]
+
+
+def _match(user_id: str, session_id: str | None, query: str) -> str | None:
+    """An FTS5 expression, None if the query has no words. Words are letters, digits and marks only."""
+    words, prefixes = query_words(query)
+    terms = [f'"{word}"' for word in words] + [f'"{prefix}" *' for prefix in prefixes]
+    if not terms:
+        return None
+    owners = " AND ".join(f'owner : "{token}"' for token in _owner(user_id, session_id))
+    return f"{owners} AND text : ({' OR '.join(terms)})"
+
+
+def _owner(user_id: str, session_id: str | None) -> list[str]:
+    tokens = [_token("u", user_id)]
+    if session_id is not None:
+        tokens.append(_token("s", session_id))
+    return tokens
+
+
+def _token(kind: str, name: str) -> str:
+    # The digit at the end keeps the stemmer from taking -ed or -e off.
+    return f"{kind}{blake2s(name.encode(), digest_size=16).hexdigest()}0"
+
+
+def _entries(rows: Sequence[Row[tuple[int, str, str, str]]]) -> list[dict[str, object]]:
+    return [
+        _entry(row.user_id, row.session_id, words) | {"position": row.position}
+        for row in rows
+        if (words := text_words(row.text))
+    ]
+
+
+def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[dict[str, object]]:
+    return [
+        _entry(memory.user_id, memory.session_id, text_words(memory.text)) | {"number": number}
+        for number, memory in memories.items()
+    ]
+
+
+def _entry(user_id: str, session_id: str, words: list[str]) -> dict[str, object]:
+    return {"owner": " ".join(_owner(user_id, session_id)), "text": " ".join(words)}
+
+
+def _removal(table: str, rows: Select[tuple[int]]) -> TextClause:
+    raise NotImplementedError

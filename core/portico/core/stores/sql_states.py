@@ -1,0 +1,111 @@
+"""States in a SQL database."""
+
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, and_, delete, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.errors import EtagMismatch, StateNotFound
+from portico.core.stores.base import StateRecord
+from portico.core.stores.database import Database
+from portico.core.stores.schema import states
+
+_COLUMNS = states.c
+
+
+class SqlStateStore:
+    """Rounds are given out inside a transaction, so no two savers get the same."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(
+        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+    ) -> StateRecord:
+        async with self._database.write() as connection:
+            if round_id is None or etag is not None:
+                stored = await _stored(connection, user_id, session_id, round_id)
+                if etag is not None and etag != ("*" if stored is None else stored[1]):
+                    raise EtagMismatch("" if stored is None else stored[1])
+                if round_id is None:
+                    round_id = 1 if stored is None else stored[0] + 1
+            record = StateRecord(user_id, session_id, round_id, state, uuid4().hex, time.time())
+            insert = self._database.insert(states).values(
+                user_id=user_id,
+                session_id=session_id,
+                round_id=round_id,
+                state=state,
+                etag=record.etag,
+                updated_at=record.updated_at,
+            )
+            await connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.round_id],
+                    set_={name: insert.excluded[name] for name in ("state", "etag", "updated_at")},
+                )
+            )
+        return record
+
+    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
+        query = (
+            select(states)
+            .where(_of(user_id, session_id, round_id))
+            .order_by(_COLUMNS.round_id.desc())
+            .limit(1)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise StateNotFound(session_id)
+        return StateRecord(*row)
+
+    async def list(
+        self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
+    ) -> Sequence[StateRecord]:
+        query = (
+            select(
+                _COLUMNS.user_id,
+                _COLUMNS.session_id,
+                _COLUMNS.round_id,
+                literal(""),
+                _COLUMNS.etag,
+                _COLUMNS.updated_at,
+            )
+            .where(_of(user_id, session_id, None))
+            .order_by(_COLUMNS.session_id, _COLUMNS.round_id)
+            .limit(limit)
+        )
+        if after is not None:
+            query = query.where(tuple_(_COLUMNS.session_id, _COLUMNS.round_id) > after)
+        async with self._database.read() as connection:
+            return [StateRecord(*row) for row in await connection.execute(query)]
+
+    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(states).where(_of(user_id, session_id, round_id)))
+        return result.rowcount
+
+
+def _of(user_id: str, session_id: str | None, round_id: int | None) -> ColumnElement[bool]:
+    terms = [_COLUMNS.user_id == user_id]
+    if session_id is not None:
+        terms.append(_COLUMNS.session_id == session_id)
+    if round_id is not None:
+        terms.append(_COLUMNS.round_id == round_id)
+    return and_(*terms)
+
+
+async def _stored(
+    connection: AsyncConnection, user_id: str, session_id: str, round_id: int | None
+) -> tuple[int, str] | None:
+    """Number and etag of the round, the greatest if none is named."""
+    query = (
+        select(_COLUMNS.round_id, _COLUMNS.etag)
+        .where(_of(user_id, session_id, round_id))
+        .order_by(_COLUMNS.round_id.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).first()
+    return None if row is None else (row[0], row[1])

@@ -1,0 +1,63 @@
+"""Moves the write-ahead log into the database, so that no commit has to."""
+
+import logging
+import sqlite3
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.failures import plain_failures
+from portico.core.stores.sqlite_connection import SqliteFile
+
+log = logging.getLogger(__name__)
+
+EVERY_BYTES = 4 * 1024 * 1024
+LONG_PAGES = 8 * 1024  # a log of this length is cut even if that holds up a commit
+
+
+class Checkpointer:
+    """A thread and a connection of its own. `written` belongs to the writer's thread."""
+
+    def __init__(self, file: SqliteFile, writer: Executor, writing: sqlite3.Connection) -> None:
+        self._connection = file.connect()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-checkpoint")
+        self._writer = writer
+        self._writing = writing
+        self._written = 0
+        self._busy = False
+
+    def written(self, size_bytes: int) -> None:
+        """Count what the log grew by."""
+        self._written += size_bytes
+        if self._written >= EVERY_BYTES and not self._busy:
+            self._written = 0
+            self._busy = True
+            self._thread.submit(self._checkpoint)
+
+    def close(self) -> None:
+        """Blocks until the checkpoint under way is done."""
+        self._thread.shutdown()
+        self._connection.close()
+
+    def _checkpoint(self) -> None:
+        try:
+            pages = _passive(self._connection)
+            if pages > LONG_PAGES:
+                # Under constant writing the log never ends while somebody copies it. On the writer's
+                # own thread it does, and little is left to copy there; then the log starts anew.
+                self._writer.submit(_passive, self._writing)
+        except RuntimeError:
+            pass  # the writer was shut down meanwhile, and cuts the log itself
+        finally:
+            self._busy = False
+
+
+def _passive(connection: sqlite3.Connection) -> int:
+    """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
+    try:
+        with plain_failures():
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except StoreUnavailable as error:
+        # Nothing is lost: the log only grows until a checkpoint succeeds.
+        log.warning("the write-ahead log was not checkpointed: %s", error)
+        return 0
+    return int(pages)

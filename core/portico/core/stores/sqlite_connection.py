@@ -1,0 +1,36 @@
+"""How a connection to a SQLite file is set up, whoever uses it."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+BUSY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A database file and how carefully it is written."""
+
+    path: Path
+    synchronous: str = "normal"  # normal: safe against a crash of the process; full: against loss of power
+    busy_seconds: float = BUSY_SECONDS
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection that any one thread at a time may use, without implicit transactions."""
+        connection = sqlite3.connect(
+            self.path, timeout=self.busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self.set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def set_up(self, connection: sqlite3.Connection) -> None:
+        """What every connection to the file needs."""
+        connection.execute("PRAGMA journal_mode = WAL").close()
+        connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+        # The checkpointer does it in its own thread; a commit must never pay for it.
+        connection.execute("PRAGMA wal_autocheckpoint = 0").close()
+        connection.execute("PRAGMA cache_size = -16000")  # KiB

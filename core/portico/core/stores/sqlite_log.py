@@ -1,0 +1,177 @@
+"""The run log in a SQLite file, straight on the driver: the hot path."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from portico.core.errors import RunNotFound, StoreUnavailable
+from portico.core.stores.base import Chunk, Commit, RunFilter, RunRecord
+from portico.core.stores.failures import plain_failures
+from portico.core.stores.schema import UNFINISHED
+from portico.core.stores.sqlite_checkpoint import Checkpointer
+from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_writer import RUN_COLUMNS, wal_bytes, write
+
+_T = TypeVar("_T")
+
+_SELECT = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE "  # noqa: S608 - column names are ours
+# From the chunk that holds the event after the cursor, or the first one behind it.
+_READ = (
+    "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
+    "(SELECT max(first) FROM run_events WHERE run_id = ?1 AND first <= ?2 + 1), 0) ORDER BY first"
+)
+
+
+class SqliteRunLog:
+    """One connection and thread that writes, another that reads."""
+
+    def __init__(self, file: SqliteFile, turn: asyncio.Lock | None = None) -> None:
+        # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
+        self._turn = turn or asyncio.Lock()
+        with plain_failures():
+            self._writing = file.connect()
+            self._reading = file.connect()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-writer")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-reader")
+        self._checkpointer = Checkpointer(file, self._writer, self._writing)
+        self._closed = False
+
+    async def commit(self, commit: Commit) -> None:
+        if commit.runs or commit.chunks or commit.messages:
+            async with self._turn:
+                await self._on(self._writer, self._commit, commit)
+
+    async def get(self, run_id: str) -> RunRecord:
+        rows = await self._select("run_id = ?", run_id)
+        if not rows:
+            raise RunNotFound(run_id)
+        return rows[0]
+
+    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
+        rows = await self._select(
+            "user_id = ? AND idempotency_key = ? ORDER BY created_at, run_id LIMIT 1", user_id, key
+        )
+        return rows[0] if rows else None
+
+    async def list(
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[RunRecord]:
+        terms: list[tuple[str, Sequence[Any]]] = [
+            (f"{column} = ?", [value])
+            for column, value in (
+                ("agent_name", where.agent_name),
+                ("user_id", where.user_id),
+                ("session_id", where.session_id),
+            )
+            if value is not None
+        ]
+        if where.statuses:
+            terms.append((f"status IN ({','.join('?' * len(where.statuses))})", where.statuses))
+        if where.created_from is not None:
+            terms.append(("created_at >= ?", [where.created_from]))
+        if where.created_until is not None:
+            terms.append(("created_at < ?", [where.created_until]))
+        if before is not None:
+            terms.append(("(created_at, run_id) < (?, ?)", before))
+        condition = " AND ".join(term for term, _ in terms) or "TRUE"
+        values = [value for _, part in terms for value in part]
+        return await self._select(
+            f"{condition} ORDER BY created_at DESC, run_id DESC LIMIT ?", *values, limit
+        )
+
+    async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        return await self._on(self._reader, self._read, run_id, after, max_bytes)
+
+    async def last(self, run_id: str) -> Chunk | None:
+        rows = await self._on(
+            self._reader,
+            self._fetch,
+            "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT 1",
+            (run_id,),
+        )
+        return Chunk(*rows[0]) if rows else None
+
+    async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
+        return await self._select(
+            "created_at >= ? AND substr(idempotency_key, 1, ?) = ? ORDER BY created_at, run_id",
+            since,
+            len(prefix),
+            prefix,
+        )
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        return await self._select(f"{UNFINISHED} ORDER BY created_at, run_id")
+
+    async def delete(self, run_id: str) -> None:
+        async with self._turn:
+            found = await self._on(self._writer, self._delete, run_id)
+        if not found:
+            raise RunNotFound(run_id)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._close)
+
+    async def _on(self, thread: ThreadPoolExecutor, call: Callable[..., _T], *args: Any) -> _T:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        with plain_failures():
+            return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
+
+    async def _select(self, condition: str, *values: Any) -> Sequence[RunRecord]:
+        rows = await self._on(self._reader, self._fetch, _SELECT + condition, values)
+        return [_record(row) for row in rows]
+
+    def _fetch(self, sql: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+        return self._reading.execute(sql, values).fetchall()
+
+    def _read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        cursor = self._reading.execute(_READ, (run_id, after))
+        chunks: list[Chunk] = []
+        size = 0
+        for row in cursor:
+            chunk = Chunk(*row)
+            size += len(chunk.data)
+            if chunks and size > max_bytes:
+                break
+            chunks.append(chunk)
+        cursor.close()  # ends the read, which would hold up checkpoints
+        return chunks
+
+    def _commit(self, commit: Commit) -> None:
+        write(self._writing, commit)
+        self._checkpointer.written(wal_bytes(commit))
+
+    def _delete(self, run_id: str) -> bool:
+        connection = self._writing
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            found = connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,)).rowcount > 0
+            connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return found
+
+    def _close(self) -> None:
+        self._reader.shutdown()
+        self._reading.close()
+        self._writer.shutdown()
+        self._checkpointer.close()
+        try:
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        except sqlite3.Error:
+            pass  # what is in the write-ahead log is safe there
+        finally:
+            self._writing.close()
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    values = dict(zip(RUN_COLUMNS, row, strict=True))
+    values["background"] = bool(values["background"])
+    return RunRecord(**values)

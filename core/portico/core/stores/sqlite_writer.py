@@ -1,0 +1,144 @@
+"""The statements that write the run log, few per commit.
+
+Every call into SQLite lets go of the interpreter's lock and must get it back
+from a busy event loop, so a commit is a handful of statements of many rows
+rather than a statement per row.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+from portico.core.stores.base import Chunk, Commit, NewMessage, RunRecord
+
+MAX_VARIABLES = 32766  # SQLite's limit for one statement
+PAGE_BYTES = 4096
+
+RUN_COLUMNS = tuple(field.name for field in fields(RunRecord))
+
+# What goes before and after the rows, and how many values a row has.
+_Insert = tuple[str, str, int]
+
+_RUNS: _Insert = (
+    f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ",
+    " ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,"
+    " last_sequence_number = excluded.last_sequence_number, attempt = excluded.attempt,"
+    " summary = excluded.summary, answers = excluded.answers",
+    len(RUN_COLUMNS),
+)
+_CHUNKS: _Insert = (
+    "INSERT INTO run_events (run_id, first, last, data) VALUES ",
+    " ON CONFLICT (run_id, first) DO NOTHING",
+    4,
+)
+_SESSIONS: _Insert = (
+    "INSERT INTO sessions (user_id, session_id, created_at, updated_at, metadata) VALUES ",
+    " ON CONFLICT (user_id, session_id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
+    5,
+)
+_MESSAGES: _Insert = (
+    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id) VALUES ",
+    " ON CONFLICT (user_id, session_id, message_id) DO NOTHING",
+    8,
+)
+
+_Statement = tuple[str, list[Any]]
+
+
+def write(connection: sqlite3.Connection, commit: Commit) -> None:
+    """All of the commit in one transaction, or none of it."""
+    statements = list(_statements(commit))
+    if len(statements) == 1:
+        # A statement on its own is a transaction, at a third of the calls.
+        connection.execute(*statements[0])
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements:
+            connection.execute(*statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def wal_bytes(commit: Commit) -> int:
+    """About how much the commit adds to the write-ahead log, which holds whole pages."""
+    # Ids are random, so each row dirties a page of its own in nearly every index.
+    pages = 6 * len(commit.runs) + 2 * len(commit.chunks) + 4 * len(commit.messages)
+    return pages * PAGE_BYTES + sum(len(chunk.data) for chunk in commit.chunks)
+
+
+def _statements(commit: Commit) -> Iterator[_Statement]:
+    if commit.runs:
+        yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
+    if commit.chunks:
+        yield from _rows(_CHUNKS, [value for chunk in commit.chunks for value in _chunk(chunk)])
+    if commit.messages:
+        yield from _rows(_SESSIONS, _sessions(commit.messages))
+        yield from _rows(_MESSAGES, [value for message in commit.messages for value in _message(message)])
+
+
+def _rows(insert: _Insert, values: list[Any]) -> Iterator[_Statement]:
+    width = insert[2]
+    most = MAX_VARIABLES // width * width
+    for start in range(0, len(values), most):
+        part = values[start : start + most] if len(values) > most else values
+        yield _sql(insert, len(part) // width), part
+
+
+@lru_cache(maxsize=256)
+def _sql(insert: _Insert, rows: int) -> str:
+    before, after, width = insert
+    row = f"({','.join('?' * width)})"
+    return f"{before}{','.join([row] * rows)}{after}"
+
+
+def _run(run: RunRecord) -> tuple[Any, ...]:
+    return (
+        run.run_id,
+        run.agent_name,
+        run.user_id,
+        run.session_id,
+        run.status,
+        run.created_at,
+        run.updated_at,
+        run.last_sequence_number,
+        run.attempt,
+        run.background,
+        run.idempotency_key,
+        run.request,
+        run.summary,
+        run.answers,
+    )
+
+
+def _chunk(chunk: Chunk) -> tuple[Any, ...]:
+    return chunk.run_id, chunk.first, chunk.last, chunk.data
+
+
+def _message(message: NewMessage) -> tuple[Any, ...]:
+    return (
+        message.user_id,
+        message.session_id,
+        message.message_id,
+        message.role,
+        message.text,
+        message.payload,
+        message.created_at,
+        message.run_id,
+    )
+
+
+def _sessions(messages: Sequence[NewMessage]) -> list[Any]:
+    """A row for each session that the messages are of."""
+    used: dict[tuple[str, str], tuple[float, float]] = {}
+    for message in messages:
+        key = message.user_id, message.session_id
+        first, last = used.get(key, (message.created_at, message.created_at))
+        used[key] = min(first, message.created_at), max(last, message.created_at)
+    return [value for key, times in used.items() for value in (*key, *times, "")]

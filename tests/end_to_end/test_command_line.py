@@ -1,0 +1,148 @@
+"""The command line, as somebody types it."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from support.deployment import SCRIPTED, Deployment, free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def portico(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "portico.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "100", "NO_COLOR": "1"},
+    )
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("core",), ("gateway", "sse"), ("chat",), ("runs",)])
+def test_help_reads_well(command: tuple[str, ...]) -> None:
+    result = portico(*command, "--help")
+    assert result.returncode == 0
+    assert "usage" in result.stdout.lower()
+
+
+def test_chat_streams_an_answer(deployment: Deployment) -> None:
+    result = portico("chat", "--core", deployment.target, "-m", "echo hello there")
+    assert result.returncode == 0, result.stderr
+    assert "hello there" in result.stdout
+
+
+def test_runs_are_listed_watched_and_cancelled(deployment: Deployment) -> None:
+    portico("chat", "--core", deployment.target, "-m", "echo listed", "--user-id", "cli")
+    listed = portico("runs", "list", "--core", deployment.target, "--user-id", "cli")
+    (run_id,) = re.findall(r"resp_\w+", listed.stdout)
+    watched = portico("runs", "watch", run_id, "--core", deployment.target)
+    assert "listed" in watched.stdout
+    assert "completed" in watched.stdout
+    got = portico("runs", "get", run_id, "--core", deployment.target)
+    assert '"RUN_STATUS_COMPLETED"' in got.stdout
+    cancelled = portico("runs", "cancel", run_id, "--core", deployment.target)
+    assert cancelled.returncode == 1
+    assert "the run has ended" in cancelled.stdout
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    result = portico("run", "nowhere.py")
+    assert result.returncode == 2
+    assert "nowhere.py" in result.stderr
+
+
+def test_a_file_without_an_agent_says_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "empty.py"
+    file.write_text("x = 1\n", encoding="utf-8")
+    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
+    result = portico("run", str(file), "--data-dir", str(tmp_path), *ports)
+    assert result.returncode == 2
+    assert "AgentApp" in result.stderr
+
+
+def test_a_port_that_is_taken_is_named(deployment: Deployment, tmp_path: Path) -> None:
+    port = str(deployment.http_port)
+    result = portico("run", str(SCRIPTED), "--port", port, "--data-dir", str(tmp_path))
+    assert result.returncode == 1
+    assert port in result.stderr
+
+
+def test_two_cores_on_one_database_are_refused(deployment: Deployment) -> None:
+    store = f"sqlite:///{deployment.directory / 'portico.db'}"
+    result = portico("core", str(SCRIPTED), "--listen", f"127.0.0.1:{free_port()}", "--store", store)
+    assert result.returncode == 1
+    assert "another core" in result.stderr
+
+
+def test_a_core_that_does_not_answer_is_said_plainly() -> None:
+    result = portico("runs", "list", "--core", f"127.0.0.1:{free_port()}", timeout=90)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_an_app_runs_itself(tmp_path: Path) -> None:
+    file = tmp_path / "self_run.py"
+    port, grpc_port = free_port(), free_port()
+    file.write_text(
+        "from portico.agent import AgentApp\n"
+        "app = AgentApp('selfish')\n"
+        "@app.query\n"
+        "def query(msgs):\n"
+        "    return f'you said {msgs[-1].text}'\n"
+        f"app.run('127.0.0.1', {port}, '--grpc-port', '{grpc_port}', '--data-dir', r'{tmp_path}')\n",
+        encoding="utf-8",
+    )
+    deployment = Deployment(file, tmp_path, command=[sys.executable, str(file)], ports=(port, grpc_port))
+    try:
+        answer = httpx.post(f"{deployment.url}/process", json={"input": "hi", "stream": False})
+        assert answer.json()["output"][0]["content"][0]["text"] == "you said hi"
+    finally:
+        deployment.stop()
+
+
+def test_reload_serves_the_changed_file(tmp_path: Path) -> None:
+    code = (
+        "from portico.agent import AgentApp\n"
+        "app = AgentApp('changing')\n"
+        "@app.query\n"
+        "def query(msgs):\n"
+        "    return 'WORD'\n"
+    )
+    file = tmp_path / "changing.py"
+    file.write_text(code.replace("WORD", "before"), encoding="utf-8")
+    deployment = Deployment(file, tmp_path, "--reload")
+    try:
+
+        def says() -> str:
+            answer = httpx.post(
+                f"{deployment.url}/process", json={"input": "hi", "stream": False}, timeout=30
+            )
+            return answer.text
+
+        assert "before" in says()
+        file.write_text(code.replace("WORD", "after!"), encoding="utf-8")
+        until = time.monotonic() + 30
+        while "after!" not in says():
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    finally:
+        deployment.stop()
+
+
+def test_the_librarian_finds_passages_and_names_sources(tmp_path: Path) -> None:
+    deployment = Deployment(ROOT / "examples" / "librarian.py", tmp_path)
+    try:
+        body = {"input": "How is a lost connection resumed?", "stream": False}
+        text = httpx.post(f"{deployment.url}/process", json=body, timeout=30).json()["output"][0]["content"][
+            0
+        ]["text"]
+        assert "comes back with the number of the last event" in text
+        assert "log.md:" in text
+        assert "log" in httpx.get(f"{deployment.url}/titles").json()
+    finally:
+        deployment.stop()

@@ -1,0 +1,125 @@
+"""Every RPC with empty, huge, odd and broken input: a typed error or a proper answer, never UNKNOWN or INTERNAL."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+from support.deployment import Deployment
+
+from portico.v1 import agent_pb2, memory_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
+
+FILES = (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, sandbox_pb2)
+METHODS = [
+    method
+    for file in FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+TYPED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+TEXTS = {
+    "unicode": "\u0416\U0001f600\u202e\u0000\ufeff\u4f60\u597d'\";--",
+    "long": "x" * 100_000,
+    "json": '{"a": [1, 2.5, null, "\\ud83d\\ude00"], "b": {"c": 1e400}}',
+    "query": '" OR NEAR( text: * ) --',
+    "path": "../../../etc/passwd",
+}
+
+
+def fill(message: Message, text: str, depth: int = 0) -> Message:
+    """Set every text field to the text and every number to something absurd."""
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is not None:
+            if field.message_type.GetOptions().map_entry:
+                getattr(message, field.name)[text] = text
+            elif depth < 4 and field.is_repeated:
+                fill(getattr(message, field.name).add(), text, depth + 1)
+            elif depth < 4:
+                getattr(message, field.name).SetInParent()
+                fill(getattr(message, field.name), text, depth + 1)
+            continue
+        value: Any = {
+            FieldDescriptor.CPPTYPE_STRING: text,
+            FieldDescriptor.CPPTYPE_BOOL: False,
+            FieldDescriptor.CPPTYPE_DOUBLE: float("inf"),
+            FieldDescriptor.CPPTYPE_INT32: -1,
+            FieldDescriptor.CPPTYPE_INT64: -(2**63),
+            FieldDescriptor.CPPTYPE_UINT64: 2**64 - 1,
+            FieldDescriptor.CPPTYPE_ENUM: 99,
+        }[field.cpp_type]
+        if field.is_repeated:
+            getattr(message, field.name).append(value)
+        else:
+            setattr(message, field.name, value)
+    return message
+
+
+def bodies(method: MethodDescriptor) -> Iterator[tuple[str, bytes]]:
+    request_class = GetMessageClass(method.input_type)
+    yield "empty", b""
+    yield "not protobuf", b"\xff\xff\xff\xff"
+    yield "invalid UTF-8", b"\x0a\x04\xff\xfe\xfd\xfc\x12\x02\xff\xff"
+    yield "unknown fields", b"\xba\x3e\x03abc"
+    yield "wrong wire types", b"\x08\x96\x01\x10\x96\x01\x18\x96\x01"
+    for name, text in TEXTS.items():
+        yield name, fill(request_class(), text).SerializeToString()
+
+
+async def call(channel: grpc.aio.Channel, method: MethodDescriptor, body: bytes) -> None:
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    if method.client_streaming:
+        stream = channel.stream_stream(path)(iter([body]), timeout=20)
+        async for _ in stream:
+            pass
+    elif method.server_streaming:
+        async for _ in channel.unary_stream(path)(body, timeout=20):
+            pass
+    else:
+        await channel.unary_unary(path)(body, timeout=20)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+async def test_odd_input_gets_a_typed_answer(deployment: Deployment, method: MethodDescriptor) -> None:
+    async with grpc.aio.insecure_channel(deployment.target) as channel:
+        for name, body in bodies(method):
+            try:
+                await call(channel, method, body)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() in TYPED, f"{name}: {error.code()} {error.details()}"
+                status = rpc_status.from_call(error)
+                assert status is not None, name
+                info = ErrorInfo()
+                assert status.details[0].Unpack(info), name
+                assert info.domain == "portico"
+                assert "Traceback" not in str(error.details())
+
+
+async def test_a_message_over_the_limit_is_refused(deployment: Deployment) -> None:
+    options = [("grpc.max_send_message_length", 64 * 1024 * 1024)]
+    async with grpc.aio.insecure_channel(deployment.target, options=options) as channel:
+        request = query_pb2.StartRunRequest()
+        request.query.request.input.add().content.add(text="x" * (17 * 1024 * 1024))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/portico.v1.QueryService/StartRun")(request.SerializeToString())
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_unknown_method_is_unimplemented(deployment: Deployment) -> None:
+    async with grpc.aio.insecure_channel(deployment.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/portico.v1.SandboxService/CreateSandbox")(b"")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

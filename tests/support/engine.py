@@ -1,0 +1,49 @@
+"""What tests of the engine are made of: requests, readers, and a disk with moods."""
+
+import asyncio
+from typing import Any
+
+from portico.core.convert.requests import start_request
+from portico.core.engine.encoding import StartRequest
+from portico.core.engine.reader import LogReader
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.base import Commit, Stores
+from portico.v1 import events_pb2, query_pb2
+
+
+class Disk:
+    """Between the engine and its log: what the test makes of the disk."""
+
+    def __init__(self, stores: Stores) -> None:
+        self.refuses = False
+        self.delay = 0.0
+        self.commits: list[Commit] = []
+        self._commit = stores.runs.commit
+        stores.runs.commit = self.commit  # type: ignore[method-assign]
+
+    async def commit(self, commit: Commit) -> None:
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.refuses:
+            raise StoreUnavailable("the disk is full")
+        self.commits.append(commit)
+        await self._commit(commit)
+
+
+def request(text: str, *, agent_name: str = "", **more: Any) -> StartRequest:
+    """A request with one text message."""
+    query = query_pb2.QueryRequest(**more)
+    query.request.agent_name = agent_name
+    query.request.input.add(role=events_pb2.ROLE_USER).content.add(text=text)
+    return start_request(query)
+
+
+async def read(reader: LogReader) -> list[events_pb2.Event]:
+    """All events until the log ends or pauses."""
+    events = []
+    try:
+        async for frame in reader.frames():
+            events += query_pb2.QueryResponse.FromString(frame).events
+    finally:
+        reader.close()
+    return events

@@ -1,0 +1,36 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.core.engine.frames import skip, varint
+from portico.v1 import query_pb2
+
+events = st.lists(st.text(max_size=300), min_size=1, max_size=20)
+
+
+def frame(texts: list[str]) -> query_pb2.QueryResponse:
+    response = query_pb2.QueryResponse()
+    for number, text in enumerate(texts):
+        event = response.events.add(sequence_number=number)
+        event.content.text = text
+    return response
+
+
+@given(events, st.data())
+def test_skip_leaves_the_rest_of_the_events(texts: list[str], data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, len(texts)))
+    whole = frame(texts)
+    rest = query_pb2.QueryResponse.FromString(skip(whole.SerializeToString(), count))
+    assert list(rest.events) == list(whole.events)[count:]
+
+
+@given(events)
+def test_frames_join_by_concatenation(texts: list[str]) -> None:
+    whole = frame(texts)
+    single = b"".join(query_pb2.QueryResponse(events=[event]).SerializeToString() for event in whole.events)
+    assert single == whole.SerializeToString()
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_varint_is_protobufs(value: int) -> None:
+    frame = query_pb2.MultiplexRequest(stream_id=value).SerializeToString()
+    assert frame == (b"\x08" + varint(value) if value else b"")
