@@ -1,6 +1,7 @@
 """The command: measures what was asked for, section by section, and writes the report."""
 
 import argparse
+import resource
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ def main() -> None:
     plan = QUICK if options.quick else FULL
     rounds = options.rounds or plan.rounds
     servers.needs()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     results = Results.load()
     for name in options.only or SECTIONS:
         stamp = Stamp(

@@ -164,6 +164,12 @@ async def query(_self: Any, msgs: list[Any], **_context: Any) -> Any:  # the pee
         await asyncio.sleep(600)
 
 
+@app.get("/readiness")
+async def ready() -> dict[str, str]:
+    """For the tests, which wait for it."""
+    return {}
+
+
 @app.post("/stop")
 async def stop(body: dict[str, str]) -> dict[str, str]:
     """The peer leaves this route to its users."""

@@ -18,7 +18,7 @@ import pytest
 Event = dict[str, Any]
 Change = Callable[[list[Event]], list[Event]]
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("peer"), pytest.mark.timeout(180)]
 
 
 def announced_calls_have_an_index(events: list[Event]) -> list[Event]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
@@ -81,7 +81,7 @@ class CoreServer:
         settings = self._settings
         milliseconds = int(settings.keepalive_seconds * 1000)
         server = grpc.aio.server(
-            interceptors=[aio_server_interceptor()] if settings.traces else [],
+            interceptors=[aio_server_interceptor()] if settings.traces else [],  # type: ignore[no-untyped-call]
             maximum_concurrent_rpcs=settings.concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -104,10 +104,11 @@ class CoreServer:
         server.add_generic_rpc_handlers(
             handlers([(service, services.get(service.name)) for service in described])
         )
-        health.health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[no-untyped-call]
         if settings.reflection:
             names = [*self._service_names(), health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection.enable_server_reflection([name for name in names if name], server)
+            known = [name for name in names if name]
+            reflection.enable_server_reflection(known, server)  # type: ignore[no-untyped-call]
         return server
 
     def _bind(self, address: str) -> int:
@@ -132,7 +133,6 @@ class CoreServer:
         while True:
             await asyncio.sleep(INDEX_SECONDS)
             try:
-                while await self._stores.sessions.index_pending():
-                    await asyncio.sleep(0.05)
+                await self._stores.sessions.index_pending()
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")

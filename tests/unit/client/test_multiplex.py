@@ -21,7 +21,7 @@ from portico.client import (
     Unimplemented,
     query_request,
 )
-from portico.v1 import query_pb2
+from portico.v1 import events_pb2, query_pb2
 
 if TYPE_CHECKING:
     from unit.client.conftest import ScriptedCore
@@ -126,6 +126,20 @@ async def test_a_stream_that_ends_without_an_end_is_resumed(core: "ScriptedCore"
     core.ends = [4]
     assert await numbers(mux.open_query(query())) == list(range(7))
     assert core.asked == ["Query", "WatchRun 3"]
+
+
+async def test_a_cut_behind_a_pause_is_resumed(core: "ScriptedCore", mux: Multiplexer) -> None:
+    core.make_runs("abc", events_pb2.RUN_STATUS_INPUT_REQUIRED)
+    core.connection_cuts = [3]
+    assert await numbers(mux.open_query(query())) == list(range(7))
+    # From behind the pause the core would wait for the answer.
+    assert core.asked == ["Query", "WatchRun 5"]
+
+
+async def test_a_cut_behind_the_terminal_event_is_no_loss(core: "ScriptedCore", mux: Multiplexer) -> None:
+    core.connection_cuts = [3]
+    assert await numbers(mux.open_query(query())) == list(range(7))
+    assert core.asked == ["Query"]
 
 
 async def test_an_idle_stream_outlives_its_resume_timeout(

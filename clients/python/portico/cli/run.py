@@ -64,17 +64,8 @@ async def _supervise(options: RunOptions) -> int:
     try:
         core_socket = f"unix:{socket_dir / 'core.sock'}"
         store = options.store or f"sqlite:///{data_dir / 'portico.db'}"
-        core = Child(
-            "core",
-            [
-                "-m",
-                "portico.core",
-                options.target,
-                "--store",
-                store,
-                *_listen_on(options, grpc_port, core_socket),
-            ],
-        )
+        listen = [f"--listen={options.host}:{grpc_port}", f"--listen={core_socket}"]
+        core = Child("core", ["-m", "portico.core", options.target, "--store", store, *listen])
         gateway = Child(
             "gateway",
             ["-m", "portico.gateways", "sse", "--core", core_socket, "--fd", str(listener.fileno())],

@@ -97,7 +97,7 @@ class BlockingRunStream:
 
     @property
     def response(self) -> events_pb2.Response | None:
-        """The run as it ended or paused; None before."""
+        """The run as it last paused, or ended; None before."""
         return self._stream.response
 
     def text(self) -> str:

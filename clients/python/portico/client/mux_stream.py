@@ -23,7 +23,7 @@ from portico.client.errors import (
     Unavailable,
     error_from_stream_end,
 )
-from portico.client.progress import Progress
+from portico.client.progress import Place, Progress
 from portico.v1 import query_pb2
 
 WINDOW_BYTES = 256 * 1024
@@ -72,7 +72,7 @@ class MuxStream:
 
         # What came in, and of that the part the consumer has taken: a resume begins there.
         self._received = progress
-        self._taken = progress.next_number
+        self._taken = progress.mark()
         self._frames: list[query_pb2.StreamFrame] = []
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
@@ -95,7 +95,8 @@ class MuxStream:
     @property
     def last_sequence_number(self) -> int | None:
         """The number of the last event that next_frames has returned."""
-        return self._taken - 1 if self._taken else None
+        next_number, _ = self._taken
+        return next_number - 1 if next_number else None
 
     async def next_frames(self) -> list[query_pb2.StreamFrame] | None:
         """All frames that are ready, at least one; None when the log ended or paused.
@@ -115,7 +116,7 @@ class MuxStream:
                 self._waiter = None
         frames = self._frames
         self._frames = []
-        self._taken = self._received.next_number
+        self._taken = self._received.mark()
         self._unpaid_bytes += self._untaken_bytes
         self._untaken_bytes = 0
         if self._unpaid_bytes >= _CREDIT_BYTES and self._is_open and not self._ended:
@@ -168,14 +169,17 @@ class MuxStream:
         events = frame.events
         if events:
             try:
-                self._received.take_in(events)
+                repeats = self._received.take_in(events)
             except ProtocolError as error:
                 self.finish(error)
                 return
             if self._outage.lasts:
                 self._outage.ended()
             self._untaken_bytes += frame.size_bytes
-            self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
+            if repeats:
+                del events[:repeats]
+            if events:
+                self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
         if frame.HasField("end"):
             self._on_end(frame.end)
         self._notify()
@@ -183,7 +187,7 @@ class MuxStream:
     def cut(self, cause: PorticoError) -> None:
         """Notes that there is no connection; the stream fails unless it is opened again in time."""
         self._is_open = False
-        if self._received.is_complete:
+        if self._received.place is Place.END:
             # All events are here; how the stream ended no longer matters.
             self.finish(None)
             return
@@ -206,9 +210,8 @@ class MuxStream:
         self._notify()
 
     def _open(self) -> query_pb2.MultiplexRequest:
-        if self._frames:
-            self._frames.clear()
-            self._received.go_back(self._taken)
+        self._frames.clear()
+        self._received.go_back(self._taken)
         self._untaken_bytes = 0
         self._unpaid_bytes = 0
         self._is_open = True
@@ -218,8 +221,9 @@ class MuxStream:
         request.stream_id = self.stream_id
         if self.run_id:
             request.watch.run_id = self.run_id
-            if self._taken:
-                request.watch.after_sequence_number = self._taken - 1
+            after = self._received.resume()
+            if after is not None:
+                request.watch.after_sequence_number = after
         if self._deadline is not None:
             request.timeout.CopyFrom(to_duration(max(self._deadline - monotonic(), 0.001)))
         return request
@@ -227,7 +231,7 @@ class MuxStream:
     def _on_end(self, end: query_pb2.StreamEnd) -> None:
         self._is_open = False
         if end.code == _STATUS_OK:
-            if self._received.at_rest:
+            if self._received.place is not Place.WITHIN:
                 self.finish(None)
                 return
             cause: PorticoError = Unavailable("the stream ended before the run did")

@@ -1,11 +1,12 @@
 """How far a reader of a run's log has come, and whether the log may end there."""
 
 from collections.abc import Sequence
+from enum import Enum
 
 from portico.client.errors import ProtocolError
 from portico.v1 import events_pb2
 
-TERMINAL = frozenset(
+_TERMINAL = frozenset(
     (
         events_pb2.RUN_STATUS_COMPLETED,
         events_pb2.RUN_STATUS_CANCELED,
@@ -14,37 +15,55 @@ TERMINAL = frozenset(
         events_pb2.RUN_STATUS_INCOMPLETE,
     )
 )
-# A stream may end behind these: what follows a pause is another stream's.
-RESTING = TERMINAL | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
+
+
+class Place(Enum):
+    """What the last event says of what follows."""
+
+    UNKNOWN = 0  # it is the caller's own cursor, and may be the last
+    WITHIN = 1  # more is to come
+    PAUSED = 2  # perhaps more: the run waits for input, or waited once
+    END = 3  # it was the terminal event
+
+
+def place_behind(event: events_pb2.Event) -> Place:
+    """Where a reader stands who has this event."""
+    if event.WhichOneof("object") == "response":
+        status = event.response.status
+        if status in _TERMINAL:
+            return Place.END
+        if status == events_pb2.RUN_STATUS_INPUT_REQUIRED:
+            return Place.PAUSED
+    return Place.WITHIN
 
 
 class Progress:
     """A reader's cursor: every event is to come once and in order."""
 
-    __slots__ = ("at_rest", "is_complete", "next_number", "run_id")
+    __slots__ = ("_repeats", "next_number", "place", "run_id")
 
     def __init__(self, run_id: str, after: int | None) -> None:
         # Empty until the first event of a query tells it.
         self.run_id = run_id
         self.next_number = 0 if after is None else after + 1
-        # Nothing may follow the caller's own cursor: it may be the last event's.
-        self.at_rest = after is not None
-        # Whether the terminal event has come.
-        self.is_complete = False
+        self.place = Place.WITHIN if after is None else Place.UNKNOWN
+        self._repeats = 0
 
     @property
     def last_number(self) -> int | None:
         """The number of the last event taken in; None before the first."""
         return self.next_number - 1 if self.next_number else None
 
-    def take_in(self, events: Sequence[events_pb2.Event]) -> None:
+    def take_in(self, events: Sequence[events_pb2.Event]) -> int:
         """Moves past the events of one frame; looks at the first and the last only.
 
+        Returns how many at the start were taken in before, and are to be left out.
         Raises ProtocolError for a gap or a repeat.
         """
         first = events[0]
         last = events[-1]
-        expected = self.next_number
+        repeats = self._repeats
+        expected = self.next_number - repeats
         following = expected + len(events)
         if first.sequence_number != expected or last.sequence_number != following - 1:
             raise ProtocolError(
@@ -53,16 +72,25 @@ class Progress:
                 metadata={"run_id": self.run_id},
             )
         self.next_number = following
+        self._repeats = 0
         if not self.run_id:
             self.run_id = first.response.id
-        if last.WhichOneof("object") == "response":
-            status = last.response.status
-            self.at_rest = status in RESTING
-            self.is_complete = status in TERMINAL
-        else:
-            self.at_rest = False
+        self.place = place_behind(last)
+        return repeats
 
-    def go_back(self, next_number: int) -> None:
-        """Forgets events that are to be read once more."""
-        self.next_number = next_number
-        self.at_rest = self.is_complete = False
+    def resume(self) -> int | None:
+        """The cursor to go on reading from."""
+        self._repeats = 0
+        if self.place is Place.PAUSED:
+            # From behind a pause a watch waits for the answer; from before it, it ends if there is none.
+            self._repeats = 1
+            return self.next_number - 2
+        return self.last_number
+
+    def mark(self) -> tuple[int, Place]:
+        """Where the reader stands, for go_back."""
+        return self.next_number, self.place
+
+    def go_back(self, mark: tuple[int, Place]) -> None:
+        """Forgets what was taken in since the mark; it is to be read once more."""
+        self.next_number, self.place = mark

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import islice
 
 import grpc.aio
 
 from portico.client.backoff import Outage
 from portico.client.connection import Calls
 from portico.client.errors import PorticoError, RunFailed, Unavailable, typed_errors
-from portico.client.progress import Progress
+from portico.client.progress import Place, Progress
 from portico.client.text import TextCollector
 from portico.v1 import events_pb2, query_pb2
 
@@ -62,7 +63,7 @@ class RunStream:
 
     @property
     def response(self) -> events_pb2.Response | None:
-        """The run as it ended or paused; None before."""
+        """The run as it last paused, or ended; None before."""
         return self._response
 
     def __aiter__(self) -> "RunStream":
@@ -129,7 +130,7 @@ class RunStream:
                 frame = await self._read()
             except PorticoError as error:
                 self._drop_call()
-                if self._received.is_complete:
+                if self._received.place is Place.END:
                     # All events are here; how the call ended no longer matters.
                     self._ended = True
                     return
@@ -159,7 +160,7 @@ class RunStream:
             raise
         if isinstance(frame, _Frame):
             return frame
-        if not self._received.at_rest:
+        if self._received.place is Place.WITHIN:
             raise Unavailable("the stream ended before the run did")
         return None
 
@@ -167,22 +168,20 @@ class RunStream:
         runs = self._calls.connection.runs
         if self._query is not None:
             return runs.Query(self._query, metadata=self._calls.metadata)
-        request = query_pb2.WatchRunRequest(
-            run_id=self.run_id, after_sequence_number=self._received.last_number
-        )
+        request = query_pb2.WatchRunRequest(run_id=self.run_id, after_sequence_number=self._received.resume())
         return runs.WatchRun(request, metadata=self._calls.metadata)
 
     def _take_in(self, frame: _Frame) -> None:
         events = frame.events
         if not events:
             return
-        self._received.take_in(events)
+        repeats = self._received.take_in(events)
         if self._query is not None:
             self._query = None
             self._outage = Outage(self._resume_timeout)
         self._outage.ended()
-        self._events = iter(events)
-        if self._received.at_rest:
+        self._events = islice(events, repeats, None)
+        if self._received.place is not Place.WITHIN:
             self._response = events[-1].response
 
     async def _wait_to_resume(self, error: PorticoError) -> None:

@@ -1,6 +1,6 @@
 """The text that a run's messages say, put together from its events."""
 
-from portico.client.progress import RESTING
+from portico.client.progress import Place, place_behind
 from portico.v1 import events_pb2
 
 _SAID = (events_pb2.MESSAGE_TYPE_UNSPECIFIED, events_pb2.MESSAGE_TYPE_MESSAGE)
@@ -29,14 +29,14 @@ class TextCollector:
             case "message":
                 self._on_message(event.message)
             case "response":
-                self._on_response(event.response)
+                self._on_response(event)
 
-    def _on_response(self, response: events_pb2.Response) -> None:
-        if response.attempt > self._attempt:
-            self._attempt = response.attempt
+    def _on_response(self, event: events_pb2.Event) -> None:
+        if event.response.attempt > self._attempt:
+            self._attempt = event.response.attempt
             # Executed again from the start: what was said before is void. An attempt
-            # that is first seen where it rests began before the reader's cursor.
-            if response.status not in RESTING:
+            # that is first seen at its end or at a pause began before the reader's cursor.
+            if place_behind(event) is Place.WITHIN:
                 self._texts.clear()
 
     def _on_content(self, content: events_pb2.Content) -> None:

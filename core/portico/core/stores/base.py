@@ -142,9 +142,9 @@ class StateStore(Protocol):
     async def save(
         self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
     ) -> StateRecord:
-        """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a round,
-        that round's ("*": must not exist); without, the latest round's ("*": there is none). Raises
-        EtagMismatch."""
+        """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a
+        round, that round's ("*": must not exist); without, the latest round's ("*": there is none).
+        Raises EtagMismatch."""
         ...
 
     async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
@@ -225,10 +225,6 @@ class SessionStore(Protocol):
         self, user_id: str, query: str, session_id: str | None, limit: int
     ) -> Sequence[MessageHit]:
         """Best first. The query is plain words."""
-        ...
-
-    async def index_pending(self, limit: int = 2000) -> int:
-        """Make so many messages ready for search at most, so that the next one need not; how many it was."""
         ...
 
     async def index_pending(self, limit: int = 2000) -> int:

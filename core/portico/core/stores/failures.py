@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from portico.core.errors import StoreUnavailable
 
@@ -44,3 +45,5 @@ def plain_failures() -> Iterator[None]:
         if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, _OURS):
             raise
         raise unavailable(error.orig) from error
+    except NoConnection as error:
+        raise StoreUnavailable("the database is too busy") from error

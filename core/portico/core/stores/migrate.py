@@ -1,6 +1,5 @@
 """Brings a database file to the newest schema."""
 
-import sqlite3
 from pathlib import Path
 
 from alembic import command
@@ -8,7 +7,6 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures

@@ -8,12 +8,16 @@ search would cost the more, the more people there are.
 import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
+from typing import Any
 
-from sqlalchemy import Row, Select, TextClause, text
+from sqlalchemy import Delete, Row, Select, TableClause, column, delete, exists, func, select, table, text
+from sqlalchemy import literal_column as raw
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
 from portico.core.stores.database import Database
+from portico.core.stores.schema import memories as stored
+from portico.core.stores.schema import memory_members
 from portico.core.stores.words import query_words, text_words
 
 _BATCH = 100  # messages in one transaction, which commits wait for
@@ -38,6 +42,8 @@ _FIND_MESSAGES = text(
     " SELECT session_id, position, message_id, payload, created_at, run_id, -rank"
     " FROM hits JOIN messages USING (position) WHERE user_id = :user_id ORDER BY rank, position DESC"
 )
+_MESSAGE_SEARCH = table("message_search", column("rowid"))
+_MEMORY_SEARCH = table("memory_search", column("rowid"))
 _ADD_MEMORY = text("INSERT INTO memory_search (rowid, owner, text) VALUES (:number, :owner, :text)")
 
 
@@ -72,9 +78,9 @@ class SqliteMessageIndex:
             rows = (await connection.execute(_FIND_MESSAGES, values)).all()
         return [MessageHit(StoredMessage(*row[:6]), row[6]) for row in rows]
 
-    async def remove(self, connection: AsyncConnection, positions: Select[tuple[int]]) -> None:
+    async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
         """Forget messages, in the transaction that deletes them."""
-        await connection.execute(_removal("message_search", positions))
+        await connection.execute(_removal(_MESSAGE_SEARCH, positions))
 
     async def _catch_up(self) -> None:
         async with self._database.read() as connection:
@@ -112,9 +118,9 @@ class SqliteMemoryIndex:
         """Index memories by their numbers."""
         await connection.execute(_ADD_MEMORY, await asyncio.to_thread(_memory_entries, memories))
 
-    async def remove(self, connection: AsyncConnection, numbers: Select[tuple[int]]) -> None:
+    async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
         """Forget memories, in the transaction that deletes them."""
-        await connection.execute(_removal("memory_search", numbers))
+        await connection.execute(_removal(_MEMORY_SEARCH, numbers))
 
     async def search(
         self, user_id: str, query: str, limit: int, session_id: str | None, metadata: Mapping[str, str]
@@ -122,11 +128,22 @@ class SqliteMemoryIndex:
         match = _match(user_id, session_id, query)
         if match is None:
             return []
-        values: dict[str, object] = {"match": match, "limit": limit, "user_id": user_id}
-        for place, (name, value) in enumerate(metadata.items()):
-            values |= {f"name{place}": name, f"value{place}": value}
+        found = _find_memories(match, user_id, session_id, metadata).limit(limit).subquery()
+        best = (
+            select(
+                stored.c.memory_id,
+                stored.c.user_id,
+                stored.c.session_id,
+                stored.c.text,
+                stored.c.created_at,
+                stored.c.metadata,
+                -found.c.rank,
+            )
+            .join_from(found, stored, found.c.number == stored.c.number)
+            .order_by(found.c.rank, found.c.number.desc())
+        )
         async with self._database.read() as connection:
-            rows = (await connection.execute(_find_memories(len(metadata)), values)).all()
+            rows = (await connection.execute(best)).all()
         return [MemoryHit(MemoryRecord(*row[:6]), row[6]) for row in rows]
 
 
@@ -152,7 +169,7 @@ def _token(kind: str, name: str) -> str:
     return f"{kind}{blake2s(name.encode(), digest_size=16).hexdigest()}0"
 
 
-def _entries(rows: Sequence[Row[tuple[int, str, str, str]]]) -> list[dict[str, object]]:
+def _entries(rows: "Sequence[Row[*tuple[Any, ...]]]") -> list[dict[str, object]]:
     return [
         _entry(row.user_id, row.session_id, words) | {"position": row.position}
         for row in rows
@@ -171,5 +188,26 @@ def _entry(user_id: str, session_id: str, words: list[str]) -> dict[str, object]
     return {"owner": " ".join(_owner(user_id, session_id)), "text": " ".join(words)}
 
 
-def _removal(table: str, rows: Select[tuple[int]]) -> TextClause:
-    raise NotImplementedError
+def _removal(index: TableClause, rows: Select[int]) -> Delete:
+    return delete(index).where(index.c.rowid.in_(rows))
+
+
+def _find_memories(
+    match: str, user_id: str, session_id: str | None, metadata: Mapping[str, str]
+) -> "Select[int, float]":
+    """Numbers and ranks, the best first, that is, the least."""
+    rank = func.bm25(raw("memory_search"), 0.0, 1.0).label("rank")
+    query = (
+        select(stored.c.number, rank)
+        .join_from(_MEMORY_SEARCH, stored, stored.c.number == _MEMORY_SEARCH.c.rowid)
+        .where(raw("memory_search").bool_op("MATCH")(match), stored.c.user_id == user_id)
+        .order_by(rank, stored.c.number.desc())
+    )
+    if session_id is not None:
+        query = query.where(stored.c.session_id == session_id)
+    for name, value in metadata.items():
+        member = memory_members.alias()
+        query = query.where(
+            exists().where(member.c.number == stored.c.number, member.c.name == name, member.c.value == value)
+        )
+    return query

@@ -22,7 +22,7 @@ RUN_COLUMNS = tuple(field.name for field in fields(RunRecord))
 _Insert = tuple[str, str, int]
 
 _RUNS: _Insert = (
-    f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ",
+    f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ",  # noqa: S608 - column names are ours
     " ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,"
     " last_sequence_number = excluded.last_sequence_number, attempt = excluded.attempt,"
     " summary = excluded.summary, answers = excluded.answers",

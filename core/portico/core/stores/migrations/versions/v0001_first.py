@@ -27,11 +27,12 @@ def upgrade() -> None:
         sa.Column("etag", sa.String, nullable=False),
         sa.Column("updated_at", sa.Double, nullable=False),
     )
-    op.create_table(
+    progress = op.create_table(
         "search_progress",
         sa.Column("index_name", sa.String, primary_key=True),
         sa.Column("position", sa.BigInteger, nullable=False),
     )
+    op.bulk_insert(progress, [{"index_name": "messages", "position": 0}])
     if op.get_context().dialect.name == "sqlite":
         for table in ("message_search", "memory_search"):
             op.execute(f"CREATE VIRTUAL TABLE {table} USING fts5(owner, text, tokenize='{_TOKENIZER}')")

@@ -1,0 +1,84 @@
+"""Memories in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nlargest
+
+from portico.core.stores.base import MemoryHit, MemoryRecord
+from portico.core.stores.members import members
+from portico.core.stores.ranking import WordIndex
+
+
+@dataclass(slots=True)
+class _User:
+    memories: dict[str, MemoryRecord] = field(default_factory=dict)  # by id
+    members: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    index: WordIndex[str] = field(default_factory=WordIndex)
+
+
+class MemoryMemoryStore:
+    """Each user has an index of their own."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, _User] = {}
+        self._owners: dict[str, str] = {}  # by memory id
+        self._number = 0
+
+    async def add(self, memories: Sequence[MemoryRecord]) -> None:
+        read = [(memory, members(memory.metadata)) for memory in memories]
+        for memory, found in read:
+            if memory.memory_id in self._owners:
+                continue
+            self._number += 1
+            self._owners[memory.memory_id] = memory.user_id
+            user = self._users.setdefault(memory.user_id, _User())
+            user.memories[memory.memory_id] = memory
+            user.members[memory.memory_id] = found
+            user.numbers[memory.memory_id] = self._number
+            user.index.add(memory.memory_id, memory.text)
+
+    async def search(
+        self,
+        user_id: str,
+        query: str,
+        limit: int,
+        session_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Sequence[MemoryHit]:
+        user = self._users.get(user_id, _User())
+        wanted = (metadata or {}).items()
+        hits = [
+            MemoryHit(user.memories[memory_id], score)
+            for memory_id, score in user.index.search(query).items()
+            if session_id in (None, user.memories[memory_id].session_id)
+            and wanted <= user.members[memory_id].items()
+        ]
+        return nlargest(limit, hits, key=lambda hit: (hit.score, user.numbers[hit.memory.memory_id]))
+
+    async def list(
+        self, user_id: str, session_id: str | None, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[MemoryRecord]:
+        memories = self._users.get(user_id, _User()).memories.values()
+        found = (
+            memory
+            for memory in memories
+            if session_id in (None, memory.session_id) and (before is None or _place(memory) < before)
+        )
+        return nlargest(limit, found, key=_place)
+
+    async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
+        user = self._users.get(user_id, _User())
+        doomed = [
+            memory.memory_id
+            for memory in user.memories.values()
+            if session_id in (None, memory.session_id) and memory_id in (None, memory.memory_id)
+        ]
+        for name in doomed:
+            del user.memories[name], user.members[name], user.numbers[name], self._owners[name]
+            user.index.remove(name)
+        return len(doomed)
+
+
+def _place(memory: MemoryRecord) -> tuple[float, str]:
+    return memory.created_at, memory.memory_id

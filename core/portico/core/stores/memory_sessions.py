@@ -1,0 +1,172 @@
+"""Sessions in memory."""
+
+import asyncio
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import nlargest
+from itertools import islice
+
+from portico.core.errors import SessionExists, SessionNotFound
+from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
+from portico.core.stores.ranking import WordIndex
+
+_BATCH = 100  # texts that are indexed in one go
+
+
+@dataclass(slots=True)
+class _Session:
+    created_at: float
+    updated_at: float
+    metadata: str = ""
+    messages: dict[str, StoredMessage] = field(default_factory=dict)  # by id, in order
+
+
+@dataclass(slots=True)
+class _User:
+    sessions: dict[str, _Session] = field(default_factory=dict)
+    index: WordIndex[tuple[str, str]] = field(default_factory=WordIndex)  # by session and message id
+    pending: dict[tuple[str, str], str] = field(default_factory=dict)  # texts that are not yet in the index
+
+
+class MemorySessionStore:
+    """Texts wait for the first search of their user to be indexed."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, _User] = {}
+        self._position = 0
+
+    def keep(self, messages: Sequence[NewMessage]) -> None:
+        """Append what a run log commits."""
+        for message in messages:
+            user = self._users.setdefault(message.user_id, _User())
+            session = user.sessions.setdefault(
+                message.session_id, _Session(message.created_at, message.created_at)
+            )
+            session.updated_at = max(session.updated_at, message.created_at)
+            self._append(message.session_id, message, user)
+
+    async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        sessions = self._users.setdefault(user_id, _User()).sessions
+        if session_id in sessions:
+            raise SessionExists(session_id)
+        now = time.time()
+        sessions[session_id] = _Session(now, now, metadata)
+        return SessionRecord(user_id, session_id, now, now, 0, metadata)
+
+    async def get(self, user_id: str, session_id: str) -> SessionRecord:
+        return _record(user_id, session_id, self._session(user_id, session_id))
+
+    async def list(
+        self, user_id: str, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[SessionRecord]:
+        sessions = self._users.get(user_id, _User()).sessions
+        places = ((session.updated_at, session_id) for session_id, session in sessions.items())
+        return [
+            _record(user_id, session_id, sessions[session_id])
+            for _, session_id in nlargest(
+                limit, (place for place in places if before is None or place < before)
+            )
+        ]
+
+    async def delete(self, user_id: str, session_id: str) -> None:
+        session = self._session(user_id, session_id)
+        user = self._users[user_id]
+        for message_id in session.messages:
+            key = session_id, message_id
+            if user.pending.pop(key, None) is None:
+                user.index.remove(key)
+        del user.sessions[session_id]
+
+    async def append(
+        self, user_id: str, session_id: str, messages: Sequence[NewMessage]
+    ) -> Sequence[StoredMessage]:
+        session = self._session(user_id, session_id)
+        stored = [
+            new
+            for message in messages
+            if (new := self._append(session_id, message, self._users[user_id])) is not None
+        ]
+        session.updated_at = max([session.updated_at, *(message.created_at for message in stored)])
+        return stored
+
+    async def messages(
+        self, user_id: str, session_id: str, cursor: int | None, limit: int, descending: bool
+    ) -> Sequence[StoredMessage]:
+        stored = list(self._session(user_id, session_id).messages.values())
+        if descending:
+            end = len(stored) if cursor is None else bisect_left(stored, cursor, key=_position)
+            return stored[max(end - limit, 0) : end][::-1]
+        start = 0 if cursor is None else bisect_right(stored, cursor, key=_position)
+        return stored[start : start + limit]
+
+    async def search(
+        self, user_id: str, query: str, session_id: str | None, limit: int
+    ) -> Sequence[MessageHit]:
+        user = self._users.get(user_id)
+        if user is None:
+            return []
+        while _index(user, _BATCH):  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)  # others get their turn
+        hits = [
+            MessageHit(user.sessions[session].messages[message_id], score)
+            for (session, message_id), score in user.index.search(query).items()
+            if session_id in (None, session)
+        ]
+        return nlargest(limit, hits, key=lambda hit: (hit.score, hit.message.position))
+
+    async def index_pending(self, limit: int = 2000) -> int:
+        left = limit
+        for user in self._users.values():
+            left -= _index(user, left)
+            if left == 0:
+                break
+        return limit - left
+
+    def _session(self, user_id: str, session_id: str) -> _Session:
+        user = self._users.get(user_id)
+        if user is None or session_id not in user.sessions:
+            raise SessionNotFound(session_id)
+        return user.sessions[session_id]
+
+    def _append(self, session_id: str, message: NewMessage, user: _User) -> StoredMessage | None:
+        """None if the session has the message."""
+        messages = user.sessions[session_id].messages
+        if message.message_id in messages:
+            return None
+        self._position += 1
+        stored = StoredMessage(
+            session_id,
+            self._position,
+            message.message_id,
+            message.payload,
+            message.created_at,
+            message.run_id,
+        )
+        messages[message.message_id] = stored
+        user.pending[session_id, message.message_id] = message.text
+        return stored
+
+
+def _position(message: StoredMessage) -> int:
+    return message.position
+
+
+def _index(user: _User, limit: int) -> int:
+    """Index so many pending texts at most; how many it was."""
+    keys = list(islice(user.pending, limit))
+    for key in keys:
+        user.index.add(key, user.pending.pop(key))
+    return len(keys)
+
+
+def _record(user_id: str, session_id: str, session: _Session) -> SessionRecord:
+    return SessionRecord(
+        user_id,
+        session_id,
+        session.created_at,
+        session.updated_at,
+        len(session.messages),
+        session.metadata,
+    )

@@ -1,0 +1,81 @@
+"""Picks the stores by their URL."""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.base import Stores
+from portico.core.stores.database import Database, sqlite_engine
+from portico.core.stores.memory import MemoryRunLog, MemoryStateStore
+from portico.core.stores.memory_memories import MemoryMemoryStore
+from portico.core.stores.memory_sessions import MemorySessionStore
+from portico.core.stores.migrate import migrate
+from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
+from portico.core.stores.sql_memories import SqlMemoryStore
+from portico.core.stores.sql_sessions import SqlSessionStore
+from portico.core.stores.sql_states import SqlStateStore
+from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_log import SqliteRunLog
+
+SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
+SYNCHRONOUS = ("normal", "full")
+
+
+async def open_stores(url: str) -> Stores:
+    """Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The message does not repeat the URL: it may hold a password.
+        raise ValueError(f"not the URL of a store; supported are {SUPPORTED}") from None
+    if parsed.drivername == "memory":
+        return _memory()
+    if parsed.drivername == "sqlite":
+        return await _sqlite(_file(parsed))
+    raise ValueError(f"no store for {parsed.drivername}://; supported are {SUPPORTED}")
+
+
+def _memory() -> Stores:
+    sessions = MemorySessionStore()
+    return Stores(
+        runs=MemoryRunLog(sessions.keep),
+        states=MemoryStateStore(),
+        sessions=sessions,
+        memories=MemoryMemoryStore(),
+    )
+
+
+def _file(url: URL) -> SqliteFile:
+    if not url.database or url.database == ":memory:" or url.host:
+        raise ValueError(f"the URL names no file; supported are {SUPPORTED}")
+    options = dict(url.query)
+    synchronous = str(options.pop("synchronous", "normal"))
+    if synchronous not in SYNCHRONOUS:
+        raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}")
+    if options:
+        raise ValueError(f"sqlite:// has no option {next(iter(options))!r}; it has: synchronous")
+    return SqliteFile(Path(url.database).absolute(), synchronous)
+
+
+async def _sqlite(file: SqliteFile) -> Stores:
+    runs = await asyncio.to_thread(_open_log, file, turn := asyncio.Lock())
+    database = Database(sqlite_engine(file), turn)
+    return Stores(
+        runs=runs,
+        states=SqlStateStore(database),
+        sessions=SqlSessionStore(database, SqliteMessageIndex(database)),
+        memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
+        release=database.close,
+    )
+
+
+def _open_log(file: SqliteFile, turn: asyncio.Lock) -> SqliteRunLog:
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"the database's directory can't be made: {error.strerror}") from error
+    migrate(file)
+    return SqliteRunLog(file, turn)

@@ -1,0 +1,176 @@
+"""Sessions and their messages in a SQL database."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.errors import SessionExists, SessionNotFound
+from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
+from portico.core.stores.database import Database
+from portico.core.stores.schema import messages, sessions
+
+_STORED = (
+    messages.c.session_id,
+    messages.c.position,
+    messages.c.message_id,
+    messages.c.payload,
+    messages.c.created_at,
+    messages.c.run_id,
+)
+
+
+class MessageIndex(Protocol):
+    """What a dialect brings to find messages by their words."""
+
+    async def index_pending(self, limit: int) -> int: ...
+
+    async def search(
+        self, user_id: str, query: str, session_id: str | None, limit: int
+    ) -> Sequence[MessageHit]: ...
+
+    async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None: ...
+
+
+class SqlSessionStore:
+    """Reads what the run log of the same database writes."""
+
+    def __init__(self, database: Database, index: MessageIndex) -> None:
+        self._database = database
+        self._index = index
+
+    async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        now = time.time()
+        insert = self._database.insert(sessions).values(
+            user_id=user_id, session_id=session_id, created_at=now, updated_at=now, metadata=metadata
+        )
+        async with self._database.write() as connection:
+            result = await connection.execute(insert.on_conflict_do_nothing())
+        if result.rowcount == 0:
+            raise SessionExists(session_id)
+        return SessionRecord(user_id, session_id, now, now, 0, metadata)
+
+    async def get(self, user_id: str, session_id: str) -> SessionRecord:
+        async with self._database.read() as connection:
+            row = (await connection.execute(_records().where(_is(user_id, session_id)))).first()
+        if row is None:
+            raise SessionNotFound(session_id)
+        return SessionRecord(*row)
+
+    async def list(
+        self, user_id: str, before: tuple[float, str] | None, limit: int
+    ) -> Sequence[SessionRecord]:
+        query = (
+            _records()
+            .where(sessions.c.user_id == user_id)
+            .order_by(sessions.c.updated_at.desc(), sessions.c.session_id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            query = query.where(tuple_(sessions.c.updated_at, sessions.c.session_id) < before)
+        async with self._database.read() as connection:
+            return [SessionRecord(*row) for row in await connection.execute(query)]
+
+    async def delete(self, user_id: str, session_id: str) -> None:
+        inside = _inside(user_id, session_id)
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(sessions).where(_is(user_id, session_id)))
+            if result.rowcount == 0:
+                raise SessionNotFound(session_id)
+            await self._index.remove(connection, select(messages.c.position).where(inside))
+            await connection.execute(delete(messages).where(inside))
+
+    async def append(
+        self, user_id: str, session_id: str, messages: Sequence[NewMessage]
+    ) -> Sequence[StoredMessage]:
+        rows = [_row(user_id, session_id, message) for message in messages]
+        async with self._database.write() as connection:
+            await _check(connection, user_id, session_id)
+            if not rows:
+                return []
+            stored = await self._insert(connection, rows)
+            if stored:
+                newest = max(message.created_at for message in stored)
+                await connection.execute(
+                    update(sessions)
+                    .where(_is(user_id, session_id), sessions.c.updated_at < newest)
+                    .values(updated_at=newest)
+                )
+        return stored
+
+    async def messages(
+        self, user_id: str, session_id: str, cursor: int | None, limit: int, descending: bool
+    ) -> Sequence[StoredMessage]:
+        place = messages.c.position
+        query = (
+            select(*_STORED)
+            .where(_inside(user_id, session_id))
+            .order_by(place.desc() if descending else place)
+            .limit(limit)
+        )
+        if cursor is not None:
+            query = query.where(place < cursor if descending else place > cursor)
+        async with self._database.read() as connection:
+            found = [StoredMessage(*row) for row in await connection.execute(query)]
+            if not found:
+                await _check(connection, user_id, session_id)
+        return found
+
+    async def search(
+        self, user_id: str, query: str, session_id: str | None, limit: int
+    ) -> Sequence[MessageHit]:
+        return await self._index.search(user_id, query, session_id, limit)
+
+    async def index_pending(self, limit: int = 2000) -> int:
+        return await self._index.index_pending(limit)
+
+    async def _insert(
+        self, connection: AsyncConnection, rows: Sequence[dict[str, object]]
+    ) -> Sequence[StoredMessage]:
+        insert = self._database.insert(messages).on_conflict_do_nothing().returning(*_STORED)
+        stored = [StoredMessage(*row) for row in await connection.execute(insert, rows)]
+        return sorted(stored, key=lambda message: message.position)
+
+
+def _is(user_id: str, session_id: str) -> ColumnElement[bool]:
+    return and_(sessions.c.user_id == user_id, sessions.c.session_id == session_id)
+
+
+def _inside(user_id: str, session_id: str) -> ColumnElement[bool]:
+    return and_(messages.c.user_id == user_id, messages.c.session_id == session_id)
+
+
+def _records() -> "Select[str, str, float, float, int, str]":
+    count = (
+        select(func.count())
+        .where(messages.c.user_id == sessions.c.user_id, messages.c.session_id == sessions.c.session_id)
+        .scalar_subquery()
+    )
+    return select(
+        sessions.c.user_id,
+        sessions.c.session_id,
+        sessions.c.created_at,
+        sessions.c.updated_at,
+        count,
+        sessions.c.metadata,
+    )
+
+
+async def _check(connection: AsyncConnection, user_id: str, session_id: str) -> None:
+    if not (await connection.execute(select(exists().where(_is(user_id, session_id))))).scalar():
+        raise SessionNotFound(session_id)
+
+
+def _row(user_id: str, session_id: str, message: NewMessage) -> dict[str, object]:
+    return {
+        "user_id": user_id,
+        "session_id": session_id,
+        "message_id": message.message_id,
+        "role": message.role,
+        "text": message.text,
+        "payload": message.payload,
+        "created_at": message.created_at,
+        "run_id": message.run_id,
+    }

@@ -1,0 +1,1 @@
+"""Gateways: processes that translate a protocol into the contract and hold nothing themselves."""

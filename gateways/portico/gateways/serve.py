@@ -1,0 +1,40 @@
+"""HTTP gateways on one port, until SIGTERM; then their streams end resumably and the process ends."""
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+STOP_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams before it waits for connections to close."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.streams.stop()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, host: str, port: int, fd: int | None) -> None:
+    """Serve on host and port, or on a listening socket that was handed down. Exits when it can't."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        backlog=4096,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
+    _Server(config, app).run(sockets)

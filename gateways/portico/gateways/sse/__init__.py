@@ -1,0 +1,1 @@
+"""HTTP: runs as Server-Sent Events, compatible with AgentScope Runtime, and REST for the rest."""

@@ -1,0 +1,230 @@
+"""The application: the hot path in front, FastAPI behind it, the agents' own endpoints last."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portico.client import Client, Multiplexer, PorticoError
+from portico.gateways.sse import agents, memories, runs, sessions, states
+from portico.gateways.sse.answers import CoreDep, answer, errors
+from portico.gateways.sse.body import Disconnected, too_large
+from portico.gateways.sse.core import Core
+from portico.gateways.sse.endpoints import Endpoints
+from portico.gateways.sse.errors import (
+    BadRequest,
+    ErrorResponse,
+    error_response,
+    from_bad_request,
+    from_core,
+    from_status,
+)
+from portico.gateways.sse.models import Health, Liveness, Readiness, RunResponse, ServiceInfo, StartRun
+from portico.gateways.sse.process import Process, openapi
+from portico.gateways.sse.settings import SseSettings
+from portico.gateways.sse.streaming import Streams
+
+log = logging.getLogger(__name__)
+
+SERVICE = "Portico"
+
+
+def create_app(settings: SseSettings) -> FastAPI:
+    """The gateway's application. The core is reached from the lifespan's start on."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            Client(settings.core) as client,
+            Multiplexer(client, resume_timeout=settings.resume_seconds) as streams,
+        ):
+            core = app.state.core = Core(client, streams)
+            app.state.process = Process(core, app.state.streams, settings.max_body_bytes)
+            app.state.endpoints = Endpoints(core, settings.max_body_bytes)
+            yield
+
+    app = FastAPI(
+        title=SERVICE,
+        description="Runs, sessions, state and memory of the agents of one core, over HTTP.",
+        version="1",
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.streams = Streams(settings.ping_seconds)
+    app.include_router(_service(settings))
+    app.include_router(runs.router(settings.process_path))
+    for module in (sessions, states, memories, agents):
+        app.include_router(module.routes)
+    _handle_errors(app)
+    _document(app, settings.process_path)
+    # The last added is the outermost.
+    app.add_middleware(_Front, app=app, process_path=settings.process_path, limit=settings.max_body_bytes)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-run-id", "x-session-id", "etag", "location"],
+        )
+    return app
+
+
+def _service(settings: SseSettings) -> APIRouter:
+    routes = APIRouter(tags=["service"])
+    path = settings.process_path
+
+    @routes.get("/", responses={200: {"model": ServiceInfo}})
+    async def service_info() -> Response:
+        """Where what is."""
+        endpoints = {
+            "process": path,
+            "task": f"{path}/task",
+            "task_status": f"{path}/task/{{task_id}}",
+            "runs": "/runs",
+            "events": "/runs/{run_id}/events",
+            "health": "/health",
+            "docs": "/docs",
+        }
+        return answer({"service": SERVICE, "mode": "gateway", "endpoints": endpoints})
+
+    @routes.get("/health", responses={200: {"model": Health}})
+    async def health(core: CoreDep) -> Response:
+        """This process answers; `runner` says whether the core serves."""
+        ready = await core.client.healthy()
+        runner = "ready" if ready else "unavailable"
+        return answer({"status": "healthy", "mode": "gateway", "runner": runner})
+
+    @routes.get("/readiness", responses={200: {"model": Readiness}, 503: errors()[503]})
+    async def readiness(core: CoreDep) -> Response:
+        """This process answers and the core serves."""
+        if await core.client.healthy():
+            return answer({"status": "ready"})
+        return error_response(503, "UNAVAILABLE", "the core does not serve")
+
+    @routes.get("/liveness", responses={200: {"model": Liveness}})
+    async def liveness() -> Response:
+        """This process answers."""
+        return answer({"status": "alive"})
+
+    return routes
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, BadRequest)
+        return from_bad_request(error)
+
+    async def core_refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PorticoError)
+        return from_core(error)
+
+    async def wrong_shape(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(400, "INVALID_ARGUMENT", "the body is not JSON")
+        path = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return error_response(422, "INVALID_ARGUMENT", f"{path}: {first['msg']}", {"field": path})
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            endpoints: Endpoints = request.app.state.endpoints
+            try:
+                return await endpoints.call(request)
+            except BadRequest as bad:
+                return from_bad_request(bad)
+            except PorticoError as failed:
+                return from_core(failed)
+        return from_status(error.status_code, error.headers)
+
+    app.add_exception_handler(BadRequest, refused)
+    app.add_exception_handler(PorticoError, core_refused)
+    app.add_exception_handler(RequestValidationError, wrong_shape)
+    app.add_exception_handler(HTTPException, unrouted)
+
+
+def _document(app: FastAPI, process_path: str) -> None:
+    """OpenAPI with the route that goes around FastAPI, and the schemas that only it names."""
+    generate = app.openapi
+
+    def documented() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            schema["paths"] = {**openapi(process_path), **schema["paths"]}
+            schemas = schema["components"]["schemas"]
+            for model in (StartRun, RunResponse, ErrorResponse):
+                told = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(told.pop("$defs", {}))
+                schemas[model.__name__] = told
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = documented  # type: ignore[method-assign]
+
+
+class _Front:
+    """What comes before FastAPI: the hot path, the body limit, and the last resort for errors."""
+
+    def __init__(self, inner: ASGIApp, app: FastAPI, process_path: str, limit: int) -> None:
+        self._inner = inner
+        self._app = app
+        self._process_path = process_path
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        if scope["path"] == self._process_path:
+            if scope["method"] == "POST":
+                process: Process = self._app.state.process
+                await process(scope, receive, send)
+                return
+            await from_status(405, {"allow": "POST"})(scope, receive, send)
+            return
+        await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise too_large(self._limit)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._inner(scope, limited, noted)
+        except BadRequest as error:
+            if started:
+                raise
+            await from_bad_request(error)(scope, receive, send)
+        except Disconnected:
+            pass  # nobody is left to answer
+        except Exception:
+            request_id = uuid4().hex
+            log.exception("request %s failed", request_id)
+            if started:
+                raise
+            text = f"internal error; quote request {request_id} to the operator"
+            await error_response(500, "INTERNAL", text, {"request_id": request_id})(scope, receive, send)

@@ -1,0 +1,39 @@
+"""What a gateway has of the core: a client, a multiplexed connection, and the caller's own metadata."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from portico.client import Client, Multiplexer
+
+# What belongs to the caller and travels with the call, by the names that gRPC metadata has too.
+PASSED_ON = frozenset((b"authorization", b"traceparent", b"tracestate", b"x-request-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The connections of one gateway process."""
+
+    client: Client
+    streams: Multiplexer
+
+    def of(self, request: Request) -> Client:
+        """A client that speaks for the caller of this request."""
+        metadata = caller_metadata(request.scope["headers"])
+        return self.client.with_options(metadata=metadata) if metadata else self.client
+
+
+def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The caller's credential and trace context."""
+    return {
+        name.decode(): value.decode("latin-1")
+        for name, value in headers
+        if name in PASSED_ON and value.isascii()
+    }
+
+
+def core_of(request: Request) -> Core:
+    """The application's core; a FastAPI dependency."""
+    core: Core = request.app.state.core
+    return core

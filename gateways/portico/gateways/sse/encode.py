@@ -1,0 +1,211 @@
+"""Events as the JSON of the agent protocol, in AgentScope Runtime's field names, order and nulls.
+
+The hot path: a text delta is the constant head of its content, a number, and
+the text; everything else goes through a dict and orjson.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+dumps = orjson.dumps
+
+
+def _words(enum: Any, prefix: str) -> dict[int, str]:
+    return {number: name.removeprefix(prefix).lower() for name, number in enum.items()}
+
+
+STATUS = _words(pb.RunStatus, "RUN_STATUS_")
+ROLE: dict[int, str | None] = {**_words(pb.Role, "ROLE_"), pb.ROLE_UNSPECIFIED: None}
+MESSAGE_TYPE = {**_words(pb.MessageType, "MESSAGE_TYPE_"), pb.MESSAGE_TYPE_UNSPECIFIED: "message"}
+CONTENT_TYPE = _words(pb.ContentType, "CONTENT_TYPE_")
+TERMINAL = frozenset(
+    (
+        pb.RUN_STATUS_COMPLETED,
+        pb.RUN_STATUS_CANCELED,
+        pb.RUN_STATUS_FAILED,
+        pb.RUN_STATUS_REJECTED,
+        pb.RUN_STATUS_INCOMPLETE,
+    )
+)
+_NO_STATUS = pb.RUN_STATUS_UNSPECIFIED
+
+
+class EventEncoder:
+    """Encodes the events of one stream as SSE frames. It remembers the head of the content that streams."""
+
+    def __init__(self) -> None:
+        self._msg_id = ""
+        self._index = -1
+        self._head = b""
+
+    def encode(self, frames: Iterable[query_pb2.StreamFrame]) -> bytes:
+        """`id:` and `data:` lines of all events of the frames."""
+        out: list[bytes] = []
+        add = out.append
+        for frame in frames:
+            for event in frame.events:
+                number = event.sequence_number
+                content = event.content
+                if content.delta and content.HasField("text"):
+                    if content.index != self._index or content.msg_id != self._msg_id:
+                        self._remember(content)
+                    # One part a piece: joining them is cheaper than formatting them.
+                    add(b'id: %d\ndata: {"sequence_number":%d' % (number, number))
+                    add(self._head)
+                    add(dumps(content.text))
+                    add(b"}\n\n")
+                else:
+                    add(b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event))))
+        return b"".join(out)
+
+    def _remember(self, content: pb.Content) -> None:
+        self._msg_id = content.msg_id
+        self._index = content.index
+        whole = dumps(
+            {
+                "object": "content",
+                "status": STATUS[content.status],
+                "error": None,
+                "type": "text",
+                "index": content.index,
+                "delta": True,
+                "msg_id": content.msg_id,
+                "text": "",
+            }
+        )
+        self._head = b"," + whole[1:-3]  # without the brace, the empty text and the brace
+
+
+def event_json(event: pb.Event) -> dict[str, Any]:
+    """One event."""
+    match event.WhichOneof("object"):
+        case "response":
+            return response_json(event.response, event.sequence_number)
+        case "message":
+            return message_json(event.message, event.sequence_number)
+        case "content":
+            return content_json(event.content, event.sequence_number)
+    return {"sequence_number": event.sequence_number, "object": "unknown"}
+
+
+def response_json(response: pb.Response, sequence_number: int | None = None) -> dict[str, Any]:
+    """The run. `attempt`, `input_request` and `metadata` are there only when they say something."""
+    ended = response.status in TERMINAL
+    value: dict[str, Any] = {
+        "sequence_number": sequence_number,
+        "object": "response",
+        "status": STATUS[response.status],
+        "error": _error(response),
+        "id": response.id,
+        "created_at": response.created_time.seconds,
+        "completed_at": response.completed_time.seconds if response.HasField("completed_time") else None,
+        "output": (
+            [message_json(message) for message in response.output] if ended or response.output else None
+        ),
+        "usage": usage_json(response.usage) if response.HasField("usage") else None,
+        "session_id": response.session_id,
+    }
+    if response.attempt > 1:
+        value["attempt"] = response.attempt
+    if response.HasField("input_request"):
+        request = response.input_request
+        value["input_request"] = {
+            "id": request.id,
+            "prompt": request.prompt,
+            "schema": _json(request.schema_json),
+        }
+    if response.metadata_json:
+        value["metadata"] = _json(response.metadata_json)
+    return value
+
+
+def message_json(message: pb.Message, sequence_number: int | None = None) -> dict[str, Any]:
+    """A message; its content is null while it is open."""
+    if sequence_number is None and message.HasField("sequence_number"):
+        sequence_number = message.sequence_number
+    opened = message.status == pb.RUN_STATUS_IN_PROGRESS
+    failed = message.HasField("error")
+    return {
+        "sequence_number": sequence_number,
+        "object": "message",
+        "status": STATUS[message.status] if message.status else "created",
+        "error": _error(message),
+        "id": message.id,
+        "type": MESSAGE_TYPE[message.type],
+        "role": ROLE[message.role],
+        "content": None if opened else [content_json(content) for content in message.content],
+        "code": message.error.code if failed else None,
+        "message": message.error.message if failed else None,
+        "usage": usage_json(message.usage) if message.HasField("usage") else None,
+        "metadata": _json(message.metadata_json) or {},
+    }
+
+
+def content_json(content: pb.Content, sequence_number: int | None = None) -> dict[str, Any]:
+    """A content, with the fields of its type last."""
+    if sequence_number is None and content.HasField("sequence_number"):
+        sequence_number = content.sequence_number
+    kind = content.WhichOneof("value")
+    whole_text = kind == "text" and not content.delta and content.status != _NO_STATUS
+    value: dict[str, Any] = {
+        "sequence_number": sequence_number,
+        "object": "content",
+        "status": STATUS[content.status] if content.status else None,
+        "error": _error(content),
+        "type": CONTENT_TYPE[content.type],
+        "index": content.index,
+        # The reference says null, not false, of a text that is whole.
+        "delta": None if whole_text else content.delta,
+        "msg_id": content.msg_id or None,
+    }
+    match kind:
+        case "text":
+            value["text"] = content.text
+        case "data_json":
+            value["data"] = _json(content.data_json)
+        case "image":
+            value["image_url"] = content.image.image_url
+        case "audio":
+            value["data"] = content.audio.data
+            value["format"] = content.audio.format or None
+        case "file":
+            file = content.file
+            value["file_url"] = file.file_url or None
+            value["file_id"] = file.file_id or None
+            value["filename"] = file.filename or None
+            value["file_data"] = file.file_data or None
+        case "refusal":
+            value["refusal"] = content.refusal
+        case "video":
+            value["video_url"] = content.video.video_url
+    return value
+
+
+def usage_json(usage: pb.Usage) -> dict[str, Any]:
+    """Token counts; what else the provider said stands beside them."""
+    value: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cached_input_tokens:
+        value["cached_input_tokens"] = usage.cached_input_tokens
+    if usage.reasoning_output_tokens:
+        value["reasoning_output_tokens"] = usage.reasoning_output_tokens
+    return {**(_json(usage.details_json) or {}), **value}
+
+
+def _error(holder: pb.Response | pb.Message | pb.Content) -> dict[str, str] | None:
+    if not holder.HasField("error"):
+        return None
+    return {"code": holder.error.code, "message": holder.error.message}
+
+
+def _json(text: str) -> Any:
+    # Stored text was checked when it came in.
+    return orjson.loads(text) if text else None

@@ -1,0 +1,93 @@
+"""The one error JSON of this gateway, and the HTTP status of each gRPC code."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+import orjson
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from portico.client import PorticoError
+
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 416,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_RETRY_SECONDS = {429: "1", 503: "1"}
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="A stable word to branch on, such as RUN_NOT_FOUND.")
+    message: str = Field(description="For people.")
+    details: dict[str, str] = Field(description="What the code is about, such as the run's id.")
+
+
+class ErrorResponse(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class BadRequest(Exception):
+    """A request that this gateway refuses; `field` is the path of what is wrong."""
+
+    def __init__(
+        self, message: str, *, status: int = 422, field: str = "", code: str = "INVALID_ARGUMENT"
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.field = field
+        self.code = code
+
+
+def error_json(code: str, message: str, details: Mapping[str, str] | None = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "details": dict(details or {})}}
+
+
+def error_response(
+    status: int,
+    code: str,
+    message: str,
+    details: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer for an error."""
+    all_headers = dict(headers or {})
+    if status in _RETRY_SECONDS:
+        all_headers.setdefault("retry-after", _RETRY_SECONDS[status])
+    body = orjson.dumps(error_json(code, message, details))
+    return Response(body, status, all_headers, "application/json")
+
+
+def from_core(error: PorticoError) -> Response:
+    """The answer for an error of the core."""
+    status = _STATUS.get(error.code, 500)
+    return error_response(status, error.reason or error.code.name, error.message, error.metadata)
+
+
+def from_bad_request(error: BadRequest) -> Response:
+    """The answer for a request that never reached the core."""
+    details = {"field": error.field} if error.field else {}
+    return error_response(error.status, error.code, error.message, details)
+
+
+def from_status(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for what the router refuses: an unknown path, a wrong method."""
+    phrase = HTTPStatus(status)
+    return error_response(status, phrase.name, phrase.phrase, headers=headers)

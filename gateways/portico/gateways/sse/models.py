@@ -1,0 +1,319 @@
+"""The JSON of the REST routes, as OpenAPI tells it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal[
+    "created",
+    "queued",
+    "in_progress",
+    "completed",
+    "canceled",
+    "failed",
+    "rejected",
+    "incomplete",
+    "input_required",
+]
+
+
+class Problem(BaseModel):
+    """Why a run or message failed."""
+
+    code: str
+    message: str
+
+
+class ContentModel(BaseModel):
+    """A part of a message. `type` says which of the other fields there are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["text", "data", "image", "audio", "file", "refusal", "video"]
+    text: str | None = Field(default=None, description="Of type text.")
+    data: Any = Field(default=None, description="Of type data: an object. Of type audio: base64 or a URL.")
+    image_url: str | None = Field(default=None, description="Of type image.")
+
+
+class MessageModel(BaseModel):
+    """Something said, called or returned."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["assistant", "system", "user", "tool"] | None = None
+    content: list[ContentModel] | str | None = None
+    type: str | None = Field(default=None, description="message when left out.")
+    id: str | None = Field(default=None, description="Given by Portico when left out.")
+    metadata: dict[str, Any] | None = None
+
+
+class StartRun(BaseModel):
+    """What an agent is asked. Fields that are not listed reach it as `request.extra`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    input: list[MessageModel] | str = Field(description="Messages, or a text of the user.")
+    stream: bool | None = Field(default=None, description="False: one JSON object instead of a stream.")
+    agent: str | None = Field(default=None, description="The core's default agent when left out.")
+    session_id: str | None = Field(default=None, description="Generated when left out.")
+    user_id: str | None = Field(default=None, description="The session's id when left out.")
+    id: str | None = Field(default=None, description="An id of the caller's own, which the agent sees.")
+    background: bool | None = Field(default=None, description="The run goes on when nobody reads it.")
+    idempotency_key: str | None = Field(default=None, description="A repeat finds the first run.")
+    if_session_busy: Literal["reject", "enqueue", "interrupt", "parallel"] | None = None
+    timeout: float | None = Field(default=None, description="Seconds that the run may take.")
+    metadata: dict[str, Any] | None = Field(default=None, description="Returned with the run.")
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the caller offers.")
+    model: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | str | None = None
+    n: int | None = None
+    seed: int | None = None
+
+
+class RunResponse(BaseModel):
+    """A run's response object, as its events have it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sequence_number: int | None
+    object: Literal["response"]
+    status: Status
+    error: Problem | None
+    id: str
+    created_at: int = Field(description="Seconds since 1970.")
+    completed_at: int | None
+    output: list[dict[str, Any]] | None
+    usage: dict[str, Any] | None
+    session_id: str
+
+
+class RunModel(RunResponse):
+    """A run, as the core remembers it."""
+
+    user_id: str
+    agent: str
+    background: bool
+    last_sequence_number: int
+    updated_at: float
+
+
+class RunPage(BaseModel):
+    """One page of runs, newest first."""
+
+    runs: list[RunModel]
+    next_page_token: str = Field(description="Empty on the last page.")
+
+
+class Interrupted(BaseModel):
+    """The runs that were interrupted, as they ended."""
+
+    runs: list[RunModel]
+
+
+class Answer(BaseModel):
+    """The answer to a run that waits."""
+
+    input: list[MessageModel] | str
+    input_request_id: str = Field(default="", description="The question that this answers.")
+
+
+class TaskSubmitted(BaseModel):
+    """A run that was started in the background, in the reference's words."""
+
+    task_id: str
+    status: Literal["submitted"]
+    queue: str
+    message: str
+
+
+class TaskStatus(BaseModel):
+    """Where such a run stands."""
+
+    status: Literal["pending", "running", "finished", "error"]
+    result: dict[str, Any] | None
+
+
+class SessionCreate(BaseModel):
+    user_id: str
+    session_id: str = Field(default="", description="Generated when left out.")
+    metadata: dict[str, Any] | None = None
+
+
+class SessionModel(BaseModel):
+    """A conversation, without its messages."""
+
+    user_id: str
+    session_id: str
+    created_at: float
+    updated_at: float
+    message_count: int
+    metadata: dict[str, Any] | None
+
+
+class SessionPage(BaseModel):
+    sessions: list[SessionModel]
+    next_page_token: str
+
+
+class AppendMessages(BaseModel):
+    messages: list[MessageModel]
+
+
+class StoredMessageModel(BaseModel):
+    """A message in its place."""
+
+    position: int
+    created_at: float
+    run_id: str
+    message: dict[str, Any]
+
+
+class MessagePage(BaseModel):
+    messages: list[StoredMessageModel]
+    next_page_token: str
+
+
+class Appended(BaseModel):
+    messages: list[StoredMessageModel]
+
+
+class SessionHitModel(BaseModel):
+    session_id: str
+    score: float = Field(description="Larger is better.")
+    message: StoredMessageModel
+
+
+class SessionHits(BaseModel):
+    hits: list[SessionHitModel]
+
+
+class StateModel(BaseModel):
+    """One round of an agent's state."""
+
+    user_id: str
+    session_id: str
+    round_id: int
+    etag: str
+    updated_at: float
+    state: dict[str, Any] | None = Field(default=None, description="Not in lists and answers to a save.")
+
+
+class StatePage(BaseModel):
+    states: list[StateModel]
+    next_page_token: str
+
+
+class Deleted(BaseModel):
+    """How many were removed."""
+
+    deleted: int
+
+
+class NewMemory(BaseModel):
+    text: str
+    session_id: str = ""
+    metadata: dict[str, Any] | None = None
+
+
+class AddMemories(BaseModel):
+    user_id: str
+    memories: list[NewMemory]
+
+
+class MemoryModel(BaseModel):
+    """One thing remembered."""
+
+    memory_id: str
+    user_id: str
+    session_id: str
+    text: str
+    metadata: dict[str, Any] | None
+    created_at: float
+
+
+class MemoriesAdded(BaseModel):
+    memories: list[MemoryModel]
+
+
+class MemoryPage(BaseModel):
+    memories: list[MemoryModel]
+    next_page_token: str
+
+
+class SearchMemories(BaseModel):
+    user_id: str
+    query: str
+    top_k: int = Field(default=10, ge=1, le=100)
+    session_id: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict, description="Members that must have these values.")
+
+
+class MemoryHitModel(BaseModel):
+    score: float = Field(description="Larger is better.")
+    memory: MemoryModel
+
+
+class MemoryHits(BaseModel):
+    hits: list[MemoryHitModel]
+
+
+class EndpointModel(BaseModel):
+    path: str
+    methods: list[str]
+    streaming: bool
+    description: str
+
+
+class SkillModel(BaseModel):
+    id: str
+    name: str
+    description: str
+    tags: list[str]
+    examples: list[str]
+
+
+class AgentModel(BaseModel):
+    """What the core knows of an agent."""
+
+    name: str
+    description: str
+    version: str
+    input_modes: list[str]
+    output_modes: list[str]
+    skills: list[SkillModel]
+    endpoints: list[EndpointModel]
+    is_default: bool
+
+
+class AgentPage(BaseModel):
+    agents: list[AgentModel]
+    next_page_token: str
+
+
+class Health(BaseModel):
+    """Whether this process answers."""
+
+    status: Literal["healthy"]
+    mode: str
+    runner: Literal["ready", "unavailable"] = Field(description="Whether the core serves.")
+
+
+class Readiness(BaseModel):
+    status: Literal["ready"]
+
+
+class Liveness(BaseModel):
+    status: Literal["alive"]
+
+
+class ServiceInfo(BaseModel):
+    """Where what is."""
+
+    service: str
+    mode: str
+    endpoints: dict[str, str]

@@ -1,0 +1,120 @@
+"""POST /process: start a run and stream it. The hot path; it goes around FastAPI."""
+
+import logging
+from typing import Any
+from uuid import uuid4
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from portico.client import PorticoError
+from portico.gateways.sse.body import Disconnected, read_json_body
+from portico.gateways.sse.core import Core, caller_metadata
+from portico.gateways.sse.decode import load, query_request, wants_stream
+from portico.gateways.sse.encode import dumps
+from portico.gateways.sse.errors import BadRequest, error_response, from_bad_request, from_core
+from portico.gateways.sse.streaming import Streams, whole_run
+
+log = logging.getLogger(__name__)
+
+
+class Process:
+    """An ASGI application for one path and method."""
+
+    def __init__(self, core: Core, streams: Streams, max_body_bytes: int) -> None:
+        self._core = core
+        self._streams = streams
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = load(await read_json_body(scope, receive, self._max_body_bytes))
+            query = query_request(body)
+            key, accept = _negotiation(scope)
+            if key and not query.idempotency_key:
+                query.idempotency_key = key
+            streaming = wants_stream(body) and accept
+            stream = self._core.streams.open_query(query, metadata=caller_metadata(scope["headers"]))
+            if streaming:
+                await self._streams.send(stream, scope, receive, send)
+                return
+            value = await whole_run(stream)
+            headers = {"x-run-id": value["id"]}
+            await Response(dumps(value), 200, headers, "application/json")(scope, receive, send)
+        except BadRequest as error:
+            await from_bad_request(error)(scope, receive, send)
+        except PorticoError as error:
+            await from_core(error)(scope, receive, send)
+        except Disconnected:
+            pass  # nobody is left to answer
+        except Exception:
+            request_id = uuid4().hex
+            log.exception("request %s failed", request_id)
+            text = f"internal error; quote request {request_id} to the operator"
+            await error_response(500, "INTERNAL", text, {"request_id": request_id})(scope, receive, send)
+
+
+def _negotiation(scope: Scope) -> tuple[str, bool]:
+    """The idempotency key, and whether the caller takes a stream."""
+    key, accept = "", True
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            key = value.decode("latin-1")
+        elif name == b"accept":
+            accept = b"application/json" not in value or b"text/event-stream" in value
+    return key, accept
+
+
+def openapi(path: str) -> dict[str, Any]:
+    """What the OpenAPI document says of it."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
+    return {
+        path: {
+            "post": {
+                "tags": ["runs"],
+                "summary": "Start a run and stream its events",
+                "description": (
+                    "Server-Sent Events with the run's log: `id:` is the sequence number, `data:` an event "
+                    "of the agent protocol. With `stream: false`, or `Accept: application/json`, one JSON "
+                    "object: the run's last response, which may have failed. A cut stream is resumed with "
+                    "`GET /runs/{run_id}/events`."
+                ),
+                "operationId": "process",
+                "parameters": [
+                    {
+                        "name": "Idempotency-Key",
+                        "in": "header",
+                        "required": False,
+                        "description": "A repeat with the same key finds the first run.",
+                        "schema": {"type": "string", "maxLength": 256},
+                    }
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StartRun"}}},
+                },
+                "responses": {
+                    "200": {
+                        "description": "The events, or the last response",
+                        "content": {
+                            "text/event-stream": {"schema": {"type": "string"}},
+                            "application/json": {"schema": {"$ref": "#/components/schemas/RunResponse"}},
+                        },
+                    },
+                    **{
+                        status: {"description": text, "content": error}
+                        for status, text in {
+                            "400": "Not JSON, or refused by the core",
+                            "404": "No such agent",
+                            "409": "The session is busy, or the key was used otherwise",
+                            "413": "Too large",
+                            "415": "Not application/json",
+                            "422": "Wrong shape",
+                            "429": "A limit was reached",
+                            "503": "The core is away, or stops",
+                        }.items()
+                    },
+                },
+            }
+        }
+    }

@@ -1,0 +1,136 @@
+"""REST for sessions and their messages."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, loads, seconds
+from portico.gateways.sse.decode import read_input
+from portico.gateways.sse.encode import message_json
+from portico.gateways.sse.models import (
+    Appended,
+    AppendMessages,
+    MessagePage,
+    SessionCreate,
+    SessionHits,
+    SessionModel,
+    SessionPage,
+)
+from portico.v1 import session_pb2
+
+routes = APIRouter(tags=["sessions"])
+
+
+def _session(session: session_pb2.Session) -> dict[str, Any]:
+    return {
+        "user_id": session.user_id,
+        "session_id": session.session_id,
+        "created_at": seconds(session.created_time),
+        "updated_at": seconds(session.updated_time),
+        "message_count": session.message_count,
+        "metadata": loads(session.metadata_json),
+    }
+
+
+def _message(stored: session_pb2.SessionMessage) -> dict[str, Any]:
+    return {
+        "position": stored.position,
+        "created_at": seconds(stored.created_time),
+        "run_id": stored.run_id,
+        "message": message_json(stored.message),
+    }
+
+
+@routes.post("/sessions", status_code=201, responses={201: {"model": SessionModel}, **errors(409)})
+async def create_session(body: SessionCreate, request: Request, core: CoreDep) -> Response:
+    """Make an empty session."""
+    session = await core.of(request).sessions.create(
+        user_id=body.user_id, session_id=body.session_id, metadata=body.metadata
+    )
+    return answer(_session(session), 201, {"location": f"/sessions/{session.user_id}/{session.session_id}"})
+
+
+@routes.get("/sessions", responses={200: {"model": SessionPage}, **errors()})
+async def list_sessions(
+    user_id: str, request: Request, core: CoreDep, page_size: PageSize = 0, page_token: PageToken = ""
+) -> Response:
+    """A user's sessions, last used first."""
+    listing = core.of(request).sessions.list(user_id=user_id, page_size=page_size, page_token=page_token)
+    page = await listing.page()
+    return answer(
+        {"sessions": [_session(item) for item in page.sessions], "next_page_token": page.next_page_token}
+    )
+
+
+@routes.get("/sessions/search", responses={200: {"model": SessionHits}, **errors()})
+async def search_sessions(
+    user_id: str,
+    query: str,
+    request: Request,
+    core: CoreDep,
+    session_id: Annotated[str, Query(description="Only in this session.")] = "",
+    top_k: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> Response:
+    """Messages of all of a user's sessions that have these words, best first."""
+    hits = await core.of(request).sessions.search(query, user_id=user_id, session_id=session_id, top_k=top_k)
+    return answer(
+        {
+            "hits": [
+                {"session_id": hit.session_id, "score": hit.score, "message": _message(hit.message)}
+                for hit in hits
+            ]
+        }
+    )
+
+
+@routes.get("/sessions/{user_id}/{session_id}", responses={200: {"model": SessionModel}, **errors(404)})
+async def get_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
+    """One session, without its messages."""
+    return answer(_session(await core.of(request).sessions.get(session_id, user_id=user_id)))
+
+
+@routes.delete("/sessions/{user_id}/{session_id}", status_code=204, responses=errors(404))
+async def delete_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove a session and its messages; its runs stay."""
+    await core.of(request).sessions.delete(session_id, user_id=user_id)
+    return Response(status_code=204)
+
+
+@routes.get(
+    "/sessions/{user_id}/{session_id}/messages", responses={200: {"model": MessagePage}, **errors(404)}
+)
+async def list_messages(
+    user_id: str,
+    session_id: str,
+    request: Request,
+    core: CoreDep,
+    order: Literal["ascending", "descending"] = "ascending",
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Response:
+    """A session's messages, from either end."""
+    listing = core.of(request).sessions.list_messages(
+        session_id, user_id=user_id, order=order, page_size=page_size, page_token=page_token
+    )
+    page = await listing.page()
+    return answer(
+        {"messages": [_message(item) for item in page.messages], "next_page_token": page.next_page_token}
+    )
+
+
+@routes.post(
+    "/sessions/{user_id}/{session_id}/messages",
+    status_code=201,
+    responses={201: {"model": Appended}, **errors(404)},
+)
+async def append_messages(
+    user_id: str, session_id: str, body: AppendMessages, request: Request, core: CoreDep
+) -> Response:
+    """Add messages at the end; those whose id the session has are left out."""
+    given = session_pb2.AppendMessagesRequest()
+    read_input(body.model_dump(exclude_unset=True)["messages"], given.messages, "messages")
+    stored = await core.of(request).sessions.append_messages(
+        session_id, list(given.messages), user_id=user_id
+    )
+    return answer({"messages": [_message(item) for item in stored]}, 201)

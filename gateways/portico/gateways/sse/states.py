@@ -1,0 +1,132 @@
+"""REST for agents' states, with ETag and If-Match."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query, Request
+from starlette.responses import Response
+
+from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, loads, seconds
+from portico.gateways.sse.models import Deleted, StateModel, StatePage
+from portico.v1 import state_pb2
+
+routes = APIRouter(prefix="/states", tags=["states"])
+
+RoundPath = Annotated[int, Path(ge=1, le=2**53)]
+IfMatch = Annotated[str | None, Header(description="The ETag that must still be there; * for none yet.")]
+StateBody = Annotated[dict[str, Any], Body(description="The state: any JSON object.")]
+
+
+def _state(state: state_pb2.State) -> dict[str, Any]:
+    return {
+        "user_id": state.user_id,
+        "session_id": state.session_id,
+        "round_id": state.round_id,
+        "etag": state.etag,
+        "updated_at": seconds(state.updated_time),
+        "state": loads(state.state_json),
+    }
+
+
+def _etag(state: state_pb2.State) -> dict[str, str]:
+    return {"etag": f'"{state.etag}"'}
+
+
+async def _save(
+    core: CoreDep,
+    request: Request,
+    body: dict[str, Any],
+    user_id: str,
+    session_id: str,
+    round_id: int | None,
+    if_match: str | None,
+) -> Response:
+    state = await core.of(request).states.save(
+        body,
+        user_id=user_id,
+        session_id=session_id,
+        round_id=round_id,
+        etag=(if_match or "").strip().strip('"'),
+    )
+    return answer(_state(state), 200, _etag(state))
+
+
+@routes.get("/{user_id}", responses={200: {"model": StatePage}, **errors()})
+async def list_states(
+    user_id: str,
+    request: Request,
+    core: CoreDep,
+    session_id: Annotated[str, Query(description="Only of this session.")] = "",
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Response:
+    """A user's rounds by session and round, without their contents."""
+    listing = core.of(request).states.list(
+        user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
+    )
+    page = await listing.page()
+    return answer({"states": [_state(item) for item in page.states], "next_page_token": page.next_page_token})
+
+
+@routes.delete("/{user_id}", responses={200: {"model": Deleted}, **errors()})
+async def delete_user_states(user_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove all of a user's states."""
+    return answer({"deleted": await core.of(request).states.delete(user_id=user_id)})
+
+
+@routes.get("/{user_id}/{session_id}", responses={200: {"model": StateModel}, **errors(404)})
+async def get_latest_state(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
+    """The latest round."""
+    state = await core.of(request).states.get(user_id=user_id, session_id=session_id)
+    return answer(_state(state), 200, _etag(state))
+
+
+@routes.post("/{user_id}/{session_id}", responses={200: {"model": StateModel}, **errors(409)})
+async def save_next_state(
+    user_id: str,
+    session_id: str,
+    body: StateBody,
+    request: Request,
+    core: CoreDep,
+    if_match: IfMatch = None,
+) -> Response:
+    """Save a state as the next round. If-Match names the latest round's ETag."""
+    return await _save(core, request, body, user_id, session_id, None, if_match)
+
+
+@routes.delete("/{user_id}/{session_id}", responses={200: {"model": Deleted}, **errors()})
+async def delete_session_states(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove a session's rounds."""
+    deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id)
+    return answer({"deleted": deleted})
+
+
+@routes.get("/{user_id}/{session_id}/{round_id}", responses={200: {"model": StateModel}, **errors(404)})
+async def get_state(
+    user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
+) -> Response:
+    """One round."""
+    state = await core.of(request).states.get(user_id=user_id, session_id=session_id, round_id=round_id)
+    return answer(_state(state), 200, _etag(state))
+
+
+@routes.put("/{user_id}/{session_id}/{round_id}", responses={200: {"model": StateModel}, **errors(409)})
+async def save_state(
+    user_id: str,
+    session_id: str,
+    round_id: RoundPath,
+    body: StateBody,
+    request: Request,
+    core: CoreDep,
+    if_match: IfMatch = None,
+) -> Response:
+    """Write a round over what is there. If-Match names its ETag."""
+    return await _save(core, request, body, user_id, session_id, round_id, if_match)
+
+
+@routes.delete("/{user_id}/{session_id}/{round_id}", responses={200: {"model": Deleted}, **errors()})
+async def delete_state(
+    user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
+) -> Response:
+    """Remove one round."""
+    deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id, round_id=round_id)
+    return answer({"deleted": deleted})

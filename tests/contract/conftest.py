@@ -1,0 +1,17 @@
+"""Every store behind its URL; the suites here hold for all of them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from portico.core.stores.base import Stores
+from portico.core.stores.open import open_stores
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/portico.db"
+    opened = await open_stores(url)
+    yield opened
+    await opened.close()
