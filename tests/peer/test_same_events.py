@@ -73,16 +73,16 @@ def metadata_is_an_object(events: list[Event]) -> list[Event]:
     return events
 
 
-def what_was_opened_is_closed(status: str) -> Change:
-    """The reference leaves a picture's message open for ever, and a failed run's text out of its output."""
+def pictures_come_whole(events: list[Event]) -> list[Event]:
+    """The reference sends a picture as a delta, never completes it and leaves it out of the output."""
+    opened, content, ended = events[-3:]
+    return [*events[:-2], *closed("completed", opened, {**content, "delta": False}), ended]
 
-    def close(events: list[Event]) -> list[Event]:
-        opened, content, ended = events[-3:]
-        done = {**content, "status": status, "delta": None}
-        message = {**opened, "status": status, "content": [done]}
-        return [*events[:-1], done, message, ended]
 
-    return close
+def what_was_said_is_kept(events: list[Event]) -> list[Event]:
+    """The reference leaves what a failed run has said open, and out of the output."""
+    opened, content, ended = events[-3:]
+    return [*events[:-1], *closed("incomplete", opened, {**content, "delta": None}), ended]
 
 
 def failures_have_a_time(events: list[Event]) -> list[Event]:
@@ -102,9 +102,9 @@ DIFFERENCES: dict[str, Sequence[Change]] = {
     "thinking": (one_message_at_a_time,),
     "data": (metadata_is_an_object,),
     "messages": (),
-    "image": (what_was_opened_is_closed("completed"),),
+    "image": (pictures_come_whole,),
     "empty": (),
-    "error": (what_was_opened_is_closed("incomplete"), failures_have_a_time),
+    "error": (what_was_said_is_kept, failures_have_a_time),
 }
 
 # A body that cannot be a request, and the status that Portico refuses it with. The reference answers
@@ -195,6 +195,11 @@ def ask_and_stop(side: httpx.Client, stop: Callable[[str], None]) -> list[Event]
                 if events[-1]["object"] == "content" and events[-1]["delta"]:
                     stop(events[0]["id"])
     return events
+
+
+def closed(status: str, opened: Event, content: Event) -> list[Event]:
+    """The events that close a content and its message."""
+    return [{**content, "status": status}, {**opened, "status": status}]
 
 
 def renumbered(events: list[Event]) -> list[Event]:

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
     try:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.panel import Panel
 
 from portico.cli.child import Child
 
@@ -143,14 +142,12 @@ async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
     base = f"http://{options.host}:{port}"
     body = '{"input": "hello"}'
     console.print(
-        Panel.fit(
-            f"[bold]HTTP[/bold]   {base}        docs: {base}/docs\n"
-            f"[bold]gRPC[/bold]   {options.host}:{grpc_port}\n"
-            f"[bold]data[/bold]   {options.store or options.data_dir}\n\n"
-            f"try    curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
-            f"or     portico chat --core {options.host}:{grpc_port}",
-            title="Portico",
-        ),
+        f"\n[bold]Portico[/bold] serves {options.target}\n"
+        f"  HTTP  {base}   (its API: {base}/docs)\n"
+        f"  gRPC  {options.host}:{grpc_port}\n"
+        f"  data  {options.store or options.data_dir}\n\n"
+        f"try     curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
+        f"or      portico chat --core {options.host}:{grpc_port}\n",
         soft_wrap=True,
     )
 

@@ -1,6 +1,7 @@
 """`portico runs`: see, follow and stop runs."""
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from portico.cli.chat import show
 from portico.client import Client, PorticoError
 from portico.v1 import events_pb2
 
-console = Console(highlight=False)
+# A pipe has no width: whole ids matter more than columns there.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 runs = typer.Typer(help="See, follow and stop runs.", no_args_is_help=True)
 
 Core = Annotated[str, typer.Option(help="The core's address.")]
@@ -49,7 +51,9 @@ def list_runs(
     """The newest runs."""
 
     async def work() -> None:
-        table = Table("run", "agent", "status", "user", "session", "created", "events", box=None)
+        table = Table(box=None)
+        for heading in ("run", "agent", "status", "user", "session", "created", "events"):
+            table.add_column(heading, no_wrap=heading in ("run", "created"), overflow="fold")
         async with Client(core) as client:
             left = limit
             async for run in client.runs.list(agent=agent, user_id=user_id, session_id=session_id):

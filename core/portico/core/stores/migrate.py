@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy import NullPool, create_engine, event, inspect
 from sqlalchemy.engine import Connection
 
 from portico.core.errors import StoreUnavailable
@@ -23,6 +23,9 @@ def migrate(file: SqliteFile) -> None:
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     try:
         with plain_failures(), engine.begin() as connection:
+            tables = inspect(connection).get_table_names()
+            if tables and "alembic_version" not in tables:
+                raise StoreUnavailable("the database belongs to another program")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Stores
 from portico.core.stores.database import Database, sqlite_engine
+from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.memory import MemoryRunLog, MemoryStateStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
 from portico.core.stores.memory_sessions import MemorySessionStore
@@ -61,7 +62,8 @@ def _file(url: URL) -> SqliteFile:
 
 
 async def _sqlite(file: SqliteFile) -> Stores:
-    runs = await asyncio.to_thread(_open_log, file, turn := asyncio.Lock())
+    lock = DatabaseLock(file.path)
+    runs = await asyncio.to_thread(_open_log, file, turn := asyncio.Lock(), lock)
     database = Database(sqlite_engine(file), turn)
     return Stores(
         runs=runs,
@@ -72,10 +74,15 @@ async def _sqlite(file: SqliteFile) -> Stores:
     )
 
 
-def _open_log(file: SqliteFile, turn: asyncio.Lock) -> SqliteRunLog:
+def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock) -> SqliteRunLog:
     try:
         file.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"the database's directory can't be made: {error.strerror}") from error
-    migrate(file)
-    return SqliteRunLog(file, turn)
+    lock.acquire()
+    try:
+        migrate(file)
+        return SqliteRunLog(file, turn, lock)
+    except BaseException:
+        lock.release()
+        raise

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.failures import plain_failures
+from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.schema import UNFINISHED
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
@@ -27,7 +28,9 @@ _READ = (
 class SqliteRunLog:
     """One connection and thread that writes, another that reads."""
 
-    def __init__(self, file: SqliteFile, turn: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self, file: SqliteFile, turn: asyncio.Lock | None = None, lock: DatabaseLock | None = None
+    ) -> None:
         # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
         self._turn = turn or asyncio.Lock()
         with plain_failures():
@@ -36,6 +39,7 @@ class SqliteRunLog:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-writer")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-reader")
         self._checkpointer = Checkpointer(file, self._writer, self._writing)
+        self._lock = lock  # held until the last write
         self._closed = False
 
     async def commit(self, commit: Commit) -> None:
@@ -169,6 +173,8 @@ class SqliteRunLog:
             pass  # what is in the write-ahead log is safe there
         finally:
             self._writing.close()
+            if self._lock is not None:
+                self._lock.release()
 
 
 def _record(row: Sequence[Any]) -> RunRecord:

@@ -47,8 +47,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, send_events: Callable[[Scope, Receive, Send], Any]) -> None:
-        super().__init__()
+    def __init__(self, send_events: Callable[[Scope, Receive, Send], Any], status_code: int = 200) -> None:
+        super().__init__(status_code=status_code)
         self._send_events = send_events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,63 @@
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.migrate import migrate
+from portico.core.stores.schema import metadata
+from portico.core.stores.sqlite_connection import SqliteFile
+
+
+def _schema(path: Path) -> dict[str, str]:
+    """What SQLite has by name, without the tables of Alembic and FTS5."""
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {
+        name: " ".join(sql.split())
+        for name, sql in rows
+        if not name.startswith(("alembic_", "sqlite_", "message_search", "memory_search"))
+    }
+
+
+def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path: Path) -> None:
+    migrate(SqliteFile(tmp_path / "migrated.db"))
+    engine = create_engine(f"sqlite:///{tmp_path}/created.db")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert _schema(tmp_path / "migrated.db") == _schema(tmp_path / "created.db")
+
+
+def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.db")
+    migrate(file)
+    first = _schema(file.path)
+    migrate(file)
+    assert _schema(file.path) == first
+
+
+def test_of_several_who_start_on_a_new_database_at_once_one_migrates(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.db")
+    with ThreadPoolExecutor(5) as threads:
+        for done in [threads.submit(migrate, file) for _ in range(5)]:
+            done.result()
+    assert "runs" in _schema(file.path)
+
+
+def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.db")
+    migrate(file)
+    connection = file.connect()
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(StoreUnavailable, match="newer release"):
+        migrate(file)
+
+
+def test_a_path_with_a_percent_sign_is_migrated(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "100%(x)s.db")
+    migrate(file)
+    assert "runs" in _schema(file.path)
