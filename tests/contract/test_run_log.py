@@ -135,7 +135,12 @@ async def test_filters_on_runs_all_apply(log: RunLog) -> None:
     assert await ids(log, RunFilter(agent_name="clerk")) == "r3"
     assert await ids(log, RunFilter(session_id="s2")) == "r4"
     assert await ids(log, RunFilter(statuses=["failed", "queued"])) == "r5"
-    assert await ids(log, RunFilter(statuses=["in_progress", "failed"])) == "r5 r4 r3 r2 r1"
+    assert await ids(log, RunFilter(statuses=["in_progress", "failed", "failed"])) == "r5 r4 r3 r2 r1"
+    assert await ids(log, RunFilter(statuses=["in_progress", "failed"]), limit=2) == "r5 r4"
+    assert (
+        await ids(log, RunFilter(statuses=["in_progress", "failed"], agent_name="librarian")) == "r5 r4 r2 r1"
+    )
+    assert await ids(log, RunFilter(statuses=["failed", "queued"], user_id="ada")) == "r5"
     assert await ids(log, RunFilter(user_id="ada", agent_name="librarian", session_id="s1")) == "r5 r1"
     assert await ids(log, RunFilter(user_id="' OR TRUE --")) == ""
 

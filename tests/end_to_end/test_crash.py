@@ -70,6 +70,7 @@ async def test_a_killed_core_loses_no_event_and_doubles_none(own_deployment: Dep
         httpx.AsyncClient(base_url=own_deployment.url, timeout=60) as http,
     ):
         for turn in range(KILLS // 2):
+            await asyncio.to_thread(own_deployment.wait_ready)
             agent = "again" if turn % 2 else "scripted"
             run = await client.runs.start("count 60 5", agent=agent)
             run_id = run.response.id
@@ -112,7 +113,7 @@ async def test_what_a_failed_run_had_said_is_kept(own_deployment: Deployment) ->
         assert end.error.code == "core_restarted"
         assert deltas
         assert end.output[0].content[0].text == deltas
-        stored = [message async for message in client.sessions.messages(user_id="kept", session_id="kept")]
+        stored = [message async for message in client.sessions.list_messages("kept", user_id="kept")]
         assert [message.message.role for message in stored] == [
             events_pb2.ROLE_USER,
             events_pb2.ROLE_ASSISTANT,

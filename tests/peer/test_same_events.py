@@ -107,8 +107,8 @@ DIFFERENCES: dict[str, Sequence[Change]] = {
     "error": (what_was_said_is_kept, failures_have_a_time),
 }
 
-# A body that cannot be a request, and the status that Portico refuses it with. The reference answers
-# most of them with 200 and an error instead of events.
+# Bodies that are no request, and the status that the reference answers with: for most of them 200, with
+# an error instead of events. Portico refuses every one.
 BAD_BODIES: Sequence[tuple[str, int]] = (
     ("{}", 200),
     ('{"input": [{"role": "boss", "content": [{"type": "text", "text": "text"}]}]}', 200),

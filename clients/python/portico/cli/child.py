@@ -53,7 +53,8 @@ class Child:
                 continue
             if status == USAGE_ERROR or (status == 1 and not ever_stable):
                 return status
-            failures = 0 if stable else failures + 1
+            # Somebody killed it, or it lived for a while: that is no crash at the start, over and over.
+            failures = 0 if stable or status == -signal.SIGKILL else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
             console.print(f"[yellow]{self.name} ended ({how}); restarting it in {delay} s[/yellow]")

@@ -19,12 +19,15 @@ _WRITES = "portico_writes"
 
 
 class Database:
-    """Transactions on an engine. Writers of this process take turns with the run log's."""
+    """Transactions on an engine, beside a run log that writes to the same database."""
 
     def __init__(self, engine: AsyncEngine, turn: asyncio.Lock) -> None:
         self._reading = engine
         self._writing = engine.execution_options(**{_WRITES: True})
         self._turn = turn
+        # Of those who write here one at a time goes for the turn, so that a commit of the run log waits
+        # for one of them at most, however many there are.
+        self._queue = asyncio.Lock()
         self._closed = False
 
     @property
@@ -44,7 +47,7 @@ class Database:
         """A transaction that nobody else writes beside; an exception undoes it."""
         self._check_open()
         with plain_failures():
-            async with self._turn, self._writing.begin() as connection:
+            async with self._queue, self._turn, self._writing.begin() as connection:
                 yield connection
 
     def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":

@@ -22,14 +22,14 @@ from portico.core.stores.words import query_words, text_words
 
 _BATCH = 100  # messages in one transaction, which commits wait for
 
-_PROGRESS = text("SELECT position FROM search_progress WHERE index_name = 'messages'")
 _NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
 _PENDING = text(
-    "SELECT position, user_id, session_id, text FROM messages WHERE position > :position"
-    " ORDER BY position LIMIT :limit"
+    "SELECT progress.position AS since, messages.position, user_id, session_id, text"
+    " FROM search_progress AS progress JOIN messages ON messages.position > progress.position"
+    " WHERE index_name = 'messages' ORDER BY messages.position LIMIT :limit"
 )
 _ADVANCE = text(
-    "UPDATE search_progress SET position = :to WHERE index_name = 'messages' AND position = :position"
+    "UPDATE search_progress SET position = :to WHERE index_name = 'messages' AND position = :since"
 )
 # The message may have been deleted since it was read.
 _ADD_MESSAGE = text(
@@ -58,11 +58,8 @@ class SqliteMessageIndex:
         """Index so many messages at most; how many it was."""
         done = 0
         async with self._indexing:
-            while done < limit:
-                count = await self._index(min(_BATCH, limit - done))
-                if count == 0:
-                    break
-                done += count
+            while done < limit and (positions := await self._index(min(_BATCH, limit - done))):
+                done += len(positions)
         return done
 
     async def search(
@@ -83,29 +80,28 @@ class SqliteMessageIndex:
         await connection.execute(_removal(_MESSAGE_SEARCH, positions))
 
     async def _catch_up(self) -> None:
-        async with self._database.read() as connection:
-            newest = (await connection.execute(_NEWEST)).scalar_one()
         async with self._indexing:
-            while await self._progress() < newest and await self._index(_BATCH):
+            if not await self._index(_BATCH):
+                return
+            async with self._database.read() as connection:
+                newest = (await connection.execute(_NEWEST)).scalar_one()
+            # What comes later than the search is not waited for.
+            while (positions := await self._index(_BATCH)) and positions[-1] < newest:
                 pass
 
-    async def _progress(self) -> int:
+    async def _index(self, limit: int) -> Sequence[int]:
+        """One transaction; the positions that were pending."""
         async with self._database.read() as connection:
-            return int((await connection.execute(_PROGRESS)).scalar_one())
-
-    async def _index(self, limit: int) -> int:
-        position = await self._progress()
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_PENDING, {"position": position, "limit": limit})).all()
+            rows = (await connection.execute(_PENDING, {"limit": limit})).all()
         if not rows:
-            return 0
+            return []
         entries = await asyncio.to_thread(_entries, rows)
         async with self._database.write() as connection:
-            step = {"position": position, "to": rows[-1].position}
+            step = {"since": rows[0].since, "to": rows[-1].position}
             # Another process may have indexed them meanwhile.
             if (await connection.execute(_ADVANCE, step)).rowcount and entries:
                 await connection.execute(_ADD_MESSAGE, entries)
-        return len(rows)
+        return [row.position for row in rows]
 
 
 class SqliteMemoryIndex:
