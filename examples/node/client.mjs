@@ -15,6 +15,7 @@ const protos = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..
 const definition = await loader.load("portico/v1/query.proto", {
   includeDirs: [protos],
   keepCase: true,
+  defaults: true, // numbers that are 0 are not on the wire
   longs: Number,
   enums: String,
   oneofs: true,

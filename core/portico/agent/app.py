@@ -4,9 +4,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+# Set while a core imports the file of an agent, whose own app.run() means nothing then.
+being_loaded: ContextVar[bool] = ContextVar("being_loaded", default=False)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,6 +105,8 @@ class AgentApp:
 
     def run(self, host: str = "127.0.0.1", port: int = 8090, *arguments: str) -> None:
         """Serve this agent: what `portico run FILE` does, with the file that calls it."""
+        if being_loaded.get():
+            return
         main = sys.modules["__main__"]
         file = getattr(main, "__file__", None)
         names = [name for name, value in vars(main).items() if value is self]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portico.agent import AgentApp
+from portico.agent.app import being_loaded
 
 
 class LoadError(Exception):
@@ -24,7 +25,11 @@ def load_apps(target: str) -> Sequence[AgentApp]:
         raise LoadError(f"{file!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    loading = being_loaded.set(True)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        being_loaded.reset(loading)
     if name:
         app = getattr(module, name, None)
         if not isinstance(app, AgentApp):

@@ -7,6 +7,7 @@ import orjson
 from grpc.aio import ServicerContext
 
 from portico.agent import AgentApp
+from portico.core.convert.requests import check_id
 from portico.core.engine.host import AgentHost
 from portico.core.errors import EndpointFailed, InvalidArgument
 from portico.core.services.paging import decode_token, encode_token, page_size
@@ -31,25 +32,29 @@ class AgentService:
         return pb.ListAgentsResponse(agents=[self._agent(app) for app in apps[:size]], next_page_token=token)
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
-        return pb.GetAgentResponse(agent=self._agent(self._host.find(request.name)))
+        return pb.GetAgentResponse(agent=self._agent(self._host.find(check_id(request.name, "name", required=False))))
 
     async def CallEndpoint(
         self, request: pb.CallEndpointRequest, context: ServicerContext
     ) -> pb.CallEndpointResponse:
-        app = self._host.find(request.agent_name)
-        result = await self._host.call_endpoint(app, request.path, _body(request.body_json))
+        app, path = self._target(request)
+        result = await self._host.call_endpoint(app, path, _body(request.body_json))
         return pb.CallEndpointResponse(result_json=_json(result))
 
     async def StreamEndpoint(
         self, request: pb.StreamEndpointRequest, context: ServicerContext
     ) -> AsyncIterator[pb.StreamEndpointResponse]:
-        app = self._host.find(request.agent_name)
-        items = self._host.stream_endpoint(app, request.path, _body(request.body_json))
+        app, path = self._target(request)
+        items = self._host.stream_endpoint(app, path, _body(request.body_json))
         try:
             async for item in items:
                 yield pb.StreamEndpointResponse(item_json=_json(item))
         finally:
             await items.aclose()  # type: ignore[attr-defined]
+
+    def _target(self, request: pb.CallEndpointRequest | pb.StreamEndpointRequest) -> tuple[AgentApp, str]:
+        name = check_id(request.agent_name, "agent_name", required=False)
+        return self._host.find(name), check_id(request.path, "path")
 
     def _agent(self, app: AgentApp) -> pb.Agent:
         return pb.Agent(

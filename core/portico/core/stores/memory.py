@@ -24,6 +24,7 @@ class MemoryRunLog:
         self._keep_messages = keep_messages
         self._runs: dict[str, RunRecord] = {}
         self._by_time: list[tuple[float, str]] = []
+        self._by_key: dict[tuple[str, str], list[tuple[float, str]]] = {}
         self._chunks: dict[str, list[Chunk]] = {}
         self._closed = False
 
@@ -31,7 +32,9 @@ class MemoryRunLog:
         self._check_open()
         for run in commit.runs:
             if run.run_id not in self._runs:
-                insort(self._by_time, (run.created_at, run.run_id))
+                insort(self._by_time, _place(run))
+                if run.idempotency_key is not None:
+                    insort(self._by_key.setdefault((run.user_id, run.idempotency_key), []), _place(run))
             self._runs[run.run_id] = run
         for chunk in commit.chunks:
             chunks = self._chunks.setdefault(chunk.run_id, [])
@@ -49,10 +52,8 @@ class MemoryRunLog:
 
     async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
         self._check_open()
-        return next(
-            (run for run in self._oldest_first() if run.user_id == user_id and run.idempotency_key == key),
-            None,
-        )
+        places = self._by_key.get((user_id, key))
+        return self._runs[places[0][1]] if places else None
 
     async def list(
         self, where: RunFilter, before: tuple[float, str] | None, limit: int
@@ -100,7 +101,12 @@ class MemoryRunLog:
     async def delete(self, run_id: str) -> None:
         run = await self.get(run_id)
         del self._runs[run_id]
-        del self._by_time[bisect_left(self._by_time, (run.created_at, run_id))]
+        del self._by_time[bisect_left(self._by_time, _place(run))]
+        if run.idempotency_key is not None:
+            key = run.user_id, run.idempotency_key
+            self._by_key[key].remove(_place(run))
+            if not self._by_key[key]:
+                del self._by_key[key]
         self._chunks.pop(run_id, None)
 
     async def close(self) -> None:
@@ -112,6 +118,10 @@ class MemoryRunLog:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+
+
+def _place(run: RunRecord) -> tuple[float, str]:
+    return run.created_at, run.run_id
 
 
 def _first(chunk: Chunk) -> int:

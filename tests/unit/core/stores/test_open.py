@@ -58,11 +58,12 @@ async def test_synchronous_says_how_carefully_it_is_written(query: str, level: i
     await stores.close()
 
 
-async def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+async def test_a_directory_that_cannot_be_made_or_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailable) as caught:
-        await open_stores(f"sqlite:///{tmp_path}/file/portico.db")
-    assert str(tmp_path) not in str(caught.value)
+    for path in (f"{tmp_path}/file/portico.db", f"{tmp_path}/{'x' * 252}"):
+        with pytest.raises(StoreUnavailable, match="directory") as caught:
+            await open_stores(f"sqlite:///{path}")
+        assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"hello", b"garbage" * 5000])
