@@ -15,9 +15,10 @@ from portico.client import (
     CursorAhead,
     FailedPrecondition,
     NotFound,
+    QueryOptions,
     SessionBusy,
 )
-from portico.v1 import events_pb2, query_pb2
+from portico.v1 import events_pb2
 
 
 async def test_everything_that_an_agent_yields_arrives_in_order(client: Client) -> None:
@@ -171,25 +172,21 @@ async def test_runs_of_one_session_wait_for_each_other(client: Client) -> None:
 
 
 async def test_a_busy_session_may_reject_interrupt_or_run_beside(client: Client) -> None:
-    session = {"session_id": uuid4().hex, "user_id": "u"}
+    session = QueryOptions(session_id=uuid4().hex, user_id="u")
     first = await client.runs.start("last-word", **session)
     await asyncio.sleep(0.05)
     with pytest.raises(SessionBusy):
-        await client.runs.start("echo x", if_session_busy=query_pb2.SESSION_BUSY_POLICY_REJECT, **session)
-    parallel = client.runs.query(
-        "echo beside", if_session_busy=query_pb2.SESSION_BUSY_POLICY_PARALLEL, **session
-    )
+        await client.runs.start("echo x", **{**session, "if_session_busy": "reject"})
+    parallel = client.runs.query("echo beside", **{**session, "if_session_busy": "parallel"})
     assert await parallel.text() == "beside"
-    after = client.runs.query(
-        "echo after", if_session_busy=query_pb2.SESSION_BUSY_POLICY_INTERRUPT, **session
-    )
+    after = client.runs.query("echo after", **{**session, "if_session_busy": "interrupt"})
     assert await after.text() == "after"
     ended = await client.runs.get(first.response.id)
     assert ended.response.status == events_pb2.RUN_STATUS_INCOMPLETE
 
 
 async def test_a_queued_run_can_be_cancelled(client: Client) -> None:
-    session = {"session_id": uuid4().hex, "user_id": "u"}
+    session = QueryOptions(session_id=uuid4().hex, user_id="u")
     first = await client.runs.start("last-word", **session)
     second = await client.runs.start("echo never", **session)
     ended = await client.runs.cancel(second.response.id)

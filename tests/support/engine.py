@@ -40,7 +40,7 @@ def request(text: str, *, agent_name: str = "", **more: Any) -> StartRequest:
 
 async def read(reader: LogReader) -> list[events_pb2.Event]:
     """All events until the log ends or pauses."""
-    events = []
+    events: list[events_pb2.Event] = []
     try:
         async for frame in reader.frames():
             events += query_pb2.QueryResponse.FromString(frame).events

@@ -3,10 +3,15 @@
 import asyncio
 import os
 import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from portico.agent import (
     AgentApp,
+    AgentRequest,
+    Context,
+    Message,
     data,
     new_message,
     reasoning,
@@ -20,7 +25,9 @@ again = AgentApp("again", on_restart="rerun")
 plain = AgentApp("plain", description="A plain generator, in a thread.")
 
 
-async def perform(msgs, request, context):
+async def perform(
+    msgs: Sequence[Message], request: AgentRequest, context: Context
+) -> AsyncGenerator[Any, Any]:
     word, *rest = msgs[-1].text.split() or ["nothing"]
     if word == "count":  # count N [milliseconds between]
         pause = float(rest[1]) / 1000 if len(rest) > 1 else 0
@@ -74,6 +81,7 @@ async def perform(msgs, request, context):
         await context.state.save({"words": rest})
         found = await context.memory.search(rest[0])
         state = await context.state.load()
+        assert state is not None
         yield f"{found[0].text}; round {state.round_id}"
     elif word == "exit":
         raise SystemExit(3)
@@ -94,7 +102,7 @@ again.query(perform)
 
 
 @plain.query
-def plain_query(msgs, context):
+def plain_query(msgs: Sequence[Message], context: Context) -> Iterator[str]:
     for number in range(int(msgs[-1].text.split()[1])):
         if context.cancelled:
             return
@@ -103,24 +111,24 @@ def plain_query(msgs, context):
 
 
 @app.endpoint("/add")
-def add(a: int, b: int = 1):
+def add(a: int, b: int = 1) -> dict[str, int]:
     """Adds two numbers."""
     return {"sum": a + b}
 
 
 @app.endpoint("/countdown", methods=["GET", "POST"])
-async def countdown(start: int = 3):
+async def countdown(start: int = 3) -> AsyncIterator[dict[str, int]]:
     """Counts down, one event a number."""
     for number in range(int(start), 0, -1):
         yield {"number": number}
 
 
 @app.endpoint("/fails")
-def fails():
+def fails() -> None:
     raise RuntimeError("no luck")
 
 
 @app.endpoint("/fails-late")
-async def fails_late():
+async def fails_late() -> AsyncIterator[int]:
     yield 1
     raise RuntimeError("no luck")

@@ -32,7 +32,8 @@ class AgentService:
         return pb.ListAgentsResponse(agents=[self._agent(app) for app in apps[:size]], next_page_token=token)
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
-        return pb.GetAgentResponse(agent=self._agent(self._host.find(check_id(request.name, "name", required=False))))
+        name = check_id(request.name, "name", required=False)
+        return pb.GetAgentResponse(agent=self._agent(self._host.find(name)))
 
     async def CallEndpoint(
         self, request: pb.CallEndpointRequest, context: ServicerContext

@@ -232,5 +232,5 @@ def test_agents_are_checked_when_they_are_served() -> None:
         LocalHost([AgentApp("empty")])
     with pytest.raises(ValueError, match="one name"):
         LocalHost([agent(count), agent(count)])
-    with pytest.raises(ValueError, match="agent.s name"):
+    with pytest.raises(ValueError, match="printable"):
         AgentApp("a/b")

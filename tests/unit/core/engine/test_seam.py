@@ -1,4 +1,4 @@
-"""The log's seam: whatever the order of appends, subscriptions, crashes and resumptions, readers get every event once."""
+"""The log's seam: in whatever order things happen, crashes included, every reader gets every event once."""
 
 import asyncio
 from collections.abc import AsyncIterator

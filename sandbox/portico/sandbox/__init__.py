@@ -1,0 +1,1 @@
+"""Where untrusted tool calls will run. Nothing is built yet; SandboxService answers UNIMPLEMENTED."""
