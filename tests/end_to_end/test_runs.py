@@ -15,7 +15,6 @@ from portico.client import (
     CursorAhead,
     FailedPrecondition,
     NotFound,
-    QueryOptions,
     SessionBusy,
 )
 from portico.v1 import events_pb2
@@ -172,23 +171,23 @@ async def test_runs_of_one_session_wait_for_each_other(client: Client) -> None:
 
 
 async def test_a_busy_session_may_reject_interrupt_or_run_beside(client: Client) -> None:
-    session = QueryOptions(session_id=uuid4().hex, user_id="u")
-    first = await client.runs.start("last-word", **session)
+    here = uuid4().hex
+    first = await client.runs.start("last-word", user_id="u", session_id=here)
     await asyncio.sleep(0.05)
     with pytest.raises(SessionBusy):
-        await client.runs.start("echo x", **{**session, "if_session_busy": "reject"})
-    parallel = client.runs.query("echo beside", **{**session, "if_session_busy": "parallel"})
+        await client.runs.start("echo x", user_id="u", session_id=here, if_session_busy="reject")
+    parallel = client.runs.query("echo beside", user_id="u", session_id=here, if_session_busy="parallel")
     assert await parallel.text() == "beside"
-    after = client.runs.query("echo after", **{**session, "if_session_busy": "interrupt"})
+    after = client.runs.query("echo after", user_id="u", session_id=here, if_session_busy="interrupt")
     assert await after.text() == "after"
     ended = await client.runs.get(first.response.id)
     assert ended.response.status == events_pb2.RUN_STATUS_INCOMPLETE
 
 
 async def test_a_queued_run_can_be_cancelled(client: Client) -> None:
-    session = QueryOptions(session_id=uuid4().hex, user_id="u")
-    first = await client.runs.start("last-word", **session)
-    second = await client.runs.start("echo never", **session)
+    here = uuid4().hex
+    first = await client.runs.start("last-word", user_id="u", session_id=here)
+    second = await client.runs.start("echo never", user_id="u", session_id=here)
     ended = await client.runs.cancel(second.response.id)
     assert ended.response.status == events_pb2.RUN_STATUS_CANCELED
     await client.runs.cancel(first.response.id)
