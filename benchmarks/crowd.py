@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from heapq import heapify, heappop
+from heapq import heapify, heappop, heappush
 
 from benchmarks.requests import OK, TERMINATOR, BrokenReply
+
+LOOK_EVERY = 0.25
 
 
 @dataclass(slots=True)
@@ -35,19 +37,24 @@ class Crowd:
     """Streams whose first requests go out at given times.
 
     `finished` is called with the stream of every whole reply and the time, and returns this stream's
-    next request or None. The first `keep` streams keep their bytes. Times are time.monotonic().
+    next request or None. The first `keep` streams keep their bytes. No reply ends in its first `quiet`
+    seconds: until then a stream is looked at now and then only. Times are time.monotonic().
     """
 
     address: tuple[str, int]
     finished: Callable[[Stream, float], bytes | None]
     keep: int = 0
+    quiet: float = 0.0
     streams: dict[int, Stream] = field(default_factory=dict)
-    buffer: bytearray = field(default_factory=lambda: bytearray(1 << 18))
+    _due: list[tuple[float, int, bytes]] = field(default_factory=list)
+    _poll: select.epoll = field(default_factory=select.epoll)
+    _buffer: bytearray = field(default_factory=lambda: bytearray(1 << 18))
 
     def __enter__(self) -> "Crowd":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._poll.close()
         for stream in self.streams.values():
             stream.socket.close()
 
@@ -63,47 +70,66 @@ class Crowd:
         """Send each stream's first request after its delay; read until `done(now)`."""
         now = time.monotonic()
         pairs = zip(self.streams, first, strict=True)
-        waiting = [(now + delay, fd, request) for fd, (delay, request) in pairs]
-        heapify(waiting)
-        with select.epoll(len(self.streams)) as poll, _without_gc():
-            for fd in self.streams:
-                poll.register(fd, select.EPOLLIN)
+        self._due = [(now + delay, fd, request) for fd, (delay, request) in pairs]
+        heapify(self._due)
+        with _without_gc():
             while not done(now):
-                while waiting and waiting[0][0] <= now:
-                    _, fd, request = heappop(waiting)
-                    self._send(self.streams[fd], request, now)
-                for fd, _ in poll.poll(0.01):
-                    self._read(self.streams[fd])
+                while self._due and self._due[0][0] <= now:
+                    _, fd, request = heappop(self._due)
+                    if request:
+                        self._send(fd, request, now)
+                    else:
+                        self._look(fd, now)
+                for fd, _ in self._poll.poll(0.01):
+                    self._read(fd)
                 now = time.monotonic()
 
-    def _send(self, stream: Stream, request: bytes, now: float) -> None:
+    def _send(self, fd: int, request: bytes, now: float) -> None:
+        stream = self.streams[fd]
         stream.began, stream.size, stream.tail = now, 0, b""
         stream.kept.clear()
         stream.packets.clear()
         if stream.socket.send(request) != len(request):
             raise BrokenReply("the server does not read its requests")
+        self._watch(fd, now)
 
-    def _read(self, stream: Stream) -> None:
-        got = stream.socket.recv_into(self.buffer)
+    def _watch(self, fd: int, now: float) -> None:
+        """Look again later, or from now on at every packet."""
+        if now + LOOK_EVERY < self.streams[fd].began + self.quiet:
+            heappush(self._due, (now + LOOK_EVERY, fd, b""))
+        else:
+            self._poll.register(fd, select.EPOLLIN)
+
+    def _look(self, fd: int, now: float) -> None:
+        try:
+            self._read(fd)
+        except BlockingIOError:
+            pass  # nothing has come yet
+        self._watch(fd, now)
+
+    def _read(self, fd: int) -> None:
+        stream, buffer = self.streams[fd], self._buffer
+        got = stream.socket.recv_into(buffer)
         if not got:
             raise BrokenReply(f"the server hung up after {stream.size} bytes")
         if not stream.size:
             stream.answered = time.monotonic()
-            if not self.buffer.startswith(OK):
-                raise BrokenReply(f"not 200: {bytes(self.buffer[:got])!r}")
+            if not buffer.startswith(OK):
+                raise BrokenReply(f"not 200: {bytes(buffer[:got])!r}")
         stream.size += got
         if stream.keeps:
-            stream.kept += memoryview(self.buffer)[:got]
+            stream.kept += memoryview(buffer)[:got]
             stream.packets.append((stream.size, time.monotonic()))
         if got >= len(TERMINATOR):
-            stream.tail = bytes(self.buffer[got - len(TERMINATOR) : got])
+            stream.tail = bytes(buffer[got - len(TERMINATOR) : got])
         else:
-            stream.tail = (stream.tail + self.buffer[:got])[-len(TERMINATOR) :]
+            stream.tail = (stream.tail + buffer[:got])[-len(TERMINATOR) :]
         if stream.tail == TERMINATOR:
+            self._poll.unregister(fd)
             now = time.monotonic()
             request = self.finished(stream, now)
             if request is not None:
-                self._send(stream, request, now)
+                self._send(fd, request, now)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from benchmarks.servers import Server
 TOKENS = 200
 TEXT = f"paced {TOKENS}"
 IDEAL = 4.0
+QUIET = 3.8  # less than the pauses between the tokens
 LIMIT = 1.05
 GIVE_UP = 120.0
 CHECKED = 10
@@ -60,7 +61,7 @@ class _Laps:
 def stretch(server: Server, streams: int) -> PacedPoint:
     """How much longer than ideal the replies take with so many streams at once."""
     laps = _Laps(streams, time.monotonic() + GIVE_UP)
-    with Crowd(server.address, laps.finished, keep=CHECKED) as crowd:
+    with Crowd(server.address, laps.finished, keep=CHECKED, quiet=QUIET) as crowd:
         crowd.connect(streams)
         began, spent = time.monotonic(), time.process_time()
         crowd.run(_spread(streams), laps.complete)
@@ -105,7 +106,7 @@ def memory(server: Server, streams: int) -> Memory:
     """What the processes take at rest, and with so many streams under way."""
     idle = server.memory()
     until = time.monotonic() + IDEAL * 1.5
-    with Crowd(server.address, lambda _stream, _now: ask(TEXT)) as crowd:
+    with Crowd(server.address, lambda _stream, _now: ask(TEXT), quiet=QUIET) as crowd:
         crowd.connect(streams)
         crowd.run(_spread(streams), lambda now: now > until)
         return Memory(streams=streams, idle=idle, loaded=server.memory())

@@ -5,7 +5,7 @@ import pytest
 
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.base import (
-    ENDED_STATUSES,
+    UNFINISHED_STATUSES,
     Chunk,
     Commit,
     NewMessage,
@@ -153,8 +153,8 @@ async def test_times_of_a_filter_are_half_open(log: RunLog) -> None:
 
 
 async def test_unfinished_runs_are_those_that_have_not_ended_oldest_first(log: RunLog) -> None:
-    live = ["created", "queued", "in_progress", "input_required", "unknown"]
-    statuses = [*live, *ENDED_STATUSES]
+    live = list(UNFINISHED_STATUSES)
+    statuses = [*live, "completed", "canceled", "failed", "rejected", "incomplete"]
     await log.commit(
         Commit(runs=[run(status, status=status, created_at=-place) for place, status in enumerate(statuses)])
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -30,6 +29,7 @@ from portico.core.convert.words import (
     TYPE_FROM_PROTO,
     TYPE_TO_PROTO,
 )
+from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.v1 import events_pb2 as pb
 
@@ -165,7 +165,7 @@ def message_from_proto(message: pb.Message, field: str = "message", *, new: bool
         role=ROLE_FROM_PROTO.get(message.role, Role.USER if new else Role.ASSISTANT),
         content=contents,
         type=TYPE_FROM_PROTO.get(message.type, MessageType.MESSAGE),
-        id=message.id or (f"msg_{uuid4().hex}" if new else ""),
+        id=message.id or (new_id("msg_") if new else ""),
         status=Status.COMPLETED if new else status,
         metadata=load_object(message.metadata_json, f"{field}.metadata_json"),
         usage=usage_from_proto(message.usage, f"{field}.usage") if message.HasField("usage") else None,

@@ -1,12 +1,12 @@
 """A request to start a run: checked, completed, and kept."""
 
 import hashlib
-from uuid import uuid4
 
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.engine.execution import AGENT_PREFIX
+from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.v1 import query_pb2 as pb
 
@@ -44,15 +44,20 @@ def start_request(query: pb.QueryRequest, *, background: bool | None = None) -> 
     if background is not None:
         query.background = background
     if not request.session_id:
-        # The same key must mean the same session, or a repeat would not find its run.
-        seed = query.idempotency_key.encode()
-        request.session_id = hashlib.blake2b(seed, digest_size=16).hexdigest() if seed else str(uuid4())
+        request.session_id = _session_of(query.idempotency_key)
     if not request.user_id:
         request.user_id = request.session_id
     for message in request.input:
         if not message.id:
-            message.id = f"msg_{uuid4().hex}"
+            message.id = new_id("msg_")
     return _start(query, digest + query.SerializeToString())
+
+
+def _session_of(key: str) -> str:
+    """A session of its own; the same key means the same one, or a repeat would not find its run."""
+    if not key:
+        return new_id("session_")
+    return f"session_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def load_request(payload: bytes) -> StartRequest:

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
 from portico.agent import Message, Remembered, SavedState
 from portico.core.engine.emitter import session_message
 from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.errors import StateNotFound
 from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore
@@ -77,7 +77,7 @@ class RunMemory:
         self._session_id = session_id
 
     async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
-        memory_id = f"mem_{uuid4().hex}"
+        memory_id = new_id("mem_")
         about = orjson.dumps(metadata).decode() if metadata else ""
         record = MemoryRecord(memory_id, self._user_id, self._session_id, text, time.time(), about)
         await self._store.add([record])

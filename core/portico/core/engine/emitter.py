@@ -8,7 +8,6 @@ the event loop only.
 
 import time
 from collections.abc import Mapping, Sequence
-from uuid import uuid4
 
 import orjson
 
@@ -35,6 +34,7 @@ from portico.core.engine.encoding import (
     FinishedMessage,
     Recovered,
 )
+from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.stores.base import NewMessage as SessionMessage
 
@@ -200,7 +200,7 @@ class Emitter:
         if message is not None and message.type is type and message.role is role and not id:
             return message
         self._close(Status.COMPLETED)
-        message = self._open = _Open(id or f"msg_{uuid4().hex}", type, role)
+        message = self._open = _Open(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
         run = self._run
         text = orjson.dumps(metadata).decode() if metadata else ""
@@ -245,7 +245,7 @@ class Emitter:
 
     def _message(self, given: Message) -> None:
         self._close(Status.COMPLETED)
-        message = self._opened(given.type, given.role, given.id or f"msg_{uuid4().hex}", given.metadata)
+        message = self._opened(given.type, given.role, given.id or new_id("msg_"), given.metadata)
         for content in given.content:
             self._whole_content(message, content)
         if given.usage is not None:
@@ -299,7 +299,7 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Se
     return SessionMessage(
         user_id=user_id,
         session_id=session_id,
-        message_id=message.id or f"msg_{uuid4().hex}",
+        message_id=message.id or new_id("msg_"),
         role=message.role.value,
         text=searchable(message),
         payload=encoder.stored_message(message),

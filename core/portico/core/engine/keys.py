@@ -9,9 +9,8 @@ import time
 from collections import OrderedDict
 
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
-from portico.core.stores.base import RunLog
+from portico.core.stores.base import AUTO_PREFIX, RunLog
 
-AUTO_PREFIX = "auto:"
 WINDOW_SECONDS = 90.0
 
 

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from portico.agent import AgentApp, Error, Message, Status
 from portico.core.engine.committer import GroupCommitter
@@ -17,6 +16,7 @@ from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import EventEncoder, StartRequest
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
+from portico.core.engine.ids import new_id
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
@@ -111,7 +111,7 @@ class RunEngine:
         session = (start.request.user_id, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
-        run = LiveRun(f"resp_{uuid4().hex}", start, self._committer, created_at=time.time())
+        run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time())
         execution = self._open(run, app)
         self._keys.remember(start, run.run_id)
         execution.emitter.created()

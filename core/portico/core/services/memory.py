@@ -1,13 +1,13 @@
 """MemoryService: what is worth remembering of a user."""
 
 import time
-from uuid import uuid4
 
 from grpc.aio import ServicerContext
 
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
+from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.services.session import check_query
@@ -85,7 +85,7 @@ def _new(user_id: str, memory: pb.Memory, field: str, now: float) -> MemoryRecor
         raise InvalidArgument(f"{field}.text", f"more than {TEXT_BYTES} bytes")
     load_object(memory.metadata_json, f"{field}.metadata_json")
     return MemoryRecord(
-        memory_id=f"mem_{uuid4().hex}",
+        memory_id=new_id("mem_"),
         user_id=user_id,
         session_id=check_id(memory.session_id, f"{field}.session_id", required=False),
         text=memory.text,

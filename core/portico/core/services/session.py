@@ -1,7 +1,6 @@
 """SessionService: conversations."""
 
 import time
-from uuid import uuid4
 
 from grpc.aio import ServicerContext
 
@@ -10,6 +9,7 @@ from portico.core.convert.messages import load_object, message_to_proto, message
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.engine.emitter import searchable
+from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
@@ -30,7 +30,7 @@ class SessionService:
         self, request: pb.CreateSessionRequest, context: ServicerContext
     ) -> pb.CreateSessionResponse:
         user_id = check_id(request.user_id, "user_id")
-        session_id = check_id(request.session_id or str(uuid4()), "session_id")
+        session_id = check_id(request.session_id or new_id("session_"), "session_id")
         load_object(request.metadata_json, "metadata_json")
         record = await self._sessions.create(user_id, session_id, request.metadata_json)
         return pb.CreateSessionResponse(session=_session(record))

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-ENDED_STATUSES = ("completed", "canceled", "failed", "rejected", "incomplete")
+# Keys that begin so are clients' own, for retries within seconds; they are not found by key.
+AUTO_PREFIX = "auto:"
+UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from portico.core.errors import EtagMismatch, RunNotFound, StateNotFound, StoreUnavailable
 from portico.core.stores.base import (
-    ENDED_STATUSES,
+    UNFINISHED_STATUSES,
     Chunk,
     Commit,
     NewMessage,
@@ -96,7 +96,7 @@ class MemoryRunLog:
 
     async def unfinished(self) -> Sequence[RunRecord]:
         self._check_open()
-        return [run for run in self._oldest_first() if run.status not in ENDED_STATUSES]
+        return [run for run in self._oldest_first() if run.status in UNFINISHED_STATUSES]
 
     async def delete(self, run_id: str) -> None:
         run = await self.get(run_id)

@@ -16,15 +16,14 @@ from sqlalchemy import (
     text,
 )
 
-from portico.core.stores.base import ENDED_STATUSES
+from portico.core.stores.base import AUTO_PREFIX
 
 metadata = MetaData()
 
 # A number that the database gives: SQLite does so for INTEGER only.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
-UNFINISHED = f"status NOT IN ({', '.join(repr(status) for status in ENDED_STATUSES)})"
-HAS_KEY = "idempotency_key IS NOT NULL"
+HAS_KEY = f"idempotency_key NOT LIKE '{AUTO_PREFIX}%'"
 
 runs = Table(
     "runs",
@@ -48,13 +47,6 @@ runs = Table(
     Index("runs_by_user", "user_id", "created_at", "run_id"),
     Index("runs_by_session", "session_id", "created_at", "run_id"),
     Index("runs_by_status", "status", "created_at", "run_id"),
-    Index(
-        "runs_unfinished",
-        "created_at",
-        "run_id",
-        sqlite_where=text(UNFINISHED),
-        postgresql_where=text(UNFINISHED),
-    ),
     # Not unique: a key that is used twice must never keep the commit of other runs from succeeding.
     Index(
         "runs_by_key",

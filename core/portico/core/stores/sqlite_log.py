@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from portico.core.errors import RunNotFound, StoreUnavailable
-from portico.core.stores.base import Chunk, Commit, RunFilter, RunRecord
+from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
-from portico.core.stores.schema import UNFINISHED
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, wal_bytes, write
@@ -90,7 +89,8 @@ class SqliteRunLog:
         )
 
     async def unfinished(self) -> Sequence[RunRecord]:
-        return await self._select(f"{UNFINISHED} ORDER BY created_at, run_id")
+        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+        return await self._select(f"status IN ({waiting}) ORDER BY created_at, run_id")
 
     async def delete(self, run_id: str) -> None:
         async with self._turn:

@@ -7,8 +7,7 @@ revision = "0001"
 down_revision = None
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_UNFINISHED = sa.text("status NOT IN ('completed', 'canceled', 'failed', 'rejected', 'incomplete')")
-_HAS_KEY = sa.text("idempotency_key IS NOT NULL")
+_HAS_KEY = sa.text("idempotency_key NOT LIKE 'auto:%'")
 # Marks count as parts of a word, or the words of Indic scripts would fall to pieces.
 _TOKENIZER = "porter unicode61 remove_diacritics 2 categories ''L* N* M* Co''"
 
@@ -61,13 +60,6 @@ def _runs() -> None:
     op.create_index("runs_by_user", "runs", ["user_id", "created_at", "run_id"])
     op.create_index("runs_by_session", "runs", ["session_id", "created_at", "run_id"])
     op.create_index("runs_by_status", "runs", ["status", "created_at", "run_id"])
-    op.create_index(
-        "runs_unfinished",
-        "runs",
-        ["created_at", "run_id"],
-        sqlite_where=_UNFINISHED,
-        postgresql_where=_UNFINISHED,
-    )
     op.create_index(
         "runs_by_key",
         "runs",
