@@ -125,8 +125,10 @@ class Crowd:
         else:
             stream.tail = (stream.tail + buffer[:got])[-len(TERMINATOR) :]
         if stream.tail == TERMINATOR:
-            self._poll.unregister(fd)
             now = time.monotonic()
+            if now < stream.began + self.quiet:
+                raise BrokenReply(f"a reply of {stream.size} bytes ended after {now - stream.began:.3f} s")
+            self._poll.unregister(fd)
             request = self.finished(stream, now)
             if request is not None:
                 self._send(fd, request, now)

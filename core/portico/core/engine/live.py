@@ -150,9 +150,14 @@ class LiveRun:
         ring = self._ring
         if not ring or after + 1 < ring[0].first:
             return [] if after >= self.published else None
-        if after < ring[-1].first:
-            return [chunk for chunk in ring if chunk.last > after]
-        return [ring[-1]] if ring[-1].last > after else []
+        # Most readers are near the end.
+        chunks = []
+        for chunk in reversed(ring):
+            if chunk.last <= after:
+                break
+            chunks.append(chunk)
+        chunks.reverse()
+        return chunks
 
     def subscribe(self, notify: Callable[[], None]) -> None:
         """Call `notify` after each publication; it must not raise or wait."""

@@ -8,7 +8,7 @@ StoreUnavailable when the store can't be reached, full or read-only.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # Keys that begin so are clients' own, for retries within seconds; they are not found by key.
 AUTO_PREFIX = "auto:"
@@ -35,8 +35,7 @@ class RunRecord:
     answers: bytes = b""  # the encoded answers to input requests so far
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Consecutive events of a run, encoded as a frame (QueryResponse)."""
 
     run_id: str

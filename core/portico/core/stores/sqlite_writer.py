@@ -9,9 +9,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-from portico.core.stores.base import Chunk, Commit, NewMessage, RunRecord
+from portico.core.stores.base import Commit, NewMessage, RunRecord
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
 PAGE_BYTES = 4096
@@ -77,7 +78,7 @@ def _statements(commit: Commit) -> Iterator[_Statement]:
     if commit.runs:
         yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
     if commit.chunks:
-        yield from _rows(_CHUNKS, [value for chunk in commit.chunks for value in _chunk(chunk)])
+        yield from _rows(_CHUNKS, list(chain.from_iterable(commit.chunks)))
     if commit.messages:
         yield from _rows(_SESSIONS, _sessions(commit.messages))
         yield from _rows(_MESSAGES, [value for message in commit.messages for value in _message(message)])
@@ -115,10 +116,6 @@ def _run(run: RunRecord) -> tuple[Any, ...]:
         run.summary,
         run.answers,
     )
-
-
-def _chunk(chunk: Chunk) -> tuple[Any, ...]:
-    return chunk.run_id, chunk.first, chunk.last, chunk.data
 
 
 def _message(message: NewMessage) -> tuple[Any, ...]:
