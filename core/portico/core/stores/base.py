@@ -36,7 +36,7 @@ class RunRecord:
 
 
 class Chunk(NamedTuple):
-    """Consecutive events of a run, encoded as a frame (QueryResponse)."""
+    """Consecutive events of a run, encoded as a frame (QueryResponse). A store may give several as one."""
 
     run_id: str
     first: int
@@ -66,7 +66,7 @@ class Commit:
     """
 
     runs: Sequence[RunRecord] = ()  # written over what is there; what was asked never changes
-    chunks: Sequence[Chunk] = ()
+    chunks: Sequence[Chunk] = ()  # of one run in order, also from commit to commit
     messages: Sequence[NewMessage] = ()
 
 

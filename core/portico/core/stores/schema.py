@@ -67,6 +67,14 @@ run_events = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# What commits appended and has no row in run_events yet; see sqlite_tails. SQLite only.
+log_segments = Table(
+    "log_segments",
+    metadata,
+    Column("segment_id", _Serial, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
 states = Table(
     "states",
     metadata,

@@ -12,7 +12,7 @@ from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
-from portico.core.stores.sqlite_writer import RUN_COLUMNS, wal_bytes, write
+from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
 _T = TypeVar("_T")
 
@@ -22,6 +22,7 @@ _READ = (
     "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
     "(SELECT max(first) FROM run_events WHERE run_id = ?1 AND first <= ?2 + 1), 0) ORDER BY first"
 )
+_LAST = "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT 1"
 
 
 class SqliteRunLog:
@@ -35,6 +36,7 @@ class SqliteRunLog:
         with plain_failures():
             self._writing = file.connect()
             self._reading = file.connect()
+            self._tails = restore(self._writing)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-writer")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-reader")
         self._checkpointer = Checkpointer(file, self._writer, self._writing)
@@ -72,13 +74,7 @@ class SqliteRunLog:
         return await self._on(self._reader, self._read, run_id, after, max_bytes)
 
     async def last(self, run_id: str) -> Chunk | None:
-        rows = await self._on(
-            self._reader,
-            self._fetch,
-            "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT 1",
-            (run_id,),
-        )
-        return Chunk(*rows[0]) if rows else None
+        return await self._on(self._reader, self._last, run_id)
 
     async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
         return await self._select(
@@ -116,7 +112,15 @@ class SqliteRunLog:
     def _fetch(self, sql: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
         return self._reading.execute(sql, values).fetchall()
 
+    def _last(self, run_id: str) -> Chunk | None:
+        tail = self._tails.of(run_id)
+        if tail:
+            return tail[-1]
+        rows = self._fetch(_LAST, (run_id,))
+        return Chunk(*rows[0]) if rows else None
+
     def _read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        tail = self._tails.of(run_id)
         cursor = self._reading.execute(_READ, (run_id, after))
         chunks: list[Chunk] = []
         size = 0
@@ -124,14 +128,20 @@ class SqliteRunLog:
             chunk = Chunk(*row)
             size += len(chunk.data)
             if chunks and size > max_bytes:
-                break
+                cursor.close()  # ends the read, which would hold up checkpoints
+                return chunks
             chunks.append(chunk)
-        cursor.close()  # ends the read, which would hold up checkpoints
+        last = chunks[-1].last if chunks else after
+        for chunk in tail:
+            if chunk.last > last:
+                size += len(chunk.data)
+                if chunks and size > max_bytes:
+                    break
+                chunks.append(chunk)
         return chunks
 
     def _commit(self, commit: Commit) -> None:
-        write(self._writing, commit)
-        self._checkpointer.written(wal_bytes(commit))
+        self._checkpointer.written(write(self._writing, commit, self._tails))
 
     def _delete(self, run_id: str) -> bool:
         connection = self._writing
@@ -139,6 +149,9 @@ class SqliteRunLog:
         try:
             found = connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,)).rowcount > 0
             connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
+            # The run's text goes from segments, too, as far as nobody else needs them.
+            self._tails.forget(run_id)
+            connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (self._tails.first_needed(),))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -152,9 +165,10 @@ class SqliteRunLog:
         self._writer.shutdown()
         self._checkpointer.close()
         try:
+            settle(self._writing, self._tails)
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         except sqlite3.Error:
-            pass  # what is in the write-ahead log is safe there
+            pass  # what is in segments and in the write-ahead log is safe there
         finally:
             self._writing.close()
             if self._lock is not None:

@@ -6,13 +6,14 @@ rather than a statement per row.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from portico.core.stores.base import Commit, NewMessage, RunRecord
+from portico.core.stores.base import UNFINISHED_STATUSES, Commit, NewMessage, RunRecord
+from portico.core.stores.sqlite_tails import Plan, Tails
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
 PAGE_BYTES = 4096
@@ -45,12 +46,52 @@ _MESSAGES: _Insert = (
     8,
 )
 
+_LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
+_SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
+
 _Statement = tuple[str, list[Any]]
 
 
-def write(connection: sqlite3.Connection, commit: Commit) -> None:
-    """All of the commit in one transaction, or none of it."""
-    statements = list(_statements(commit))
+def write(connection: sqlite3.Connection, commit: Commit, tails: Tails) -> int:
+    """All of the commit in one transaction, or none of it. About how many bytes that added to the log."""
+    plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
+    statements = list(_statements(commit, plan))
+    if plan.segment and not plan.segment_id % 256:
+        statements.append(("DELETE FROM log_segments WHERE segment_id < ?", [tails.first_needed()]))
+    if statements:
+        _transact(connection, statements)
+    tails.done(plan)
+    return _wal_bytes(commit, plan)
+
+
+def settle(connection: sqlite3.Connection, tails: Tails) -> None:
+    """Write all tails as rows; no segment is needed any more."""
+    rows = list(chain.from_iterable(tails.settle_all()))
+    _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])])
+
+
+def restore(connection: sqlite3.Connection) -> Tails:
+    """The tails as the segments tell them."""
+    tails = Tails()
+    segments = connection.execute("SELECT segment_id, data FROM log_segments ORDER BY segment_id").fetchall()
+    states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+    unfinished = connection.execute(f"SELECT run_id FROM runs WHERE status IN ({states})")  # noqa: S608
+    lasts = dict.fromkeys((run_id for (run_id,) in unfinished), -1)
+    tails.restore(segments, lasts | _lasts(connection, lasts))
+    return tails
+
+
+def _lasts(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, int]:
+    """The last event of each run that is in rows."""
+    found = {}
+    for run_id in run_ids:
+        (last,) = connection.execute(_LAST, (run_id,)).fetchone()
+        if last is not None:
+            found[run_id] = last
+    return found
+
+
+def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement]) -> None:
     if len(statements) == 1:
         # A statement on its own is a transaction, at a third of the calls.
         connection.execute(*statements[0])
@@ -67,18 +108,20 @@ def write(connection: sqlite3.Connection, commit: Commit) -> None:
         raise
 
 
-def wal_bytes(commit: Commit) -> int:
+def _wal_bytes(commit: Commit, plan: Plan) -> int:
     """About how much the commit adds to the write-ahead log, which holds whole pages."""
     # Ids are random, so each row dirties a page of its own in nearly every index.
-    pages = 6 * len(commit.runs) + 2 * len(commit.chunks) + 4 * len(commit.messages)
-    return pages * PAGE_BYTES + sum(len(chunk.data) for chunk in commit.chunks)
+    pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages)
+    return pages * PAGE_BYTES + sum(len(row.data) for row in plan.rows) + len(plan.segment)
 
 
-def _statements(commit: Commit) -> Iterator[_Statement]:
+def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:
     if commit.runs:
         yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
-    if commit.chunks:
-        yield from _rows(_CHUNKS, list(chain.from_iterable(commit.chunks)))
+    if plan.rows:
+        yield from _rows(_CHUNKS, list(chain.from_iterable(plan.rows)))
+    if plan.segment:
+        yield _SEGMENT, [plan.segment_id, plan.segment]
     if commit.messages:
         yield from _rows(_SESSIONS, _sessions(commit.messages))
         yield from _rows(_MESSAGES, [value for message in commit.messages for value in _message(message)])

@@ -57,11 +57,13 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
 _WRITE_AND_HANG = """
 import asyncio, sys
-from portico.core.stores.base import Chunk, Commit
+from portico.core.stores.base import Chunk, Commit, RunRecord
 from portico.core.stores.open import open_stores
 
 async def main():
     stores = await open_stores(sys.argv[1])
+    run = RunRecord("r1", "a", "u", "s", "in_progress", 1, 1, 0, 1, False, None, b"", b"")
+    await stores.runs.commit(Commit([run]))
     for number in range(100):
         await stores.runs.commit(Commit(chunks=[Chunk("r1", number, number, b"x")]))
     print("written", flush=True)
@@ -159,5 +161,5 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(
     while written < 10_000_000 or write_ahead_log.stat().st_size > written / 2:
         await log.commit(Commit(chunks=[Chunk("r1", written, written, os.urandom(50_000))]))
         written += 50_000
-    assert len(await log.read("r1", -1, written)) == written / 50_000
+    assert sum(len(chunk.data) for chunk in await log.read("r1", -1, 2**30)) == written
     await log.close()

@@ -74,6 +74,11 @@ def _runs() -> None:
         sa.Column("last", sa.BigInteger, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
     )
+    op.create_table(
+        "log_segments",
+        sa.Column("segment_id", _SERIAL, primary_key=True),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    )
 
 
 def _sessions() -> None:
