@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from portico.gateways.serve import serve
-from portico.gateways.sse.app import create_app
+from portico.gateways.sse.app import create_gateway
 from portico.gateways.sse.settings import SseSettings
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"portico gateway sse: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    serve(create_app(settings), host, port, fd)
+    serve(create_gateway(settings), host, port, fd)
     return 0
 
 

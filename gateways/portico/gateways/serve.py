@@ -3,7 +3,8 @@
 import socket
 
 import uvicorn
-from fastapi import FastAPI
+
+from portico.gateways.sse.app import Gateway
 
 STOP_SECONDS = 5
 
@@ -11,19 +12,19 @@ STOP_SECONDS = 5
 class _Server(uvicorn.Server):
     """Ends the streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
         super().__init__(config)
-        self._app = app
+        self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.streams.stop()
+        self._gateway.stop()
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, host: str, port: int, fd: int | None) -> None:
+def serve(gateway: Gateway, host: str, port: int, fd: int | None) -> None:
     """Serve on host and port, or on a listening socket that was handed down. Exits when it can't."""
     config = uvicorn.Config(
-        app,
+        gateway,
         host=host,
         port=port,
         loop="uvloop",
@@ -34,7 +35,8 @@ def serve(app: FastAPI, host: str, port: int, fd: int | None) -> None:
         backlog=4096,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]
-    _Server(config, app).run(sockets)
+    _Server(config, gateway).run(sockets)

@@ -306,24 +306,25 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
     async def _read_requests(
         self, requests: Any, sides: dict[int, MuxSide], ready: "asyncio.Queue[query_pb2.StreamFrame]"
     ) -> None:
-        async for request in requests:
-            number = request.stream_id
-            match request.WhichOneof("action"):
-                case "stop":
-                    self.stops += 1
-                    side = sides.pop(number)
-                    assert side.task is not None
-                    side.task.cancel()
-                case "credit":
-                    self.credits += 1
-                    sides[number].window += request.credit.size_bytes
-                    assert sides[number].window <= WINDOW_BYTES, "paid for more than was sent"
-                    sides[number].paid.set()
-                case _:
-                    assert number not in sides, "an id was used twice"
-                    self.metadata.append(dict(request.metadata))
-                    sides[number] = side = MuxSide()
-                    side.task = asyncio.create_task(self._send(request, side, ready))
+        async for message in requests:
+            for request in message.actions:
+                number = request.stream_id
+                match request.WhichOneof("action"):
+                    case "stop":
+                        self.stops += 1
+                        side = sides.pop(number)
+                        assert side.task is not None
+                        side.task.cancel()
+                    case "credit":
+                        self.credits += 1
+                        sides[number].window += request.credit.size_bytes
+                        assert sides[number].window <= WINDOW_BYTES, "paid for more than was sent"
+                        sides[number].paid.set()
+                    case _:
+                        assert number not in sides, "an id was used twice"
+                        self.metadata.append(dict(request.metadata))
+                        sides[number] = side = MuxSide()
+                        side.task = asyncio.create_task(self._send(request, side, ready))
 
     async def _send(self, request: Any, side: MuxSide, ready: "asyncio.Queue[query_pb2.StreamFrame]") -> None:
         number = request.stream_id

@@ -33,6 +33,9 @@ from portico.v1 import query_pb2, query_pb2_grpc
 
 _Call = grpc.aio.StreamStreamCall[query_pb2.MultiplexRequest, query_pb2.MultiplexResponse]
 
+_GATHERED_BYTES = 256 * 1024
+_OVERHEAD_BYTES = 1024  # what a message adds to the action in it
+
 
 class Multiplexer:
     """One QueryService.Multiplex connection, opened when first needed and kept up."""
@@ -68,7 +71,7 @@ class Multiplexer:
         A request without an idempotency key gets one, so that it can be sent again.
         Raises ResourceExhausted, InvalidArgument (too large), Cancelled (closed).
         """
-        opening = query_pb2.MultiplexRequest(query=query, metadata=metadata)
+        opening = query_pb2.StreamAction(query=query, metadata=metadata)
         if not query.idempotency_key:
             opening.query.idempotency_key = retry_key()
         return self._open(opening, Progress("", None), timeout)
@@ -81,7 +84,7 @@ class Multiplexer:
         timeout: float | None = None,
     ) -> MuxStream:
         """Follows a run from a cursor. Raises as open_query."""
-        opening = query_pb2.MultiplexRequest(watch=watch, metadata=metadata)
+        opening = query_pb2.StreamAction(watch=watch, metadata=metadata)
         after = watch.after_sequence_number if watch.HasField("after_sequence_number") else None
         return self._open(opening, Progress(watch.run_id, after), timeout)
 
@@ -99,14 +102,12 @@ class Multiplexer:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    def _open(
-        self, opening: query_pb2.MultiplexRequest, progress: Progress, timeout: float | None
-    ) -> MuxStream:
+    def _open(self, opening: query_pb2.StreamAction, progress: Progress, timeout: float | None) -> MuxStream:
         if self._closed:
             raise Cancelled("the multiplexer is closed")
         if len(self._outgoing) >= self._max_waiting:
             raise ResourceExhausted(f"{self._max_waiting} streams wait to be sent to the core")
-        if opening.ByteSize() > MAX_MESSAGE_BYTES:
+        if opening.ByteSize() > MAX_MESSAGE_BYTES - _OVERHEAD_BYTES:
             # Sent, it would end the connection for everybody.
             raise InvalidArgument(f"the request is larger than {MAX_MESSAGE_BYTES} bytes")
         stream = MuxStream(self, opening, progress, timeout=timeout, resume_timeout=self._resume_timeout)
@@ -189,13 +190,28 @@ class Multiplexer:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 while outgoing:
-                    stream = outgoing.popleft()
-                    stream.queued = False
-                    request = stream.next_request()
-                    if request is not None:
-                        await call.write(request)
+                    actions = self._gather()
+                    if actions:
+                        await call.write(query_pb2.MultiplexRequest(actions=actions))
                 self._wake.clear()
                 await self._wake.wait()
+
+    def _gather(self) -> list[query_pb2.StreamAction]:
+        """What waits to be sent, as much as one message should carry: a write costs more than an action."""
+        outgoing = self._outgoing
+        actions: list[query_pb2.StreamAction] = []
+        size = 0
+        while outgoing:
+            stream = outgoing[0]
+            size += stream.opening_bytes
+            if actions and size > _GATHERED_BYTES:
+                break
+            outgoing.popleft()
+            stream.queued = False
+            action = stream.next_action()
+            if action is not None:
+                actions.append(action)
+        return actions
 
     def _on_loss(self, cause: PorticoError) -> None:
         if not isinstance(cause, Unavailable):

@@ -53,7 +53,7 @@ class MuxStream:
     def __init__(
         self,
         carrier: Carrier,
-        opening: query_pb2.MultiplexRequest,
+        opening: query_pb2.StreamAction,
         progress: Progress,
         *,
         timeout: float | None,
@@ -63,6 +63,7 @@ class MuxStream:
         # stream stands in the queue of those that have something to send.
         self.stream_id = 0
         self.queued = False
+        self.opening_bytes = opening.ByteSize()
 
         self._carrier = carrier
         self._opening = opening
@@ -149,20 +150,20 @@ class MuxStream:
 
     # The rest is the carrier's side.
 
-    def next_request(self) -> query_pb2.MultiplexRequest | None:
+    def next_action(self) -> query_pb2.StreamAction | None:
         """What is to be sent now, if anything."""
         if self._ended:
             if not self._is_open:
                 return None
             self._is_open = False
-            return query_pb2.MultiplexRequest(stream_id=self.stream_id, stop=query_pb2.Stop())
+            return query_pb2.StreamAction(stream_id=self.stream_id, stop=query_pb2.Stop())
         if not self._is_open:
             return self._open() if self._retry is None else None
         if self._unpaid_bytes < _CREDIT_BYTES:
             return None
         credit = query_pb2.Credit(size_bytes=self._unpaid_bytes)
         self._unpaid_bytes = 0
-        return query_pb2.MultiplexRequest(stream_id=self.stream_id, credit=credit)
+        return query_pb2.StreamAction(stream_id=self.stream_id, credit=credit)
 
     def deliver(self, frame: query_pb2.StreamFrame) -> None:
         """Takes in one frame. The hot path: no await, no copy, no look at each event."""
@@ -209,7 +210,7 @@ class MuxStream:
             self._carrier.wake(self)
         self._notify()
 
-    def _open(self) -> query_pb2.MultiplexRequest:
+    def _open(self) -> query_pb2.StreamAction:
         self._frames.clear()
         self._received.go_back(self._taken)
         self._untaken_bytes = 0

@@ -14,7 +14,7 @@ from portico.core.convert.messages import (
     usage_to_proto,
 )
 from portico.core.convert.requests import load_request
-from portico.core.convert.times import timestamp
+from portico.core.convert.times import set_timestamp
 from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
 from portico.core.engine.encoding import (
     DeltaEncoder,
@@ -155,9 +155,9 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
     target.status = STATUS_TO_PROTO[snapshot.status]
     if snapshot.error is not None:
         error_to_proto(snapshot.error, target.error)
-    target.created_time.CopyFrom(timestamp(snapshot.created_at))
+    set_timestamp(target.created_time, snapshot.created_at)
     if snapshot.completed_at is not None:
-        target.completed_time.CopyFrom(timestamp(snapshot.completed_at))
+        set_timestamp(target.completed_time, snapshot.completed_at)
     if snapshot.usage is not None:
         usage_to_proto(snapshot.usage, target.usage)
     target.session_id = snapshot.session_id

@@ -106,19 +106,24 @@ class Link:
     async def _read(self) -> None:
         async for data in self._requests:
             request = parse(pb.MultiplexRequest, data)
-            stream_id = request.stream_id
-            match request.WhichOneof("action"):
-                case "credit":
-                    self._credit(stream_id, request.credit.size_bytes)
-                case "stop":
-                    if (stream := self._streams.get(stream_id)) is not None:
-                        self._drop(stream)
-                case "query" | "watch":
-                    self._open(request)
-                case _:
-                    raise InvalidArgument("action", "set query, watch, stop or credit")
+            if not request.actions:
+                raise InvalidArgument("actions", "at least one is required")
+            for action in request.actions:
+                self._act(action)
 
-    def _open(self, request: pb.MultiplexRequest) -> None:
+    def _act(self, action: pb.StreamAction) -> None:
+        match action.WhichOneof("action"):
+            case "credit":
+                self._credit(action.stream_id, action.credit.size_bytes)
+            case "stop":
+                if (stream := self._streams.get(action.stream_id)) is not None:
+                    self._drop(stream)
+            case "query" | "watch":
+                self._open(action)
+            case _:
+                raise InvalidArgument("action", "set query, watch, stop or credit")
+
+    def _open(self, request: pb.StreamAction) -> None:
         stream_id = request.stream_id
         if not stream_id or stream_id in self._streams:
             raise InvalidArgument("stream_id", "must be from 1 and used once")

@@ -65,17 +65,37 @@ def create_app(settings: SseSettings) -> FastAPI:
         app.include_router(module.routes)
     _handle_errors(app)
     _document(app, settings.process_path)
-    # The last added is the outermost.
-    app.add_middleware(_Front, app=app, process_path=settings.process_path, limit=settings.max_body_bytes)
+    return app
+
+
+def create_gateway(settings: SseSettings) -> "Gateway":
+    """The application behind its front: what a server serves."""
+    app = create_app(settings)
+    front: ASGIApp = Front(app, settings.process_path, settings.max_body_bytes)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        front = CORSMiddleware(
+            front,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=["x-run-id", "x-session-id", "etag", "location"],
         )
-    return app
+    return Gateway(app, front)
+
+
+class Gateway:
+    """An ASGI application, and how its streams are ended."""
+
+    def __init__(self, app: FastAPI, front: ASGIApp) -> None:
+        self.app = app
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope, receive, send)
+
+    def stop(self) -> None:
+        """End all streams, resumably."""
+        self.app.state.streams.stop()
 
 
 def _service(settings: SseSettings) -> APIRouter:
@@ -174,18 +194,20 @@ def _document(app: FastAPI, process_path: str) -> None:
     app.openapi = documented  # type: ignore[method-assign]
 
 
-class _Front:
-    """What comes before FastAPI: the hot path, the body limit, and the last resort for errors."""
+class Front:
+    """What comes before FastAPI: the hot path, the body limit, and the last resort for errors.
 
-    def __init__(self, inner: ASGIApp, app: FastAPI, process_path: str, limit: int) -> None:
-        self._inner = inner
+    It is outside of FastAPI's own middleware, which would cost as much as all the rest.
+    """
+
+    def __init__(self, app: FastAPI, process_path: str, limit: int) -> None:
         self._app = app
         self._process_path = process_path
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         if scope["path"] == self._process_path:
             if scope["method"] == "POST":
@@ -214,7 +236,7 @@ class _Front:
             await send(message)
 
         try:
-            await self._inner(scope, limited, noted)
+            await self._app(scope, limited, noted)
         except BadRequest as error:
             if started:
                 raise

@@ -814,7 +814,31 @@ Global___DeleteRunResponse: _TypeAlias = DeleteRunResponse  # noqa: Y015
 
 @_typing.final
 class MultiplexRequest(_message.Message):
-    """MultiplexRequest opens, stops or pays for one stream."""
+    """MultiplexRequest carries what the caller wants of its streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamAction]:
+        """In order. At least one."""
+
+    def __init__(
+        self,
+        *,
+        actions: _abc.Iterable[Global___StreamAction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MultiplexRequest: _TypeAlias = MultiplexRequest  # noqa: Y015
+
+@_typing.final
+class StreamAction(_message.Message):
+    """StreamAction opens, stops or pays for one stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -894,7 +918,7 @@ class MultiplexRequest(_message.Message):
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
-Global___MultiplexRequest: _TypeAlias = MultiplexRequest  # noqa: Y015
+Global___StreamAction: _TypeAlias = StreamAction  # noqa: Y015
 
 @_typing.final
 class Stop(_message.Message):

@@ -32,5 +32,5 @@ def test_frames_join_by_concatenation(texts: list[str]) -> None:
 
 @given(st.integers(0, 2**63 - 1))
 def test_varint_is_protobufs(value: int) -> None:
-    frame = query_pb2.MultiplexRequest(stream_id=value).SerializeToString()
+    frame = query_pb2.StreamAction(stream_id=value).SerializeToString()
     assert frame == (b"\x08" + varint(value) if value else b"")
