@@ -32,7 +32,12 @@ FILES: Sequence[FileDescriptor] = tuple(
     module.DESCRIPTOR for module in (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, sandbox_pb2)
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
-INDEX_SECONDS = 2.0  # how often new messages are made searchable, beside on each search
+# New messages are made searchable every few seconds, and before each search. A core that has much to
+# do leaves most of that to the next quiet moment, or to the search that needs it.
+INDEX_SECONDS = 2.0
+INDEX_IDLE = 2000
+INDEX_BUSY = 100
+INDEX_QUIET = 20  # runs in that time that are not yet much to do
 
 
 class CoreServer:
@@ -130,9 +135,12 @@ class CoreServer:
         return ["", *(service.full_name for file in FILES for service in file.services_by_name.values())]
 
     async def _index(self) -> None:
+        launched = 0
         while True:
             await asyncio.sleep(INDEX_SECONDS)
+            busy = self._engine.launched > launched + INDEX_QUIET
+            launched = self._engine.launched
             try:
-                await self._stores.sessions.index_pending()
+                await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")

@@ -63,6 +63,7 @@ class RunEngine:
         self._lanes = SessionLanes()
         self._keys = RecentKeys(stores.runs)
         self.draining = False
+        self.launched = 0  # runs that this process has accepted
 
     async def start(self) -> None:
         """Initialise the agents, then take up what an earlier process left unfinished."""
@@ -113,6 +114,7 @@ class RunEngine:
             raise SessionBusy(session[1], busy.run_id)
         run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time())
         execution = self._open(run, app)
+        self.launched += 1
         self._keys.remember(start, run.run_id)
         execution.emitter.created()
         self._enter(execution, start.busy_policy)
