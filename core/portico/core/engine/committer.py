@@ -52,6 +52,8 @@ class GroupCommitter:
     async def _loop(self) -> None:
         while True:
             await self._wake.wait()
+            # One turn of the loop: what an agent says at once goes with the news that it has begun.
+            await asyncio.sleep(0)
             self._wake.clear()
             dirty, self._dirty = self._dirty, []
             await self._commit(dirty)
