@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What is there after the start stays; a busy loop should not look through it again and again.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
     try:

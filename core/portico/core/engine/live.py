@@ -124,7 +124,9 @@ class LiveRun:
         chunk = None
         if self._pending:
             first = self._next - len(self._pending)
-            chunk = Chunk(self.run_id, first, self._next - 1, b"".join(self._pending))
+            pending = self._pending
+            data = pending[0] if len(pending) == 1 else b"".join(pending)
+            chunk = Chunk(self.run_id, first, self._next - 1, data)
             self._pending = []
             self._pending_bytes = 0
         changed, self._record_changed = self._record_changed, False
@@ -150,7 +152,10 @@ class LiveRun:
         ring = self._ring
         if not ring or after + 1 < ring[0].first:
             return [] if after >= self.published else None
-        # Most readers are near the end.
+        # Most readers are at the end.
+        newest = ring[-1]
+        if newest.first == after + 1:
+            return [newest]
         chunks = []
         for chunk in reversed(ring):
             if chunk.last <= after:

@@ -100,6 +100,10 @@ class LogReader:
             self._on_close()
 
     def _take(self, chunks: Sequence[Chunk], max_bytes: int) -> bytes:
+        if len(chunks) == 1 and chunks[0].first == self.cursor + 1:
+            self.cursor = chunks[0].last
+            self._moved = True
+            return chunks[0].data
         parts: list[bytes] = []
         size = 0
         for chunk in chunks:

@@ -38,7 +38,8 @@ class Plan:
     segment_id: int
     segment: bytes
     lasts: dict[str, int]
-    tails: dict[str, Tail | None]  # None: in rows now
+    grown: dict[str, list[Chunk]]  # what tails get
+    settled: set[str]  # runs whose tail is in rows now
     ended: set[str]
 
 
@@ -53,12 +54,13 @@ class Tails:
 
     def restore(self, segments: Iterable[tuple[int, bytes]], lasts: dict[str, int]) -> None:
         """Tell the tails from the segments; `lasts` has the last event in rows, of unfinished runs."""
+        self._lasts = {run_id: last for run_id, last in lasts.items() if last >= 0}
         for segment_id, data in segments:
             self._next_segment = segment_id + 1
             for chunk in decode(data):
                 if chunk.run_id not in lasts:
                     continue  # it has ended, and may be deleted
-                if chunk.last > max(lasts[chunk.run_id], self._lasts.get(chunk.run_id, -1)):
+                if chunk.last > self._lasts.get(chunk.run_id, -1):
                     tail = self._tails.setdefault(chunk.run_id, Tail(segment_id))
                     tail.chunks.append(chunk)
                     tail.size += len(chunk.data)
@@ -71,7 +73,7 @@ class Tails:
     def plan(self, commit: Commit, looked_up: dict[str, int]) -> Plan:
         """Sort the commit's chunks into rows and a segment. Repeated chunks are left out."""
         ended = {run.run_id for run in commit.runs if run.status not in UNFINISHED_STATUSES}
-        plan = Plan([], self._next_segment, b"", {}, {}, ended)
+        plan = Plan([], self._next_segment, b"", {}, {}, set(), ended)
         parts: list[bytes] = []
         for chunk in commit.chunks:
             run_id = chunk.run_id
@@ -79,15 +81,14 @@ class Tails:
             if chunk.last <= last:
                 continue
             plan.lasts[run_id] = chunk.last
-            tail = plan.tails[run_id] if run_id in plan.tails else self._tails.get(run_id)
+            tail = self._tails.get(run_id) if run_id not in plan.settled else None
             size = len(chunk.data) + (tail.size if tail is not None else 0)
             if run_id in ended or size > TAIL_BYTES:
-                plan.rows.append(joined([*tail.chunks, chunk] if tail is not None else [chunk]))
-                plan.tails[run_id] = None
+                plan.rows.append(joined([*self._pending(plan, run_id), chunk]))
+                plan.grown.pop(run_id, None)
+                plan.settled.add(run_id)
             else:
-                begun = tail.segment_id if tail is not None else self._next_segment
-                before = tail.chunks if tail is not None else []
-                plan.tails[run_id] = Tail(begun, [*before, chunk], size)
+                plan.grown.setdefault(run_id, []).append(chunk)
                 parts += encode(chunk)
         plan.segment = b"".join(parts)
         self._settle(plan, ended)
@@ -98,10 +99,17 @@ class Tails:
         oldest = self._next_segment - KEPT_SEGMENTS
         settled = ended if plan.segment_id % 256 else (*ended, *self._older_than(oldest))
         for run_id in settled:
-            tail = plan.tails[run_id] if run_id in plan.tails else self._tails.get(run_id)
-            if tail is not None:
-                plan.rows.append(joined(tail.chunks))
-                plan.tails[run_id] = None
+            pending = self._pending(plan, run_id)
+            if pending:
+                plan.rows.append(joined(pending))
+                plan.grown.pop(run_id, None)
+                plan.settled.add(run_id)
+
+    def _pending(self, plan: Plan, run_id: str) -> list[Chunk]:
+        """What of the run is in no row, this plan's rows included."""
+        tail = self._tails.get(run_id) if run_id not in plan.settled else None
+        grown = plan.grown.get(run_id, [])
+        return [*tail.chunks, *grown] if tail is not None else grown
 
     def _older_than(self, segment_id: int) -> list[str]:
         return [run_id for run_id, tail in self._tails.items() if tail.segment_id < segment_id]
@@ -109,11 +117,14 @@ class Tails:
     def done(self, plan: Plan) -> None:
         """The plan is written."""
         with self._lock:
-            for run_id, tail in plan.tails.items():
+            for run_id in plan.settled:
+                self._tails.pop(run_id, None)
+            for run_id, chunks in plan.grown.items():
+                tail = self._tails.get(run_id)
                 if tail is None:
-                    self._tails.pop(run_id, None)
-                else:
-                    self._tails[run_id] = tail
+                    tail = self._tails[run_id] = Tail(plan.segment_id)
+                tail.chunks += chunks
+                tail.size += sum([len(chunk.data) for chunk in chunks])
         self._lasts.update(plan.lasts)
         for run_id in plan.ended:
             self._lasts.pop(run_id, None)
