@@ -32,9 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What is there after the start stays; a busy loop should not look through it again and again.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
     try:
@@ -63,6 +60,9 @@ async def _serve(server: CoreServer) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await server.start()
+    # What is there by now stays; a busy loop should not look through it again and again.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     print(f"portico core: serving on {', '.join(server.addresses)}", file=sys.stderr, flush=True)
     await stopping.wait()
     await server.stop()

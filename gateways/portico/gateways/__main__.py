@@ -1,6 +1,7 @@
 """`python -m portico.gateways sse`: one gateway process, until SIGTERM or SIGINT."""
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"portico gateway sse: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    serve(create_gateway(settings), host, port, fd)
+    gateway = create_gateway(settings)
+    # What is there by now stays; a busy loop should not look through it again and again.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    serve(gateway, host, port, fd)
     return 0
 
 
