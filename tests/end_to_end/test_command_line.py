@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.deployment import SCRIPTED, Deployment, free_port
+from support.model import ScriptedModel
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,3 +147,18 @@ def test_the_librarian_finds_passages_and_names_sources(tmp_path: Path) -> None:
         assert "log" in httpx.get(f"{deployment.url}/titles").json()
     finally:
         deployment.stop()
+
+
+def test_the_librarian_lets_a_model_answer_from_the_passages(tmp_path: Path) -> None:
+    model = ScriptedModel(["A session ", "is a conversation."])
+    env = {"OPENAI_API_KEY": "not-a-key", "OPENAI_BASE_URL": model.url}
+    deployment = Deployment(ROOT / "examples" / "librarian.py", tmp_path, env=env)
+    try:
+        body = {"input": "What is a session?", "stream": False}
+        answer = httpx.post(f"{deployment.url}/process", json=body, timeout=30).json()
+        assert answer["output"][0]["content"][0]["text"] == "A session is a conversation."
+        assert answer["usage"]["input_tokens"] == 11
+        assert "sessions.md" in model.requests[0]["messages"][0]["content"]
+    finally:
+        deployment.stop()
+        model.stop()
