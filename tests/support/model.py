@@ -1,4 +1,4 @@
-"""A scripted stand-in for a hosted model, over real HTTP: streams what it is told, keeps what it was asked."""
+"""A scripted stand-in for a hosted model, over real HTTP: says what it is told, keeps what it was asked."""
 
 import json
 import threading

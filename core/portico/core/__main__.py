@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,10 @@ async def _serve(server: CoreServer) -> None:
     print(f"portico core: serving on {', '.join(server.addresses)}", file=sys.stderr, flush=True)
     await stopping.wait()
     await server.stop()
+    if asyncio.all_tasks() - {asyncio.current_task()}:
+        # An agent that can't be stopped would keep the process from ending.
+        logging.shutdown()
+        os._exit(0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,6 +91,11 @@ class GroupCommitter:
                 self.failure = error
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
+            except Exception:
+                # A defect of ours. To end here would leave every run hanging without a word.
+                log.exception("the log can't write a commit; runs wait")
+                self.failure = StoreUnavailable("the log can't be written")
+                await asyncio.sleep(RETRY_SECONDS[-1])
             else:
                 if self.failure is not None:
                     log.warning("the store takes writes again")

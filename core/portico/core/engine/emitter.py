@@ -39,6 +39,7 @@ from portico.core.engine.live import LiveRun
 from portico.core.stores.base import NewMessage as SessionMessage
 
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one run; the end of a run repeats it in three events of one frame
+ERROR_CHARACTERS = 8192
 DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
 
 
@@ -122,13 +123,19 @@ class Emitter:
         """Write the terminal event; a message that is still open is kept as far as it came."""
         run = self._run
         self._close(Status.COMPLETED if status is Status.COMPLETED else Status.INCOMPLETE)
-        run.error = error
+        run.error = None if error is None else Error(_clean(error.code), _clean(error.message))
         run.ask = None
         run.completed_at = time.time()
         for finished in self.output:
             if finished.message.type is not MessageType.HEARTBEAT:
                 self._remember(finished.message)
         self._respond(status)
+
+    def discard(self) -> None:
+        """Drop the open message and the usage: one of them can't be encoded."""
+        self._open = None
+        self._delta = None
+        self._run.usage = None
 
     def recover(self, recovered: Recovered) -> None:
         """Take over what a cut-off run had produced."""
@@ -306,6 +313,11 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Se
         created_at=time.time(),
         run_id=run.run_id,
     )
+
+
+def _clean(words: str) -> str:
+    """Words of an agent's exception: whatever they are, they must go out, and not fill the log."""
+    return words[:ERROR_CHARACTERS].encode(errors="replace").decode()
 
 
 def searchable(message: Message) -> str:

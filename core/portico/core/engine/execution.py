@@ -160,7 +160,14 @@ class Execution:
             return
         if self._stop is not None:
             status, error = self._stop.value
-        self.emitter.finish(status, error)
+        try:
+            self.emitter.finish(status, error)
+        except Exception:
+            # What the agent left open can't be encoded; there must be a terminal event all the same.
+            log.warning("the end of run %s can't be encoded", self.run.run_id, exc_info=True)
+            self.emitter.discard()
+            problem = "the agent's last message can't be encoded"
+            self.emitter.finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
         self._on_end(self)
 
     async def _outcome(self) -> tuple[Status, Error | None]:

@@ -37,6 +37,7 @@ from portico.core.stores.base import Chunk, RunRecord, Stores
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
+STOP_SECONDS = 5.0  # how long agents may clean up when the process ends
 RECOVER_BYTES = 1024 * 1024
 
 
@@ -79,7 +80,13 @@ class RunEngine:
         executions = list(self._live.values())
         for execution in executions:
             execution.request_stop(Stop.SHUTDOWN)
-        await asyncio.gather(*(execution.stopped() for execution in executions))
+        stopping = [asyncio.create_task(execution.stopped()) for execution in executions]
+        if stopping:
+            _, deaf = await asyncio.wait(stopping, timeout=STOP_SECONDS)
+            for task in deaf:
+                task.cancel()
+            if deaf:
+                log.warning("%d agents do not stop and are left behind", len(deaf))
         await self.host.stop()
         await self._committer.stop()
 

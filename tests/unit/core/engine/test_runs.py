@@ -1,6 +1,7 @@
 """What the engine promises, without processes or sockets."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 from support.engine import Disk, read, request
 
-from portico.agent import AgentApp, AgentError, Message, Role, Status, TextContent
+from portico.agent import AgentApp, AgentError, Message, Role, Status, TextContent, Usage
 from portico.core.engine import execution as module
+from portico.core.engine import runs
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import AgentNotFound, CursorAhead, Draining, LimitExceeded, StoreUnavailable
@@ -234,3 +236,50 @@ def test_agents_are_checked_when_they_are_served() -> None:
         LocalHost([agent(count), agent(count)])
     with pytest.raises(ValueError, match="printable"):
         AgentApp("a/b")
+
+
+ODD: dict[str, object] = {
+    "surrogate": "\ud800",
+    "surrogate in data": {"a": "\ud800"},
+    "fraction of a token": Usage(input_tokens=1.5),  # type: ignore[arg-type]
+    "huge number": {"big": 2**100},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_what_can_not_be_encoded_fails_the_run_and_nothing_else(engine_of: Engines, name: str) -> None:
+    async def odd() -> Any:
+        yield "before"
+        yield ODD[name]
+
+    engine = await engine_of(agent(odd))
+    events = await read(engine.read(engine.launch_now(request("go"))))
+    assert events[-1].response.HasField("completed_time")
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+async def test_an_exception_with_odd_words_still_ends_the_run(engine_of: Engines) -> None:
+    async def odd() -> Any:
+        yield "before"
+        raise ValueError("\ud800" + "x" * 100_000)
+
+    engine = await engine_of(agent(odd))
+    events = await read(engine.read(engine.launch_now(request("go"))))
+    assert events[-1].response.status == events_pb2.RUN_STATUS_FAILED
+    assert len(events[-1].response.error.message) <= 8192
+
+
+async def test_an_agent_that_can_not_be_stopped_does_not_keep_the_engine(
+    engine_of: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "STOP_SECONDS", 0.1)
+    free = threading.Event()
+
+    def deaf() -> None:
+        free.wait(30)
+
+    engine = await engine_of(agent(deaf))
+    engine.launch_now(request("go"))
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(engine.stop(), 5)
+    free.set()
