@@ -57,13 +57,13 @@ check: $(VENV)/.dev $(VENV)-proto/.done ## lint, types, import rules, the contra
 	$(BIN)/lint-imports
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
-	@if git rev-parse --verify --quiet $(AGAINST) >/dev/null; then $(BUF) breaking --against '.git#ref=$(AGAINST)'; else echo "buf breaking: no $(AGAINST) to compare with"; fi
+	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST)'; else echo "buf breaking: nothing to compare with"; fi
 	@$(MAKE) --no-print-directory proto >/dev/null
 	@git diff --exit-code --stat proto/gen || { echo "the generated code is stale; commit what 'make proto' made"; exit 1; }
 
 BUF := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/buf
 # What the contract must stay compatible with: main, or on main itself the commit before.
-AGAINST ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet HEAD~1)
+AGAINST ?= $(shell main=$$(git rev-parse --verify --quiet origin/main); if test -n "$$main" -a "$$main" != "$$(git rev-parse HEAD)"; then echo $$main; else git rev-parse --verify --quiet HEAD~1; fi)
 
 .PHONY: peer
 peer: .peer/.done ## install the system that we compare with into .peer
