@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,26 +14,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico.client import Client, Multiplexer, PorticoError
 from portico.gateways.sse import agents, memories, runs, sessions, states
-from portico.gateways.sse.answers import CoreDep, answer, errors
-from portico.gateways.sse.body import Disconnected, too_large
+from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
+from portico.gateways.sse.body import Disconnected
 from portico.gateways.sse.core import Core
 from portico.gateways.sse.endpoints import Endpoints
 from portico.gateways.sse.errors import (
     BadRequest,
-    ErrorResponse,
     error_response,
     from_bad_request,
     from_core,
+    from_defect,
     from_status,
 )
-from portico.gateways.sse.models import Health, Liveness, Readiness, RunResponse, ServiceInfo, StartRun
+from portico.gateways.sse.models import Health, Liveness, Readiness, ServiceInfo
 from portico.gateways.sse.process import Process, openapi
 from portico.gateways.sse.settings import SseSettings
+from portico.gateways.sse.stored_models import NAMED_BY_HAND
 from portico.gateways.sse.streaming import Streams
 
 log = logging.getLogger(__name__)
 
 SERVICE = "Portico"
+HEALTH_SECONDS = 2.0
 
 
 def create_app(settings: SseSettings) -> FastAPI:
@@ -59,9 +60,10 @@ def create_app(settings: SseSettings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.streams = Streams(settings.ping_seconds)
+    app.state.max_body_bytes = settings.max_body_bytes
     app.include_router(_service(settings))
-    app.include_router(runs.router(settings.process_path))
-    for module in (sessions, states, memories, agents):
+    app.include_router(runs.task_routes(settings.process_path))
+    for module in (runs, sessions, states, memories, agents):
         app.include_router(module.routes)
     _handle_errors(app)
     _document(app, settings.process_path)
@@ -71,7 +73,7 @@ def create_app(settings: SseSettings) -> FastAPI:
 def create_gateway(settings: SseSettings) -> "Gateway":
     """The application behind its front: what a server serves."""
     app = create_app(settings)
-    front: ASGIApp = Front(app, settings.process_path, settings.max_body_bytes)
+    front: ASGIApp = Front(app, settings.process_path)
     if settings.cors_origins:
         front = CORSMiddleware(
             front,
@@ -119,14 +121,14 @@ def _service(settings: SseSettings) -> APIRouter:
     @routes.get("/health", responses={200: {"model": Health}})
     async def health(core: CoreDep) -> Response:
         """This process answers; `runner` says whether the core serves."""
-        ready = await core.client.healthy()
+        ready = await _healthy(core)
         runner = "ready" if ready else "unavailable"
         return answer({"status": "healthy", "mode": "gateway", "runner": runner})
 
     @routes.get("/readiness", responses={200: {"model": Readiness}, 503: errors()[503]})
     async def readiness(core: CoreDep) -> Response:
         """This process answers and the core serves."""
-        if await core.client.healthy():
+        if await _healthy(core):
             return answer({"status": "ready"})
         return error_response(503, "UNAVAILABLE", "the core does not serve")
 
@@ -136,6 +138,14 @@ def _service(settings: SseSettings) -> APIRouter:
         return answer({"status": "alive"})
 
     return routes
+
+
+async def _healthy(core: Core) -> bool:
+    # Whoever asks has a timeout of its own, of few seconds.
+    try:
+        return await core.client.with_options(timeout=HEALTH_SECONDS).healthy()
+    except PorticoError:
+        return False
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -150,9 +160,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return error_response(400, "INVALID_ARGUMENT", "the body is not JSON")
-        path = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        path = field_path(first["loc"][1:])
         return error_response(422, "INVALID_ARGUMENT", f"{path}: {first['msg']}", {"field": path})
 
     async def unrouted(request: Request, error: Exception) -> Response:
@@ -165,12 +173,22 @@ def _handle_errors(app: FastAPI) -> None:
                 return from_bad_request(bad)
             except PorticoError as failed:
                 return from_core(failed)
+            except Disconnected:
+                return await nobody_waits(request, error)
         return from_status(error.status_code, error.headers)
+
+    async def nobody_waits(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)
+
+    async def defect(request: Request, error: Exception) -> Response:
+        return from_defect(log)
 
     app.add_exception_handler(BadRequest, refused)
     app.add_exception_handler(PorticoError, core_refused)
     app.add_exception_handler(RequestValidationError, wrong_shape)
     app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(Disconnected, nobody_waits)
+    app.add_exception_handler(Exception, defect)
 
 
 def _document(app: FastAPI, process_path: str) -> None:
@@ -182,7 +200,7 @@ def _document(app: FastAPI, process_path: str) -> None:
             schema = generate()
             schema["paths"] = {**openapi(process_path), **schema["paths"]}
             schemas = schema["components"]["schemas"]
-            for model in (StartRun, RunResponse, ErrorResponse):
+            for model in NAMED_BY_HAND:
                 told = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(told.pop("$defs", {}))
                 schemas[model.__name__] = told
@@ -195,15 +213,14 @@ def _document(app: FastAPI, process_path: str) -> None:
 
 
 class Front:
-    """What comes before FastAPI: the hot path, the body limit, and the last resort for errors.
+    """What comes before FastAPI: the hot path, and the last resort for errors.
 
     It is outside of FastAPI's own middleware, which would cost as much as all the rest.
     """
 
-    def __init__(self, app: FastAPI, process_path: str, limit: int) -> None:
+    def __init__(self, app: FastAPI, process_path: str) -> None:
         self._app = app
         self._process_path = process_path
-        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -219,34 +236,18 @@ class Front:
         await self._guarded(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-        size = 0
-
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                raise too_large(self._limit)
-            return message
+        last: Message = {}
 
         async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
+            nonlocal last
+            last = message
             await send(message)
 
         try:
-            await self._app(scope, limited, noted)
-        except BadRequest as error:
-            if started:
-                raise
-            await from_bad_request(error)(scope, receive, send)
-        except Disconnected:
-            pass  # nobody is left to answer
+            await self._app(scope, receive, noted)
         except Exception:
-            request_id = uuid4().hex
-            log.exception("request %s failed", request_id)
-            if started:
-                raise
-            text = f"internal error; quote request {request_id} to the operator"
-            await error_response(500, "INTERNAL", text, {"request_id": request_id})(scope, receive, send)
+            # FastAPI answers a defect, in the words of our handler, and raises it once more.
+            if not last:
+                await from_defect(log)(scope, receive, send)
+            elif last["type"] == "http.response.start" or last.get("more_body"):
+                raise  # the server ends the connection

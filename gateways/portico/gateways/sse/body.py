@@ -1,12 +1,18 @@
-"""A request's body, read with a limit and with the media type checked."""
+"""A request's body, read with a limit and its media type checked; and whether the caller is still there."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope
 
 from portico.gateways.sse.errors import BadRequest
 
+T = TypeVar("T")
+
 
 class Disconnected(Exception):
-    """The caller left before the request was whole."""
+    """The caller left before there was an answer."""
 
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -23,25 +29,41 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             status=415,
             code="UNSUPPORTED_MEDIA_TYPE",
         )
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body"):
-        if len(body) > limit:
-            raise too_large(limit)
-        return body
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        body: bytes = message.get("body", b"")
+        size += len(body)
         if size > limit:
             raise too_large(limit)
         if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
+            return b"".join((*parts, body)) if parts else body
+        parts.append(body)
 
 
 def too_large(limit: int) -> BadRequest:
     return BadRequest(f"the body is larger than {limit} bytes", status=413, code="BODY_TOO_LARGE")
+
+
+async def wait_disconnect(receive: Receive) -> None:
+    """Returns when the caller has left. The body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; it is cancelled when the caller leaves. Raises Disconnected."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(wait_disconnect(receive))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Disconnected
+        return working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+        await asyncio.gather(gone, working, return_exceptions=True)

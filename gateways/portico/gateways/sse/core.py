@@ -26,11 +26,9 @@ class Core:
 
 def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The caller's credential and trace context."""
-    return {
-        name.decode(): value.decode("latin-1")
-        for name, value in headers
-        if name in PASSED_ON and value.isascii()
-    }
+    passed = {name.decode(): value.decode("latin-1") for name, value in headers if name in PASSED_ON}
+    # gRPC takes printable ASCII only.
+    return {name: value for name, value in passed.items() if value.isascii() and value.isprintable()}
 
 
 def core_of(request: Request) -> Core:

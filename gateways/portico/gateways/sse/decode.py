@@ -49,9 +49,7 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     """A request to start a run. Raises BadRequest."""
     query = query_pb2.QueryRequest()
     request = query.request
-    if "input" not in value:
-        raise BadRequest("input: is required", field="input")
-    read_input(value["input"], request.input, "input")
+    read_required_input(value, "input", request.input)
     request.session_id = _text(value, "session_id")
     request.user_id = _text(value, "user_id")
     request.agent_name = _text(value, "agent") or _text(value, "agent_name")
@@ -62,7 +60,7 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
         request.metadata_json = _object(metadata, "metadata")
     extra = {name: item for name, item in value.items() if name not in _KNOWN}
     if extra:
-        request.extra_json = dump(extra)
+        request.extra_json = dump(extra, next(iter(extra)))
     query.background = _flag(value, "background")
     query.idempotency_key = _text(value, "idempotency_key")
     if (policy := value.get("if_session_busy")) is not None:
@@ -83,6 +81,13 @@ def wants_stream(value: dict[str, Any]) -> bool:
     if not isinstance(stream, bool):
         raise BadRequest("stream: must be true or false", field="stream")
     return stream
+
+
+def read_required_input(value: dict[str, Any], name: str, target: Any) -> None:
+    """The messages of a member of a body. Raises BadRequest."""
+    if name not in value:
+        raise BadRequest(f"{name}: is required", field=name)
+    read_input(value[name], target, name)
 
 
 def read_input(value: Any, target: Any, field: str) -> None:
@@ -192,17 +197,24 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
             description=_text(function, "description", field),
             parameters_json="" if parameters is None else _object(parameters, f"{field}.parameters"),
             type=_text(item, "type", field),
-            raw_json=dump(item),
+            raw_json=dump(item, field),
         )
 
 
-def dump(value: Any) -> str:
-    """JSON text."""
-    return orjson.dumps(value).decode()
+def dump(value: Any, field: str = "") -> str:
+    """JSON text. Raises BadRequest."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # It came from orjson's own parser, which goes deeper than its writer.
+        problem = "nested too deeply"
+        raise BadRequest(f"{field}: {problem}" if field else problem, field=field) from None
 
 
 def _show(value: Any) -> str:
-    return repr(value)[:60]
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return "nothing" if value is None else repr(value)[:60]
 
 
 def _text(value: dict[str, Any], name: str, parent: str = "") -> str:
@@ -224,7 +236,7 @@ def _required(value: dict[str, Any], name: str, parent: str) -> str:
 def _object(value: Any, field: str) -> str:
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
-    return dump(value)
+    return dump(value, field)
 
 
 def _flag(value: dict[str, Any], name: str) -> bool:

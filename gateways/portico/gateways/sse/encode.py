@@ -15,13 +15,19 @@ from portico.v1 import query_pb2
 dumps = orjson.dumps
 
 
-def _words(enum: Any, prefix: str) -> dict[int, str]:
-    return {number: name.removeprefix(prefix).lower() for name, number in enum.items()}
+class _Words(dict[int, str]):
+    def __missing__(self, number: int) -> str:
+        return "unknown"  # from a core that is newer
+
+
+def _words(enum: Any, prefix: str) -> _Words:
+    return _Words({number: name.removeprefix(prefix).lower() for name, number in enum.items()})
 
 
 STATUS = _words(pb.RunStatus, "RUN_STATUS_")
-ROLE: dict[int, str | None] = {**_words(pb.Role, "ROLE_"), pb.ROLE_UNSPECIFIED: None}
-MESSAGE_TYPE = {**_words(pb.MessageType, "MESSAGE_TYPE_"), pb.MESSAGE_TYPE_UNSPECIFIED: "message"}
+ROLE = _words(pb.Role, "ROLE_")
+MESSAGE_TYPE = _words(pb.MessageType, "MESSAGE_TYPE_")
+MESSAGE_TYPE[pb.MESSAGE_TYPE_UNSPECIFIED] = "message"
 CONTENT_TYPE = _words(pb.ContentType, "CONTENT_TYPE_")
 TERMINAL = frozenset(
     (
@@ -32,6 +38,7 @@ TERMINAL = frozenset(
         pb.RUN_STATUS_INCOMPLETE,
     )
 )
+_KNOWN_STARTS = 1024
 _NO_STATUS = pb.RUN_STATUS_UNSPECIFIED
 
 
@@ -39,46 +46,42 @@ class EventEncoder:
     """Encodes the events of one stream as SSE frames. It remembers the head of the content that streams."""
 
     def __init__(self) -> None:
-        self._msg_id = ""
-        self._index = -1
-        self._head = b""
+        self._head: tuple[str, int, bytes] = ("", -1, b"")
 
     def encode(self, frames: Iterable[query_pb2.StreamFrame]) -> bytes:
         """`id:` and `data:` lines of all events of the frames."""
+        msg_id, index, head = self._head
         out: list[bytes] = []
-        add = out.append
+        # Reading a field of a protobuf message costs as much as encoding the text: none is read twice.
         for frame in frames:
             for event in frame.events:
                 number = event.sequence_number
                 content = event.content
-                if content.delta and content.HasField("text"):
-                    if content.index != self._index or content.msg_id != self._msg_id:
-                        self._remember(content)
-                    # One part a piece: joining them is cheaper than formatting them.
-                    add(b'id: %d\ndata: {"sequence_number":%d' % (number, number))
-                    add(self._head)
-                    add(dumps(content.text))
-                    add(b"}\n\n")
+                text = content.text
+                if text and content.delta:
+                    if content.msg_id != msg_id or content.index != index:
+                        msg_id, index, head = self._head = _head(content)
+                    start = _STARTS[number] if number < _KNOWN_STARTS else _start(number)
+                    # Joining parts is cheaper than formatting them.
+                    out += (start, head, dumps(text), b"}\n\n")
                 else:
-                    add(b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event))))
+                    out.append(b"id: %d\ndata: %b\n\n" % (number, dumps(event_json(event))))
         return b"".join(out)
 
-    def _remember(self, content: pb.Content) -> None:
-        self._msg_id = content.msg_id
-        self._index = content.index
-        whole = dumps(
-            {
-                "object": "content",
-                "status": STATUS[content.status],
-                "error": None,
-                "type": "text",
-                "index": content.index,
-                "delta": True,
-                "msg_id": content.msg_id,
-                "text": "",
-            }
-        )
-        self._head = b"," + whole[1:-3]  # without the brace, the empty text and the brace
+
+def _start(number: int) -> bytes:
+    return b'id: %d\ndata: {"sequence_number":%d' % (number, number)
+
+
+_STARTS = [_start(number) for number in range(_KNOWN_STARTS)]
+
+
+def _head(content: pb.Content) -> tuple[str, int, bytes]:
+    """What lies between number and text is the same for all deltas of a content."""
+    told = {**content_json(content), "text": ""}
+    del told["sequence_number"]
+    # Without the brace, the empty text and the brace.
+    return content.msg_id, content.index, b"," + dumps(told)[1:-3]
 
 
 def event_json(event: pb.Event) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def message_json(message: pb.Message, sequence_number: int | None = None) -> dic
         "error": _error(message),
         "id": message.id,
         "type": MESSAGE_TYPE[message.type],
-        "role": ROLE[message.role],
+        "role": ROLE[message.role] if message.role else None,
         "content": None if opened else [content_json(content) for content in message.content],
         "code": message.error.code if failed else None,
         "message": message.error.message if failed else None,
@@ -157,7 +160,7 @@ def content_json(content: pb.Content, sequence_number: int | None = None) -> dic
         "object": "content",
         "status": STATUS[content.status] if content.status else None,
         "error": _error(content),
-        "type": CONTENT_TYPE[content.type],
+        "type": CONTENT_TYPE[content.type] if content.type else (kind or "unknown").removesuffix("_json"),
         "index": content.index,
         # The reference says null, not false, of a text that is whole.
         "delta": None if whole_text else content.delta,
@@ -197,7 +200,8 @@ def usage_json(usage: pb.Usage) -> dict[str, Any]:
         value["cached_input_tokens"] = usage.cached_input_tokens
     if usage.reasoning_output_tokens:
         value["reasoning_output_tokens"] = usage.reasoning_output_tokens
-    return {**(_json(usage.details_json) or {}), **value}
+    details = _json(usage.details_json) or {}
+    return {**value, **{name: said for name, said in details.items() if name not in value}}
 
 
 def _error(holder: pb.Response | pb.Message | pb.Content) -> dict[str, str] | None:

@@ -6,20 +6,22 @@ reference frames it: `data:` lines, and an error event where it fails.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from portico.client import Aborted, PorticoError
-from portico.gateways.sse.body import read_json_body
+from portico.client import Aborted, JsonText, PorticoError
+from portico.gateways.sse.body import read_json_body, unless_gone
 from portico.gateways.sse.core import Core
-from portico.gateways.sse.errors import BadRequest, from_core, from_status
+from portico.gateways.sse.errors import BadRequest, error_response, from_status
 from portico.v1 import agent_pb2
 
 KNOWN_SECONDS = 5.0
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_Items = AsyncGenerator[agent_pb2.StreamEndpointResponse, None]
 
 
 class Endpoints:
@@ -28,11 +30,11 @@ class Endpoints:
     def __init__(self, core: Core, max_body_bytes: int) -> None:
         self._core = core
         self._max_body_bytes = max_body_bytes
-        self._agents: dict[str, agent_pb2.Agent] = {}
+        self._agents: list[agent_pb2.Agent] = []
         self._known_until = 0.0
 
     async def call(self, request: Request) -> Response:
-        """The endpoint's answer; 404 or 405 where there is none."""
+        """The endpoint's answer; 404 or 405 where there is none. Raises BadRequest, PorticoError."""
         found = await self._find(request.url.path)
         if found is None:
             return from_status(404)
@@ -42,69 +44,92 @@ class Endpoints:
         body = await self._body(request)
         agents = self._core.of(request).agents
         if endpoint.streaming:
-            items = agents.stream_endpoint(endpoint.path, body, agent=agent)
-            headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-            return StreamingResponse(_events(items), 200, headers, "text/event-stream")
+            return await _stream(request, agents.stream_endpoint(endpoint.path, body, agent=agent))
         try:
             called = await agents.call_endpoint(endpoint.path, body, agent=agent)
         except Aborted as error:
-            return Response(orjson.dumps(_failure(error)), 500, media_type="application/json")
-        except PorticoError as error:
-            return from_core(error)
+            return error_response(500, error.reason, error.message, error.metadata)
         return Response(called.result_json, 200, media_type="application/json")
 
     async def _find(self, path: str) -> tuple[str, agent_pb2.Endpoint] | None:
-        agents = await self._known()
         name = ""
         if path.startswith("/agents/"):
             name, _, path = path.removeprefix("/agents/").partition("/endpoints")
-        for agent in agents.values():
+        for agent in await self._known():
             if agent.name == name or (not name and agent.is_default):
                 for endpoint in agent.endpoints:
                     if endpoint.path == path:
                         return agent.name, endpoint
         return None
 
-    async def _known(self) -> dict[str, agent_pb2.Agent]:
+    async def _known(self) -> list[agent_pb2.Agent]:
         if time.monotonic() > self._known_until:
-            agents = {agent.name: agent async for agent in self._core.client.agents.list()}
-            self._agents = agents
+            self._agents = [agent async for agent in self._core.client.agents.list()]
             self._known_until = time.monotonic() + KNOWN_SECONDS
         return self._agents
 
-    async def _body(self, request: Request) -> Any:
+    async def _body(self, request: Request) -> JsonText:
         if request.method in ("GET", "HEAD", "DELETE"):
-            return {name: _value(value) for name, value in request.query_params.items()}
+            given = {name: _value(value) for name, value in request.query_params.items()}
+            return JsonText(orjson.dumps(given).decode())
         if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
-            return {}
+            return JsonText("{}")
         data = await read_json_body(request.scope, request.receive, self._max_body_bytes)
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            orjson.loads(data)
+            return JsonText(data.decode())
+        except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"the body is not JSON: {error}", status=400) from None
 
 
 def _value(text: str) -> Any:
-    """A query parameter, as the JSON value that it looks like, else as text."""
+    """A query parameter: a number, true, false or null when it looks like one, else the text."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+    return text if isinstance(value, str | list | dict) else value
 
 
-def _failure(error: PorticoError) -> dict[str, Any]:
-    return {
-        "error": error.message,
-        "error_type": error.metadata.get("error_type", error.reason),
-        "message": "Error in streaming generator",
-    }
-
-
-async def _events(items: AsyncGenerator[agent_pb2.StreamEndpointResponse, None]) -> AsyncIterator[bytes]:
+async def _stream(request: Request, items: _Items) -> Response:
+    """What goes wrong before the first item, other than in the agent's own code, is an HTTP error."""
+    head: list[bytes] = []
     try:
+        first = await unless_gone(request.receive, _first(items))
+        if first is not None:
+            head.append(_data(first.item_json.encode()))
+    except Aborted as error:
+        head.append(_failure(error))
+    return StreamingResponse(_events(head, items), 200, _HEADERS, "text/event-stream")
+
+
+async def _first(items: _Items) -> agent_pb2.StreamEndpointResponse | None:
+    return await anext(items, None)
+
+
+async def _events(head: list[bytes], items: _Items) -> AsyncGenerator[bytes, None]:
+    try:
+        for line in head:
+            yield line
         async for item in items:
-            yield b"data: %b\n\n" % item.item_json.encode()
+            yield _data(item.item_json.encode())
     except PorticoError as error:
-        yield b"data: %b\n\n" % orjson.dumps(_failure(error))
+        yield _failure(error)
     finally:
         await items.aclose()
+
+
+def _data(json: bytes) -> bytes:
+    return b"data: %b\n\n" % json
+
+
+def _failure(error: PorticoError) -> bytes:
+    return _data(
+        orjson.dumps(
+            {
+                "error": error.message,
+                "error_type": error.metadata.get("error_type", error.reason or error.code.name),
+                "message": "Error in streaming generator",
+            }
+        )
+    )

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from logging import Logger
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import orjson
@@ -85,6 +87,19 @@ def from_bad_request(error: BadRequest) -> Response:
     """The answer for a request that never reached the core."""
     details = {"field": error.field} if error.field else {}
     return error_response(error.status, error.code, error.message, details)
+
+
+def defect_json(log: Logger) -> dict[str, Any]:
+    """For an exception that nobody meant; the log has what it was."""
+    request_id = uuid4().hex
+    log.exception("request %s failed", request_id)
+    text = f"internal error; quote request {request_id} to the operator"
+    return error_json("INTERNAL", text, {"request_id": request_id})
+
+
+def from_defect(log: Logger) -> Response:
+    """The answer for such an exception."""
+    return Response(orjson.dumps(defect_json(log)), 500, None, "application/json")
 
 
 def from_status(status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,9 +5,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, loads, seconds
+from portico.gateways.sse.answers import (
+    BODY,
+    CoreDep,
+    Given,
+    PageSize,
+    PageToken,
+    answer,
+    checked,
+    errors,
+    loads,
+    seconds,
+    takes,
+)
 from portico.gateways.sse.decode import dump
-from portico.gateways.sse.models import (
+from portico.gateways.sse.stored_models import (
     AddMemories,
     Deleted,
     MemoriesAdded,
@@ -31,24 +43,35 @@ def _memory(memory: memory_pb2.Memory) -> dict[str, Any]:
     }
 
 
-@routes.post("", status_code=201, responses={201: {"model": MemoriesAdded}, **errors()})
-async def add_memories(body: AddMemories, request: Request, core: CoreDep) -> Response:
+@routes.post(
+    "",
+    status_code=201,
+    responses={201: {"model": MemoriesAdded}, **errors(*BODY)},
+    openapi_extra=takes("AddMemories"),
+)
+async def add_memories(given: Given, request: Request, core: CoreDep) -> Response:
     """Store memories and make them searchable."""
+    body = checked(AddMemories, given)
     memories = [
         memory_pb2.Memory(
             text=item.text,
             session_id=item.session_id,
-            metadata_json=dump(item.metadata) if item.metadata else "",
+            metadata_json=dump(item.metadata, f"memories[{index}].metadata") if item.metadata else "",
         )
-        for item in body.memories
+        for index, item in enumerate(body.memories)
     ]
     added = await core.of(request).memories.add(memories, user_id=body.user_id)
     return answer({"memories": [_memory(item) for item in added]}, 201)
 
 
-@routes.post("/search", responses={200: {"model": MemoryHits}, **errors()})
-async def search_memories(body: SearchMemories, request: Request, core: CoreDep) -> Response:
+@routes.post(
+    "/search",
+    responses={200: {"model": MemoryHits}, **errors(*BODY)},
+    openapi_extra=takes("SearchMemories"),
+)
+async def search_memories(given: Given, request: Request, core: CoreDep) -> Response:
     """A user's memories that have these words, best first."""
+    body = checked(SearchMemories, given)
     hits = await core.of(request).memories.search(
         body.query,
         user_id=body.user_id,

@@ -1,4 +1,4 @@
-"""The JSON of the REST routes, as OpenAPI tells it."""
+"""The JSON of runs and of the service itself, as OpenAPI tells it."""
 
 from typing import Any, Literal
 
@@ -115,11 +115,16 @@ class Interrupted(BaseModel):
     runs: list[RunModel]
 
 
-class Answer(BaseModel):
+class Asked(BaseModel):
+    """Which question is answered."""
+
+    input_request_id: str = Field(default="", description="The question that this answers.")
+
+
+class Answer(Asked):
     """The answer to a run that waits."""
 
     input: list[MessageModel] | str
-    input_request_id: str = Field(default="", description="The question that this answers.")
 
 
 class TaskSubmitted(BaseModel):
@@ -136,163 +141,6 @@ class TaskStatus(BaseModel):
 
     status: Literal["pending", "running", "finished", "error"]
     result: dict[str, Any] | None
-
-
-class SessionCreate(BaseModel):
-    user_id: str
-    session_id: str = Field(default="", description="Generated when left out.")
-    metadata: dict[str, Any] | None = None
-
-
-class SessionModel(BaseModel):
-    """A conversation, without its messages."""
-
-    user_id: str
-    session_id: str
-    created_at: float
-    updated_at: float
-    message_count: int
-    metadata: dict[str, Any] | None
-
-
-class SessionPage(BaseModel):
-    sessions: list[SessionModel]
-    next_page_token: str
-
-
-class AppendMessages(BaseModel):
-    messages: list[MessageModel]
-
-
-class StoredMessageModel(BaseModel):
-    """A message in its place."""
-
-    position: int
-    created_at: float
-    run_id: str
-    message: dict[str, Any]
-
-
-class MessagePage(BaseModel):
-    messages: list[StoredMessageModel]
-    next_page_token: str
-
-
-class Appended(BaseModel):
-    messages: list[StoredMessageModel]
-
-
-class SessionHitModel(BaseModel):
-    session_id: str
-    score: float = Field(description="Larger is better.")
-    message: StoredMessageModel
-
-
-class SessionHits(BaseModel):
-    hits: list[SessionHitModel]
-
-
-class StateModel(BaseModel):
-    """One round of an agent's state."""
-
-    user_id: str
-    session_id: str
-    round_id: int
-    etag: str
-    updated_at: float
-    state: dict[str, Any] | None = Field(default=None, description="Not in lists and answers to a save.")
-
-
-class StatePage(BaseModel):
-    states: list[StateModel]
-    next_page_token: str
-
-
-class Deleted(BaseModel):
-    """How many were removed."""
-
-    deleted: int
-
-
-class NewMemory(BaseModel):
-    text: str
-    session_id: str = ""
-    metadata: dict[str, Any] | None = None
-
-
-class AddMemories(BaseModel):
-    user_id: str
-    memories: list[NewMemory]
-
-
-class MemoryModel(BaseModel):
-    """One thing remembered."""
-
-    memory_id: str
-    user_id: str
-    session_id: str
-    text: str
-    metadata: dict[str, Any] | None
-    created_at: float
-
-
-class MemoriesAdded(BaseModel):
-    memories: list[MemoryModel]
-
-
-class MemoryPage(BaseModel):
-    memories: list[MemoryModel]
-    next_page_token: str
-
-
-class SearchMemories(BaseModel):
-    user_id: str
-    query: str
-    top_k: int = Field(default=10, ge=1, le=100)
-    session_id: str = ""
-    metadata: dict[str, str] = Field(default_factory=dict, description="Members that must have these values.")
-
-
-class MemoryHitModel(BaseModel):
-    score: float = Field(description="Larger is better.")
-    memory: MemoryModel
-
-
-class MemoryHits(BaseModel):
-    hits: list[MemoryHitModel]
-
-
-class EndpointModel(BaseModel):
-    path: str
-    methods: list[str]
-    streaming: bool
-    description: str
-
-
-class SkillModel(BaseModel):
-    id: str
-    name: str
-    description: str
-    tags: list[str]
-    examples: list[str]
-
-
-class AgentModel(BaseModel):
-    """What the core knows of an agent."""
-
-    name: str
-    description: str
-    version: str
-    input_modes: list[str]
-    output_modes: list[str]
-    skills: list[SkillModel]
-    endpoints: list[EndpointModel]
-    is_default: bool
-
-
-class AgentPage(BaseModel):
-    agents: list[AgentModel]
-    next_page_token: str
 
 
 class Health(BaseModel):

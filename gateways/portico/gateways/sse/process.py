@@ -2,18 +2,18 @@
 
 import logging
 from typing import Any
-from uuid import uuid4
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
+from portico.gateways.sse.answers import ERROR_TEXTS
 from portico.gateways.sse.body import Disconnected, read_json_body
 from portico.gateways.sse.core import Core, caller_metadata
 from portico.gateways.sse.decode import load, query_request, wants_stream
 from portico.gateways.sse.encode import dumps
-from portico.gateways.sse.errors import BadRequest, error_response, from_bad_request, from_core
-from portico.gateways.sse.streaming import Streams, whole_run
+from portico.gateways.sse.errors import BadRequest, from_bad_request, from_core, from_defect
+from portico.gateways.sse.streaming import Streams
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Process:
             if streaming:
                 await self._streams.send(stream, scope, receive, send)
                 return
-            value = await whole_run(stream)
+            value = await self._streams.whole(stream, receive)
             headers = {"x-run-id": value["id"]}
             await Response(dumps(value), 200, headers, "application/json")(scope, receive, send)
         except BadRequest as error:
@@ -48,10 +48,7 @@ class Process:
         except Disconnected:
             pass  # nobody is left to answer
         except Exception:
-            request_id = uuid4().hex
-            log.exception("request %s failed", request_id)
-            text = f"internal error; quote request {request_id} to the operator"
-            await error_response(500, "INTERNAL", text, {"request_id": request_id})(scope, receive, send)
+            await from_defect(log)(scope, receive, send)
 
 
 def _negotiation(scope: Scope) -> tuple[str, bool]:
@@ -61,7 +58,8 @@ def _negotiation(scope: Scope) -> tuple[str, bool]:
         if name == b"idempotency-key":
             key = value.decode("latin-1")
         elif name == b"accept":
-            accept = b"application/json" not in value or b"text/event-stream" in value
+            # A caller that takes anything beside JSON takes a stream.
+            accept = b"application/json" not in value or b"text/event-stream" in value or b"*/*" in value
     return key, accept
 
 
@@ -102,17 +100,8 @@ def openapi(path: str) -> dict[str, Any]:
                         },
                     },
                     **{
-                        status: {"description": text, "content": error}
-                        for status, text in {
-                            "400": "Not JSON, or refused by the core",
-                            "404": "No such agent",
-                            "409": "The session is busy, or the key was used otherwise",
-                            "413": "Too large",
-                            "415": "Not application/json",
-                            "422": "Wrong shape",
-                            "429": "A limit was reached",
-                            "503": "The core is away, or stops",
-                        }.items()
+                        str(status): {"description": ERROR_TEXTS[status], "content": error}
+                        for status in (400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
                     },
                 },
             }

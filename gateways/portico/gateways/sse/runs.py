@@ -8,17 +8,27 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, seconds
+from portico.gateways.sse.answers import (
+    BODY,
+    CoreDep,
+    Given,
+    PageSize,
+    PageToken,
+    answer,
+    checked,
+    errors,
+    seconds,
+    takes,
+)
 from portico.gateways.sse.core import caller_metadata
-from portico.gateways.sse.decode import query_request, read_input
+from portico.gateways.sse.decode import query_request, read_required_input
 from portico.gateways.sse.encode import STATUS, TERMINAL, response_json
 from portico.gateways.sse.errors import BadRequest
 from portico.gateways.sse.models import (
-    Answer,
+    Asked,
     Interrupted,
     RunModel,
     RunPage,
-    StartRun,
     Status,
     TaskStatus,
     TaskSubmitted,
@@ -27,6 +37,7 @@ from portico.gateways.sse.streaming import Streams
 from portico.v1 import events_pb2, query_pb2
 
 _BACKGROUND = "background"
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Seconds since 1970.")]
 
 
@@ -67,110 +78,129 @@ def follow(request: Request, core: CoreDep, run_id: str, after: int | None) -> E
     return EventStream(send_events)
 
 
-def router(process_path: str) -> APIRouter:
-    """The routes; the reference's task routes hang below the process path."""
+routes = APIRouter(tags=["runs"])
+
+
+@routes.post(
+    "/runs",
+    status_code=201,
+    responses={201: {"model": RunModel}, **errors(404, 409, 429, *BODY)},
+    openapi_extra=takes("StartRun"),
+)
+async def start_run(body: Given, request: Request, core: CoreDep) -> Response:
+    """Start a run in the background."""
+    run = await core.of(request).runs.start(_query(body, request))
+    return answer(run_json(run), 201, {"location": f"/runs/{run.response.id}"})
+
+
+@routes.get("/runs", responses={200: {"model": RunPage}, **errors()})
+async def list_runs(
+    request: Request,
+    core: CoreDep,
+    agent: str = "",
+    user_id: str = "",
+    session_id: str = "",
+    status: Annotated[list[Status] | None, Query(description="Any of these.")] = None,
+    created_from: Moment = None,
+    created_until: Moment = None,
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Response:
+    """Runs, newest first, without their messages."""
+    page = (
+        await core.of(request)
+        .runs.list(
+            agent=agent,
+            user_id=user_id,
+            session_id=session_id,
+            statuses=status or (),
+            created_from=_moment(created_from),
+            created_until=_moment(created_until),
+            page_size=page_size,
+            page_token=page_token,
+        )
+        .page()
+    )
+    return answer({"runs": [run_json(run) for run in page.runs], "next_page_token": page.next_page_token})
+
+
+@routes.get("/runs/{run_id}", responses={200: {"model": RunModel}, **errors(404)})
+async def get_run(run_id: str, request: Request, core: CoreDep) -> Response:
+    """One run as it stands."""
+    return answer(run_json(await core.of(request).runs.get(run_id)))
+
+
+@routes.delete("/runs/{run_id}", status_code=204, responses=errors(404, 409))
+async def delete_run(run_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove an ended run and its log."""
+    await core.of(request).runs.delete(run_id)
+    return Response(status_code=204)
+
+
+@routes.get(
+    "/runs/{run_id}/events",
+    response_class=Response,  # no media type of its own: errors are JSON
+    responses={200: {"content": _EVENTS}, **errors(404, 416)},
+)
+async def run_events(
+    run_id: str,
+    request: Request,
+    core: CoreDep,
+    after: Annotated[int | None, Query(ge=0, le=2**53, description="The last event you have.")] = None,
+    last_event_id: Annotated[str | None, Header(description="The same; it wins.")] = None,
+) -> Response:
+    """A run's events from a cursor: what is there, then what comes."""
+    return follow(request, core, run_id, _cursor(after, last_event_id))
+
+
+@routes.post("/runs/{run_id}/cancel", responses={200: {"model": RunModel}, **errors(404, 409)})
+async def cancel_run(run_id: str, request: Request, core: CoreDep) -> Response:
+    """Stop a run; the answer comes when it has stopped."""
+    return answer(run_json(await core.of(request).runs.cancel(run_id)))
+
+
+@routes.post("/runs/{run_id}/interrupt", responses={200: {"model": RunModel}, **errors(404, 409)})
+async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Response:
+    """Ask a run's agent to stop where it is; the answer comes when it has."""
+    return answer(run_json(await core.of(request).runs.interrupt(run_id)))
+
+
+@routes.post(
+    "/sessions/{user_id}/{session_id}/interrupt",
+    responses={200: {"model": Interrupted}, **errors(409)},
+)
+async def interrupt_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
+    """Interrupt what is live in a session."""
+    runs = await core.of(request).runs.interrupt_session(user_id=user_id, session_id=session_id)
+    return answer({"runs": [run_json(run) for run in runs]})
+
+
+@routes.post(
+    "/runs/{run_id}/resume",
+    responses={200: {"model": RunModel, "content": _EVENTS}, **errors(404, 409, *BODY)},
+    openapi_extra=takes("Answer"),
+)
+async def resume_run(run_id: str, body: Given, request: Request, core: CoreDep) -> Response:
+    """Answer a run that waits for input. With Accept: text/event-stream its events follow."""
+    answered = query_pb2.ResumeRunRequest()
+    read_required_input(body, "input", answered.input)
+    question = checked(Asked, body).input_request_id
+    run = await core.of(request).runs.resume(run_id, list(answered.input), input_request_id=question)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return follow(request, core, run_id, run.last_sequence_number)
+    return answer(run_json(run))
+
+
+def task_routes(process_path: str) -> APIRouter:
+    """The reference's routes for runs in the background; they hang below the process path."""
     routes = APIRouter(tags=["runs"])
 
-    @routes.post("/runs", status_code=201, responses={201: {"model": RunModel}, **errors(404, 409, 429)})
-    async def start_run(body: StartRun, request: Request, core: CoreDep) -> Response:
-        """Start a run in the background."""
-        run = await core.of(request).runs.start(_query(body, request))
-        return answer(run_json(run), 201, {"location": f"/runs/{run.response.id}"})
-
-    @routes.get("/runs", responses={200: {"model": RunPage}, **errors()})
-    async def list_runs(
-        request: Request,
-        core: CoreDep,
-        agent: str = "",
-        user_id: str = "",
-        session_id: str = "",
-        status: Annotated[list[Status] | None, Query(description="Any of these.")] = None,
-        created_from: Annotated[float | None, Query(ge=0, le=1e11, description="Seconds since 1970.")] = None,
-        created_until: Annotated[
-            float | None, Query(ge=0, le=1e11, description="Seconds since 1970.")
-        ] = None,
-        page_size: PageSize = 0,
-        page_token: PageToken = "",
-    ) -> Response:
-        """Runs, newest first, without their messages."""
-        page = (
-            await core.of(request)
-            .runs.list(
-                agent=agent,
-                user_id=user_id,
-                session_id=session_id,
-                statuses=status or (),
-                created_from=_moment(created_from),
-                created_until=_moment(created_until),
-                page_size=page_size,
-                page_token=page_token,
-            )
-            .page()
-        )
-        return answer({"runs": [run_json(run) for run in page.runs], "next_page_token": page.next_page_token})
-
-    @routes.get("/runs/{run_id}", responses={200: {"model": RunModel}, **errors(404)})
-    async def get_run(run_id: str, request: Request, core: CoreDep) -> Response:
-        """One run as it stands."""
-        return answer(run_json(await core.of(request).runs.get(run_id)))
-
-    @routes.delete("/runs/{run_id}", status_code=204, responses=errors(404, 409))
-    async def delete_run(run_id: str, request: Request, core: CoreDep) -> Response:
-        """Remove an ended run and its log."""
-        await core.of(request).runs.delete(run_id)
-        return Response(status_code=204)
-
-    @routes.get(
-        "/runs/{run_id}/events",
-        response_class=EventStream,
-        responses={200: {"content": {"text/event-stream": {}}}, **errors(404, 416)},
-    )
-    async def run_events(
-        run_id: str,
-        request: Request,
-        core: CoreDep,
-        after: Annotated[int | None, Query(ge=0, le=2**53, description="The last event you have.")] = None,
-        last_event_id: Annotated[str | None, Header(description="The same; it wins.")] = None,
-    ) -> Response:
-        """A run's events from a cursor: what is there, then what comes."""
-        return follow(request, core, run_id, _cursor(after, last_event_id))
-
-    @routes.post("/runs/{run_id}/cancel", responses={200: {"model": RunModel}, **errors(404, 409)})
-    async def cancel_run(run_id: str, request: Request, core: CoreDep) -> Response:
-        """Stop a run; the answer comes when it has stopped."""
-        return answer(run_json(await core.of(request).runs.cancel(run_id)))
-
-    @routes.post("/runs/{run_id}/interrupt", responses={200: {"model": RunModel}, **errors(404, 409)})
-    async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Response:
-        """Ask a run's agent to stop where it is; the answer comes when it has."""
-        return answer(run_json(await core.of(request).runs.interrupt(run_id)))
-
     @routes.post(
-        "/sessions/{user_id}/{session_id}/interrupt",
-        responses={200: {"model": Interrupted}, **errors(409)},
+        f"{process_path}/task",
+        responses={200: {"model": TaskSubmitted}, **errors(404, 409, 429, *BODY)},
+        openapi_extra=takes("StartRun"),
     )
-    async def interrupt_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-        """Interrupt what is live in a session."""
-        runs = await core.of(request).runs.interrupt_session(user_id=user_id, session_id=session_id)
-        return answer({"runs": [run_json(run) for run in runs]})
-
-    @routes.post(
-        "/runs/{run_id}/resume",
-        responses={200: {"model": RunModel, "content": {"text/event-stream": {}}}, **errors(404, 409)},
-    )
-    async def resume_run(run_id: str, body: Answer, request: Request, core: CoreDep) -> Response:
-        """Answer a run that waits for input. With Accept: text/event-stream its events follow."""
-        answered = query_pb2.ResumeRunRequest()
-        read_input(body.model_dump(exclude_unset=True)["input"], answered.input, "input")
-        run = await core.of(request).runs.resume(
-            run_id, list(answered.input), input_request_id=body.input_request_id
-        )
-        if "text/event-stream" in request.headers.get("accept", ""):
-            return follow(request, core, run_id, run.last_sequence_number)
-        return answer(run_json(run))
-
-    @routes.post(f"{process_path}/task", responses={200: {"model": TaskSubmitted}, **errors(404, 409, 429)})
-    async def start_task(body: StartRun, request: Request, core: CoreDep) -> Response:
+    async def start_task(body: Given, request: Request, core: CoreDep) -> Response:
         """Start a run in the background, in the reference's words."""
         run = await core.of(request).runs.start(_query(body, request))
         return answer(
@@ -191,8 +221,8 @@ def router(process_path: str) -> APIRouter:
     return routes
 
 
-def _query(body: StartRun, request: Request) -> query_pb2.QueryRequest:
-    query = query_request(body.model_dump(exclude_unset=True))
+def _query(body: dict[str, Any], request: Request) -> query_pb2.QueryRequest:
+    query = query_request(body)
     key = request.headers.get("idempotency-key", "")
     if key and not query.idempotency_key:
         query.idempotency_key = key

@@ -1,16 +1,29 @@
 """REST for sessions and their messages."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, loads, seconds
-from portico.gateways.sse.decode import read_input
+from portico.gateways.sse.answers import (
+    BODY,
+    CoreDep,
+    Given,
+    PageSize,
+    PageToken,
+    answer,
+    checked,
+    errors,
+    json_object,
+    loads,
+    seconds,
+    takes,
+)
+from portico.gateways.sse.decode import read_required_input
 from portico.gateways.sse.encode import message_json
-from portico.gateways.sse.models import (
+from portico.gateways.sse.stored_models import (
     Appended,
-    AppendMessages,
     MessagePage,
     SessionCreate,
     SessionHits,
@@ -42,13 +55,20 @@ def _message(stored: session_pb2.SessionMessage) -> dict[str, Any]:
     }
 
 
-@routes.post("/sessions", status_code=201, responses={201: {"model": SessionModel}, **errors(409)})
-async def create_session(body: SessionCreate, request: Request, core: CoreDep) -> Response:
+@routes.post(
+    "/sessions",
+    status_code=201,
+    responses={201: {"model": SessionModel}, **errors(409, *BODY)},
+    openapi_extra=takes("SessionCreate"),
+)
+async def create_session(given: Given, request: Request, core: CoreDep) -> Response:
     """Make an empty session."""
+    body = checked(SessionCreate, given)
     session = await core.of(request).sessions.create(
-        user_id=body.user_id, session_id=body.session_id, metadata=body.metadata
+        user_id=body.user_id, session_id=body.session_id, metadata=json_object(body.metadata)
     )
-    return answer(_session(session), 201, {"location": f"/sessions/{session.user_id}/{session.session_id}"})
+    path = f"/sessions/{quote(session.user_id, safe='')}/{quote(session.session_id, safe='')}"
+    return answer(_session(session), 201, {"location": path})
 
 
 @routes.get("/sessions", responses={200: {"model": SessionPage}, **errors()})
@@ -122,15 +142,14 @@ async def list_messages(
 @routes.post(
     "/sessions/{user_id}/{session_id}/messages",
     status_code=201,
-    responses={201: {"model": Appended}, **errors(404)},
+    responses={201: {"model": Appended}, **errors(404, *BODY)},
+    openapi_extra=takes("AppendMessages"),
 )
 async def append_messages(
-    user_id: str, session_id: str, body: AppendMessages, request: Request, core: CoreDep
+    user_id: str, session_id: str, body: Given, request: Request, core: CoreDep
 ) -> Response:
     """Add messages at the end; those whose id the session has are left out."""
-    given = session_pb2.AppendMessagesRequest()
-    read_input(body.model_dump(exclude_unset=True)["messages"], given.messages, "messages")
-    stored = await core.of(request).sessions.append_messages(
-        session_id, list(given.messages), user_id=user_id
-    )
+    read = session_pb2.AppendMessagesRequest()
+    read_required_input(body, "messages", read.messages)
+    stored = await core.of(request).sessions.append_messages(session_id, list(read.messages), user_id=user_id)
     return answer({"messages": [_message(item) for item in stored]}, 201)

@@ -2,18 +2,32 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors, loads, seconds
-from portico.gateways.sse.models import Deleted, StateModel, StatePage
+from portico.gateways.sse.answers import (
+    BODY,
+    CoreDep,
+    Given,
+    PageSize,
+    PageToken,
+    answer,
+    errors,
+    json_object,
+    loads,
+    seconds,
+    takes,
+)
+from portico.gateways.sse.errors import BadRequest
+from portico.gateways.sse.stored_models import Deleted, StateModel, StatePage
 from portico.v1 import state_pb2
 
 routes = APIRouter(prefix="/states", tags=["states"])
 
 RoundPath = Annotated[int, Path(ge=1, le=2**53)]
-IfMatch = Annotated[str | None, Header(description="The ETag that must still be there; * for none yet.")]
-StateBody = Annotated[dict[str, Any], Body(description="The state: any JSON object.")]
+IfMatch = Annotated[str | None, Header(description="The ETag that must still be there.")]
+IfNoneMatch = Annotated[str | None, Header(description="* writes only where nothing is yet.")]
+_STATE = takes({"type": "object", "description": "The state: any JSON object."})
 
 
 def _state(state: state_pb2.State) -> dict[str, Any]:
@@ -31,6 +45,18 @@ def _etag(state: state_pb2.State) -> dict[str, str]:
     return {"etag": f'"{state.etag}"'}
 
 
+def _expected(if_match: str | None, if_none_match: str | None = None) -> str:
+    """The etag that a save names; the contract's * is for nothing there."""
+    etag = (if_match or "").strip()
+    if if_none_match is not None:
+        if if_none_match.strip() != "*" or etag:
+            raise BadRequest("If-None-Match: must be *, without If-Match", status=400, field="If-None-Match")
+        return "*"
+    if etag == "*":
+        raise BadRequest("If-Match: must be an ETag", status=400, field="If-Match")
+    return etag.strip('"')
+
+
 async def _save(
     core: CoreDep,
     request: Request,
@@ -38,14 +64,14 @@ async def _save(
     user_id: str,
     session_id: str,
     round_id: int | None,
-    if_match: str | None,
+    etag: str,
 ) -> Response:
     state = await core.of(request).states.save(
-        body,
+        json_object(body),
         user_id=user_id,
         session_id=session_id,
         round_id=round_id,
-        etag=(if_match or "").strip().strip('"'),
+        etag=etag,
     )
     return answer(_state(state), 200, _etag(state))
 
@@ -80,17 +106,21 @@ async def get_latest_state(user_id: str, session_id: str, request: Request, core
     return answer(_state(state), 200, _etag(state))
 
 
-@routes.post("/{user_id}/{session_id}", responses={200: {"model": StateModel}, **errors(409)})
+@routes.post(
+    "/{user_id}/{session_id}",
+    responses={200: {"model": StateModel}, **errors(409, *BODY)},
+    openapi_extra=_STATE,
+)
 async def save_next_state(
     user_id: str,
     session_id: str,
-    body: StateBody,
+    body: Given,
     request: Request,
     core: CoreDep,
     if_match: IfMatch = None,
 ) -> Response:
     """Save a state as the next round. If-Match names the latest round's ETag."""
-    return await _save(core, request, body, user_id, session_id, None, if_match)
+    return await _save(core, request, body, user_id, session_id, None, _expected(if_match))
 
 
 @routes.delete("/{user_id}/{session_id}", responses={200: {"model": Deleted}, **errors()})
@@ -109,18 +139,24 @@ async def get_state(
     return answer(_state(state), 200, _etag(state))
 
 
-@routes.put("/{user_id}/{session_id}/{round_id}", responses={200: {"model": StateModel}, **errors(409)})
+@routes.put(
+    "/{user_id}/{session_id}/{round_id}",
+    responses={200: {"model": StateModel}, **errors(409, *BODY)},
+    openapi_extra=_STATE,
+)
 async def save_state(
     user_id: str,
     session_id: str,
     round_id: RoundPath,
-    body: StateBody,
+    body: Given,
     request: Request,
     core: CoreDep,
     if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Write a round over what is there. If-Match names its ETag."""
-    return await _save(core, request, body, user_id, session_id, round_id, if_match)
+    etag = _expected(if_match, if_none_match)
+    return await _save(core, request, body, user_id, session_id, round_id, etag)
 
 
 @routes.delete("/{user_id}/{session_id}/{round_id}", responses={200: {"model": Deleted}, **errors()})

@@ -1,19 +1,24 @@
 """A run's log as Server-Sent Events, straight on ASGI: one send for all that is ready.
 
 The stream begins once its first event is there, so that what goes wrong before
-is an HTTP error. It ends after the terminal event or a pause; one that is cut
-ends with `event: error`, and the reader comes back with its last event id.
+is an HTTP error; one that follows a silent run begins with a ping. It ends after
+the terminal event or a pause; one that is cut ends with `event: error`, and the
+reader comes back with its last event id.
 """
 
 import asyncio
+import logging
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from portico.client import MuxStream, PorticoError
-from portico.gateways.sse.encode import EventEncoder, dumps, response_json
-from portico.gateways.sse.errors import error_json, from_core
+from portico.client import MuxStream, PorticoError, Unavailable
+from portico.gateways.sse.body import Disconnected, wait_disconnect
+from portico.gateways.sse.encode import TERMINAL, EventEncoder, dumps, response_json
+from portico.gateways.sse.errors import defect_json, error_json, from_core
 from portico.v1 import events_pb2, query_pb2
+
+log = logging.getLogger(__name__)
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -22,148 +27,213 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 PING = b": ping\n\n"
+STOPPING = b": this gateway stops; come back with your last event id\n\n"
+_LAST = TERMINAL | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
+_Frames = list[query_pb2.StreamFrame]
 
 
-class Streams:
-    """The open streams of this process, which end when it stops."""
+class Reading:
+    """A stream that is read for one request, until its end, or the reader leaves, or this process stops."""
 
-    def __init__(self, ping_seconds: float) -> None:
-        self.ping_seconds = ping_seconds
-        self._open: set[SseStream] = set()
-
-    async def send(self, stream: MuxStream, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request with the stream's events. Closes the stream."""
-        try:
-            frames = await stream.next_frames()
-        except PorticoError as error:
-            await from_core(error)(scope, receive, send)
-            return
-        finally:
-            if stream.last_sequence_number is None:
-                stream.close()
-        answer = SseStream(stream, receive, send, self.ping_seconds)
-        self._open.add(answer)
-        try:
-            await answer.run(frames)
-        finally:
-            self._open.discard(answer)
-            stream.close()
-
-    def stop(self) -> None:
-        """End all streams, resumably."""
-        for stream in tuple(self._open):
-            stream.stop()
-
-
-class SseStream:
-    """One answer that streams."""
-
-    def __init__(self, stream: MuxStream, receive: Receive, send: Send, ping_seconds: float) -> None:
+    def __init__(self, stream: MuxStream, receive: Receive) -> None:
         self._stream = stream
         self._receive = receive
-        self._send = send
-        self._ping_seconds = ping_seconds
-        self._encoder = EventEncoder()
-        self._idle = False
-        self._pinging: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._gone: asyncio.Task[Any] | None = None
-        self._task = asyncio.current_task()
+        self._watching: asyncio.Task[None] | None = None
+        self._left = False
         self._stopping = False
 
-    async def run(self, frames: list[query_pb2.StreamFrame] | None) -> None:
-        """Send the frames and all that follow."""
-        headers = [*_HEADERS, (b"x-run-id", self._stream.run_id.encode())]
-        session_id = _session_id(frames)
-        if session_id.isascii() and session_id.isprintable() and session_id:
-            headers.append((b"x-session-id", session_id.encode()))
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        try:
-            while frames is not None:
-                ended = _ended(frames)
-                await self._body(self._encoder.encode(frames), more=not ended)
-                if ended:
-                    return
-                frames = await self._next()
-            await self._body(b"", more=False)
-        except PorticoError as error:
-            value = error_json(error.reason or error.code.name, error.message, error.metadata)
-            await self._body(b"event: error\ndata: %b\n\n" % dumps(value), more=False)
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            await self._body(b": this gateway stops; come back with your last event id\n\n", more=False)
-        finally:
-            self._release()
-
     def stop(self) -> None:
-        """End the stream where it stands."""
-        if self._task is not None:
-            self._stopping = True
-            self._task.cancel()
+        """End it where it stands, resumably."""
+        self._stopping = True
+        self._stream.close()
 
-    async def _next(self) -> list[query_pb2.StreamFrame] | None:
-        # A short answer is over by now; only those that go on watch for a reader that leaves.
-        if self._gone is None:
-            self._gone = asyncio.create_task(self._watch_reader())
-            self._timer = asyncio.get_running_loop().call_later(self._ping_seconds, self._ping)
+    def release(self) -> None:
+        """Follow no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._stream.close()
+
+    def _watch(self) -> None:
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        await wait_disconnect(self._receive)
+        self._left = True
+        # Whoever waits for the next frames gets the end.
+        self._stream.close()
+
+
+class WholeRun(Reading):
+    """One answer that says how a run ended."""
+
+    async def run(self) -> dict[str, Any]:
+        """The last response as JSON. Raises PorticoError, Disconnected."""
+        self._watch()
+        last: events_pb2.Event | None = None
+        async for frames in self._stream:
+            for frame in frames:
+                for event in frame.events:
+                    if event.HasField("response"):
+                        last = event
+        if self._left:
+            raise Disconnected
+        if self._stopping:
+            raise _stops()
+        if last is None:
+            raise PorticoError("the log holds no response")
+        return response_json(last.response, last.sequence_number)
+
+
+class SseStream(Reading):
+    """One answer that streams."""
+
+    def __init__(self, stream: MuxStream, scope: Scope, receive: Receive, send: Send, ping: float) -> None:
+        super().__init__(stream, receive)
+        self._scope = scope
+        self._send = send
+        self._ping_seconds = ping
+        self._encoder = EventEncoder()
+        self._started = False
+        self._idle = False
+        self._pinging: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(ping, self._tick)
+
+    async def run(self) -> None:
+        """Answer with the events."""
+        try:
+            await self._follow()
+        except PorticoError as error:
+            if not self._started:
+                await from_core(error)(self._scope, self._receive, self._send)
+                return
+            await self._fail(error_json(error.reason or error.code.name, error.message, error.metadata))
+        except Exception:
+            if not self._started:
+                raise
+            await self._fail(defect_json(log))
+
+    def release(self) -> None:
+        super().release()
+        self._timer.cancel()
+
+    async def _follow(self) -> None:
+        while (frames := await self._next()) is not None:
+            if not self._started:
+                await self._begin(frames)
+            ended = _ended(frames)
+            await self._body(self._encoder.encode(frames), more=not ended)
+            if ended:
+                return
+            # A short answer is over by now; only those that go on watch for a reader that leaves.
+            self._watch()
+        if self._left:
+            return
+        if self._stopping and not self._started:
+            raise _stops()
+        if not self._started:
+            await self._begin(())
+        await self._body(STOPPING if self._stopping else b"", more=False)
+
+    async def _next(self) -> _Frames | None:
         self._idle = True
         try:
             return await self._stream.next_frames()
         finally:
             self._idle = False
             if self._pinging is not None:
+                # Two must not send at once.
                 await self._pinging
                 self._pinging = None
 
-    async def _watch_reader(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._task is not None:
-            self._task.cancel()
-
-    def _ping(self) -> None:
+    def _tick(self) -> None:
+        self._watch()
         if self._idle and self._pinging is None:
-            self._pinging = asyncio.create_task(self._body(PING, more=True))
-            self._pinging.add_done_callback(self._pinged)
-        self._timer = asyncio.get_running_loop().call_later(self._ping_seconds, self._ping)
+            self._pinging = asyncio.create_task(self._ping())
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
 
-    def _pinged(self, task: asyncio.Task[None]) -> None:
-        if self._pinging is task:
+    async def _ping(self) -> None:
+        if not self._started:
+            if not self._stream.run_id:
+                return  # a run that has not begun may still become an HTTP error
+            await self._begin(())
+        await self._body(PING, more=True)
+        if self._idle:
             self._pinging = None
+
+    async def _begin(self, frames: _Frames | tuple[()]) -> None:
+        self._started = True
+        headers = list(_HEADERS)
+        for name, value in ((b"x-run-id", self._stream.run_id), (b"x-session-id", _session_id(frames))):
+            # Callers choose session ids, and a watcher the run's id.
+            if value and value.isascii() and value.isprintable():
+                headers.append((name, value.encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _fail(self, error: dict[str, Any]) -> None:
+        await self._body(b"event: error\ndata: %b\n\n" % dumps(error), more=False)
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
-    def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._gone is not None:
-            self._gone.cancel()
+
+class Streams:
+    """What this process reads for its callers; all of it ends when the process stops."""
+
+    def __init__(self, ping_seconds: float) -> None:
+        self.ping_seconds = ping_seconds
+        self._open: set[Reading] = set()
+        self._stopped = False
+
+    async def send(self, stream: MuxStream, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with the stream's events. Closes the stream."""
+        reading = SseStream(stream, scope, receive, send, self.ping_seconds)
+        self._enter(reading)
+        try:
+            await reading.run()
+        finally:
+            self._leave(reading)
+
+    async def whole(self, stream: MuxStream, receive: Receive) -> dict[str, Any]:
+        """Follow the stream to its end; the last response. Raises PorticoError, Disconnected."""
+        reading = WholeRun(stream, receive)
+        self._enter(reading)
+        try:
+            return await reading.run()
+        finally:
+            self._leave(reading)
+
+    def stop(self) -> None:
+        """End all that is read, resumably, and what is still to come."""
+        self._stopped = True
+        for reading in tuple(self._open):
+            reading.stop()
+
+    def _enter(self, reading: Reading) -> None:
+        self._open.add(reading)
+        if self._stopped:
+            reading.stop()
+
+    def _leave(self, reading: Reading) -> None:
+        self._open.discard(reading)
+        reading.release()
 
 
-async def whole_run(stream: MuxStream) -> dict[str, Any]:
-    """Follow the stream to its end; the last response as JSON. Raises PorticoError."""
-    last: events_pb2.Event | None = None
-    try:
-        async for frames in stream:
-            for frame in frames:
-                for event in frame.events:
-                    if event.HasField("response"):
-                        last = event
-    finally:
-        stream.close()
-    if last is None:
-        raise PorticoError("the log holds no response")
-    return response_json(last.response, last.sequence_number)
+def _stops() -> Unavailable:
+    return Unavailable("this gateway stops; ask another", reason="DRAINING")
 
 
-def _ended(frames: list[query_pb2.StreamFrame]) -> bool:
-    """Whether these are the last: one send fewer for every run."""
-    return frames[-1].HasField("end") and frames[-1].end.code == 0
+def _ended(frames: _Frames) -> bool:
+    """Whether nothing can follow these: one send fewer for every run."""
+    frame = frames[-1]
+    if not frame.HasField("end") or frame.end.code or not frame.events:
+        return False
+    last = frame.events[-1]
+    return last.HasField("response") and last.response.status in _LAST
 
 
-def _session_id(frames: list[query_pb2.StreamFrame] | None) -> str:
+def _session_id(frames: _Frames | tuple[()]) -> str:
     if frames and frames[0].events and frames[0].events[0].HasField("response"):
         return frames[0].events[0].response.session_id
     return ""

@@ -1,0 +1,169 @@
+"""A gateway on a real port before a real core with a small agent, all in the test's own loop."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+
+from portico.agent import AgentApp, AgentRequest, Context, Message, data, reasoning, tool_call, usage
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+from portico.gateways.sse.app import create_gateway
+from portico.gateways.sse.settings import SseSettings
+
+Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+def scripted_agents() -> list[AgentApp]:
+    app = AgentApp("scripted", "does what it is told to")
+    other = AgentApp("other", "another one")
+
+    @app.query
+    async def query(
+        msgs: Sequence[Message], request: AgentRequest, context: Context
+    ) -> AsyncGenerator[object, Any]:
+        word, _, rest = msgs[-1].text.partition(" ")
+        match word:
+            case "echo":
+                yield rest
+            case "words":
+                for part in rest.split():
+                    yield part
+                    await asyncio.sleep(0)
+            case "rich":
+                yield reasoning("Hm.")
+                yield tool_call("get_weather", {"city": "Paris"}, call_id="call_1")
+                yield data({"degrees": 21})
+                yield usage(input_tokens=3, output_tokens=2, provider="p")
+            case "boom":
+                yield "I begin"
+                raise ValueError("boom")
+            case "quiet":
+                yield "."
+                await asyncio.sleep(600)
+            case "until":  # until FILE
+                yield "."
+                while not Path(rest).exists():
+                    await asyncio.sleep(0.01)
+            case "ask":
+                answer: Any = yield context.input_required("Which city?", schema={"type": "string"})
+                yield f"You said {answer[-1].text}."
+            case "request":
+                yield json.dumps([request.user_id, request.session_id, request.request_id, request.extra])
+
+    @other.query
+    async def other_query(msgs: Sequence[Message]) -> str:
+        return "the other"
+
+    _add_endpoints(app)
+
+    @other.endpoint("/whoami", methods=["GET"])
+    def whoami() -> str:
+        return "other"
+
+    return [app, other]
+
+
+def _add_endpoints(app: AgentApp) -> None:
+    @app.endpoint("/add", methods=["GET", "POST"])
+    def add(a: int, b: int = 1) -> dict[str, int]:
+        return {"sum": a + b}
+
+    @app.endpoint("/echo")
+    def echo(body: Any) -> Any:
+        return body
+
+    @app.endpoint("/countdown", methods=["GET", "POST"])
+    def countdown(start: int = 2) -> Iterator[dict[str, int]]:
+        for number in range(start, 0, -1):
+            yield {"number": number}
+
+    @app.endpoint("/fails")
+    def fails() -> None:
+        raise RuntimeError("no luck")
+
+    @app.endpoint("/fails-late")
+    async def fails_late() -> AsyncIterator[int]:
+        yield 1
+        raise RuntimeError("no luck")
+
+    @app.endpoint("/fails-first")
+    async def fails_first() -> AsyncIterator[int]:
+        raise RuntimeError("no luck")
+        yield 1
+
+    @app.endpoint("/endless")
+    async def endless(mark: str) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(600)
+        finally:
+            Path(mark).touch()
+
+
+@asynccontextmanager
+async def _core(directory: Path) -> AsyncIterator[CoreServer]:
+    settings = CoreSettings(
+        listen=[f"unix:{directory}/core.sock"], store="memory://", drain_seconds=0, reader_grace_seconds=0.2
+    )
+    server = CoreServer(scripted_agents(), settings)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    told = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
+    gateway = create_gateway(SseSettings(**told))
+    # With its protocol named, or asyncio leaves Nagle's delay on.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(100)
+    config = uvicorn.Config(
+        gateway, http="httptools", ws="none", log_level="critical", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        client.gateway = gateway  # type: ignore[attr-defined]
+        yield client
+    gateway.stop()
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
+    async with _core(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Starts a gateway with these settings; returns a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> httpx.AsyncClient:
+            return await stack.enter_async_context(_gateway(tmp_path, **settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway that a module's tests share, and with it its loop."""
+    directory = tmp_path_factory.mktemp("core")
+    async with _core(directory), _gateway(directory, max_body_bytes=20_000) as client:
+        yield client

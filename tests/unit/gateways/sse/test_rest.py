@@ -1,0 +1,201 @@
+"""REST for runs, tasks, sessions, states, memories and agents: there and back."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def ended(http: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
+    async with asyncio.timeout(5):
+        while True:
+            run: dict[str, Any] = (await http.get(f"/runs/{run_id}")).json()
+            if run["status"] not in ("created", "queued", "in_progress"):
+                return run
+            await asyncio.sleep(0.01)
+
+
+async def test_a_run_from_start_to_deletion(http: httpx.AsyncClient) -> None:
+    asked = {"input": "rich", "agent": "scripted", "user_id": "r", "session_id": "r", "metadata": {"k": [1]}}
+    started = await http.post("/runs", json=asked)
+    assert started.status_code == 201
+    run = started.json()
+    assert started.headers["location"] == f"/runs/{run['id']}"
+    assert (run["user_id"], run["agent"], run["background"]) == ("r", "scripted", True)
+    run = await ended(http, run["id"])
+    assert run["status"] == "completed"
+    assert [message["type"] for message in run["output"]] == ["reasoning", "plugin_call", "message"]
+    assert run["usage"] == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "provider": "p"}
+    assert run["metadata"] == {"k": [1]}
+    listed = (await http.get("/runs", params={"user_id": "r", "status": ["completed", "failed"]})).json()
+    assert [item["id"] for item in listed["runs"]] == [run["id"]]
+    assert listed["next_page_token"] == ""
+    assert not (await http.get("/runs", params={"user_id": "r", "status": "failed"})).json()["runs"]
+    assert not (await http.get("/runs", params={"created_until": run["created_at"] - 9})).json()["runs"]
+    assert (await http.post(f"/runs/{run['id']}/cancel")).json()["error"]["code"] == "RUN_TERMINAL"
+    assert (await http.delete(f"/runs/{run['id']}")).status_code == 204
+    assert (await http.get(f"/runs/{run['id']}")).status_code == 404
+
+
+async def test_runs_are_paged(http: httpx.AsyncClient) -> None:
+    ids = [
+        (await http.post("/runs", json={"input": "echo", "user_id": "p", "session_id": str(n)})).json()["id"]
+        for n in range(3)
+    ]
+    first = (await http.get("/runs", params={"user_id": "p", "page_size": 2})).json()
+    rest = (await http.get("/runs", params={"user_id": "p", "page_token": first["next_page_token"]})).json()
+    assert [run["id"] for run in first["runs"] + rest["runs"]] == ids[::-1]
+
+
+async def test_a_live_run_is_cancelled_or_interrupted(http: httpx.AsyncClient) -> None:
+    run = (await http.post("/runs", json={"input": "quiet"})).json()
+    assert (await http.delete(f"/runs/{run['id']}")).json()["error"]["code"] == "RUN_ACTIVE"
+    canceled = (await http.post(f"/runs/{run['id']}/cancel")).json()
+    assert canceled["status"] == "canceled"
+    assert canceled["completed_at"]
+    run = (await http.post("/runs", json={"input": "quiet"})).json()
+    await asyncio.sleep(0.05)
+    assert (await http.post(f"/runs/{run['id']}/interrupt")).json()["error"]["code"] == "interrupted"
+
+
+async def test_a_session_is_interrupted(http: httpx.AsyncClient) -> None:
+    url = "/sessions/u/s/interrupt"
+    assert (await http.post(url)).status_code == 409
+    run = (await http.post("/runs", json={"input": "quiet", "user_id": "u", "session_id": "s"})).json()
+    await asyncio.sleep(0.05)
+    (stopped,) = (await http.post(url)).json()["runs"]
+    assert (stopped["id"], stopped["status"]) == (run["id"], "incomplete")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_run_asks_and_is_answered(http: httpx.AsyncClient, streaming: bool) -> None:
+    asked = (await http.post("/process", json={"input": "ask", "stream": False})).json()
+    assert asked["status"] == "input_required"
+    question = asked["input_request"]
+    assert (question["prompt"], question["schema"]) == ("Which city?", {"type": "string"})
+    url = f"/runs/{asked['id']}/resume"
+    wrong = await http.post(url, json={"input": "Rome", "input_request_id": "another"})
+    assert wrong.json()["error"]["code"] == "RUN_NOT_PAUSED"
+    answer = {"input": [{"role": "user", "content": "Rome"}], "input_request_id": question["id"]}
+    headers = {"accept": "text/event-stream"} if streaming else {}
+    resumed = await http.post(url, json=answer, headers=headers)
+    if streaming:
+        assert resumed.text.startswith(f"id: {asked['sequence_number'] + 1}\n")
+        assert '"status":"completed"' in resumed.text.removesuffix("\n\n").split("\n\n")[-1]
+    else:
+        assert resumed.json()["id"] == asked["id"]
+    run = await ended(http, asked["id"])
+    assert run["output"][-1]["content"][0]["text"] == "You said Rome."
+    assert (await http.post(url, json=answer)).status_code == 409
+
+
+async def test_tasks_in_the_references_words(http: httpx.AsyncClient) -> None:
+    submitted = (await http.post("/process/task", json={"input": "echo hi"})).json()
+    assert submitted["status"] == "submitted"
+    assert set(submitted) == {"task_id", "status", "queue", "message"}
+    await ended(http, submitted["task_id"])
+    told = (await http.get(f"/process/task/{submitted['task_id']}")).json()
+    assert told["status"] == "finished"
+    assert told["result"]["output"][0]["content"][0]["text"] == "hi"
+    broken = (await http.post("/process/task", json={"input": "boom"})).json()["task_id"]
+    await ended(http, broken)
+    assert (await http.get(f"/process/task/{broken}")).json()["status"] == "error"
+    quiet = (await http.post("/process/task", json={"input": "quiet"})).json()["task_id"]
+    await asyncio.sleep(0.05)
+    assert (await http.get(f"/process/task/{quiet}")).json() == {"status": "running", "result": None}
+
+
+async def test_a_session_and_its_messages(http: httpx.AsyncClient) -> None:
+    asked = {"user_id": "talker", "session_id": "s", "metadata": {"topic": "sea"}}
+    made = await http.post("/sessions", json=asked)
+    assert (made.status_code, made.headers["location"]) == (201, "/sessions/talker/s")
+    assert made.json()["metadata"] == {"topic": "sea"}
+    assert (await http.post("/sessions", json=asked)).json()["error"]["code"] == "SESSION_EXISTS"
+    texts = [[{"type": "text", "text": f"fish {number}"}] for number in range(3)]
+    given = [{"role": "user", "id": f"m{number}", "content": text} for number, text in enumerate(texts)]
+    added = await http.post("/sessions/talker/s/messages", json={"messages": given})
+    assert added.status_code == 201
+    assert [item["message"]["id"] for item in added.json()["messages"]] == ["m0", "m1", "m2"]
+    assert (await http.get("/sessions/talker/s")).json()["message_count"] == 3
+    back = (
+        await http.get("/sessions/talker/s/messages", params={"order": "descending", "page_size": 2})
+    ).json()
+    assert [item["message"]["content"][0]["text"] for item in back["messages"]] == ["fish 2", "fish 1"]
+    more = {"order": "descending", "page_token": back["next_page_token"]}
+    assert len((await http.get("/sessions/talker/s/messages", params=more)).json()["messages"]) == 1
+    search: dict[str, str | int] = {"user_id": "talker", "query": "fish", "top_k": 2}
+    hits = (await http.get("/sessions/search", params=search)).json()["hits"]
+    assert {hit["session_id"] for hit in hits} == {"s"}
+    listed = (await http.get("/sessions", params={"user_id": "talker"})).json()["sessions"]
+    assert [session["session_id"] for session in listed] == ["s"]
+    assert (await http.delete("/sessions/talker/s")).status_code == 204
+    assert (await http.get("/sessions/talker/s")).json()["error"]["code"] == "SESSION_NOT_FOUND"
+
+
+async def test_states_and_their_etags(http: httpx.AsyncClient) -> None:
+    first = await http.post("/states/u/s", json={"a": 1})
+    etag = first.headers["etag"]
+    assert (first.status_code, first.json()["round_id"]) == (200, 1)
+    got = await http.get("/states/u/s/1")
+    assert (got.json()["state"], got.headers["etag"]) == ({"a": 1}, etag)
+    written = await http.put("/states/u/s/1", json={"a": 2}, headers={"if-match": etag})
+    assert written.status_code == 200
+    assert written.headers["etag"] != etag
+    for method, path in (("PUT", "/states/u/s/1"), ("POST", "/states/u/s")):
+        stale = await http.request(method, path, json={"a": 3}, headers={"if-match": etag})
+        assert (stale.status_code, stale.json()["error"]["code"]) == (409, "ETAG_MISMATCH")
+        assert stale.json()["error"]["details"]["etag"] == written.json()["etag"]
+    only_new = {"if-none-match": "*"}
+    assert (await http.put("/states/u/s/1", json={}, headers=only_new)).status_code == 409
+    assert (await http.put("/states/u/s/5", json={"a": 5}, headers=only_new)).status_code == 200
+    for headers in ({"if-match": "*"}, {"if-none-match": etag}, {"if-match": etag, "if-none-match": "*"}):
+        assert (await http.put("/states/u/s/5", json={}, headers=headers)).status_code == 400
+    assert (await http.get("/states/u/s")).json()["state"] == {"a": 5}
+    listed = (await http.get("/states/u", params={"session_id": "s"})).json()["states"]
+    assert [(item["round_id"], item["state"]) for item in listed] == [(1, None), (5, None)]
+    assert (await http.delete("/states/u/s/5")).json() == {"deleted": 1}
+    assert (await http.delete("/states/u/s")).json() == {"deleted": 1}
+    assert (await http.delete("/states/u")).json() == {"deleted": 0}
+    assert (await http.get("/states/u/s")).status_code == 404
+
+
+async def test_memories(http: httpx.AsyncClient) -> None:
+    given = [
+        {"text": "zebras sleep", "metadata": {"kind": "fact"}},
+        {"text": "zebras run", "session_id": "s"},
+    ]
+    added = await http.post("/memories", json={"user_id": "u", "memories": given})
+    assert added.status_code == 201
+    ids = [memory["memory_id"] for memory in added.json()["memories"]]
+    asked = {"user_id": "u", "query": "zebras", "metadata": {"kind": "fact"}}
+    (hit,) = (await http.post("/memories/search", json=asked)).json()["hits"]
+    assert hit["memory"]["text"] == "zebras sleep"
+    assert hit["memory"]["metadata"] == {"kind": "fact"}
+    listed = (await http.get("/memories", params={"user_id": "u"})).json()["memories"]
+    assert {memory["memory_id"] for memory in listed} == set(ids)
+    only = {"user_id": "u", "memory_id": ids[0]}
+    assert (await http.delete("/memories", params=only)).json() == {"deleted": 1}
+    assert (await http.delete("/memories", params={"user_id": "u"})).json() == {"deleted": 1}
+
+
+async def test_agents(http: httpx.AsyncClient) -> None:
+    listed = (await http.get("/agents")).json()["agents"]
+    assert [(agent["name"], agent["is_default"]) for agent in listed] == [
+        ("other", False),
+        ("scripted", True),
+    ]
+    told = (await http.get("/agents/scripted")).json()
+    assert {"path": "/add", "methods": ["GET", "POST"], "streaming": False, "description": ""} in told[
+        "endpoints"
+    ]
+
+
+async def test_the_service_tells_of_itself(http: httpx.AsyncClient) -> None:
+    told = (await http.get("/")).json()
+    assert told["endpoints"]["process"] == "/process"
+    assert (await http.get("/health")).json() == {"status": "healthy", "mode": "gateway", "runner": "ready"}
+    assert (await http.get("/readiness")).json() == {"status": "ready"}
+    assert (await http.get("/liveness")).json() == {"status": "alive"}
