@@ -252,6 +252,7 @@ async def test_what_can_not_be_encoded_fails_the_run_and_nothing_else(
     engine_of: Engines, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
+
     async def odd() -> Any:
         yield "before"
         yield ODD[name]
@@ -266,6 +267,7 @@ async def test_an_exception_with_odd_words_still_ends_the_run(
     engine_of: Engines, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)  # captured, the odd words would break the report
+
     async def odd() -> Any:
         yield "before"
         raise ValueError("\ud800" + "x" * 100_000)
