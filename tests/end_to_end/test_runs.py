@@ -32,6 +32,7 @@ async def test_everything_that_an_agent_yields_arrives_in_order(client: Client) 
         events_pb2.MESSAGE_TYPE_MESSAGE,
     ]
     assert response.usage.total_tokens == 12
+    assert response.agent_name == "scripted"
 
 
 async def test_an_exception_fails_the_run_and_keeps_what_came_before(client: Client) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from portico.agent import Message, Remembered, SavedState
-from portico.core.engine.emitter import session_message
+from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun

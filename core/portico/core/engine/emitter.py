@@ -26,6 +26,7 @@ from portico.agent.protocol import (
     TextContent,
     Usage,
 )
+from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import (
     Ask,
     DeltaEncoder,
@@ -36,7 +37,6 @@ from portico.core.engine.encoding import (
 )
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.stores.base import NewMessage as SessionMessage
 
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one run; the end of a run repeats it in three events of one frame
 ERROR_CHARACTERS = 8192
@@ -300,32 +300,6 @@ class Emitter:
         self._run.add_message(session_message(self._run, self._encoder, message))
 
 
-def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> SessionMessage:
-    """A message as the run's session keeps it."""
-    user_id, session_id = run.session
-    return SessionMessage(
-        user_id=user_id,
-        session_id=session_id,
-        message_id=message.id or new_id("msg_"),
-        role=message.role.value,
-        text=searchable(message),
-        payload=encoder.stored_message(message),
-        created_at=time.time(),
-        run_id=run.run_id,
-    )
-
-
 def _clean(words: str) -> str:
     """Words of an agent's exception: whatever they are, they must go out, and not fill the log."""
     return words[:ERROR_CHARACTERS].encode(errors="replace").decode()
-
-
-def searchable(message: Message) -> str:
-    """What a search in sessions finds a message by."""
-    parts = []
-    for content in message.content:
-        if isinstance(content, TextContent):
-            parts.append(content.text)
-        elif isinstance(content, DataContent):
-            parts += [value for value in content.data.values() if isinstance(value, str)]
-    return "\n".join(parts)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portico.agent import AgentApp, Error, Message, Status
 from portico.core.engine.committer import GroupCommitter
@@ -116,6 +116,7 @@ class RunEngine:
             return _same(start, found)
         self._admit()
         app = self.host.find(start.request.agent_name)
+        start = _named(start, app.name)
         session = (start.request.user_id, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
@@ -291,7 +292,7 @@ class RunEngine:
         last = await self._stores.runs.last(record.run_id)
         run = LiveRun(
             record.run_id,
-            self._encoder.load_request(record.request),
+            _named(self._encoder.load_request(record.request), record.agent_name),
             self._committer,
             created_at=record.created_at,
             attempt=record.attempt,
@@ -330,6 +331,13 @@ class RunEngine:
         emitter.recover(self._encoder.recover(chunks))
         emitter.finish(Status.FAILED, error)
         await run.wait_published(run.next_sequence_number - 1)
+
+
+def _named(start: StartRequest, agent_name: str) -> StartRequest:
+    """The request with the name of its agent, also when that is the default one."""
+    if start.request.agent_name == agent_name:
+        return start
+    return replace(start, request=replace(start.request, agent_name=agent_name))
 
 
 def _same(start: StartRequest, found: tuple[str, bytes]) -> str:

@@ -8,7 +8,7 @@ from portico.agent import Message
 from portico.core.convert.messages import load_object, message_to_proto, messages_from_proto
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
-from portico.core.engine.emitter import searchable
+from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k

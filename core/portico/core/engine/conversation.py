@@ -1,0 +1,35 @@
+"""What of a run its session keeps: the messages, as they are stored and as a search finds them."""
+
+import time
+
+from portico.agent.protocol import DataContent, Message, TextContent
+from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.ids import new_id
+from portico.core.engine.live import LiveRun
+from portico.core.stores.base import NewMessage
+
+
+def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> NewMessage:
+    """A message as the run's session keeps it."""
+    user_id, session_id = run.session
+    return NewMessage(
+        user_id=user_id,
+        session_id=session_id,
+        message_id=message.id or new_id("msg_"),
+        role=message.role.value,
+        text=searchable(message),
+        payload=encoder.stored_message(message),
+        created_at=time.time(),
+        run_id=run.run_id,
+    )
+
+
+def searchable(message: Message) -> str:
+    """What a search in sessions finds a message by."""
+    parts = []
+    for content in message.content:
+        if isinstance(content, TextContent):
+            parts.append(content.text)
+        elif isinstance(content, DataContent):
+            parts += [value for value in content.data.values() if isinstance(value, str)]
+    return "\n".join(parts)
