@@ -30,9 +30,10 @@ class Disk:
         await self._commit(commit)
 
 
-def request(text: str, *, agent_name: str = "", **more: Any) -> StartRequest:
+def request(text: str, *, agent_name: str = "", metadata_json: str = "", **more: Any) -> StartRequest:
     """A request with one text message."""
     query = query_pb2.QueryRequest(**more)
+    query.request.metadata_json = metadata_json
     query.request.agent_name = agent_name
     query.request.input.add(role=events_pb2.ROLE_USER).content.add(text=text)
     return start_request(query)

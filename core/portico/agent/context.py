@@ -191,7 +191,17 @@ class Context:
         return await self._ask(request)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, such as `self.state.load()`, from a plain function's thread."""
+        """Run a coroutine, such as `self.state.load()`, from a plain function's thread.
+
+        Raises RuntimeError on the event loop, which it would block for ever.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass  # a thread, as it should be
+        else:
+            work.close()
+            raise RuntimeError("await it: wait() and call() are for plain functions, which run in threads")
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result()
 

@@ -164,6 +164,18 @@ class Message:
     usage: Usage | None = None
     error: Error | None = None
 
+    def __post_init__(self) -> None:
+        # Authors write words where enums are, and a text where a list of contents is.
+        if not isinstance(self.role, Role):
+            object.__setattr__(self, "role", Role(self.role))
+        if not isinstance(self.type, MessageType):
+            object.__setattr__(self, "type", MessageType(self.type))
+        if isinstance(self.content, str):
+            object.__setattr__(self, "content", (TextContent(self.content),))
+        for part in self.content:
+            if not isinstance(part, CONTENT_TYPES):
+                raise TypeError(f"a message's content is a list of contents, not of {type(part).__name__}")
+
     @property
     def text(self) -> str:
         """All text of the message, joined."""

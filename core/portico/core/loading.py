@@ -20,11 +20,13 @@ def load_apps(target: str) -> Sequence[AgentApp]:
     if not path.is_file():
         raise LoadError(f"there is no file {file!r}; give the Python file that has your AgentApp")
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: an agent in json.py must not stand for the library's json.
+    name_in_modules = f"portico_agent_{path.stem}_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name_in_modules, path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{file!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name_in_modules] = module
     loading = being_loaded.set(True)
     try:
         spec.loader.exec_module(module)

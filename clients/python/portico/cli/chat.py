@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from portico.client import Client, PorticoError
 from portico.client.run_stream import RunStream
@@ -25,7 +26,7 @@ def chat(
     try:
         asyncio.run(_chat(agent, core, message, session_id or f"chat-{uuid4().hex[:8]}", user_id))
     except PorticoError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, EOFError):
         raise typer.Exit from None
@@ -48,7 +49,9 @@ async def _turn(client: Client, line: str, agent: str, session_id: str, user_id:
             response = await show(stream)
         if response is None or response.status != events_pb2.RUN_STATUS_INPUT_REQUIRED:
             return
-        answer = await asyncio.to_thread(console.input, f"[bold]{response.input_request.prompt}[/bold] ")
+        answer = await asyncio.to_thread(
+            console.input, f"[bold]{escape(response.input_request.prompt)}[/bold] "
+        )
         run = await client.runs.resume(response.id, answer)
         stream = client.runs.watch(response.id, after=run.last_sequence_number)
 
@@ -80,5 +83,5 @@ async def show(stream: RunStream) -> events_pb2.Response | None:
                 if response.attempt > 1 and response.status == events_pb2.RUN_STATUS_IN_PROGRESS:
                     console.print(f"\n[yellow]the core restarted; attempt {response.attempt}[/yellow]")
     if response is not None and response.HasField("error"):
-        console.print(f"[red]{response.error.code}: {response.error.message}[/red]")
+        console.print(f"[red]{escape(response.error.code)}: {escape(response.error.message)}[/red]")
     return response

@@ -24,12 +24,17 @@ console = Console(stderr=True, highlight=False)
 class Child:
     """One Python process: started, restarted when it dies, stopped. Owned by its supervisor's loop."""
 
-    def __init__(self, name: str, arguments: Sequence[str], pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], pass_fds: Sequence[int] = (), *, patient: bool = False
+    ) -> None:
+        """A patient one that can't start waits for `restart`: its file is being edited."""
         self.name = name
         self._command = [sys.executable, *arguments]
         self._pass_fds = tuple(pass_fds)
         self._process: asyncio.subprocess.Process | None = None
         self._restarting = False
+        self._patient = patient
+        self._changed = asyncio.Event()
 
     async def keep_up(self) -> int:
         """Run until cancelled; returns the exit status when a restart can't mend it."""
@@ -52,7 +57,12 @@ class Child:
                 failures = 0
                 continue
             if status == USAGE_ERROR or (status == 1 and not ever_stable):
-                return status
+                if not self._patient:
+                    return status
+                console.print(f"[yellow]{self.name} can't start; waiting for a change[/yellow]")
+                self._changed.clear()
+                await self._changed.wait()
+                continue
             # Somebody killed it, or it lived for a while: that is no crash at the start, over and over.
             failures = 0 if stable or status == -signal.SIGKILL else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
@@ -62,6 +72,7 @@ class Child:
 
     async def restart(self) -> None:
         """End it; `keep_up` starts it again."""
+        self._changed.set()
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             await self._end(self._process)

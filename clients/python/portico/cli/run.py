@@ -64,7 +64,8 @@ async def _supervise(options: RunOptions) -> int:
         core_socket = f"unix:{socket_dir / 'core.sock'}"
         store = options.store or f"sqlite:///{data_dir / 'portico.db'}"
         listen = [f"--listen={options.host}:{grpc_port}", f"--listen={core_socket}"]
-        core = Child("core", ["-m", "portico.core", options.target, "--store", store, *listen])
+        arguments = ["-m", "portico.core", options.target, "--store", store, *listen]
+        core = Child("core", arguments, patient=options.reload)
         gateway = Child(
             "gateway",
             ["-m", "portico.gateways", "sse", "--core", core_socket, "--fd", str(listener.fileno())],

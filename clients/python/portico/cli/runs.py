@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToJson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from portico.cli.chat import show
@@ -28,7 +29,7 @@ def _do(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except PorticoError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

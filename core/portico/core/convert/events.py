@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from portico.agent.protocol import Content, Message, MessageType, Role, Status, TextContent
 from portico.core.convert.messages import (
+    STORED_CHARACTERS,
     content_from_proto,
     error_to_proto,
     message_from_proto,
@@ -187,7 +188,8 @@ def _finished_from_proto(event: events_pb2.Event) -> FinishedMessage:
     message = event.message
     contents = [
         FinishedContent(
-            content_from_proto(part), part.sequence_number if part.HasField("sequence_number") else None
+            content_from_proto(part, characters=STORED_CHARACTERS),
+            part.sequence_number if part.HasField("sequence_number") else None,
         )
         for part in message.content
     ]
@@ -196,7 +198,7 @@ def _finished_from_proto(event: events_pb2.Event) -> FinishedMessage:
 
 def _merge(parts: dict[int, Content], content: events_pb2.Content) -> None:
     """A delta adds to the text that is there; anything else replaces it."""
-    arrived = content_from_proto(content)
+    arrived = content_from_proto(content, characters=STORED_CHARACTERS)
     before = parts.get(content.index)
     if content.delta and isinstance(before, TextContent) and isinstance(arrived, TextContent):
         arrived = TextContent(before.text + arrived.text)

@@ -34,6 +34,8 @@ from portico.core.errors import InvalidArgument
 from portico.v1 import events_pb2 as pb
 
 JSON_CHARACTERS = 1024 * 1024
+DEEPEST = 200
+STORED_CHARACTERS = 2**31  # what was accepted once is not measured again
 
 
 def dump(value: Any) -> str:
@@ -53,6 +55,12 @@ def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dic
         raise InvalidArgument(field, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidArgument(field, "must be a JSON object")
+    if text.count("{") + text.count("[") > DEEPEST:
+        # It reads deeper than it writes; what comes in must be able to go out.
+        try:
+            orjson.dumps(value)
+        except TypeError:
+            raise InvalidArgument(field, "is nested too deeply") from None
     return value
 
 
@@ -84,13 +92,15 @@ def set_content(target: pb.Content, content: Content) -> None:
             target.video.video_url = video_url
 
 
-def content_from_proto(content: pb.Content, field: str = "content") -> Content:
+def content_from_proto(
+    content: pb.Content, field: str = "content", characters: int = JSON_CHARACTERS
+) -> Content:
     """Raises InvalidArgument when the content holds nothing."""
     match content.WhichOneof("value"):
         case "text":
             return TextContent(content.text)
         case "data_json":
-            return DataContent(load_object(content.data_json, f"{field}.data_json"))
+            return DataContent(load_object(content.data_json, f"{field}.data_json", characters))
         case "image":
             return ImageContent(content.image.image_url)
         case "audio":
@@ -155,8 +165,10 @@ def message_to_proto(message: Message) -> pb.Message:
 
 def message_from_proto(message: pb.Message, field: str = "message", *, new: bool = False) -> Message:
     """`new` gives an id to a message that has none and completes it. Raises InvalidArgument."""
+    characters = JSON_CHARACTERS if new else STORED_CHARACTERS
     contents = tuple(
-        content_from_proto(part, f"{field}.content[{index}]") for index, part in enumerate(message.content)
+        content_from_proto(part, f"{field}.content[{index}]", characters)
+        for index, part in enumerate(message.content)
     )
     if len(message.id) > 256:
         raise InvalidArgument(f"{field}.id", "more than 256 characters")

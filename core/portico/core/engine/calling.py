@@ -17,7 +17,7 @@ _SLOTS = threading.BoundedSemaphore(256)  # threads of plain functions at once
 def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:
     """The call of a function with those of the offered arguments that it takes, by name.
 
-    A first parameter that is not offered by name gets what is offered as `self`.
+    A first parameter named app, agent or runner gets what is offered as `self`.
     Raises TypeError when a required parameter is not on offer.
     """
     plan = _plan(function)
@@ -30,7 +30,7 @@ def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[
             else:
                 named[name] = offered[name]
         elif required:
-            if place == 0 and "self" in offered:
+            if place == 0 and "self" in offered and name in ("self", "app", "agent", "runner"):
                 positional.append(offered["self"])
                 continue
             raise TypeError(f"{function.__name__}() wants {name!r}; it can have {sorted(offered)}")
@@ -99,18 +99,22 @@ async def in_thread(function: Callable[[], Any]) -> Any:
 
     # A daemon: a function that never returns must not keep the process from ending.
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    await _whole(done)
+    return done.result()
+
+
+async def _whole(done: asyncio.Future[Any]) -> None:
+    """Wait until it is done, even if cancelled meanwhile; then raise CancelledError."""
     cancelled = False
-    while True:
+    while not done.done():
         try:
-            result = await asyncio.shield(done)
+            await asyncio.wait({done})
         except asyncio.CancelledError:
-            if done.done() and not cancelled:
-                raise
             cancelled = True
-            continue
-        if cancelled:
-            raise asyncio.CancelledError
-        return result
+    if cancelled:
+        if not done.cancelled():
+            done.exception()  # it is not news any more
+        raise asyncio.CancelledError
 
 
 class ThreadedGenerator:
@@ -132,8 +136,6 @@ class ThreadedGenerator:
     async def _watch(self) -> None:
         try:
             await in_thread(self._work)
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:
             # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
             self._error = error
@@ -163,9 +165,9 @@ class ThreadedGenerator:
 
     def _put(self, item: Any) -> None:
         self._room.acquire()
-        first = not self._items
         self._items.append(item)
-        if first:
+        # Looked at after the append: the loop may have taken all that was there before.
+        if len(self._items) <= 1:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def __anext__(self) -> Any:
@@ -199,4 +201,4 @@ class ThreadedGenerator:
         self._stopping.set()
         self._room.release(AHEAD)
         self._answered.release()
-        await asyncio.wait({self._thread})
+        await _whole(self._thread)

@@ -38,8 +38,11 @@ class GroupCommitter:
         """Commit what is pending, then end. What the store refuses is given up."""
         if self._task is None:
             return
-        if self.failure is None:
-            await self._idle.wait()
+        idle = asyncio.create_task(self._idle.wait())
+        waiting = {idle, self._task}
+        while self.failure is None and not idle.done() and not self._task.done():
+            await asyncio.wait(waiting, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None

@@ -38,7 +38,10 @@ from portico.core.engine.encoding import (
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 
-MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one run; the end of a run repeats it in three events of one frame
+# Of one run. What it says at once is in one frame with the three events that repeat it: four times this
+# must be less than the largest message.
+MAX_OUTPUT_BYTES = 3 * 1024 * 1024
+OVERHEAD_BYTES = 200  # what a message or a content counts beside its text
 ERROR_CHARACTERS = 8192
 DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
 
@@ -136,6 +139,7 @@ class Emitter:
         self._open = None
         self._delta = None
         self._run.usage = None
+        self.output = []
 
     def recover(self, recovered: Recovered) -> None:
         """Take over what a cut-off run had produced."""
@@ -207,11 +211,13 @@ class Emitter:
         if message is not None and message.type is type and message.role is role and not id:
             return message
         self._close(Status.COMPLETED)
-        message = self._open = _Open(id or new_id("msg_"), type, role)
+        message = _Open(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
         run = self._run
         text = orjson.dumps(metadata).decode() if metadata else ""
+        self._grow(len(text) + OVERHEAD_BYTES)
         run.append(self._encoder.message_opened(run.next_sequence_number, message.id, type, role, text))
+        self._open = message
         return message
 
     def _close_text(self, status: Status) -> None:
@@ -235,10 +241,13 @@ class Emitter:
         """A content that arrives whole is still announced first, as readers of the protocol expect."""
         run = self._run
         number = run.next_sequence_number
+        self._grow(OVERHEAD_BYTES)
         if isinstance(content, TextContent):
             self._grow(len(content.text.encode()))
             run.append(self._encoder.deltas(message.id, message.index, refusal=False)(number, content.text))
         elif isinstance(content, DataContent):
+            if not isinstance(content.data, Mapping):
+                raise TypeError(f"data is a JSON object, not {type(content.data).__name__}")
             begun = (
                 DataContent({**content.data, **_BEGUN[message.type]}) if message.type in _BEGUN else content
             )
@@ -260,6 +269,7 @@ class Emitter:
         self._close(Status.COMPLETED)
 
     def _usage(self, usage: Usage) -> None:
+        usage = _counted(usage)
         run = self._run
         run.usage = usage if run.usage is None else run.usage + usage
         if self._open is not None:
@@ -298,6 +308,20 @@ class Emitter:
 
     def _remember(self, message: Message) -> None:
         self._run.add_message(session_message(self._run, self._encoder, message))
+
+
+def _counted(usage: Usage) -> Usage:
+    """Whole, non-negative numbers, whatever a provider said. Raises for details that are not JSON."""
+    orjson.dumps(usage.details)
+    numbers = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.cached_input_tokens,
+        usage.reasoning_output_tokens,
+    )
+    counted, said, total, cached, reasoned = (min(max(int(n or 0), 0), 2**53) for n in numbers)
+    return Usage(counted, said, total, cached, reasoned, usage.details)
 
 
 def _clean(words: str) -> str:

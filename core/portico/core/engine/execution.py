@@ -20,7 +20,7 @@ from portico.core.stores.base import Stores
 log = logging.getLogger(__name__)
 
 AGENT_PREFIX = "agent:"  # of the user ids under which agents' own memories are kept; callers can't use it
-NUDGE_SECONDS = 5.0  # how long an agent may ignore a cancellation before it is sent again
+NUDGE_SECONDS = 30.0  # how long an agent may ignore a cancellation before it is sent again
 
 
 class Stop(Enum):
@@ -62,6 +62,7 @@ class Execution:
         self._time_left = run.start.timeout
         self._timed_from = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._entered = False
         request = run.start.request
         self.context = Context(
             run_id=run.run_id,
@@ -101,8 +102,11 @@ class Execution:
         if self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
             self._stop = stop
             self.context.stop(interrupt=stop is Stop.INTERRUPT)
-            if self._task is not None:
+            # A task that is cancelled before its first step would never run, nor end the run.
+            if self._entered and self._task is not None:
                 self._task.cancel()
+            if self._answer is not None:
+                self._answer.cancel()  # a thread may wait for it
 
     async def stopped(self) -> None:
         """Return when the agent has ended and that is durable. An agent that does not hear is told again."""
@@ -116,8 +120,15 @@ class Execution:
 
     def finish_unstarted(self, stop: Stop) -> None:
         """End a run that still waits for its turn."""
+        self._stop = stop
         status, error = stop.value
         self.emitter.finish(status, error)
+        self._on_end(self)
+
+    def fail_unstarted(self) -> None:
+        """End a run that could not even begin."""
+        self.emitter.discard()
+        self.emitter.finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not begin"))
         self._on_end(self)
 
     def resume(self, request_id: str, answer: Sequence[Message]) -> None:
@@ -127,8 +138,9 @@ class Execution:
             raise RunNotPaused(self.run.run_id)
         if request_id and request_id != ask.id:
             raise RunNotPaused(self.run.run_id, f"the open input request is {ask.id}")
-        self._answers.append(answer)
-        self.run.answers_payload = self._encoder.answers(self._answers)
+        answers = [*self._answers, answer]
+        self.run.answers_payload = self._encoder.answers(answers)
+        self._answers = answers
         self.emitter.resumed(answer)
         self._answer.set_result(answer)
 
@@ -138,6 +150,8 @@ class Execution:
             return self._answers[self._replayed - 1]
         if self._answer is not None:
             raise RuntimeError("the run asks already; one question at a time")
+        if self.run.status.terminal or self._stop is not None:
+            raise RuntimeError("the run has ended, or is to end; nobody will answer")
         self._pause_deadline()
         schema = "" if request.schema is None else orjson.dumps(request.schema).decode()
         self._answer = asyncio.get_running_loop().create_future()
@@ -151,11 +165,16 @@ class Execution:
             self._arm_deadline()
 
     async def _execute(self) -> None:
+        self._entered = True
         self._arm_deadline()
+        status, error = Status.COMPLETED, None
         try:
-            status, error = await self._outcome()
+            if self._stop is None:
+                status, error = await self._outcome()
         finally:
             self._pause_deadline()
+            if self._answer is not None:
+                self._answer.cancel()
         if self._stop is Stop.SHUTDOWN:
             return
         if self._stop is not None:
@@ -185,7 +204,7 @@ class Execution:
             # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
             if self._stop is None:
                 log.warning("agent %r raised in run %s", self.app.name, self.run.run_id, exc_info=True)
-            message = f"Unknown agent error: {type(error).__name__}: {error}"
+            message = f"Unknown agent error: {type(error).__name__}: {_words(error)}"
             return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", message)
         return Status.COMPLETED, None
 
@@ -200,3 +219,10 @@ class Execution:
             self._deadline.cancel()
             self._deadline = None
             self._time_left -= time.monotonic() - self._timed_from
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its words can't be read)"

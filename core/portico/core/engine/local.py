@@ -29,6 +29,10 @@ class LocalHost:
         for app in apps:
             if app.query_function is None:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
+            try:
+                bind(app.query_function, dict.fromkeys(("self", "msgs", "request", "context")))
+            except TypeError as error:
+                raise ValueError(f"agent {app.name!r}: {error}") from None
 
     @property
     def agents(self) -> Sequence[AgentApp]:
@@ -126,7 +130,9 @@ class LocalHost:
             raise EndpointStreams(path)
         try:
             return await call(_bind_endpoint(endpoint, app, body))
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
             raise EndpointFailed(error) from None
 
@@ -145,7 +151,9 @@ class LocalHost:
                     yield item
             finally:
                 await stream.aclose()
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
             raise EndpointFailed(error) from None
 

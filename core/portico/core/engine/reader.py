@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from portico.core.engine.frames import skip
 from portico.core.engine.live import LiveRun
+from portico.core.errors import RunNotFound
 from portico.core.stores.base import Chunk, RunLog
 
 READ_BYTES = 64 * 1024  # what one frame carries at most, unless one chunk is larger
@@ -66,8 +67,11 @@ class LogReader:
         return self._take(chunks, max_bytes)
 
     async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:
-        """A frame from the store."""
-        return self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
+        """A frame from the store. Raises RunNotFound when the run was deleted meanwhile."""
+        frame = self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
+        if not frame and self._live is None and not self.finished:
+            raise RunNotFound(self.run_id)
+        return frame
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Frames until the log ends or pauses."""

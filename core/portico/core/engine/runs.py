@@ -72,7 +72,11 @@ class RunEngine:
         await self.host.start()
         await self._keys.load()
         for record in await self._stores.runs.unfinished():
-            await self._recover(record)
+            try:
+                await self._recover(record)
+            except Exception:
+                # One run that can't be taken up must not keep the core from serving.
+                log.exception("run %s can't be taken up", record.run_id)
 
     async def stop(self) -> None:
         """End the agents and write what is pending; unfinished runs are the next start's."""
@@ -225,6 +229,8 @@ class RunEngine:
         self._request_stop(execution, stop)
         await execution.stopped()
         status = execution.run.status
+        if not status.terminal:
+            raise Draining
         if stop is Stop.CANCEL and status is not Status.CANCELED:
             raise RunTerminal(run_id, status.value)
 
@@ -262,7 +268,7 @@ class RunEngine:
         busy = None if policy == "parallel" else self._lanes.busy(run.session)
         if busy is None:
             self._lanes.enter(run)
-            execution.begin()
+            self._begin(execution)
             return
         self._lanes.wait(run)
         if run.status is not Status.QUEUED:
@@ -276,9 +282,6 @@ class RunEngine:
         run = execution.run
         if execution.reader_timer is not None:
             execution.reader_timer.cancel()
-        following = self._lanes.leave(run)
-        if following is not None and not self.draining:
-            self._live[following.run_id].begin()
 
         def forget() -> None:
             if run.ended:
@@ -286,6 +289,16 @@ class RunEngine:
                 run.unsubscribe(forget)
 
         run.subscribe(forget)
+        following = self._lanes.leave(run)
+        if following is not None and not self.draining:
+            self._begin(self._live[following.run_id])
+
+    def _begin(self, execution: Execution) -> None:
+        try:
+            execution.begin()
+        except Exception:
+            log.exception("run %s could not begin", execution.run.run_id)
+            execution.fail_unstarted()
 
     async def _recover(self, record: RunRecord) -> None:
         """Take up a run that the process before this one left unfinished."""
@@ -307,8 +320,9 @@ class RunEngine:
                 run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
             )
             return
-        if run.status in (Status.CREATED, Status.QUEUED):
+        if run.status in (Status.CREATED, Status.QUEUED) and record.attempt < MAX_ATTEMPTS:
             execution = self._open(run, app)
+            execution.load_answers(record.answers)
         elif app.on_restart == "rerun" and record.attempt < MAX_ATTEMPTS:
             run.attempt += 1
             execution = self._open(run, app)

@@ -32,13 +32,14 @@ METHOD = "/portico.v1.QueryService/Multiplex"
 class _Stream:
     """One query or watch of a link."""
 
-    __slots__ = ("credit", "deadline", "fetched", "head", "link", "opening", "reader", "stream_id")
+    __slots__ = ("closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader", "stream_id")
 
     def __init__(self, link: "Link", stream_id: int) -> None:
         self.link = link
         self.stream_id = stream_id
         self.head = b"\x10" + varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
         self.credit = WINDOW_BYTES
+        self.closed = False
         self.reader: LogReader | None = None
         self.fetched: bytes | None = None  # what came from the store, not yet sent
         self.opening: asyncio.Task[None] | None = None  # opens the stream, or fetches from the store
@@ -46,7 +47,7 @@ class _Stream:
 
     def notify(self) -> None:
         """There may be something to send."""
-        if self.credit > 0:
+        if self.credit > 0 and not self.closed:
             self.link.ready[self.stream_id] = self
             self.link.wake.set()
 
@@ -57,6 +58,7 @@ class _Stream:
 
     def close(self) -> None:
         """Release everything; the run goes on."""
+        self.closed = True
         if self.opening is not None:
             self.opening.cancel()
         if self.deadline is not None:
@@ -154,10 +156,10 @@ class Link:
             try:
                 reader = await opening
             except Exception as error:
+                stream.opening = None
                 self._end(stream, error_status(error, METHOD))
                 return
-            finally:
-                stream.opening = None
+            stream.opening = None
             stream.attach(reader)
 
         stream.opening = asyncio.create_task(work())
@@ -169,10 +171,10 @@ class Link:
             try:
                 stream.fetched = await reader.fetch()
             except Exception as error:
+                stream.opening = None
                 self._end(stream, error_status(error, METHOD))
                 return
-            finally:
-                stream.opening = None
+            stream.opening = None
             stream.notify()
 
         stream.opening = asyncio.create_task(work())
@@ -239,9 +241,8 @@ class Link:
             end.reason = info.reason
             end.metadata.update(info.metadata)
         frame = pb.StreamFrame(stream_id=stream.stream_id, end=end).SerializeToString()
-        self._ends += (b"\x0a", varint(len(frame)), frame)
-        stream.opening = None
         self._drop(stream)
+        self._ends += (b"\x0a", varint(len(frame)), frame)
         self.wake.set()
 
     def _cut(self) -> None:

@@ -44,4 +44,6 @@ def decode_token(token: str, *types: type) -> tuple[object, ...] | None:
         )
     ):
         raise InvalidArgument("page_token", "is not a next_page_token of this method")
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in place):
+        raise InvalidArgument("page_token", "is not a next_page_token of this method")
     return tuple(place)
