@@ -55,7 +55,9 @@ async def test_health_knows_each_service_and_reflection_tells_the_contract(tmp_p
             call = reflection.ServerReflectionInfo(
                 iter([reflection_pb2.ServerReflectionRequest(list_services="")])
             )
-            names = [service.name async for answer in call for service in answer.list_services_response.service]
+            names = [
+                service.name async for answer in call for service in answer.list_services_response.service
+            ]
             assert "portico.v1.QueryService" in names
             assert "portico.v1.SandboxService" in names
     finally:
