@@ -145,12 +145,14 @@ async def test_a_cut_behind_the_terminal_event_is_no_loss(core: "ScriptedCore", 
 async def test_an_idle_stream_outlives_its_resume_timeout(
     core: "ScriptedCore", client: Client, endless: None
 ) -> None:
-    async with Multiplexer(client, resume_timeout=0.3) as mux:
+    # Long enough for a busy machine to connect again, and outlived afterwards.
+    async with Multiplexer(client, resume_timeout=2.0) as mux:
         reading = asyncio.create_task(numbers(mux.open_query(query())))
         await asyncio.sleep(0.1)
         await core.stop()
         await core.start()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(2.5)
+        assert core.connections == 2
         assert not reading.done()
         reading.cancel()
 

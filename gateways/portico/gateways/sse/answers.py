@@ -86,10 +86,5 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
     return Response(orjson.dumps(value), status, dict(headers or {}), "application/json")
 
 
-def loads(text: str) -> Any:
-    """Stored JSON; None for none."""
-    return orjson.loads(text) if text else None
-
-
 def seconds(time: Timestamp) -> float:
     return time.seconds + time.nanos / 1e9

@@ -58,6 +58,8 @@ def create_app(settings: SseSettings) -> FastAPI:
         version="1",
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        # A path with one slash more is another path; and who proxies for us is not known here.
+        redirect_slashes=False,
     )
     app.state.streams = Streams(settings.ping_seconds)
     app.state.max_body_bytes = settings.max_body_bytes

@@ -120,10 +120,10 @@ def response_json(response: pb.Response, sequence_number: int | None = None) -> 
         value["input_request"] = {
             "id": request.id,
             "prompt": request.prompt,
-            "schema": _json(request.schema_json),
+            "schema": embedded(request.schema_json),
         }
     if response.metadata_json:
-        value["metadata"] = _json(response.metadata_json)
+        value["metadata"] = embedded(response.metadata_json)
     return value
 
 
@@ -145,7 +145,7 @@ def message_json(message: pb.Message, sequence_number: int | None = None) -> dic
         "code": message.error.code if failed else None,
         "message": message.error.message if failed else None,
         "usage": usage_json(message.usage) if message.HasField("usage") else None,
-        "metadata": _json(message.metadata_json) or {},
+        "metadata": embedded(message.metadata_json) or {},
     }
 
 
@@ -170,7 +170,7 @@ def content_json(content: pb.Content, sequence_number: int | None = None) -> dic
         case "text":
             value["text"] = content.text
         case "data_json":
-            value["data"] = _json(content.data_json)
+            value["data"] = embedded(content.data_json)
         case "image":
             value["image_url"] = content.image.image_url
         case "audio":
@@ -200,7 +200,7 @@ def usage_json(usage: pb.Usage) -> dict[str, Any]:
         value["cached_input_tokens"] = usage.cached_input_tokens
     if usage.reasoning_output_tokens:
         value["reasoning_output_tokens"] = usage.reasoning_output_tokens
-    details = _json(usage.details_json) or {}
+    details = orjson.loads(usage.details_json or "{}")
     return {**value, **{name: said for name, said in details.items() if name not in value}}
 
 
@@ -210,6 +210,13 @@ def _error(holder: pb.Response | pb.Message | pb.Content) -> dict[str, str] | No
     return {"code": holder.error.code, "message": holder.error.message}
 
 
-def _json(text: str) -> Any:
-    # Stored text was checked when it came in.
-    return orjson.loads(text) if text else None
+def embedded(text: str) -> orjson.Fragment | None:
+    """JSON that the core holds, as it stands; None for none.
+
+    Not read and written again: that would cost more, lose digits of large numbers, and fail
+    for what nests as deeply as orjson writes, once it stands within something else.
+    """
+    if not text:
+        return None
+    # The core keeps nothing but JSON, where lines end between values only; an event is one line.
+    return orjson.Fragment(text.replace("\n", " ").replace("\r", " "))

@@ -35,7 +35,7 @@ class Endpoints:
 
     async def call(self, request: Request) -> Response:
         """The endpoint's answer; 404 or 405 where there is none. Raises BadRequest, PorticoError."""
-        found = await self._find(request.url.path)
+        found = await self._find(request)
         if found is None:
             return from_status(404)
         agent, endpoint = found
@@ -51,20 +51,21 @@ class Endpoints:
             return error_response(500, error.reason, error.message, error.metadata)
         return Response(called.result_json, 200, media_type="application/json")
 
-    async def _find(self, path: str) -> tuple[str, agent_pb2.Endpoint] | None:
-        name = ""
+    async def _find(self, request: Request) -> tuple[str, agent_pb2.Endpoint] | None:
+        name, path = "", request.url.path
         if path.startswith("/agents/"):
             name, _, path = path.removeprefix("/agents/").partition("/endpoints")
-        for agent in await self._known():
+        for agent in await self._known(request):
             if agent.name == name or (not name and agent.is_default):
                 for endpoint in agent.endpoints:
                     if endpoint.path == path:
                         return agent.name, endpoint
         return None
 
-    async def _known(self) -> list[agent_pb2.Agent]:
+    async def _known(self, request: Request) -> list[agent_pb2.Agent]:
         if time.monotonic() > self._known_until:
-            self._agents = [agent async for agent in self._core.client.agents.list()]
+            # A core that wants a credential gets the caller's: the gateway has none.
+            self._agents = [agent async for agent in self._core.of(request).agents.list()]
             self._known_until = time.monotonic() + KNOWN_SECONDS
         return self._agents
 

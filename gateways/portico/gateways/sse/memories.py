@@ -14,11 +14,11 @@ from portico.gateways.sse.answers import (
     answer,
     checked,
     errors,
-    loads,
     seconds,
     takes,
 )
 from portico.gateways.sse.decode import dump
+from portico.gateways.sse.encode import embedded
 from portico.gateways.sse.stored_models import (
     AddMemories,
     Deleted,
@@ -38,7 +38,7 @@ def _memory(memory: memory_pb2.Memory) -> dict[str, Any]:
         "user_id": memory.user_id,
         "session_id": memory.session_id,
         "text": memory.text,
-        "metadata": loads(memory.metadata_json),
+        "metadata": embedded(memory.metadata_json),
         "created_at": seconds(memory.created_time),
     }
 

@@ -13,7 +13,7 @@ from portico.gateways.sse.core import Core, caller_metadata
 from portico.gateways.sse.decode import load, query_request, wants_stream
 from portico.gateways.sse.encode import dumps
 from portico.gateways.sse.errors import BadRequest, from_bad_request, from_core, from_defect
-from portico.gateways.sse.streaming import Streams
+from portico.gateways.sse.streaming import Streams, id_headers
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ class Process:
                 await self._streams.send(stream, scope, receive, send)
                 return
             value = await self._streams.whole(stream, receive)
-            headers = {"x-run-id": value["id"]}
-            await Response(dumps(value), 200, headers, "application/json")(scope, receive, send)
+            answer = Response(dumps(value), 200, None, "application/json")
+            answer.raw_headers += id_headers(value["id"], value["session_id"])
+            await answer(scope, receive, send)
         except BadRequest as error:
             await from_bad_request(error)(scope, receive, send)
         except PorticoError as error:
@@ -94,6 +95,13 @@ def openapi(path: str) -> dict[str, Any]:
                 "responses": {
                     "200": {
                         "description": "The events, or the last response",
+                        "headers": {
+                            "X-Run-Id": {"description": "The run.", "schema": {"type": "string"}},
+                            "X-Session-Id": {
+                                "description": "Its session, unless the id has other than ASCII characters.",
+                                "schema": {"type": "string"},
+                            },
+                        },
                         "content": {
                             "text/event-stream": {"schema": {"type": "string"}},
                             "application/json": {"schema": {"$ref": "#/components/schemas/RunResponse"}},

@@ -16,12 +16,11 @@ from portico.gateways.sse.answers import (
     checked,
     errors,
     json_object,
-    loads,
     seconds,
     takes,
 )
 from portico.gateways.sse.decode import read_required_input
-from portico.gateways.sse.encode import message_json
+from portico.gateways.sse.encode import embedded, message_json
 from portico.gateways.sse.stored_models import (
     Appended,
     MessagePage,
@@ -42,7 +41,7 @@ def _session(session: session_pb2.Session) -> dict[str, Any]:
         "created_at": seconds(session.created_time),
         "updated_at": seconds(session.updated_time),
         "message_count": session.message_count,
-        "metadata": loads(session.metadata_json),
+        "metadata": embedded(session.metadata_json),
     }
 
 

@@ -14,10 +14,10 @@ from portico.gateways.sse.answers import (
     answer,
     errors,
     json_object,
-    loads,
     seconds,
     takes,
 )
+from portico.gateways.sse.encode import embedded
 from portico.gateways.sse.errors import BadRequest
 from portico.gateways.sse.stored_models import Deleted, StateModel, StatePage
 from portico.v1 import state_pb2
@@ -37,7 +37,7 @@ def _state(state: state_pb2.State) -> dict[str, Any]:
         "round_id": state.round_id,
         "etag": state.etag,
         "updated_at": seconds(state.updated_time),
-        "state": loads(state.state_json),
+        "state": embedded(state.state_json),
     }
 
 

@@ -28,6 +28,8 @@ _HEADERS = [
 ]
 PING = b": ping\n\n"
 STOPPING = b": this gateway stops; come back with your last event id\n\n"
+# By then most answers have begun, and have had no need to watch for a reader that leaves.
+UNWATCHED_SECONDS = 0.1
 _LAST = TERMINAL | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
 _Frames = list[query_pb2.StreamFrame]
 
@@ -69,6 +71,15 @@ class WholeRun(Reading):
 
     async def run(self) -> dict[str, Any]:
         """The last response as JSON. Raises PorticoError, Disconnected."""
+        try:
+            return await self._read()
+        except PorticoError as error:
+            if self._stream.run_id:
+                # Nothing else has told the caller, who would start the same again.
+                error.metadata = {**error.metadata, "run_id": self._stream.run_id}
+            raise
+
+    async def _read(self) -> dict[str, Any]:
         self._watch()
         last: events_pb2.Event | None = None
         async for frames in self._stream:
@@ -98,7 +109,7 @@ class SseStream(Reading):
         self._idle = False
         self._pinging: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(ping, self._tick)
+        self._timer = self._loop.call_later(min(UNWATCHED_SECONDS, ping), self._stays)
 
     async def run(self) -> None:
         """Answer with the events."""
@@ -147,8 +158,11 @@ class SseStream(Reading):
                 await self._pinging
                 self._pinging = None
 
-    def _tick(self) -> None:
+    def _stays(self) -> None:
         self._watch()
+        self._timer = self._loop.call_later(max(self._ping_seconds - UNWATCHED_SECONDS, 0), self._tick)
+
+    def _tick(self) -> None:
         if self._idle and self._pinging is None:
             self._pinging = asyncio.create_task(self._ping())
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
@@ -164,11 +178,7 @@ class SseStream(Reading):
 
     async def _begin(self, frames: _Frames | tuple[()]) -> None:
         self._started = True
-        headers = list(_HEADERS)
-        for name, value in ((b"x-run-id", self._stream.run_id), (b"x-session-id", _session_id(frames))):
-            # Callers choose session ids, and a watcher the run's id.
-            if value and value.isascii() and value.isprintable():
-                headers.append((name, value.encode()))
+        headers = _HEADERS + id_headers(self._stream.run_id, _session_id(frames))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _fail(self, error: dict[str, Any]) -> None:
@@ -218,6 +228,14 @@ class Streams:
     def _leave(self, reading: Reading) -> None:
         self._open.discard(reading)
         reading.release()
+
+
+def id_headers(run_id: str, session_id: str) -> list[tuple[bytes, bytes]]:
+    """The ids that fit into a header: callers choose those of sessions, and a watcher the run's."""
+    ids = ((b"x-run-id", run_id), (b"x-session-id", session_id))
+    return [
+        (name, value.encode()) for name, value in ids if value and value.isascii() and value.isprintable()
+    ]
 
 
 def _stops() -> Unavailable:

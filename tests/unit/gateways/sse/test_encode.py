@@ -175,6 +175,18 @@ def test_other_contents(content: dict[str, Any], fields: str) -> None:
     )
 
 
+def test_stored_json_goes_out_as_it_stands() -> None:
+    """As deep as it may come in, with all its digits, on one line."""
+    deep = orjson.dumps(orjson.loads('{"a":' * 254 + "1" + "}" * 254)).decode()
+    content = whole(data_json=deep, type=pb.CONTENT_TYPE_DATA, sequence_number=3)
+    ended = response(COMPLETED, metadata_json='{"n": 123456789012345678901234567890}')
+    ended.output.append(message(status=COMPLETED, content=[content], metadata_json='{\r\n"a":\n"\u2028"}'))
+    text = one(8, response=ended)
+    assert f'"data":{deep}}}' in text
+    assert text.endswith('"metadata":{"n": 123456789012345678901234567890}}')
+    assert '"metadata":{  "a": "\u2028"}}' in text
+
+
 def test_an_announced_call_is_no_delta() -> None:
     data = '{"call_id":"call_1","name":"get_weather","arguments":""}'
     content = whole(status=IN_PROGRESS, type=pb.CONTENT_TYPE_DATA, data_json=data)

@@ -195,6 +195,7 @@ async def test_one_json_object_instead_of_a_stream(
     assert response["status"] == "completed"
     assert response["output"][0]["content"][0]["text"] == "hi"
     assert answer.headers["x-run-id"] == response["id"]
+    assert answer.headers["x-session-id"] == response["session_id"]
 
 
 async def test_a_failed_run_is_still_one_json_object(http: httpx.AsyncClient) -> None:
@@ -223,6 +224,10 @@ async def test_ids_that_are_no_header_are_left_out_of_them(http: httpx.AsyncClie
         assert "x-session-id" not in answer.headers
         assert "x-evil" not in answer.headers
         assert events(answer.text)[0]["session_id"] == session_id
+        asked = body("echo x", session_id=session_id, user_id="u", stream=False)
+        answer = await http.post("/process", json=asked)
+        assert answer.json()["session_id"] == session_id
+        assert "x-session-id" not in answer.headers
 
 
 async def test_metadata_that_grpc_would_refuse_is_not_passed_on(http: httpx.AsyncClient) -> None:

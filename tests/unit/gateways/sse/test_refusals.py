@@ -163,6 +163,8 @@ async def test_a_last_event_id_that_is_none(http: httpx.AsyncClient, cursor: str
         ("POST", "/runs/resp_nope/interrupt"),
         ("GET", "/process/task/resp_nope"),
         ("GET", "/process/stream"),
+        ("POST", "/process/"),
+        ("GET", "/runs/"),
         ("GET", "/sessions/u/none"),
         ("DELETE", "/sessions/u/none"),
         ("GET", "/sessions/u/none/messages"),

@@ -162,6 +162,18 @@ async def test_states_and_their_etags(http: httpx.AsyncClient) -> None:
     assert (await http.get("/states/u/s")).status_code == 404
 
 
+async def test_what_was_saved_can_be_read(http: httpx.AsyncClient) -> None:
+    """Also when it is as deep as a body may be, and its numbers are larger than most."""
+    body = b'{"a":' * 253 + b'[1.5,18446744073709551615,"\xe2\x80\xa8"]' + b"}" * 253
+    headers = {"content-type": "application/json"}
+    assert (await http.post("/states/deep/s", content=body, headers=headers)).status_code == 200
+    assert b'"state":%b}' % body in (await http.get("/states/deep/s")).content
+    session = b'{"user_id":"deep","session_id":"s","metadata":%b}' % body
+    made = await http.post("/sessions", content=session, headers=headers)
+    assert b'"metadata":%b}' % body in made.content
+    assert body in (await http.get("/sessions", params={"user_id": "deep"})).content
+
+
 async def test_memories(http: httpx.AsyncClient) -> None:
     given = [
         {"text": "zebras sleep", "metadata": {"kind": "fact"}},
