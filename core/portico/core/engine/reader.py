@@ -43,12 +43,15 @@ class LogReader:
     @property
     def finished(self) -> bool:
         """Everything was given out, and the log has ended, or pauses behind what this reader gave out."""
-        live = self._live
-        if live is None:
-            return self.cursor >= self._last
-        if self.cursor < live.published:
+        if self.behind:
             return False
-        return live.ended or (self._moved and live.paused_at == self.cursor)
+        live = self._live
+        return live is None or live.ended or (self._moved and live.paused_at == self.cursor)
+
+    @property
+    def behind(self) -> bool:
+        """There are events that this reader has not given out."""
+        return self.cursor < (self._last if self._live is None else self._live.published)
 
     def subscribe(self, notify: Callable[[], None]) -> None:
         """Call `notify` whenever there may be more; it must not raise or wait."""

@@ -222,7 +222,7 @@ class Link:
         body = b"".join((data, stream.head, varint(len(data)), end))
         parts += (b"\x0a", varint(len(body)), body)
         stream.credit -= len(data)
-        if not end:
+        if not end and reader.behind:
             stream.notify()
         return len(body)
 

@@ -2,11 +2,12 @@
 
 import logging
 import sqlite3
-from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_thread import CallThread
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +18,9 @@ LONG_PAGES = 8 * 1024  # a log of this length is cut even if that holds up a com
 class Checkpointer:
     """A thread and a connection of its own. `written` belongs to the writer's thread."""
 
-    def __init__(self, file: SqliteFile, writer: Executor, writing: sqlite3.Connection) -> None:
+    def __init__(self, file: SqliteFile, writer: CallThread, writing: sqlite3.Connection) -> None:
         self._connection = file.connect()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-checkpoint")
+        self._thread = CallThread("portico-checkpoint")
         self._writer = writer
         self._writing = writing
         self._written = 0
@@ -31,11 +32,11 @@ class Checkpointer:
         if self._written >= EVERY_BYTES and not self._busy:
             self._written = 0
             self._busy = True
-            self._thread.submit(self._checkpoint)
+            self._thread.post(self._checkpoint)
 
     def close(self) -> None:
         """Blocks until the checkpoint under way is done."""
-        self._thread.shutdown()
+        self._thread.close()
         self._connection.close()
 
     def _checkpoint(self) -> None:
@@ -44,9 +45,7 @@ class Checkpointer:
             if pages > LONG_PAGES:
                 # Under constant writing the log never ends while somebody copies it. On the writer's
                 # own thread it does, and little is left to copy there; then the log starts anew.
-                self._writer.submit(_passive, self._writing)
-        except RuntimeError:
-            pass  # the writer was shut down meanwhile, and cuts the log itself
+                self._writer.post(partial(_passive, self._writing))
         finally:
             self._busy = False
 

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from portico.core.errors import RunNotFound, StoreUnavailable
@@ -12,6 +11,7 @@ from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_thread import CallThread
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
 _T = TypeVar("_T")
@@ -37,8 +37,8 @@ class SqliteRunLog:
             self._writing = file.connect()
             self._reading = file.connect()
             self._tails = restore(self._writing)
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-writer")
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="portico-log-reader")
+        self._writer = CallThread("portico-log-writer")
+        self._reader = CallThread("portico-log-reader")
         self._checkpointer = Checkpointer(file, self._writer, self._writing)
         self._lock = lock  # held until the last write
         self._closed = False
@@ -99,11 +99,11 @@ class SqliteRunLog:
             self._closed = True
             await asyncio.to_thread(self._close)
 
-    async def _on(self, thread: ThreadPoolExecutor, call: Callable[..., _T], *args: Any) -> _T:
+    async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         with plain_failures():
-            return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
+            return await thread.call(call, *args)
 
     async def _select(self, condition: str, *values: Any) -> Sequence[RunRecord]:
         rows = await self._on(self._reader, self._fetch, _SELECT + condition, values)
@@ -160,9 +160,9 @@ class SqliteRunLog:
         return found
 
     def _close(self) -> None:
-        self._reader.shutdown()
+        self._reader.close()
         self._reading.close()
-        self._writer.shutdown()
+        self._writer.close()
         self._checkpointer.close()
         try:
             settle(self._writing, self._tails)

@@ -84,8 +84,8 @@ async def play(directory: Path, plan: list[tuple[str, object]]) -> None:
             assert last.last == len(events) - 1
     await log.close()
     for old in crashed:
-        old._reader.shutdown()
-        old._writer.shutdown()
+        old._reader.close()
+        old._writer.close()
         old._checkpointer.close()
         old._reading.close()
         old._writing.close()
