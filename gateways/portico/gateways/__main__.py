@@ -1,53 +1,72 @@
-"""`python -m portico.gateways sse`: one gateway process, until SIGTERM or SIGINT."""
+"""`python -m portico.gateways NAME`: one gateway process, until SIGTERM or SIGINT."""
 
 import argparse
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from portico.gateways.http.settings import HttpSettings
+from portico.gateways.http.site import Gateway, Site
 from portico.gateways.serve import serve
-from portico.gateways.sse.app import create_gateway
+from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
+
+# By name: what it is, its settings, and the gateway. The last takes what no other claims.
+GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
+    "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a stop, 2 for a mistake in the call."""
     options = vars(_parser().parse_args(arguments))
-    host, port, fd = (options.pop(name) for name in ("host", "port", "fd"))
-    del options["gateway"]
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
+    given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
-        settings = SseSettings(**given)
+        site = _site(name, given)
     except ValidationError as error:
-        print(f"portico gateway sse: {error}", file=sys.stderr)
+        print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    gateway = create_gateway(settings)
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    serve(gateway, host, port, fd)
+    serve(site, host, port, fd)
     return 0
+
+
+def _site(name: str, given: Mapping[str, Any]) -> Site:
+    """Raises ValidationError."""
+    chosen = GATEWAYS.values() if name == "all" else (GATEWAYS[name],)
+    gateways = [create(settings(**given)) for _, settings, create in chosen]
+    return Site(gateways, HttpSettings(**given) if name == "all" else GATEWAYS[name][1](**given))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico gateway", description="Serve a core over HTTP.")
     gateways = parser.add_subparsers(dest="gateway", required=True)
-    sse = gateways.add_parser("sse", help="Server-Sent Events and REST")
-    sse.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
-    sse.add_argument("--port", type=int, default=8090, help="Default: 8090.")
-    sse.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
-    for name, field in SseSettings.model_fields.items():
-        flag = f"--{name.replace('_', '-')}"
-        if name == "cors_origins":
-            sse.add_argument(flag, nargs="*", help=field.description)
-        else:
-            sse.add_argument(flag, help=f"{field.description} Default: {field.default}.")
+    _add(gateways, "all", "all gateways on one port", HttpSettings)
+    for name, (words, settings, _) in GATEWAYS.items():
+        _add(gateways, name, words, settings)
     return parser
+
+
+def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> None:
+    parser = gateways.add_parser(name, help=words)
+    parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=8090, help="Default: 8090.")
+    parser.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
+    for option, field in settings.model_fields.items():
+        flag = f"--{option.replace('_', '-')}"
+        if option == "cors_origins":
+            parser.add_argument(flag, nargs="*", help=field.description)
+        else:
+            # What is not given comes from the environment, each gateway's own.
+            parser.add_argument(flag, help=f"{field.description} Default: {field.default}.")
 
 
 if __name__ == "__main__":

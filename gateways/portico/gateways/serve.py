@@ -4,7 +4,7 @@ import socket
 
 import uvicorn
 
-from portico.gateways.sse.app import Gateway
+from portico.gateways.http.site import Site
 
 STOP_SECONDS = 5
 
@@ -12,19 +12,19 @@ STOP_SECONDS = 5
 class _Server(uvicorn.Server):
     """Ends the streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
         super().__init__(config)
-        self._gateway = gateway
+        self._site = site
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._gateway.stop()
+        self._site.stop()
         await super().shutdown(sockets)
 
 
-def serve(gateway: Gateway, host: str, port: int, fd: int | None) -> None:
+def serve(site: Site, host: str, port: int, fd: int | None) -> None:
     """Serve on host and port, or on a listening socket that was handed down. Exits when it can't."""
     config = uvicorn.Config(
-        gateway,
+        site,
         host=host,
         port=port,
         loop="uvloop",
@@ -39,4 +39,4 @@ def serve(gateway: Gateway, host: str, port: int, fd: int | None) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]
-    _Server(config, gateway).run(sockets)
+    _Server(config, site).run(sockets)

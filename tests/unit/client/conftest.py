@@ -229,6 +229,9 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
     async def ResumeRun(self, request: Any, context: Any) -> Any:
         return await self._answer("ResumeRun", request, context)
 
+    async def SteerRun(self, request: Any, context: Any) -> Any:
+        return await self._answer("SteerRun", request, context)
+
     async def DeleteRun(self, request: Any, context: Any) -> Any:
         return await self._answer("DeleteRun", request, context)
 

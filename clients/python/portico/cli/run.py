@@ -68,7 +68,7 @@ async def _supervise(options: RunOptions) -> int:
         core = Child("core", arguments, patient=options.reload)
         gateway = Child(
             "gateway",
-            ["-m", "portico.gateways", "sse", "--core", core_socket, "--fd", str(listener.fileno())],
+            ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())],
             pass_fds=(listener.fileno(),),
         )
         return await _watch_over(options, core, gateway, port, grpc_port)

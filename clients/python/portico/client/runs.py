@@ -116,6 +116,14 @@ class Runs:
         )
         return (await self._calls.unary(self._calls.connection.runs.ResumeRun, request)).run
 
+    async def steer(self, run_id: str, input: MessagesLike) -> None:
+        """Hands new input to an agent that works; it is applied when the log says so, in a response event.
+
+        Raises FailedPrecondition when the run has ended, ResourceExhausted when too much waits.
+        """
+        request = query_pb2.SteerRunRequest(run_id=run_id, input=to_messages(input))
+        await self._calls.unary(self._calls.connection.runs.SteerRun, request)
+
     async def delete(self, run_id: str) -> None:
         """Removes an ended run and its log. Raises FailedPrecondition while it is live."""
         request = query_pb2.DeleteRunRequest(run_id=run_id)

@@ -30,6 +30,13 @@ class Sessions:
         request = session_pb2.GetSessionRequest(user_id=user_id, session_id=session_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetSession, request)).session
 
+    async def update(self, session_id: str, *, user_id: str, metadata: Json) -> session_pb2.Session:
+        """Replaces a session's metadata. Raises NotFound."""
+        request = session_pb2.UpdateSessionRequest(
+            user_id=user_id, session_id=session_id, metadata_json=json_text(metadata)
+        )
+        return (await self._calls.unary(self._calls.connection.sessions.UpdateSession, request)).session
+
     def list(
         self, *, user_id: str, page_size: int = 0, page_token: str = ""
     ) -> Listing[session_pb2.ListSessionsResponse, session_pb2.Session]:
@@ -66,16 +73,21 @@ class Sessions:
         *,
         user_id: str,
         order: Order = "ascending",
+        after_message_id: str = "",
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[session_pb2.ListMessagesResponse, session_pb2.SessionMessage]:
-        """A session's messages, oldest first by default. Reading raises NotFound."""
+        """A session's messages, oldest first by default, from behind one of them if it is named.
+
+        Reading raises NotFound.
+        """
         request = session_pb2.ListMessagesRequest(
             user_id=user_id,
             session_id=session_id,
             page_size=page_size,
             page_token=page_token,
             order=enum_number(session_pb2.SortOrder, order, "SORT_ORDER_"),
+            after_message_id=after_message_id,
         )
         return listing(
             self._calls,
@@ -83,6 +95,22 @@ class Sessions:
             request,
             lambda page: page.messages,
         )
+
+    async def get_message(
+        self, session_id: str, message_id: str, *, user_id: str
+    ) -> session_pb2.SessionMessage:
+        """One message. Raises NotFound."""
+        request = session_pb2.GetMessageRequest(
+            user_id=user_id, session_id=session_id, message_id=message_id
+        )
+        return (await self._calls.unary(self._calls.connection.sessions.GetMessage, request)).message
+
+    async def delete_message(self, session_id: str, message_id: str, *, user_id: str) -> None:
+        """Removes one message. Raises NotFound."""
+        request = session_pb2.DeleteMessageRequest(
+            user_id=user_id, session_id=session_id, message_id=message_id
+        )
+        await self._calls.unary(self._calls.connection.sessions.DeleteMessage, request)
 
     async def search(
         self, query: str, *, user_id: str, session_id: str = "", top_k: int = 0

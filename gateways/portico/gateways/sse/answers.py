@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from portico.client import JsonText
-from portico.gateways.sse.body import read_json_body
-from portico.gateways.sse.core import Core, core_of
-from portico.gateways.sse.decode import dump, load
-from portico.gateways.sse.errors import BadRequest, ErrorResponse
+from portico.gateways.http.body import read_json_body
+from portico.gateways.http.core import Core, core_of
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.fields import dump, load
+from portico.gateways.sse.errors import ErrorResponse
 
 Model = TypeVar("Model", bound=BaseModel)
 

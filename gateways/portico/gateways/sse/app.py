@@ -1,8 +1,6 @@
 """The application: the hot path in front, FastAPI behind it, the agents' own endpoints last."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,25 +10,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from portico.client import Client, Multiplexer, PorticoError
+from portico.client import PorticoError
+from portico.gateways.http.body import Disconnected
+from portico.gateways.http.core import Core
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import agents, memories, runs, sessions, states
 from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
-from portico.gateways.sse.body import Disconnected
-from portico.gateways.sse.core import Core
 from portico.gateways.sse.endpoints import Endpoints
-from portico.gateways.sse.errors import (
-    BadRequest,
-    error_response,
-    from_bad_request,
-    from_core,
-    from_defect,
-    from_status,
-)
+from portico.gateways.sse.errors import error_response, from_bad_request, from_core, from_defect, from_status
 from portico.gateways.sse.models import Health, Liveness, Readiness, ServiceInfo
 from portico.gateways.sse.process import Process, openapi
 from portico.gateways.sse.settings import SseSettings
 from portico.gateways.sse.stored_models import NAMED_BY_HAND
-from portico.gateways.sse.streaming import Streams
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +31,11 @@ HEALTH_SECONDS = 2.0
 
 
 def create_app(settings: SseSettings) -> FastAPI:
-    """The gateway's application. The core is reached from the lifespan's start on."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with (
-            Client(settings.core) as client,
-            Multiplexer(client, resume_timeout=settings.resume_seconds) as streams,
-        ):
-            core = app.state.core = Core(client, streams)
-            app.state.process = Process(core, app.state.streams, settings.max_body_bytes)
-            app.state.endpoints = Endpoints(core, settings.max_body_bytes)
-            yield
-
+    """The gateway's application, without its front."""
     app = FastAPI(
         title=SERVICE,
         description="Runs, sessions, state and memory of the agents of one core, over HTTP.",
         version="1",
-        lifespan=lifespan,
         separate_input_output_schemas=False,
         # A path with one slash more is another path; and who proxies for us is not known here.
         redirect_slashes=False,
@@ -72,34 +51,37 @@ def create_app(settings: SseSettings) -> FastAPI:
     return app
 
 
-def create_gateway(settings: SseSettings) -> "Gateway":
-    """The application behind its front: what a server serves."""
-    app = create_app(settings)
-    front: ASGIApp = Front(app, settings.process_path)
-    if settings.cors_origins:
-        front = CORSMiddleware(
-            front,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["x-run-id", "x-session-id", "etag", "location"],
-        )
-    return Gateway(app, front)
+class SseGateway:
+    """What a site serves: the application behind its front."""
 
-
-class Gateway:
-    """An ASGI application, and how its streams are ended."""
-
-    def __init__(self, app: FastAPI, front: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, settings: SseSettings) -> None:
+        self._app = create_app(settings)
+        self._max_body_bytes = settings.max_body_bytes
+        front: ASGIApp = Front(self._app, settings.process_path)
+        if settings.cors_origins:
+            front = CORSMiddleware(
+                front,
+                allow_origins=settings.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["x-run-id", "x-session-id", "etag", "location"],
+            )
         self._front = front
+
+    def claims(self, path: str) -> bool:
+        return True  # what nobody else wants may be an agent's own endpoint
+
+    def open(self, core: Core) -> None:
+        state = self._app.state
+        state.core = core
+        state.process = Process(core, state.streams, self._max_body_bytes)
+        state.endpoints = Endpoints(core, self._max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope, receive, send)
 
     def stop(self) -> None:
-        """End all streams, resumably."""
-        self.app.state.streams.stop()
+        self._app.state.streams.stop()
 
 
 def _service(settings: SseSettings) -> APIRouter:

@@ -6,9 +6,8 @@ field that neither it nor Portico has reaches the agent as `request.extra`.
 
 from typing import Any
 
-import orjson
-
-from portico.gateways.sse.errors import BadRequest
+from portico.gateways.http import fields
+from portico.gateways.http.errors import BadRequest
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -34,39 +33,28 @@ _KNOWN = frozenset(
 )
 
 
-def load(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises BadRequest (400)."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
-    if not isinstance(value, dict):
-        raise BadRequest("the body must be a JSON object", status=422)
-    return value
-
-
 def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     """A request to start a run. Raises BadRequest."""
     query = query_pb2.QueryRequest()
     request = query.request
     read_required_input(value, "input", request.input)
-    request.session_id = _text(value, "session_id")
-    request.user_id = _text(value, "user_id")
-    request.agent_name = _text(value, "agent") or _text(value, "agent_name")
-    request.request_id = _text(value, "id")
+    request.session_id = fields.text(value, "session_id")
+    request.user_id = fields.text(value, "user_id")
+    request.agent_name = fields.text(value, "agent") or fields.text(value, "agent_name")
+    request.request_id = fields.text(value, "id")
     _parameters(value, request)
     _tools(value.get("tools"), request)
     if (metadata := value.get("metadata")) is not None:
-        request.metadata_json = _object(metadata, "metadata")
+        request.metadata_json = fields.object_text(metadata, "metadata")
     extra = {name: item for name, item in value.items() if name not in _KNOWN}
     if extra:
-        request.extra_json = dump(extra, next(iter(extra)))
-    query.background = _flag(value, "background")
-    query.idempotency_key = _text(value, "idempotency_key")
+        request.extra_json = fields.dump(extra, next(iter(extra)))
+    query.background = fields.flag(value, "background")
+    query.idempotency_key = fields.text(value, "idempotency_key")
     if (policy := value.get("if_session_busy")) is not None:
-        query.if_session_busy = _choice(policy, _POLICIES, "if_session_busy")
+        query.if_session_busy = fields.choice(policy, _POLICIES, "if_session_busy")
     if (timeout := value.get("timeout")) is not None:
-        seconds = _number(timeout, "timeout")
+        seconds = fields.number(timeout, "timeout")
         if not 0 < seconds <= 10**9:
             raise BadRequest("timeout: must be a number of seconds above 0", field="timeout")
         query.timeout.FromNanoseconds(int(seconds * 1e9))
@@ -105,15 +93,15 @@ def read_message(value: Any, message: pb.Message, field: str) -> None:
     """One message. Raises BadRequest."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
-    message.id = _text(value, "id", field)
+    message.id = fields.text(value, "id", field)
     if (role := value.get("role")) is not None:
-        message.role = _choice(role, _ROLES, f"{field}.role")
+        message.role = fields.choice(role, _ROLES, f"{field}.role")
     if (kind := value.get("type")) is not None:
-        message.type = _choice(kind, _TYPES, f"{field}.type")
+        message.type = fields.choice(kind, _TYPES, f"{field}.type")
     if (status := value.get("status")) is not None:
-        message.status = _choice(status, _STATUSES, f"{field}.status")
+        message.status = fields.choice(status, _STATUSES, f"{field}.status")
     if (metadata := value.get("metadata")) is not None:
-        message.metadata_json = _object(metadata, f"{field}.metadata")
+        message.metadata_json = fields.object_text(metadata, f"{field}.metadata")
     body = value.get("content")
     if body is None:
         return
@@ -132,41 +120,41 @@ def _content(value: Any, content: pb.Content, field: str) -> None:
     match value.get("type"):
         case "text":
             content.type = pb.CONTENT_TYPE_TEXT
-            content.text = _required(value, "text", field)
+            content.text = fields.required(value, "text", field)
         case "data":
             content.type = pb.CONTENT_TYPE_DATA
-            content.data_json = _object(value.get("data"), f"{field}.data")
+            content.data_json = fields.object_text(value.get("data"), f"{field}.data")
         case "image":
             content.type = pb.CONTENT_TYPE_IMAGE
-            content.image.image_url = _required(value, "image_url", field)
+            content.image.image_url = fields.required(value, "image_url", field)
         case "audio":
             content.type = pb.CONTENT_TYPE_AUDIO
-            content.audio.data = _required(value, "data", field)
-            content.audio.format = _text(value, "format", field)
+            content.audio.data = fields.required(value, "data", field)
+            content.audio.format = fields.text(value, "format", field)
         case "file":
             content.type = pb.CONTENT_TYPE_FILE
             content.file.SetInParent()
             for name in ("file_url", "file_id", "filename", "file_data"):
-                setattr(content.file, name, _text(value, name, field))
+                setattr(content.file, name, fields.text(value, name, field))
         case "refusal":
             content.type = pb.CONTENT_TYPE_REFUSAL
-            content.refusal = _required(value, "refusal", field)
+            content.refusal = fields.required(value, "refusal", field)
         case "video":
             content.type = pb.CONTENT_TYPE_VIDEO
-            content.video.video_url = _required(value, "video_url", field)
+            content.video.video_url = fields.required(value, "video_url", field)
         case other:
             known = "text, data, image, audio, file, refusal, video"
             raise BadRequest(
-                f"{field}.type: must be one of {known}, not {_show(other)}", field=f"{field}.type"
+                f"{field}.type: must be one of {known}, not {fields.show(other)}", field=f"{field}.type"
             )
 
 
 def _parameters(value: dict[str, Any], request: query_pb2.AgentRequest) -> None:
     if value.get("model") is not None:
-        request.parameters.model = _text(value, "model")
+        request.parameters.model = fields.text(value, "model")
     for name in _FLOATS:
         if (item := value.get(name)) is not None:
-            setattr(request.parameters, name, _number(item, name))
+            setattr(request.parameters, name, fields.number(item, name))
     for name, most in _INTEGERS.items():
         if (item := value.get(name)) is not None:
             if isinstance(item, bool) or not isinstance(item, int) or abs(item) > most:
@@ -192,69 +180,11 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         function = item.get("function") if isinstance(item.get("function"), dict) else item
         assert isinstance(function, dict)
         parameters = function.get("parameters")
+        schema = "" if parameters is None else fields.object_text(parameters, f"{field}.parameters")
         request.tools.add(
-            name=_required(function, "name", field),
-            description=_text(function, "description", field),
-            parameters_json="" if parameters is None else _object(parameters, f"{field}.parameters"),
-            type=_text(item, "type", field),
-            raw_json=dump(item, field),
+            name=fields.required(function, "name", field),
+            description=fields.text(function, "description", field),
+            parameters_json=schema,
+            type=fields.text(item, "type", field),
+            raw_json=fields.dump(item, field),
         )
-
-
-def dump(value: Any, field: str = "") -> str:
-    """JSON text. Raises BadRequest."""
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        # It came from orjson's own parser, which goes deeper than its writer.
-        problem = "nested too deeply"
-        raise BadRequest(f"{field}: {problem}" if field else problem, field=field) from None
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return "nothing" if value is None else repr(value)[:60]
-
-
-def _text(value: dict[str, Any], name: str, parent: str = "") -> str:
-    item = value.get(name)
-    if item is None:
-        return ""
-    if not isinstance(item, str):
-        field = f"{parent}.{name}" if parent else name
-        raise BadRequest(f"{field}: must be a text", field=field)
-    return item
-
-
-def _required(value: dict[str, Any], name: str, parent: str) -> str:
-    if value.get(name) is None:
-        raise BadRequest(f"{parent}.{name}: is required", field=f"{parent}.{name}")
-    return _text(value, name, parent)
-
-
-def _object(value: Any, field: str) -> str:
-    if not isinstance(value, dict):
-        raise BadRequest(f"{field}: must be an object", field=field)
-    return dump(value, field)
-
-
-def _flag(value: dict[str, Any], name: str) -> bool:
-    item = value.get(name)
-    if item is None:
-        return False
-    if not isinstance(item, bool):
-        raise BadRequest(f"{name}: must be true or false", field=name)
-    return item
-
-
-def _number(value: Any, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
-        raise BadRequest(f"{field}: must be a number", field=field)
-    return float(value)
-
-
-def _choice(value: Any, choices: dict[str, Any], field: str) -> Any:
-    if not isinstance(value, str) or value not in choices:
-        raise BadRequest(f"{field}: must be one of {', '.join(choices)}, not {_show(value)}", field=field)
-    return choices[value]

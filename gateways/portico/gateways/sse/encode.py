@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from portico.gateways.http.streaming import TERMINAL
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -29,15 +30,6 @@ ROLE = _words(pb.Role, "ROLE_")
 MESSAGE_TYPE = _words(pb.MessageType, "MESSAGE_TYPE_")
 MESSAGE_TYPE[pb.MESSAGE_TYPE_UNSPECIFIED] = "message"
 CONTENT_TYPE = _words(pb.ContentType, "CONTENT_TYPE_")
-TERMINAL = frozenset(
-    (
-        pb.RUN_STATUS_COMPLETED,
-        pb.RUN_STATUS_CANCELED,
-        pb.RUN_STATUS_FAILED,
-        pb.RUN_STATUS_REJECTED,
-        pb.RUN_STATUS_INCOMPLETE,
-    )
-)
 _KNOWN_STARTS = 1024
 _NO_STATUS = pb.RUN_STATUS_UNSPECIFIED
 

@@ -1,4 +1,4 @@
-"""The one error JSON of this gateway, and the HTTP status of each gRPC code."""
+"""The one error JSON of this gateway."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -6,29 +6,12 @@ from logging import Logger
 from typing import Any
 from uuid import uuid4
 
-import grpc
 import orjson
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from portico.client import PorticoError
-
-_STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.FAILED_PRECONDITION: 409,
-    grpc.StatusCode.OUT_OF_RANGE: 416,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
-_RETRY_SECONDS = {429: "1", 503: "1"}
+from portico.gateways.http.errors import HTTP_STATUS, RETRY_SECONDS, BadRequest
 
 
 class ErrorBody(BaseModel):
@@ -45,19 +28,6 @@ class ErrorResponse(BaseModel):
     error: ErrorBody
 
 
-class BadRequest(Exception):
-    """A request that this gateway refuses; `field` is the path of what is wrong."""
-
-    def __init__(
-        self, message: str, *, status: int = 422, field: str = "", code: str = "INVALID_ARGUMENT"
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-        self.field = field
-        self.code = code
-
-
 def error_json(code: str, message: str, details: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "details": dict(details or {})}}
 
@@ -71,15 +41,15 @@ def error_response(
 ) -> Response:
     """The answer for an error."""
     all_headers = dict(headers or {})
-    if status in _RETRY_SECONDS:
-        all_headers.setdefault("retry-after", _RETRY_SECONDS[status])
+    if status in RETRY_SECONDS:
+        all_headers.setdefault("retry-after", RETRY_SECONDS[status])
     body = orjson.dumps(error_json(code, message, details))
     return Response(body, status, all_headers, "application/json")
 
 
 def from_core(error: PorticoError) -> Response:
     """The answer for an error of the core."""
-    status = _STATUS.get(error.code, 500)
+    status = HTTP_STATUS.get(error.code, 500)
     return error_response(status, error.reason or error.code.name, error.message, error.metadata)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from portico.gateways.http.fields import dump
 from portico.gateways.sse.answers import (
     BODY,
     CoreDep,
@@ -17,7 +18,6 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.decode import dump
 from portico.gateways.sse.encode import embedded
 from portico.gateways.sse.stored_models import (
     AddMemories,

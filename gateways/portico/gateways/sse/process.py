@@ -7,13 +7,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
+from portico.gateways.http.body import Disconnected, read_json_body
+from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.fields import load
+from portico.gateways.http.streaming import Streams, id_headers
 from portico.gateways.sse.answers import ERROR_TEXTS
-from portico.gateways.sse.body import Disconnected, read_json_body
-from portico.gateways.sse.core import Core, caller_metadata
-from portico.gateways.sse.decode import load, query_request, wants_stream
+from portico.gateways.sse.decode import query_request, wants_stream
 from portico.gateways.sse.encode import dumps
-from portico.gateways.sse.errors import BadRequest, from_bad_request, from_core, from_defect
-from portico.gateways.sse.streaming import Streams, id_headers
+from portico.gateways.sse.errors import from_bad_request, from_core, from_defect
+from portico.gateways.sse.rendering import AgentEvents, LastResponse
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +39,11 @@ class Process:
             streaming = wants_stream(body) and accept
             stream = self._core.streams.open_query(query, metadata=caller_metadata(scope["headers"]))
             if streaming:
-                await self._streams.send(stream, scope, receive, send)
+                await self._streams.send(stream, AgentEvents(), scope, receive, send)
                 return
-            value = await self._streams.whole(stream, receive)
+            last = LastResponse()
+            await self._streams.whole(stream, receive, last.take)
+            value = last.json()
             answer = Response(dumps(value), 200, None, "application/json")
             answer.raw_headers += id_headers(value["id"], value["session_id"])
             await answer(scope, receive, send)

@@ -8,6 +8,9 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from portico.gateways.http.core import caller_metadata
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.streaming import TERMINAL, Streams
 from portico.gateways.sse.answers import (
     BODY,
     CoreDep,
@@ -20,10 +23,8 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.core import caller_metadata
 from portico.gateways.sse.decode import query_request, read_required_input
-from portico.gateways.sse.encode import STATUS, TERMINAL, response_json
-from portico.gateways.sse.errors import BadRequest
+from portico.gateways.sse.encode import STATUS, response_json
 from portico.gateways.sse.models import (
     Asked,
     Interrupted,
@@ -33,7 +34,7 @@ from portico.gateways.sse.models import (
     TaskStatus,
     TaskSubmitted,
 )
-from portico.gateways.sse.streaming import Streams
+from portico.gateways.sse.rendering import AgentEvents
 from portico.v1 import events_pb2, query_pb2
 
 _BACKGROUND = "background"
@@ -73,7 +74,7 @@ def follow(request: Request, core: CoreDep, run_id: str, after: int | None) -> E
 
     async def send_events(scope: Scope, receive: Receive, send: Send) -> None:
         stream = core.streams.open_watch(watch, metadata=caller_metadata(scope["headers"]))
-        await streams.send(stream, scope, receive, send)
+        await streams.send(stream, AgentEvents(), scope, receive, send)
 
     return EventStream(send_events)
 

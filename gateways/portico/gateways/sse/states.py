@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
+from portico.gateways.http.errors import BadRequest
 from portico.gateways.sse.answers import (
     BODY,
     CoreDep,
@@ -18,7 +19,6 @@ from portico.gateways.sse.answers import (
     takes,
 )
 from portico.gateways.sse.encode import embedded
-from portico.gateways.sse.errors import BadRequest
 from portico.gateways.sse.stored_models import Deleted, StateModel, StatePage
 from portico.v1 import state_pb2
 

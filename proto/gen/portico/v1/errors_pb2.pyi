@@ -86,6 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 22
     """UNIMPLEMENTED. The method is part of the contract and not yet built."""
+    ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND. The session has no such message. Metadata: message_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. It travels as
@@ -157,4 +159,6 @@ operator; the log has the rest.
 """
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 22
 """UNIMPLEMENTED. The method is part of the contract and not yet built."""
+ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND. The session has no such message. Metadata: message_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -378,6 +378,7 @@ class Response(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     INPUT_REQUEST_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Always set. The run's id, resp_ and 32 hexadecimal digits."""
     status: Global___RunStatus.ValueType
@@ -421,6 +422,12 @@ class Response(_message.Message):
     def input_request(self) -> Global___InputRequest:
         """Set when status is INPUT_REQUIRED."""
 
+    @_builtins.property
+    def input(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
+        """Set when status is IN_PROGRESS once more, after a pause or because the run
+        was steered: what the agent is told. What follows is said with that in mind.
+        """
+
     def __init__(
         self,
         *,
@@ -437,10 +444,11 @@ class Response(_message.Message):
         attempt: _builtins.int = ...,
         input_request: Global___InputRequest | None = ...,
         metadata_json: _builtins.str = ...,
+        input: _abc.Iterable[Global___Message] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "session_id", b"session_id", "status", b"status", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "session_id", b"session_id", "status", b"status", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

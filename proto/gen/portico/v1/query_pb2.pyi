@@ -250,6 +250,8 @@ class QueryRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     IF_SESSION_BUSY_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_RUN_ID_FIELD_NUMBER: _builtins.int
+    EPHEMERAL_FIELD_NUMBER: _builtins.int
     background: _builtins.bool
     """Optional. True: the run goes on when nobody reads it."""
     idempotency_key: _builtins.str
@@ -258,6 +260,17 @@ class QueryRequest(_message.Message):
     """
     if_session_busy: Global___SessionBusyPolicy.ValueType
     """Optional."""
+    previous_run_id: _builtins.str
+    """Optional. The run that this one continues; request.session_id must be
+    empty then. It joins that run's session if that run's messages are the last
+    there; otherwise a new session begins with a copy of the messages up to
+    that run's. Errors: NOT_FOUND (RUN_NOT_FOUND), also when it is ephemeral.
+    """
+    ephemeral: _builtins.bool
+    """Optional. True: the run is kept only as long as its readers may need it,
+    about a minute after its end, and so is its session if request.session_id
+    is empty. It is not listed, GetRun does not find it, and none continues it.
+    """
     @_builtins.property
     def request(self) -> Global___AgentRequest:
         """Required."""
@@ -276,10 +289,12 @@ class QueryRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         if_session_busy: Global___SessionBusyPolicy.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        previous_run_id: _builtins.str = ...,
+        ephemeral: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "ephemeral", b"ephemeral", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "previous_run_id", b"previous_run_id", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,6 +787,51 @@ class ResumeRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeRunResponse: _TypeAlias = ResumeRunResponse  # noqa: Y015
+
+@_typing.final
+class SteerRunRequest(_message.Message):
+    """SteerRunRequest brings new input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Required."""
+    @_builtins.property
+    def input(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Message]:
+        """Required. What the agent is told, in order."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        input: _abc.Iterable[_events_pb2.Message] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerRunRequest: _TypeAlias = SteerRunRequest  # noqa: Y015
+
+@_typing.final
+class SteerRunResponse(_message.Message):
+    """SteerRunResponse is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerRunResponse: _TypeAlias = SteerRunResponse  # noqa: Y015
 
 @_typing.final
 class DeleteRunRequest(_message.Message):

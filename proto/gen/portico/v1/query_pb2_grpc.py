@@ -83,6 +83,11 @@ class QueryServiceStub(object):
                 request_serializer=portico_dot_v1_dot_query__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_query__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
+        self.SteerRun = channel.unary_unary(
+                '/portico.v1.QueryService/SteerRun',
+                request_serializer=portico_dot_v1_dot_query__pb2.SteerRunRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_query__pb2.SteerRunResponse.FromString,
+                _registered_method=True)
         self.DeleteRun = channel.unary_unary(
                 '/portico.v1.QueryService/DeleteRun',
                 request_serializer=portico_dot_v1_dot_query__pb2.DeleteRunRequest.SerializeToString,
@@ -176,6 +181,17 @@ class QueryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SteerRun(self, request, context):
+        """SteerRun hands new input to a run whose agent works. The agent takes it
+        when it next looks; until then it is accepted, not applied, and lost if the
+        run ends first. When it is taken the log says so: a response event with
+        status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRun(self, request, context):
         """DeleteRun removes an ended run and its log for good; its messages stay in
         the session. FAILED_PRECONDITION (RUN_ACTIVE).
@@ -236,6 +252,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=portico_dot_v1_dot_query__pb2.ResumeRunRequest.FromString,
                     response_serializer=portico_dot_v1_dot_query__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'SteerRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerRun,
+                    request_deserializer=portico_dot_v1_dot_query__pb2.SteerRunRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_query__pb2.SteerRunResponse.SerializeToString,
             ),
             'DeleteRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRun,
@@ -473,6 +494,33 @@ class QueryService(object):
             '/portico.v1.QueryService/ResumeRun',
             portico_dot_v1_dot_query__pb2.ResumeRunRequest.SerializeToString,
             portico_dot_v1_dot_query__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.QueryService/SteerRun',
+            portico_dot_v1_dot_query__pb2.SteerRunRequest.SerializeToString,
+            portico_dot_v1_dot_query__pb2.SteerRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,13 @@ class QueryServiceStub:
     """ResumeRun answers a run that waits with INPUT_REQUIRED, and returns once
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
     """
+    SteerRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]
+    """SteerRun hands new input to a run whose agent works. The agent takes it
+    when it next looks; until then it is accepted, not applied, and lost if the
+    run ends first. When it is taken the log says so: a response event with
+    status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+    """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.DeleteRunRequest, _query_pb2.DeleteRunResponse]
     """DeleteRun removes an ended run and its log for good; its messages stay in
     the session. FAILED_PRECONDITION (RUN_ACTIVE).
@@ -136,6 +143,13 @@ class QueryServiceAsyncStub(QueryServiceStub):
     ResumeRun: _aio.UnaryUnaryMultiCallable[_query_pb2.ResumeRunRequest, _query_pb2.ResumeRunResponse]  # type: ignore[assignment]
     """ResumeRun answers a run that waits with INPUT_REQUIRED, and returns once
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
+    """
+    SteerRun: _aio.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]  # type: ignore[assignment]
+    """SteerRun hands new input to a run whose agent works. The agent takes it
+    when it next looks; until then it is accepted, not applied, and lost if the
+    run ends first. When it is taken the log says so: a response event with
+    status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_query_pb2.DeleteRunRequest, _query_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """DeleteRun removes an ended run and its log for good; its messages stay in
@@ -241,6 +255,19 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_query_pb2.ResumeRunResponse, _abc.Awaitable[_query_pb2.ResumeRunResponse]]:
         """ResumeRun answers a run that waits with INPUT_REQUIRED, and returns once
         the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
+        """
+
+    @_abc_1.abstractmethod
+    def SteerRun(
+        self,
+        request: _query_pb2.SteerRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.SteerRunResponse, _abc.Awaitable[_query_pb2.SteerRunResponse]]:
+        """SteerRun hands new input to a run whose agent works. The agent takes it
+        when it next looks; until then it is accepted, not applied, and lost if the
+        run ends first. When it is taken the log says so: a response event with
+        status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
         """
 
     @_abc_1.abstractmethod

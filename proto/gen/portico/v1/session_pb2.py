@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from portico.v1 import events_pb2 as portico_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/v1/session.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17portico/v1/events.proto\"\xc0\x01\n\x07Session\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cupdated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmessage_count\x18\x05 \x01(\x03\x12\x15\n\rmetadata_json\x18\x06 \x01(\t\"\x8a\x01\n\x0eSessionMessage\x12$\n\x07message\x18\x01 \x01(\x0b\x32\x13.portico.v1.Message\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x30\n\x0c\x63reated_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\x04 \x01(\t\"R\n\x14\x43reateSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\"=\n\x15\x43reateSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.portico.v1.Session\"8\n\x11GetSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\":\n\x12GetSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.portico.v1.Session\"M\n\x13ListSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.portico.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteSessionResponse\"c\n\x15\x41ppendMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.portico.v1.Message\"F\n\x16\x41ppendMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.portico.v1.SessionMessage\"\x87\x01\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x05order\x18\x05 \x01(\x0e\x32\x15.portico.v1.SortOrder\"]\n\x14ListMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.portico.v1.SessionMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x15SearchSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\">\n\x16SearchSessionsResponse\x12$\n\x04hits\x18\x01 \x03(\x0b\x32\x16.portico.v1.SessionHit\"\\\n\nSessionHit\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x1a.portico.v1.SessionMessage\x12\r\n\x05score\x18\x03 \x01(\x01*\\\n\tSortOrder\x12\x1a\n\x16SORT_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14SORT_ORDER_ASCENDING\x10\x01\x12\x19\n\x15SORT_ORDER_DESCENDING\x10\x02\x32\xe1\x04\n\x0eSessionService\x12T\n\rCreateSession\x12 .portico.v1.CreateSessionRequest\x1a!.portico.v1.CreateSessionResponse\x12K\n\nGetSession\x12\x1d.portico.v1.GetSessionRequest\x1a\x1e.portico.v1.GetSessionResponse\x12Q\n\x0cListSessions\x12\x1f.portico.v1.ListSessionsRequest\x1a .portico.v1.ListSessionsResponse\x12T\n\rDeleteSession\x12 .portico.v1.DeleteSessionRequest\x1a!.portico.v1.DeleteSessionResponse\x12W\n\x0e\x41ppendMessages\x12!.portico.v1.AppendMessagesRequest\x1a\".portico.v1.AppendMessagesResponse\x12Q\n\x0cListMessages\x12\x1f.portico.v1.ListMessagesRequest\x1a .portico.v1.ListMessagesResponse\x12W\n\x0eSearchSessions\x12!.portico.v1.SearchSessionsRequest\x1a\".portico.v1.SearchSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18portico/v1/session.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17portico/v1/events.proto\"\xc0\x01\n\x07Session\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cupdated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rmessage_count\x18\x05 \x01(\x03\x12\x15\n\rmetadata_json\x18\x06 \x01(\t\"\x8a\x01\n\x0eSessionMessage\x12$\n\x07message\x18\x01 \x01(\x0b\x32\x13.portico.v1.Message\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x30\n\x0c\x63reated_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\x04 \x01(\t\"R\n\x14\x43reateSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\"=\n\x15\x43reateSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.portico.v1.Session\"8\n\x11GetSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\":\n\x12GetSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.portico.v1.Session\"R\n\x14UpdateSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x15\n\rmetadata_json\x18\x03 \x01(\t\"=\n\x15UpdateSessionResponse\x12$\n\x07session\x18\x01 \x01(\x0b\x32\x13.portico.v1.Session\"M\n\x13ListSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x14ListSessionsResponse\x12%\n\x08sessions\x18\x01 \x03(\x0b\x32\x13.portico.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteSessionResponse\"c\n\x15\x41ppendMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12%\n\x08messages\x18\x03 \x03(\x0b\x32\x13.portico.v1.Message\"F\n\x16\x41ppendMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.portico.v1.SessionMessage\"\xa1\x01\n\x13ListMessagesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x05order\x18\x05 \x01(\x0e\x32\x15.portico.v1.SortOrder\x12\x18\n\x10\x61\x66ter_message_id\x18\x06 \x01(\t\"]\n\x14ListMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.portico.v1.SessionMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x11GetMessageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\"A\n\x12GetMessageResponse\x12+\n\x07message\x18\x01 \x01(\x0b\x32\x1a.portico.v1.SessionMessage\"O\n\x14\x44\x65leteMessageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\"\x17\n\x15\x44\x65leteMessageResponse\"Z\n\x15SearchSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\">\n\x16SearchSessionsResponse\x12$\n\x04hits\x18\x01 \x03(\x0b\x32\x16.portico.v1.SessionHit\"\\\n\nSessionHit\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x1a.portico.v1.SessionMessage\x12\r\n\x05score\x18\x03 \x01(\x01*\\\n\tSortOrder\x12\x1a\n\x16SORT_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14SORT_ORDER_ASCENDING\x10\x01\x12\x19\n\x15SORT_ORDER_DESCENDING\x10\x02\x32\xda\x06\n\x0eSessionService\x12T\n\rCreateSession\x12 .portico.v1.CreateSessionRequest\x1a!.portico.v1.CreateSessionResponse\x12K\n\nGetSession\x12\x1d.portico.v1.GetSessionRequest\x1a\x1e.portico.v1.GetSessionResponse\x12T\n\rUpdateSession\x12 .portico.v1.UpdateSessionRequest\x1a!.portico.v1.UpdateSessionResponse\x12Q\n\x0cListSessions\x12\x1f.portico.v1.ListSessionsRequest\x1a .portico.v1.ListSessionsResponse\x12T\n\rDeleteSession\x12 .portico.v1.DeleteSessionRequest\x1a!.portico.v1.DeleteSessionResponse\x12W\n\x0e\x41ppendMessages\x12!.portico.v1.AppendMessagesRequest\x1a\".portico.v1.AppendMessagesResponse\x12Q\n\x0cListMessages\x12\x1f.portico.v1.ListMessagesRequest\x1a .portico.v1.ListMessagesResponse\x12K\n\nGetMessage\x12\x1d.portico.v1.GetMessageRequest\x1a\x1e.portico.v1.GetMessageResponse\x12T\n\rDeleteMessage\x12 .portico.v1.DeleteMessageRequest\x1a!.portico.v1.DeleteMessageResponse\x12W\n\x0eSearchSessions\x12!.portico.v1.SearchSessionsRequest\x1a\".portico.v1.SearchSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SORTORDER']._serialized_start=1608
-  _globals['_SORTORDER']._serialized_end=1700
+  _globals['_SORTORDER']._serialized_start=2032
+  _globals['_SORTORDER']._serialized_end=2124
   _globals['_SESSION']._serialized_start=99
   _globals['_SESSION']._serialized_end=291
   _globals['_SESSIONMESSAGE']._serialized_start=294
@@ -47,28 +47,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSESSIONREQUEST']._serialized_end=637
   _globals['_GETSESSIONRESPONSE']._serialized_start=639
   _globals['_GETSESSIONRESPONSE']._serialized_end=697
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=699
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=776
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=778
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=864
-  _globals['_DELETESESSIONREQUEST']._serialized_start=866
-  _globals['_DELETESESSIONREQUEST']._serialized_end=925
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=927
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=950
-  _globals['_APPENDMESSAGESREQUEST']._serialized_start=952
-  _globals['_APPENDMESSAGESREQUEST']._serialized_end=1051
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=1053
-  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=1123
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1126
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1261
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1263
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1356
-  _globals['_SEARCHSESSIONSREQUEST']._serialized_start=1358
-  _globals['_SEARCHSESSIONSREQUEST']._serialized_end=1448
-  _globals['_SEARCHSESSIONSRESPONSE']._serialized_start=1450
-  _globals['_SEARCHSESSIONSRESPONSE']._serialized_end=1512
-  _globals['_SESSIONHIT']._serialized_start=1514
-  _globals['_SESSIONHIT']._serialized_end=1606
-  _globals['_SESSIONSERVICE']._serialized_start=1703
-  _globals['_SESSIONSERVICE']._serialized_end=2312
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=699
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=781
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=783
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=844
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=846
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=923
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=925
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1011
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1013
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1072
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1074
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1097
+  _globals['_APPENDMESSAGESREQUEST']._serialized_start=1099
+  _globals['_APPENDMESSAGESREQUEST']._serialized_end=1198
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_start=1200
+  _globals['_APPENDMESSAGESRESPONSE']._serialized_end=1270
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1273
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1434
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1436
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1529
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1531
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1607
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1609
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1674
+  _globals['_DELETEMESSAGEREQUEST']._serialized_start=1676
+  _globals['_DELETEMESSAGEREQUEST']._serialized_end=1755
+  _globals['_DELETEMESSAGERESPONSE']._serialized_start=1757
+  _globals['_DELETEMESSAGERESPONSE']._serialized_end=1780
+  _globals['_SEARCHSESSIONSREQUEST']._serialized_start=1782
+  _globals['_SEARCHSESSIONSREQUEST']._serialized_end=1872
+  _globals['_SEARCHSESSIONSRESPONSE']._serialized_start=1874
+  _globals['_SEARCHSESSIONSRESPONSE']._serialized_end=1936
+  _globals['_SESSIONHIT']._serialized_start=1938
+  _globals['_SESSIONHIT']._serialized_end=2030
+  _globals['_SESSIONSERVICE']._serialized_start=2127
+  _globals['_SESSIONSERVICE']._serialized_end=2985
 # @@protoc_insertion_point(module_scope)

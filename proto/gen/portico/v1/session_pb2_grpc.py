@@ -47,6 +47,11 @@ class SessionServiceStub(object):
                 request_serializer=portico_dot_v1_dot_session__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_session__pb2.GetSessionResponse.FromString,
                 _registered_method=True)
+        self.UpdateSession = channel.unary_unary(
+                '/portico.v1.SessionService/UpdateSession',
+                request_serializer=portico_dot_v1_dot_session__pb2.UpdateSessionRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_session__pb2.UpdateSessionResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/portico.v1.SessionService/ListSessions',
                 request_serializer=portico_dot_v1_dot_session__pb2.ListSessionsRequest.SerializeToString,
@@ -66,6 +71,16 @@ class SessionServiceStub(object):
                 '/portico.v1.SessionService/ListMessages',
                 request_serializer=portico_dot_v1_dot_session__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_session__pb2.ListMessagesResponse.FromString,
+                _registered_method=True)
+        self.GetMessage = channel.unary_unary(
+                '/portico.v1.SessionService/GetMessage',
+                request_serializer=portico_dot_v1_dot_session__pb2.GetMessageRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_session__pb2.GetMessageResponse.FromString,
+                _registered_method=True)
+        self.DeleteMessage = channel.unary_unary(
+                '/portico.v1.SessionService/DeleteMessage',
+                request_serializer=portico_dot_v1_dot_session__pb2.DeleteMessageRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_session__pb2.DeleteMessageResponse.FromString,
                 _registered_method=True)
         self.SearchSessions = channel.unary_unary(
                 '/portico.v1.SessionService/SearchSessions',
@@ -89,6 +104,14 @@ class SessionServiceServicer(object):
 
     def GetSession(self, request, context):
         """GetSession returns a session without its messages. NOT_FOUND
+        (SESSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSession(self, request, context):
+        """UpdateSession replaces a session's metadata. NOT_FOUND
         (SESSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -127,6 +150,21 @@ class SessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMessage(self, request, context):
+        """GetMessage returns one message of a session. NOT_FOUND (MESSAGE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessage(self, request, context):
+        """DeleteMessage removes one message of a session. NOT_FOUND
+        (MESSAGE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SearchSessions(self, request, context):
         """SearchSessions finds messages in all of a user's sessions by their words,
         best first. Words are stemmed; Chinese, Japanese and Korean are found too.
@@ -148,6 +186,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=portico_dot_v1_dot_session__pb2.GetSessionRequest.FromString,
                     response_serializer=portico_dot_v1_dot_session__pb2.GetSessionResponse.SerializeToString,
             ),
+            'UpdateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSession,
+                    request_deserializer=portico_dot_v1_dot_session__pb2.UpdateSessionRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_session__pb2.UpdateSessionResponse.SerializeToString,
+            ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
                     request_deserializer=portico_dot_v1_dot_session__pb2.ListSessionsRequest.FromString,
@@ -167,6 +210,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=portico_dot_v1_dot_session__pb2.ListMessagesRequest.FromString,
                     response_serializer=portico_dot_v1_dot_session__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'GetMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMessage,
+                    request_deserializer=portico_dot_v1_dot_session__pb2.GetMessageRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_session__pb2.GetMessageResponse.SerializeToString,
+            ),
+            'DeleteMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessage,
+                    request_deserializer=portico_dot_v1_dot_session__pb2.DeleteMessageRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_session__pb2.DeleteMessageResponse.SerializeToString,
             ),
             'SearchSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchSessions,
@@ -231,6 +284,33 @@ class SessionService(object):
             '/portico.v1.SessionService/GetSession',
             portico_dot_v1_dot_session__pb2.GetSessionRequest.SerializeToString,
             portico_dot_v1_dot_session__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SessionService/UpdateSession',
+            portico_dot_v1_dot_session__pb2.UpdateSessionRequest.SerializeToString,
+            portico_dot_v1_dot_session__pb2.UpdateSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -339,6 +419,60 @@ class SessionService(object):
             '/portico.v1.SessionService/ListMessages',
             portico_dot_v1_dot_session__pb2.ListMessagesRequest.SerializeToString,
             portico_dot_v1_dot_session__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SessionService/GetMessage',
+            portico_dot_v1_dot_session__pb2.GetMessageRequest.SerializeToString,
+            portico_dot_v1_dot_session__pb2.GetMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SessionService/DeleteMessage',
+            portico_dot_v1_dot_session__pb2.DeleteMessageRequest.SerializeToString,
+            portico_dot_v1_dot_session__pb2.DeleteMessageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,10 @@ class SessionServiceStub:
     """GetSession returns a session without its messages. NOT_FOUND
     (SESSION_NOT_FOUND).
     """
+    UpdateSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]
+    """UpdateSession replaces a session's metadata. NOT_FOUND
+    (SESSION_NOT_FOUND).
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
@@ -56,6 +60,12 @@ class SessionServiceStub:
     ListMessages: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListMessagesRequest, _session_pb2.ListMessagesResponse]
     """ListMessages pages through a session's messages from either end. NOT_FOUND
     (SESSION_NOT_FOUND).
+    """
+    GetMessage: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetMessageRequest, _session_pb2.GetMessageResponse]
+    """GetMessage returns one message of a session. NOT_FOUND (MESSAGE_NOT_FOUND)."""
+    DeleteMessage: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteMessageRequest, _session_pb2.DeleteMessageResponse]
+    """DeleteMessage removes one message of a session. NOT_FOUND
+    (MESSAGE_NOT_FOUND).
     """
     SearchSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.SearchSessionsRequest, _session_pb2.SearchSessionsResponse]
     """SearchSessions finds messages in all of a user's sessions by their words,
@@ -76,6 +86,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """GetSession returns a session without its messages. NOT_FOUND
     (SESSION_NOT_FOUND).
     """
+    UpdateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]  # type: ignore[assignment]
+    """UpdateSession replaces a session's metadata. NOT_FOUND
+    (SESSION_NOT_FOUND).
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
@@ -90,6 +104,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_session_pb2.ListMessagesRequest, _session_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """ListMessages pages through a session's messages from either end. NOT_FOUND
     (SESSION_NOT_FOUND).
+    """
+    GetMessage: _aio.UnaryUnaryMultiCallable[_session_pb2.GetMessageRequest, _session_pb2.GetMessageResponse]  # type: ignore[assignment]
+    """GetMessage returns one message of a session. NOT_FOUND (MESSAGE_NOT_FOUND)."""
+    DeleteMessage: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteMessageRequest, _session_pb2.DeleteMessageResponse]  # type: ignore[assignment]
+    """DeleteMessage removes one message of a session. NOT_FOUND
+    (MESSAGE_NOT_FOUND).
     """
     SearchSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.SearchSessionsRequest, _session_pb2.SearchSessionsResponse]  # type: ignore[assignment]
     """SearchSessions finds messages in all of a user's sessions by their words,
@@ -117,6 +137,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.GetSessionResponse, _abc.Awaitable[_session_pb2.GetSessionResponse]]:
         """GetSession returns a session without its messages. NOT_FOUND
+        (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateSession(
+        self,
+        request: _session_pb2.UpdateSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.UpdateSessionResponse, _abc.Awaitable[_session_pb2.UpdateSessionResponse]]:
+        """UpdateSession replaces a session's metadata. NOT_FOUND
         (SESSION_NOT_FOUND).
         """
 
@@ -157,6 +187,24 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_pb2.ListMessagesResponse, _abc.Awaitable[_session_pb2.ListMessagesResponse]]:
         """ListMessages pages through a session's messages from either end. NOT_FOUND
         (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def GetMessage(
+        self,
+        request: _session_pb2.GetMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.GetMessageResponse, _abc.Awaitable[_session_pb2.GetMessageResponse]]:
+        """GetMessage returns one message of a session. NOT_FOUND (MESSAGE_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def DeleteMessage(
+        self,
+        request: _session_pb2.DeleteMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.DeleteMessageResponse, _abc.Awaitable[_session_pb2.DeleteMessageResponse]]:
+        """DeleteMessage removes one message of a session. NOT_FOUND
+        (MESSAGE_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

@@ -16,7 +16,8 @@ import uvicorn
 from portico.agent import AgentApp, AgentRequest, Context, Message, data, reasoning, tool_call, usage
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
-from portico.gateways.sse.app import create_gateway
+from portico.gateways.http.site import Site
+from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -123,13 +124,14 @@ async def _core(directory: Path) -> AsyncIterator[CoreServer]:
 @asynccontextmanager
 async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     told = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
-    gateway = create_gateway(SseSettings(**told))
+    given = SseSettings(**told)
+    site = Site([SseGateway(given)], given)
     # With its protocol named, or asyncio leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
     config = uvicorn.Config(
-        gateway, http="httptools", ws="none", log_level="critical", timeout_graceful_shutdown=2
+        site, http="httptools", ws="none", log_level="critical", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))
@@ -137,9 +139,9 @@ async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.Asyn
         await asyncio.sleep(0.005)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with httpx.AsyncClient(base_url=url, timeout=10) as client:
-        client.gateway = gateway  # type: ignore[attr-defined]
+        client.site = site  # type: ignore[attr-defined]
         yield client
-    gateway.stop()
+    site.stop()
     server.should_exit = True
     await running
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from portico.core.server import CoreServer
-from portico.gateways.sse.app import create_gateway
+from portico.gateways.sse.app import create_app
 from portico.gateways.sse.settings import SseSettings
 
 QUIET = {"input": "quiet", "background": True}
@@ -57,7 +57,7 @@ async def test_a_gateway_that_stops_ends_its_streams_resumably(serve: Any) -> No
         text = await anext(chunks)
         while "id: 3\n" not in text:
             text += await anext(chunks)
-        http.gateway.stop()
+        http.site.stop()
         text += "".join([chunk async for chunk in chunks])
     assert text.endswith("\n\n: this gateway stops; come back with your last event id\n\n")
     cancel = asyncio.create_task(other.post(f"/runs/{run_id}/cancel"))
@@ -76,7 +76,7 @@ async def test_who_has_nothing_yet_is_sent_elsewhere(serve: Any, asked: dict[str
     else:
         waiting = asyncio.create_task(http.post("/process", json=asked))
     await asyncio.sleep(0.1)
-    http.gateway.stop()
+    http.site.stop()
     answer = await waiting
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "DRAINING")
     assert answer.headers["retry-after"] == "1"
@@ -170,5 +170,5 @@ def test_settings_are_checked() -> None:
     for wrong in ({"process_path": "process"}, {"process_path": "/p/"}, {"ping_seconds": 0}):
         with pytest.raises(ValueError):
             SseSettings(**wrong)
-    moved = create_gateway(SseSettings(process_path="/chat"))
-    assert {"/chat", "/chat/task", "/chat/task/{task_id}"} <= set(moved.app.openapi()["paths"])
+    moved = create_app(SseSettings(process_path="/chat"))
+    assert {"/chat", "/chat/task", "/chat/task/{task_id}"} <= set(moved.openapi()["paths"])

@@ -1,37 +1,65 @@
-"""A run's log as Server-Sent Events, straight on ASGI: one send for all that is ready.
+"""A run's log as Server-Sent Events, straight on ASGI.
 
 The stream begins once its first event is there, so that what goes wrong before
-is an HTTP error; one that follows a silent run begins with a ping. It ends after
-the terminal event or a pause; one that is cut ends with `event: error`, and the
-reader comes back with its last event id.
+is an HTTP error; one that follows a silent run begins with a ping. How events
+and errors read is the protocol's: a Rendering says it.
 """
 
 import asyncio
-import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import MuxStream, PorticoError, Unavailable
-from portico.gateways.sse.body import Disconnected, wait_disconnect
-from portico.gateways.sse.encode import TERMINAL, EventEncoder, dumps, response_json
-from portico.gateways.sse.errors import defect_json, error_json, from_core
+from portico.gateways.http.body import Disconnected, wait_disconnect
 from portico.v1 import events_pb2, query_pb2
 
-log = logging.getLogger(__name__)
-
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"connection", b"keep-alive"),
     (b"x-accel-buffering", b"no"),
 ]
 PING = b": ping\n\n"
-STOPPING = b": this gateway stops; come back with your last event id\n\n"
 # By then most answers have begun, and have had no need to watch for a reader that leaves.
 UNWATCHED_SECONDS = 0.1
+TERMINAL = frozenset(
+    (
+        events_pb2.RUN_STATUS_COMPLETED,
+        events_pb2.RUN_STATUS_CANCELED,
+        events_pb2.RUN_STATUS_FAILED,
+        events_pb2.RUN_STATUS_REJECTED,
+        events_pb2.RUN_STATUS_INCOMPLETE,
+    )
+)
 _LAST = TERMINAL | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
-_Frames = list[query_pb2.StreamFrame]
+Frames = list[query_pb2.StreamFrame]
+
+
+class Rendering(Protocol):
+    """How one stream reads in a protocol. It may keep what it needs from one frame to the next."""
+
+    def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
+        """More headers; the run's id if it is known, the first frames if they are there."""
+        ...
+
+    def events(self, frames: Frames) -> Sequence[bytes]:
+        """The text of the frames, in the pieces that are to be sent."""
+        ...
+
+    def ended(self, *, stopping: bool) -> bytes:
+        """What is said last when the log has ended, or when this process stops."""
+        ...
+
+    def refusal(self, error: PorticoError) -> Response:
+        """The answer when the stream has not begun."""
+        ...
+
+    def failure(self, error: Exception) -> bytes:
+        """What is said when it has: a PorticoError, or a defect, which is to be logged."""
+        ...
 
 
 class Reading:
@@ -67,44 +95,42 @@ class Reading:
 
 
 class WholeRun(Reading):
-    """One answer that says how a run ended."""
+    """One answer for all of a run."""
 
-    async def run(self) -> dict[str, Any]:
-        """The last response as JSON. Raises PorticoError, Disconnected."""
+    async def run(self, collect: "Collect") -> None:
+        """Hand over the frames until the log ends or pauses. Raises PorticoError, Disconnected."""
         try:
-            return await self._read()
+            self._watch()
+            async for frames in self._stream:
+                collect(frames)
         except PorticoError as error:
             if self._stream.run_id:
                 # Nothing else has told the caller, who would start the same again.
                 error.metadata = {**error.metadata, "run_id": self._stream.run_id}
             raise
-
-    async def _read(self) -> dict[str, Any]:
-        self._watch()
-        last: events_pb2.Event | None = None
-        async for frames in self._stream:
-            for frame in frames:
-                for event in frame.events:
-                    if event.HasField("response"):
-                        last = event
         if self._left:
             raise Disconnected
         if self._stopping:
-            raise _stops()
-        if last is None:
-            raise PorticoError("the log holds no response")
-        return response_json(last.response, last.sequence_number)
+            raise stops()
+
+
+class Collect(Protocol):
+    """Takes in frames, in order."""
+
+    def __call__(self, frames: Frames, /) -> object: ...
 
 
 class SseStream(Reading):
     """One answer that streams."""
 
-    def __init__(self, stream: MuxStream, scope: Scope, receive: Receive, send: Send, ping: float) -> None:
+    def __init__(
+        self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send, ping: float
+    ) -> None:
         super().__init__(stream, receive)
+        self._rendering = rendering
         self._scope = scope
         self._send = send
         self._ping_seconds = ping
-        self._encoder = EventEncoder()
         self._started = False
         self._idle = False
         self._pinging: asyncio.Task[None] | None = None
@@ -117,13 +143,13 @@ class SseStream(Reading):
             await self._follow()
         except PorticoError as error:
             if not self._started:
-                await from_core(error)(self._scope, self._receive, self._send)
+                await self._rendering.refusal(error)(self._scope, self._receive, self._send)
                 return
-            await self._fail(error_json(error.reason or error.code.name, error.message, error.metadata))
-        except Exception:
+            await self._body(self._rendering.failure(error), more=False)
+        except Exception as error:
             if not self._started:
                 raise
-            await self._fail(defect_json(log))
+            await self._body(self._rendering.failure(error), more=False)
 
     def release(self) -> None:
         super().release()
@@ -133,21 +159,25 @@ class SseStream(Reading):
         while (frames := await self._next()) is not None:
             if not self._started:
                 await self._begin(frames)
-            ended = _ended(frames)
-            await self._body(self._encoder.encode(frames), more=not ended)
-            if ended:
+            *first, last = self._rendering.events(frames) or (b"",)
+            for piece in first:
+                await self._body(piece, more=True)
+            if _ended(frames):
+                # One send fewer for every run.
+                await self._body(last + self._rendering.ended(stopping=False), more=False)
                 return
+            await self._body(last, more=True)
             # A short answer is over by now; only those that go on watch for a reader that leaves.
             self._watch()
         if self._left:
             return
         if self._stopping and not self._started:
-            raise _stops()
+            raise stops()
         if not self._started:
             await self._begin(())
-        await self._body(STOPPING if self._stopping else b"", more=False)
+        await self._body(self._rendering.ended(stopping=self._stopping), more=False)
 
-    async def _next(self) -> _Frames | None:
+    async def _next(self) -> Frames | None:
         self._idle = True
         try:
             return await self._stream.next_frames()
@@ -176,13 +206,10 @@ class SseStream(Reading):
         if self._idle:
             self._pinging = None
 
-    async def _begin(self, frames: _Frames | tuple[()]) -> None:
+    async def _begin(self, frames: Frames | tuple[()]) -> None:
         self._started = True
-        headers = _HEADERS + id_headers(self._stream.run_id, _session_id(frames))
+        headers = HEADERS + self._rendering.headers(self._stream.run_id, frames)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def _fail(self, error: dict[str, Any]) -> None:
-        await self._body(b"event: error\ndata: %b\n\n" % dumps(error), more=False)
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
@@ -196,21 +223,23 @@ class Streams:
         self._open: set[Reading] = set()
         self._stopped = False
 
-    async def send(self, stream: MuxStream, scope: Scope, receive: Receive, send: Send) -> None:
+    async def send(
+        self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Answer a request with the stream's events. Closes the stream."""
-        reading = SseStream(stream, scope, receive, send, self.ping_seconds)
+        reading = SseStream(stream, rendering, scope, receive, send, self.ping_seconds)
         self._enter(reading)
         try:
             await reading.run()
         finally:
             self._leave(reading)
 
-    async def whole(self, stream: MuxStream, receive: Receive) -> dict[str, Any]:
-        """Follow the stream to its end; the last response. Raises PorticoError, Disconnected."""
+    async def whole(self, stream: MuxStream, receive: Receive, collect: Collect) -> None:
+        """Follow the stream to its end. Raises PorticoError, Disconnected. Closes the stream."""
         reading = WholeRun(stream, receive)
         self._enter(reading)
         try:
-            return await reading.run()
+            await reading.run(collect)
         finally:
             self._leave(reading)
 
@@ -238,20 +267,21 @@ def id_headers(run_id: str, session_id: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _stops() -> Unavailable:
+def first_response(frames: Frames | tuple[()]) -> events_pb2.Response | None:
+    """The response that a log begins with, when the frames are from its start."""
+    if frames and frames[0].events and frames[0].events[0].HasField("response"):
+        return frames[0].events[0].response
+    return None
+
+
+def stops() -> Unavailable:
     return Unavailable("this gateway stops; ask another", reason="DRAINING")
 
 
-def _ended(frames: _Frames) -> bool:
-    """Whether nothing can follow these: one send fewer for every run."""
+def _ended(frames: Frames) -> bool:
+    """Whether nothing can follow these."""
     frame = frames[-1]
     if not frame.HasField("end") or frame.end.code or not frame.events:
         return False
     last = frame.events[-1]
     return last.HasField("response") and last.response.status in _LAST
-
-
-def _session_id(frames: _Frames | tuple[()]) -> str:
-    if frames and frames[0].events and frames[0].events[0].HasField("response"):
-        return frames[0].events[0].response.session_id
-    return ""

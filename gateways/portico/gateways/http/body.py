@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope
 
-from portico.gateways.sse.errors import BadRequest
+from portico.gateways.http.errors import BadRequest
 
 T = TypeVar("T")
 

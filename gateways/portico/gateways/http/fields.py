@@ -1,0 +1,77 @@
+"""The fields of a JSON body, checked by hand: each raises BadRequest with the path of what is wrong."""
+
+from typing import Any
+
+import orjson
+
+from portico.gateways.http.errors import BadRequest
+
+
+def load(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises BadRequest (400)."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}", status=400) from None
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object", status=422)
+    return value
+
+
+def dump(value: Any, field: str = "") -> str:
+    """JSON text. Raises BadRequest."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # It came from orjson's own parser, which goes deeper than its writer.
+        problem = "nested too deeply"
+        raise BadRequest(f"{field}: {problem}" if field else problem, field=field) from None
+
+
+def show(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return "nothing" if value is None else repr(value)[:60]
+
+
+def text(value: dict[str, Any], name: str, parent: str = "") -> str:
+    item = value.get(name)
+    if item is None:
+        return ""
+    if not isinstance(item, str):
+        field = f"{parent}.{name}" if parent else name
+        raise BadRequest(f"{field}: must be a text", field=field)
+    return item
+
+
+def required(value: dict[str, Any], name: str, parent: str) -> str:
+    if value.get(name) is None:
+        raise BadRequest(f"{parent}.{name}: is required", field=f"{parent}.{name}")
+    return text(value, name, parent)
+
+
+def object_text(value: Any, field: str) -> str:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{field}: must be an object", field=field)
+    return dump(value, field)
+
+
+def flag(value: dict[str, Any], name: str) -> bool:
+    item = value.get(name)
+    if item is None:
+        return False
+    if not isinstance(item, bool):
+        raise BadRequest(f"{name}: must be true or false", field=name)
+    return item
+
+
+def number(value: Any, field: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
+        raise BadRequest(f"{field}: must be a number", field=field)
+    return float(value)
+
+
+def choice(value: Any, choices: dict[str, Any], field: str) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        raise BadRequest(f"{field}: must be one of {', '.join(choices)}, not {show(value)}", field=field)
+    return choices[value]

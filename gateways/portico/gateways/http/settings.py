@@ -1,0 +1,22 @@
+"""The settings that every HTTP gateway has."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class HttpSettings(BaseSettings):
+    """What an operator can set, from arguments and PORTICO_HTTP_* variables."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True)
+
+    core: str = Field(default="127.0.0.1:50051", description="The core: host:port, or unix:/path.")
+    ping_seconds: float = Field(
+        default=15.0, gt=0, description="How long a stream may be silent before it gets a comment."
+    )
+    cors_origins: list[str] = Field(
+        default=[], description="Origins that browsers may call from, as JSON; none by default."
+    )
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="The largest request body.")
+    resume_seconds: float = Field(
+        default=30.0, ge=0, description="How long streams wait for a core that has gone away."
+    )

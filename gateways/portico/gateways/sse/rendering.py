@@ -1,0 +1,63 @@
+"""How this gateway says what a log says: in the agent protocol, one send for all that is ready."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from portico.client import PorticoError
+from portico.gateways.http.streaming import Frames, first_response, id_headers
+from portico.gateways.sse.encode import EventEncoder, dumps, response_json
+from portico.gateways.sse.errors import defect_json, error_json, from_core
+from portico.v1 import events_pb2
+
+log = logging.getLogger(__name__)
+
+STOPPING = b": this gateway stops; come back with your last event id\n\n"
+
+
+class AgentEvents:
+    """The rendering of one stream; one that is cut ends with `event: error`."""
+
+    def __init__(self) -> None:
+        self._encoder = EventEncoder()
+
+    def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
+        response = first_response(frames)
+        return id_headers(run_id, "" if response is None else response.session_id)
+
+    def events(self, frames: Frames) -> Sequence[bytes]:
+        return (self._encoder.encode(frames),)
+
+    def ended(self, *, stopping: bool) -> bytes:
+        return STOPPING if stopping else b""
+
+    def refusal(self, error: PorticoError) -> Response:
+        return from_core(error)
+
+    def failure(self, error: Exception) -> bytes:
+        if isinstance(error, PorticoError):
+            said = error_json(error.reason or error.code.name, error.message, error.metadata)
+        else:
+            said = defect_json(log)
+        return b"event: error\ndata: %b\n\n" % dumps(said)
+
+
+class LastResponse:
+    """Keeps the last response of a log."""
+
+    def __init__(self) -> None:
+        self._last: events_pb2.Event | None = None
+
+    def take(self, frames: Frames) -> None:
+        for frame in frames:
+            for event in frame.events:
+                if event.HasField("response"):
+                    self._last = event
+
+    def json(self) -> dict[str, Any]:
+        """Raises PorticoError when there was none."""
+        if self._last is None:
+            raise PorticoError("the log holds no response")
+        return response_json(self._last.response, self._last.sequence_number)
