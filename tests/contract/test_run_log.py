@@ -341,3 +341,16 @@ async def test_a_closed_log_is_unavailable_and_closing_again_is_harmless(stores:
         await stores.runs.commit(Commit(runs=[run("r1")]))
     with pytest.raises(StoreUnavailable):
         await stores.runs.get("r1")
+
+
+async def test_ephemeral_runs_are_not_listed_and_are_told_when_they_have_ended(log: RunLog) -> None:
+    kept, live, ended = run("r1"), run("r2"), run("r3")
+    live = replace(live, status="in_progress", ephemeral="run")
+    ended = replace(ended, status="completed", ephemeral="session")
+    await log.commit(Commit(runs=[kept, live, ended]))
+    assert await ids(log, RunFilter()) == "r1"
+    assert await ids(log, RunFilter(statuses=["completed", "in_progress"])) in ("r1", "")
+    assert await log.get("r3") == ended
+    assert await log.left_over() == [ended]
+    await log.delete("r3")
+    assert await log.left_over() == []

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from portico.core.errors import SessionExists, SessionNotFound
+from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import Commit, NewMessage, SessionStore, StoredMessage, Stores
 
 HOSTILE = [
@@ -354,3 +354,55 @@ async def test_a_huge_text_is_searched(sessions: SessionStore) -> None:
     await sessions.create("ada", "s1", "")
     await sessions.append("ada", "s1", [message("m1", "filler words " * 100_000 + "needle")])
     assert await found(sessions, "needle") == ["m1"]
+
+
+async def told(sessions: SessionStore, session_id: str) -> list[str]:
+    return [row.message_id for row in await sessions.messages("ada", session_id, None, 100, False)]
+
+
+async def test_metadata_is_replaced(sessions: SessionStore) -> None:
+    await sessions.create("ada", "s1", '{"a":1}')
+    assert (await sessions.update("ada", "s1", '{"b":2}')).metadata == '{"b":2}'
+    assert (await sessions.get("ada", "s1")).metadata == '{"b":2}'
+    with pytest.raises(SessionNotFound):
+        await sessions.update("bob", "s1", "")
+
+
+async def test_one_message_is_read_and_removed(sessions: SessionStore) -> None:
+    await tell(sessions, "a zebra", "a lion")
+    stored = await sessions.message("ada", "s1", "a zebra")
+    assert (stored.message_id, stored.payload, stored.run_id) == ("a zebra", b"payload\x00", "r1")
+    assert await found(sessions, "zebra") == ["a zebra"]
+    await sessions.remove("ada", "s1", "a zebra")
+    assert await told(sessions, "s1") == ["a lion"]
+    assert await found(sessions, "zebra") == []
+    await sessions.remove("ada", "s1", "a lion")
+    for gone in (("ada", "s1", "a zebra"), ("bob", "s1", "a lion"), ("ada", "s2", "a lion")):
+        with pytest.raises(MessageNotFound):
+            await sessions.message(*gone)
+        with pytest.raises(MessageNotFound):
+            await sessions.remove(*gone)
+
+
+async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
+    await sessions.create("ada", "s1", "")
+    for message_id, run_id in (("m1", "r1"), ("m2", "r1"), ("m3", "r2"), ("m4", "r2")):
+        await sessions.append(
+            "ada",
+            "s1",
+            [NewMessage("ada", "s1", message_id, "user", f"word {message_id}", b"p", 1.0, run_id)],
+        )
+    assert await found(sessions, "m1") == ["m1"]
+    assert not await sessions.fork("ada", "s1", "r2", "s2", always=False)
+    assert not await sessions.fork("ada", "s1", "unknown", "s2", always=True)
+    with pytest.raises(SessionNotFound):
+        await sessions.get("ada", "s2")
+    assert await sessions.fork("ada", "s1", "r1", "s2", always=False)
+    assert await sessions.fork("ada", "s1", "r2", "s3", always=True)
+    assert await told(sessions, "s2") == ["m1", "m2"]
+    assert await told(sessions, "s3") == await told(sessions, "s1") == ["m1", "m2", "m3", "m4"]
+    await tell(sessions, "m5", session_id="s2")
+    assert await told(sessions, "s2") == ["m1", "m2", "m5"]
+    assert await found(sessions, "m2", session_id="s2") == ["m2"]
+    await sessions.delete("ada", "s1")
+    assert await found(sessions, "m1") == ["m1", "m1"]

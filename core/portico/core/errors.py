@@ -75,6 +75,14 @@ class SessionNotFound(PorticoError):
         super().__init__(f"no session {session_id!r}", session_id=session_id)
 
 
+class MessageNotFound(PorticoError):
+    code = Code.NOT_FOUND
+    reason = "MESSAGE_NOT_FOUND"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"the session has no message {message_id!r}", message_id=message_id)
+
+
 class StateNotFound(PorticoError):
     code = Code.NOT_FOUND
     reason = "STATE_NOT_FOUND"

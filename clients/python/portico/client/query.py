@@ -31,6 +31,9 @@ class QueryOptions(TypedDict, total=False):
     if_session_busy: BusyPolicy
     # The longest that the run may take, in seconds or as a timedelta.
     timeout: float | timedelta
+    # The run that this one continues, instead of a session.
+    previous_run_id: str
+    ephemeral: bool
 
 
 def retry_key() -> str:
@@ -82,6 +85,8 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
             options.get("if_session_busy", query_pb2.SESSION_BUSY_POLICY_UNSPECIFIED),
             "SESSION_BUSY_POLICY_",
         ),
+        previous_run_id=options.get("previous_run_id", ""),
+        ephemeral=options.get("ephemeral", False),
     )
     if "timeout" in options:
         request.timeout.CopyFrom(to_duration(options["timeout"]))

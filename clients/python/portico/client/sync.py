@@ -52,6 +52,7 @@ class SyncRuns(Blocking[Runs]):
     interrupt = blocking(Runs.interrupt)
     interrupt_session = blocking(Runs.interrupt_session)
     resume = blocking(Runs.resume)
+    steer = blocking(Runs.steer)
     delete = blocking(Runs.delete)
 
 
@@ -60,10 +61,13 @@ class SyncSessions(Blocking[Sessions]):
 
     create = blocking(Sessions.create)
     get = blocking(Sessions.get)
+    update = blocking(Sessions.update)
     list = blocking_listing(Sessions.list)
     delete = blocking(Sessions.delete)
     append_messages = blocking(Sessions.append_messages)
     list_messages = blocking_listing(Sessions.list_messages)
+    get_message = blocking(Sessions.get_message)
+    delete_message = blocking(Sessions.delete_message)
     search = blocking(Sessions.search)
 
 

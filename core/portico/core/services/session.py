@@ -41,6 +41,14 @@ class SessionService:
         record = await self._sessions.get(*_names(request))
         return pb.GetSessionResponse(session=_session(record))
 
+    async def UpdateSession(
+        self, request: pb.UpdateSessionRequest, context: ServicerContext
+    ) -> pb.UpdateSessionResponse:
+        user_id, session_id = _names(request)
+        load_object(request.metadata_json, "metadata_json")
+        record = await self._sessions.update(user_id, session_id, request.metadata_json)
+        return pb.UpdateSessionResponse(session=_session(record))
+
     async def ListSessions(
         self, request: pb.ListSessionsRequest, context: ServicerContext
     ) -> pb.ListSessionsResponse:
@@ -78,12 +86,31 @@ class SessionService:
         size = page_size(request.page_size)
         place = decode_token(request.page_token, int)
         cursor = None if place is None else int(str(place[0]))
+        if request.after_message_id:
+            if cursor is not None:
+                raise InvalidArgument("after_message_id", "is not for a page that a page_token begins")
+            after = check_id(request.after_message_id, "after_message_id")
+            cursor = (await self._sessions.message(user_id, session_id, after)).position
         if request.order not in pb.SortOrder.values():
             raise InvalidArgument("order", f"has no value {request.order}")
         descending = request.order == pb.SORT_ORDER_DESCENDING
         rows = await self._sessions.messages(user_id, session_id, cursor, size + 1, descending)
         token = encode_token(rows[size - 1].position) if len(rows) > size else ""
         return pb.ListMessagesResponse(messages=[_message(row) for row in rows[:size]], next_page_token=token)
+
+    async def GetMessage(
+        self, request: pb.GetMessageRequest, context: ServicerContext
+    ) -> pb.GetMessageResponse:
+        message_id = check_id(request.message_id, "message_id")
+        return pb.GetMessageResponse(
+            message=_message(await self._sessions.message(*_names(request), message_id))
+        )
+
+    async def DeleteMessage(
+        self, request: pb.DeleteMessageRequest, context: ServicerContext
+    ) -> pb.DeleteMessageResponse:
+        await self._sessions.remove(*_names(request), check_id(request.message_id, "message_id"))
+        return pb.DeleteMessageResponse()
 
     async def SearchSessions(
         self, request: pb.SearchSessionsRequest, context: ServicerContext
@@ -114,9 +141,12 @@ def check_query(query: str) -> str:
 
 def _names(
     request: pb.GetSessionRequest
+    | pb.UpdateSessionRequest
     | pb.DeleteSessionRequest
     | pb.AppendMessagesRequest
-    | pb.ListMessagesRequest,
+    | pb.ListMessagesRequest
+    | pb.GetMessageRequest
+    | pb.DeleteMessageRequest,
 ) -> tuple[str, str]:
     return check_id(request.user_id, "user_id"), check_id(request.session_id, "session_id")
 

@@ -33,6 +33,7 @@ class RunRecord:
     request: bytes  # the encoded QueryRequest
     summary: bytes
     answers: bytes = b""  # the encoded answers to input requests so far
+    ephemeral: str = ""  # what goes soon after its end: nothing, the "run", or its "session" too
 
 
 class Chunk(NamedTuple):
@@ -100,7 +101,7 @@ class RunLog(Protocol):
     async def list(
         self, where: RunFilter, before: tuple[float, str] | None, limit: int
     ) -> Sequence[RunRecord]:
-        """Newest first by (created_at, run_id), strictly before the given pair."""
+        """Newest first by (created_at, run_id), strictly before the given pair; without ephemeral runs."""
         ...
 
     async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
@@ -118,6 +119,10 @@ class RunLog(Protocol):
 
     async def unfinished(self) -> Sequence[RunRecord]:
         """Runs that have not ended, oldest first."""
+        ...
+
+    async def left_over(self) -> Sequence[RunRecord]:
+        """Ephemeral runs that have ended."""
         ...
 
     async def delete(self, run_id: str) -> None:
@@ -200,6 +205,10 @@ class SessionStore(Protocol):
         """Raises SessionNotFound."""
         ...
 
+    async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        """Replace the metadata. Raises SessionNotFound."""
+        ...
+
     async def list(
         self, user_id: str, before: tuple[float, str] | None, limit: int
     ) -> Sequence[SessionRecord]:
@@ -220,6 +229,24 @@ class SessionStore(Protocol):
         self, user_id: str, session_id: str, cursor: int | None, limit: int, descending: bool
     ) -> Sequence[StoredMessage]:
         """Strictly beyond the cursor in the given direction. Raises SessionNotFound."""
+        ...
+
+    async def message(self, user_id: str, session_id: str, message_id: str) -> StoredMessage:
+        """Raises MessageNotFound."""
+        ...
+
+    async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
+        """Raises MessageNotFound."""
+        ...
+
+    async def fork(
+        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+    ) -> bool:
+        """Copy the messages up to the run's last into a new session, in order; whether that was done.
+
+        It is not if the run's last message is the session's last, unless `always`. A run without
+        messages counts as last.
+        """
         ...
 
     async def search(

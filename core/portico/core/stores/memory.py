@@ -65,7 +65,7 @@ class MemoryRunLog:
             if len(found) == limit:
                 break
             run = self._runs[self._by_time[place][1]]
-            if _matches(run, where):
+            if not run.ephemeral and _matches(run, where):
                 found.append(run)
         return found
 
@@ -97,6 +97,12 @@ class MemoryRunLog:
     async def unfinished(self) -> Sequence[RunRecord]:
         self._check_open()
         return [run for run in self._oldest_first() if run.status in UNFINISHED_STATUSES]
+
+    async def left_over(self) -> Sequence[RunRecord]:
+        self._check_open()
+        return [
+            run for run in self._oldest_first() if run.ephemeral and run.status not in UNFINISHED_STATUSES
+        ]
 
     async def delete(self, run_id: str) -> None:
         run = await self.get(run_id)

@@ -4,11 +4,11 @@ import asyncio
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nlargest
 from itertools import islice
 
-from portico.core.errors import SessionExists, SessionNotFound
+from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.ranking import WordIndex
 
@@ -58,6 +58,11 @@ class MemorySessionStore:
     async def get(self, user_id: str, session_id: str) -> SessionRecord:
         return _record(user_id, session_id, self._session(user_id, session_id))
 
+    async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        session = self._session(user_id, session_id)
+        session.metadata = metadata
+        return _record(user_id, session_id, session)
+
     async def list(
         self, user_id: str, before: tuple[float, str] | None, limit: int
     ) -> Sequence[SessionRecord]:
@@ -74,9 +79,7 @@ class MemorySessionStore:
         session = self._session(user_id, session_id)
         user = self._users[user_id]
         for message_id in session.messages:
-            key = session_id, message_id
-            if user.pending.pop(key, None) is None:
-                user.index.remove(key)
+            _unindex(user, (session_id, message_id))
         del user.sessions[session_id]
 
     async def append(
@@ -100,6 +103,43 @@ class MemorySessionStore:
             return stored[max(end - limit, 0) : end][::-1]
         start = 0 if cursor is None else bisect_right(stored, cursor, key=_position)
         return stored[start : start + limit]
+
+    async def message(self, user_id: str, session_id: str, message_id: str) -> StoredMessage:
+        user = self._users.get(user_id)
+        session = None if user is None else user.sessions.get(session_id)
+        if session is None or message_id not in session.messages:
+            raise MessageNotFound(message_id)
+        return session.messages[message_id]
+
+    async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
+        await self.message(user_id, session_id, message_id)
+        user = self._users[user_id]
+        del user.sessions[session_id].messages[message_id]
+        _unindex(user, (session_id, message_id))
+
+    async def fork(
+        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+    ) -> bool:
+        user = self._users.get(user_id, _User())
+        session = user.sessions.get(session_id)
+        stored = [] if session is None else list(session.messages.values())
+        last = max((message.position for message in stored if message.run_id == run_id), default=None)
+        if session is None or last is None or (stored[-1].position == last and not always):
+            return False
+        now = time.time()
+        fork = user.sessions[new_session_id] = _Session(now, now)
+        for message in stored:
+            if message.position <= last:
+                self._position += 1
+                fork.messages[message.message_id] = replace(
+                    message, session_id=new_session_id, position=self._position
+                )
+                key, new_key = (session_id, message.message_id), (new_session_id, message.message_id)
+                if key in user.pending:
+                    user.pending[new_key] = user.pending[key]
+                else:
+                    user.index.copy(key, new_key)
+        return True
 
     async def search(
         self, user_id: str, query: str, session_id: str | None, limit: int
@@ -147,6 +187,11 @@ class MemorySessionStore:
         messages[message.message_id] = stored
         user.pending[session_id, message.message_id] = message.text
         return stored
+
+
+def _unindex(user: _User, key: tuple[str, str]) -> None:
+    if user.pending.pop(key, None) is None:
+        user.index.remove(key)
 
 
 def _position(message: StoredMessage) -> int:

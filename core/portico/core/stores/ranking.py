@@ -23,11 +23,11 @@ class WordIndex(Generic[_Key]):
         self._length = 0
 
     def add(self, key: _Key, text: str) -> None:
-        counts = Counter(_stem(word) for word in text_words(text))
-        self._texts[key] = counts
-        self._length += counts.total()
-        for word in counts:
-            self._postings.setdefault(word, set()).add(key)
+        self._add(key, Counter(_stem(word) for word in text_words(text)))
+
+    def copy(self, key: _Key, new_key: _Key) -> None:
+        """Add a text once more under another key."""
+        self._add(new_key, self._texts[key])
 
     def remove(self, key: _Key) -> None:
         counts = self._texts.pop(key)
@@ -47,6 +47,12 @@ class WordIndex(Generic[_Key]):
             for key in keys:
                 scores[key] = scores.get(key, 0.0) + weight * self._saturation(key, word)
         return scores
+
+    def _add(self, key: _Key, counts: Counter[str]) -> None:
+        self._texts[key] = counts
+        self._length += counts.total()
+        for word in counts:
+            self._postings.setdefault(word, set()).add(key)
 
     def _words(self, query: str) -> Iterable[str]:
         words, prefixes = query_words(query)

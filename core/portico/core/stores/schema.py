@@ -24,6 +24,7 @@ metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 HAS_KEY = f"idempotency_key NOT LIKE '{AUTO_PREFIX}%'"
+IS_EPHEMERAL = "ephemeral <> ''"
 
 runs = Table(
     "runs",
@@ -42,6 +43,7 @@ runs = Table(
     Column("request", LargeBinary, nullable=False),
     Column("summary", LargeBinary, nullable=False),
     Column("answers", LargeBinary, nullable=False),
+    Column("ephemeral", String, nullable=False),
     Index("runs_by_time", "created_at", "run_id"),
     Index("runs_by_agent", "agent_name", "created_at", "run_id"),
     Index("runs_by_user", "user_id", "created_at", "run_id"),
@@ -55,6 +57,7 @@ runs = Table(
         sqlite_where=text(HAS_KEY),
         postgresql_where=text(HAS_KEY),
     ),
+    Index("runs_left_over", "run_id", sqlite_where=text(IS_EPHEMERAL), postgresql_where=text(IS_EPHEMERAL)),
 )
 
 # With a rowid: WITHOUT ROWID, measured, takes 1.4 to 2.4 times as long to write and up to twice the space.

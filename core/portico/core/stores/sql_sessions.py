@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portico.core.errors import SessionExists, SessionNotFound
+from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.database import Database
 from portico.core.stores.schema import messages, sessions
@@ -58,6 +58,12 @@ class SqlSessionStore:
         if row is None:
             raise SessionNotFound(session_id)
         return SessionRecord(*row)
+
+    async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        change = update(sessions).where(_is(user_id, session_id)).values(metadata=metadata)
+        async with self._database.write() as connection:
+            await connection.execute(change)
+        return await self.get(user_id, session_id)
 
     async def list(
         self, user_id: str, before: tuple[float, str] | None, limit: int
@@ -117,6 +123,43 @@ class SqlSessionStore:
             if not found:
                 await _check(connection, user_id, session_id)
         return found
+
+    async def message(self, user_id: str, session_id: str, message_id: str) -> StoredMessage:
+        query = select(*_STORED).where(_inside(user_id, session_id), messages.c.message_id == message_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise MessageNotFound(message_id)
+        return StoredMessage(*row)
+
+    async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
+        this = and_(_inside(user_id, session_id), messages.c.message_id == message_id)
+        async with self._database.write() as connection:
+            await self._index.remove(connection, select(messages.c.position).where(this))
+            result = await connection.execute(delete(messages).where(this))
+        if result.rowcount == 0:
+            raise MessageNotFound(message_id)
+
+    async def fork(
+        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+    ) -> bool:
+        place = messages.c.position
+        inside = _inside(user_id, session_id)
+        async with self._database.write() as connection:
+            newest = select(func.max(place)).where(inside)
+            last = (await connection.execute(newest.where(messages.c.run_id == run_id))).scalar()
+            if last is None or (not always and last == (await connection.execute(newest)).scalar()):
+                return False
+            now = time.time()
+            session = {"user_id": user_id, "session_id": new_session_id, "metadata": ""}
+            await connection.execute(
+                self._database.insert(sessions).values(**session, created_at=now, updated_at=now)
+            )
+            columns = [column for column in messages.c if column.name != "position"]
+            copies = [literal(new_session_id) if c.name == "session_id" else c for c in columns]
+            rows = select(*copies).where(inside, place <= last).order_by(place)
+            await connection.execute(self._database.insert(messages).from_select(columns, rows))
+        return True
 
     async def search(
         self, user_id: str, query: str, session_id: str | None, limit: int

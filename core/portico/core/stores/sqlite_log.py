@@ -9,6 +9,7 @@ from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
+from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_thread import CallThread
@@ -87,6 +88,10 @@ class SqliteRunLog:
     async def unfinished(self) -> Sequence[RunRecord]:
         waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
         return await self._select(f"status IN ({waiting}) ORDER BY created_at, run_id")
+
+    async def left_over(self) -> Sequence[RunRecord]:
+        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+        return await self._select(f"{IS_EPHEMERAL} AND status NOT IN ({waiting})")
 
     async def delete(self, run_id: str) -> None:
         async with self._turn:
@@ -186,6 +191,7 @@ def _list(where: RunFilter, before: tuple[float, str] | None, limit: int) -> tup
         )
         if value is not None
     ]
+    terms.append(("ephemeral = ''", ()))
     if where.created_from is not None:
         terms.append(("created_at >= ?", [where.created_from]))
     if where.created_until is not None:

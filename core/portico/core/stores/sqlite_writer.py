@@ -158,6 +158,7 @@ def _run(run: RunRecord) -> tuple[Any, ...]:
         run.request,
         run.summary,
         run.answers,
+        run.ephemeral,
     )
 
 

@@ -8,6 +8,7 @@ down_revision = None
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _HAS_KEY = sa.text("idempotency_key NOT LIKE 'auto:%'")
+_IS_EPHEMERAL = sa.text("ephemeral <> ''")
 # Marks count as parts of a word, or the words of Indic scripts would fall to pieces.
 _TOKENIZER = "porter unicode61 remove_diacritics 2 categories ''L* N* M* Co''"
 
@@ -54,6 +55,7 @@ def _runs() -> None:
         sa.Column("request", sa.LargeBinary, nullable=False),
         sa.Column("summary", sa.LargeBinary, nullable=False),
         sa.Column("answers", sa.LargeBinary, nullable=False),
+        sa.Column("ephemeral", sa.String, nullable=False),
     )
     op.create_index("runs_by_time", "runs", ["created_at", "run_id"])
     op.create_index("runs_by_agent", "runs", ["agent_name", "created_at", "run_id"])
@@ -66,6 +68,9 @@ def _runs() -> None:
         ["user_id", "idempotency_key"],
         sqlite_where=_HAS_KEY,
         postgresql_where=_HAS_KEY,
+    )
+    op.create_index(
+        "runs_left_over", "runs", ["run_id"], sqlite_where=_IS_EPHEMERAL, postgresql_where=_IS_EPHEMERAL
     )
     op.create_table(
         "run_events",
