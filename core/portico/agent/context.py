@@ -1,7 +1,7 @@
 """What a query function gets to know and to use while it runs."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -91,8 +91,11 @@ class InputRequest:
 
     wants_answer = True  # a generator in a thread stands still until it has one
 
-    def __init__(self, context: "Context", prompt: str, schema: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, context: "Context", prompt: str, schema: Mapping[str, Any] | None, kind: str = "input"
+    ) -> None:
         self.id = f"input_{uuid4().hex}"
+        self.kind = kind
         self.prompt = prompt
         self.schema = schema
         self._context = context
@@ -151,6 +154,7 @@ class Context:
         memory: MemoryAccess,
         agent_memory: MemoryAccess,
         ask: Asker,
+        take_input: Callable[[], Awaitable[Sequence[Message]]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.run_id = run_id
@@ -161,6 +165,7 @@ class Context:
         self.memory = memory
         self.agent_memory = agent_memory
         self._ask = ask
+        self._take_input = take_input
         self._loop = loop
         # Written once, from the loop, read from anywhere.
         self.cancelled = False
@@ -181,6 +186,17 @@ class Context:
     def input_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
         """Pause the run and ask a human; `schema` is a JSON Schema of the answer's data."""
         return InputRequest(self, prompt, schema)
+
+    def auth_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
+        """Pause the run until somebody brings a credential or consents; used as input_required."""
+        return InputRequest(self, prompt, schema, "authorization")
+
+    async def new_input(self) -> Sequence[Message]:
+        """What somebody told this run while it worked, since the last call; empty if nothing.
+
+        To take it is to act on it: readers are told, and what was said before is complete.
+        """
+        return await self._take_input()
 
     def reject(self, reason: str, *, code: str = "rejected") -> Rejection:
         """Refuse the request."""

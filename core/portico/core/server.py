@@ -55,7 +55,11 @@ class CoreServer:
         settings = self._settings
         self._stores = await open_stores(settings.store)
         try:
-            limits = Limits(settings.live_runs, settings.reader_grace_seconds)
+            limits = Limits(
+                settings.live_runs,
+                settings.reader_grace_seconds,
+                ephemeral_seconds=settings.ephemeral_seconds,
+            )
             self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]

@@ -25,6 +25,9 @@ class CoreSettings(BaseSettings):
     reader_grace_seconds: float = Field(
         default=30.0, ge=0, description="How long a foreground run goes on when nobody reads it."
     )
+    ephemeral_seconds: float = Field(
+        default=60.0, ge=0, description="How long an ephemeral run can still be read after its end."
+    )
     live_runs: int = Field(default=20_000, ge=1, description="Runs that may be live at once.")
     max_message_bytes: int = Field(
         default=16 * 1024 * 1024, ge=64 * 1024, description="The largest gRPC message, in and out."

@@ -29,6 +29,10 @@ from portico.core.stores.base import Chunk
 from portico.v1 import events_pb2, query_pb2
 
 _IN_PROGRESS = events_pb2.RUN_STATUS_IN_PROGRESS
+_KINDS = {
+    "input": events_pb2.INPUT_KIND_INPUT,
+    "authorization": events_pb2.INPUT_KIND_AUTHORIZATION,
+}
 
 
 class ProtoEncoder:
@@ -169,7 +173,9 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
         target.input_request.id = snapshot.ask.id
         target.input_request.prompt = snapshot.ask.prompt
         target.input_request.schema_json = snapshot.ask.schema_json
+        target.input_request.kind = _KINDS[snapshot.ask.kind]
     target.metadata_json = snapshot.metadata_json
+    target.input.extend(message_to_proto(message) for message in snapshot.input)
 
 
 def _set_finished(target: events_pb2.Message, finished: FinishedMessage) -> None:

@@ -1,6 +1,7 @@
 """A request to start a run: checked, completed, and kept."""
 
 import hashlib
+from dataclasses import dataclass, replace
 
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
 from portico.core.convert.messages import load_object, messages_from_proto
@@ -35,14 +36,29 @@ def check_id(value: str, field: str, *, required: bool = True) -> str:
     return value
 
 
-def start_request(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The session of a run that continues another, and whether it was made for that run."""
+
+    user_id: str
+    session_id: str
+    own: bool
+
+
+def start_request(
+    query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None
+) -> StartRequest:
     """Check a request and fill in what it leaves out. Raises InvalidArgument."""
     request = query.request
-    _check(query)
+    if place is None:
+        check_query(query)
     raw = query.SerializeToString(deterministic=True)
     digest = hashlib.blake2b(raw, digest_size=DIGEST_BYTES).digest()
     if background is not None:
         query.background = background
+    own = not request.session_id
+    if place is not None:
+        request.user_id, request.session_id, own = place.user_id, place.session_id, place.own
     if not request.session_id:
         request.session_id = _session_of(query.idempotency_key)
     if not request.user_id:
@@ -50,7 +66,8 @@ def start_request(query: pb.QueryRequest, *, background: bool | None = None) -> 
     for message in request.input:
         if not message.id:
             message.id = new_id("msg_")
-    return _start(query, digest + query.SerializeToString())
+    ephemeral = ("session" if own else "run") if query.ephemeral else ""
+    return replace(_start(query, digest + query.SerializeToString()), ephemeral=ephemeral)
 
 
 def _session_of(key: str) -> str:
@@ -70,8 +87,12 @@ def stored_query(payload: bytes) -> pb.QueryRequest:
     return pb.QueryRequest.FromString(payload[DIGEST_BYTES:])
 
 
-def _check(query: pb.QueryRequest) -> None:
+def check_query(query: pb.QueryRequest) -> None:
+    """Raises InvalidArgument."""
     request = query.request
+    check_id(query.previous_run_id, "previous_run_id", required=False)
+    if query.previous_run_id and request.session_id:
+        raise InvalidArgument("request.session_id", "must be empty when previous_run_id is set")
     if not request.input:
         raise InvalidArgument("request.input", "at least one message is required")
     if len(request.input) > INPUT_MESSAGES:

@@ -1,17 +1,12 @@
 """Calls an author's function, of whatever kind, with the arguments that it names."""
 
-import asyncio
-import contextvars
 import inspect
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-AHEAD = 256  # items that a generator in a thread may be ahead of the event loop
-_SLOTS = threading.BoundedSemaphore(256)  # threads of plain functions at once
+from portico.core.engine.threads import Slot, in_thread, never
 
 
 def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:
@@ -63,142 +58,10 @@ def _plan(function: Callable[..., Any]) -> _Plan:
     )
 
 
-async def call(function: Callable[[], Any]) -> Any:
+async def call(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
     """The result of a coroutine function on the loop, or of a plain one in a thread."""
     target = function.func if isinstance(function, partial) else function
     if inspect.iscoroutinefunction(target):
         return await function()
-    result = await in_thread(function)
+    result = await in_thread(function, slot, patient)
     return await result if inspect.isawaitable(result) else result
-
-
-async def in_thread(function: Callable[[], Any]) -> Any:
-    """Run it in a thread of its own. A cancelled caller waits until the function has returned."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if not done.done():
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            with _SLOTS:
-                result = function()
-        except BaseException as caught:
-            # StopIteration can't be set on a future.
-            error = RuntimeError("StopIteration") if isinstance(caught, StopIteration) else caught
-        try:
-            loop.call_soon_threadsafe(deliver, result, error)
-        except RuntimeError:
-            pass  # the loop has closed; nobody waits any more
-
-    # A daemon: a function that never returns must not keep the process from ending.
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    await _whole(done)
-    return done.result()
-
-
-async def _whole(done: asyncio.Future[Any]) -> None:
-    """Wait until it is done, even if cancelled meanwhile; then raise CancelledError."""
-    cancelled = False
-    while not done.done():
-        try:
-            await asyncio.wait({done})
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        if not done.cancelled():
-            done.exception()  # it is not news any more
-        raise asyncio.CancelledError
-
-
-class ThreadedGenerator:
-    """A plain generator, run in a thread, read on the loop; it is never far ahead."""
-
-    def __init__(self, start: Callable[[], Generator[Any, Any, Any]]) -> None:
-        self._start = start
-        self._items: deque[Any] = deque()
-        self._room = threading.Semaphore(AHEAD)
-        self._stopping = threading.Event()
-        self._answers: deque[Any] = deque()
-        self._answered = threading.Semaphore(0)
-        self._arrived = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._over = False
-        self._thread = asyncio.create_task(self._watch())
-        self._error: BaseException | None = None
-
-    async def _watch(self) -> None:
-        try:
-            await in_thread(self._work)
-        except BaseException as error:
-            # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
-            self._error = error
-        finally:
-            self._over = True
-            self._arrived.set()
-
-    def _work(self) -> None:
-        generator = self._start()
-        answer: Any = None
-        try:
-            while not self._stopping.is_set():
-                try:
-                    item = generator.send(answer)
-                except StopIteration as stop:
-                    if stop.value is not None:
-                        self._put(stop.value)
-                    return
-                answer = None
-                self._put(item)
-                if getattr(item, "wants_answer", False):
-                    self._answered.acquire()
-                    if not self._stopping.is_set():
-                        answer = self._answers.popleft()
-        finally:
-            generator.close()
-
-    def _put(self, item: Any) -> None:
-        self._room.acquire()
-        self._items.append(item)
-        # Looked at after the append: the loop may have taken all that was there before.
-        if len(self._items) <= 1:
-            self._loop.call_soon_threadsafe(self._arrived.set)
-
-    async def __anext__(self) -> Any:
-        while not self._items:
-            if self._over:
-                if self._error is not None:
-                    raise self._error
-                raise StopAsyncIteration
-            self._arrived.clear()
-            if not self._items and not self._over:
-                await self._arrived.wait()
-        item = self._items.popleft()
-        self._room.release()
-        return item
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self
-
-    async def asend(self, answer: Any) -> Any:
-        self._answers.append(answer)
-        self._answered.release()
-        return await self.__anext__()
-
-    async def athrow(self, error: BaseException) -> Any:
-        """A thread can't be thrown into: the generator is closed where it stands."""
-        await self.aclose()
-        raise error
-
-    async def aclose(self) -> None:
-        """Return when the generator's clean-up has ended."""
-        self._stopping.set()
-        self._room.release(AHEAD)
-        self._answered.release()
-        await _whole(self._thread)

@@ -122,4 +122,5 @@ class GroupCommitter:
             request=run.start.payload,
             summary=self._encoder.summary(run.snapshot()),
             answers=run.answers_payload,
+            ephemeral=run.start.ephemeral,
         )

@@ -8,6 +8,7 @@ the event loop only.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -37,6 +38,7 @@ from portico.core.engine.encoding import (
 )
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
+from portico.core.engine.open_message import OpenMessage, added, counted
 
 # Of one run. What it says at once is in one frame with the three events that repeat it: four times this
 # must be less than the largest message.
@@ -46,48 +48,18 @@ ERROR_CHARACTERS = 8192
 DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
 
 
-_CALL_BEGUN = {"arguments": ""}
-_OUTPUT_BEGUN = {"output": ""}
-# How the data of a call or a result looks when it is announced.
-_BEGUN: Mapping[MessageType, dict[str, str]] = {
-    MessageType.FUNCTION_CALL: _CALL_BEGUN,
-    MessageType.PLUGIN_CALL: _CALL_BEGUN,
-    MessageType.COMPONENT_CALL: _CALL_BEGUN,
-    MessageType.MCP_CALL: _CALL_BEGUN,
-    MessageType.FUNCTION_CALL_OUTPUT: _OUTPUT_BEGUN,
-    MessageType.PLUGIN_CALL_OUTPUT: _OUTPUT_BEGUN,
-    MessageType.COMPONENT_CALL_OUTPUT: _OUTPUT_BEGUN,
-    MessageType.MCP_CALL_OUTPUT: _OUTPUT_BEGUN,
-}
-
-
-class _Open:
-    """The message that is open, and the text content that is open in it."""
-
-    __slots__ = ("contents", "id", "index", "metadata", "parts", "role", "type", "usage")
-
-    def __init__(self, id: str, type: MessageType, role: Role) -> None:
-        self.id = id
-        self.type = type
-        self.role = role
-        self.contents: list[FinishedContent] = []
-        self.index = 0
-        self.parts: list[str] | None = None
-        self.usage: Usage | None = None
-        self.metadata: Mapping[str, object] = {}
-
-
 class Emitter:
     """Appends a run's events to its log."""
 
     def __init__(self, run: LiveRun, encoder: EventEncoder) -> None:
         self._run = run
         self._encoder = encoder
-        self._open: _Open | None = None
+        self._open: OpenMessage | None = None
         self._delta: DeltaEncoder | None = None
         self._delta_type: MessageType | None = None
         self._size = 0
         self.output: list[FinishedMessage] = []
+        self._remembered = 0  # how much of the output is in the session
 
     @property
     def crowded(self) -> bool:
@@ -110,17 +82,28 @@ class Emitter:
         for message in self._run.start.request.input:
             self._remember(message)
 
-    def paused(self, ask: Ask) -> None:
-        """The agent waits for an answer; what it said so far is complete."""
+    def introduce(self, *, remembered: bool) -> None:
+        """A question comes: what led to it is complete, and in the session before the answer."""
         self._close(Status.COMPLETED)
+        if remembered:
+            self._remembered = len(self.output)
+        else:
+            self._remember_output()
+
+    def paused(self, ask: Ask) -> None:
+        """The agent waits for an answer."""
         self._run.ask = ask
         self._respond(Status.INPUT_REQUIRED)
 
     def resumed(self, answer: Sequence[Message]) -> None:
         self._run.ask = None
-        for message in answer:
-            self._remember(message)
-        self._respond(Status.IN_PROGRESS)
+        self._told(answer)
+
+    def steered(self, told: Sequence[Message]) -> None:
+        """The agent takes what it was told meanwhile; what it said before that is complete."""
+        self._close(Status.COMPLETED)
+        self._remember_output()
+        self._told(told)
 
     def finish(self, status: Status, error: Error | None = None) -> None:
         """Write the terminal event; a message that is still open is kept as far as it came."""
@@ -129,9 +112,7 @@ class Emitter:
         run.error = None if error is None else Error(_clean(error.code), _clean(error.message))
         run.ask = None
         run.completed_at = time.time()
-        for finished in self.output:
-            if finished.message.type is not MessageType.HEARTBEAT:
-                self._remember(finished.message)
+        self._remember_output()
         self._respond(status)
 
     def discard(self) -> None:
@@ -140,6 +121,7 @@ class Emitter:
         self._delta = None
         self._run.usage = None
         self.output = []
+        self._remembered = 0
 
     def recover(self, recovered: Recovered) -> None:
         """Take over what a cut-off run had produced."""
@@ -147,7 +129,7 @@ class Emitter:
         self._run.usage = recovered.usage
         if recovered.open_message is not None:
             message = recovered.open_message
-            self._open = _Open(message.id, message.type, message.role)
+            self._open = OpenMessage(message.id, message.type, message.role)
             self._open.contents = [FinishedContent(content, None) for content in recovered.open_contents]
 
     def emit(self, item: object) -> None:
@@ -205,13 +187,13 @@ class Emitter:
 
     def _opened(
         self, type: MessageType, role: Role, id: str = "", metadata: Mapping[str, object] | None = None
-    ) -> _Open:
+    ) -> OpenMessage:
         """The open message if it fits, else a new one."""
         message = self._open
         if message is not None and message.type is type and message.role is role and not id:
             return message
         self._close(Status.COMPLETED)
-        message = _Open(id or new_id("msg_"), type, role)
+        message = OpenMessage(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
         run = self._run
         text = orjson.dumps(metadata).decode() if metadata else ""
@@ -229,7 +211,7 @@ class Emitter:
         message.parts = None
         self._complete_content(message, whole, status)
 
-    def _complete_content(self, message: _Open, content: Content, status: Status) -> None:
+    def _complete_content(self, message: OpenMessage, content: Content, status: Status) -> None:
         run = self._run
         event = self._encoder.content(run.next_sequence_number, message.id, message.index, content, status)
         if not isinstance(content, TextContent):
@@ -237,7 +219,7 @@ class Emitter:
         message.contents.append(FinishedContent(content, run.append(event)))
         message.index += 1
 
-    def _whole_content(self, message: _Open, content: Content) -> None:
+    def _whole_content(self, message: OpenMessage, content: Content) -> None:
         """A content that arrives whole is still announced first, as readers of the protocol expect."""
         run = self._run
         number = run.next_sequence_number
@@ -248,9 +230,7 @@ class Emitter:
         elif isinstance(content, DataContent):
             if not isinstance(content.data, Mapping):
                 raise TypeError(f"data is a JSON object, not {type(content.data).__name__}")
-            begun = (
-                DataContent({**content.data, **_BEGUN[message.type]}) if message.type in _BEGUN else content
-            )
+            begun = message.begun(content)
             run.append(self._encoder.content(number, message.id, message.index, begun, Status.IN_PROGRESS))
         self._complete_content(message, content, Status.COMPLETED)
 
@@ -269,11 +249,11 @@ class Emitter:
         self._close(Status.COMPLETED)
 
     def _usage(self, usage: Usage) -> None:
-        usage = _counted(usage)
+        usage = counted(usage)
         run = self._run
-        run.usage = usage if run.usage is None else run.usage + usage
+        run.usage = added(run.usage, usage)
         if self._open is not None:
-            self._open.usage = usage if self._open.usage is None else self._open.usage + usage
+            self._open.usage = added(self._open.usage, usage)
 
     def _close(self, status: Status) -> None:
         message = self._open
@@ -283,45 +263,31 @@ class Emitter:
         self._open = None
         run = self._run
         number = run.next_sequence_number
-        finished = FinishedMessage(
-            Message(
-                message.role,
-                tuple(content.content for content in message.contents),
-                message.type,
-                message.id,
-                status,
-                message.metadata,
-                message.usage,
-            ),
-            tuple(message.contents),
-            number,
-        )
+        finished = message.finished(status, number)
         run.append(self._encoder.message(number, finished))
         self.output.append(finished)
 
-    def _respond(self, status: Status) -> None:
+    def _told(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._remember(message)
+        self._respond(Status.IN_PROGRESS, messages)
+
+    def _respond(self, status: Status, told: Sequence[Message] = ()) -> None:
         run = self._run
         run.status = status
         output = self.output if status.terminal else ()
-        run.append(self._encoder.response(run.next_sequence_number, run.snapshot(), output))
+        snapshot = replace(run.snapshot(), input=told) if told else run.snapshot()
+        run.append(self._encoder.response(run.next_sequence_number, snapshot, output))
         run.change_record()
+
+    def _remember_output(self) -> None:
+        for finished in self.output[self._remembered :]:
+            if finished.message.type is not MessageType.HEARTBEAT:
+                self._remember(finished.message)
+        self._remembered = len(self.output)
 
     def _remember(self, message: Message) -> None:
         self._run.add_message(session_message(self._run, self._encoder, message))
-
-
-def _counted(usage: Usage) -> Usage:
-    """Whole, non-negative numbers, whatever a provider said. Raises for details that are not JSON."""
-    orjson.dumps(usage.details)
-    numbers = (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.total_tokens,
-        usage.cached_input_tokens,
-        usage.reasoning_output_tokens,
-    )
-    counted, said, total, cached, reasoned = (min(max(int(n or 0), 0), 2**53) for n in numbers)
-    return Usage(counted, said, total, cached, reasoned, usage.details)
 
 
 def _clean(words: str) -> str:

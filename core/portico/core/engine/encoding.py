@@ -6,7 +6,7 @@ its readers and the transports handle bytes and nothing else.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from portico.agent.protocol import AgentRequest, Content, Error, Message, MessageType, Role, Status, Usage
@@ -20,6 +20,7 @@ class Ask:
     id: str
     prompt: str
     schema_json: str
+    kind: str  # input | authorization
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Snapshot:
     attempt: int
     ask: Ask | None
     metadata_json: str
+    input: Sequence[Message] = ()  # what the agent is told with this event
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,17 @@ class StartRequest:
     idempotency_key: str
     busy_policy: str  # reject | enqueue | interrupt | parallel
     timeout: float | None
+    ephemeral: str = ""  # as in RunRecord
 
     @property
     def digest(self) -> bytes:
         return self.payload[:DIGEST_BYTES]
+
+    def to(self, agent_name: str) -> "StartRequest":
+        """The request with the name of its agent, also when that is the default one."""
+        if self.request.agent_name == agent_name:
+            return self
+        return replace(self, request=replace(self.request, agent_name=agent_name))
 
     def __post_init__(self) -> None:
         assert self.busy_policy in ("reject", "enqueue", "interrupt", "parallel")

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 
 import orjson
 
@@ -14,12 +15,15 @@ from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask, EventEncoder
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
-from portico.core.errors import RunNotPaused
+from portico.core.engine.readers import Readers
+from portico.core.engine.threads import slot_lent
+from portico.core.errors import LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.stores.base import Stores
 
 log = logging.getLogger(__name__)
 
 AGENT_PREFIX = "agent:"  # of the user ids under which agents' own memories are kept; callers can't use it
+UNTAKEN_MESSAGES = 16  # what a run may be told before its agent looks
 NUDGE_SECONDS = 30.0  # how long an agent may ignore a cancellation before it is sent again
 
 
@@ -44,25 +48,30 @@ class Execution:
         host: AgentHost,
         stores: Stores,
         encoder: EventEncoder,
+        reader_grace_seconds: float,
         on_end: Callable[["Execution"], None],
     ) -> None:
         self.run = run
         self.app = app
         self.emitter = Emitter(run, encoder)
-        self.readers = 0
-        self.reader_timer: asyncio.TimerHandle | None = None
+        self.readers = Readers(run, reader_grace_seconds, partial(self.request_stop, Stop.READER_GONE))
         self._host = host
         self._on_end = on_end
         self._encoder = encoder
         self._stop: Stop | None = None
         self._answers: list[Sequence[Message]] = []
+        self._told: list[Message] = []
         self._replayed = 0
+        self._introduced = 0  # questions of earlier attempts: what led to them is in the session
+        self._taken_up = False
+        self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._time_left = run.start.timeout
         self._timed_from = 0.0
         self._task: asyncio.Task[None] | None = None
         self._entered = False
+        self._again: asyncio.TimerHandle | None = None
         request = run.start.request
         self.context = Context(
             run_id=run.run_id,
@@ -73,6 +82,7 @@ class Execution:
             memory=RunMemory(stores.memories, request.user_id, request.session_id),
             agent_memory=RunMemory(stores.memories, f"{AGENT_PREFIX}{app.name}", ""),
             ask=self._ask,
+            take_input=self._take_told,
             loop=asyncio.get_running_loop(),
         )
 
@@ -83,42 +93,50 @@ class Execution:
     @property
     def paused(self) -> bool:
         """The agent waits for a human."""
-        return self._answer is not None
+        return self._answer is not None and not self._answer.done()
 
     def begin(self) -> None:
         """Start the agent; events begin to flow."""
         self.emitter.started()
         self._task = asyncio.create_task(self._execute(), name=self.run.run_id)
 
-    def load_answers(self, payload: bytes) -> None:
-        """What people answered in an earlier attempt is answered again without asking."""
-        self._answers = list(self._encoder.load_answers(payload))
-        self.run.answers_payload = payload
+    def take_up(self, answers: bytes) -> None:
+        """The run is of an earlier process; what people answered then is answered again without asking."""
+        self._taken_up = True
+        self._answers = list(self._encoder.load_answers(answers))
+        self._introduced = len(self._answers)
+        if self._answers and not self._answers[-1]:
+            self._answers.pop()  # the question was open
+        self.run.answers_payload = answers
 
     def request_stop(self, stop: Stop) -> None:
         """Ask the agent to stop. A stronger reason replaces an interruption; otherwise the first counts."""
         if self.run.status.terminal:
             return
-        if self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
+        if not self.started and stop is not Stop.SHUTDOWN:
+            self._finish_unstarted(stop)
+        elif self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
             self._stop = stop
             self.context.stop(interrupt=stop is Stop.INTERRUPT)
             # A task that is cancelled before its first step would never run, nor end the run.
-            if self._entered and self._task is not None:
-                self._task.cancel()
-            if self._answer is not None:
-                self._answer.cancel()  # a thread may wait for it
+            if self._entered:
+                self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancel the agent, and again until it ends: some swallow it. An interrupted one has a last word."""
+        # Who asks a human may be another task than the agent's, on behalf of a thread for one.
+        for task in {self._task, self._asker}:
+            if task is not None:
+                task.cancel()
+        if self._stop is not Stop.INTERRUPT:
+            self._again = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._cancel)
 
     async def stopped(self) -> None:
-        """Return when the agent has ended and that is durable. An agent that does not hear is told again."""
-        task = self._task
-        while task is not None and not task.done():
-            await asyncio.wait({task}, timeout=NUDGE_SECONDS)
-            if not task.done() and self._stop is not None:
-                task.cancel()
-        if self._stop is not Stop.SHUTDOWN:
-            await self.run.wait_published(self.run.next_sequence_number - 1)
+        """Return when the agent has ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
-    def finish_unstarted(self, stop: Stop) -> None:
+    def _finish_unstarted(self, stop: Stop) -> None:
         """End a run that still waits for its turn."""
         self._stop = stop
         status, error = stop.value
@@ -144,24 +162,46 @@ class Execution:
         self.emitter.resumed(answer)
         self._answer.set_result(answer)
 
+    def steer(self, told: Sequence[Message]) -> None:
+        """What the agent is told when it next looks. Raises RunTerminal, LimitExceeded."""
+        if self.run.status.terminal or self._stop is not None:
+            raise RunTerminal(self.run.run_id, self.run.status.value)
+        if len(self._told) + len(told) > UNTAKEN_MESSAGES:
+            raise LimitExceeded(
+                "steered_messages", f"the agent has not taken {len(self._told)} messages; tell it less"
+            )
+        self._told += told
+
+    async def _take_told(self) -> Sequence[Message]:
+        told, self._told = self._told, []
+        if told:
+            self.emitter.steered(told)
+            await self.emitter.room()
+        return told
+
     async def _ask(self, request: InputRequest) -> Sequence[Message]:
-        if self._replayed < len(self._answers):
-            self._replayed += 1
-            return self._answers[self._replayed - 1]
-        if self._answer is not None:
+        if self._asker is not None:
             raise RuntimeError("the run asks already; one question at a time")
         if self.run.status.terminal or self._stop is not None:
             raise RuntimeError("the run has ended, or is to end; nobody will answer")
+        self.emitter.introduce(remembered=self._replayed < self._introduced)
+        if self._replayed < len(self._answers):
+            self._replayed += 1
+            return self._answers[self._replayed - 1]
         self._pause_deadline()
         schema = "" if request.schema is None else orjson.dumps(request.schema).decode()
+        self._asker = asyncio.current_task()
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            self.emitter.paused(Ask(request.id, request.prompt, schema))
-            answer = await self._answer
+            # An open question is an empty answer: another attempt knows by it what the session has.
+            self.run.answers_payload = self._encoder.answers([*self._answers, ()])
+            self.emitter.paused(Ask(request.id, request.prompt, schema, request.kind))
+            async with slot_lent():
+                answer = await self._answer
             self._replayed += 1
             return answer
         finally:
-            self._answer = None
+            self._answer = self._asker = None
             self._arm_deadline()
 
     async def _execute(self) -> None:
@@ -173,8 +213,10 @@ class Execution:
                 status, error = await self._outcome()
         finally:
             self._pause_deadline()
-            if self._answer is not None:
-                self._answer.cancel()
+            if self._again is not None:
+                self._again.cancel()
+            if self._asker is not None:
+                self._asker.cancel()
         if self._stop is Stop.SHUTDOWN:
             return
         if self._stop is not None:
@@ -191,6 +233,8 @@ class Execution:
 
     async def _outcome(self) -> tuple[Status, Error | None]:
         try:
+            if self._taken_up:
+                await self.emitter.room()  # an attempt that brings the core down has been counted before
             await self._host.execute(self.app, self.context, self.emitter)
         except asyncio.CancelledError:
             if self._stop is None:

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
+from portico.core.errors import IdempotencyConflict
 from portico.core.stores.base import AUTO_PREFIX, RunLog
 
 WINDOW_SECONDS = 90.0
@@ -32,7 +33,7 @@ class RecentKeys:
         if not start.idempotency_key:
             return
         now = time.monotonic()
-        self._recent[start.request.user_id, start.idempotency_key] = (run_id, start.digest, now)
+        self._recent[_key(start)] = (run_id, start.digest, now)
         while self._recent:
             oldest = next(iter(self._recent.values()))
             if now - oldest[2] < WINDOW_SECONDS:
@@ -42,24 +43,33 @@ class RecentKeys:
     def needs_lookup(self, start: StartRequest) -> bool:
         """Whether the key may be of a run that only the store knows."""
         key = start.idempotency_key
-        return bool(key) and not key.startswith(AUTO_PREFIX) and self.recent(start) is None
+        return bool(key) and not key.startswith(AUTO_PREFIX) and _key(start) not in self._recent
 
-    def recent(self, start: StartRequest) -> tuple[str, bytes] | None:
-        """The run and the digest of its request, from memory."""
-        found = self._recent.get((start.request.user_id, start.idempotency_key))
-        return None if found is None else found[:2]
+    def recent(self, start: StartRequest) -> str | None:
+        """The run that memory knows the key of. Raises IdempotencyConflict if it was asked something else."""
+        found = self._recent.get(_key(start))
+        return None if found is None else _same(start, found[0], found[1])
 
-    async def find(self, start: StartRequest) -> tuple[str, bytes] | None:
+    async def find(self, start: StartRequest) -> str | None:
         """The same, from the store if memory does not know it."""
         found = self.recent(start)
         if found is not None or start.idempotency_key.startswith(AUTO_PREFIX):
             return found
-        user_id, key = start.request.user_id, start.idempotency_key
-        record = await self._runs.get_by_idempotency_key(user_id, key)
+        record = await self._runs.get_by_idempotency_key(*_key(start))
         if record is not None:
-            return record.run_id, record.request[:DIGEST_BYTES]
+            return _same(start, record.run_id, record.request[:DIGEST_BYTES])
         return self.recent(start)  # a repeat may have come while the store was asked
 
     def forget(self, start: StartRequest) -> None:
         """The run is deleted; its key is free."""
-        self._recent.pop((start.request.user_id, start.idempotency_key), None)
+        self._recent.pop(_key(start), None)
+
+
+def _key(start: StartRequest) -> tuple[str, str]:
+    return start.request.user_id, start.idempotency_key
+
+
+def _same(start: StartRequest, run_id: str, digest: bytes) -> str:
+    if digest != start.digest:
+        raise IdempotencyConflict(run_id)
+    return run_id

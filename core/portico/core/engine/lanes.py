@@ -30,6 +30,11 @@ class SessionLanes:
             return None
         return lane.active[0] if lane.active else lane.waiting[0] if lane.waiting else None
 
+    def others(self, session: tuple[str, str], run_id: str) -> bool:
+        """Whether another run than this one is live in the session."""
+        lane = self._lanes.get(session)
+        return lane is not None and any(run.run_id != run_id for run in (*lane.active, *lane.waiting))
+
     def enter(self, run: LiveRun) -> None:
         """The run executes."""
         self._lanes.setdefault(run.session, _Lane()).active.append(run)

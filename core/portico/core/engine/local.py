@@ -9,23 +9,27 @@ from typing import Any
 from portico.agent import AgentApp, Context, Rejection
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest
-from portico.core.engine.calling import ThreadedGenerator, bind, call
+from portico.core.engine.calling import bind, call
 from portico.core.engine.host import Sink
+from portico.core.engine.threads import Slot, ThreadedGenerator
 from portico.core.errors import AgentNotFound, EndpointFailed, EndpointNotFound, EndpointStreams
 
 log = logging.getLogger(__name__)
+
+THREADS = 256  # plain functions at work at once; those that wait for a human do not count
 
 
 class LocalHost:
     """Agents of this process, the first one given being the default."""
 
-    def __init__(self, apps: Sequence[AgentApp]) -> None:
+    def __init__(self, apps: Sequence[AgentApp], *, threads: int = THREADS) -> None:
         if not apps:
             raise ValueError("there is no agent to serve")
         self._default = apps[0]
         self._apps = {app.name: app for app in apps}
         if len(self._apps) < len(apps):
             raise ValueError(f"two agents have one name: {sorted(app.name for app in apps)}")
+        self._threads = asyncio.Semaphore(threads)
         for app in apps:
             if app.query_function is None:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
@@ -49,13 +53,13 @@ class LocalHost:
     async def start(self) -> None:
         for app in self._apps.values():
             if app.init_function is not None:
-                await call(bind(app.init_function, {"self": app}))
+                await call(bind(app.init_function, {"self": app}), Slot(self._threads))
 
     async def stop(self) -> None:
         for app in self._apps.values():
             if app.shutdown_function is not None:
                 try:
-                    await call(bind(app.shutdown_function, {"self": app}))
+                    await call(bind(app.shutdown_function, {"self": app}), Slot(self._threads))
                 except Exception:
                     log.exception("the shutdown function of agent %r raised", app.name)
 
@@ -68,10 +72,17 @@ class LocalHost:
         )
         if inspect.isasyncgenfunction(app.query_function):
             await self._drive(start(), context, sink)
-        elif inspect.isgeneratorfunction(app.query_function):
-            await self._drive(ThreadedGenerator(start), context, sink)
+            return
+
+        def patient() -> bool:
+            # Nothing can be raised in a plain function: the context tells it, and its last word is heard.
+            return context.interrupted and not context.cancelled
+
+        slot = Slot(self._threads).of_this_run()
+        if inspect.isgeneratorfunction(app.query_function):
+            await self._drive(ThreadedGenerator(start, slot, patient), context, sink)
         else:
-            result = await call(start)
+            result = await call(start, slot, patient)
             if hasattr(result, "__anext__"):
                 await self._drive(result, context, sink)
             else:
@@ -129,7 +140,7 @@ class LocalHost:
         if endpoint.streaming:
             raise EndpointStreams(path)
         try:
-            return await call(_bind_endpoint(endpoint, app, body))
+            return await call(_bind_endpoint(endpoint, app, body), Slot(self._threads))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -144,7 +155,9 @@ class LocalHost:
         try:
             start = _bind_endpoint(endpoint, app, body)
             stream: Any = (
-                start() if inspect.isasyncgenfunction(endpoint.function) else ThreadedGenerator(start)
+                start()
+                if inspect.isasyncgenfunction(endpoint.function)
+                else ThreadedGenerator(start, Slot(self._threads))
             )
             try:
                 async for item in stream:

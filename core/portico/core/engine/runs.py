@@ -7,13 +7,14 @@ until its terminal event is durable; then the store alone knows it.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from portico.agent import AgentApp, Error, Message, Status
+from portico.agent import AgentApp, Message, Status
 from portico.core.engine.committer import GroupCommitter
-from portico.core.engine.emitter import Emitter
+from portico.core.engine.continuation import Continuations
 from portico.core.engine.encoding import EventEncoder, StartRequest
+from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
 from portico.core.engine.ids import new_id
@@ -21,24 +22,21 @@ from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.engine.reader import LogReader
+from portico.core.engine.recovery import Recovery
 from portico.core.errors import (
-    AgentNotFound,
     CursorAhead,
     CursorExpired,
     Draining,
-    IdempotencyConflict,
     LimitExceeded,
     RunActive,
     RunTerminal,
     SessionBusy,
 )
-from portico.core.stores.base import Chunk, RunRecord, Stores
+from portico.core.stores.base import Stores
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
 STOP_SECONDS = 5.0  # how long agents may clean up when the process ends
-RECOVER_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,8 @@ class Limits:
 
     live_runs: int = 20_000  # executing, paused and queued
     reader_grace_seconds: float = 30.0  # how long a foreground run goes on unread
+    store_seconds: float = 10.0  # how long a caller waits for a store that takes no writes
+    ephemeral_seconds: float = 60.0  # how long an ephemeral run is kept after its end
 
 
 class RunEngine:
@@ -63,6 +63,8 @@ class RunEngine:
         self._live: dict[str, Execution] = {}
         self._lanes = SessionLanes()
         self._keys = RecentKeys(stores.runs)
+        self._continuations = Continuations(stores, self._lanes, self.live)
+        self._ephemerals = Ephemerals(stores, self._limits.ephemeral_seconds)
         self.draining = False
         self.launched = 0  # runs that this process has accepted
 
@@ -71,12 +73,22 @@ class RunEngine:
         self._committer.start()
         await self.host.start()
         await self._keys.load()
+        await self._ephemerals.start()
+        recovery = Recovery(self.host, self._stores.runs, self._encoder, self._committer)
         for record in await self._stores.runs.unfinished():
             try:
-                await self._recover(record)
+                if (found := await recovery.take_up(record)) is not None:
+                    self._take_up(*found, record.answers)
             except Exception:
                 # One run that can't be taken up must not keep the core from serving.
                 log.exception("run %s can't be taken up", record.run_id)
+
+    def _take_up(self, run: LiveRun, app: AgentApp, answers: bytes) -> None:
+        execution = self._open(run, app)
+        execution.take_up(answers)
+        log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
+        self._enter(execution, "enqueue" if run.start.busy_policy == "reject" else run.start.busy_policy)
+        execution.readers.watch()
 
     async def stop(self) -> None:
         """End the agents and write what is pending; unfinished runs are the next start's."""
@@ -92,6 +104,7 @@ class RunEngine:
             if deaf:
                 log.warning("%d agents do not stop and are left behind", len(deaf))
         await self.host.stop()
+        await self._ephemerals.stop()
         await self._committer.stop()
 
     async def drained(self) -> None:
@@ -107,8 +120,16 @@ class RunEngine:
         Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
         """
         if self.needs_lookup(start) and (found := await self._keys.find(start)) is not None:
-            return _same(start, found)
+            return found
         return self.launch_now(start)
+
+    async def launch_after(
+        self, run_id: str, start: Callable[[str, str, bool], StartRequest], *, apart: bool
+    ) -> Execution | str:
+        """Accept a run that continues another; `start` makes the request from its user and session, and
+        whether that session is its own. Raises RunNotFound, and as `launch`."""
+        async with self._continuations.after(run_id, apart=apart) as place:
+            return await self.launch(start(*place))
 
     def needs_lookup(self, start: StartRequest) -> bool:
         """Whether only the store can tell if the key is new."""
@@ -117,10 +138,10 @@ class RunEngine:
     def launch_now(self, start: StartRequest) -> Execution | str:
         """`launch` for a request whose key, if any, the store does not know."""
         if start.idempotency_key and (found := self._keys.recent(start)) is not None:
-            return _same(start, found)
+            return found
         self._admit()
         app = self.host.find(start.request.agent_name)
-        start = _named(start, app.name)
+        start = start.to(app.name)
         session = (start.request.user_id, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
@@ -135,10 +156,23 @@ class RunEngine:
     def _admit(self) -> None:
         if self.draining:
             raise Draining
-        if self._committer.failure is not None:
-            raise self._committer.failure
+        self._check_store()
         if len(self._live) >= self._limits.live_runs:
             raise LimitExceeded("live_runs", f"the core has {len(self._live)} live runs; try again later")
+
+    def _check_store(self) -> None:
+        if self._committer.failure is not None:
+            raise self._committer.failure.with_traceback(None)
+
+    async def durable(self, run: LiveRun, number: int) -> None:
+        """Return once the event is in the log. Raises StoreUnavailable if the store takes no writes for long;
+        the run goes on all the same, and is written as soon as it does."""
+        while run.published < number:
+            try:
+                async with asyncio.timeout(self._limits.store_seconds):
+                    await run.wait_published(number)
+            except TimeoutError:
+                self._check_store()  # one that is slow is waited for
 
     def live(self, run_id: str) -> LiveRun | None:
         """The run if it is live."""
@@ -148,16 +182,16 @@ class RunEngine:
     def execution(self, run_id: str) -> Execution | None:
         return self._live.get(run_id)
 
+    async def is_ephemeral(self, run_id: str) -> bool:
+        """Raises RunNotFound."""
+        run = self.live(run_id)
+        return bool((await self._stores.runs.get(run_id)).ephemeral if run is None else run.start.ephemeral)
+
     def read(self, execution: Execution, after: int = -1) -> LogReader:
         """A reader of a live run. While there is one, a foreground run goes on."""
-        execution.readers += 1
-        if execution.reader_timer is not None:
-            execution.reader_timer.cancel()
-            execution.reader_timer = None
+        execution.readers.enter()
         run = execution.run
-        return LogReader(
-            self._stores.runs, run.run_id, after, run, run.published, lambda: self._reader_left(execution)
-        )
+        return LogReader(self._stores.runs, run.run_id, after, run, run.published, execution.readers.leave)
 
     def watch_live(self, run_id: str, after: int) -> LogReader | None:
         """A reader of a live run from a cursor, None for another. Raises CursorAhead."""
@@ -183,34 +217,15 @@ class RunEngine:
                 raise CursorExpired(run_id, chunks[0].first if chunks else last + 1)
         return LogReader(self._stores.runs, run_id, after, None, last, lambda: None)
 
-    def _reader_left(self, execution: Execution) -> None:
-        execution.readers -= 1
-        self._watch_readers(execution)
-
-    def _watch_readers(self, execution: Execution) -> None:
-        run = execution.run
-        if execution.readers or run.start.background or run.status.terminal:
-            return
-        if execution.reader_timer is None:
-            execution.reader_timer = asyncio.get_running_loop().call_later(
-                self._limits.reader_grace_seconds, self._reader_gone, execution
-            )
-
-    def _reader_gone(self, execution: Execution) -> None:
-        execution.reader_timer = None
-        if execution.readers or execution.run.status.terminal:
-            return
-        if execution.paused:
-            self._watch_readers(execution)  # a human may take longer; ask again later
-            return
-        self._request_stop(execution, Stop.READER_GONE)
-
     async def cancel(self, run_id: str) -> None:
-        """Return when the run has stopped. Raises RunNotFound, RunTerminal (unless it is canceled)."""
+        """Return when the run has stopped and that is durable.
+
+        Raises RunNotFound, RunTerminal (unless it is canceled), StoreUnavailable.
+        """
         await self._stop_run(run_id, Stop.CANCEL)
 
     async def interrupt(self, run_id: str) -> None:
-        """Return when the run has stopped. Raises RunNotFound, RunTerminal."""
+        """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
         await self._stop_run(run_id, Stop.INTERRUPT)
 
     async def interrupt_session(self, user_id: str, session_id: str) -> Sequence[str]:
@@ -226,28 +241,33 @@ class RunEngine:
             if stop is Stop.CANCEL and record.status == Status.CANCELED:
                 return
             raise RunTerminal(run_id, record.status)
-        self._request_stop(execution, stop)
+        execution.request_stop(stop)
         await execution.stopped()
-        status = execution.run.status
-        if not status.terminal:
+        run = execution.run
+        if not run.status.terminal:
             raise Draining
-        if stop is Stop.CANCEL and status is not Status.CANCELED:
-            raise RunTerminal(run_id, status.value)
-
-    def _request_stop(self, execution: Execution, stop: Stop) -> None:
-        if execution.started:
-            execution.request_stop(stop)
-        elif not execution.run.status.terminal:
-            execution.finish_unstarted(stop)
+        await self.durable(run, run.next_sequence_number - 1)
+        if stop is Stop.CANCEL and run.status is not Status.CANCELED:
+            raise RunTerminal(run_id, run.status.value)
 
     async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
-        """Return when the answer is durable. Raises RunNotFound, RunNotPaused, RunTerminal."""
+        """Return when the answer is durable.
+
+        Raises RunNotFound, RunNotPaused, RunTerminal, StoreUnavailable.
+        """
         execution = self._live.get(run_id)
         if execution is None:
             raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
         execution.resume(request_id, answer)
-        self._watch_readers(execution)
-        await execution.run.wait_published(execution.run.next_sequence_number - 1)
+        execution.readers.watch()
+        await self.durable(execution.run, execution.run.next_sequence_number - 1)
+
+    async def steer(self, run_id: str, told: Sequence[Message]) -> None:
+        """Return when the agent will be told. Raises RunNotFound, RunTerminal, LimitExceeded."""
+        execution = self._live.get(run_id)
+        if execution is None:
+            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        execution.steer(told)
 
     async def delete(self, run_id: str) -> None:
         """Raises RunNotFound, RunActive."""
@@ -258,7 +278,8 @@ class RunEngine:
         self._keys.forget(self._encoder.load_request(record.request))
 
     def _open(self, run: LiveRun, app: AgentApp) -> Execution:
-        execution = Execution(run, app, self.host, self._stores, self._encoder, self._ended)
+        grace = self._limits.reader_grace_seconds
+        execution = Execution(run, app, self.host, self._stores, self._encoder, grace, self._ended)
         self._live[run.run_id] = execution
         return execution
 
@@ -280,13 +301,15 @@ class RunEngine:
     def _ended(self, execution: Execution) -> None:
         """The next run of the session begins; this one is forgotten once its end is durable."""
         run = execution.run
-        if execution.reader_timer is not None:
-            execution.reader_timer.cancel()
+        execution.readers.close()
 
         def forget() -> None:
             if run.ended:
                 self._live.pop(run.run_id, None)
                 run.unsubscribe(forget)
+                if run.start.ephemeral:
+                    session = run.session if run.start.ephemeral == "session" else None
+                    self._ephemerals.ended(run.run_id, session)
 
         run.subscribe(forget)
         following = self._lanes.leave(run)
@@ -299,63 +322,3 @@ class RunEngine:
         except Exception:
             log.exception("run %s could not begin", execution.run.run_id)
             execution.fail_unstarted()
-
-    async def _recover(self, record: RunRecord) -> None:
-        """Take up a run that the process before this one left unfinished."""
-        last = await self._stores.runs.last(record.run_id)
-        run = LiveRun(
-            record.run_id,
-            _named(self._encoder.load_request(record.request), record.agent_name),
-            self._committer,
-            created_at=record.created_at,
-            attempt=record.attempt,
-            next_sequence_number=0 if last is None else last.last + 1,
-        )
-        run.status = Status(record.status)
-        run.answers_payload = record.answers
-        try:
-            app = self.host.find(record.agent_name)
-        except AgentNotFound:
-            await self._fail(
-                run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
-            )
-            return
-        if run.status in (Status.CREATED, Status.QUEUED) and record.attempt < MAX_ATTEMPTS:
-            execution = self._open(run, app)
-            execution.load_answers(record.answers)
-        elif app.on_restart == "rerun" and record.attempt < MAX_ATTEMPTS:
-            run.attempt += 1
-            execution = self._open(run, app)
-            execution.load_answers(record.answers)
-        else:
-            await self._fail(run, Error("core_restarted", "the core stopped while the run was executed"))
-            return
-        log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
-        self._enter(execution, "enqueue" if run.start.busy_policy == "reject" else run.start.busy_policy)
-        self._watch_readers(execution)
-
-    async def _fail(self, run: LiveRun, error: Error) -> None:
-        """Write the terminal event of a run that is not executed again; what it had produced is kept."""
-        chunks: list[Chunk] = []
-        cursor = -1
-        while more := await self._stores.runs.read(run.run_id, cursor, RECOVER_BYTES):
-            chunks += more
-            cursor = more[-1].last
-        emitter = Emitter(run, self._encoder)
-        emitter.recover(self._encoder.recover(chunks))
-        emitter.finish(Status.FAILED, error)
-        await run.wait_published(run.next_sequence_number - 1)
-
-
-def _named(start: StartRequest, agent_name: str) -> StartRequest:
-    """The request with the name of its agent, also when that is the default one."""
-    if start.request.agent_name == agent_name:
-        return start
-    return replace(start, request=replace(start.request, agent_name=agent_name))
-
-
-def _same(start: StartRequest, found: tuple[str, bytes]) -> str:
-    run_id, digest = found
-    if digest != start.digest:
-        raise IdempotencyConflict(run_id)
-    return run_id

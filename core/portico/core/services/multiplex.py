@@ -13,14 +13,13 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from portico.core.convert.requests import start_request
 from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded
 from portico.core.services.dispatch import error_status, parse, status_of
 from portico.core.services.drain import Drain
-from portico.core.services.opening import open_query, open_query_now, open_watch, open_watch_now
+from portico.core.services.opening import open_query, open_watch
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
@@ -138,16 +137,13 @@ class Link:
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
             if request.HasField("query"):
-                start = start_request(request.query)
-                reader = open_query_now(self._engine, start)
-                if reader is None:
-                    self._later(stream, open_query(self._engine, start))
+                opened = open_query(self._engine, request.query)
             else:
-                reader = open_watch_now(self._engine, request.watch)
-                if reader is None:
-                    self._later(stream, open_watch(self._engine, request.watch))
-            if reader is not None:
-                stream.attach(reader)
+                opened = open_watch(self._engine, request.watch)
+            if isinstance(opened, LogReader):
+                stream.attach(opened)
+            else:
+                self._later(stream, opened)
         except Exception as error:
             self._end(stream, error_status(error, METHOD))
 

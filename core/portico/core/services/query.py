@@ -13,10 +13,10 @@ from portico.core.convert.words import STATUS_FROM_PROTO
 from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
-from portico.core.errors import Draining, InvalidArgument, RunTerminal
+from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
-from portico.core.services.opening import open_query, open_watch
+from portico.core.services.opening import launch_after, open_query, open_watch, opened
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import RunFilter, RunLog, RunRecord
 from portico.v1 import events_pb2
@@ -32,11 +32,11 @@ class QueryService:
         self._drain = drain
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
-        async for frame in self._follow(await open_query(self._engine, start_request(request))):
+        async for frame in self._follow(await opened(open_query(self._engine, request))):
             yield frame
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: ServicerContext) -> AsyncIterator[bytes]:
-        async for frame in self._follow(await open_watch(self._engine, request)):
+        async for frame in self._follow(await opened(open_watch(self._engine, request))):
             yield frame
 
     async def _follow(self, reader: LogReader) -> AsyncIterator[bytes]:
@@ -52,15 +52,21 @@ class QueryService:
             reader.close()
 
     async def StartRun(self, request: pb.StartRunRequest, context: ServicerContext) -> pb.StartRunResponse:
-        launched = await self._engine.launch(start_request(request.query, background=True))
+        query = request.query
+        if query.previous_run_id:
+            launched = await launch_after(self._engine, query, background=True)
+        else:
+            launched = await self._engine.launch(start_request(query, background=True))
         if not isinstance(launched, str):
-            await launched.run.wait_published(0)
+            await self._engine.durable(launched.run, 0)
             launched = launched.run.run_id
         return pb.StartRunResponse(run=await self._run(launched))
 
     async def GetRun(self, request: pb.GetRunRequest, context: ServicerContext) -> pb.GetRunResponse:
-        run = await self._run(check_id(request.run_id, "run_id"))
-        return pb.GetRunResponse(run=run)
+        run_id = check_id(request.run_id, "run_id")
+        if await self._engine.is_ephemeral(run_id):
+            raise RunNotFound(run_id)
+        return pb.GetRunResponse(run=await self._run(run_id))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: ServicerContext) -> pb.ListRunsResponse:
         size = page_size(request.page_size)
@@ -122,6 +128,13 @@ class QueryService:
         if paused_at is not None:
             run.last_sequence_number = paused_at
         return pb.ResumeRunResponse(run=run)
+
+    async def SteerRun(self, request: pb.SteerRunRequest, context: ServicerContext) -> pb.SteerRunResponse:
+        run_id = check_id(request.run_id, "run_id")
+        if not request.input:
+            raise InvalidArgument("input", "at least one message is required")
+        await self._engine.steer(run_id, messages_from_proto(request.input, "input"))
+        return pb.SteerRunResponse()
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: ServicerContext) -> pb.DeleteRunResponse:
         await self._engine.delete(check_id(request.run_id, "run_id"))

@@ -242,6 +242,30 @@ CONTENT_TYPE_VIDEO: ContentType.ValueType  # 7
 """A video."""
 Global___ContentType: _TypeAlias = ContentType  # noqa: Y015
 
+class _InputKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INPUT_KIND_UNSPECIFIED: _InputKind.ValueType  # 0
+    """INPUT."""
+    INPUT_KIND_INPUT: _InputKind.ValueType  # 1
+    """An answer."""
+    INPUT_KIND_AUTHORIZATION: _InputKind.ValueType  # 2
+    """A credential or a consent, for something that the agent is to reach."""
+
+class InputKind(_InputKind, metaclass=_InputKindEnumTypeWrapper):
+    """InputKind says what a paused run waits for."""
+
+INPUT_KIND_UNSPECIFIED: InputKind.ValueType  # 0
+"""INPUT."""
+INPUT_KIND_INPUT: InputKind.ValueType  # 1
+"""An answer."""
+INPUT_KIND_AUTHORIZATION: InputKind.ValueType  # 2
+"""A credential or a consent, for something that the agent is to reach."""
+Global___InputKind: _TypeAlias = InputKind  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """Event is one entry of a run's log. A run's events are numbered 0, 1, 2, ...
@@ -463,6 +487,7 @@ class InputRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Always set. ResumeRun may name it, so that an answer can't meet another
     question.
@@ -471,16 +496,19 @@ class InputRequest(_message.Message):
     """Always set. What to ask."""
     schema_json: _builtins.str
     """Optional. A JSON Schema that the answer's data should satisfy."""
+    kind: Global___InputKind.ValueType
+    """Always set."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         prompt: _builtins.str = ...,
         schema_json: _builtins.str = ...,
+        kind: Global___InputKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "prompt", b"prompt", "schema_json", b"schema_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "prompt", b"prompt", "schema_json", b"schema_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

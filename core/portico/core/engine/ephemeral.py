@@ -1,0 +1,72 @@
+"""Ephemeral runs: gone soon after their end, with all that was kept for them alone."""
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from typing import NamedTuple
+
+from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
+from portico.core.stores.base import Stores
+
+log = logging.getLogger(__name__)
+
+
+class _Due(NamedTuple):
+    at: float  # of the loop's clock
+    run_id: str
+    session: tuple[str, str] | None  # removed too
+
+
+class Ephemerals:
+    """Removes runs a while after their end. Owned by the engine."""
+
+    def __init__(self, stores: Stores, kept_seconds: float) -> None:
+        self._stores = stores
+        self._kept_seconds = kept_seconds
+        self._due: deque[_Due] = deque()  # in time's order: all are kept equally long
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Remove what an earlier process left over."""
+        for record in await self._stores.runs.left_over():
+            session = (record.user_id, record.session_id) if record.ephemeral == "session" else None
+            self._due.append(_Due(0.0, record.run_id, session))
+        self._work()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def ended(self, run_id: str, session: tuple[str, str] | None) -> None:
+        """Its last readers have so long from now on."""
+        at = asyncio.get_running_loop().time() + self._kept_seconds
+        self._due.append(_Due(at, run_id, session))
+        self._work()
+
+    def _work(self) -> None:
+        if self._due and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._remove_all(), name="ephemeral runs")
+
+    async def _remove_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._due:
+            await asyncio.sleep(max(self._due[0].at - loop.time(), 0))
+            try:
+                await self._remove(self._due[0])
+            except StoreUnavailable as error:
+                log.warning("an ephemeral run can't be removed yet: %s", error)
+                await asyncio.sleep(self._kept_seconds)
+                continue
+            self._due.popleft()
+
+    async def _remove(self, due: _Due) -> None:
+        if due.session is not None:
+            user_id, session_id = due.session
+            with suppress(SessionNotFound):
+                await self._stores.sessions.delete(user_id, session_id)
+            await self._stores.states.delete(user_id, session_id, None)
+            await self._stores.memories.delete(user_id, session_id, None)
+        with suppress(RunNotFound):
+            await self._stores.runs.delete(due.run_id)

@@ -1,0 +1,46 @@
+"""The readers of a live run: a foreground run is given up when nobody has read it for a while."""
+
+import asyncio
+from collections.abc import Callable
+
+from portico.agent import Status
+from portico.core.engine.live import LiveRun
+
+
+class Readers:
+    """Counts them. `on_gone` is called when the run has had none for so long."""
+
+    def __init__(self, run: LiveRun, grace_seconds: float, on_gone: Callable[[], None]) -> None:
+        self._run = run
+        self._grace_seconds = grace_seconds
+        self._on_gone = on_gone
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self) -> None:
+        self._count += 1
+        self.close()
+
+    def leave(self) -> None:
+        self._count -= 1
+        self.watch()
+
+    def watch(self) -> None:
+        """See to it that somebody reads the run, if it needs a reader."""
+        run = self._run
+        if self._count or run.start.background or run.status.terminal:
+            return
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._grace_seconds, self._missed)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _missed(self) -> None:
+        self._timer = None
+        if self._run.status is Status.INPUT_REQUIRED:
+            self.watch()  # a human may take longer; ask again later
+        elif not self._run.status.terminal:
+            self._on_gone()

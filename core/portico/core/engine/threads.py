@@ -1,0 +1,212 @@
+"""Authors' plain functions: each in a thread of its own, so many at work at once, read on the event loop."""
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
+from typing import Any
+
+AHEAD = 256  # items that a generator in a thread may be ahead of the event loop
+
+_SLOT: contextvars.ContextVar["Slot | None"] = contextvars.ContextVar("slot", default=None)
+
+
+class Slot:
+    """Leave for one plain function to work in a thread. Belongs to the event loop."""
+
+    def __init__(self, free: asyncio.Semaphore) -> None:
+        self._free = free
+        self._held = False
+
+    async def take(self) -> None:
+        await self._free.acquire()
+        self._held = True
+
+    def give_back(self) -> bool:
+        """Whether it was held."""
+        held, self._held = self._held, False
+        if held:
+            self._free.release()
+        return held
+
+    def of_this_run(self) -> "Slot":
+        """The current task, and what it starts, lends this slot in `slot_lent`."""
+        _SLOT.set(self)
+        return self
+
+
+@asynccontextmanager
+async def slot_lent() -> AsyncIterator[None]:
+    """While the run waits for a human its thread, if it has one, keeps nobody else from working.
+
+    After an exception the function goes on at once, to clean up.
+    """
+    slot = _SLOT.get()
+    lent = slot is not None and slot.give_back()
+    yield
+    if slot is not None and lent:
+        await slot.take()
+
+
+def never() -> bool:
+    return False
+
+
+async def in_thread(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
+    """Run it in a thread of its own when the slot is free; a caller cancelled before that never runs it.
+
+    A caller cancelled later waits until the function has returned. It gets CancelledError then, or what was
+    returned if it says by then that it is patient.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if not done.done():
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(result)
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as caught:
+            # StopIteration can't be set on a future.
+            error = RuntimeError("StopIteration") if isinstance(caught, StopIteration) else caught
+        try:
+            loop.call_soon_threadsafe(deliver, result, error)
+        except RuntimeError:
+            pass  # the loop has closed; nobody waits any more
+
+    await slot.take()
+    try:
+        # A daemon: a function that never returns must not keep the process from ending.
+        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+        cancelled = await _ended(done)
+    finally:
+        slot.give_back()
+    if cancelled and not patient():
+        done.exception()  # it is not news any more
+        raise asyncio.CancelledError
+    return done.result()
+
+
+async def _ended(done: asyncio.Future[Any]) -> bool:
+    """Wait until it is done, whatever happens; whether somebody cancelled the wait."""
+    cancelled = False
+    while not done.done():
+        try:
+            await asyncio.wait({done})
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
+
+
+class ThreadedGenerator:
+    """A plain generator, run in a thread, read on the loop; it is never far ahead.
+
+    A reader that is cancelled gets CancelledError, unless it says then that it is patient: it reads a
+    generator that has begun to its end.
+    """
+
+    def __init__(
+        self, start: Callable[[], Generator[Any, Any, Any]], slot: Slot, patient: Callable[[], bool] = never
+    ) -> None:
+        self._start = start
+        self._patient = patient
+        self._items: deque[Any] = deque()
+        self._room = threading.Semaphore(AHEAD)
+        self._begun = False
+        self._stopping = threading.Event()
+        self._answers: deque[Any] = deque()
+        self._answered = threading.Semaphore(0)
+        self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._over = False
+        self._thread = asyncio.create_task(self._watch(slot))
+        self._error: BaseException | None = None
+
+    async def _watch(self, slot: Slot) -> None:
+        try:
+            await in_thread(self._work, slot)
+        except BaseException as error:
+            # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
+            self._error = error
+        finally:
+            self._over = True
+            self._arrived.set()
+
+    def _work(self) -> None:
+        self._begun = True
+        generator = self._start()
+        answer: Any = None
+        try:
+            while not self._stopping.is_set():
+                # An answer that is an error says that there will be none.
+                step = generator.throw if isinstance(answer, BaseException) else generator.send
+                try:
+                    item = step(answer)
+                except StopIteration as stop:
+                    if stop.value is not None:
+                        self._put(stop.value)
+                    return
+                answer = None
+                self._put(item)
+                if getattr(item, "wants_answer", False):
+                    self._answered.acquire()
+                    if not self._stopping.is_set():
+                        answer = self._answers.popleft()
+        finally:
+            generator.close()
+
+    def _put(self, item: Any) -> None:
+        self._room.acquire()
+        self._items.append(item)
+        # Looked at after the append: the loop may have taken all that was there before.
+        if len(self._items) <= 1:
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    async def __anext__(self) -> Any:
+        while not self._items:
+            if self._over:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._arrived.clear()
+            if not self._items and not self._over:
+                try:
+                    await self._arrived.wait()
+                except asyncio.CancelledError:
+                    if not (self._begun and self._patient()):
+                        raise
+        item = self._items.popleft()
+        self._room.release()
+        return item
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def asend(self, answer: Any) -> Any:
+        self._answers.append(answer)
+        self._answered.release()
+        return await self.__anext__()
+
+    async def athrow(self, error: BaseException) -> Any:
+        """For a patient reader it is raised at the generator's question; others close the generator."""
+        if self._patient():
+            return await self.asend(error)
+        await self.aclose()
+        raise error
+
+    async def aclose(self) -> None:
+        """Return when the generator's clean-up has ended."""
+        self._stopping.set()
+        self._room.release(AHEAD)
+        self._answered.release()
+        self._thread.cancel()  # heard only while it waits for its slot
+        if await _ended(self._thread):
+            raise asyncio.CancelledError

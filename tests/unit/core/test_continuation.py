@@ -1,0 +1,183 @@
+"""Runs that continue others, that are told more while they work, and that are not kept."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from portico.agent import AgentApp, Context, Message
+from portico.client import Client, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+from portico.v1 import events_pb2
+
+
+def agents() -> list[AgentApp]:
+    app = AgentApp("parrot")
+
+    @app.query
+    async def query(msgs: Sequence[Message], context: Context) -> AsyncIterator[str]:
+        if msgs[-1].text == "history":
+            yield json.dumps([message.text for message in await context.session.messages()])
+        elif msgs[-1].text == "listen":
+            yield "I begin. "
+            while not (told := await context.new_input()):
+                await asyncio.sleep(0.01)
+            yield f"I was told {[message.text for message in told]}."
+        elif msgs[-1].text == "wait":
+            yield "..."
+            await asyncio.sleep(600)
+        elif msgs[-1].text == "authorize":
+            answer = await context.auth_required("May I?")
+            yield answer[-1].text
+        else:
+            yield f"re {msgs[-1].text}"
+
+    return [app]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Client]:
+    store = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/portico.db"
+    settings = CoreSettings(
+        listen=[f"unix:{tmp_path}/core.sock"], store=store, drain_seconds=0, ephemeral_seconds=0.3
+    )
+    server = CoreServer(agents(), settings)
+    await server.start()
+    async with Client(server.addresses[0]) as client:
+        yield client
+    await server.stop()
+
+
+async def ask(client: Client, text: str, **more: object) -> events_pb2.Response:
+    events = [event async for event in client.runs.query(text, **more)]  # type: ignore[arg-type]
+    return events[-1].response
+
+
+def said(response: events_pb2.Response) -> str:
+    return response.output[-1].content[0].text
+
+
+async def test_a_run_goes_on_in_the_session_of_the_one_before(client: Client) -> None:
+    first = await ask(client, "one")
+    second = await ask(client, "history", previous_run_id=first.id)
+    assert (second.session_id, second.user_id) == (first.session_id, first.user_id)
+    assert json.loads(said(second)) == ["one", "re one", "history"]
+
+
+async def test_two_runs_that_continue_the_same_one_do_not_see_each_other(client: Client) -> None:
+    first = await ask(client, "one")
+    second = await ask(client, "two", previous_run_id=first.id)
+    branch = await ask(client, "history", previous_run_id=first.id)
+    assert branch.session_id != second.session_id == first.session_id
+    assert json.loads(said(branch)) == ["one", "re one", "history"]
+    third = await ask(client, "history", previous_run_id=second.id)
+    assert json.loads(said(third)) == ["one", "re one", "two", "re two", "history"]
+
+
+async def test_of_many_at_once_each_has_the_history_of_its_own(client: Client) -> None:
+    first = await ask(client, "one")
+    answers = await asyncio.gather(*(ask(client, "history", previous_run_id=first.id) for _ in range(8)))
+    assert len({answer.session_id for answer in answers}) == 8
+    assert {said(answer) for answer in answers} == {'["one", "re one", "history"]'}
+
+
+async def test_what_continues_nothing_is_refused(client: Client) -> None:
+    with pytest.raises(NotFound):
+        await ask(client, "x", previous_run_id="resp_nope")
+    first = await ask(client, "one")
+    with pytest.raises(InvalidArgument):
+        await ask(client, "x", previous_run_id=first.id, session_id="s")
+    hidden = await ask(client, "one", ephemeral=True)
+    with pytest.raises(NotFound):
+        await ask(client, "x", previous_run_id=hidden.id)
+    run = await client.runs.start("history", previous_run_id=first.id)
+    assert run.response.session_id == first.session_id
+
+
+async def test_an_agent_is_told_more_while_it_works(client: Client) -> None:
+    stream = client.runs.query("listen", session_id="s", user_id="ada")
+    told: list[str] = []
+    async for event in stream:
+        if event.HasField("content") and event.content.delta and not told:
+            await client.runs.steer(stream.run_id, "left")
+            await client.runs.steer(stream.run_id, [{"role": "user", "content": "right"}])
+        if event.response.input:
+            told += [message.content[0].text for message in event.response.input]
+            assert event.response.status == events_pb2.RUN_STATUS_IN_PROGRESS
+    assert told in (["left"], ["left", "right"])
+    texts = [row.message.content[0].text async for row in client.sessions.list_messages("s", user_id="ada")]
+    assert texts[:3] == ["listen", "I begin. ", "left"]
+    assert texts[-1] == f"I was told {told}."
+    with pytest.raises(FailedPrecondition):
+        await client.runs.steer(stream.run_id, "late")
+    with pytest.raises(NotFound):
+        await client.runs.steer("resp_nope", "x")
+
+
+async def test_nobody_is_told_more_than_it_takes(client: Client) -> None:
+    run = await client.runs.start("wait")
+    for _ in range(16):
+        await client.runs.steer(run.response.id, "x")
+    with pytest.raises(ResourceExhausted):
+        await client.runs.steer(run.response.id, "x")
+    await client.runs.cancel(run.response.id)
+
+
+async def test_the_kind_of_a_pause_and_its_answer_are_in_the_log(client: Client) -> None:
+    run = await client.runs.start("authorize")
+    paused = [event async for event in client.runs.watch(run.response.id)][-1]
+    assert paused.response.input_request.kind == events_pb2.INPUT_KIND_AUTHORIZATION
+    await client.runs.resume(run.response.id, "yes")
+    events = [event async for event in client.runs.watch(run.response.id)]
+    assert [event.response.input[0].content[0].text for event in events if event.response.input] == ["yes"]
+    assert said(events[-1].response) == "yes"
+
+
+async def test_an_ephemeral_run_is_followed_to_its_end_and_then_gone(client: Client) -> None:
+    response = await ask(client, "history", ephemeral=True)
+    assert json.loads(said(response)) == ["history"]
+    assert [event async for event in client.runs.watch(response.id)]
+    with pytest.raises(NotFound):
+        await client.runs.get(response.id)
+    assert not [run async for run in client.runs.list()]
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                assert [event async for event in client.runs.watch(response.id)]
+                await asyncio.sleep(0.05)
+            except NotFound:
+                break
+    with pytest.raises(NotFound):
+        await client.sessions.get(response.session_id, user_id=response.user_id)
+
+
+async def test_an_ephemeral_run_leaves_a_session_that_it_was_given(client: Client) -> None:
+    response = await ask(client, "one", ephemeral=True, session_id="s", user_id="ada")
+    await asyncio.sleep(0.6)
+    with pytest.raises(NotFound):
+        assert [event async for event in client.runs.watch(response.id)]
+    assert (await client.sessions.get("s", user_id="ada")).message_count == 2
+
+
+async def test_a_core_that_starts_removes_what_another_left_over(tmp_path: Path) -> None:
+    settings = CoreSettings(
+        listen=[f"unix:{tmp_path}/core.sock"], store=f"sqlite:///{tmp_path}/portico.db", drain_seconds=0
+    )
+    server = CoreServer(agents(), settings)
+    await server.start()
+    async with Client(server.addresses[0]) as client:
+        response = await ask(client, "one", ephemeral=True)
+        await server.stop()
+        server = CoreServer(agents(), settings)
+        await server.start()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await client.sessions.get(response.session_id, user_id=response.user_id)
+                    await asyncio.sleep(0.05)
+                except NotFound:
+                    break
+    await server.stop()
