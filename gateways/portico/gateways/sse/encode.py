@@ -114,6 +114,10 @@ def response_json(response: pb.Response, sequence_number: int | None = None) -> 
             "prompt": request.prompt,
             "schema": embedded(request.schema_json),
         }
+        if request.kind == pb.INPUT_KIND_AUTHORIZATION:
+            value["input_request"]["kind"] = "authorization"
+    if response.input:
+        value["input"] = [message_json(message) for message in response.input]
     if response.metadata_json:
         value["metadata"] = embedded(response.metadata_json)
     return value

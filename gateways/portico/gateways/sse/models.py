@@ -62,6 +62,8 @@ class StartRun(BaseModel):
     idempotency_key: str | None = Field(default=None, description="A repeat finds the first run.")
     if_session_busy: Literal["reject", "enqueue", "interrupt", "parallel"] | None = None
     timeout: float | None = Field(default=None, description="Seconds that the run may take.")
+    previous_run_id: str | None = Field(default=None, description="The run that this one continues.")
+    ephemeral: bool | None = Field(default=None, description="Kept for a minute after its end only.")
     metadata: dict[str, Any] | None = Field(default=None, description="Returned with the run.")
     tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the caller offers.")
     model: str | None = None
@@ -123,6 +125,12 @@ class Asked(BaseModel):
 
 class Answer(Asked):
     """The answer to a run that waits."""
+
+    input: list[MessageModel] | str
+
+
+class Told(BaseModel):
+    """What a run is told while it works."""
 
     input: list[MessageModel] | str
 

@@ -192,6 +192,20 @@ async def resume_run(run_id: str, body: Given, request: Request, core: CoreDep) 
     return answer(run_json(run))
 
 
+@routes.post(
+    "/runs/{run_id}/steer",
+    status_code=204,
+    responses=errors(404, 409, 429, *BODY),
+    openapi_extra=takes("Told"),
+)
+async def steer_run(run_id: str, body: Given, request: Request, core: CoreDep) -> Response:
+    """Tell an agent more while it works. Its events say when it has taken that in."""
+    told = query_pb2.SteerRunRequest()
+    read_required_input(body, "input", told.input)
+    await core.of(request).runs.steer(run_id, list(told.input))
+    return Response(status_code=204)
+
+
 def task_routes(process_path: str) -> APIRouter:
     """The reference's routes for runs in the background; they hang below the process path."""
     routes = APIRouter(tags=["runs"])

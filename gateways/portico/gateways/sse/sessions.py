@@ -28,6 +28,8 @@ from portico.gateways.sse.stored_models import (
     SessionHits,
     SessionModel,
     SessionPage,
+    SessionUpdate,
+    StoredMessageModel,
 )
 from portico.v1 import session_pb2
 
@@ -109,6 +111,20 @@ async def get_session(user_id: str, session_id: str, request: Request, core: Cor
     return answer(_session(await core.of(request).sessions.get(session_id, user_id=user_id)))
 
 
+@routes.patch(
+    "/sessions/{user_id}/{session_id}",
+    responses={200: {"model": SessionModel}, **errors(404, *BODY)},
+    openapi_extra=takes("SessionUpdate"),
+)
+async def update_session(
+    user_id: str, session_id: str, given: Given, request: Request, core: CoreDep
+) -> Response:
+    """Replace a session's metadata."""
+    metadata = json_object(checked(SessionUpdate, given).metadata)
+    sessions = core.of(request).sessions
+    return answer(_session(await sessions.update(session_id, user_id=user_id, metadata=metadata)))
+
+
 @routes.delete("/sessions/{user_id}/{session_id}", status_code=204, responses=errors(404))
 async def delete_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Remove a session and its messages; its runs stay."""
@@ -125,17 +141,46 @@ async def list_messages(
     request: Request,
     core: CoreDep,
     order: Literal["ascending", "descending"] = "ascending",
+    after_message_id: Annotated[str, Query(description="Begin behind this message.")] = "",
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
     """A session's messages, from either end."""
     listing = core.of(request).sessions.list_messages(
-        session_id, user_id=user_id, order=order, page_size=page_size, page_token=page_token
+        session_id,
+        user_id=user_id,
+        order=order,
+        after_message_id=after_message_id,
+        page_size=page_size,
+        page_token=page_token,
     )
     page = await listing.page()
     return answer(
         {"messages": [_message(item) for item in page.messages], "next_page_token": page.next_page_token}
     )
+
+
+@routes.get(
+    "/sessions/{user_id}/{session_id}/messages/{message_id}",
+    responses={200: {"model": StoredMessageModel}, **errors(404)},
+)
+async def get_message(
+    user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
+) -> Response:
+    """One message."""
+    sessions = core.of(request).sessions
+    return answer(_message(await sessions.get_message(session_id, message_id, user_id=user_id)))
+
+
+@routes.delete(
+    "/sessions/{user_id}/{session_id}/messages/{message_id}", status_code=204, responses=errors(404)
+)
+async def delete_message(
+    user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
+) -> Response:
+    """Remove one message."""
+    await core.of(request).sessions.delete_message(session_id, message_id, user_id=user_id)
+    return Response(status_code=204)
 
 
 @routes.post(

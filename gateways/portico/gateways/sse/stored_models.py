@@ -5,13 +5,17 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from portico.gateways.sse.errors import ErrorResponse
-from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun
+from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun, Told
 
 
 class SessionCreate(BaseModel):
     user_id: str
     session_id: str = Field(default="", description="Generated when left out.")
     metadata: dict[str, Any] | None = None
+
+
+class SessionUpdate(BaseModel):
+    metadata: dict[str, Any] | None = Field(description="Replaces what was there.")
 
 
 class SessionModel(BaseModel):
@@ -170,8 +174,10 @@ NAMED_BY_HAND: tuple[type[BaseModel], ...] = (
     StartRun,
     RunResponse,
     Answer,
+    Told,
     AppendMessages,
     SessionCreate,
+    SessionUpdate,
     AddMemories,
     SearchMemories,
     ErrorResponse,

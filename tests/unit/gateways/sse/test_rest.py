@@ -211,3 +211,49 @@ async def test_the_service_tells_of_itself(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health")).json() == {"status": "healthy", "mode": "gateway", "runner": "ready"}
     assert (await http.get("/readiness")).json() == {"status": "ready"}
     assert (await http.get("/liveness")).json() == {"status": "alive"}
+
+
+async def test_a_sessions_metadata_and_single_messages(http: httpx.AsyncClient) -> None:
+    await http.post("/sessions", json={"user_id": "eve", "session_id": "s", "metadata": {"a": 1}})
+    changed = await http.patch("/sessions/eve/s", json={"metadata": {"b": 2}})
+    assert changed.json()["metadata"] == {"b": 2}
+    texts = ["one", "two", "three"]
+    messages = [{"id": f"m_{text}", "role": "user", "content": text} for text in texts]
+    await http.post("/sessions/eve/s/messages", json={"messages": messages})
+    one = await http.get("/sessions/eve/s/messages/m_one")
+    assert one.json()["message"]["content"][0]["text"] == "one"
+    after = await http.get("/sessions/eve/s/messages", params={"after_message_id": "m_one"})
+    assert [item["message"]["id"] for item in after.json()["messages"]] == ["m_two", "m_three"]
+    assert (await http.delete("/sessions/eve/s/messages/m_one")).status_code == 204
+    for answer in (
+        await http.get("/sessions/eve/s/messages/m_one"),
+        await http.delete("/sessions/eve/s/messages/m_one"),
+        await http.get("/sessions/eve/s/messages", params={"after_message_id": "m_one"}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "MESSAGE_NOT_FOUND")
+
+
+async def test_runs_continue_others_are_steered_and_ephemeral(http: httpx.AsyncClient) -> None:
+    first = (await http.post("/process", json={"input": "echo x", "stream": False})).json()
+    asked = {"input": "echo y", "stream": False, "previous_run_id": first["id"]}
+    second = (await http.post("/process", json=asked)).json()
+    assert second["session_id"] == first["session_id"]
+    hidden = (
+        await http.post("/process", json={"input": "echo z", "stream": False, "ephemeral": True})
+    ).json()
+    assert (await http.get(f"/runs/{hidden['id']}")).status_code == 404
+    run = (await http.post("/process/task", json={"input": "quiet"})).json()["task_id"]
+    assert (await http.post(f"/runs/{run}/steer", json={"input": "more"})).status_code == 204
+    await http.post(f"/runs/{run}/cancel")
+    assert (await http.post(f"/runs/{run}/steer", json={"input": "more"})).status_code == 409
+
+
+async def test_events_tell_what_an_agent_was_told(http: httpx.AsyncClient) -> None:
+    run = (await http.post("/process/task", json={"input": "ask"})).json()["task_id"]
+    async with http.stream("GET", f"/runs/{run}/events") as paused:
+        assert '"input_request"' in (await paused.aread()).decode()
+    resumed = await http.post(
+        f"/runs/{run}/resume", json={"input": "Paris"}, headers={"accept": "text/event-stream"}
+    )
+    assert '"input":[{' in resumed.text
+    assert "You said Paris." in resumed.text
