@@ -3,17 +3,17 @@
 from statistics import median
 
 from benchmarks.client import Client
-from benchmarks.requests import ask, check
 from benchmarks.results import FirstByte, percentile
 from benchmarks.servers import Server
+from benchmarks.wires import PROCESS, Wire
 
 
-def wait(server: Server, *, requests: int) -> FirstByte:
+def wait(server: Server, *, requests: int, wire: Wire = PROCESS) -> FirstByte:
     """The waits of so many requests; as many again go first to warm up."""
     with Client(server.address) as client:
-        replies = [client.fetch(ask("0")) for _ in range(2 * requests)][requests:]
+        replies = [client.fetch(wire.ask("0")) for _ in range(2 * requests)][requests:]
     for reply in replies:
-        check(reply.raw, 0)
+        wire.check(reply.raw, 0)
     events = [reply.first_event * 1e3 for reply in replies]
     return FirstByte(
         headers_ms=median(reply.headers for reply in replies) * 1e3,

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.crowd import Crowd, Stream
-from benchmarks.requests import BrokenReply, ask, check
+from benchmarks.requests import BrokenReply
 from benchmarks.results import Held, Memory, PacedPoint, percentile
 from benchmarks.servers import Server
+from benchmarks.wires import PROCESS, Wire
 
 TOKENS = 200
 TEXT = f"paced {TOKENS}"
@@ -28,6 +29,7 @@ CHECKED = 10
 class _Laps:
     """How often each stream has been around, and the second laps."""
 
+    wire: Wire
     streams: int
     deadline: float
     done: dict[int, int] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class _Laps:
             self.sizes.append(stream.size)
             if stream.keeps:
                 self.replies.append(bytes(stream.kept))
-        return ask(TEXT)
+        return self.wire.ask(TEXT)
 
     def complete(self, now: float) -> bool:
         if now > self.deadline:
@@ -51,20 +53,20 @@ class _Laps:
 
     def check(self) -> None:
         for reply in self.replies:
-            check(reply, TOKENS)
+            self.wire.check(reply, TOKENS)
         usual = median(self.sizes)
         odd = [size for size in self.sizes if abs(size - usual) > usual * 0.02]
         if odd:
             raise BrokenReply(f"paced replies of {odd} bytes instead of {usual}")
 
 
-def stretch(server: Server, streams: int) -> PacedPoint:
+def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
     """How much longer than ideal the replies take with so many streams at once."""
-    laps = _Laps(streams, time.monotonic() + GIVE_UP)
+    laps = _Laps(wire, streams, time.monotonic() + GIVE_UP)
     with Crowd(server.address, laps.finished, keep=CHECKED, quiet=QUIET) as crowd:
         crowd.connect(streams)
         began, spent = time.monotonic(), time.process_time()
-        crowd.run(_spread(streams), laps.complete)
+        crowd.run(_spread(streams, wire), laps.complete)
         spent, took = time.process_time() - spent, time.monotonic() - began
     laps.check()
     stretches = [seconds / IDEAL for seconds in laps.seconds]
@@ -73,7 +75,7 @@ def stretch(server: Server, streams: int) -> PacedPoint:
     )
 
 
-def hold(server: Server, *, start: int, most: int) -> Held:
+def hold(server: Server, *, start: int, most: int, wire: Wire = PROCESS) -> Held:
     """The largest number of streams within the limit, to a twentieth: grow by half, then halve the gap.
 
     A number fails when it fails twice, since anything else on the machine can spoil one try.
@@ -81,9 +83,9 @@ def hold(server: Server, *, start: int, most: int) -> Held:
     points: list[PacedPoint] = []
 
     def holds(streams: int) -> bool:
-        tries = [stretch(server, streams)]
+        tries = [stretch(server, streams, wire)]
         if tries[0].median > LIMIT:
-            tries.append(stretch(server, streams))
+            tries.append(stretch(server, streams, wire))
         points.append(min(tries, key=lambda point: point.median))
         return points[-1].median <= LIMIT
 
@@ -106,11 +108,11 @@ def memory(server: Server, streams: int) -> Memory:
     """What the processes take at rest, and with so many streams under way."""
     idle = server.memory()
     until = time.monotonic() + IDEAL * 1.5
-    with Crowd(server.address, lambda _stream, _now: ask(TEXT), quiet=QUIET) as crowd:
+    with Crowd(server.address, lambda _stream, _now: PROCESS.ask(TEXT), quiet=QUIET) as crowd:
         crowd.connect(streams)
-        crowd.run(_spread(streams), lambda now: now > until)
+        crowd.run(_spread(streams, PROCESS), lambda now: now > until)
         return Memory(streams=streams, idle=idle, loaded=server.memory())
 
 
-def _spread(streams: int) -> list[tuple[float, bytes]]:
-    return [(random.uniform(0, IDEAL), ask(TEXT)) for _ in range(streams)]
+def _spread(streams: int, wire: Wire) -> list[tuple[float, bytes]]:
+    return [(random.uniform(0, IDEAL), wire.ask(TEXT)) for _ in range(streams)]

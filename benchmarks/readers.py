@@ -8,9 +8,10 @@ from statistics import median
 
 from benchmarks.client import Client
 from benchmarks.crowd import Crowd, Stream
-from benchmarks.requests import BrokenReply, ask, events, read
+from benchmarks.requests import BrokenReply, events, read
 from benchmarks.results import Readers, percentile
 from benchmarks.servers import Server
+from benchmarks.wires import PROCESS
 
 REPLAYED_TOKENS = 1000
 REPLAY_SECONDS = 3.0
@@ -34,7 +35,7 @@ def measure(server: Server, readers: int) -> Readers:
 def _replay(server: Server, readers: int) -> float:
     """Every reader reads the whole ended run, again and again for some seconds."""
     with Client(server.address) as client:
-        log = events(client.fetch(ask(str(REPLAYED_TOKENS))).raw)
+        log = events(client.fetch(PROCESS.ask(str(REPLAYED_TOKENS))).raw)
     request = read(f"/runs/{log[0]['id']}/events")
     began = time.monotonic()
     laps = _Laps(readers, request, began + REPLAY_SECONDS)
@@ -52,7 +53,7 @@ def _follow(server: Server, readers: int) -> list[float]:
     laps = _Laps(readers, None, 0.0)
     with Client(server.address) as client, Crowd(server.address, laps.finished, keep=SAMPLED) as crowd:
         crowd.connect(readers)
-        run_id = client.begin(ask(f"stamped {LIVE_TOKENS}"))
+        run_id = client.begin(PROCESS.ask(f"stamped {LIVE_TOKENS}"))
         crowd.run([(0.0, read(f"/runs/{run_id}/events"))] * readers, laps.complete)
         kept = [stream for stream in crowd.streams.values() if stream.keeps]
         attached = max(stream.answered for stream in crowd.streams.values())

@@ -13,6 +13,7 @@ from benchmarks.results import (
     PacedSection,
     ReaderSection,
     ReplySection,
+    ResponsesSection,
     Results,
     Side,
     Stamp,
@@ -48,6 +49,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_replies(results.replies)))
     if results.paced is not None:
         parts.append("\n".join(_paced(results.paced)))
+    if results.responses is not None:
+        parts.append("\n".join(_responses(results.responses)))
     if results.memory is not None:
         parts.append("\n".join(_memory(results.memory)))
     if results.readers is not None:
@@ -107,6 +110,28 @@ def _paced(section: PacedSection) -> Iterator[str]:
     )
     yield "The stretches are of the last round.\n"
     yield "![Stretch of paced streams](charts/paced.png)\n"
+    yield _said(section.stamp)
+
+
+def _responses(section: ResponsesSection) -> Iterator[str]:
+    streaming = {side: median_throughput(section.streaming[side]) for side in SIDES}
+    waits = {wire: median_first_byte(found) for wire, found in section.first_byte.items()}
+    held = median(found.streams for found in section.held)
+    later = waits["responses"].first_event_ms - waits["sse"].first_event_ms
+    yield "## Responses\n"
+    yield "`POST /compatible-mode/v1/responses` with `stream: true`, on both sides. The peer"
+    yield "sends this text as a whole, we send 200 deltas, and keep every response.\n"
+    yield from _table(
+        ("", "AgentScope Runtime", "Portico", "×", "goal"),
+        [
+            ("**200-token responses/s, 50 clients**", *_more(streaming, "replies_per_second"), "≥ 5"),
+            ("median, ms", *_less(streaming, "median_ms"), ""),
+            ("99th percentile, ms", *_less(streaming, "p99_ms"), ""),
+            ("**paced streams held**", "", f"{held:,.0f}", "", "≥ 300 streams"),
+            ("**first event**, 1 client, ms", "", _number(waits["responses"].first_event_ms), "", ""),
+            ("more than through the SSE gateway, ms", "", f"{later:.2f}", "", "≤ 0.5"),
+        ],
+    )
     yield _said(section.stamp)
 
 

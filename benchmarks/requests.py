@@ -1,27 +1,22 @@
-"""Requests to /process as bytes, and whether a reply is what was asked for."""
+"""HTTP requests as bytes, and the events of a reply."""
 
 import json
-from itertools import count
-from uuid import uuid4
+from typing import Any
 
 OK = b"HTTP/1.1 200"
 TERMINATOR = b"0\r\n\r\n"
-_numbers = count(1)
-_prefix = uuid4().hex[:8]
+DONE = "data: [DONE]"
 
 
 class BrokenReply(Exception):
     """A server that answers wrongly has no speed."""
 
 
-def ask(text: str) -> bytes:
-    """A request with a user and a session of its own: the peer refuses concurrent ones that share."""
-    name = f"{_prefix}{next(_numbers)}"
-    message = {"role": "user", "type": "message", "content": [{"type": "text", "text": text}]}
-    body = json.dumps({"input": [message], "session_id": f"s-{name}", "user_id": f"u-{name}"}).encode()
+def post(path: str, body: bytes) -> bytes:
+    """A POST request with a JSON body."""
     return (
-        b"POST /process HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
     )
 
 
@@ -30,7 +25,7 @@ def read(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-def events(reply: bytes) -> list[dict[str, object]]:
+def events(reply: bytes) -> list[dict[str, Any]]:
     """The events of a whole chunked reply."""
     head, _, body = reply.partition(b"\r\n\r\n")
     if not head.startswith(OK):
@@ -38,7 +33,7 @@ def events(reply: bytes) -> list[dict[str, object]]:
     if not body.endswith(TERMINATOR):
         raise BrokenReply(f"cut off: {body[-200:]!r}")
     lines = _unchunk(body).decode().split("\n")
-    return [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: ") and line != DONE]
 
 
 def _unchunk(body: bytes) -> bytes:
@@ -49,21 +44,3 @@ def _unchunk(body: bytes) -> bytes:
         parts.append(body[end + 2 : end + 2 + size])
         start = end + 4 + size
     return b"".join(parts)
-
-
-def check(reply: bytes, tokens: int) -> None:
-    """Raises BrokenReply unless it is whole: numbered without gaps, every token, one terminal event."""
-    got = events(reply)
-    numbers = [event["sequence_number"] for event in got]
-    if numbers != list(range(len(got))):
-        raise BrokenReply(f"the events are numbered {numbers}")
-    ends = [n for n, event in enumerate(got) if _ends_the_run(event)]
-    if ends != [len(got) - 1] or got[-1]["status"] != "completed":
-        raise BrokenReply(f"it ends with {got[-1]!r}")
-    said = [str(event["text"]) for event in got if event["object"] == "content" and event["delta"] is True]
-    if said != [f"tok{number} " for number in range(tokens)]:
-        raise BrokenReply(f"{len(said)} tokens and not {tokens}")
-
-
-def _ends_the_run(event: dict[str, object]) -> bool:
-    return event["object"] == "response" and event["status"] not in ("created", "queued", "in_progress")

@@ -115,6 +115,15 @@ class PacedSection(BaseModel):
     held: dict[Side, list[Held]]
 
 
+class ResponsesSection(BaseModel):
+    """The OpenAI gateway, beside the peer's Responses endpoint and our SSE gateway."""
+
+    stamp: Stamp
+    streaming: dict[Side, list[Throughput]]
+    held: list[Held]
+    first_byte: dict[Literal["sse", "responses"], list[FirstByte]]
+
+
 class MemorySection(BaseModel):
     stamp: Stamp
     sides: dict[Side, Memory]
@@ -136,6 +145,7 @@ class Results(BaseModel):
     memory: MemorySection | None = None
     readers: ReaderSection | None = None
     stored: StoredSection | None = None
+    responses: ResponsesSection | None = None
 
     @classmethod
     def load(cls) -> "Results":

@@ -15,11 +15,13 @@ from benchmarks.results import (
     PacedSection,
     ReaderSection,
     ReplySection,
+    ResponsesSection,
     Results,
     Side,
     Stamp,
     StoredSection,
 )
+from benchmarks.wires import RESPONSES
 
 CLIENTS = 50
 TOKENS = 200
@@ -99,6 +101,31 @@ def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.paced = section
 
 
+def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """The same agent through the Responses endpoint."""
+    section = ResponsesSection(
+        stamp=stamp,
+        streaming={side: [] for side in SIDES},
+        held=[],
+        first_byte={"sse": [], "responses": []},
+    )
+    for side in _turns(stamp.rounds):
+        with servers.running(side) as server:
+            wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=2, wire=RESPONSES)  # to warm up
+            section.streaming[side].append(
+                wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds, wire=RESPONSES)
+            )
+            if side == "portico":
+                section.first_byte["sse"].append(first_byte.wait(server, requests=plan.requests))
+                section.first_byte["responses"].append(
+                    first_byte.wait(server, requests=plan.requests, wire=RESPONSES)
+                )
+                section.held.append(paced.hold(server, start=150, most=plan.most_streams, wire=RESPONSES))
+                _say(f"responses: {section.held[-1].streams} paced streams held")
+        _say(f"{side}: {section.streaming[side][-1].replies_per_second:.0f} responses per second")
+    results.responses = section
+
+
 def memory(results: Results, stamp: Stamp, _plan: Plan) -> None:
     """The memory of every process with five hundred paced streams under way."""
     section = MemorySection(stamp=stamp, sides={})
@@ -134,6 +161,7 @@ def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
 SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "replies": replies,
     "paced": paced_streams,
+    "responses": responses,
     "memory": memory,
     "readers": readers_of_one_run,
     "stored": stored_runs,

@@ -6,9 +6,10 @@ from statistics import median
 from benchmarks import first_byte, wrk
 from benchmarks.client import Client
 from benchmarks.crowd import Crowd, Stream
-from benchmarks.requests import OK, BrokenReply, ask, events, read
+from benchmarks.requests import OK, BrokenReply, events, read
 from benchmarks.results import Stored
 from benchmarks.servers import Server
+from benchmarks.wires import PROCESS
 
 CLIENTS = 50
 WAITS = 100
@@ -19,7 +20,7 @@ READS = 50
 def measure(server: Server, levels: Sequence[int]) -> Iterator[Stored]:
     """Fill the log to each level with empty replies, and measure there."""
     with Client(server.address) as client:
-        oldest = events(client.fetch(ask("0")).raw)[0]["id"]
+        oldest = events(client.fetch(PROCESS.ask("0")).raw)[0]["id"]
     runs = 1
     for level in levels:
         if runs < level:
@@ -52,11 +53,11 @@ def _fill(server: Server, runs: int) -> None:
         nonlocal done, left
         done += 1
         left -= 1
-        return ask("0") if left >= 0 else None
+        return PROCESS.ask("0") if left >= 0 else None
 
     with Crowd(server.address, finished) as crowd:
         crowd.connect(CLIENTS)
-        crowd.run([(0.0, ask("0")) for _ in range(CLIENTS)], lambda _now: done == runs)
+        crowd.run([(0.0, PROCESS.ask("0")) for _ in range(CLIENTS)], lambda _now: done == runs)
 
 
 def _read(server: Server, path: str) -> float:

@@ -8,19 +8,20 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.client import Client
-from benchmarks.requests import BrokenReply, ask, check
+from benchmarks.requests import BrokenReply
 from benchmarks.results import Throughput
 from benchmarks.servers import Server
+from benchmarks.wires import NUMBER, PROCESS, Wire
 
-SCRIPT = Path(__file__).parent / "load/process.lua"
+SCRIPT = Path(__file__).parent / "load/post.lua"
 SAMPLE_EVERY = 0.5
 
 
-def load(server: Server, *, tokens: int, clients: int, seconds: int) -> Throughput:
+def load(server: Server, *, tokens: int, clients: int, seconds: int, wire: Wire = PROCESS) -> Throughput:
     """Replies of so many tokens. A client beside wrk checks whole replies all the while."""
-    sampler = _Sampler(server, tokens)
+    sampler = _Sampler(server, tokens, wire)
     with sampler:
-        seen = _wrk(server, tokens, clients, seconds)
+        seen = _wrk(server, wire, tokens, clients, seconds)
     _check(seen, sampler.reply_bytes, clients)
     # By bytes, so that the replies in flight at the end count by what had arrived of them: slow
     # servers answer fifty clients in lockstep, and whole replies come in steps of fifty.
@@ -37,9 +38,10 @@ def version() -> str:
     return output.split()[1]
 
 
-def _wrk(server: Server, tokens: int, clients: int, seconds: int) -> dict[str, Any]:
+def _wrk(server: Server, wire: Wire, tokens: int, clients: int, seconds: int) -> dict[str, Any]:
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
-    command += [f"{server.url}/process", "--", str(tokens), f"{uuid4().hex[:8]}-"]
+    template = wire.template(str(tokens)).replace(NUMBER, f"{uuid4().hex[:8]}-{NUMBER}")
+    command += [f"{server.url}{wire.path}", "--", template]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seen: dict[str, Any] = json.loads(output.splitlines()[-1])
     return seen
@@ -58,10 +60,11 @@ def _check(seen: dict[str, Any], reply_bytes: int, clients: int) -> None:
 class _Sampler:
     """Asks twice a second, beside the load, and checks the whole reply."""
 
-    def __init__(self, server: Server, tokens: int) -> None:
+    def __init__(self, server: Server, tokens: int, wire: Wire) -> None:
         self.reply_bytes = 0
         self._server = server
         self._tokens = tokens
+        self._wire = wire
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._sample)
@@ -80,8 +83,8 @@ class _Sampler:
         try:
             with Client(self._server.address) as client:
                 while not self._stop.is_set():
-                    reply = client.fetch(ask(str(self._tokens)))
-                    check(reply.raw, self._tokens)
+                    reply = client.fetch(self._wire.ask(str(self._tokens)))
+                    self._wire.check(reply.raw, self._tokens)
                     self.reply_bytes = len(reply.raw)
                     self._stop.wait(SAMPLE_EVERY)
         except Exception as error:

@@ -1,23 +1,26 @@
--- wrk posts to /process, every request with a user and a session of its own:
---   wrk ... -s process.lua URL -- TEXT PREFIX
+-- wrk posts bodies made from a template, in which {n} is another number in every request:
+--   wrk ... -s post.lua URL -- TEMPLATE
 -- and ends with one line of JSON, latencies and duration in microseconds.
-local head, middle, tail
+local parts = {}
 local count = 0
 
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 
 function init(args)
-  local text, prefix = args[1], args[2]
-  head = '{"input":[{"role":"user","type":"message","content":[{"type":"text","text":"' .. text
-    .. '"}]}],"session_id":"s-' .. prefix
-  middle = '","user_id":"u-' .. prefix
-  tail = '"}'
+  local rest = args[1]
+  while true do
+    local first, last = string.find(rest, "{n}", 1, true)
+    if not first then break end
+    parts[#parts + 1] = string.sub(rest, 1, first - 1)
+    rest = string.sub(rest, last + 1)
+  end
+  parts[#parts + 1] = rest
 end
 
 function request()
   count = count + 1
-  return wrk.format(nil, nil, nil, head .. count .. middle .. count .. tail)
+  return wrk.format(nil, nil, nil, table.concat(parts, count))
 end
 
 function done(summary, latency)
