@@ -42,7 +42,11 @@ def agents() -> list[AgentApp]:
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Client]:
     store = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/portico.db"
     settings = CoreSettings(
-        listen=[f"unix:{tmp_path}/core.sock"], store=store, drain_seconds=0, ephemeral_seconds=0.3
+        listen=[f"unix:{tmp_path}/core.sock"],
+        store=store,
+        drain_seconds=0,
+        ephemeral_seconds=0.3,
+        reader_grace_seconds=0.3,
     )
     server = CoreServer(agents(), settings)
     await server.start()
@@ -152,6 +156,15 @@ async def test_an_ephemeral_run_is_followed_to_its_end_and_then_gone(client: Cli
                 break
     with pytest.raises(NotFound):
         await client.sessions.get(response.session_id, user_id=response.user_id)
+
+
+async def test_an_ephemeral_run_that_waits_for_nobody_is_given_up(client: Client) -> None:
+    stream = client.runs.query("authorize", ephemeral=True)
+    events = [event async for event in stream]
+    assert events[-1].response.status == events_pb2.RUN_STATUS_INPUT_REQUIRED
+    await asyncio.sleep(1)
+    with pytest.raises((NotFound, FailedPrecondition)):
+        await client.runs.resume(stream.run_id, "yes")
 
 
 async def test_an_ephemeral_run_leaves_a_session_that_it_was_given(client: Client) -> None:

@@ -40,7 +40,7 @@ class Readers:
 
     def _missed(self) -> None:
         self._timer = None
-        if self._run.status is Status.INPUT_REQUIRED:
+        if self._run.status is Status.INPUT_REQUIRED and not self._run.start.ephemeral:
             self.watch()  # a human may take longer; ask again later
         elif not self._run.status.terminal:
             self._on_gone()
