@@ -29,7 +29,7 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         port=port,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
         access_log=False,
         log_level="warning",
         backlog=4096,

@@ -83,3 +83,9 @@ def core(context: typer.Context) -> None:
 def sse(context: typer.Context) -> None:
     """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
     _become("-m", "portico.gateways", "sse", *context.args)
+
+
+@gateway.command(context_settings=_PASS_ON)
+def openai(context: typer.Context) -> None:
+    """Start the OpenAI gateway. `portico gateway openai --help` lists its options."""
+    _become("-m", "portico.gateways", "openai", *context.args)

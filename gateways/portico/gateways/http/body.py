@@ -17,18 +17,33 @@ class Disconnected(Exception):
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Raises BadRequest (413 too large, 415 not JSON), Disconnected."""
-    media_type = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media_type = value.partition(b";")[0].strip().lower()
-        elif name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise too_large(limit)
+    media_type = _media_type(scope, limit)
     if media_type != b"application/json" and not media_type.endswith(b"+json"):
         raise BadRequest(
             "send JSON, with the header content-type: application/json",
             status=415,
             code="UNSUPPORTED_MEDIA_TYPE",
         )
+    return await _read(receive, limit)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, bytes]:
+    """A body, and its media type in lower case. Raises BadRequest (413), Disconnected."""
+    media_type = _media_type(scope, limit)
+    return await _read(receive, limit), media_type
+
+
+def _media_type(scope: Scope, limit: int) -> bytes:
+    media_type = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value.partition(b";")[0].strip().lower()
+        elif name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise too_large(limit)
+    return media_type
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

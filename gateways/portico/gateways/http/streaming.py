@@ -45,8 +45,8 @@ class Rendering(Protocol):
         """More headers; the run's id if it is known, the first frames if they are there."""
         ...
 
-    def events(self, frames: Frames) -> Sequence[bytes]:
-        """The text of the frames, in the pieces that are to be sent."""
+    def events(self, frames: Frames) -> Sequence[bytes | None]:
+        """The text of the frames, in the pieces that are to be sent; None, as the last, ends the answer."""
         ...
 
     def ended(self, *, stopping: bool) -> bytes:
@@ -98,11 +98,15 @@ class WholeRun(Reading):
     """One answer for all of a run."""
 
     async def run(self, collect: "Collect") -> None:
-        """Hand over the frames until the log ends or pauses. Raises PorticoError, Disconnected."""
+        """Hand over the frames until that is enough, or the log ends or pauses.
+
+        Raises PorticoError, Disconnected.
+        """
         try:
             self._watch()
             async for frames in self._stream:
-                collect(frames)
+                if collect(frames):
+                    return
         except PorticoError as error:
             if self._stream.run_id:
                 # Nothing else has told the caller, who would start the same again.
@@ -115,9 +119,9 @@ class WholeRun(Reading):
 
 
 class Collect(Protocol):
-    """Takes in frames, in order."""
+    """Takes in frames, in order; returns whether that is enough."""
 
-    def __call__(self, frames: Frames, /) -> object: ...
+    def __call__(self, frames: Frames, /) -> bool | None: ...
 
 
 class SseStream(Reading):
@@ -161,7 +165,10 @@ class SseStream(Reading):
                 await self._begin(frames)
             *first, last = self._rendering.events(frames) or (b"",)
             for piece in first:
-                await self._body(piece, more=True)
+                await self._body(piece or b"", more=True)
+            if last is None:
+                await self._body(b"", more=False)
+                return
             if _ended(frames):
                 # One send fewer for every run.
                 await self._body(last + self._rendering.ended(stopping=False), more=False)

@@ -1,0 +1,213 @@
+"""The application: the hot paths in front, FastAPI behind them."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portico.client import PorticoError
+from portico.gateways.http.body import Disconnected
+from portico.gateways.http.core import Core
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.streaming import Streams
+from portico.gateways.openai import chat, conversations, counting, create, models, responses
+from portico.gateways.openai.chat import Chat
+from portico.gateways.openai.create import Create
+from portico.gateways.openai.errors import (
+    OpenAiError,
+    error_response,
+    from_bad_request,
+    from_core,
+    from_defect,
+    from_status,
+    request_id,
+)
+from portico.gateways.openai.models import Agents
+from portico.gateways.openai.models_out import ErrorAnswer, ResponseObject
+from portico.gateways.openai.opening import Opener
+from portico.gateways.openai.settings import OpenAiSettings
+from portico.gateways.openai.websocket import Sockets
+
+log = logging.getLogger(__name__)
+
+PREFIXES = ("/v1", "/compatible-mode/v1")
+_EXPOSED = ["x-request-id", "x-run-id", "x-session-id", "retry-after", "x-should-retry"]
+
+
+def create_app(settings: OpenAiSettings) -> FastAPI:
+    """The gateway's application, without its front."""
+    app = FastAPI(
+        title="Portico",
+        description="The agents of one core as models of OpenAI's API.",
+        version="1",
+        openapi_url=f"{PREFIXES[0]}/openapi.json",
+        docs_url=f"{PREFIXES[0]}/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.streams = Streams(settings.ping_seconds)
+    app.state.max_body_bytes = settings.max_body_bytes
+    for prefix in PREFIXES:
+        # What has a path of its own comes before what takes any id.
+        for module in (counting, responses, conversations, models):
+            app.include_router(module.routes, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+    _handle_errors(app)
+    _document(app)
+    return app
+
+
+class OpenAiGateway:
+    """What a site serves: the application behind its front."""
+
+    def __init__(self, settings: OpenAiSettings) -> None:
+        self._settings = settings
+        self._app = create_app(settings)
+        front: ASGIApp = Front(self._app)
+        if settings.cors_origins:
+            front = CORSMiddleware(
+                front,
+                allow_origins=settings.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            )
+        self._front = front
+
+    def claims(self, path: str) -> bool:
+        return path.startswith(tuple(f"{prefix}/" for prefix in PREFIXES)) or path in PREFIXES
+
+    def open(self, core: Core) -> None:
+        state = self._app.state
+        limit = self._settings.max_body_bytes
+        state.core = core
+        state.agents = Agents(core)
+        state.opener = Opener(core, state.agents)
+        state.chat = Chat(core, state.streams, state.agents, limit)
+        state.create = Create(core, state.streams, state.opener, limit)
+        state.sockets = Sockets(core, state.opener, self._settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope, receive, send)
+
+    def stop(self) -> None:
+        state = self._app.state
+        state.streams.stop()
+        if hasattr(state, "sockets"):
+            state.sockets.stop()
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def told(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OpenAiError)
+        return error_response(error, request_id(request.scope["headers"]))
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, BadRequest)
+        return await told(request, from_bad_request(error))
+
+    async def core_refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PorticoError)
+        return await told(request, from_core(error))
+
+    async def wrong_shape(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"][1:])
+        problem = OpenAiError(f"Invalid '{path}': {first['msg']}.", code="invalid_value", param=path)
+        return await told(request, problem)
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        unknown = from_status(error.status_code, request.method, request.url.path, error.headers)
+        return await told(request, unknown)
+
+    async def nobody_waits(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)
+
+    async def defect(request: Request, error: Exception) -> Response:
+        return await told(request, from_defect(log, request_id(request.scope["headers"])))
+
+    app.add_exception_handler(OpenAiError, told)
+    app.add_exception_handler(BadRequest, refused)
+    app.add_exception_handler(PorticoError, core_refused)
+    app.add_exception_handler(RequestValidationError, wrong_shape)
+    app.add_exception_handler(HTTPException, unrouted)
+    app.add_exception_handler(Disconnected, nobody_waits)
+    app.add_exception_handler(Exception, defect)
+
+
+def _document(app: FastAPI) -> None:
+    """OpenAPI with the routes that go around FastAPI."""
+    generate = app.openapi
+
+    def documented() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = generate()
+            by_hand = {
+                **create.openapi(f"{PREFIXES[0]}/responses"),
+                **chat.openapi(f"{PREFIXES[0]}/chat/completions"),
+            }
+            schema["paths"] = {**by_hand, **schema["paths"]}
+            schemas = schema["components"]["schemas"]
+            for model in (ResponseObject, ErrorAnswer):
+                described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(described.pop("$defs", {}))
+                schemas[model.__name__] = described
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = documented  # type: ignore[method-assign]
+
+
+class Front:
+    """What comes before FastAPI: the hot paths, WebSockets, and the last resort for errors."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._responses = frozenset(f"{prefix}/responses" for prefix in PREFIXES)
+        self._chat = frozenset(f"{prefix}/chat/completions" for prefix in PREFIXES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        state = self._app.state
+        if scope["type"] == "websocket":
+            if path in self._responses:
+                await state.sockets(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        hot = state.create if path in self._responses else state.chat if path in self._chat else None
+        if hot is None:
+            await self._guarded(scope, receive, send)
+        elif scope["method"] == "POST":
+            await hot(scope, receive, send)
+        else:
+            refused = from_status(405, scope["method"], path, {"allow": "POST"})
+            await error_response(refused, request_id(scope["headers"]))(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        last: Message = {}
+
+        async def noted(message: Message) -> None:
+            nonlocal last
+            last = message
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            # FastAPI answers a defect, in the words of our handler, and raises it once more.
+            if not last:
+                await error_response(from_defect(log))(scope, receive, send)
+            elif last["type"] == "http.response.start" or last.get("more_body"):
+                raise  # the server ends the connection

@@ -1,0 +1,205 @@
+"""POST /chat/completions: start a run and answer with what it says. A hot path; it goes around FastAPI."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from portico.client import MuxStream, PorticoError
+from portico.gateways.http.body import Disconnected, read_json_body
+from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.fields import load
+from portico.gateways.http.streaming import Frames, Streams, id_headers, stops
+from portico.gateways.openai.chat_output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
+from portico.gateways.openai.chat_request import ChatRequest, chat_request
+from portico.gateways.openai.errors import (
+    OpenAiError,
+    error_response,
+    from_bad_request,
+    from_core,
+    from_defect,
+    missing,
+    request_id,
+)
+from portico.gateways.openai.models import Agents
+from portico.v1 import events_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+# Under this path a model is a wish to the default agent, unless it is an agent's name.
+COMPATIBLE = "/compatible-mode/"
+
+
+class Chat:
+    """An ASGI application for POST on both of its paths."""
+
+    def __init__(self, core: Core, streams: Streams, agents: Agents, max_body_bytes: int) -> None:
+        self._core = core
+        self._streams = streams
+        self._agents = agents
+        self._max_body_bytes = max_body_bytes
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        id = request_id(scope["headers"])
+        try:
+            asked = chat_request(load(await read_json_body(scope, receive, self._max_body_bytes)))
+            metadata = {**caller_metadata(scope["headers"]), "x-request-id": id}
+            await self._name_agent(asked, scope, metadata)
+            asked.query.idempotency_key = _idempotency_key(scope)
+            stream = self._core.streams.open_query(asked.query, metadata=metadata)
+            if asked.stream:
+                chunks = _Chunks(asked, id, partial(_NotFound, self._agents, asked.model, metadata, id))
+                await self._streams.send(stream, chunks, scope, receive, send)
+                self._forget_paused(asked, chunks.choice.response, metadata)
+                return
+            answer = await self._whole(stream, asked, receive, metadata, id)
+            await answer(scope, receive, send)
+        except OpenAiError as error:
+            await error_response(error, id)(scope, receive, send)
+        except BadRequest as bad:
+            await error_response(from_bad_request(bad), id)(scope, receive, send)
+        except PorticoError as failed:
+            await error_response(from_core(failed), id)(scope, receive, send)
+        except Disconnected:
+            pass  # nobody is left to answer
+        except Exception:
+            await error_response(from_defect(log, id), id)(scope, receive, send)
+
+    async def _name_agent(self, asked: ChatRequest, scope: Scope, metadata: Mapping[str, str]) -> None:
+        request = asked.query.request
+        if not scope["path"].startswith(COMPATIBLE):
+            if not asked.model:
+                raise missing("model")
+            request.agent_name = asked.model
+        elif asked.model:
+            if await self._agents.has(asked.model, metadata):
+                request.agent_name = asked.model
+            else:
+                request.parameters.model = asked.model
+
+    async def _whole(
+        self, stream: MuxStream, asked: ChatRequest, receive: Receive, metadata: Mapping[str, str], id: str
+    ) -> Response:
+        choice = WholeChoice()
+        try:
+            await self._streams.whole(stream, receive, choice.take)
+        except PorticoError as error:
+            if error.reason == "AGENT_NOT_FOUND":
+                raise await self._agents.not_found(asked.model, metadata) from None
+            raise
+        self._forget_paused(asked, choice.response, metadata)
+        headers = {"x-request-id": id}
+        try:
+            answer = Response(dumps(choice.json(asked.model)), 200, headers, "application/json")
+        except OpenAiError as error:
+            answer = error_response(error, id)
+        answer.raw_headers += id_headers(choice.response.id, "")
+        return answer
+
+    def _forget_paused(self, asked: ChatRequest, response: pb.Response, metadata: Mapping[str, str]) -> None:
+        """A question is answered by a new call with all of the history: this run would wait for ever."""
+        if asked.query.ephemeral and response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+            cancelling = asyncio.create_task(self._cancel(response.id, metadata))
+            self._cancelling.add(cancelling)
+            cancelling.add_done_callback(self._cancelling.discard)
+
+    async def _cancel(self, run_id: str, metadata: Mapping[str, str]) -> None:
+        try:
+            await self._core.client.with_options(metadata=metadata).runs.cancel(run_id)
+        except PorticoError as error:
+            log.info("run %s waits for input that can't come: %s", run_id, error)
+
+
+class _Chunks:
+    """The rendering of one stream."""
+
+    def __init__(self, asked: ChatRequest, request_id: str, not_found: Callable[[], Response]) -> None:
+        self.choice = ChunkedChoice(asked.model, include_usage=asked.include_usage)
+        self._request_id = request_id
+        self._not_found = not_found
+
+    def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
+        return [(b"x-request-id", self._request_id.encode()), *id_headers(run_id, "")]
+
+    def events(self, frames: Frames) -> list[bytes]:
+        pieces = self.choice.frames(frames)
+        if self.choice.over:
+            pieces.append(b"")  # [DONE] is a frame, and so a piece, of its own
+        return pieces
+
+    def ended(self, *, stopping: bool) -> bytes:
+        if self.choice.over:
+            return DONE
+        # The rest can't be asked for; a stream that merely ends would look like an answer.
+        return error_frame(from_core(stops())) + DONE
+
+    def refusal(self, error: PorticoError) -> Response:
+        if error.reason == "AGENT_NOT_FOUND":
+            return self._not_found()
+        return error_response(from_core(error), self._request_id)
+
+    def failure(self, error: Exception) -> bytes:
+        told = from_core(error) if isinstance(error, PorticoError) else from_defect(log, self._request_id)
+        return error_frame(told) + DONE
+
+
+class _NotFound(Response):
+    """An answer that asks which agents there are before it is sent."""
+
+    def __init__(self, agents: Agents, model: str, metadata: Mapping[str, str], request_id: str) -> None:
+        super().__init__()
+        self._agents = agents
+        self._model = model
+        self._metadata = metadata
+        self._request_id = request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            error = await self._agents.not_found(self._model, self._metadata)
+        except PorticoError as failed:
+            error = from_core(failed)
+        await error_response(error, self._request_id)(scope, receive, send)
+
+
+def _idempotency_key(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            key: bytes = value
+            return key.decode("latin-1")
+    return ""
+
+
+def openapi(path: str) -> dict[str, Any]:
+    """What the OpenAPI document says of it."""
+    return {
+        path: {
+            "post": {
+                "tags": ["chat"],
+                "summary": "Ask an agent, as OpenAI's Chat Completions",
+                "description": (
+                    "`model` names the agent. With `stream: true`, Server-Sent Events with chunks and a last "
+                    "`data: [DONE]`; otherwise one JSON object."
+                ),
+                "operationId": "chat_completions" + path.replace("/", "_").replace("-", "_"),
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"type": "object"}}},
+                },
+                "responses": {
+                    "200": {
+                        "description": "The answer",
+                        "content": {
+                            "application/json": {"schema": {"type": "object"}},
+                            "text/event-stream": {"schema": {"type": "string"}},
+                        },
+                    },
+                },
+            }
+        }
+    }

@@ -1,0 +1,102 @@
+"""GET /models: the agents of the core, as OpenAI's clients list what they can ask."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from portico.client import Client, NotFound
+from portico.gateways.http.core import Core, core_of
+from portico.gateways.openai.errors import OpenAiError, request_id
+from portico.v1 import agent_pb2
+
+routes = APIRouter(prefix="/models", tags=["models"])
+
+# An agent has no date of birth, and clients want one that is the same wherever they ask: 2026-01-01.
+CREATED = 1767225600
+_LISTED = 20  # how many names fit into a message
+_FRESH_SECONDS = 5.0
+
+CoreDep = Annotated[Core, Depends(core_of)]
+
+
+class Model(BaseModel):
+    """An agent."""
+
+    id: str = Field(description="The agent's name.")
+    object: str = "model"
+    created: int = Field(description="The same for all.")
+    owned_by: str = "portico"
+
+
+class ModelList(BaseModel):
+    """The agents, the default one first."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+class Agents:
+    """Which names are agents', asked again every few seconds."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._names: frozenset[str] = frozenset()
+        self._asked_at = float("-inf")
+
+    async def has(self, name: str, metadata: Mapping[str, str]) -> bool:
+        """Whether there is an agent of this name. Raises PorticoError."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked_at > _FRESH_SECONDS:
+            self._names = frozenset(await self.names(metadata))
+            self._asked_at = now
+        return name in self._names
+
+    async def names(self, metadata: Mapping[str, str]) -> list[str]:
+        """All of them as they are now, the default one first. Raises PorticoError."""
+        return [agent.name for agent in await _listed(self._core.client.with_options(metadata=metadata))]
+
+    async def not_found(self, name: str, metadata: Mapping[str, str]) -> OpenAiError:
+        """What to say of a name that is no agent's. Raises PorticoError."""
+        return model_not_found(name, await self.names(metadata))
+
+
+def model_not_found(name: str, names: list[str]) -> OpenAiError:
+    listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    message = f"The model '{name}' does not exist. The agents of this server are: {listed or 'none'}."
+    return OpenAiError(message, status=404, code="model_not_found", param="model")
+
+
+async def _listed(client: Client) -> list[agent_pb2.Agent]:
+    agents = [agent async for agent in client.agents.list(page_size=200)]
+    return sorted(agents, key=lambda agent: not agent.is_default)
+
+
+def _model(agent: agent_pb2.Agent) -> dict[str, Any]:
+    return {"id": agent.name, "object": "model", "created": CREATED, "owned_by": "portico"}
+
+
+def _answer(value: dict[str, Any], request: Request) -> Response:
+    headers = {"x-request-id": request_id(request.scope["headers"])}
+    return Response(orjson.dumps(value), 200, headers, "application/json")
+
+
+@routes.get("", responses={200: {"model": ModelList}})
+async def list_models(request: Request, core: CoreDep) -> Response:
+    """The agents, the default one first."""
+    agents = await _listed(core.of(request))
+    return _answer({"object": "list", "data": [_model(agent) for agent in agents]}, request)
+
+
+@routes.get("/{model:path}", responses={200: {"model": Model}})
+async def retrieve_model(model: str, request: Request, core: CoreDep) -> Response:
+    """One agent."""
+    client = core.of(request)
+    try:
+        return _answer(_model(await client.agents.get(model)), request)
+    except NotFound:
+        raise model_not_found(model, [agent.name for agent in await _listed(client)]) from None

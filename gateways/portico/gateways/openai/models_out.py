@@ -1,0 +1,95 @@
+"""The JSON of responses and conversations, as OpenAPI tells it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class ResponseObject(BaseModel):
+    """A Response of OpenAI's API; more members than these are always there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="The run's id; with `_2`, `_3` ... for later responses of the same run.")
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
+    model: str = Field(description="The agent.")
+    output: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    incomplete_details: dict[str, Any] | None
+    usage: dict[str, Any] | None
+    metadata: dict[str, str]
+
+
+class Deleted(BaseModel):
+    id: str
+    object: str
+    deleted: bool
+
+
+class ItemList(BaseModel):
+    """A page of items."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
+class TokenCount(BaseModel):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
+class CompactedObject(BaseModel):
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[dict[str, Any]]
+    usage: dict[str, Any]
+
+
+class ConversationObject(BaseModel):
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    metadata: dict[str, str]
+
+
+ERROR_TEXTS = {
+    400: "A parameter is wrong; `param` names it",
+    401: "No credential, or not a valid one",
+    404: "Not there",
+    409: "Not possible as things stand",
+    413: "Too large",
+    415: "Not application/json",
+    429: "A limit was reached",
+    500: "A defect; the request id is to be quoted",
+    503: "The core is away, or stops",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, beside those that every route has."""
+    return {
+        status: {"model": ErrorAnswer, "description": ERROR_TEXTS[status]}
+        for status in sorted({400, 401, 500, 503, *statuses})
+    }

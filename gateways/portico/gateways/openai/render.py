@@ -1,0 +1,64 @@
+"""How a response's stream reads: one SSE frame for each send, `[DONE]` last."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from portico.client import PorticoError
+from portico.gateways.http.streaming import Frames, first_response, id_headers
+from portico.gateways.openai.errors import OpenAiError, error_response, from_core, from_defect
+from portico.gateways.openai.translate import Translator
+from portico.gateways.openai.writer import dumps
+
+log = logging.getLogger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+_AHEAD = OpenAiError(
+    "'starting_after' is beyond the last event.", code="cursor_ahead", param="starting_after"
+)
+
+
+class ResponseEvents:
+    """The rendering of one stream; a stream that is cut ends with an `error` event."""
+
+    def __init__(self, translator: Translator, request_id: str = "") -> None:
+        self._translator = translator
+        self._request_id = request_id
+
+    def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
+        response = first_response(frames)
+        headers = id_headers(run_id, "" if response is None else response.session_id)
+        if self._request_id:
+            headers.append((b"x-request-id", self._request_id.encode()))
+        return headers
+
+    def events(self, frames: Frames) -> Sequence[bytes | None]:
+        told: list[bytes | None] = [*self._translator.feed(frames)]
+        if self._translator.done:
+            if self._translator.ahead:
+                told.append(self._error(_AHEAD))
+            told += (DONE, None)
+        return told
+
+    def ended(self, *, stopping: bool) -> bytes:
+        if stopping:
+            return self._error(OpenAiError("this gateway stops; ask another", status=503, code="draining"))
+        return b""
+
+    def refusal(self, error: PorticoError) -> Response:
+        return error_response(from_core(error), self._request_id)
+
+    def failure(self, error: Exception) -> bytes:
+        told = from_core(error) if isinstance(error, PorticoError) else from_defect(log, self._request_id)
+        return self._error(told)
+
+    def _error(self, error: OpenAiError) -> bytes:
+        return b"event: error\ndata: %b\n\n" % dumps(error_event(error, self._translator.next_number))
+
+
+def error_event(error: OpenAiError, number: int) -> dict[str, Any]:
+    """Both shapes that clients look for: OpenAI's own is flat, that of Open Responses nested."""
+    flat = {"code": error.code, "message": error.message, "param": error.param}
+    return {"type": "error", "sequence_number": number, **flat, "error": {"type": error.type, **flat}}

@@ -1,0 +1,16 @@
+"""The OpenAI gateway's settings, from arguments and PORTICO_OPENAI_* variables."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from portico.gateways.http.settings import HttpSettings
+
+
+class OpenAiSettings(HttpSettings):
+    """Everything that an operator can set."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTICO_OPENAI_", frozen=True)
+
+    websocket_seconds: float = Field(
+        default=3600.0, gt=0, description="How long a WebSocket connection may last."
+    )

@@ -1,0 +1,37 @@
+"""The tools that a caller offers."""
+
+from typing import Any
+
+from portico.gateways.http import fields
+from portico.gateways.openai.errors import invalid, missing
+
+
+def read_tools(value: Any, target: Any) -> None:
+    """Raises OpenAiError, BadRequest."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise invalid("tools", f"must be a list, not {fields.show(value)}", "invalid_type")
+    for index, tool in enumerate(value):
+        field = f"tools[{index}]"
+        if not isinstance(tool, dict):
+            raise invalid(field, f"must be an object, not {fields.show(tool)}", "invalid_type")
+        kind = fields.text(tool, "type", field)
+        if not kind:
+            raise missing(f"{field}.type")
+        # Tools that OpenAI hosts have no name of their own.
+        name = fields.text(tool, "name", field) or fields.text(tool, "server_label", field)
+        if not name and kind in ("function", "custom", "namespace"):
+            raise missing(f"{field}.name")
+        if not name and kind == "mcp":
+            raise missing(f"{field}.server_label")
+        parameters = tool.get("parameters")
+        target.add(
+            name=name or kind,
+            description=fields.text(tool, "description", field),
+            parameters_json=""
+            if parameters is None
+            else fields.object_text(parameters, f"{field}.parameters"),
+            type=kind,
+            raw_json=fields.dump(tool, field),
+        )

@@ -1,0 +1,166 @@
+"""A run's log as Responses events: a pure function of the request and the log.
+
+One run may be several responses: see docs/decisions/0006. The translator reads
+the log from its start, tells one response of it (or that one and all that
+follow), and is silent about the others.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from portico.gateways.http.streaming import TERMINAL
+from portico.gateways.openai.echo import Echo
+from portico.gateways.openai.items_out import COMPLETED, INCOMPLETE, TextItem
+from portico.gateways.openai.messages_out import Messages
+from portico.gateways.openai.segment import CANCELLED, FAILED, Segment
+from portico.gateways.openai.writer import NEVER, Writer
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+_STATUS = {
+    pb.RUN_STATUS_COMPLETED: COMPLETED,
+    pb.RUN_STATUS_CANCELED: CANCELLED,
+    pb.RUN_STATUS_FAILED: FAILED,
+    pb.RUN_STATUS_REJECTED: FAILED,
+    pb.RUN_STATUS_INCOMPLETE: INCOMPLETE,
+}
+
+
+class Translator:
+    """Feed it all frames of a log, in order.
+
+    `number` is the response of the run that is wanted, or `beyond` the event after which it begins; `after`
+    is the last of its events that the reader has, `NEVER` for a reader of the object alone. `following` goes
+    on with the responses behind it.
+    """
+
+    def __init__(
+        self,
+        echo: Echo,
+        *,
+        number: int = 1,
+        beyond: int = -1,
+        after: int = -1,
+        following: bool = False,
+    ) -> None:
+        self._echo = echo
+        self._number = number
+        self._beyond = beyond
+        self._after = after
+        self._following = following
+        self._frames: list[bytes] = []
+        self._segment: Segment | None = None
+        self._messages: Messages | None = None
+        self._attempt = 0
+        self._usage: pb.Usage | None = None
+        # The text that streams: further deltas of it need no look at anything else.
+        self._text: tuple[str, int, TextItem | None] = ("", -1, None)
+        self.wanted: Segment | None = None
+        self.told: list[Segment] = []  # the wanted one and, if following, those before it that were
+        self.done = False  # nothing more will be told
+        self.paused = False  # the run waits for an answer
+
+    def feed(self, frames: Iterable[query_pb2.StreamFrame]) -> list[bytes]:
+        """The SSE frames of what these bring."""
+        self._frames.clear()
+        for frame in frames:
+            self._read(frame.events)
+        return list(self._frames)
+
+    def json(self) -> dict[str, Any] | None:
+        """The wanted response as it stands; None while it has not begun."""
+        return None if self.wanted is None else self.wanted.json()
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next event of the wanted response would have."""
+        return 0 if self.wanted is None else self.wanted.writer.number
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the reader's last event is none that the wanted response has."""
+        return self.wanted is not None and NEVER > self._after >= self.next_number
+
+    def _read(self, events: Iterable[pb.Event]) -> None:
+        open_id, index, item = self._text
+        for event in events:
+            if self.done:
+                return
+            content = event.content
+            text = content.text
+            if text and content.delta and content.msg_id == open_id and content.index == index:
+                if item is not None:
+                    item.delta(text)
+                continue
+            match event.WhichOneof("object"):
+                case "response":
+                    self._response(event.response, event.sequence_number)
+                case "message" if self._messages is not None:
+                    self._messages.message(event.message)
+                case "content" if self._messages is not None:
+                    growing = self._messages.content(content)
+                    self._text = (content.msg_id, content.index, growing) if growing else ("", -1, None)
+                    open_id, index, item = self._text
+                    continue
+            self._text = open_id, index, item = ("", -1, None)
+
+    def _response(self, response: pb.Response, sequence_number: int) -> None:
+        again = response.attempt > self._attempt > 0
+        self._attempt = response.attempt
+        segment = self._segment
+        if segment is None:
+            segment = self._begin(1, response, sequence_number)
+        elif again and not segment.ended:
+            segment.void()
+            self._messages = Messages(segment)
+        status = response.status
+        self.paused = status == pb.RUN_STATUS_INPUT_REQUIRED
+        if status == pb.RUN_STATUS_IN_PROGRESS:
+            self._works(segment, response, sequence_number, again=again)
+        elif segment.ended:
+            pass  # what becomes of a run between two responses is told by the next one, if there is one
+        elif status == pb.RUN_STATUS_QUEUED:
+            segment.queued()
+        elif status == pb.RUN_STATUS_INPUT_REQUIRED:
+            assert self._messages is not None
+            self._messages.question(response.input_request)
+            self._finish(segment, COMPLETED, response)
+        elif status in TERMINAL:
+            self._finish(segment, _STATUS[status], response)
+
+    def _works(self, segment: Segment, response: pb.Response, sequence_number: int, *, again: bool) -> None:
+        told = bool(response.input)
+        if segment.ended:
+            # Run again after a crash, it comes to its question once more; only an answer leads on.
+            if again and not told:
+                return
+        elif told and segment.started:
+            self._finish(segment, INCOMPLETE, response, reason="steered")
+        else:
+            segment.in_progress()
+            return
+        if not self.done:
+            self._begin(segment.number + 1, response, sequence_number).in_progress()
+
+    def _begin(self, number: int, response: pb.Response, sequence_number: int) -> Segment:
+        wanted = number >= self._number and sequence_number > self._beyond
+        if self.wanted is not None:
+            wanted = self._following
+        after = self._after if wanted and self.wanted is None else -1 if wanted else NEVER
+        segment = Segment(number, response, self._echo, Writer(self._frames, after), self._usage)
+        if wanted:
+            self.wanted = segment
+            self.told.append(segment)
+        self._segment = segment
+        self._messages = Messages(segment)
+        return segment
+
+    def _finish(
+        self, segment: Segment, status: str, response: pb.Response, *, reason: str | None = None
+    ) -> None:
+        segment.finish(status, response, reason=reason)
+        self._messages = None
+        if response.HasField("usage"):
+            self._usage = response.usage
+        if segment is self.wanted and not self._following:
+            self.done = True

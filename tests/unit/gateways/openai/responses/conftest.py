@@ -1,0 +1,224 @@
+"""The whole OpenAI gateway on a real port before a real core, in the test's own loop."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+from openai import AsyncOpenAI
+
+from portico.agent import (
+    AgentApp,
+    AgentError,
+    AgentRequest,
+    Context,
+    Message,
+    MessageType,
+    data,
+    function_call,
+    image,
+    reasoning,
+    refusal,
+    tool_call,
+    tool_output,
+    usage,
+)
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+from portico.gateways.http.site import Site
+from portico.gateways.openai.app import OpenAiGateway
+from portico.gateways.openai.settings import OpenAiSettings
+
+Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+SCRIPTS: dict[str, list[object]] = {}  # what the agent `player` yields, by the text that asks for it
+
+
+def scripted_agents() -> list[AgentApp]:
+    app = AgentApp("scripted", "does what it is told to")
+    player = AgentApp("player", "yields what a test laid down")
+
+    @app.query
+    async def query(
+        msgs: Sequence[Message], request: AgentRequest, context: Context
+    ) -> AsyncGenerator[object, Any]:
+        last = msgs[-1]
+        if last.type is MessageType.FUNCTION_CALL_OUTPUT:
+            yield f"The tool said {last.content[0].data}."  # type: ignore[union-attr]
+            return
+        word, _, rest = last.text.partition(" ")
+        match word:
+            case "echo":
+                yield rest
+            case "words":
+                for piece in rest.split():
+                    yield piece + " "
+                    await asyncio.sleep(0)
+            case "slow":
+                for piece in rest.split():
+                    yield piece + " "
+                    await asyncio.sleep(0.03)
+            case "rich":
+                yield reasoning("Let me ")
+                yield reasoning("think.")
+                yield tool_call("get_weather", {"city": "Paris"}, call_id="own_1")
+                yield tool_output("own_1", "sunny", name="get_weather")
+                yield "It is "
+                yield "sunny."
+                yield image("https://x/i.png")
+                yield data({"degrees": 21})
+                yield usage(input_tokens=7, output_tokens=5, cached_input_tokens=3, reasoning_output_tokens=2)
+            case "refuse":
+                yield refusal("I would rather not.")
+            case "call":
+                yield function_call(rest, {"city": "Paris"}, call_id="call_1")
+            case "slowcall":
+                for piece in ("one", "moment", "please"):
+                    yield piece + " "
+                    await asyncio.sleep(0.03)
+                yield function_call(rest, {"city": "Paris"}, call_id="call_1")
+            case "boom":
+                yield "I begin"
+                raise ValueError("boom")
+            case "fail":
+                yield "so far"
+                raise AgentError("it went wrong", code=rest)
+            case "reject":
+                yield context.reject("not today", code="closed")
+            case "quiet":
+                yield "."
+                await asyncio.sleep(600)
+            case "until":  # until FILE
+                yield "."
+                while not Path(rest).exists():
+                    await asyncio.sleep(0.01)
+                yield "!"
+            case "ask":
+                yield "A question."
+                answer: Any = yield context.input_required("Which city?", schema={"type": "string"})
+                yield f"You said {answer[-1].text}."
+                yield usage(output_tokens=3)
+            case "steps":  # steps N: looks for new input between them
+                for number in range(int(rest)):
+                    yield f"step {number} "
+                    await asyncio.sleep(0.03)
+                    for told in await context.new_input():
+                        yield f"heard {told.text} "
+            case "history":
+                messages = await context.session.messages()
+                yield json.dumps([message.text for message in messages])
+            case "request":
+                yield json.dumps(_told(request))
+            case "input":
+                yield json.dumps([_message(message) for message in msgs])
+
+    @player.query
+    async def play(msgs: Sequence[Message]) -> AsyncGenerator[object, Any]:
+        for item in SCRIPTS[msgs[-1].text]:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    return [app, player]
+
+
+def _told(request: AgentRequest) -> dict[str, Any]:
+    parameters = request.parameters
+    return {
+        "agent": request.agent_name,
+        "user_id": request.user_id,
+        "session_id": request.session_id,
+        "model": parameters.model,
+        "temperature": parameters.temperature,
+        "max_tokens": parameters.max_tokens,
+        "tools": [[tool.name, tool.type, dict(tool.parameters)] for tool in request.tools],
+        "extra": request.extra,
+        "metadata": request.metadata,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    contents = [
+        {name: getattr(part, name) for name in part.__slots__ if getattr(part, name)}
+        for part in message.content
+    ]
+    return {"type": message.type, "role": message.role, "content": contents}
+
+
+@asynccontextmanager
+async def run_core(directory: Path, **given: Any) -> AsyncIterator[CoreServer]:
+    settings = CoreSettings(
+        listen=[f"unix:{directory}/core.sock"],
+        store="memory://",
+        drain_seconds=0,
+        reader_grace_seconds=0.2,
+        **given,
+    )
+    server = CoreServer(scripted_agents(), settings)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def run_gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    told = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
+    given = OpenAiSettings(**told)
+    site = Site([OpenAiGateway(given)], given)
+    # With its protocol named, or asyncio leaves Nagle's delay on.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(100)
+    config = uvicorn.Config(
+        site, http="httptools", ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        client.site = site  # type: ignore[attr-defined]
+        yield client
+    site.stop()
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
+    async with run_core(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Starts a gateway with these settings; returns a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> httpx.AsyncClient:
+            return await stack.enter_async_context(run_gateway(tmp_path, **settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway that a module's tests share, and with it its loop."""
+    directory = tmp_path_factory.mktemp("core")
+    async with run_core(directory) as core, run_gateway(directory, max_body_bytes=200_000) as client:
+        client.core = core  # type: ignore[attr-defined]
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def openai(http: httpx.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
+    """OpenAI's SDK, before the shared gateway."""
+    async with AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
