@@ -4,6 +4,7 @@ import socket
 
 import uvicorn
 
+from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.site import Site
 
 STOP_SECONDS = 5
@@ -28,7 +29,7 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=CorkedProtocol,
         ws="websockets-sansio",
         access_log=False,
         log_level="warning",

@@ -13,7 +13,7 @@ import orjson
 from portico.gateways.openai.errors import OpenAiError
 
 _MARK = "portico1."
-MAX_BYTES = 16 * 1024 * 1024  # of what a compaction expands to
+MAX_BYTES = 16 * 1024 * 1024  # of what the compactions of one request expand to
 
 
 def compact(items: list[dict[str, Any]]) -> str:
@@ -22,8 +22,8 @@ def compact(items: list[dict[str, Any]]) -> str:
     return _MARK + base64.b64encode(packed).decode()
 
 
-def expand(item: dict[str, Any], field: str) -> list[dict[str, Any]]:
-    """The items of a compaction item. Raises OpenAiError for what did not come from here."""
+def expand(item: dict[str, Any], field: str, limit: int = MAX_BYTES) -> tuple[list[dict[str, Any]], int]:
+    """The items of a compaction item, and their size. Raises OpenAiError for what did not come from here."""
     content = item.get("encrypted_content")
     path = f"{field}.encrypted_content"
     if not isinstance(content, str) or not content.startswith(_MARK):
@@ -31,9 +31,9 @@ def expand(item: dict[str, Any], field: str) -> list[dict[str, Any]]:
     try:
         packed = base64.b64decode(content[len(_MARK) :], validate=True)
         reader = zlib.decompressobj()
-        text = reader.decompress(packed, MAX_BYTES)
-        if reader.unconsumed_tail:
-            raise _refused(path, f"expands to more than {MAX_BYTES} bytes")
+        text = reader.decompress(packed, limit + 1)
+        if len(text) > limit:
+            raise _refused(path, f"expands to more than {limit} bytes")
         if not reader.eof:
             raise _refused(path, "is damaged")
         items = orjson.loads(text)
@@ -43,7 +43,7 @@ def expand(item: dict[str, Any], field: str) -> list[dict[str, Any]]:
         isinstance(item, dict) and item.get("type") != "compaction" for item in items
     ):
         raise _refused(path, "is damaged")
-    return items
+    return items, len(text)
 
 
 def _refused(param: str, problem: str) -> OpenAiError:

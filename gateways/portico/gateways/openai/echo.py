@@ -6,24 +6,25 @@ import orjson
 
 from portico.v1 import query_pb2
 
-# Members of AgentRequest.extra_json that a Response has under the same name, with what it says without them.
-_SAME: dict[str, Any] = {
-    "background": False,
-    "conversation": None,
-    "instructions": None,
-    "max_tool_calls": None,
-    "parallel_tool_calls": True,
-    "previous_response_id": None,
-    "prompt": None,
-    "prompt_cache_key": None,
-    "prompt_cache_options": None,
-    "prompt_cache_retention": None,
-    "safety_identifier": None,
-    "store": True,
-    "tool_choice": "auto",
-    "top_logprobs": 0,
-    "truncation": "disabled",
-    "user": None,
+# Members of AgentRequest.extra_json that a Response has under the same name: their type, and what it says
+# without them. Other protocols may have given another type, which is not repeated.
+_SAME: dict[str, tuple[type | tuple[type, ...], Any]] = {
+    "background": (bool, False),
+    "conversation": (dict, None),
+    "instructions": ((str, list), None),
+    "max_tool_calls": (int, None),
+    "parallel_tool_calls": (bool, True),
+    "previous_response_id": (str, None),
+    "prompt": (dict, None),
+    "prompt_cache_key": (str, None),
+    "prompt_cache_options": (dict, None),
+    "prompt_cache_retention": (str, None),
+    "safety_identifier": (str, None),
+    "store": (bool, True),
+    "tool_choice": ((str, dict), "auto"),
+    "top_logprobs": (int, 0),
+    "truncation": (str, "disabled"),
+    "user": (str, None),
 }
 # What a Response may say and we have nothing to say about.
 _UNKNOWN = ("access_programs", "image", "input_transformations", "moderation", "prompt_cache_diagnostics")
@@ -36,12 +37,15 @@ class Echo:
     def __init__(self, request: query_pb2.AgentRequest, *, background: bool = False) -> None:
         extra = _object(request.extra_json)
         parameters = request.parameters
-        told: dict[str, Any] = {name: extra.get(name, default) for name, default in _SAME.items()}
+        told: dict[str, Any] = {}
+        for name, (kind, default) in _SAME.items():
+            value = extra.get(name)
+            told[name] = value if isinstance(value, kind) else default
         told |= dict.fromkeys(_UNKNOWN)
         if background:
             told["background"] = True
         tier = extra.get("service_tier")
-        told["service_tier"] = "default" if tier in (None, "auto") else tier
+        told["service_tier"] = tier if isinstance(tier, str) and tier != "auto" else "default"
         told["temperature"] = parameters.temperature if parameters.HasField("temperature") else 1.0
         told["top_p"] = parameters.top_p if parameters.HasField("top_p") else 1.0
         told["frequency_penalty"] = (

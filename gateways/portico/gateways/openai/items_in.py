@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portico.gateways.http import fields
-from portico.gateways.openai.compaction import expand
+from portico.gateways.openai.compaction import MAX_BYTES, expand
 from portico.gateways.openai.errors import invalid, missing
 from portico.v1 import events_pb2 as pb
 
@@ -50,6 +50,7 @@ class Items:
 
     def __init__(self, target: Any) -> None:
         self._target = target
+        self._room = MAX_BYTES  # for what is compacted
         self.references: list[tuple[pb.Message, str, str]] = []  # the place, the id, the path
 
     def read(self, value: Any, field: str = "input") -> None:
@@ -73,7 +74,9 @@ class Items:
         if not isinstance(kind, str):
             raise invalid(f"{field}.type", "must be a text", "invalid_type")
         if kind == "compaction":
-            for inner in expand(item, field):
+            items, size = expand(item, field, self._room)
+            self._room -= size
+            for inner in items:
                 self._item(inner, field)
             return
         if kind == "compaction_trigger":

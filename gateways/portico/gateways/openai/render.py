@@ -44,18 +44,20 @@ class ResponseEvents:
 
     def ended(self, *, stopping: bool) -> bytes:
         if stopping:
-            return self._error(OpenAiError("this gateway stops; ask another", status=503, code="draining"))
-        return b""
+            stops = OpenAiError("this gateway stops; ask another", status=503, code="draining")
+            return self._error(stops) + DONE
+        return b"" if self._translator.done else DONE
 
     def refusal(self, error: PorticoError) -> Response:
         return error_response(from_core(error), self._request_id)
 
     def failure(self, error: Exception) -> bytes:
         told = from_core(error) if isinstance(error, PorticoError) else from_defect(log, self._request_id)
-        return self._error(told)
+        return self._error(told) + DONE
 
     def _error(self, error: OpenAiError) -> bytes:
-        return b"event: error\ndata: %b\n\n" % dumps(error_event(error, self._translator.next_number))
+        said = dumps(error_event(error, self._translator.next_number))
+        return b"event: error\ndata: %b\n\n" % said
 
 
 def error_event(error: OpenAiError, number: int) -> dict[str, Any]:

@@ -114,7 +114,8 @@ async def retrieve_response(
 async def delete_response(response_id: str, request: Request, core: CoreDep) -> Response:
     """Remove a response that has ended, and with it its run and all responses of that."""
     run = await _run(request, core, response_id)
-    await _object(request, core, run, response_id)
+    if run_of(response_id)[1] > 1:
+        await _object(request, core, run, response_id)  # or it is not there
     await client_of(request, core).runs.delete(run.response.id)
     return answer({"id": response_id, "object": "response", "deleted": True}, request)
 

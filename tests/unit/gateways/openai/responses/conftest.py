@@ -32,6 +32,7 @@ from portico.agent import (
 )
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
+from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.site import Site
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -176,7 +177,7 @@ async def run_gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.A
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
     config = uvicorn.Config(
-        site, http="httptools", ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
+        site, http=CorkedProtocol, ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))

@@ -151,8 +151,16 @@ def test_a_call_id_that_was_told_apart_is_the_agents_own_again() -> None:
 def test_a_compaction_expands_to_its_items() -> None:
     items = [{"type": "message", "role": "user", "content": "hi"}] * 3
     content = compact(items)
-    assert expand({"encrypted_content": content}, "input[0]") == items
+    assert expand({"encrypted_content": content}, "input[0]")[0] == items
     assert len(read({"type": "compaction", "encrypted_content": content})) == 3
+
+
+def test_all_compactions_of_a_request_share_one_limit() -> None:
+    half = compact([{"type": "message", "role": "user", "content": "x" * (MAX_BYTES // 2)}])
+    item = {"type": "compaction", "encrypted_content": half}
+    read(item)
+    with pytest.raises(OpenAiError):
+        read(item, item)
 
 
 @pytest.mark.parametrize(

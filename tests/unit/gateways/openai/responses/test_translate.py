@@ -248,3 +248,33 @@ def test_all_nullable_members_are_there() -> None:
         background service_tier metadata safety_identifier prompt_cache_key user
         conversation prompt moderation"""
     assert not set(expected.split()) - set(value)
+
+
+def test_what_other_protocols_sent_is_not_taken_for_ours() -> None:
+    request = query_pb2.AgentRequest(
+        extra_json='{"user": {"id": 1}, "text": "x", "reasoning": 3, "conversation": "c", "service_tier": 4}',
+        metadata_json='{"a": {"b": 1}}',
+    )
+    request.tools.add(name="f", parameters_json='{"type":"object"}')
+    request.tools.add(
+        name="s",
+        type="mcp",
+        raw_json='{"type":"mcp","server_label":"s","authorization":"secret","headers":{"x":"secret"}}',
+    )
+    fields = Echo(request).fields
+    assert fields["user"] is None
+    assert fields["text"] == {"format": {"type": "text"}}
+    assert fields["reasoning"] == {"effort": None, "summary": None}
+    assert fields["conversation"] is None
+    assert fields["service_tier"] == "default"
+    assert fields["metadata"] == {"a": '{"b":1}'}
+    assert fields["tools"] == [
+        {
+            "type": "function",
+            "name": "f",
+            "description": None,
+            "parameters": {"type": "object"},
+            "strict": None,
+        },
+        {"type": "mcp", "server_label": "s"},
+    ]
