@@ -8,6 +8,7 @@ from benchmarks.paced import LIMIT
 from benchmarks.readers import REPLAYED_TOKENS
 from benchmarks.results import (
     SIDES,
+    A2aSection,
     FirstByte,
     MemorySection,
     PacedSection,
@@ -51,6 +52,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_paced(results.paced)))
     if results.responses is not None:
         parts.append("\n".join(_responses(results.responses)))
+    if results.a2a is not None:
+        parts.append("\n".join(_a2a(results.a2a)))
     if results.memory is not None:
         parts.append("\n".join(_memory(results.memory)))
     if results.readers is not None:
@@ -130,6 +133,26 @@ def _responses(section: ResponsesSection) -> Iterator[str]:
             ("**paced streams held**", "", f"{held:,.0f}", "", "≥ 300 streams"),
             ("**first event**, 1 client, ms", "", _number(waits["responses"].first_event_ms), "", ""),
             ("more than through the SSE gateway, ms", "", f"{later:.2f}", "", "≤ 0.5"),
+        ],
+    )
+    yield _said(section.stamp)
+
+
+def _a2a(section: A2aSection) -> Iterator[str]:
+    streaming = {side: median_throughput(section.streaming[side]) for side in SIDES}
+    growth = section.growth
+    yield "## A2A\n"
+    yield "`SendStreamingMessage` over JSON-RPC; each reply is a task of 200 chunks. The peer is a2a-sdk's"
+    yield "own request handler with its store in memory, in one process; we keep every task. Memory:"
+    yield f"all processes, before and after {growth['portico'].tasks:,} tasks had ended.\n"
+    yield from _table(
+        ("", "a2a-sdk", "Portico", "×", "goal"),
+        [
+            ("**200-chunk replies/s, 50 clients**", *_more(streaming, "replies_per_second"), "≥ 3"),
+            *(
+                (f"memory {when}, PSS MiB", *(f"{getattr(growth[side], when):.0f}" for side in SIDES), "", "")
+                for when in ("before", "after")
+            ),
         ],
     )
     yield _said(section.stamp)

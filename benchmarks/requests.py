@@ -15,7 +15,7 @@ class BrokenReply(Exception):
 def post(path: str, body: bytes) -> bytes:
     """A POST request with a JSON body."""
     return (
-        b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nA2A-Version: 1.0\r\n"
         b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
     )
 

@@ -124,6 +124,22 @@ class ResponsesSection(BaseModel):
     first_byte: dict[Literal["sse", "responses"], list[FirstByte]]
 
 
+class Growth(BaseModel):
+    """The memory of all processes of a side in MiB (PSS) before and after so many tasks had ended."""
+
+    tasks: int
+    before: float
+    after: float
+
+
+class A2aSection(BaseModel):
+    """The A2A gateway, beside a2a-sdk's own request handler with its store in memory."""
+
+    stamp: Stamp
+    streaming: dict[Side, list[Throughput]]
+    growth: dict[Side, Growth]
+
+
 class MemorySection(BaseModel):
     stamp: Stamp
     sides: dict[Side, Memory]
@@ -146,6 +162,7 @@ class Results(BaseModel):
     readers: ReaderSection | None = None
     stored: StoredSection | None = None
     responses: ResponsesSection | None = None
+    a2a: A2aSection | None = None
 
     @classmethod
     def load(cls) -> "Results":

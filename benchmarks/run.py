@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from benchmarks import charts, first_byte, machine, paced, readers, report, servers, stored, wrk
+from benchmarks import charts, finished, first_byte, machine, paced, readers, report, servers, stored, wrk
 from benchmarks.results import (
     SIDES,
+    A2aSection,
     MemorySection,
     PacedSection,
     ReaderSection,
@@ -21,7 +22,7 @@ from benchmarks.results import (
     Stamp,
     StoredSection,
 )
-from benchmarks.wires import RESPONSES
+from benchmarks.wires import A2A, RESPONSES
 
 CLIENTS = 50
 TOKENS = 200
@@ -38,10 +39,11 @@ class Plan:
     most_streams: int
     readers: tuple[int, ...]
     runs: tuple[int, ...]
+    tasks: int = 10_000
 
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
-QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000))
+QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000), tasks=2_000)
 
 
 def main() -> None:
@@ -126,6 +128,24 @@ def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.responses = section
 
 
+def a2a(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """The same agent through A2A, beside the SDK's own request handler."""
+    section = A2aSection(stamp=stamp, streaming={side: [] for side in SIDES}, growth={})
+    for side in _turns(stamp.rounds):
+        with servers.running(side, a2a=True) as server:
+            wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=2, wire=A2A)  # to warm up
+            section.streaming[side].append(
+                wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds, wire=A2A)
+            )
+        _say(f"{side}: {section.streaming[side][-1].replies_per_second:.0f} replies over A2A per second")
+    for side in SIDES:
+        with servers.running(side, a2a=True) as server:
+            section.growth[side] = finished.grow(server, plan.tasks, wire=A2A)
+        growth = section.growth[side]
+        _say(f"{side}: {growth.before:.0f} MiB, {growth.after:.0f} MiB after {growth.tasks} tasks")
+    results.a2a = section
+
+
 def memory(results: Results, stamp: Stamp, _plan: Plan) -> None:
     """The memory of every process with five hundred paced streams under way."""
     section = MemorySection(stamp=stamp, sides={})
@@ -162,6 +182,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "replies": replies,
     "paced": paced_streams,
     "responses": responses,
+    "a2a": a2a,
     "memory": memory,
     "readers": readers_of_one_run,
     "stored": stored_runs,

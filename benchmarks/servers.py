@@ -55,12 +55,14 @@ class Server:
 
 
 @contextmanager
-def running(side: Side) -> Iterator[Server]:
-    """The side, ready, with nothing stored; stopped again at the end."""
+def running(side: Side, *, a2a: bool = False) -> Iterator[Server]:
+    """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK."""
     port, rpc_port = _free_ports(2)
     with tempfile.TemporaryDirectory(prefix="portico-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        if side == "peer":
+        if side == "peer" and a2a:
+            command = [sys.executable, str(HERE / "peer/a2a_app.py"), str(port)]
+        elif side == "peer":
             command = [str(PEER_PYTHON), str(HERE / "peer/app.py"), str(port)]
         else:
             tokens = str(HERE / "agents/tokens.py")

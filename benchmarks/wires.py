@@ -74,6 +74,23 @@ def _responses_said(got: Events) -> list[str]:
     return said or re.findall(r"tok\d+ ", whole)
 
 
+def _a2a_body(text: str) -> dict[str, Any]:
+    message = {"messageId": f"m-{NUMBER}", "role": "ROLE_USER", "parts": [{"text": text}]}
+    return {"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": message}}
+
+
+def _a2a_said(got: Events) -> list[str]:
+    results = [event["result"] for event in got]
+    state = results[-1].get("statusUpdate", {}).get("status", {}).get("state")
+    if "task" not in results[0] or state != "TASK_STATE_COMPLETED":
+        raise BrokenReply(f"it begins with {got[0]!r} and ends with {got[-1]!r}")
+    chunks = [result["artifactUpdate"] for result in results if "artifactUpdate" in result]
+    if [chunk.get("lastChunk", False) for chunk in chunks] != [False] * (len(chunks) - 1) + [True]:
+        raise BrokenReply("its last chunk is not the last")
+    # Portico's last chunk is empty.
+    return [text for chunk in chunks for part in chunk["artifact"]["parts"] if (text := part["text"])]
+
+
 def _dense(got: Events) -> None:
     numbers = [event["sequence_number"] for event in got]
     if numbers != list(range(len(got))):
@@ -82,3 +99,4 @@ def _dense(got: Events) -> None:
 
 PROCESS = Wire("/process", _process_body, _process_said)
 RESPONSES = Wire("/compatible-mode/v1/responses", _responses_body, _responses_said)
+A2A = Wire("/a2a", _a2a_body, _a2a_said)

@@ -6,6 +6,7 @@ local count = 0
 
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
+wrk.headers["A2A-Version"] = "1.0"
 
 function init(args)
   local rest = args[1]

@@ -1,5 +1,6 @@
 """What an agent's author imports: AgentApp, and what its query function may yield."""
 
+from portico.agent.a2a import Peer, PeerAnswer, PeerUpdate
 from portico.agent.app import AgentApp, Endpoint, Skill
 from portico.agent.builders import (
     Delta,
@@ -57,6 +58,9 @@ __all__ = [
     "MessageType",
     "ModelParameters",
     "NewMessage",
+    "Peer",
+    "PeerAnswer",
+    "PeerUpdate",
     "RefusalContent",
     "Rejection",
     "Remembered",

@@ -50,6 +50,9 @@ class AgentApp:
 
     `on_restart` says what becomes of a run that a crash cut off: "fail" ends it as failed, "rerun"
     executes it again from the start under the same id.
+
+    `answers_directly` says that its answers come soon and as a whole: to A2A peers they are then
+    messages and not tasks.
     """
 
     name: str
@@ -59,6 +62,7 @@ class AgentApp:
     output_modes: Sequence[str] = ("text/plain",)
     skills: Sequence[Skill] = ()
     on_restart: Literal["fail", "rerun"] = "fail"
+    answers_directly: bool = False
     query_function: Callable[..., Any] | None = field(default=None, init=False)
     init_function: Callable[..., Any] | None = field(default=None, init=False)
     shutdown_function: Callable[..., Any] | None = field(default=None, init=False)

@@ -73,9 +73,9 @@ def video(url: str) -> VideoContent:
     return VideoContent(url)
 
 
-def file(*, url: str = "", id: str = "", name: str = "", data: str = "") -> FileContent:
+def file(*, url: str = "", id: str = "", name: str = "", data: str = "", media_type: str = "") -> FileContent:
     """A file by URL, by id, or as base64 text."""
-    return FileContent(url, id, name, data)
+    return FileContent(url, id, name, data, media_type=media_type)
 
 
 def refusal(reason: str) -> RefusalContent:

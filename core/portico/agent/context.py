@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+from opentelemetry import propagate
+
+from portico.agent.a2a import Peer
 from portico.agent.protocol import AgentRequest, Message
 
 T = TypeVar("T")
@@ -198,6 +201,13 @@ class Context:
         """
         return await self._take_input()
 
+    def a2a(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30.0) -> Peer:
+        """Another agent, by its site's or its card's base URL; `timeout` is that of connecting.
+
+        Its task is cancelled when this run is, and the call is in this run's trace.
+        """
+        return Peer(url, headers=headers or {}, timeout=timeout, trace=trace_headers)
+
     def reject(self, reason: str, *, code: str = "rejected") -> Rejection:
         """Refuse the request."""
         return Rejection(reason, code)
@@ -227,3 +237,10 @@ class Context:
             self.interrupted = True
         else:
             self.cancelled = True
+
+
+def trace_headers() -> dict[str, str]:
+    """The trace that this code runs in, as HTTP headers; none when nothing is traced."""
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return headers

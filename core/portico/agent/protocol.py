@@ -64,29 +64,37 @@ class MessageType(StrEnum):
     A2UI_ACTION = "a2ui_action"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What every content may say beside what it holds."""
+
+    media_type: str = ""  # where the content itself does not tell it
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
-class TextContent:
+class TextContent(About):
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class DataContent:
+class DataContent(About):
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageContent:
+class ImageContent(About):
     image_url: str
 
 
 @dataclass(frozen=True, slots=True)
-class AudioContent:
+class AudioContent(About):
     data: str
     format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileContent:
+class FileContent(About):
     file_url: str = ""
     file_id: str = ""
     filename: str = ""
@@ -94,12 +102,12 @@ class FileContent:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalContent:
+class RefusalContent(About):
     refusal: str
 
 
 @dataclass(frozen=True, slots=True)
-class VideoContent:
+class VideoContent(About):
     video_url: str
 
 
@@ -163,6 +171,8 @@ class Message:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
     error: Error | None = None
+    extensions: Sequence[str] = ()  # URIs of the protocol extensions that it makes use of
+    reference_run_ids: Sequence[str] = ()  # other runs that it is about
 
     def __post_init__(self) -> None:
         # Authors write words where enums are, and a text where a list of contents is.

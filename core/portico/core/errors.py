@@ -5,7 +5,8 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
 
     PorticoError
       InvalidArgument
-      NotFound: AgentNotFound, RunNotFound, SessionNotFound, StateNotFound, EndpointNotFound
+      NotFound: AgentNotFound, RunNotFound, SessionNotFound, StateNotFound, EndpointNotFound,
+        PushConfigNotFound
       SessionExists, IdempotencyConflict
       CursorAhead, CursorExpired
       RunTerminal, RunActive, RunNotPaused
@@ -81,6 +82,14 @@ class MessageNotFound(PorticoError):
 
     def __init__(self, message_id: str) -> None:
         super().__init__(f"the session has no message {message_id!r}", message_id=message_id)
+
+
+class PushConfigNotFound(PorticoError):
+    code = Code.NOT_FOUND
+    reason = "PUSH_CONFIG_NOT_FOUND"
+
+    def __init__(self, config_id: str) -> None:
+        super().__init__(f"the run has no push config {config_id!r}", config_id=config_id)
 
 
 class StateNotFound(PorticoError):

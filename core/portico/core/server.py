@@ -19,17 +19,19 @@ from portico.core.services.agent import AgentService
 from portico.core.services.dispatch import handlers
 from portico.core.services.drain import Drain
 from portico.core.services.memory import MemoryService
+from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import open_stores
-from portico.v1 import agent_pb2, memory_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
+from portico.v1 import agent_pb2, memory_pb2, push_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
 
 log = logging.getLogger(__name__)
 
 FILES: Sequence[FileDescriptor] = tuple(
-    module.DESCRIPTOR for module in (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, sandbox_pb2)
+    module.DESCRIPTOR
+    for module in (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, push_pb2, sandbox_pb2)
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
 # New messages are made searchable every few seconds, and before each search. A core that has much to
@@ -108,6 +110,7 @@ class CoreServer:
             "StateService": StateService(self._stores.states),
             "SessionService": SessionService(self._stores.sessions),
             "MemoryService": MemoryService(self._stores.memories),
+            "PushService": PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain),
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
         server.add_generic_rpc_handlers(

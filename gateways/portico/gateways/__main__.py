@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
@@ -47,28 +48,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _site(name: str, given: Mapping[str, Any]) -> Site:
     """Raises ValidationError."""
-    chosen = GATEWAYS.values() if name == "all" else (GATEWAYS[name],)
-    gateways = [create(settings(**given)) for _, settings, create in chosen]
-    return Site(gateways, HttpSettings(**given) if name == "all" else GATEWAYS[name][1](**given))
+    if name != "all":
+        _, settings, create = GATEWAYS[name]
+        one = settings(**given)
+        return Site([create(one)], one)
+    shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
+    gateways = []
+    for gateway, (_, settings, create) in GATEWAYS.items():
+        prefix = f"{gateway}_"
+        own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
+        gateways.append(create(settings(**shared, **own)))
+    return Site(gateways, HttpSettings(**shared))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico gateway", description="Serve a core over HTTP.")
     gateways = parser.add_subparsers(dest="gateway", required=True)
-    _add(gateways, "all", "all gateways on one port", HttpSettings)
+    everything = _add(gateways, "all", "all gateways on one port", HttpSettings)
     for name, (words, settings, _) in GATEWAYS.items():
         _add(gateways, name, words, settings)
+        own = {
+            key: field for key, field in settings.model_fields.items() if key not in HttpSettings.model_fields
+        }
+        _options(everything, own, f"{name}-")
     return parser
 
 
-def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> None:
-    parser = gateways.add_parser(name, help=words)
+def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = gateways.add_parser(name, help=words)
     parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
     parser.add_argument("--port", type=int, default=8090, help="Default: 8090.")
     parser.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
-    for option, field in settings.model_fields.items():
-        flag = f"--{option.replace('_', '-')}"
-        if option == "cors_origins":
+    _options(parser, settings.model_fields)
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser, fields: Mapping[str, FieldInfo], prefix: str = "") -> None:
+    for option, field in fields.items():
+        flag = f"--{prefix}{option.replace('_', '-')}"
+        if field.annotation == list[str]:
             parser.add_argument(flag, nargs="*", help=field.description)
         else:
             # What is not given comes from the environment, each gateway's own.

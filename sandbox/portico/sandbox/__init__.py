@@ -1,1 +1,9 @@
-"""Where untrusted tool calls will run. Nothing is built yet; SandboxService answers UNIMPLEMENTED."""
+"""Where untrusted tool calls run: Python and shell behind a wall, made in milliseconds and without a daemon.
+
+with BaseSandbox() as box:
+    print(box.run_ipython_cell(code="1 + 1"))
+"""
+
+from portico.sandbox.sandboxes import BaseSandbox, BaseSandboxAsync, FilesystemSandbox, FilesystemSandboxAsync
+
+__all__ = ["BaseSandbox", "BaseSandboxAsync", "FilesystemSandbox", "FilesystemSandboxAsync"]

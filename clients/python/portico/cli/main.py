@@ -49,6 +49,10 @@ def run(
     host: Annotated[str, typer.Option(help="Where HTTP and gRPC listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The HTTP gateways' port.", min=0, max=65535)] = 8090,
     grpc_port: Annotated[int, typer.Option(help="The core's gRPC port.", min=0, max=65535)] = 50051,
+    a2a_grpc_port: Annotated[
+        int | None,
+        typer.Option(help="The port of A2A over gRPC; without it there is none.", min=0, max=65535),
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="Where runs and sessions live.")] = Path(".portico"),
     store: Annotated[
         str, typer.Option(help="Another store, by URL, such as memory://. Default: SQLite in the data dir.")
@@ -58,7 +62,7 @@ def run(
     """Serve the agents of a file: a core and the HTTP gateways, watched over."""
     if not Path(target).is_file() and not Path(target.partition(":")[0]).is_file():
         raise typer.BadParameter(f"there is no file {target.partition(':')[0]!r}", param_hint="FILE")
-    options = RunOptions(target, host, port, grpc_port, data_dir, store, reload)
+    options = RunOptions(target, host, port, grpc_port, a2a_grpc_port, data_dir, store, reload)
     raise typer.Exit(supervise(options))
 
 
@@ -89,3 +93,9 @@ def sse(context: typer.Context) -> None:
 def openai(context: typer.Context) -> None:
     """Start the OpenAI gateway. `portico gateway openai --help` lists its options."""
     _become("-m", "portico.gateways", "openai", *context.args)
+
+
+@gateway.command(context_settings=_PASS_ON)
+def a2a(context: typer.Context) -> None:
+    """Start the A2A gateway. `portico gateway a2a --help` lists its options."""
+    _become("-m", "portico.gateways", "a2a", *context.args)

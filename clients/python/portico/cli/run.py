@@ -33,6 +33,7 @@ class RunOptions:
     host: str
     port: int
     grpc_port: int
+    a2a_grpc_port: int | None
     data_dir: Path
     store: str
     reload: bool
@@ -66,11 +67,11 @@ async def _supervise(options: RunOptions) -> int:
         listen = [f"--listen={options.host}:{grpc_port}", f"--listen={core_socket}"]
         arguments = ["-m", "portico.core", options.target, "--store", store, *listen]
         core = Child("core", arguments, patient=options.reload)
-        gateway = Child(
-            "gateway",
-            ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())],
-            pass_fds=(listener.fileno(),),
-        )
+        serve = ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())]
+        if options.a2a_grpc_port is not None:
+            a2a_port = options.a2a_grpc_port or _free_port(options.host)
+            serve += ["--a2a-grpc-listen", f"{options.host}:{a2a_port}"]
+        gateway = Child("gateway", serve, pass_fds=(listener.fileno(),))
         return await _watch_over(options, core, gateway, port, grpc_port)
     finally:
         listener.close()
@@ -146,6 +147,7 @@ async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
         f"\n[bold]Portico[/bold] serves {options.target}\n"
         f"  HTTP  {base}   (its API: {base}/docs)\n"
         f"  gRPC  {options.host}:{grpc_port}\n"
+        f"  A2A   {base}/.well-known/agent-card.json\n"
         f"  data  {options.store or options.data_dir}\n\n"
         f"try     curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
         f"or      portico chat --core {options.host}:{grpc_port}\n",

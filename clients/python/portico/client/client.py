@@ -9,6 +9,7 @@ from portico.client.agents import Agents
 from portico.client.connection import Calls, Connection
 from portico.client.errors import DeadlineExceeded, Unavailable
 from portico.client.memories import Memories
+from portico.client.pushes import Pushes
 from portico.client.runs import Runs
 from portico.client.sessions import Sessions
 from portico.client.states import States
@@ -37,6 +38,7 @@ class Client:
         self.calls = calls
         self.agents = Agents(calls)
         self.memories = Memories(calls)
+        self.pushes = Pushes(calls)
         self.runs = Runs(calls)
         self.sessions = Sessions(calls)
         self.states = States(calls)

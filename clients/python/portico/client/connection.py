@@ -10,7 +10,14 @@ import grpc
 import grpc.aio
 
 from portico.client.errors import typed_errors
-from portico.v1 import agent_pb2_grpc, memory_pb2_grpc, query_pb2_grpc, session_pb2_grpc, state_pb2_grpc
+from portico.v1 import (
+    agent_pb2_grpc,
+    memory_pb2_grpc,
+    push_pb2_grpc,
+    query_pb2_grpc,
+    session_pb2_grpc,
+    state_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _MAX_RECONNECT_DELAY_MS = 2_000
@@ -19,6 +26,7 @@ _MAX_RECONNECT_DELAY_MS = 2_000
 _RETRIED = {
     "AgentService": ("ListAgents", "GetAgent"),
     "MemoryService": ("SearchMemories", "ListMemories"),
+    "PushService": ("GetPushConfig", "ListPushConfigs", "DeletePushConfig", "AckPush"),
     "QueryService": ("StartRun", "GetRun", "ListRuns"),
     "SessionService": ("GetSession", "ListSessions", "ListMessages", "SearchSessions"),
     "StateService": ("GetState", "ListStates"),
@@ -79,6 +87,10 @@ class Connection:
     @cached_property
     def memories(self) -> "memory_pb2_grpc.MemoryServiceAsyncStub":
         return memory_pb2_grpc.MemoryServiceStub(self.channel)
+
+    @cached_property
+    def pushes(self) -> "push_pb2_grpc.PushServiceAsyncStub":
+        return push_pb2_grpc.PushServiceStub(self.channel)
 
     @cached_property
     def runs(self) -> "query_pb2_grpc.QueryServiceAsyncStub":

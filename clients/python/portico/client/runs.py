@@ -66,10 +66,16 @@ class Runs:
         statuses: Iterable[RunStatusLike] = (),
         created_from: datetime | None = None,
         created_until: datetime | None = None,
+        status_from: datetime | None = None,
+        order: Literal["created", "status"] = "created",
+        with_total: bool = False,
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[query_pb2.ListRunsResponse, query_pb2.Run]:
-        """Runs to which all given filters apply, newest first, without their messages."""
+        """Runs to which all given filters apply, newest first, without their messages.
+
+        What is newest was accepted last, or, ordered by status, took its status last.
+        """
         request = query_pb2.ListRunsRequest(
             page_size=page_size,
             page_token=page_token,
@@ -79,6 +85,9 @@ class Runs:
             statuses=[enum_number(events_pb2.RunStatus, status, "RUN_STATUS_") for status in statuses],
             created_from_time=to_timestamp(created_from),
             created_until_time=to_timestamp(created_until),
+            status_from_time=to_timestamp(status_from),
+            order=query_pb2.RUN_ORDER_STATUS if order == "status" else query_pb2.RUN_ORDER_CREATED,
+            with_total=with_total,
         )
         return listing(
             self._calls, lambda: self._calls.connection.runs.ListRuns, request, lambda page: page.runs

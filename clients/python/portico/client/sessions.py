@@ -100,9 +100,7 @@ class Sessions:
         self, session_id: str, message_id: str, *, user_id: str
     ) -> session_pb2.SessionMessage:
         """One message. Raises NotFound."""
-        request = session_pb2.GetMessageRequest(
-            user_id=user_id, session_id=session_id, message_id=message_id
-        )
+        request = session_pb2.GetMessageRequest(user_id=user_id, session_id=session_id, message_id=message_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetMessage, request)).message
 
     async def delete_message(self, session_id: str, message_id: str, *, user_id: str) -> None:

@@ -17,6 +17,7 @@ from portico.client.blocking import (
 from portico.client.client import Client
 from portico.client.errors import Cancelled
 from portico.client.memories import Memories
+from portico.client.pushes import Pushes
 from portico.client.runs import Runs
 from portico.client.sessions import Sessions
 from portico.client.states import States
@@ -38,6 +39,17 @@ class SyncMemories(Blocking[Memories]):
     search = blocking(Memories.search)
     list = blocking_listing(Memories.list)
     delete = blocking(Memories.delete)
+
+
+class SyncPushes(Blocking[Pushes]):
+    """As Pushes."""
+
+    set = blocking(Pushes.set)
+    get = blocking(Pushes.get)
+    list = blocking_listing(Pushes.list)
+    delete = blocking(Pushes.delete)
+    claim = blocking_iterator(Pushes.claim)
+    ack = blocking(Pushes.ack)
 
 
 class SyncRuns(Blocking[Runs]):
@@ -100,6 +112,7 @@ class SyncClient:
         self._client = client
         self.agents = SyncAgents(thread, client.agents)
         self.memories = SyncMemories(thread, client.memories)
+        self.pushes = SyncPushes(thread, client.pushes)
         self.runs = SyncRuns(thread, client.runs)
         self.sessions = SyncSessions(thread, client.sessions)
         self.states = SyncStates(thread, client.states)

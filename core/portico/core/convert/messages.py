@@ -66,6 +66,8 @@ def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dic
 
 def set_content(target: pb.Content, content: Content) -> None:
     """Fill in type and value."""
+    if content.media_type or content.metadata:
+        target.media_type, target.metadata_json = content.media_type, dump(content.metadata)
     match content:
         case TextContent(text):
             target.type = pb.CONTENT_TYPE_TEXT
@@ -96,22 +98,26 @@ def content_from_proto(
     content: pb.Content, field: str = "content", characters: int = JSON_CHARACTERS
 ) -> Content:
     """Raises InvalidArgument when the content holds nothing."""
+    about: dict[str, Any] = {}
+    if content.media_type or content.metadata_json:
+        about["media_type"] = content.media_type
+        about["metadata"] = load_object(content.metadata_json, f"{field}.metadata_json", characters)
     match content.WhichOneof("value"):
         case "text":
-            return TextContent(content.text)
+            return TextContent(content.text, **about)
         case "data_json":
-            return DataContent(load_object(content.data_json, f"{field}.data_json", characters))
+            return DataContent(load_object(content.data_json, f"{field}.data_json", characters), **about)
         case "image":
-            return ImageContent(content.image.image_url)
+            return ImageContent(content.image.image_url, **about)
         case "audio":
-            return AudioContent(content.audio.data, content.audio.format)
+            return AudioContent(content.audio.data, content.audio.format, **about)
         case "file":
             file = content.file
-            return FileContent(file.file_url, file.file_id, file.filename, file.file_data)
+            return FileContent(file.file_url, file.file_id, file.filename, file.file_data, **about)
         case "refusal":
-            return RefusalContent(content.refusal)
+            return RefusalContent(content.refusal, **about)
         case "video":
-            return VideoContent(content.video.video_url)
+            return VideoContent(content.video.video_url, **about)
     raise InvalidArgument(field, "holds nothing; set text, data_json, image, audio, file, refusal or video")
 
 
@@ -150,6 +156,8 @@ def set_message(target: pb.Message, message: Message) -> None:
         usage_to_proto(message.usage, target.usage)
     if message.metadata:
         target.metadata_json = dump(message.metadata)
+    target.extensions.extend(message.extensions)
+    target.reference_run_ids.extend(message.reference_run_ids)
 
 
 def message_to_proto(message: Message) -> pb.Message:
@@ -182,6 +190,8 @@ def message_from_proto(message: pb.Message, field: str = "message", *, new: bool
         metadata=load_object(message.metadata_json, f"{field}.metadata_json"),
         usage=usage_from_proto(message.usage, f"{field}.usage") if message.HasField("usage") else None,
         error=Error(message.error.code, message.error.message) if message.HasField("error") else None,
+        extensions=tuple(message.extensions),
+        reference_run_ids=tuple(message.reference_run_ids),
     )
 
 

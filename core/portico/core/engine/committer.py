@@ -114,7 +114,7 @@ class GroupCommitter:
             session_id=request.session_id,
             status=run.status.value,
             created_at=run.created_at,
-            updated_at=run.updated_at,
+            updated_at=run.status_at,
             last_sequence_number=run.next_sequence_number - 1,
             attempt=run.attempt,
             background=run.start.background,

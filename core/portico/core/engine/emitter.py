@@ -275,6 +275,8 @@ class Emitter:
     def _respond(self, status: Status, told: Sequence[Message] = ()) -> None:
         run = self._run
         run.status = status
+        if status is not Status.CREATED:
+            run.status_at = round(run.completed_at or time.time(), 6)
         output = self.output if status.terminal else ()
         snapshot = replace(run.snapshot(), input=told) if told else run.snapshot()
         run.append(self._encoder.response(run.next_sequence_number, snapshot, output))

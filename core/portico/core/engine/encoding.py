@@ -40,6 +40,7 @@ class Snapshot:
     ask: Ask | None
     metadata_json: str
     input: Sequence[Message] = ()  # what the agent is told with this event
+    status_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

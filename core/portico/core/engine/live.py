@@ -45,6 +45,7 @@ class LiveRun:
         self.updated_at = created_at
         self.attempt = attempt
         self.status = Status.CREATED
+        self.status_at = round(created_at, 6)  # since when, as exact as it is told
         self.error: Error | None = None
         self.completed_at: float | None = None
         self.usage: Usage | None = None
@@ -95,6 +96,7 @@ class LiveRun:
             self.attempt,
             self.ask,
             self.start.metadata_json,
+            status_at=self.status_at,
         )
 
     def append(self, event: bytes) -> int:

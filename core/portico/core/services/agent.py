@@ -84,6 +84,7 @@ class AgentService:
                 for endpoint in app.endpoints.values()
             ],
             is_default=app is self._host.find(""),
+            answers_directly=app.answers_directly,
         )
 
 

@@ -18,6 +18,7 @@ from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
 from portico.core.services.opening import launch_after, open_query, open_watch, opened
 from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.tracing import caller_trace
 from portico.core.stores.base import RunFilter, RunLog, RunRecord
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
@@ -32,7 +33,9 @@ class QueryService:
         self._drain = drain
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
-        async for frame in self._follow(await opened(open_query(self._engine, request))):
+        with caller_trace(context.invocation_metadata()):
+            reader = await opened(open_query(self._engine, request))
+        async for frame in self._follow(reader):
             yield frame
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: ServicerContext) -> AsyncIterator[bytes]:
@@ -53,10 +56,11 @@ class QueryService:
 
     async def StartRun(self, request: pb.StartRunRequest, context: ServicerContext) -> pb.StartRunResponse:
         query = request.query
-        if query.previous_run_id:
-            launched = await launch_after(self._engine, query, background=True)
-        else:
-            launched = await self._engine.launch(start_request(query, background=True))
+        with caller_trace(context.invocation_metadata()):
+            if query.previous_run_id:
+                launched = await launch_after(self._engine, query, background=True)
+            else:
+                launched = await self._engine.launch(start_request(query, background=True))
         if not isinstance(launched, str):
             await self._engine.durable(launched.run, 0)
             launched = launched.run.run_id
@@ -87,11 +91,22 @@ class QueryService:
             created_until=(
                 seconds(request.created_until_time) if request.HasField("created_until_time") else None
             ),
+            status_from=seconds(request.status_from_time) if request.HasField("status_from_time") else None,
         )
+        if request.order not in pb.RunOrder.values():
+            raise InvalidArgument("order", f"has no value {request.order}")
+        by_status = request.order == pb.RUN_ORDER_STATUS
         before = None if place is None else (float(str(place[0])), str(place[1]))
-        rows = await self._runs.list(where, before, size + 1)
-        token = encode_token(rows[size - 1].created_at, rows[size - 1].run_id) if len(rows) > size else ""
-        return pb.ListRunsResponse(runs=[_record_run(row) for row in rows[:size]], next_page_token=token)
+        rows = await self._runs.list(where, before, size + 1, by_status=by_status)
+        token = ""
+        if len(rows) > size:
+            last = rows[size - 1]
+            token = encode_token(last.updated_at if by_status else last.created_at, last.run_id)
+        return pb.ListRunsResponse(
+            runs=[_record_run(row) for row in rows[:size]],
+            next_page_token=token,
+            total_size=await self._runs.count(where) if request.with_total else 0,
+        )
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: ServicerContext) -> pb.CancelRunResponse:
         await self._engine.cancel(check_id(request.run_id, "run_id"))

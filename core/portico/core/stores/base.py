@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from portico.core.stores.pushes import PushStore
+
 # Keys that begin so are clients' own, for retries within seconds; they are not found by key.
 AUTO_PREFIX = "auto:"
 UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
@@ -25,7 +27,7 @@ class RunRecord:
     session_id: str
     status: str  # a word of the agent protocol, such as in_progress
     created_at: float
-    updated_at: float
+    updated_at: float  # when it took its status
     last_sequence_number: int
     attempt: int
     background: bool
@@ -81,6 +83,7 @@ class RunFilter:
     statuses: Sequence[str] = ()
     created_from: float | None = None
     created_until: float | None = None
+    status_from: float | None = None  # when the run took its status: its record's updated_at
 
 
 class RunLog(Protocol):
@@ -99,9 +102,14 @@ class RunLog(Protocol):
         ...
 
     async def list(
-        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
     ) -> Sequence[RunRecord]:
-        """Newest first by (created_at, run_id), strictly before the given pair; without ephemeral runs."""
+        """Newest first by (created_at, run_id), or by (updated_at, run_id) with `by_status`; strictly before
+        the given pair; without ephemeral runs."""
+        ...
+
+    async def count(self, where: RunFilter) -> int:
+        """How many runs `list` finds in all."""
         ...
 
     async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
@@ -313,6 +321,7 @@ class Stores:
     states: StateStore
     sessions: SessionStore
     memories: MemoryStore
+    pushes: PushStore
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
 
     async def close(self) -> None:

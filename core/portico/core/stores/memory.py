@@ -56,9 +56,11 @@ class MemoryRunLog:
         return self._runs[places[0][1]] if places else None
 
     async def list(
-        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
     ) -> Sequence[RunRecord]:
         self._check_open()
+        if by_status:
+            return self._by_status(where, before)[:limit]
         end = len(self._by_time) if before is None else bisect_left(self._by_time, before)
         found: list[RunRecord] = []
         for place in range(end - 1, -1, -1):
@@ -68,6 +70,20 @@ class MemoryRunLog:
             if not run.ephemeral and _matches(run, where):
                 found.append(run)
         return found
+
+    async def count(self, where: RunFilter) -> int:
+        self._check_open()
+        return sum(not run.ephemeral and _matches(run, where) for run in self._runs.values())
+
+    def _by_status(self, where: RunFilter, before: tuple[float, str] | None) -> Sequence[RunRecord]:
+        found = [
+            run
+            for run in self._runs.values()
+            if not run.ephemeral
+            and _matches(run, where)
+            and (before is None or (run.updated_at, run.run_id) < before)
+        ]
+        return sorted(found, key=lambda run: (run.updated_at, run.run_id), reverse=True)
 
     async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
         self._check_open()
@@ -146,6 +162,7 @@ def _matches(run: RunRecord, where: RunFilter) -> bool:
         and (not where.statuses or run.status in where.statuses)
         and (where.created_from is None or run.created_at >= where.created_from)
         and (where.created_until is None or run.created_at < where.created_until)
+        and (where.status_from is None or run.updated_at >= where.status_from)
     )
 
 

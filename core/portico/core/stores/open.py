@@ -12,10 +12,12 @@ from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.memory import MemoryRunLog, MemoryStateStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
+from portico.core.stores.memory_pushes import MemoryPushStore
 from portico.core.stores.memory_sessions import MemorySessionStore
 from portico.core.stores.migrate import migrate
 from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
 from portico.core.stores.sql_memories import SqlMemoryStore
+from portico.core.stores.sql_pushes import SqlPushStore
 from portico.core.stores.sql_sessions import SqlSessionStore
 from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
@@ -46,6 +48,7 @@ def _memory() -> Stores:
         states=MemoryStateStore(),
         sessions=sessions,
         memories=MemoryMemoryStore(),
+        pushes=MemoryPushStore(),
     )
 
 
@@ -70,6 +73,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         states=SqlStateStore(database),
         sessions=SqlSessionStore(database, SqliteMessageIndex(database)),
         memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
+        pushes=SqlPushStore(database),
         release=database.close,
     )
 

@@ -46,6 +46,7 @@ runs = Table(
     Column("ephemeral", String, nullable=False),
     Index("runs_by_time", "created_at", "run_id"),
     Index("runs_by_agent", "agent_name", "created_at", "run_id"),
+    Index("runs_by_status_time", "agent_name", "updated_at", "run_id"),
     Index("runs_by_user", "user_id", "created_at", "run_id"),
     Index("runs_by_session", "session_id", "created_at", "run_id"),
     Index("runs_by_status", "status", "created_at", "run_id"),
@@ -143,6 +144,22 @@ memory_members = Table(
     Column("name", String, primary_key=True),
     Column("value", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+push_configs = Table(
+    "push_configs",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("config_id", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("token", String, nullable=False),
+    Column("auth_scheme", String, nullable=False),
+    Column("auth_credentials", String, nullable=False),
+    Column("delivered", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("revision", String, nullable=False),
+    Index("push_configs_undelivered", "ended", "created_at"),
 )
 
 # Up to which message each index has come.

@@ -12,12 +12,12 @@ from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, listing
 from portico.core.stores.sqlite_thread import CallThread
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
 _T = TypeVar("_T")
 
-_SELECT = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE "  # noqa: S608 - column names are ours
 # From the chunk that holds the event after the cursor, or the first one behind it.
 _READ = (
     "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
@@ -65,11 +65,16 @@ class SqliteRunLog:
         return rows[0] if rows else None
 
     async def list(
-        self, where: RunFilter, before: tuple[float, str] | None, limit: int
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
     ) -> Sequence[RunRecord]:
-        sql, values = _list(where, before, limit)
+        sql, values = listing(where, before, limit, by_status=by_status)
         rows = await self._on(self._reader, self._fetch, sql, values)
         return [_record(row) for row in rows]
+
+    async def count(self, where: RunFilter) -> int:
+        rows = await self._on(self._reader, self._fetch, *counting(where))
+        number: int = rows[0][0]
+        return number
 
     async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
         return await self._on(self._reader, self._read, run_id, after, max_bytes)
@@ -111,7 +116,7 @@ class SqliteRunLog:
             return await thread.call(call, *args)
 
     async def _select(self, condition: str, *values: Any) -> Sequence[RunRecord]:
-        rows = await self._on(self._reader, self._fetch, _SELECT + condition, values)
+        rows = await self._on(self._reader, self._fetch, SELECT_RUNS + condition, values)
         return [_record(row) for row in rows]
 
     def _fetch(self, sql: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
@@ -178,40 +183,6 @@ class SqliteRunLog:
             self._writing.close()
             if self._lock is not None:
                 self._lock.release()
-
-
-def _list(where: RunFilter, before: tuple[float, str] | None, limit: int) -> tuple[str, list[Any]]:
-    """Walks along one index from its end, so that a page costs the same however many runs there are."""
-    terms: list[tuple[str, Sequence[Any]]] = [
-        (f"{column} = ?", [value])
-        for column, value in (
-            ("agent_name", where.agent_name),
-            ("user_id", where.user_id),
-            ("session_id", where.session_id),
-        )
-        if value is not None
-    ]
-    terms.append(("ephemeral = ''", ()))
-    if where.created_from is not None:
-        terms.append(("created_at >= ?", [where.created_from]))
-    if where.created_until is not None:
-        terms.append(("created_at < ?", [where.created_until]))
-    if before is not None:
-        terms.append(("(created_at, run_id) < (?, ?)", before))
-    walks = [terms]
-    if where.statuses and where.user_id is None and where.session_id is None:
-        # A walk for each status, merged: together they would have to be sorted, all of them.
-        walks = [[*terms, ("status = ?", [status])] for status in dict.fromkeys(where.statuses)]
-    elif where.statuses:
-        # The plus keeps the planner from preferring the status of everybody's runs to the owner.
-        terms.append((f"+status IN ({','.join('?' * len(where.statuses))})", where.statuses))
-    newest = " ORDER BY created_at DESC, run_id DESC LIMIT ?"
-    selects = [_SELECT + (" AND ".join(term for term, _ in walk) or "TRUE") + newest for walk in walks]
-    values = [value for walk in walks for value in (*(v for _, part in walk for v in part), limit)]
-    if len(selects) == 1:
-        return selects[0], values
-    merged = " UNION ALL ".join(f"SELECT * FROM ({select})" for select in selects)  # noqa: S608 - as above
-    return merged + newest, [*values, limit]
 
 
 def _record(row: Sequence[Any]) -> RunRecord:

@@ -32,6 +32,7 @@ class Agent(_message.Message):
     SKILLS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    ANSWERS_DIRECTLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Always set. Unique in the core."""
     description: _builtins.str
@@ -40,6 +41,10 @@ class Agent(_message.Message):
     """The author's version of it."""
     is_default: _builtins.bool
     """Whether this is the agent of requests that name none."""
+    answers_directly: _builtins.bool
+    """Whether its answers are to be read as messages and not as tasks, by callers
+    whose protocol tells the two apart: they come soon, and as a whole.
+    """
     @_builtins.property
     def input_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Media types that it reads; text/plain when the author says nothing."""
@@ -67,10 +72,11 @@ class Agent(_message.Message):
         skills: _abc.Iterable[Global___Skill] | None = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         is_default: _builtins.bool = ...,
+        answers_directly: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "endpoints", b"endpoints", "input_modes", b"input_modes", "is_default", b"is_default", "name", b"name", "output_modes", b"output_modes", "skills", b"skills", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_directly", b"answers_directly", "description", b"description", "endpoints", b"endpoints", "input_modes", b"input_modes", "is_default", b"is_default", "name", b"name", "output_modes", b"output_modes", "skills", b"skills", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

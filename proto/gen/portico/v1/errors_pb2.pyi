@@ -88,6 +88,46 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED. The method is part of the contract and not yet built."""
     ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 23
     """NOT_FOUND. The session has no such message. Metadata: message_id."""
+    ERROR_REASON_PUSH_CONFIG_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """NOT_FOUND. The run has no such push config. Metadata: config_id."""
+    ERROR_REASON_SANDBOX_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
+    ERROR_REASON_SANDBOX_GONE: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause."""
+    ERROR_REASON_SANDBOX_PAUSED: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
+    ERROR_REASON_SANDBOX_UNSUPPORTED: _ErrorReason.ValueType  # 28
+    """UNIMPLEMENTED. This backend, or this machine, can't do it."""
+    ERROR_REASON_SANDBOX_BACKEND_UNAVAILABLE: _ErrorReason.ValueType  # 29
+    """UNAVAILABLE. Nothing here can run a sandbox as strict as asked."""
+    ERROR_REASON_PROCESS_NOT_FOUND: _ErrorReason.ValueType  # 30
+    """NOT_FOUND. The sandbox has no such process. Metadata: pid."""
+    ERROR_REASON_TOOL_NOT_FOUND: _ErrorReason.ValueType  # 31
+    """NOT_FOUND. The sandbox has no such tool. Metadata: name."""
+    ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 32
+    """NOT_FOUND. No such file or directory. Metadata: path."""
+    ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 33
+    """ALREADY_EXISTS. Something is there. Metadata: path."""
+    ERROR_REASON_INVALID_PATH: _ErrorReason.ValueType  # 34
+    """INVALID_ARGUMENT. The path leads out of the sandbox. Metadata: path."""
+    ERROR_REASON_EDIT_MISMATCH: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION. A text to replace is not in the file."""
+    ERROR_REASON_PORT_REFUSED: _ErrorReason.ValueType  # 36
+    """UNAVAILABLE. Nothing inside listens on the port. Metadata: port."""
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 37
+    """NOT_FOUND. No such checkpoint or snapshot. Metadata: name."""
+    ERROR_REASON_KERNEL_DIED: _ErrorReason.ValueType  # 38
+    """In results of a sandbox only. The Python process ended; the next cell has
+    a new one.
+    """
+    ERROR_REASON_SANDBOX_TIMEOUT: _ErrorReason.ValueType  # 39
+    """In results of a sandbox only. The call took longer than it may."""
+    ERROR_REASON_CALL_CANCELLED: _ErrorReason.ValueType  # 40
+    """In results of a sandbox only. Somebody ended the call."""
+    ERROR_REASON_SANDBOX_OPERATION_FAILED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. The system inside a sandbox refused, such as the
+    removal of a directory that is not empty.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. It travels as
@@ -161,4 +201,44 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 22
 """UNIMPLEMENTED. The method is part of the contract and not yet built."""
 ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 23
 """NOT_FOUND. The session has no such message. Metadata: message_id."""
+ERROR_REASON_PUSH_CONFIG_NOT_FOUND: ErrorReason.ValueType  # 24
+"""NOT_FOUND. The run has no such push config. Metadata: config_id."""
+ERROR_REASON_SANDBOX_NOT_FOUND: ErrorReason.ValueType  # 25
+"""NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
+ERROR_REASON_SANDBOX_GONE: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause."""
+ERROR_REASON_SANDBOX_PAUSED: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
+ERROR_REASON_SANDBOX_UNSUPPORTED: ErrorReason.ValueType  # 28
+"""UNIMPLEMENTED. This backend, or this machine, can't do it."""
+ERROR_REASON_SANDBOX_BACKEND_UNAVAILABLE: ErrorReason.ValueType  # 29
+"""UNAVAILABLE. Nothing here can run a sandbox as strict as asked."""
+ERROR_REASON_PROCESS_NOT_FOUND: ErrorReason.ValueType  # 30
+"""NOT_FOUND. The sandbox has no such process. Metadata: pid."""
+ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 31
+"""NOT_FOUND. The sandbox has no such tool. Metadata: name."""
+ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 32
+"""NOT_FOUND. No such file or directory. Metadata: path."""
+ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 33
+"""ALREADY_EXISTS. Something is there. Metadata: path."""
+ERROR_REASON_INVALID_PATH: ErrorReason.ValueType  # 34
+"""INVALID_ARGUMENT. The path leads out of the sandbox. Metadata: path."""
+ERROR_REASON_EDIT_MISMATCH: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION. A text to replace is not in the file."""
+ERROR_REASON_PORT_REFUSED: ErrorReason.ValueType  # 36
+"""UNAVAILABLE. Nothing inside listens on the port. Metadata: port."""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 37
+"""NOT_FOUND. No such checkpoint or snapshot. Metadata: name."""
+ERROR_REASON_KERNEL_DIED: ErrorReason.ValueType  # 38
+"""In results of a sandbox only. The Python process ended; the next cell has
+a new one.
+"""
+ERROR_REASON_SANDBOX_TIMEOUT: ErrorReason.ValueType  # 39
+"""In results of a sandbox only. The call took longer than it may."""
+ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 40
+"""In results of a sandbox only. Somebody ended the call."""
+ERROR_REASON_SANDBOX_OPERATION_FAILED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. The system inside a sandbox refused, such as the
+removal of a directory that is not empty.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -403,6 +403,7 @@ class Response(_message.Message):
     INPUT_REQUEST_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    STATUS_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Always set. The run's id, resp_ and 32 hexadecimal digits."""
     status: Global___RunStatus.ValueType
@@ -452,6 +453,10 @@ class Response(_message.Message):
         was steered: what the agent is told. What follows is said with that in mind.
         """
 
+    @_builtins.property
+    def status_time(self) -> _timestamp_pb2.Timestamp:
+        """Always set. When the run took this status."""
+
     def __init__(
         self,
         *,
@@ -469,10 +474,11 @@ class Response(_message.Message):
         input_request: Global___InputRequest | None = ...,
         metadata_json: _builtins.str = ...,
         input: _abc.Iterable[Global___Message] | None = ...,
+        status_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "status_time", b"status_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "session_id", b"session_id", "status", b"status", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "session_id", b"session_id", "status", b"status", "status_time", b"status_time", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,6 +535,8 @@ class Message(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    EXTENSIONS_FIELD_NUMBER: _builtins.int
+    REFERENCE_RUN_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Set by the server when a request leaves it out. msg_ and hexadecimal digits."""
     type: Global___MessageType.ValueType
@@ -553,6 +561,14 @@ class Message(_message.Message):
     def usage(self) -> Global___Usage:
         """Optional. What producing it consumed."""
 
+    @_builtins.property
+    def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. URIs of the protocol extensions that the message makes use of."""
+
+    @_builtins.property
+    def reference_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Other runs that the message is about."""
+
     def __init__(
         self,
         *,
@@ -565,10 +581,12 @@ class Message(_message.Message):
         usage: Global___Usage | None = ...,
         metadata_json: _builtins.str = ...,
         sequence_number: _builtins.int | None = ...,
+        extensions: _abc.Iterable[_builtins.str] | None = ...,
+        reference_run_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "error", b"error", "sequence_number", b"sequence_number", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "content", b"content", "error", b"error", "id", b"id", "metadata_json", b"metadata_json", "role", b"role", "sequence_number", b"sequence_number", "status", b"status", "type", b"type", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "content", b"content", "error", b"error", "extensions", b"extensions", "id", b"id", "metadata_json", b"metadata_json", "reference_run_ids", b"reference_run_ids", "role", b"role", "sequence_number", b"sequence_number", "status", b"status", "type", b"type", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sequence_number: _TypeAlias = _typing.Literal["sequence_number"]  # noqa: Y015
     _WhichOneofArgType__sequence_number: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number"]  # noqa: Y015
@@ -596,6 +614,9 @@ class Content(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    FILENAME_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
     type: Global___ContentType.ValueType
     """What it holds."""
     status: Global___RunStatus.ValueType
@@ -618,6 +639,12 @@ class Content(_message.Message):
     """DATA. A JSON object."""
     refusal: _builtins.str
     """REFUSAL. Why the agent declines."""
+    media_type: _builtins.str
+    """Optional. The media type, where the value does not tell it."""
+    filename: _builtins.str
+    """Optional. A file's name, where the value has no field for it."""
+    metadata_json: _builtins.str
+    """Optional. A JSON object."""
     @_builtins.property
     def error(self) -> Global___Error:
         """Optional. Why this content failed."""
@@ -655,10 +682,13 @@ class Content(_message.Message):
         file: Global___FileContent | None = ...,
         refusal: _builtins.str = ...,
         video: Global___VideoContent | None = ...,
+        media_type: _builtins.str = ...,
+        filename: _builtins.str = ...,
+        metadata_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "audio", b"audio", "data_json", b"data_json", "error", b"error", "file", b"file", "image", b"image", "refusal", b"refusal", "sequence_number", b"sequence_number", "text", b"text", "value", b"value", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "audio", b"audio", "data_json", b"data_json", "delta", b"delta", "error", b"error", "file", b"file", "image", b"image", "index", b"index", "msg_id", b"msg_id", "refusal", b"refusal", "sequence_number", b"sequence_number", "status", b"status", "text", b"text", "type", b"type", "value", b"value", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number", "audio", b"audio", "data_json", b"data_json", "delta", b"delta", "error", b"error", "file", b"file", "filename", b"filename", "image", b"image", "index", b"index", "media_type", b"media_type", "metadata_json", b"metadata_json", "msg_id", b"msg_id", "refusal", b"refusal", "sequence_number", b"sequence_number", "status", b"status", "text", b"text", "type", b"type", "value", b"value", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sequence_number: _TypeAlias = _typing.Literal["sequence_number"]  # noqa: Y015
     _WhichOneofArgType__sequence_number: _TypeAlias = _typing.Literal["_sequence_number", b"_sequence_number"]  # noqa: Y015

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from portico.v1 import events_pb2 as portico_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16portico/v1/query.proto\x12\nportico.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17portico/v1/events.proto\"\xba\x02\n\x0fModelParameters\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\x05H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x0e\n\x01n\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x06\x88\x01\x01\x42\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\r\n\x0b_max_tokensB\x04\n\x02_nB\x07\n\x05_seed\"b\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08raw_json\x18\x05 \x01(\t\"\xfc\x01\n\x0c\x41gentRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\nparameters\x18\x05 \x01(\x0b\x32\x1b.portico.v1.ModelParameters\x12\x1f\n\x05tools\x18\x06 \x03(\x0b\x32\x10.portico.v1.Tool\x12\x12\n\nextra_json\x18\x07 \x01(\t\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"\xf6\x01\n\x0cQueryRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.portico.v1.AgentRequest\x12\x12\n\nbackground\x18\x02 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x36\n\x0fif_session_busy\x18\x04 \x01(\x0e\x32\x1d.portico.v1.SessionBusyPolicy\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fprevious_run_id\x18\x06 \x01(\t\x12\x11\n\tephemeral\x18\x07 \x01(\x08\"2\n\rQueryResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\":\n\x0fStartRunRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.portico.v1.QueryRequest\"0\n\x10StartRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"\xbc\x01\n\x03Run\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.portico.v1.Response\x12\x1c\n\x14last_sequence_number\x18\x02 \x01(\x03\x12\x12\n\nbackground\x18\x03 \x01(\x08\x12\x30\n\x0cupdated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07request\x18\x05 \x01(\x0b\x32\x18.portico.v1.AgentRequest\"_\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x15\x61\x66ter_sequence_number\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_after_sequence_number\"5\n\x10WatchRunResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"\x89\x02\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nagent_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\'\n\x08statuses\x18\x06 \x03(\x0e\x32\x15.portico.v1.RunStatus\x12\x35\n\x11\x63reated_from_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x63reated_until_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.portico.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"_\n\x13InterruptRunRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12,\n\x07session\x18\x02 \x01(\x0b\x32\x19.portico.v1.SessionTargetH\x00\x42\x08\n\x06target\"4\n\rSessionTarget\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"5\n\x14InterruptRunResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.portico.v1.Run\"`\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\x12\x18\n\x10input_request_id\x18\x03 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"E\n\x0fSteerRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\"\x12\n\x10SteerRunResponse\"\"\n\x10\x44\x65leteRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"=\n\x10MultiplexRequest\x12)\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x18.portico.v1.StreamAction\"\xe3\x02\n\x0cStreamAction\x12\x11\n\tstream_id\x18\x01 \x01(\x04\x12)\n\x05query\x18\x02 \x01(\x0b\x32\x18.portico.v1.QueryRequestH\x00\x12,\n\x05watch\x18\x03 \x01(\x0b\x32\x1b.portico.v1.WatchRunRequestH\x00\x12 \n\x04stop\x18\x04 \x01(\x0b\x32\x10.portico.v1.StopH\x00\x12$\n\x06\x63redit\x18\x05 \x01(\x0b\x32\x12.portico.v1.CreditH\x00\x12\x38\n\x08metadata\x18\x06 \x03(\x0b\x32&.portico.v1.StreamAction.MetadataEntry\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06\x61\x63tion\"\x06\n\x04Stop\"\x1c\n\x06\x43redit\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\"<\n\x11MultiplexResponse\x12\'\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x17.portico.v1.StreamFrame\"{\n\x0bStreamFrame\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\x12\x11\n\tstream_id\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\"\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x15.portico.v1.StreamEnd\"\xa2\x01\n\tStreamEnd\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x35\n\x08metadata\x18\x04 \x03(\x0b\x32#.portico.v1.StreamEnd.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xbe\x01\n\x11SessionBusyPolicy\x12#\n\x1fSESSION_BUSY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSESSION_BUSY_POLICY_REJECT\x10\x01\x12\x1f\n\x1bSESSION_BUSY_POLICY_ENQUEUE\x10\x02\x12!\n\x1dSESSION_BUSY_POLICY_INTERRUPT\x10\x03\x12 \n\x1cSESSION_BUSY_POLICY_PARALLEL\x10\x04\x32\xac\x06\n\x0cQueryService\x12>\n\x05Query\x12\x18.portico.v1.QueryRequest\x1a\x19.portico.v1.QueryResponse0\x01\x12\x45\n\x08StartRun\x12\x1b.portico.v1.StartRunRequest\x1a\x1c.portico.v1.StartRunResponse\x12G\n\x08WatchRun\x12\x1b.portico.v1.WatchRunRequest\x1a\x1c.portico.v1.WatchRunResponse0\x01\x12?\n\x06GetRun\x12\x19.portico.v1.GetRunRequest\x1a\x1a.portico.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.portico.v1.ListRunsRequest\x1a\x1c.portico.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.portico.v1.CancelRunRequest\x1a\x1d.portico.v1.CancelRunResponse\x12Q\n\x0cInterruptRun\x12\x1f.portico.v1.InterruptRunRequest\x1a .portico.v1.InterruptRunResponse\x12H\n\tResumeRun\x12\x1c.portico.v1.ResumeRunRequest\x1a\x1d.portico.v1.ResumeRunResponse\x12\x45\n\x08SteerRun\x12\x1b.portico.v1.SteerRunRequest\x1a\x1c.portico.v1.SteerRunResponse\x12H\n\tDeleteRun\x12\x1c.portico.v1.DeleteRunRequest\x1a\x1d.portico.v1.DeleteRunResponse\x12L\n\tMultiplex\x12\x1c.portico.v1.MultiplexRequest\x1a\x1d.portico.v1.MultiplexResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16portico/v1/query.proto\x12\nportico.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17portico/v1/events.proto\"\xba\x02\n\x0fModelParameters\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\x05H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x0e\n\x01n\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x06\x88\x01\x01\x42\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\r\n\x0b_max_tokensB\x04\n\x02_nB\x07\n\x05_seed\"b\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fparameters_json\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08raw_json\x18\x05 \x01(\t\"\xfc\x01\n\x0c\x41gentRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\nparameters\x18\x05 \x01(\x0b\x32\x1b.portico.v1.ModelParameters\x12\x1f\n\x05tools\x18\x06 \x03(\x0b\x32\x10.portico.v1.Tool\x12\x12\n\nextra_json\x18\x07 \x01(\t\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\"\xf6\x01\n\x0cQueryRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.portico.v1.AgentRequest\x12\x12\n\nbackground\x18\x02 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x36\n\x0fif_session_busy\x18\x04 \x01(\x0e\x32\x1d.portico.v1.SessionBusyPolicy\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fprevious_run_id\x18\x06 \x01(\t\x12\x11\n\tephemeral\x18\x07 \x01(\x08\"2\n\rQueryResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\":\n\x0fStartRunRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.portico.v1.QueryRequest\"0\n\x10StartRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"\xbc\x01\n\x03Run\x12&\n\x08response\x18\x01 \x01(\x0b\x32\x14.portico.v1.Response\x12\x1c\n\x14last_sequence_number\x18\x02 \x01(\x03\x12\x12\n\nbackground\x18\x03 \x01(\x08\x12\x30\n\x0cupdated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x07request\x18\x05 \x01(\x0b\x32\x18.portico.v1.AgentRequest\"_\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x15\x61\x66ter_sequence_number\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_after_sequence_number\"5\n\x10WatchRunResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"\xf8\x02\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nagent_name\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\'\n\x08statuses\x18\x06 \x03(\x0e\x32\x15.portico.v1.RunStatus\x12\x35\n\x11\x63reated_from_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x63reated_until_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05order\x18\t \x01(\x0e\x32\x14.portico.v1.RunOrder\x12\x34\n\x10status_from_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nwith_total\x18\x0b \x01(\x08\"^\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.portico.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"_\n\x13InterruptRunRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12,\n\x07session\x18\x02 \x01(\x0b\x32\x19.portico.v1.SessionTargetH\x00\x42\x08\n\x06target\"4\n\rSessionTarget\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"5\n\x14InterruptRunResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.portico.v1.Run\"`\n\x10ResumeRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\x12\x18\n\x10input_request_id\x18\x03 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.portico.v1.Run\"E\n\x0fSteerRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x03(\x0b\x32\x13.portico.v1.Message\"\x12\n\x10SteerRunResponse\"\"\n\x10\x44\x65leteRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"=\n\x10MultiplexRequest\x12)\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x18.portico.v1.StreamAction\"\xe3\x02\n\x0cStreamAction\x12\x11\n\tstream_id\x18\x01 \x01(\x04\x12)\n\x05query\x18\x02 \x01(\x0b\x32\x18.portico.v1.QueryRequestH\x00\x12,\n\x05watch\x18\x03 \x01(\x0b\x32\x1b.portico.v1.WatchRunRequestH\x00\x12 \n\x04stop\x18\x04 \x01(\x0b\x32\x10.portico.v1.StopH\x00\x12$\n\x06\x63redit\x18\x05 \x01(\x0b\x32\x12.portico.v1.CreditH\x00\x12\x38\n\x08metadata\x18\x06 \x03(\x0b\x32&.portico.v1.StreamAction.MetadataEntry\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06\x61\x63tion\"\x06\n\x04Stop\"\x1c\n\x06\x43redit\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\"<\n\x11MultiplexResponse\x12\'\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x17.portico.v1.StreamFrame\"{\n\x0bStreamFrame\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Event\x12\x11\n\tstream_id\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\"\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x15.portico.v1.StreamEnd\"\xa2\x01\n\tStreamEnd\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x35\n\x08metadata\x18\x04 \x03(\x0b\x32#.portico.v1.StreamEnd.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xbe\x01\n\x11SessionBusyPolicy\x12#\n\x1fSESSION_BUSY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSESSION_BUSY_POLICY_REJECT\x10\x01\x12\x1f\n\x1bSESSION_BUSY_POLICY_ENQUEUE\x10\x02\x12!\n\x1dSESSION_BUSY_POLICY_INTERRUPT\x10\x03\x12 \n\x1cSESSION_BUSY_POLICY_PARALLEL\x10\x04*R\n\x08RunOrder\x12\x19\n\x15RUN_ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_ORDER_CREATED\x10\x01\x12\x14\n\x10RUN_ORDER_STATUS\x10\x02\x32\xac\x06\n\x0cQueryService\x12>\n\x05Query\x12\x18.portico.v1.QueryRequest\x1a\x19.portico.v1.QueryResponse0\x01\x12\x45\n\x08StartRun\x12\x1b.portico.v1.StartRunRequest\x1a\x1c.portico.v1.StartRunResponse\x12G\n\x08WatchRun\x12\x1b.portico.v1.WatchRunRequest\x1a\x1c.portico.v1.WatchRunResponse0\x01\x12?\n\x06GetRun\x12\x19.portico.v1.GetRunRequest\x1a\x1a.portico.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.portico.v1.ListRunsRequest\x1a\x1c.portico.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.portico.v1.CancelRunRequest\x1a\x1d.portico.v1.CancelRunResponse\x12Q\n\x0cInterruptRun\x12\x1f.portico.v1.InterruptRunRequest\x1a .portico.v1.InterruptRunResponse\x12H\n\tResumeRun\x12\x1c.portico.v1.ResumeRunRequest\x1a\x1d.portico.v1.ResumeRunResponse\x12\x45\n\x08SteerRun\x12\x1b.portico.v1.SteerRunRequest\x1a\x1c.portico.v1.SteerRunResponse\x12H\n\tDeleteRun\x12\x1c.portico.v1.DeleteRunRequest\x1a\x1d.portico.v1.DeleteRunResponse\x12L\n\tMultiplex\x12\x1c.portico.v1.MultiplexRequest\x1a\x1d.portico.v1.MultiplexResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,8 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMACTION_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_STREAMEND_METADATAENTRY']._loaded_options = None
   _globals['_STREAMEND_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_SESSIONBUSYPOLICY']._serialized_start=3381
-  _globals['_SESSIONBUSYPOLICY']._serialized_end=3571
+  _globals['_SESSIONBUSYPOLICY']._serialized_start=3512
+  _globals['_SESSIONBUSYPOLICY']._serialized_end=3702
+  _globals['_RUNORDER']._serialized_start=3704
+  _globals['_RUNORDER']._serialized_end=3786
   _globals['_MODELPARAMETERS']._serialized_start=129
   _globals['_MODELPARAMETERS']._serialized_end=443
   _globals['_TOOL']._serialized_start=445
@@ -65,49 +67,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRUNRESPONSE']._serialized_start=1587
   _globals['_GETRUNRESPONSE']._serialized_end=1633
   _globals['_LISTRUNSREQUEST']._serialized_start=1636
-  _globals['_LISTRUNSREQUEST']._serialized_end=1901
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1903
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1977
-  _globals['_CANCELRUNREQUEST']._serialized_start=1979
-  _globals['_CANCELRUNREQUEST']._serialized_end=2013
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2015
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2064
-  _globals['_INTERRUPTRUNREQUEST']._serialized_start=2066
-  _globals['_INTERRUPTRUNREQUEST']._serialized_end=2161
-  _globals['_SESSIONTARGET']._serialized_start=2163
-  _globals['_SESSIONTARGET']._serialized_end=2215
-  _globals['_INTERRUPTRUNRESPONSE']._serialized_start=2217
-  _globals['_INTERRUPTRUNRESPONSE']._serialized_end=2270
-  _globals['_RESUMERUNREQUEST']._serialized_start=2272
-  _globals['_RESUMERUNREQUEST']._serialized_end=2368
-  _globals['_RESUMERUNRESPONSE']._serialized_start=2370
-  _globals['_RESUMERUNRESPONSE']._serialized_end=2419
-  _globals['_STEERRUNREQUEST']._serialized_start=2421
-  _globals['_STEERRUNREQUEST']._serialized_end=2490
-  _globals['_STEERRUNRESPONSE']._serialized_start=2492
-  _globals['_STEERRUNRESPONSE']._serialized_end=2510
-  _globals['_DELETERUNREQUEST']._serialized_start=2512
-  _globals['_DELETERUNREQUEST']._serialized_end=2546
-  _globals['_DELETERUNRESPONSE']._serialized_start=2548
-  _globals['_DELETERUNRESPONSE']._serialized_end=2567
-  _globals['_MULTIPLEXREQUEST']._serialized_start=2569
-  _globals['_MULTIPLEXREQUEST']._serialized_end=2630
-  _globals['_STREAMACTION']._serialized_start=2633
-  _globals['_STREAMACTION']._serialized_end=2988
-  _globals['_STREAMACTION_METADATAENTRY']._serialized_start=2931
-  _globals['_STREAMACTION_METADATAENTRY']._serialized_end=2978
-  _globals['_STOP']._serialized_start=2990
-  _globals['_STOP']._serialized_end=2996
-  _globals['_CREDIT']._serialized_start=2998
-  _globals['_CREDIT']._serialized_end=3026
-  _globals['_MULTIPLEXRESPONSE']._serialized_start=3028
-  _globals['_MULTIPLEXRESPONSE']._serialized_end=3088
-  _globals['_STREAMFRAME']._serialized_start=3090
-  _globals['_STREAMFRAME']._serialized_end=3213
-  _globals['_STREAMEND']._serialized_start=3216
-  _globals['_STREAMEND']._serialized_end=3378
-  _globals['_STREAMEND_METADATAENTRY']._serialized_start=2931
-  _globals['_STREAMEND_METADATAENTRY']._serialized_end=2978
-  _globals['_QUERYSERVICE']._serialized_start=3574
-  _globals['_QUERYSERVICE']._serialized_end=4386
+  _globals['_LISTRUNSREQUEST']._serialized_end=2012
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2014
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2108
+  _globals['_CANCELRUNREQUEST']._serialized_start=2110
+  _globals['_CANCELRUNREQUEST']._serialized_end=2144
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2146
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2195
+  _globals['_INTERRUPTRUNREQUEST']._serialized_start=2197
+  _globals['_INTERRUPTRUNREQUEST']._serialized_end=2292
+  _globals['_SESSIONTARGET']._serialized_start=2294
+  _globals['_SESSIONTARGET']._serialized_end=2346
+  _globals['_INTERRUPTRUNRESPONSE']._serialized_start=2348
+  _globals['_INTERRUPTRUNRESPONSE']._serialized_end=2401
+  _globals['_RESUMERUNREQUEST']._serialized_start=2403
+  _globals['_RESUMERUNREQUEST']._serialized_end=2499
+  _globals['_RESUMERUNRESPONSE']._serialized_start=2501
+  _globals['_RESUMERUNRESPONSE']._serialized_end=2550
+  _globals['_STEERRUNREQUEST']._serialized_start=2552
+  _globals['_STEERRUNREQUEST']._serialized_end=2621
+  _globals['_STEERRUNRESPONSE']._serialized_start=2623
+  _globals['_STEERRUNRESPONSE']._serialized_end=2641
+  _globals['_DELETERUNREQUEST']._serialized_start=2643
+  _globals['_DELETERUNREQUEST']._serialized_end=2677
+  _globals['_DELETERUNRESPONSE']._serialized_start=2679
+  _globals['_DELETERUNRESPONSE']._serialized_end=2698
+  _globals['_MULTIPLEXREQUEST']._serialized_start=2700
+  _globals['_MULTIPLEXREQUEST']._serialized_end=2761
+  _globals['_STREAMACTION']._serialized_start=2764
+  _globals['_STREAMACTION']._serialized_end=3119
+  _globals['_STREAMACTION_METADATAENTRY']._serialized_start=3062
+  _globals['_STREAMACTION_METADATAENTRY']._serialized_end=3109
+  _globals['_STOP']._serialized_start=3121
+  _globals['_STOP']._serialized_end=3127
+  _globals['_CREDIT']._serialized_start=3129
+  _globals['_CREDIT']._serialized_end=3157
+  _globals['_MULTIPLEXRESPONSE']._serialized_start=3159
+  _globals['_MULTIPLEXRESPONSE']._serialized_end=3219
+  _globals['_STREAMFRAME']._serialized_start=3221
+  _globals['_STREAMFRAME']._serialized_end=3344
+  _globals['_STREAMEND']._serialized_start=3347
+  _globals['_STREAMEND']._serialized_end=3509
+  _globals['_STREAMEND_METADATAENTRY']._serialized_start=3062
+  _globals['_STREAMEND_METADATAENTRY']._serialized_end=3109
+  _globals['_QUERYSERVICE']._serialized_start=3789
+  _globals['_QUERYSERVICE']._serialized_end=4601
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,30 @@ SESSION_BUSY_POLICY_PARALLEL: SessionBusyPolicy.ValueType  # 4
 """Run side by side."""
 Global___SessionBusyPolicy: _TypeAlias = SessionBusyPolicy  # noqa: Y015
 
+class _RunOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_ORDER_UNSPECIFIED: _RunOrder.ValueType  # 0
+    """CREATED."""
+    RUN_ORDER_CREATED: _RunOrder.ValueType  # 1
+    """It was accepted later."""
+    RUN_ORDER_STATUS: _RunOrder.ValueType  # 2
+    """It took its status later."""
+
+class RunOrder(_RunOrder, metaclass=_RunOrderEnumTypeWrapper):
+    """RunOrder says what makes a run newer than another in a list."""
+
+RUN_ORDER_UNSPECIFIED: RunOrder.ValueType  # 0
+"""CREATED."""
+RUN_ORDER_CREATED: RunOrder.ValueType  # 1
+"""It was accepted later."""
+RUN_ORDER_STATUS: RunOrder.ValueType  # 2
+"""It took its status later."""
+Global___RunOrder: _TypeAlias = RunOrder  # noqa: Y015
+
 @_typing.final
 class ModelParameters(_message.Message):
     """ModelParameters are wishes that reach the agent as they are; Portico itself
@@ -532,6 +556,9 @@ class ListRunsRequest(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     CREATED_FROM_TIME_FIELD_NUMBER: _builtins.int
     CREATED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    STATUS_FROM_TIME_FIELD_NUMBER: _builtins.int
+    WITH_TOTAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. Default 50; larger than 200 is read as 200."""
     page_token: _builtins.str
@@ -542,6 +569,10 @@ class ListRunsRequest(_message.Message):
     """Optional."""
     session_id: _builtins.str
     """Optional."""
+    order: Global___RunOrder.ValueType
+    """Optional. By when runs were accepted, by default."""
+    with_total: _builtins.bool
+    """Optional. True: total_size is wanted, which costs a count."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.RunStatus.ValueType]:
         """Optional. Any of these."""
@@ -554,6 +585,10 @@ class ListRunsRequest(_message.Message):
     def created_until_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Accepted before."""
 
+    @_builtins.property
+    def status_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Took its status at or after."""
+
     def __init__(
         self,
         *,
@@ -565,10 +600,13 @@ class ListRunsRequest(_message.Message):
         statuses: _abc.Iterable[_events_pb2.RunStatus.ValueType] | None = ...,
         created_from_time: _timestamp_pb2.Timestamp | None = ...,
         created_until_time: _timestamp_pb2.Timestamp | None = ...,
+        order: Global___RunOrder.ValueType = ...,
+        status_from_time: _timestamp_pb2.Timestamp | None = ...,
+        with_total: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_from_time", b"created_from_time", "created_until_time", b"created_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_from_time", b"created_from_time", "created_until_time", b"created_until_time", "status_from_time", b"status_from_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "created_from_time", b"created_from_time", "created_until_time", b"created_until_time", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "statuses", b"statuses", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "created_from_time", b"created_from_time", "created_until_time", b"created_until_time", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "status_from_time", b"status_from_time", "statuses", b"statuses", "user_id", b"user_id", "with_total", b"with_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,8 +620,11 @@ class ListRunsResponse(_message.Message):
 
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    total_size: _builtins.int
+    """How many runs there are on all pages; set when with_total was."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Newest first."""
@@ -593,10 +634,11 @@ class ListRunsResponse(_message.Message):
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from portico.v1 import sandbox_pb2 as portico_dot_v1_dot_sandbox__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -25,8 +26,15 @@ if _version_not_supported:
 
 
 class SandboxServiceStub(object):
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
     """
 
     def __init__(self, channel):
@@ -35,16 +43,637 @@ class SandboxServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.CreateSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/CreateSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSandboxResponse.FromString,
+                _registered_method=True)
+        self.GetSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/GetSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxResponse.FromString,
+                _registered_method=True)
+        self.ListSandboxes = channel.unary_unary(
+                '/portico.v1.SandboxService/ListSandboxes',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ListSandboxesRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ListSandboxesResponse.FromString,
+                _registered_method=True)
+        self.TouchSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/TouchSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.TouchSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.TouchSandboxResponse.FromString,
+                _registered_method=True)
+        self.DeleteSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/DeleteSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.DeleteSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.DeleteSandboxResponse.FromString,
+                _registered_method=True)
+        self.PauseSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/PauseSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.PauseSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.PauseSandboxResponse.FromString,
+                _registered_method=True)
+        self.ResumeSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/ResumeSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ResumeSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ResumeSandboxResponse.FromString,
+                _registered_method=True)
+        self.GetSandboxMetrics = channel.unary_unary(
+                '/portico.v1.SandboxService/GetSandboxMetrics',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsResponse.FromString,
+                _registered_method=True)
+        self.RunCell = channel.unary_stream(
+                '/portico.v1.SandboxService/RunCell',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellResponse.FromString,
+                _registered_method=True)
+        self.RunCommand = channel.unary_stream(
+                '/portico.v1.SandboxService/RunCommand',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.RunCommandRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCommandResponse.FromString,
+                _registered_method=True)
+        self.StartProcess = channel.unary_unary(
+                '/portico.v1.SandboxService/StartProcess',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.StartProcessRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.StartProcessResponse.FromString,
+                _registered_method=True)
+        self.ListProcesses = channel.unary_unary(
+                '/portico.v1.SandboxService/ListProcesses',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ListProcessesRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ListProcessesResponse.FromString,
+                _registered_method=True)
+        self.WriteProcess = channel.unary_unary(
+                '/portico.v1.SandboxService/WriteProcess',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.WriteProcessRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.WriteProcessResponse.FromString,
+                _registered_method=True)
+        self.SignalProcess = channel.unary_unary(
+                '/portico.v1.SandboxService/SignalProcess',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.SignalProcessRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.SignalProcessResponse.FromString,
+                _registered_method=True)
+        self.WatchProcess = channel.unary_stream(
+                '/portico.v1.SandboxService/WatchProcess',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.WatchProcessRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.WatchProcessResponse.FromString,
+                _registered_method=True)
+        self.OpenTerminal = channel.stream_stream(
+                '/portico.v1.SandboxService/OpenTerminal',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.OpenTerminalRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.OpenTerminalResponse.FromString,
+                _registered_method=True)
+        self.ListTools = channel.unary_unary(
+                '/portico.v1.SandboxService/ListTools',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ListToolsRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ListToolsResponse.FromString,
+                _registered_method=True)
+        self.CallTool = channel.unary_unary(
+                '/portico.v1.SandboxService/CallTool',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.CallToolRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.CallToolResponse.FromString,
+                _registered_method=True)
+        self.ReadFile = channel.unary_stream(
+                '/portico.v1.SandboxService/ReadFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ReadFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ReadFileResponse.FromString,
+                _registered_method=True)
+        self.WriteFile = channel.stream_unary(
+                '/portico.v1.SandboxService/WriteFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.WriteFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.WriteFileResponse.FromString,
+                _registered_method=True)
+        self.StatFile = channel.unary_unary(
+                '/portico.v1.SandboxService/StatFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.StatFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.StatFileResponse.FromString,
+                _registered_method=True)
+        self.ListDirectory = channel.unary_unary(
+                '/portico.v1.SandboxService/ListDirectory',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ListDirectoryRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ListDirectoryResponse.FromString,
+                _registered_method=True)
+        self.MakeDirectory = channel.unary_unary(
+                '/portico.v1.SandboxService/MakeDirectory',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.MakeDirectoryRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.MakeDirectoryResponse.FromString,
+                _registered_method=True)
+        self.MoveFile = channel.unary_unary(
+                '/portico.v1.SandboxService/MoveFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.MoveFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.MoveFileResponse.FromString,
+                _registered_method=True)
+        self.RemoveFile = channel.unary_unary(
+                '/portico.v1.SandboxService/RemoveFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.RemoveFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.RemoveFileResponse.FromString,
+                _registered_method=True)
+        self.SearchFiles = channel.unary_unary(
+                '/portico.v1.SandboxService/SearchFiles',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.SearchFilesRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.SearchFilesResponse.FromString,
+                _registered_method=True)
+        self.EditFile = channel.unary_unary(
+                '/portico.v1.SandboxService/EditFile',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.EditFileRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.EditFileResponse.FromString,
+                _registered_method=True)
+        self.WatchFiles = channel.unary_stream(
+                '/portico.v1.SandboxService/WatchFiles',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.WatchFilesRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.WatchFilesResponse.FromString,
+                _registered_method=True)
+        self.ConnectPort = channel.stream_stream(
+                '/portico.v1.SandboxService/ConnectPort',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ConnectPortRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ConnectPortResponse.FromString,
+                _registered_method=True)
+        self.CreatePortAccess = channel.unary_unary(
+                '/portico.v1.SandboxService/CreatePortAccess',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.CreatePortAccessRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.CreatePortAccessResponse.FromString,
+                _registered_method=True)
+        self.CreateCheckpoint = channel.unary_unary(
+                '/portico.v1.SandboxService/CreateCheckpoint',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.CreateCheckpointRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateCheckpointResponse.FromString,
+                _registered_method=True)
+        self.RollBack = channel.unary_unary(
+                '/portico.v1.SandboxService/RollBack',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.RollBackRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.RollBackResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/portico.v1.SandboxService/CreateSnapshot',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/portico.v1.SandboxService/DeleteSnapshot',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ForkSandbox = channel.unary_unary(
+                '/portico.v1.SandboxService/ForkSandbox',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ForkSandboxRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ForkSandboxResponse.FromString,
+                _registered_method=True)
 
 
 class SandboxServiceServicer(object):
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
     """
+
+    def CreateSandbox(self, request, context):
+        """CreateSandbox makes a sandbox, or returns the session's own if it has one
+        of that type and `fresh` is not set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSandbox(self, request, context):
+        """GetSandbox returns one sandbox as it stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSandboxes(self, request, context):
+        """ListSandboxes pages through sandboxes, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TouchSandbox(self, request, context):
+        """TouchSandbox begins its idle time anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSandbox(self, request, context):
+        """DeleteSandbox ends everything inside and removes all of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSandbox(self, request, context):
+        """PauseSandbox stops everything inside; ResumeSandbox lets it go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSandbox(self, request, context):
+        """ResumeSandbox lets a paused sandbox go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSandboxMetrics(self, request, context):
+        """GetSandboxMetrics tells what a sandbox uses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunCell(self, request, context):
+        """RunCell runs a Python cell in the sandbox's kernel, where names live on.
+        Cells of one sandbox run one after the other. When the call is given up,
+        the cell is interrupted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunCommand(self, request, context):
+        """RunCommand runs a command to its end. When the call is given up, the
+        command and all it started are killed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartProcess(self, request, context):
+        """StartProcess starts a command that goes on by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProcesses(self, request, context):
+        """ListProcesses lists what StartProcess started.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteProcess(self, request, context):
+        """WriteProcess writes to a process's standard input. NOT_FOUND
+        (PROCESS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalProcess(self, request, context):
+        """SignalProcess sends a signal to a process. NOT_FOUND (PROCESS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchProcess(self, request, context):
+        """WatchProcess reads a process's output from an offset, and follows it to the
+        process's end. NOT_FOUND (PROCESS_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenTerminal(self, request_iterator, context):
+        """OpenTerminal runs a command in a terminal of its own for as long as the
+        call lives. The first request says which.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTools(self, request, context):
+        """ListTools lists the tools of a sandbox, with JSON Schemas of their
+        arguments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CallTool(self, request, context):
+        """CallTool calls a tool by its name. NOT_FOUND (TOOL_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadFile(self, request, context):
+        """ReadFile reads a file in pieces. Errors of the methods for files:
+        NOT_FOUND (FILE_NOT_FOUND), ALREADY_EXISTS (FILE_EXISTS),
+        INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteFile(self, request_iterator, context):
+        """WriteFile writes a file from pieces; the old content stays until the last
+        has come. The first request says which file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StatFile(self, request, context):
+        """StatFile tells about a file or directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDirectory(self, request, context):
+        """ListDirectory lists a directory, each directory before what is in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeDirectory(self, request, context):
+        """MakeDirectory makes a directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveFile(self, request, context):
+        """MoveFile moves or renames a file or directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveFile(self, request, context):
+        """RemoveFile removes a file or directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchFiles(self, request, context):
+        """SearchFiles finds files by name and content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EditFile(self, request, context):
+        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFiles(self, request, context):
+        """WatchFiles follows changes below a directory until the call is given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectPort(self, request_iterator, context):
+        """ConnectPort carries the bytes of a connection to a TCP port that something
+        inside listens on. The first request says which. UNAVAILABLE
+        (PORT_REFUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePortAccess(self, request, context):
+        """CreatePortAccess makes a signed token with which a gateway lets anybody
+        reach one port until it expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCheckpoint(self, request, context):
+        """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
+        files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBack(self, request, context):
+        """RollBack takes the kernel back to a checkpoint, after which later ones are
+        gone, or the files and, if it can, the kernel back to a snapshot.
+        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
+        until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSandbox(self, request, context):
+        """ForkSandbox makes a sandbox with the files of another, or of a snapshot.
+        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
 
 def add_SandboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreateSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSandboxResponse.SerializeToString,
+            ),
+            'GetSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxResponse.SerializeToString,
+            ),
+            'ListSandboxes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSandboxes,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ListSandboxesRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ListSandboxesResponse.SerializeToString,
+            ),
+            'TouchSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.TouchSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.TouchSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.TouchSandboxResponse.SerializeToString,
+            ),
+            'DeleteSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.DeleteSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.DeleteSandboxResponse.SerializeToString,
+            ),
+            'PauseSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.PauseSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.PauseSandboxResponse.SerializeToString,
+            ),
+            'ResumeSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ResumeSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ResumeSandboxResponse.SerializeToString,
+            ),
+            'GetSandboxMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSandboxMetrics,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsResponse.SerializeToString,
+            ),
+            'RunCell': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunCell,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellResponse.SerializeToString,
+            ),
+            'RunCommand': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunCommand,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCommandRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.RunCommandResponse.SerializeToString,
+            ),
+            'StartProcess': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartProcess,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.StartProcessRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.StartProcessResponse.SerializeToString,
+            ),
+            'ListProcesses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProcesses,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ListProcessesRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ListProcessesResponse.SerializeToString,
+            ),
+            'WriteProcess': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteProcess,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.WriteProcessRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.WriteProcessResponse.SerializeToString,
+            ),
+            'SignalProcess': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalProcess,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.SignalProcessRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.SignalProcessResponse.SerializeToString,
+            ),
+            'WatchProcess': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProcess,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.WatchProcessRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.WatchProcessResponse.SerializeToString,
+            ),
+            'OpenTerminal': grpc.stream_stream_rpc_method_handler(
+                    servicer.OpenTerminal,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.OpenTerminalRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.OpenTerminalResponse.SerializeToString,
+            ),
+            'ListTools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTools,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ListToolsRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ListToolsResponse.SerializeToString,
+            ),
+            'CallTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.CallTool,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.CallToolRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.CallToolResponse.SerializeToString,
+            ),
+            'ReadFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ReadFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'WriteFile': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.WriteFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.WriteFileResponse.SerializeToString,
+            ),
+            'StatFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.StatFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.StatFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.StatFileResponse.SerializeToString,
+            ),
+            'ListDirectory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDirectory,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ListDirectoryRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ListDirectoryResponse.SerializeToString,
+            ),
+            'MakeDirectory': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeDirectory,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.MakeDirectoryRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.MakeDirectoryResponse.SerializeToString,
+            ),
+            'MoveFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.MoveFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.MoveFileResponse.SerializeToString,
+            ),
+            'RemoveFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.RemoveFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.RemoveFileResponse.SerializeToString,
+            ),
+            'SearchFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchFiles,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.SearchFilesRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.SearchFilesResponse.SerializeToString,
+            ),
+            'EditFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditFile,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.EditFileRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.EditFileResponse.SerializeToString,
+            ),
+            'WatchFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFiles,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.WatchFilesRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.WatchFilesResponse.SerializeToString,
+            ),
+            'ConnectPort': grpc.stream_stream_rpc_method_handler(
+                    servicer.ConnectPort,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ConnectPortRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ConnectPortResponse.SerializeToString,
+            ),
+            'CreatePortAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePortAccess,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.CreatePortAccessRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.CreatePortAccessResponse.SerializeToString,
+            ),
+            'CreateCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCheckpoint,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateCheckpointRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.CreateCheckpointResponse.SerializeToString,
+            ),
+            'RollBack': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBack,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.RollBackRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.RollBackResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'ForkSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSandbox,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ForkSandboxRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ForkSandboxResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'portico.v1.SandboxService', rpc_method_handlers)
@@ -54,6 +683,958 @@ def add_SandboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SandboxService(object):
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
     """
+
+    @staticmethod
+    def CreateSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/CreateSandbox',
+            portico_dot_v1_dot_sandbox__pb2.CreateSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.CreateSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/GetSandbox',
+            portico_dot_v1_dot_sandbox__pb2.GetSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.GetSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSandboxes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ListSandboxes',
+            portico_dot_v1_dot_sandbox__pb2.ListSandboxesRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ListSandboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TouchSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/TouchSandbox',
+            portico_dot_v1_dot_sandbox__pb2.TouchSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.TouchSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/DeleteSandbox',
+            portico_dot_v1_dot_sandbox__pb2.DeleteSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.DeleteSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/PauseSandbox',
+            portico_dot_v1_dot_sandbox__pb2.PauseSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.PauseSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ResumeSandbox',
+            portico_dot_v1_dot_sandbox__pb2.ResumeSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ResumeSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSandboxMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/GetSandboxMetrics',
+            portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.GetSandboxMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunCell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/portico.v1.SandboxService/RunCell',
+            portico_dot_v1_dot_sandbox__pb2.RunCellRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.RunCellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunCommand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/portico.v1.SandboxService/RunCommand',
+            portico_dot_v1_dot_sandbox__pb2.RunCommandRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.RunCommandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/StartProcess',
+            portico_dot_v1_dot_sandbox__pb2.StartProcessRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.StartProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProcesses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ListProcesses',
+            portico_dot_v1_dot_sandbox__pb2.ListProcessesRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ListProcessesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/WriteProcess',
+            portico_dot_v1_dot_sandbox__pb2.WriteProcessRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.WriteProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/SignalProcess',
+            portico_dot_v1_dot_sandbox__pb2.SignalProcessRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.SignalProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/portico.v1.SandboxService/WatchProcess',
+            portico_dot_v1_dot_sandbox__pb2.WatchProcessRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.WatchProcessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenTerminal(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/portico.v1.SandboxService/OpenTerminal',
+            portico_dot_v1_dot_sandbox__pb2.OpenTerminalRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.OpenTerminalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ListTools',
+            portico_dot_v1_dot_sandbox__pb2.ListToolsRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ListToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CallTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/CallTool',
+            portico_dot_v1_dot_sandbox__pb2.CallToolRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.CallToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/portico.v1.SandboxService/ReadFile',
+            portico_dot_v1_dot_sandbox__pb2.ReadFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/portico.v1.SandboxService/WriteFile',
+            portico_dot_v1_dot_sandbox__pb2.WriteFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.WriteFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StatFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/StatFile',
+            portico_dot_v1_dot_sandbox__pb2.StatFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.StatFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDirectory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ListDirectory',
+            portico_dot_v1_dot_sandbox__pb2.ListDirectoryRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ListDirectoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeDirectory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/MakeDirectory',
+            portico_dot_v1_dot_sandbox__pb2.MakeDirectoryRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.MakeDirectoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/MoveFile',
+            portico_dot_v1_dot_sandbox__pb2.MoveFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.MoveFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/RemoveFile',
+            portico_dot_v1_dot_sandbox__pb2.RemoveFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.RemoveFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/SearchFiles',
+            portico_dot_v1_dot_sandbox__pb2.SearchFilesRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.SearchFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/EditFile',
+            portico_dot_v1_dot_sandbox__pb2.EditFileRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.EditFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/portico.v1.SandboxService/WatchFiles',
+            portico_dot_v1_dot_sandbox__pb2.WatchFilesRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.WatchFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectPort(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/portico.v1.SandboxService/ConnectPort',
+            portico_dot_v1_dot_sandbox__pb2.ConnectPortRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ConnectPortResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePortAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/CreatePortAccess',
+            portico_dot_v1_dot_sandbox__pb2.CreatePortAccessRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.CreatePortAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/CreateCheckpoint',
+            portico_dot_v1_dot_sandbox__pb2.CreateCheckpointRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.CreateCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/RollBack',
+            portico_dot_v1_dot_sandbox__pb2.RollBackRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.RollBackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/CreateSnapshot',
+            portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/DeleteSnapshot',
+            portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ForkSandbox',
+            portico_dot_v1_dot_sandbox__pb2.ForkSandboxRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ForkSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from portico.v1 import sandbox_pb2 as _sandbox_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -26,28 +27,569 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SandboxServiceStub:
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SandboxServiceAsyncStub: ...
+    CreateSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSandboxRequest, _sandbox_pb2.CreateSandboxResponse]
+    """CreateSandbox makes a sandbox, or returns the session's own if it has one
+    of that type and `fresh` is not set.
+    """
+    GetSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxRequest, _sandbox_pb2.GetSandboxResponse]
+    """GetSandbox returns one sandbox as it stands."""
+    ListSandboxes: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListSandboxesRequest, _sandbox_pb2.ListSandboxesResponse]
+    """ListSandboxes pages through sandboxes, newest first."""
+    TouchSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.TouchSandboxRequest, _sandbox_pb2.TouchSandboxResponse]
+    """TouchSandbox begins its idle time anew."""
+    DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]
+    """DeleteSandbox ends everything inside and removes all of it."""
+    PauseSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]
+    """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+    ResumeSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]
+    """ResumeSandbox lets a paused sandbox go on."""
+    GetSandboxMetrics: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]
+    """GetSandboxMetrics tells what a sandbox uses."""
+    RunCell: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]
+    """RunCell runs a Python cell in the sandbox's kernel, where names live on.
+    Cells of one sandbox run one after the other. When the call is given up,
+    the cell is interrupted.
+    """
+    RunCommand: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]
+    """RunCommand runs a command to its end. When the call is given up, the
+    command and all it started are killed.
+    """
+    StartProcess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.StartProcessRequest, _sandbox_pb2.StartProcessResponse]
+    """StartProcess starts a command that goes on by itself."""
+    ListProcesses: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListProcessesRequest, _sandbox_pb2.ListProcessesResponse]
+    """ListProcesses lists what StartProcess started."""
+    WriteProcess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.WriteProcessRequest, _sandbox_pb2.WriteProcessResponse]
+    """WriteProcess writes to a process's standard input. NOT_FOUND
+    (PROCESS_NOT_FOUND).
+    """
+    SignalProcess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SignalProcessRequest, _sandbox_pb2.SignalProcessResponse]
+    """SignalProcess sends a signal to a process. NOT_FOUND (PROCESS_NOT_FOUND)."""
+    WatchProcess: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.WatchProcessRequest, _sandbox_pb2.WatchProcessResponse]
+    """WatchProcess reads a process's output from an offset, and follows it to the
+    process's end. NOT_FOUND (PROCESS_NOT_FOUND).
+    """
+    OpenTerminal: _grpc.StreamStreamMultiCallable[_sandbox_pb2.OpenTerminalRequest, _sandbox_pb2.OpenTerminalResponse]
+    """OpenTerminal runs a command in a terminal of its own for as long as the
+    call lives. The first request says which.
+    """
+    ListTools: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListToolsRequest, _sandbox_pb2.ListToolsResponse]
+    """ListTools lists the tools of a sandbox, with JSON Schemas of their
+    arguments.
+    """
+    CallTool: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CallToolRequest, _sandbox_pb2.CallToolResponse]
+    """CallTool calls a tool by its name. NOT_FOUND (TOOL_NOT_FOUND)."""
+    ReadFile: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.ReadFileRequest, _sandbox_pb2.ReadFileResponse]
+    """ReadFile reads a file in pieces. Errors of the methods for files:
+    NOT_FOUND (FILE_NOT_FOUND), ALREADY_EXISTS (FILE_EXISTS),
+    INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
+    """
+    WriteFile: _grpc.StreamUnaryMultiCallable[_sandbox_pb2.WriteFileRequest, _sandbox_pb2.WriteFileResponse]
+    """WriteFile writes a file from pieces; the old content stays until the last
+    has come. The first request says which file.
+    """
+    StatFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.StatFileRequest, _sandbox_pb2.StatFileResponse]
+    """StatFile tells about a file or directory."""
+    ListDirectory: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListDirectoryRequest, _sandbox_pb2.ListDirectoryResponse]
+    """ListDirectory lists a directory, each directory before what is in it."""
+    MakeDirectory: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.MakeDirectoryRequest, _sandbox_pb2.MakeDirectoryResponse]
+    """MakeDirectory makes a directory."""
+    MoveFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.MoveFileRequest, _sandbox_pb2.MoveFileResponse]
+    """MoveFile moves or renames a file or directory."""
+    RemoveFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.RemoveFileRequest, _sandbox_pb2.RemoveFileResponse]
+    """RemoveFile removes a file or directory."""
+    SearchFiles: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]
+    """SearchFiles finds files by name and content."""
+    EditFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]
+    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+    WatchFiles: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]
+    """WatchFiles follows changes below a directory until the call is given up."""
+    ConnectPort: _grpc.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]
+    """ConnectPort carries the bytes of a connection to a TCP port that something
+    inside listens on. The first request says which. UNAVAILABLE
+    (PORT_REFUSED).
+    """
+    CreatePortAccess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]
+    """CreatePortAccess makes a signed token with which a gateway lets anybody
+    reach one port until it expires.
+    """
+    CreateCheckpoint: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateCheckpointRequest, _sandbox_pb2.CreateCheckpointResponse]
+    """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
+    files.
+    """
+    RollBack: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.RollBackRequest, _sandbox_pb2.RollBackResponse]
+    """RollBack takes the kernel back to a checkpoint, after which later ones are
+    gone, or the files and, if it can, the kernel back to a snapshot.
+    NOT_FOUND (SNAPSHOT_NOT_FOUND).
+    """
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]
+    """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
+    until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    """
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSnapshotRequest, _sandbox_pb2.DeleteSnapshotResponse]
+    """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND)."""
+    ForkSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ForkSandboxRequest, _sandbox_pb2.ForkSandboxResponse]
+    """ForkSandbox makes a sandbox with the files of another, or of a snapshot.
+    NOT_FOUND (SNAPSHOT_NOT_FOUND).
+    """
 
 @_typing.type_check_only
 class SandboxServiceAsyncStub(SandboxServiceStub):
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-
-class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SandboxService runs tool calls that must not run at home: Python, shell and
-    files. Its methods are not defined yet; every call answers UNIMPLEMENTED.
+    CreateSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSandboxRequest, _sandbox_pb2.CreateSandboxResponse]  # type: ignore[assignment]
+    """CreateSandbox makes a sandbox, or returns the session's own if it has one
+    of that type and `fresh` is not set.
+    """
+    GetSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxRequest, _sandbox_pb2.GetSandboxResponse]  # type: ignore[assignment]
+    """GetSandbox returns one sandbox as it stands."""
+    ListSandboxes: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListSandboxesRequest, _sandbox_pb2.ListSandboxesResponse]  # type: ignore[assignment]
+    """ListSandboxes pages through sandboxes, newest first."""
+    TouchSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.TouchSandboxRequest, _sandbox_pb2.TouchSandboxResponse]  # type: ignore[assignment]
+    """TouchSandbox begins its idle time anew."""
+    DeleteSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
+    """DeleteSandbox ends everything inside and removes all of it."""
+    PauseSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]  # type: ignore[assignment]
+    """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+    ResumeSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]  # type: ignore[assignment]
+    """ResumeSandbox lets a paused sandbox go on."""
+    GetSandboxMetrics: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]  # type: ignore[assignment]
+    """GetSandboxMetrics tells what a sandbox uses."""
+    RunCell: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]  # type: ignore[assignment]
+    """RunCell runs a Python cell in the sandbox's kernel, where names live on.
+    Cells of one sandbox run one after the other. When the call is given up,
+    the cell is interrupted.
+    """
+    RunCommand: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]  # type: ignore[assignment]
+    """RunCommand runs a command to its end. When the call is given up, the
+    command and all it started are killed.
+    """
+    StartProcess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.StartProcessRequest, _sandbox_pb2.StartProcessResponse]  # type: ignore[assignment]
+    """StartProcess starts a command that goes on by itself."""
+    ListProcesses: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListProcessesRequest, _sandbox_pb2.ListProcessesResponse]  # type: ignore[assignment]
+    """ListProcesses lists what StartProcess started."""
+    WriteProcess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.WriteProcessRequest, _sandbox_pb2.WriteProcessResponse]  # type: ignore[assignment]
+    """WriteProcess writes to a process's standard input. NOT_FOUND
+    (PROCESS_NOT_FOUND).
+    """
+    SignalProcess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SignalProcessRequest, _sandbox_pb2.SignalProcessResponse]  # type: ignore[assignment]
+    """SignalProcess sends a signal to a process. NOT_FOUND (PROCESS_NOT_FOUND)."""
+    WatchProcess: _aio.UnaryStreamMultiCallable[_sandbox_pb2.WatchProcessRequest, _sandbox_pb2.WatchProcessResponse]  # type: ignore[assignment]
+    """WatchProcess reads a process's output from an offset, and follows it to the
+    process's end. NOT_FOUND (PROCESS_NOT_FOUND).
+    """
+    OpenTerminal: _aio.StreamStreamMultiCallable[_sandbox_pb2.OpenTerminalRequest, _sandbox_pb2.OpenTerminalResponse]  # type: ignore[assignment]
+    """OpenTerminal runs a command in a terminal of its own for as long as the
+    call lives. The first request says which.
+    """
+    ListTools: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListToolsRequest, _sandbox_pb2.ListToolsResponse]  # type: ignore[assignment]
+    """ListTools lists the tools of a sandbox, with JSON Schemas of their
+    arguments.
+    """
+    CallTool: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CallToolRequest, _sandbox_pb2.CallToolResponse]  # type: ignore[assignment]
+    """CallTool calls a tool by its name. NOT_FOUND (TOOL_NOT_FOUND)."""
+    ReadFile: _aio.UnaryStreamMultiCallable[_sandbox_pb2.ReadFileRequest, _sandbox_pb2.ReadFileResponse]  # type: ignore[assignment]
+    """ReadFile reads a file in pieces. Errors of the methods for files:
+    NOT_FOUND (FILE_NOT_FOUND), ALREADY_EXISTS (FILE_EXISTS),
+    INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
+    """
+    WriteFile: _aio.StreamUnaryMultiCallable[_sandbox_pb2.WriteFileRequest, _sandbox_pb2.WriteFileResponse]  # type: ignore[assignment]
+    """WriteFile writes a file from pieces; the old content stays until the last
+    has come. The first request says which file.
+    """
+    StatFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.StatFileRequest, _sandbox_pb2.StatFileResponse]  # type: ignore[assignment]
+    """StatFile tells about a file or directory."""
+    ListDirectory: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListDirectoryRequest, _sandbox_pb2.ListDirectoryResponse]  # type: ignore[assignment]
+    """ListDirectory lists a directory, each directory before what is in it."""
+    MakeDirectory: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.MakeDirectoryRequest, _sandbox_pb2.MakeDirectoryResponse]  # type: ignore[assignment]
+    """MakeDirectory makes a directory."""
+    MoveFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.MoveFileRequest, _sandbox_pb2.MoveFileResponse]  # type: ignore[assignment]
+    """MoveFile moves or renames a file or directory."""
+    RemoveFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.RemoveFileRequest, _sandbox_pb2.RemoveFileResponse]  # type: ignore[assignment]
+    """RemoveFile removes a file or directory."""
+    SearchFiles: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]  # type: ignore[assignment]
+    """SearchFiles finds files by name and content."""
+    EditFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]  # type: ignore[assignment]
+    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+    WatchFiles: _aio.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]  # type: ignore[assignment]
+    """WatchFiles follows changes below a directory until the call is given up."""
+    ConnectPort: _aio.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]  # type: ignore[assignment]
+    """ConnectPort carries the bytes of a connection to a TCP port that something
+    inside listens on. The first request says which. UNAVAILABLE
+    (PORT_REFUSED).
+    """
+    CreatePortAccess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]  # type: ignore[assignment]
+    """CreatePortAccess makes a signed token with which a gateway lets anybody
+    reach one port until it expires.
+    """
+    CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateCheckpointRequest, _sandbox_pb2.CreateCheckpointResponse]  # type: ignore[assignment]
+    """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
+    files.
+    """
+    RollBack: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.RollBackRequest, _sandbox_pb2.RollBackResponse]  # type: ignore[assignment]
+    """RollBack takes the kernel back to a checkpoint, after which later ones are
+    gone, or the files and, if it can, the kernel back to a snapshot.
+    NOT_FOUND (SNAPSHOT_NOT_FOUND).
+    """
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
+    """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
+    until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    """
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSnapshotRequest, _sandbox_pb2.DeleteSnapshotResponse]  # type: ignore[assignment]
+    """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND)."""
+    ForkSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ForkSandboxRequest, _sandbox_pb2.ForkSandboxResponse]  # type: ignore[assignment]
+    """ForkSandbox makes a sandbox with the files of another, or of a snapshot.
+    NOT_FOUND (SNAPSHOT_NOT_FOUND).
     """
 
-    ...
+class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
+    """SandboxService gives places where untrusted code runs: Python cells, commands,
+    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+
+    Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
+    FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
+    (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
+    killed kernel, a time limit) is a result and not an error of the call.
+    """
+
+    @_abc_1.abstractmethod
+    def CreateSandbox(
+        self,
+        request: _sandbox_pb2.CreateSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CreateSandboxResponse, _abc.Awaitable[_sandbox_pb2.CreateSandboxResponse]]:
+        """CreateSandbox makes a sandbox, or returns the session's own if it has one
+        of that type and `fresh` is not set.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSandbox(
+        self,
+        request: _sandbox_pb2.GetSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.GetSandboxResponse, _abc.Awaitable[_sandbox_pb2.GetSandboxResponse]]:
+        """GetSandbox returns one sandbox as it stands."""
+
+    @_abc_1.abstractmethod
+    def ListSandboxes(
+        self,
+        request: _sandbox_pb2.ListSandboxesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ListSandboxesResponse, _abc.Awaitable[_sandbox_pb2.ListSandboxesResponse]]:
+        """ListSandboxes pages through sandboxes, newest first."""
+
+    @_abc_1.abstractmethod
+    def TouchSandbox(
+        self,
+        request: _sandbox_pb2.TouchSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.TouchSandboxResponse, _abc.Awaitable[_sandbox_pb2.TouchSandboxResponse]]:
+        """TouchSandbox begins its idle time anew."""
+
+    @_abc_1.abstractmethod
+    def DeleteSandbox(
+        self,
+        request: _sandbox_pb2.DeleteSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.DeleteSandboxResponse, _abc.Awaitable[_sandbox_pb2.DeleteSandboxResponse]]:
+        """DeleteSandbox ends everything inside and removes all of it."""
+
+    @_abc_1.abstractmethod
+    def PauseSandbox(
+        self,
+        request: _sandbox_pb2.PauseSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.PauseSandboxResponse, _abc.Awaitable[_sandbox_pb2.PauseSandboxResponse]]:
+        """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+
+    @_abc_1.abstractmethod
+    def ResumeSandbox(
+        self,
+        request: _sandbox_pb2.ResumeSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ResumeSandboxResponse, _abc.Awaitable[_sandbox_pb2.ResumeSandboxResponse]]:
+        """ResumeSandbox lets a paused sandbox go on."""
+
+    @_abc_1.abstractmethod
+    def GetSandboxMetrics(
+        self,
+        request: _sandbox_pb2.GetSandboxMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.GetSandboxMetricsResponse, _abc.Awaitable[_sandbox_pb2.GetSandboxMetricsResponse]]:
+        """GetSandboxMetrics tells what a sandbox uses."""
+
+    @_abc_1.abstractmethod
+    def RunCell(
+        self,
+        request: _sandbox_pb2.RunCellRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCellResponse], _abc.AsyncIterator[_sandbox_pb2.RunCellResponse]]:
+        """RunCell runs a Python cell in the sandbox's kernel, where names live on.
+        Cells of one sandbox run one after the other. When the call is given up,
+        the cell is interrupted.
+        """
+
+    @_abc_1.abstractmethod
+    def RunCommand(
+        self,
+        request: _sandbox_pb2.RunCommandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCommandResponse], _abc.AsyncIterator[_sandbox_pb2.RunCommandResponse]]:
+        """RunCommand runs a command to its end. When the call is given up, the
+        command and all it started are killed.
+        """
+
+    @_abc_1.abstractmethod
+    def StartProcess(
+        self,
+        request: _sandbox_pb2.StartProcessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.StartProcessResponse, _abc.Awaitable[_sandbox_pb2.StartProcessResponse]]:
+        """StartProcess starts a command that goes on by itself."""
+
+    @_abc_1.abstractmethod
+    def ListProcesses(
+        self,
+        request: _sandbox_pb2.ListProcessesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ListProcessesResponse, _abc.Awaitable[_sandbox_pb2.ListProcessesResponse]]:
+        """ListProcesses lists what StartProcess started."""
+
+    @_abc_1.abstractmethod
+    def WriteProcess(
+        self,
+        request: _sandbox_pb2.WriteProcessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.WriteProcessResponse, _abc.Awaitable[_sandbox_pb2.WriteProcessResponse]]:
+        """WriteProcess writes to a process's standard input. NOT_FOUND
+        (PROCESS_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def SignalProcess(
+        self,
+        request: _sandbox_pb2.SignalProcessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.SignalProcessResponse, _abc.Awaitable[_sandbox_pb2.SignalProcessResponse]]:
+        """SignalProcess sends a signal to a process. NOT_FOUND (PROCESS_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def WatchProcess(
+        self,
+        request: _sandbox_pb2.WatchProcessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.WatchProcessResponse], _abc.AsyncIterator[_sandbox_pb2.WatchProcessResponse]]:
+        """WatchProcess reads a process's output from an offset, and follows it to the
+        process's end. NOT_FOUND (PROCESS_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def OpenTerminal(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sandbox_pb2.OpenTerminalRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.OpenTerminalResponse], _abc.AsyncIterator[_sandbox_pb2.OpenTerminalResponse]]:
+        """OpenTerminal runs a command in a terminal of its own for as long as the
+        call lives. The first request says which.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTools(
+        self,
+        request: _sandbox_pb2.ListToolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ListToolsResponse, _abc.Awaitable[_sandbox_pb2.ListToolsResponse]]:
+        """ListTools lists the tools of a sandbox, with JSON Schemas of their
+        arguments.
+        """
+
+    @_abc_1.abstractmethod
+    def CallTool(
+        self,
+        request: _sandbox_pb2.CallToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CallToolResponse, _abc.Awaitable[_sandbox_pb2.CallToolResponse]]:
+        """CallTool calls a tool by its name. NOT_FOUND (TOOL_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def ReadFile(
+        self,
+        request: _sandbox_pb2.ReadFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.ReadFileResponse], _abc.AsyncIterator[_sandbox_pb2.ReadFileResponse]]:
+        """ReadFile reads a file in pieces. Errors of the methods for files:
+        NOT_FOUND (FILE_NOT_FOUND), ALREADY_EXISTS (FILE_EXISTS),
+        INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
+        """
+
+    @_abc_1.abstractmethod
+    def WriteFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sandbox_pb2.WriteFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.WriteFileResponse, _abc.Awaitable[_sandbox_pb2.WriteFileResponse]]:
+        """WriteFile writes a file from pieces; the old content stays until the last
+        has come. The first request says which file.
+        """
+
+    @_abc_1.abstractmethod
+    def StatFile(
+        self,
+        request: _sandbox_pb2.StatFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.StatFileResponse, _abc.Awaitable[_sandbox_pb2.StatFileResponse]]:
+        """StatFile tells about a file or directory."""
+
+    @_abc_1.abstractmethod
+    def ListDirectory(
+        self,
+        request: _sandbox_pb2.ListDirectoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ListDirectoryResponse, _abc.Awaitable[_sandbox_pb2.ListDirectoryResponse]]:
+        """ListDirectory lists a directory, each directory before what is in it."""
+
+    @_abc_1.abstractmethod
+    def MakeDirectory(
+        self,
+        request: _sandbox_pb2.MakeDirectoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.MakeDirectoryResponse, _abc.Awaitable[_sandbox_pb2.MakeDirectoryResponse]]:
+        """MakeDirectory makes a directory."""
+
+    @_abc_1.abstractmethod
+    def MoveFile(
+        self,
+        request: _sandbox_pb2.MoveFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.MoveFileResponse, _abc.Awaitable[_sandbox_pb2.MoveFileResponse]]:
+        """MoveFile moves or renames a file or directory."""
+
+    @_abc_1.abstractmethod
+    def RemoveFile(
+        self,
+        request: _sandbox_pb2.RemoveFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.RemoveFileResponse, _abc.Awaitable[_sandbox_pb2.RemoveFileResponse]]:
+        """RemoveFile removes a file or directory."""
+
+    @_abc_1.abstractmethod
+    def SearchFiles(
+        self,
+        request: _sandbox_pb2.SearchFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.SearchFilesResponse, _abc.Awaitable[_sandbox_pb2.SearchFilesResponse]]:
+        """SearchFiles finds files by name and content."""
+
+    @_abc_1.abstractmethod
+    def EditFile(
+        self,
+        request: _sandbox_pb2.EditFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.EditFileResponse, _abc.Awaitable[_sandbox_pb2.EditFileResponse]]:
+        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+
+    @_abc_1.abstractmethod
+    def WatchFiles(
+        self,
+        request: _sandbox_pb2.WatchFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.WatchFilesResponse], _abc.AsyncIterator[_sandbox_pb2.WatchFilesResponse]]:
+        """WatchFiles follows changes below a directory until the call is given up."""
+
+    @_abc_1.abstractmethod
+    def ConnectPort(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sandbox_pb2.ConnectPortRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.ConnectPortResponse], _abc.AsyncIterator[_sandbox_pb2.ConnectPortResponse]]:
+        """ConnectPort carries the bytes of a connection to a TCP port that something
+        inside listens on. The first request says which. UNAVAILABLE
+        (PORT_REFUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def CreatePortAccess(
+        self,
+        request: _sandbox_pb2.CreatePortAccessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CreatePortAccessResponse, _abc.Awaitable[_sandbox_pb2.CreatePortAccessResponse]]:
+        """CreatePortAccess makes a signed token with which a gateway lets anybody
+        reach one port until it expires.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateCheckpoint(
+        self,
+        request: _sandbox_pb2.CreateCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CreateCheckpointResponse, _abc.Awaitable[_sandbox_pb2.CreateCheckpointResponse]]:
+        """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
+        files.
+        """
+
+    @_abc_1.abstractmethod
+    def RollBack(
+        self,
+        request: _sandbox_pb2.RollBackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.RollBackResponse, _abc.Awaitable[_sandbox_pb2.RollBackResponse]]:
+        """RollBack takes the kernel back to a checkpoint, after which later ones are
+        gone, or the files and, if it can, the kernel back to a snapshot.
+        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _sandbox_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.CreateSnapshotResponse, _abc.Awaitable[_sandbox_pb2.CreateSnapshotResponse]]:
+        """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
+        until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _sandbox_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.DeleteSnapshotResponse, _abc.Awaitable[_sandbox_pb2.DeleteSnapshotResponse]]:
+        """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def ForkSandbox(
+        self,
+        request: _sandbox_pb2.ForkSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ForkSandboxResponse, _abc.Awaitable[_sandbox_pb2.ForkSandboxResponse]]:
+        """ForkSandbox makes a sandbox with the files of another, or of a snapshot.
+        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """
 
 def add_SandboxServiceServicer_to_server(servicer: SandboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -46,7 +47,7 @@ class Process:
 
         log = _Mortal(stores.runs, self._dead)
         self.engine = RunEngine(
-            LocalHost([app]), Stores(log, stores.states, stores.sessions, stores.memories), ProtoEncoder()
+            LocalHost([app]), replace(stores, runs=log), ProtoEncoder()
         )
 
     def die(self) -> None:

@@ -27,6 +27,20 @@ def upgrade() -> None:
         sa.Column("etag", sa.String, nullable=False),
         sa.Column("updated_at", sa.Double, nullable=False),
     )
+    op.create_table(
+        "push_configs",
+        sa.Column("run_id", sa.String, primary_key=True),
+        sa.Column("config_id", sa.String, primary_key=True),
+        sa.Column("url", sa.String, nullable=False),
+        sa.Column("token", sa.String, nullable=False),
+        sa.Column("auth_scheme", sa.String, nullable=False),
+        sa.Column("auth_credentials", sa.String, nullable=False),
+        sa.Column("delivered", sa.BigInteger, nullable=False),
+        sa.Column("ended", sa.Boolean, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("revision", sa.String, nullable=False),
+    )
+    op.create_index("push_configs_undelivered", "push_configs", ["ended", "created_at"])
     progress = op.create_table(
         "search_progress",
         sa.Column("index_name", sa.String, primary_key=True),
@@ -59,6 +73,7 @@ def _runs() -> None:
     )
     op.create_index("runs_by_time", "runs", ["created_at", "run_id"])
     op.create_index("runs_by_agent", "runs", ["agent_name", "created_at", "run_id"])
+    op.create_index("runs_by_status_time", "runs", ["agent_name", "updated_at", "run_id"])
     op.create_index("runs_by_user", "runs", ["user_id", "created_at", "run_id"])
     op.create_index("runs_by_session", "runs", ["session_id", "created_at", "run_id"])
     op.create_index("runs_by_status", "runs", ["status", "created_at", "run_id"])

@@ -1,0 +1,67 @@
+"""PushService: where the events of runs are pushed."""
+
+from collections.abc import AsyncGenerator
+
+from portico.client.connection import Calls
+from portico.client.errors import typed_errors
+from portico.client.paging import Listing, listing
+from portico.v1 import push_pb2
+
+
+class Pushes:
+    """Runs' push configs, and the claims of who delivers. Every method raises PorticoError."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def set(self, config: push_pb2.PushConfig, *, from_start: bool = False) -> push_pb2.PushConfig:
+        """Makes or replaces a config: from the run's first event, or from the next one. Raises NotFound."""
+        request = push_pb2.SetPushConfigRequest(config=config, from_start=from_start)
+        return (await self._calls.unary(self._calls.connection.pushes.SetPushConfig, request)).config
+
+    async def get(self, run_id: str, config_id: str) -> push_pb2.PushConfig:
+        """One config. Raises NotFound."""
+        request = push_pb2.GetPushConfigRequest(run_id=run_id, config_id=config_id)
+        return (await self._calls.unary(self._calls.connection.pushes.GetPushConfig, request)).config
+
+    def list(
+        self, run_id: str, *, page_size: int = 0, page_token: str = ""
+    ) -> Listing[push_pb2.ListPushConfigsResponse, push_pb2.PushConfig]:
+        """A run's configs by id."""
+        request = push_pb2.ListPushConfigsRequest(run_id=run_id, page_size=page_size, page_token=page_token)
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.pushes.ListPushConfigs,
+            request,
+            lambda page: page.configs,
+        )
+
+    async def delete(self, run_id: str, config_id: str) -> None:
+        """Harmless when there is none. Raises NotFound for a run that is not there."""
+        request = push_pb2.DeletePushConfigRequest(run_id=run_id, config_id=config_id)
+        await self._calls.unary(self._calls.connection.pushes.DeletePushConfig, request)
+
+    async def claim(self) -> AsyncGenerator[push_pb2.ClaimPushesResponse, None]:
+        """What is to be delivered by the caller, who has it until the iterator is closed."""
+        with typed_errors():
+            call = self._calls.connection.pushes.ClaimPushes(
+                push_pb2.ClaimPushesRequest(), metadata=self._calls.metadata
+            )
+            try:
+                while isinstance(change := await call.read(), push_pb2.ClaimPushesResponse):
+                    yield change
+            finally:
+                call.cancel()
+
+    async def ack(
+        self, config: push_pb2.PushConfig, delivered_sequence_number: int, *, ended: bool = False
+    ) -> None:
+        """How far a claimed config was delivered, and whether that is all."""
+        request = push_pb2.AckPushRequest(
+            run_id=config.run_id,
+            config_id=config.config_id,
+            revision=config.revision,
+            delivered_sequence_number=delivered_sequence_number,
+            ended=ended,
+        )
+        await self._calls.unary(self._calls.connection.pushes.AckPush, request)

@@ -1,0 +1,143 @@
+"""Other agents, over A2A: what `context.a2a(url)` gives."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    import httpx
+    from a2a.client import Client
+    from a2a.types import a2a_pb2
+
+CANCEL_SECONDS = 5.0
+_ENDED = ("completed", "canceled", "failed", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """Where a task of a peer stands, or its direct answer, which has no task."""
+
+    text: str
+    state: str  # a word such as completed or input-required
+    task_id: str
+    context_id: str
+    raw: Any  # as a2a-sdk has it
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUpdate:
+    """A piece of what a peer says; text is what came with it, state where the task stands."""
+
+    text: str
+    state: str
+    task_id: str
+    context_id: str
+    raw: Any
+
+
+class Peer:
+    """An agent at a URL. Its task is cancelled when the run that waits for it is."""
+
+    def __init__(
+        self, url: str, *, headers: Mapping[str, str], timeout: float, trace: Callable[[], Mapping[str, str]]
+    ) -> None:
+        self._url = url
+        self._headers = dict(headers)
+        self._timeout = timeout
+        self._trace = trace
+
+    async def send(
+        self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
+    ) -> PeerAnswer:
+        """Say something, a text or a2a-sdk's parts, and wait until the peer has ended, or asks back."""
+        text, state, last = "", "completed", None
+        async for update in self.stream(message, task_id=task_id, context_id=context_id):
+            text += update.text
+            state, last = update.state or state, update
+        if last is None:
+            raise ConnectionError(f"{self._url} said nothing")
+        return PeerAnswer(text, state, last.task_id, last.context_id, last.raw)
+
+    async def stream(
+        self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
+    ) -> AsyncGenerator[PeerUpdate, None]:
+        """The same, as it comes."""
+        # Only agents that call others pay for these.
+        import httpx
+        from a2a.types import a2a_pb2 as a2a
+
+        parts = [a2a.Part(text=message)] if isinstance(message, str) else list(message)
+        said = a2a.Message(
+            message_id=f"msg_{uuid4().hex}",
+            role=a2a.ROLE_USER,
+            parts=parts,
+            task_id=task_id,
+            context_id=context_id,
+        )
+        headers = {**self._trace(), **self._headers}
+        timeout = httpx.Timeout(self._timeout, read=None)
+        async with httpx.AsyncClient(headers=headers, timeout=timeout) as http:
+            client = await self._connect(http)
+            task, state = task_id, ""
+            told: set[str] = set()  # artifacts
+            try:
+                async for event in client.send_message(a2a.SendMessageRequest(message=said)):
+                    update = _update(event, told)
+                    task, state = update.task_id or task, update.state or state
+                    yield update
+            except (asyncio.CancelledError, GeneratorExit):
+                if task and state not in _ENDED:
+                    await _cancel(client, task)
+                raise
+
+    async def _connect(self, http: "httpx.AsyncClient") -> "Client":
+        from a2a.client import ClientConfig, ClientFactory
+        from a2a.client.card_resolver import A2ACardResolver
+
+        card = await A2ACardResolver(http, self._url).get_agent_card()
+        bindings = ["JSONRPC", "HTTP+JSON"]
+        return ClientFactory(ClientConfig(httpx_client=http, supported_protocol_bindings=bindings)).create(
+            card
+        )
+
+
+async def _cancel(client: "Client", task_id: str) -> None:
+    """The run is being stopped: its peer has so long to hear of it."""
+    from a2a.types import a2a_pb2 as a2a
+
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await client.cancel_task(a2a.CancelTaskRequest(id=task_id))
+
+
+def _update(event: "a2a_pb2.StreamResponse", told: set[str]) -> PeerUpdate:
+    kind = event.WhichOneof("payload")
+    if kind == "message":
+        said = event.message
+        return PeerUpdate(_text(said.parts), "completed", said.task_id, said.context_id, event)
+    if kind == "task":
+        task = event.task
+        parts = [part for artifact in task.artifacts for part in artifact.parts]
+        return PeerUpdate(_text(parts), _state(task.status.state), task.id, task.context_id, event)
+    if kind == "status_update":
+        status = event.status_update
+        return PeerUpdate("", _state(status.status.state), status.task_id, status.context_id, event)
+    chunk = event.artifact_update
+    id = chunk.artifact.artifact_id
+    # One that replaces what was told says nothing new.
+    text = _text(chunk.artifact.parts) if chunk.append or id not in told else ""
+    told.add(id)
+    return PeerUpdate(text, "", chunk.task_id, chunk.context_id, event)
+
+
+def _state(value: "a2a_pb2.TaskState") -> str:
+    from a2a.types import a2a_pb2 as a2a
+
+    return a2a.TaskState.Name(value).removeprefix("TASK_STATE_").lower().replace("_", "-")
+
+
+def _text(parts: Any) -> str:
+    return "".join(part.text for part in parts)

@@ -1,0 +1,110 @@
+"""Who delivers which push config: each is one claimer's at a time, and another's when that one leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeAlias
+
+from portico.core.stores.pushes import PushRecord
+
+Key: TypeAlias = tuple[str, str]  # run and config
+
+
+class Claimer:
+    """One of those who deliver, and what it is yet to be told."""
+
+    def __init__(self) -> None:
+        self.held: set[Key] = set()
+        self._given: dict[Key, PushRecord] = {}
+        self._removed: set[Key] = set()
+        self._changed = asyncio.Event()
+        self._changed.set()  # the first answer comes at once
+        self._cut = False
+
+    def give(self, key: Key, record: PushRecord) -> None:
+        self.held.add(key)
+        self._given[key] = record
+        self._removed.discard(key)
+        self._changed.set()
+
+    def take(self, key: Key) -> None:
+        self.held.discard(key)
+        self._given.pop(key, None)
+        self._removed.add(key)
+        self._changed.set()
+
+    def cut(self) -> None:
+        """Tell it nothing more."""
+        self._cut = True
+        self._changed.set()
+
+    async def changes(self) -> AsyncIterator[tuple[list[PushRecord], list[Key]]]:
+        """What is given and what is taken away, whenever that changes."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._cut:
+                return
+            given, removed = list(self._given.values()), list(self._removed)
+            self._given.clear()
+            self._removed.clear()
+            yield given, removed
+
+
+class Claims:
+    """All configs whose delivery has not ended, and who has them. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self._records: dict[Key, PushRecord] = {}
+        self._claimers: list[Claimer] = []
+
+    def add(self, record: PushRecord, *, known: bool = False) -> None:
+        """A config was set; one that was only read from the store replaces nothing."""
+        key = record.run_id, record.config_id
+        if known and key in self._records:
+            return
+        self._records[key] = record
+        self._assign(key)
+
+    def remove(self, key: Key) -> None:
+        """A config was deleted."""
+        if self._records.pop(key, None) is not None and (holder := self._holder(key)) is not None:
+            holder.take(key)
+
+    def delivered(self, key: Key, revision: str, number: int, *, ended: bool) -> None:
+        """How far its holder has come."""
+        record = self._records.get(key)
+        if record is None or record.revision != revision:
+            return
+        if ended:
+            del self._records[key]
+            if (holder := self._holder(key)) is not None:
+                holder.held.discard(key)
+        else:
+            self._records[key] = replace(record, delivered=max(record.delivered, number))
+
+    @contextmanager
+    def claiming(self) -> Iterator[Claimer]:
+        """A claimer, for as long as it is there; nobody's configs are its own from now on."""
+        claimer = Claimer()
+        self._claimers.append(claimer)
+        held = {key for other in self._claimers for key in other.held}
+        for key in self._records.keys() - held:
+            self._assign(key)
+        try:
+            yield claimer
+        finally:
+            self._claimers.remove(claimer)
+            for key in claimer.held:
+                if key in self._records:
+                    self._assign(key)
+
+    def _assign(self, key: Key) -> None:
+        """To its holder, or else to whoever has the least."""
+        if self._claimers:
+            holder = self._holder(key) or min(self._claimers, key=lambda claimer: len(claimer.held))
+            holder.give(key, self._records[key])
+
+    def _holder(self, key: Key) -> Claimer | None:
+        return next((claimer for claimer in self._claimers if key in claimer.held), None)

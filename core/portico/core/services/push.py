@@ -1,0 +1,148 @@
+"""PushService: push configs, and who delivers which."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.requests import check_id
+from portico.core.convert.times import timestamp
+from portico.core.engine.ids import new_id
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import Draining, InvalidArgument
+from portico.core.services.claims import Claims
+from portico.core.services.drain import Drain
+from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.stores.base import RunLog
+from portico.core.stores.pushes import PushRecord, PushStore
+from portico.v1 import push_pb2 as pb
+
+URL_CHARACTERS = 2048
+SECRET_CHARACTERS = 8192
+
+
+class PushService:
+    """The push configs of one store."""
+
+    def __init__(self, engine: RunEngine, runs: RunLog, pushes: PushStore, drain: Drain) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._pushes = pushes
+        self._drain = drain
+        self._claims = Claims()
+        self._loaded = False
+        self._loading = asyncio.Lock()
+
+    async def SetPushConfig(
+        self, request: pb.SetPushConfigRequest, context: ServicerContext
+    ) -> pb.SetPushConfigResponse:
+        config = request.config
+        run_id = check_id(config.run_id, "config.run_id")
+        if not config.url.startswith(("http://", "https://")) or len(config.url) > URL_CHARACTERS:
+            raise InvalidArgument("config.url", f"must be a URL of at most {URL_CHARACTERS} characters")
+        for name, value in (
+            ("token", config.token),
+            ("auth_scheme", config.auth_scheme),
+            ("auth_credentials", config.auth_credentials),
+        ):
+            if len(value) > SECRET_CHARACTERS or not value.isprintable():
+                raise InvalidArgument(f"config.{name}", "is too long, or not printable")
+        last = await self._last(run_id)
+        record = PushRecord(
+            run_id=run_id,
+            config_id=check_id(config.config_id or new_id("push_"), "config.config_id"),
+            url=config.url,
+            token=config.token,
+            auth_scheme=config.auth_scheme,
+            auth_credentials=config.auth_credentials,
+            delivered=-1 if request.from_start else last,
+            ended=False,
+            created_at=time.time(),
+            revision=uuid4().hex,
+        )
+        await self._pushes.set(record)
+        self._claims.add(record)
+        return pb.SetPushConfigResponse(config=config_to_proto(record))
+
+    async def GetPushConfig(
+        self, request: pb.GetPushConfigRequest, context: ServicerContext
+    ) -> pb.GetPushConfigResponse:
+        run_id = check_id(request.run_id, "run_id")
+        config_id = check_id(request.config_id, "config_id")
+        await self._last(run_id)
+        record = await self._pushes.get(run_id, config_id)
+        return pb.GetPushConfigResponse(config=config_to_proto(record))
+
+    async def ListPushConfigs(
+        self, request: pb.ListPushConfigsRequest, context: ServicerContext
+    ) -> pb.ListPushConfigsResponse:
+        run_id = check_id(request.run_id, "run_id")
+        await self._last(run_id)
+        size = page_size(request.page_size)
+        place = decode_token(request.page_token, str)
+        rows = await self._pushes.list(run_id, "" if place is None else str(place[0]), size + 1)
+        token = encode_token(rows[size - 1].config_id) if len(rows) > size else ""
+        return pb.ListPushConfigsResponse(
+            configs=[config_to_proto(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def DeletePushConfig(
+        self, request: pb.DeletePushConfigRequest, context: ServicerContext
+    ) -> pb.DeletePushConfigResponse:
+        run_id = check_id(request.run_id, "run_id")
+        config_id = check_id(request.config_id, "config_id")
+        await self._last(run_id)
+        await self._pushes.delete(run_id, config_id)
+        self._claims.remove((run_id, config_id))
+        return pb.DeletePushConfigResponse()
+
+    async def ClaimPushes(
+        self, request: pb.ClaimPushesRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.ClaimPushesResponse]:
+        await self._load()
+        with self._claims.claiming() as claimer, self._drain.watching(claimer.cut):
+            async for given, removed in claimer.changes():
+                yield pb.ClaimPushesResponse(
+                    configs=[config_to_proto(record) for record in given],
+                    removed=[pb.PushConfig(run_id=run, config_id=config) for run, config in removed],
+                )
+        raise Draining
+
+    async def AckPush(self, request: pb.AckPushRequest, context: ServicerContext) -> pb.AckPushResponse:
+        run_id = check_id(request.run_id, "run_id")
+        config_id = check_id(request.config_id, "config_id")
+        revision = check_id(request.revision, "revision")
+        number = request.delivered_sequence_number
+        if await self._pushes.acknowledge(run_id, config_id, revision, number, request.ended):
+            self._claims.delivered((run_id, config_id), revision, number, ended=request.ended)
+        return pb.AckPushResponse()
+
+    async def _load(self) -> None:
+        """What an earlier process left undelivered."""
+        async with self._loading:
+            if not self._loaded:
+                for record in await self._pushes.undelivered():
+                    self._claims.add(record, known=True)
+                self._loaded = True
+
+    async def _last(self, run_id: str) -> int:
+        """The number of the run's last event. Raises RunNotFound."""
+        live = self._engine.live(run_id)
+        return (await self._runs.get(run_id)).last_sequence_number if live is None else live.published
+
+
+def config_to_proto(record: PushRecord) -> pb.PushConfig:
+    return pb.PushConfig(
+        run_id=record.run_id,
+        config_id=record.config_id,
+        url=record.url,
+        token=record.token,
+        auth_scheme=record.auth_scheme,
+        auth_credentials=record.auth_credentials,
+        delivered_sequence_number=record.delivered,
+        ended=record.ended,
+        created_time=timestamp(record.created_at),
+        revision=record.revision,
+    )

@@ -1,0 +1,133 @@
+"""The gateway: cards, both HTTP bindings, the gRPC binding, and the delivery of notifications."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from a2a.utils.errors import A2AError, MethodNotFoundError
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from portico.gateways.a2a.agents import Agents
+from portico.gateways.a2a.caller import AGENT, SITE, http_caller
+from portico.gateways.a2a.cards import CARD_PATH, Cards
+from portico.gateways.a2a.delivery import Delivery
+from portico.gateways.a2a.errors import as_a2a
+from portico.gateways.a2a.guard import Guard
+from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.http import HttpBindings
+from portico.gateways.a2a.notifications import Notifications
+from portico.gateways.a2a.paths import place_of
+from portico.gateways.a2a.registration import Registration, announce
+from portico.gateways.a2a.render import RestEnvelope
+from portico.gateways.a2a.rpc import GrpcBinding
+from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.http.core import Core
+from portico.gateways.http.streaming import Streams
+
+log = logging.getLogger(__name__)
+
+
+class A2aGateway:
+    """What a site serves. `registration`, if there is one, is told of every agent's card."""
+
+    def __init__(self, settings: A2aSettings, registration: Registration | None = None) -> None:
+        """Raises OSError, ValueError for a key or a file that can't be used."""
+        self._settings = settings
+        self._registration = registration
+        self._cards = Cards(settings)
+        self._streams = Streams(settings.ping_seconds)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.grpc: GrpcBinding | None = None
+        self._delivery: Delivery | None = None
+        front: ASGIApp = self._front
+        if settings.cors_origins:
+            front = CORSMiddleware(
+                front,
+                allow_origins=settings.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["etag"],
+            )
+        self._app = front
+
+    def claims(self, path: str) -> bool:
+        return place_of(path) is not None
+
+    def open(self, core: Core) -> None:
+        """Raises OSError when the gRPC address is in use."""
+        settings = self._settings
+        guard = Guard(settings.push_allow)
+        self._agents = Agents(core)
+        notifications = Notifications(core, guard, offered=settings.push)
+        self._handler = Handler(core, self._agents, self._cards, notifications)
+        self._bindings = HttpBindings(self._handler, self._streams, settings.max_body_bytes)
+        if settings.grpc_listen:
+            self.grpc = GrpcBinding(self._handler, settings.grpc_listen, settings.max_body_bytes)
+            self._spawn(self.grpc.start())
+        if settings.push:
+            self._delivery = Delivery(core, guard, settings)
+            self._spawn(self._delivery.run())
+        if self._registration is not None:
+            self._spawn(announce(self._registration, self._agents, self._cards))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def stop(self) -> None:
+        """End all streams; clients find their tasks at another gateway."""
+        self._streams.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
+        if hasattr(self, "_handler"):
+            self._handler.stop()
+        if self.grpc is not None:
+            self._spawn(self.grpc.stop())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a part of the gateway ended", exc_info=task.exception())
+
+    async def _front(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place = place_of(scope["path"])
+        if scope["type"] != "http" or place is None:
+            await Response(status_code=404)(scope, receive, send)
+            return
+        scope = {**scope, AGENT: place.agent_name, SITE: _site(scope)}
+        if place.rest != CARD_PATH:
+            await self._bindings(place.rest, scope, receive, send)
+            return
+        await (await self._card(scope))(scope, receive, send)
+
+    async def _card(self, scope: Scope) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            return Response(status_code=405, headers={"allow": "GET, HEAD"})
+        caller = http_caller(scope)
+        try:
+            agent = await self._agents.find(caller.agent_name, caller)
+            if agent is None:
+                raise MethodNotFoundError(message="There is no such agent")
+            card = self._cards.serve(agent, caller)
+        except Exception as error:
+            told: A2AError = as_a2a(error)
+            return RestEnvelope().failure(told)
+        headers = {"etag": card.etag, "cache-control": f"public, max-age={self._settings.card_max_age}"}
+        known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
+        tags = {tag.strip().removeprefix("W/") for tag in known.decode("latin-1").split(",")}
+        if "*" in tags or card.etag.removeprefix("W/") in tags:
+            return Response(None, 304, headers)
+        return Response(card.body, 200, headers, "application/json")
+
+
+def _site(scope: Scope) -> str:
+    """The site's URL as the caller has it."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return f"{scope['scheme']}://{host.decode('latin-1')}"

@@ -1,0 +1,121 @@
+"""Who asks, which agent, and in which version of the protocol."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import grpc.aio
+from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
+from a2a.server.context import ServerCallContext
+from a2a.server.request_handlers.grpc_handler import GrpcServerCallContextBuilder
+from a2a.server.routes.common import ServerCallContextBuilder
+from a2a.utils.constants import PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0, VERSION_HEADER
+from a2a.utils.errors import VersionNotSupportedError
+from starlette.requests import Request
+from starlette.types import Scope
+
+from portico.gateways.http.core import PASSED_ON, caller_metadata
+
+CALLER = "portico.caller"  # in a call context's state
+AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
+SITE = "portico.site"  # in an ASGI scope: the site's URL as the caller has it
+_VERSION = re.compile(r"(\d+\.\d+)(\.\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a call brings of its caller."""
+
+    agent_name: str = ""  # as its path says; empty for none
+    site: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)  # travels on to the core
+    idempotency_key: str = ""
+    extensions: frozenset[str] = frozenset()
+
+
+def version_of(value: str) -> str:
+    """A2A-Version as major and minor; none means 0.3. Raises VersionNotSupportedError."""
+    if not value.strip():
+        return PROTOCOL_VERSION_0_3
+    found = _VERSION.fullmatch(value.strip())
+    version = found.group(1) if found else ""
+    if version not in (PROTOCOL_VERSION_1_0, PROTOCOL_VERSION_0_3):
+        raise VersionNotSupportedError(
+            message=f"A2A version {value[:20]!r} is not supported; 1.0 and 0.3 are",
+            data={"supportedVersions": f"{PROTOCOL_VERSION_1_0}, {PROTOCOL_VERSION_0_3}"},
+        )
+    return version
+
+
+def http_version(scope: Scope) -> str:
+    """The version that a request's header names. Raises VersionNotSupportedError."""
+    name = VERSION_HEADER.lower().encode()
+    return version_of(next((value.decode("latin-1") for key, value in scope["headers"] if key == name), ""))
+
+
+def http_caller(scope: Scope) -> Caller:
+    """The caller of a request whose path was understood."""
+    key, extensions = "", []
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            key = value.decode("latin-1")
+        elif name in (b"a2a-extensions", b"x-a2a-extensions"):
+            extensions.append(value.decode("latin-1"))
+    return Caller(
+        scope.get(AGENT, ""),
+        scope.get(SITE, ""),
+        caller_metadata(scope["headers"]),
+        key,
+        frozenset(get_requested_extensions(extensions)),
+    )
+
+
+def call_context(caller: Caller, headers: Mapping[str, str], tenant: str = "") -> ServerCallContext:
+    """What the SDK hands to the request handler."""
+    return ServerCallContext(
+        state={CALLER: caller, "headers": dict(headers)},
+        tenant=tenant,
+        requested_extensions=set(caller.extensions),
+    )
+
+
+class HttpContexts(ServerCallContextBuilder):
+    """Contexts of HTTP requests."""
+
+    def build(self, request: Request) -> ServerCallContext:
+        return call_context(http_caller(request.scope), request.headers)
+
+
+class GrpcContexts(GrpcServerCallContextBuilder):
+    """Contexts of gRPC calls in the one version that a service has."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def build(self, context: "grpc.aio.ServicerContext") -> ServerCallContext:
+        """Raises VersionNotSupportedError."""
+        given = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
+        metadata = {name: value for name, value in given if name.encode() in PASSED_ON}
+        named = dict(given)
+        version = version_of(named.get(VERSION_HEADER.lower(), ""))
+        if version != self._version:
+            raise VersionNotSupportedError(
+                message=f"This service speaks A2A {self._version}, not {version}",
+                data={"supportedVersions": self._version},
+            )
+        extensions = [value for name, value in given if name == HTTP_EXTENSION_HEADER.lower()]
+        caller = Caller(
+            metadata=metadata,
+            idempotency_key=named.get("idempotency-key", ""),
+            extensions=frozenset(get_requested_extensions(extensions)),
+        )
+        return call_context(caller, {})
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[tuple[str, str]]:
+    return ((name, value) for name, value in metadata if isinstance(value, str))
+
+
+def caller_of(context: ServerCallContext) -> Caller:
+    caller: Caller = context.state[CALLER]
+    return caller

@@ -1,0 +1,152 @@
+"""Agent cards: what an agent can do and where to reach it, signed if there is a key."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from a2a.server.request_handlers.response_helpers import agent_card_to_dict
+from a2a.types import a2a_pb2 as a2a
+from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH, PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
+from a2a.utils.errors import UnsupportedOperationError
+from google.protobuf.json_format import ParseDict
+
+from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.errors import UnauthenticatedError
+from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.a2a.signing import Sign, card_signer
+from portico.v1 import agent_pb2
+
+CARD_PATH = AGENT_CARD_WELL_KNOWN_PATH
+DEFAULT_PATH = "/a2a"  # of the default agent; every agent's is below its name
+_KEPT = 256  # cards in memory: callers choose the host that one names
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCard:
+    """A card as it goes out."""
+
+    body: bytes
+    etag: str
+
+
+def agent_path(name: str) -> str:
+    return f"/agents/{quote(name, safe='')}{DEFAULT_PATH}"
+
+
+class Cards:
+    """The cards of a core's agents."""
+
+    def __init__(self, settings: A2aSettings) -> None:
+        self._settings = settings
+        self._sign: Sign | None = card_signer(settings)
+        self._served: OrderedDict[tuple[bytes, str, str], ServedCard] = OrderedDict()
+        self._extended: dict[str, Any] = {}
+        if settings.extended_card is not None:
+            self._extended = orjson.loads(settings.extended_card.read_bytes())
+        self.grpc_url = settings.grpc_url or settings.grpc_listen
+
+    def serve(self, agent: agent_pb2.Agent, caller: Caller) -> ServedCard:
+        """The card at a caller's URL."""
+        key = (agent.SerializeToString(deterministic=True), caller.agent_name, caller.site)
+        served = self._served.get(key)
+        if served is None:
+            card = self.card(agent, caller)
+            content = orjson.dumps(agent_card_to_dict(card), option=orjson.OPT_SORT_KEYS)
+            # Of what is said, not of the signature, which differs each time that it is made.
+            etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+            body = orjson.dumps(agent_card_to_dict(self._signed(card)))
+            served = self._served[key] = ServedCard(body, etag)
+        self._served.move_to_end(key)
+        while len(self._served) > _KEPT:
+            self._served.popitem(last=False)
+        return served
+
+    def card(self, agent: agent_pb2.Agent, caller: Caller) -> a2a.AgentCard:
+        """The public card, unsigned."""
+        card = a2a.AgentCard(
+            name=agent.name,
+            description=agent.description or f"The agent {agent.name}.",
+            version=agent.version or "1.0.0",
+            supported_interfaces=self._interfaces(agent, caller),
+            capabilities=a2a.AgentCapabilities(
+                streaming=True,
+                push_notifications=self._settings.push,
+                extended_agent_card=agent.name in self._extended,
+            ),
+            default_input_modes=agent.input_modes or ["text/plain"],
+            default_output_modes=agent.output_modes or ["text/plain"],
+            skills=[_skill(skill) for skill in agent.skills] or [_whole(agent)],
+        )
+        if self._settings.bearer:
+            scheme = card.security_schemes["bearer"].http_auth_security_scheme
+            scheme.scheme = "Bearer"
+            card.security_requirements.add().schemes["bearer"].SetInParent()
+        return card
+
+    def extended(self, agent: agent_pb2.Agent, caller: Caller) -> a2a.AgentCard:
+        """What is told to those who have a credential, beside the public card. The caller's was checked.
+
+        Raises UnsupportedOperationError, UnauthenticatedError.
+        """
+        if agent.name not in self._extended:
+            raise UnsupportedOperationError(message="The agent has no extended card")
+        if "authorization" not in caller.metadata:
+            raise UnauthenticatedError(message="The extended card is for authenticated callers")
+        card = self.card(agent, caller)
+        more = a2a.AgentCard()
+        ParseDict(self._extended[agent.name], more, ignore_unknown_fields=True)
+        card.MergeFrom(more)
+        return self._signed(card)
+
+    def _signed(self, card: a2a.AgentCard) -> a2a.AgentCard:
+        return card if self._sign is None else self._sign(card)
+
+    def _interfaces(self, agent: agent_pb2.Agent, caller: Caller) -> list[a2a.AgentInterface]:
+        """The newer version first: clients take the first that they know."""
+        named = caller.agent_name
+        site = self._settings.public_url.rstrip("/") or caller.site
+        url = site + (agent_path(named) if named else DEFAULT_PATH)
+        interfaces = [
+            a2a.AgentInterface(url=url, protocol_binding=binding, protocol_version=version)
+            for version in (PROTOCOL_VERSION_1_0, PROTOCOL_VERSION_0_3)
+            for binding in ("JSONRPC", "HTTP+JSON")
+        ]
+        if self.grpc_url:
+            # All agents share the port; the tenant, which 0.3 does not have, says which is meant.
+            grpc = a2a.AgentInterface(
+                url=self.grpc_url,
+                protocol_binding="GRPC",
+                protocol_version=PROTOCOL_VERSION_1_0,
+                tenant=agent.name if named else "",
+            )
+            interfaces.insert(2, grpc)
+            if agent.is_default:
+                interfaces.append(
+                    a2a.AgentInterface(
+                        url=self.grpc_url, protocol_binding="GRPC", protocol_version=PROTOCOL_VERSION_0_3
+                    )
+                )
+        return interfaces
+
+
+def _skill(skill: agent_pb2.Skill) -> a2a.AgentSkill:
+    return a2a.AgentSkill(
+        id=skill.id,
+        name=skill.name,
+        description=skill.description or skill.name,
+        tags=skill.tags or [skill.id],
+        examples=skill.examples,
+    )
+
+
+def _whole(agent: agent_pb2.Agent) -> a2a.AgentSkill:
+    """A card names a skill at least; an agent without any is one."""
+    return a2a.AgentSkill(
+        id=agent.name,
+        name=agent.name,
+        description=agent.description or f"The agent {agent.name}.",
+        tags=[agent.name],
+    )

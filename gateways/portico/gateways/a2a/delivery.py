@@ -1,0 +1,176 @@
+"""Delivers notifications: one task per claimed config, which reads the run's log and posts what it says.
+
+The core hands a config to one gateway at a time and keeps how far it has come, so what this
+process has not delivered when it ends another one does. A receiver that is slow gets what
+was said meanwhile in fewer, larger chunks; nobody else waits for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
+
+from a2a.types import a2a_pb2 as a2a
+
+from portico.client import Client, NotFound, PorticoError
+from portico.gateways.a2a.guard import Guard
+from portico.gateways.a2a.sender import GaveUp, Sender
+from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.a2a.translate import ENDED, Translator, Update
+from portico.gateways.http.core import Core
+from portico.v1 import push_pb2, query_pb2
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
+_Key: TypeAlias = tuple[str, str]
+_Told: TypeAlias = a2a.Task | Update
+
+
+class Delivery:
+    """What this gateway delivers, as long as it runs."""
+
+    def __init__(self, core: Core, guard: Guard, settings: A2aSettings) -> None:
+        self._core = core
+        self._sender = Sender(guard, settings)
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._claiming: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Claim and deliver until `stop`."""
+        self._claiming = asyncio.create_task(self._claim())
+        try:
+            await asyncio.wait({self._claiming})
+        finally:
+            self._drop()
+            await self._sender.close()
+
+    def stop(self) -> None:
+        """Leave the rest to others."""
+        if self._claiming is not None:
+            self._claiming.cancel()
+
+    async def _claim(self) -> None:
+        failures = 0
+        while True:
+            changes = self._core.client.pushes.claim()
+            try:
+                async for change in changes:
+                    failures = 0
+                    self._change(change)
+            except PorticoError as error:
+                log.debug("no claims for now: %s", error)
+            finally:
+                # Whoever claims next may be another.
+                self._drop()
+                await changes.aclose()
+            await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
+            failures += 1
+
+    def _change(self, change: push_pb2.ClaimPushesResponse) -> None:
+        for config in (*change.removed, *change.configs):
+            task = self._tasks.pop((config.run_id, config.config_id), None)
+            if task is not None:
+                task.cancel()
+        for config in change.configs:
+            key = config.run_id, config.config_id
+            task = self._tasks[key] = asyncio.create_task(self._deliver(config))
+            task.add_done_callback(lambda done, key=key: self._ended(key, done))  # type: ignore[misc]
+
+    def _ended(self, key: _Key, task: "asyncio.Task[None]") -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+
+    def _drop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    async def _deliver(self, config: push_pb2.PushConfig) -> None:
+        client = self._core.client
+        cursor, failures = config.delivered_sequence_number, 0
+        while True:
+            try:
+                async for told, last, ended in self._read(client, config.run_id, cursor):
+                    for item in _gathered(told):
+                        await self._sender.send(config, item)
+                    await client.pushes.ack(config, last, ended=ended)
+                    cursor, failures = last, 0
+                    if ended:
+                        return
+            except GaveUp as error:
+                log.warning("config %s of run %s is given up: %s", config.config_id, config.run_id, error)
+                await self._end(client, config, cursor)
+                return
+            except NotFound:
+                await self._end(client, config, cursor)
+                return
+            except PorticoError as error:
+                log.debug("run %s can't be read for now: %s", config.run_id, error)
+            except Exception:
+                log.exception("config %s of run %s: a defect", config.config_id, config.run_id)
+            await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
+            failures += 1
+
+    async def _end(self, client: Client, config: push_pb2.PushConfig, cursor: int) -> None:
+        try:
+            await client.pushes.ack(config, cursor, ended=True)
+        except PorticoError as error:
+            log.warning("config %s of run %s can't be ended: %s", config.config_id, config.run_id, error)
+
+    async def _read(
+        self, client: Client, run_id: str, cursor: int
+    ) -> AsyncIterator[tuple[list[_Told], int, bool]]:
+        """What there is beyond the cursor, as it comes: up to which event, and whether that is all."""
+        run = await client.runs.get(run_id)
+        translator = Translator(run.request.input)
+        after: int | None = None
+        while True:
+            watch = query_pb2.WatchRunRequest(run_id=run_id)
+            if after is not None:
+                watch.after_sequence_number = after  # a pause; this waits for the answer
+            with self._core.streams.open_watch(watch) as stream:
+                async for frames in stream:
+                    told: list[_Told] = []
+                    for frame in frames:
+                        for event in frame.events:
+                            update = translator.take(event)
+                            after = event.sequence_number
+                            if after > cursor and after == 0:
+                                told.append(translator.task())
+                            elif after > cursor and update is not None:
+                                told.append(update)
+                    if after is not None and after > cursor:
+                        yield told, after, translator.state in ENDED
+            if translator.state in ENDED:
+                # All of it was delivered before.
+                yield [], max(cursor, after or 0), True
+                return
+
+
+def _gathered(told: Sequence[_Told]) -> list[_Told]:
+    """Neighbouring chunks of one text as one: who gets them late need not get them singly."""
+    gathered: list[_Told] = []
+    for item in told:
+        before = gathered[-1] if gathered else None
+        if (
+            isinstance(item, a2a.TaskArtifactUpdateEvent)
+            and isinstance(before, a2a.TaskArtifactUpdateEvent)
+            and item.append
+            and not before.last_chunk
+            and item.artifact.artifact_id == before.artifact.artifact_id
+        ):
+            for part in item.artifact.parts:
+                last = before.artifact.parts[-1]
+                if part.HasField("text") and last.HasField("text") and not _told_apart(last):
+                    last.text += part.text
+                else:
+                    before.artifact.parts.append(part)
+            before.last_chunk = item.last_chunk
+        else:
+            gathered.append(item)
+    return gathered
+
+
+def _told_apart(part: a2a.Part) -> bool:
+    return bool(part.media_type or part.filename or part.metadata.fields)

@@ -1,0 +1,159 @@
+"""What goes wrong, in A2A's terms: one home for what the core says, and for defects."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import grpc
+from a2a.server.context import ServerCallContext
+from a2a.utils.errors import (
+    A2A_ERROR_MAPPING,
+    A2A_ERROR_REASONS,
+    A2AError,
+    ErrorMapping,
+    InternalError,
+    InvalidParamsError,
+    JSONParseError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
+from a2a.utils.proto_utils import validate_proto_required_fields
+from google.protobuf.message import Message
+
+from portico.client import PorticoError
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+P = TypeVar("P", bound=Message)
+T = TypeVar("T")
+
+
+class UnavailableError(A2AError):
+    """The core is away, drains, or has no room; the same call may succeed later."""
+
+    message = "The agent is not available"
+
+
+class UnauthenticatedError(A2AError):
+    """The credential is missing or not valid."""
+
+    message = "The credential is missing or not valid"
+
+
+class ForbiddenError(A2AError):
+    """The credential is good but does not allow the call."""
+
+    message = "The credential does not allow this"
+
+
+# The SDK looks up how to tell an error by its class; these it does not know.
+_OURS = {
+    UnavailableError: ErrorMapping(503, "UNAVAILABLE", "UNAVAILABLE"),
+    UnauthenticatedError: ErrorMapping(401, "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    ForbiddenError: ErrorMapping(403, "PERMISSION_DENIED", "PERMISSION_DENIED"),
+    JSONParseError: ErrorMapping(400, "INVALID_ARGUMENT", "PARSE_ERROR"),
+}
+A2A_ERROR_MAPPING.update(_OURS)
+A2A_ERROR_REASONS.update({kind: mapping.reason for kind, mapping in _OURS.items()})
+
+# The names under which A2A's callers know the fields of our requests.
+_FIELDS = {
+    "request.session_id": "message.context_id",
+    "request.request_id": "message.message_id",
+    "request.input": "message",
+}
+
+
+def invalid(field: str, problem: str) -> InvalidParamsError:
+    """A parameter that can't be."""
+    return InvalidParamsError(
+        message=f"{field}: {problem}", data={"errors": [{"field": field, "message": problem}]}
+    )
+
+
+def from_core(error: PorticoError) -> A2AError:
+    """What an error of the core is to an A2A caller."""
+    match error.code:
+        case grpc.StatusCode.NOT_FOUND if error.reason == "AGENT_NOT_FOUND":
+            return invalid("tenant", "there is no such agent")
+        case grpc.StatusCode.NOT_FOUND:
+            return TaskNotFoundError(data=_told(error))
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
+            field = error.metadata.get("field", "")
+            return invalid(_FIELDS.get(field, field), error.message.removeprefix(f"{field}: "))
+        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.ABORTED | grpc.StatusCode.ALREADY_EXISTS:
+            return UnsupportedOperationError(message=error.message, data=_told(error))
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return UnauthenticatedError()
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return ForbiddenError()
+        case (
+            grpc.StatusCode.UNAVAILABLE
+            | grpc.StatusCode.RESOURCE_EXHAUSTED
+            | grpc.StatusCode.DEADLINE_EXCEEDED
+            | grpc.StatusCode.CANCELLED
+        ):
+            return UnavailableError(message="The agent is not available now; try again", data=_told(error))
+    return from_defect(error)
+
+
+def _told(error: PorticoError) -> dict[str, str]:
+    names = {"run_id": "taskId", "session_id": "contextId", "config_id": "id"}
+    return {names[name]: value for name, value in error.metadata.items() if name in names}
+
+
+def from_defect(error: BaseException) -> InternalError:
+    """For an exception that nobody meant; the log has what it was."""
+    request_id = uuid4().hex
+    log.error("request %s failed", request_id, exc_info=error)
+    return InternalError(
+        message=f"Internal error; quote request {request_id} to the operator", data={"requestId": request_id}
+    )
+
+
+def as_a2a(error: Exception) -> A2AError:
+    """Whatever was raised, as what a caller may see."""
+    if isinstance(error, A2AError):
+        return error
+    return from_core(error) if isinstance(error, PorticoError) else from_defect(error)
+
+
+def unary(
+    method: Callable[[S, P, ServerCallContext], Coroutine[Any, Any, T]],
+) -> Callable[[S, P, ServerCallContext], Coroutine[Any, Any, T]]:
+    """A method of the request handler: required fields are there, and nothing but an A2AError leaves it."""
+
+    @wraps(method)
+    async def guarded(self: S, params: P, context: ServerCallContext) -> T:
+        try:
+            validate_proto_required_fields(params)
+            return await method(self, params, context)
+        except Exception as error:
+            raise as_a2a(error) from None
+
+    return guarded
+
+
+def streaming(
+    method: Callable[[S, P, ServerCallContext], AsyncGenerator[T, None]],
+) -> Callable[[S, P, ServerCallContext], AsyncGenerator[T, None]]:
+    """The same for a method that streams."""
+
+    @wraps(method)
+    async def guarded(self: S, params: P, context: ServerCallContext) -> AsyncGenerator[T, None]:
+        items = None
+        try:
+            validate_proto_required_fields(params)
+            items = method(self, params, context)
+            async for item in items:
+                yield item
+        except Exception as error:
+            raise as_a2a(error) from None
+        finally:
+            if items is not None:
+                await items.aclose()
+
+    return guarded

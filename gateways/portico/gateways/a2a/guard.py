@@ -1,0 +1,73 @@
+"""Who may be notified: no address that is not public, unless an operator allows it.
+
+A name is resolved once for a delivery and the connection goes to the address that was
+judged, so that a name which changes its mind in between reaches nobody.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_SCHEMES = {"http": 80, "https": 443}
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Refused(Exception):
+    """The receiver must not be called, or can't be found; the words are for whoever named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A receiver that may be called."""
+
+    url: str
+    host: str
+    port: int
+    address: str
+
+
+class Guard:
+    """Judges URLs. `allow` has networks, such as 10.0.0.0/8, and hosts, such as localhost."""
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        self._networks: list[Network] = []
+        self._hosts: set[str] = set()
+        for entry in allow:
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self._hosts.add(entry.lower())
+
+    async def check(self, url: str) -> Target:
+        """Raises Refused."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise Refused("is not a URL") from None
+        if parts.scheme not in _SCHEMES or not host:
+            raise Refused("must be an http: or https: URL with a host")
+        if parts.username is not None or parts.password is not None:
+            raise Refused("must not hold a credential")
+        port = port or _SCHEMES[parts.scheme]
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise Refused("the host can't be found") from None
+        addresses = [str(entry[4][0]) for entry in found]
+        # All of them, since any may be taken the next time.
+        if host.lower() not in self._hosts and not all(map(self._allowed, addresses)):
+            raise Refused("the host is not a public one")
+        return Target(url, host, port, addresses[0])
+
+    def _allowed(self, text: str) -> bool:
+        address: Address = ipaddress.ip_address(text.partition("%")[0])
+        inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+        address = inner or address
+        if any(address in network for network in self._networks):
+            return True
+        return address.is_global and not (address.is_multicast or address.is_reserved)

@@ -1,0 +1,244 @@
+"""The request handler: A2A's eleven operations as calls of the core, and no state of its own."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from a2a.server.context import ServerCallContext
+from a2a.server.request_handlers.request_handler import RequestHandler
+from a2a.types import a2a_pb2 as a2a
+from a2a.utils.errors import TaskNotCancelableError, UnsupportedOperationError
+from a2a.utils.task import apply_history_length, validate_history_length
+
+from portico.client import DeadlineExceeded, FailedPrecondition, MuxStream
+from portico.gateways.a2a.agents import Agents, check_modes
+from portico.gateways.a2a.caller import Caller, caller_of
+from portico.gateways.a2a.cards import Cards
+from portico.gateways.a2a.errors import UnavailableError, streaming, unary
+from portico.gateways.a2a.listing import list_tasks
+from portico.gateways.a2a.notifications import Notifications
+from portico.gateways.a2a.opening import Followed, client_of, follow, proceed, replay, run_of, start
+from portico.gateways.a2a.translate import ENDED, WAITING, Translator, Update, direct_answer, state_of
+from portico.gateways.http.core import Core
+from portico.v1 import agent_pb2
+
+_Event: TypeAlias = a2a.Task | a2a.Message | Update
+
+
+class Handler(RequestHandler):
+    """What all bindings and versions call."""
+
+    def __init__(self, core: Core, agents: Agents, cards: Cards, notifications: Notifications) -> None:
+        self._core = core
+        self._agents = agents
+        self._cards = cards
+        self._notifications = notifications
+        self._open: set[MuxStream] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End what is followed; a client finds the rest at another gateway."""
+        self._stopped = True
+        for stream in tuple(self._open):
+            stream.close()
+
+    @contextmanager
+    def _following(self, followed: Followed) -> Iterator[MuxStream]:
+        self._open.add(followed.stream)
+        try:
+            if self._stopped:
+                followed.stream.close()
+            yield followed.stream
+        finally:
+            self._open.discard(followed.stream)
+            followed.stream.close()
+
+    async def agent(self, params: Any, context: ServerCallContext) -> tuple[agent_pb2.Agent, Caller]:
+        """Whom a call is for, and whose it is."""
+        caller = caller_of(context)
+        return await self._agents.of(caller, getattr(params, "tenant", "") or context.tenant), caller
+
+    async def opened(
+        self, params: a2a.SendMessageRequest, agent: agent_pb2.Agent, caller: Caller
+    ) -> Followed:
+        """The run that a message starts, or goes to. Raises A2AError, PorticoError."""
+        check_modes(params.message, agent)
+        validate_history_length(params.configuration)
+        push = self._notifications.wanted(params.configuration)
+        if push is not None:
+            await self._notifications.check(push)
+        open = proceed if params.message.task_id else start
+        return await open(self._core, agent, params, caller)
+
+    async def announce(self, params: a2a.SendMessageRequest, task_id: str, caller: Caller) -> None:
+        """Have the run's events pushed to where the message said."""
+        push = self._notifications.wanted(params.configuration)
+        if push is not None:
+            await self._notifications.set(push, task_id, caller, from_start=not params.message.task_id)
+
+    @unary
+    async def on_message_send(
+        self, params: a2a.SendMessageRequest, context: ServerCallContext
+    ) -> a2a.Task | a2a.Message:
+        agent, caller = await self.agent(params, context)
+        followed = await self.opened(params, agent, caller)
+        translator = followed.translator
+        with self._following(followed) as stream:
+            if followed.known:
+                await self.announce(params, translator.task_id, caller)
+            if not (followed.known and params.configuration.return_immediately):
+                announced = followed.known
+                async for frames in stream:
+                    for frame in frames:
+                        for event in frame.events:
+                            translator.take(event)
+                    if not announced:
+                        announced = True
+                        await self.announce(params, translator.task_id, caller)
+                    if params.configuration.return_immediately:
+                        break
+        if not translator.task_id:
+            raise UnavailableError(message="This gateway stops; ask another")
+        if _direct(agent, translator):
+            return direct_answer(translator.task())
+        return apply_history_length(translator.task(), params.configuration)
+
+    @streaming
+    async def on_message_send_stream(
+        self, params: a2a.SendMessageRequest, context: ServerCallContext
+    ) -> AsyncGenerator[_Event, None]:
+        agent, caller = await self.agent(params, context)
+        if agent.answers_directly and not params.message.task_id:
+            yield await self.on_message_send(params, context)
+            return
+        followed = await self.opened(params, agent, caller)
+        async for event in self._events(followed, params, caller):
+            yield event
+
+    async def _events(
+        self, followed: Followed, params: a2a.SendMessageRequest | None, caller: Caller
+    ) -> AsyncGenerator[_Event, None]:
+        """The task as it stands, then what becomes of it."""
+        translator = followed.translator
+        shown = False
+        with self._following(followed) as stream:
+            if followed.known:
+                shown = True
+                if params is not None:
+                    await self.announce(params, translator.task_id, caller)
+                yield _snapshot(translator, params)
+            async for frames in stream:
+                for frame in frames:
+                    for event in frame.events:
+                        update = translator.take(event)
+                        if not shown:
+                            shown = True
+                            if params is not None:
+                                await self.announce(params, translator.task_id, caller)
+                            yield _snapshot(translator, params)
+                        elif update is not None:
+                            yield update
+
+    @unary
+    async def on_get_task(self, params: a2a.GetTaskRequest, context: ServerCallContext) -> a2a.Task:
+        validate_history_length(params)
+        agent, caller = await self.agent(params, context)
+        run = await run_of(self._core, agent, params.id, caller)
+        translator = await replay(self._core, run, run.last_sequence_number, caller)
+        return apply_history_length(translator.task(), params)
+
+    @unary
+    async def on_list_tasks(
+        self, params: a2a.ListTasksRequest, context: ServerCallContext
+    ) -> a2a.ListTasksResponse:
+        agent, caller = await self.agent(params, context)
+        return await list_tasks(self._core, agent, params, caller)
+
+    @unary
+    async def on_cancel_task(self, params: a2a.CancelTaskRequest, context: ServerCallContext) -> a2a.Task:
+        agent, caller = await self.agent(params, context)
+        run = await run_of(self._core, agent, params.id, caller)
+        if state_of(run.response) in ENDED:
+            raise TaskNotCancelableError(data={"taskId": params.id})
+        try:
+            ended = await client_of(self._core, caller).runs.cancel(params.id)
+            run.last_sequence_number = ended.last_sequence_number
+        except FailedPrecondition:
+            raise TaskNotCancelableError(data={"taskId": params.id}) from None
+        except DeadlineExceeded:
+            pass  # its agent takes its time; the task says so
+        translator = await replay(self._core, run, run.last_sequence_number, caller)
+        return translator.task()
+
+    @streaming
+    async def on_subscribe_to_task(
+        self, params: a2a.SubscribeToTaskRequest, context: ServerCallContext
+    ) -> AsyncGenerator[_Event, None]:
+        agent, caller = await self.agent(params, context)
+        run = await run_of(self._core, agent, params.id, caller)
+        if state_of(run.response) in ENDED:
+            raise UnsupportedOperationError(
+                message="The task has ended; get it instead", data={"taskId": params.id}
+            )
+        followed = await follow(self._core, run, run.last_sequence_number, caller)
+        async for event in self._events(followed, None, caller):
+            yield event
+
+    @unary
+    async def on_create_task_push_notification_config(
+        self, params: a2a.TaskPushNotificationConfig, context: ServerCallContext
+    ) -> a2a.TaskPushNotificationConfig:
+        agent, caller = await self._notified(params, context)
+        await self._notifications.check(params)
+        await run_of(self._core, agent, params.task_id, caller)
+        return await self._notifications.set(params, params.task_id, caller, from_start=False)
+
+    @unary
+    async def on_get_task_push_notification_config(
+        self, params: a2a.GetTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> a2a.TaskPushNotificationConfig:
+        agent, caller = await self._notified(params, context)
+        await run_of(self._core, agent, params.task_id, caller)
+        return await self._notifications.get(params.task_id, params.id, caller)
+
+    @unary
+    async def on_list_task_push_notification_configs(
+        self, params: a2a.ListTaskPushNotificationConfigsRequest, context: ServerCallContext
+    ) -> a2a.ListTaskPushNotificationConfigsResponse:
+        agent, caller = await self._notified(params, context)
+        await run_of(self._core, agent, params.task_id, caller)
+        return await self._notifications.list(params, caller)
+
+    @unary
+    async def on_delete_task_push_notification_config(
+        self, params: a2a.DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> None:
+        agent, caller = await self._notified(params, context)
+        await run_of(self._core, agent, params.task_id, caller)
+        await self._notifications.delete(params.task_id, params.id, caller)
+
+    async def _notified(self, params: Any, context: ServerCallContext) -> tuple[agent_pb2.Agent, Caller]:
+        self._notifications.offered()
+        return await self.agent(params, context)
+
+    @unary
+    async def on_get_extended_agent_card(
+        self, params: a2a.GetExtendedAgentCardRequest, context: ServerCallContext
+    ) -> a2a.AgentCard:
+        agent, caller = await self.agent(params, context)
+        return await asyncio.to_thread(self._cards.extended, agent, caller)
+
+
+def _direct(agent: agent_pb2.Agent, translator: Translator) -> bool:
+    """Whether the answer is a message: the agent's way, unless it took more than an answer."""
+    return (
+        agent.answers_directly and not translator.asked_back and translator.state == a2a.TASK_STATE_COMPLETED
+    )
+
+
+def _snapshot(translator: Translator, params: a2a.SendMessageRequest | None) -> a2a.Task:
+    task = translator.task()
+    if translator.state not in WAITING:
+        translator.forget()
+    return task if params is None else apply_history_length(task, params.configuration)

@@ -1,0 +1,174 @@
+"""JSON-RPC and HTTP+JSON on the same URL: what comes before the SDK's dispatchers, and the hot path.
+
+What they leave out is done here: the version of every call, media types, limits of bodies.
+"""
+
+import logging
+from typing import Any
+
+import orjson
+from a2a.server.routes import create_rest_routes
+from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.types import a2a_pb2 as a2a
+from a2a.utils.constants import PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
+from a2a.utils.errors import (
+    A2AError,
+    ContentTypeNotSupportedError,
+    InvalidParamsError,
+    InvalidRequestError,
+    JSONParseError,
+    MethodNotFoundError,
+)
+from a2a.utils.proto_utils import validate_proto_required_fields
+from google.protobuf.json_format import ParseDict, ParseError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from portico.gateways.a2a.caller import HttpContexts, call_context, http_caller, http_version
+from portico.gateways.a2a.errors import as_a2a
+from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents
+from portico.gateways.http.body import Disconnected, read_body, unless_gone
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.streaming import Streams
+
+log = logging.getLogger(__name__)
+
+_STREAM = "SendStreamingMessage"
+_STREAM_PATH = "/message:stream"
+_OLD_PREFIX = "/v1/"  # of 0.3's HTTP+JSON
+
+
+class HttpBindings:
+    """Both bindings below an interface's URL."""
+
+    def __init__(self, handler: Handler, streams: Streams, max_body_bytes: int) -> None:
+        self._handler = handler
+        self._streams = streams
+        self._max_body_bytes = max_body_bytes
+        contexts = HttpContexts()
+        self._rpc = JsonRpcDispatcher(handler, context_builder=contexts, enable_v0_3_compat=True)
+        routes = create_rest_routes(handler, context_builder=contexts, enable_v0_3_compat=True)
+        self._rest = Router(routes, redirect_slashes=False, default=_no_such_path)
+
+    async def __call__(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """`rest` is what follows the interface's URL: nothing for JSON-RPC."""
+        envelope: Envelope = RestEnvelope() if rest else JsonRpcEnvelope(None)
+        try:
+            body = await self._body(scope, receive)
+            if rest:
+                await self._on_rest(rest, body, scope, receive, send)
+            else:
+                await self._on_rpc(body, scope, receive, send)
+        except Disconnected:
+            pass  # nobody is left to answer
+        except BadRequest as error:
+            refusal = envelope.failure(InvalidRequestError(message=error.message))
+            refusal.status_code = error.status
+            await refusal(scope, receive, send)
+        except Exception as error:
+            await envelope.failure(as_a2a(error))(scope, receive, send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            return b""
+        body, media_type = await read_body(scope, receive, self._max_body_bytes)
+        if body and media_type != b"application/json" and not media_type.endswith(b"+json"):
+            raise ContentTypeNotSupportedError(
+                message="Send JSON, with the header content-type: application/json",
+                data={"mediaType": media_type.decode("latin-1")},
+            )
+        return body
+
+    async def _on_rest(self, rest: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        version = http_version(scope)
+        old = rest.startswith(_OLD_PREFIX)
+        if old and version != PROTOCOL_VERSION_0_3:
+            raise MethodNotFoundError(message="These paths are those of A2A 0.3")
+        if rest == _STREAM_PATH and version == PROTOCOL_VERSION_1_0 and scope["method"] == "POST":
+            params = _params(_json(body))
+            if await self._stream(params, RestEnvelope(), scope, receive, send):
+                return
+        inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
+        await self._rest(inner, _again(body, receive), send)
+
+    async def _on_rpc(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
+            return
+        call: Any = None
+        envelope = JsonRpcEnvelope(None)
+        try:
+            call = _json(body)
+            envelope = JsonRpcEnvelope(_id(call))
+            version = http_version(scope)
+            method = call.get("method") if isinstance(call, dict) else None
+            if method == _STREAM and version == PROTOCOL_VERSION_1_0 and call.get("jsonrpc") == "2.0":
+                if await self._stream(_params(call.get("params")), envelope, scope, receive, send):
+                    return
+            elif isinstance(method, str) and "/" in method and version == PROTOCOL_VERSION_1_0:
+                raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
+            request = Request(scope, _again(body, receive))
+            response = await unless_gone(receive, self._rpc.handle_requests(request))
+        except A2AError as error:
+            response = envelope.failure(error)
+        await response(scope, receive, send)
+
+    async def _stream(
+        self, params: a2a.SendMessageRequest, envelope: Envelope, scope: Scope, receive: Receive, send: Send
+    ) -> bool:
+        """Answer with a new run's events; False when the SDK is to do it, which has no need to be fast."""
+        if params.message.task_id or params.configuration.HasField("task_push_notification_config"):
+            return False
+        try:
+            validate_proto_required_fields(params)
+            context = call_context(http_caller(scope), {}, tenant=params.tenant)
+            agent, caller = await self._handler.agent(params, context)
+            if agent.answers_directly:
+                return False
+            followed = await self._handler.opened(params, agent, caller)
+        except Exception as error:
+            raise as_a2a(error) from None
+        events = TaskEvents(followed.translator, envelope, params.configuration)
+        await self._streams.send(followed.stream, events, scope, receive, send)
+        return True
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise JSONParseError(message=f"The body is not JSON: {error}") from None
+
+
+def _id(call: Any) -> str | int | None:
+    id = call.get("id") if isinstance(call, dict) else None
+    return id if isinstance(id, str | int) and not isinstance(id, bool) else None
+
+
+def _params(value: Any) -> a2a.SendMessageRequest:
+    try:
+        return ParseDict(value or {}, a2a.SendMessageRequest(), ignore_unknown_fields=True)
+    except (ParseError, TypeError, AttributeError) as error:
+        raise InvalidParamsError(message=f"The parameters can't be read: {error}") from None
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, for those who read it once more; then what else the caller does."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    error = MethodNotFoundError(message="There is no such path")
+    await RestEnvelope().failure(error)(scope, receive, send)

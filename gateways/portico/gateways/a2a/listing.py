@@ -1,0 +1,74 @@
+"""ListTasks: pages of runs, those that changed their status last first."""
+
+import asyncio
+
+from a2a.types import a2a_pb2 as a2a
+from a2a.utils.constants import DEFAULT_LIST_TASKS_PAGE_SIZE
+from a2a.utils.task import apply_history_length, validate_history_length, validate_page_size
+
+from portico.client import NotFound
+from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.opening import client_of, replay
+from portico.gateways.a2a.translate import STATES, state_of
+from portico.gateways.http.core import Core
+from portico.v1 import agent_pb2, query_pb2
+from portico.v1 import events_pb2 as pb
+
+_AT_ONCE = 16  # logs that are read side by side for one page
+
+
+async def list_tasks(
+    core: Core, agent: agent_pb2.Agent, params: a2a.ListTasksRequest, caller: Caller
+) -> a2a.ListTasksResponse:
+    """One page. Raises PorticoError, InvalidParamsError."""
+    validate_history_length(params)
+    if params.HasField("page_size"):
+        validate_page_size(params.page_size)
+    size = params.page_size or DEFAULT_LIST_TASKS_PAGE_SIZE
+    client = client_of(core, caller)
+    page = await client.runs.list(
+        agent=agent.name,
+        session_id=params.context_id,
+        statuses=_statuses(params.status),
+        order="status",
+        status_from=(
+            params.status_timestamp_after.ToDatetime() if params.HasField("status_timestamp_after") else None
+        ),
+        with_total=True,
+        page_size=size,
+        page_token=params.page_token,
+    ).page()
+    reading = asyncio.Semaphore(_AT_ONCE)
+
+    async def task(run: query_pb2.Run) -> a2a.Task | None:
+        async with reading:
+            try:
+                run = await client.runs.get(run.response.id)
+            except NotFound:
+                return None  # deleted meanwhile
+            translator = await replay(core, run, run.last_sequence_number, caller)
+        told = translator.task()
+        if not params.include_artifacts:
+            told.ClearField("artifacts")
+        return apply_history_length(told, params)
+
+    # Two of A2A's states are one of ours.
+    wanted = [run for run in page.runs if not params.status or state_of(run.response) == params.status]
+    tasks = await asyncio.gather(*(task(run) for run in wanted))
+    return a2a.ListTasksResponse(
+        tasks=[told for told in tasks if told is not None],
+        next_page_token=page.next_page_token,
+        page_size=size,
+        total_size=page.total_size,
+    )
+
+
+def _statuses(state: a2a.TaskState) -> list[pb.RunStatus.ValueType]:
+    if state == a2a.TASK_STATE_UNSPECIFIED:
+        return []
+    if state == a2a.TASK_STATE_AUTH_REQUIRED:
+        return [pb.RUN_STATUS_INPUT_REQUIRED]
+    found = [status for status, told in STATES.items() if told == state]
+    if state == a2a.TASK_STATE_CANCELED:
+        found.append(pb.RUN_STATUS_INCOMPLETE)
+    return found

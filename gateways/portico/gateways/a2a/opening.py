@@ -1,0 +1,122 @@
+"""From a message to a run that is followed: a new one, or one that was waiting for it."""
+
+from dataclasses import dataclass
+
+from a2a.types import a2a_pb2 as a2a
+from a2a.utils.errors import TaskNotFoundError, UnsupportedOperationError
+
+from portico.client import Client, MuxStream
+from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.errors import invalid
+from portico.gateways.a2a.parts import struct_json, to_message
+from portico.gateways.a2a.translate import ENDED, Translator, state_of
+from portico.gateways.http.core import Core
+from portico.v1 import agent_pb2, query_pb2
+from portico.v1 import events_pb2 as pb
+
+
+@dataclass(slots=True)
+class Followed:
+    """A run's stream, and what it has been translated to so far. Whoever has it closes the stream."""
+
+    stream: MuxStream
+    translator: Translator
+
+    @property
+    def known(self) -> bool:
+        """The task can be shown; otherwise its first event makes it."""
+        return bool(self.translator.task_id)
+
+
+def client_of(core: Core, caller: Caller) -> Client:
+    """A client that speaks for the caller."""
+    return core.client.with_options(metadata=caller.metadata) if caller.metadata else core.client
+
+
+async def start(
+    core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
+) -> Followed:
+    """Start a run for a message that names no task. Raises PorticoError, InvalidParamsError."""
+    message = to_message(params.message)
+    message.extensions.extend(sorted(caller.extensions.difference(message.extensions)))
+    query = query_pb2.QueryRequest(
+        background=True,
+        idempotency_key=caller.idempotency_key,
+        # Tasks of a context go side by side: one that waits for a human must not hold up the next.
+        if_session_busy=query_pb2.SESSION_BUSY_POLICY_PARALLEL,
+    )
+    request = query.request
+    request.agent_name = agent.name
+    request.input.append(message)
+    request.request_id = message.id
+    request.metadata_json = struct_json(params.metadata)
+    if params.message.context_id:
+        request.session_id = params.message.context_id
+        request.user_id = await _user_of(core, caller, params.message.context_id)
+    stream = core.streams.open_query(query, metadata=caller.metadata)
+    return Followed(stream, Translator((message,)))
+
+
+async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
+    """Whose session a context is: that of its last run. A new one is its own, which the core sees to."""
+    page = await client_of(core, caller).runs.list(session_id=context_id, page_size=1).page()
+    return page.runs[0].response.user_id if page.runs else ""
+
+
+async def proceed(
+    core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
+) -> Followed:
+    """Bring a message to the run that it names: the answer that it waits for, or more for it to know.
+
+    Raises PorticoError, A2AError.
+    """
+    message = params.message
+    run = await run_of(core, agent, message.task_id, caller)
+    if message.context_id and message.context_id != run.response.session_id:
+        raise invalid("message.context_id", "is not the context of the task")
+    if state_of(run.response) in ENDED:
+        raise UnsupportedOperationError(
+            message="The task has ended; send a message without a task id", data={"taskId": message.task_id}
+        )
+    told = to_message(message)
+    runs = client_of(core, caller).runs
+    if run.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+        question = run.response.input_request.id
+        resumed = await runs.resume(message.task_id, told, input_request_id=question)
+        # Behind the pause is the event that says what was answered.
+        cursor = resumed.last_sequence_number + 1
+    else:
+        await runs.steer(message.task_id, told)
+        cursor = run.last_sequence_number
+    return await follow(core, run, cursor, caller)
+
+
+async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Caller) -> query_pb2.Run:
+    """A run of the agent. Raises TaskNotFoundError, PorticoError."""
+    run = await client_of(core, caller).runs.get(task_id)
+    if run.response.agent_name != agent.name:
+        raise TaskNotFoundError(data={"taskId": task_id})
+    return run
+
+
+async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Translator:
+    """A run's log up to an event that is there. Raises PorticoError."""
+    translator = Translator(run.request.input)
+    watch = query_pb2.WatchRunRequest(run_id=run.response.id)
+    with core.streams.open_watch(watch, metadata=caller.metadata) as stream:
+        async for frames in stream:
+            for frame in frames:
+                for event in frame.events:
+                    if event.sequence_number > cursor:
+                        return translator
+                    translator.take(event)
+                    if event.sequence_number == cursor:
+                        return translator
+    return translator
+
+
+async def follow(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Followed:
+    """A run as of an event, and what comes behind it. Raises PorticoError."""
+    translator = await replay(core, run, cursor, caller)
+    watch = query_pb2.WatchRunRequest(run_id=run.response.id, after_sequence_number=cursor)
+    return Followed(core.streams.open_watch(watch, metadata=caller.metadata), translator)

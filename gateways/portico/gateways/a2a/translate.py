@@ -1,0 +1,315 @@
+"""A run's log in the terms of A2A: a task as it stands, and the updates that lead there.
+
+A pure function of what the run was asked and of its events, one by one: it keeps no clock,
+and does not see how events were gathered into frames. So any gateway gives the same answer,
+live or from the log. What the agent says for its caller becomes artifacts, one per message;
+its thoughts and its own calls are messages of the status.
+"""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from a2a.types import a2a_pb2 as a2a
+from google.protobuf.struct_pb2 import Struct
+
+from portico.gateways.a2a.parts import from_content, from_contents, from_message, json_struct
+from portico.v1 import events_pb2 as pb
+
+Update: TypeAlias = a2a.TaskStatusUpdateEvent | a2a.TaskArtifactUpdateEvent
+
+STATES = {
+    pb.RUN_STATUS_CREATED: a2a.TASK_STATE_SUBMITTED,
+    pb.RUN_STATUS_QUEUED: a2a.TASK_STATE_SUBMITTED,
+    pb.RUN_STATUS_IN_PROGRESS: a2a.TASK_STATE_WORKING,
+    pb.RUN_STATUS_COMPLETED: a2a.TASK_STATE_COMPLETED,
+    pb.RUN_STATUS_CANCELED: a2a.TASK_STATE_CANCELED,
+    pb.RUN_STATUS_FAILED: a2a.TASK_STATE_FAILED,
+    pb.RUN_STATUS_REJECTED: a2a.TASK_STATE_REJECTED,
+    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_FAILED,
+    pb.RUN_STATUS_INPUT_REQUIRED: a2a.TASK_STATE_INPUT_REQUIRED,
+}
+ENDED = frozenset(
+    (
+        a2a.TASK_STATE_COMPLETED,
+        a2a.TASK_STATE_CANCELED,
+        a2a.TASK_STATE_FAILED,
+        a2a.TASK_STATE_REJECTED,
+    )
+)
+WAITING = frozenset((a2a.TASK_STATE_INPUT_REQUIRED, a2a.TASK_STATE_AUTH_REQUIRED))
+
+# What the caller asked for; the rest is how the agent got there.
+_ARTIFACTS = frozenset(
+    (
+        pb.MESSAGE_TYPE_UNSPECIFIED,
+        pb.MESSAGE_TYPE_MESSAGE,
+        pb.MESSAGE_TYPE_FUNCTION_CALL,
+        pb.MESSAGE_TYPE_ERROR,
+        pb.MESSAGE_TYPE_A2UI_RESPONSE,
+    )
+)
+_PLAIN = (pb.MESSAGE_TYPE_UNSPECIFIED, pb.MESSAGE_TYPE_MESSAGE)
+_TEXTS = ("text", "refusal")
+
+
+def state_of(response: pb.Response) -> a2a.TaskState:
+    """Where a task stands."""
+    if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+        authorization = response.input_request.kind == pb.INPUT_KIND_AUTHORIZATION
+        return a2a.TASK_STATE_AUTH_REQUIRED if authorization else a2a.TASK_STATE_INPUT_REQUIRED
+    if response.status == pb.RUN_STATUS_INCOMPLETE and response.error.code == "interrupted":
+        return a2a.TASK_STATE_CANCELED
+    return STATES.get(response.status, a2a.TASK_STATE_UNSPECIFIED)
+
+
+class _Artifact:
+    """An artifact as far as it has come."""
+
+    def __init__(self, message: pb.Message) -> None:
+        self.head = _head(message)
+        self.only_text = True
+        self.texts: dict[int, list[str]] = {}  # of contents that came in pieces
+        self.parts: dict[int, a2a.Part] = {}
+
+    def snapshot(self) -> a2a.Artifact:
+        said = {index: a2a.Part(text="".join(pieces)) for index, pieces in self.texts.items()}
+        said.update(self.parts)
+        artifact = a2a.Artifact(parts=[said[index] for index in sorted(said)])
+        artifact.MergeFrom(self.head)
+        return artifact
+
+
+class Translator:
+    """Takes in a log from its first event on. `forget` what a reader of updates needs no more."""
+
+    def __init__(self, asked: Iterable[pb.Message]) -> None:
+        self._asked = asked
+        self._task = a2a.Task()
+        self._artifacts: dict[str, _Artifact] = {}
+        self._aside: set[str] = set()  # messages that are no artifacts
+        self._attempt = 1
+        self._keeping = True
+        self.asked_back = False  # the run has paused once
+
+    @property
+    def task_id(self) -> str:
+        return self._task.id
+
+    @property
+    def context_id(self) -> str:
+        return self._task.context_id
+
+    @property
+    def state(self) -> a2a.TaskState:
+        return self._task.status.state
+
+    def forget(self) -> None:
+        """Only updates are wanted from now on."""
+        self._keeping = False
+
+    def task(self) -> a2a.Task:
+        """The task as it stands."""
+        task = a2a.Task()
+        task.CopyFrom(self._task)
+        begun = (artifact for artifact in self._artifacts.values() if artifact.texts or artifact.parts)
+        task.artifacts.extend(artifact.snapshot() for artifact in begun)
+        return task
+
+    def take(self, event: pb.Event) -> Update | None:
+        """Take in the next event; the update that it is, if any. The first makes the task."""
+        match event.WhichOneof("object"):
+            case "content":
+                return self._content(event.content)
+            case "message":
+                return self._message(event.message)
+            case "response":
+                return self._response(event.response)
+        return None
+
+    def _content(self, content: pb.Content) -> Update | None:
+        artifact = self._artifacts.get(content.msg_id)
+        if artifact is None:
+            return None
+        index = content.index
+        begun = bool(artifact.texts or artifact.parts)
+        if content.delta:
+            piece = content.text or content.refusal
+            pieces = artifact.texts.setdefault(index, [])
+            if self._keeping:
+                pieces.append(piece)
+            return self._chunk(artifact, a2a.Part(text=piece), append=begun)
+        if content.status == pb.RUN_STATUS_IN_PROGRESS or index in artifact.texts:
+            return None  # an announcement, or what came in pieces
+        artifact.only_text = artifact.only_text and content.WhichOneof("value") in _TEXTS
+        artifact.parts[index] = from_content(content)
+        return self._chunk(artifact, artifact.parts[index], append=begun)
+
+    def _chunk(
+        self, artifact: _Artifact, *parts: a2a.Part, append: bool, last: bool = False
+    ) -> a2a.TaskArtifactUpdateEvent:
+        update = a2a.TaskArtifactUpdateEvent(
+            task_id=self._task.id, context_id=self._task.context_id, append=append, last_chunk=last
+        )
+        if append:
+            update.artifact.artifact_id = artifact.head.artifact_id
+        else:
+            update.artifact.CopyFrom(artifact.head)
+        update.artifact.parts.extend(parts)
+        return update
+
+    def _message(self, message: pb.Message) -> Update | None:
+        if message.type == pb.MESSAGE_TYPE_HEARTBEAT:
+            return None
+        if message.status == pb.RUN_STATUS_IN_PROGRESS:
+            if message.type in _ARTIFACTS:
+                self._artifacts[message.id] = _Artifact(message)
+            else:
+                self._aside.add(message.id)
+            return None
+        artifact = self._artifacts.get(message.id)
+        if artifact is not None:
+            return self._finished(artifact, message)
+        if message.id in self._aside:
+            self._aside.discard(message.id)
+            return self._thought(message)
+        return None
+
+    def _finished(self, artifact: _Artifact, message: pb.Message) -> Update | None:
+        if not (artifact.texts or artifact.parts):
+            return None  # nothing was said
+        artifact.head = _head(message)
+        only_text = artifact.only_text
+        artifact.texts = {}
+        artifact.parts = dict(enumerate(from_contents(message.content)))
+        if only_text:
+            # A chunk has a part, and a text may be empty.
+            update = self._chunk(artifact, a2a.Part(text=""), append=True, last=True)
+        else:
+            update = self._chunk(artifact, *artifact.parts.values(), append=False, last=True)
+        if not self._keeping:
+            del self._artifacts[message.id]
+        return update
+
+    def _thought(self, message: pb.Message) -> Update:
+        told = from_message(message, self._task.id, self._task.context_id)
+        told.role = a2a.ROLE_AGENT
+        _name_type(told.metadata, message.type)
+        self._to_history()
+        self._task.status.message.CopyFrom(told)
+        return self._status_update()
+
+    def _to_history(self, told: Iterable[pb.Message] = ()) -> None:
+        """What the status says is history once it says something else."""
+        task = self._task
+        if not self._keeping:
+            task.status.ClearField("message")
+            return
+        if task.status.HasField("message"):
+            task.history.append(task.status.message)
+            task.status.ClearField("message")
+        task.history.extend(from_message(message, task.id, task.context_id) for message in told)
+
+    def _status_update(self) -> a2a.TaskStatusUpdateEvent:
+        task = self._task
+        return a2a.TaskStatusUpdateEvent(task_id=task.id, context_id=task.context_id, status=task.status)
+
+    def _response(self, response: pb.Response) -> Update | None:
+        task = self._task
+        first = not task.id
+        if first:
+            task.id = response.id
+            task.context_id = response.session_id
+            metadata = json_struct(response.metadata_json)
+            if metadata is not None:
+                task.metadata.CopyFrom(metadata)
+            self._to_history(self._asked)
+        again = response.attempt > self._attempt
+        if again:
+            self._attempt = response.attempt
+            self._artifacts.clear()
+            self._aside.clear()
+        before, state = task.status.state, state_of(response)
+        self._to_history(response.input)
+        task.status.state = state
+        if state in WAITING:
+            self.asked_back = True
+        _set_time(response, task.status)
+        _set_words(response, task)
+        if first or (state == before and not again and not response.input):
+            return None
+        update = self._status_update()
+        if again:
+            update.metadata["attempt"] = response.attempt
+        if response.HasField("usage") and state in ENDED:
+            _set_usage(response.usage, update.metadata)
+            _set_usage(response.usage, task.metadata)
+        return update
+
+
+def direct_answer(task: a2a.Task) -> a2a.Message:
+    """All that a task says, as one message."""
+    said = [part for artifact in task.artifacts for part in artifact.parts]
+    return a2a.Message(
+        message_id=task.artifacts[-1].artifact_id if task.artifacts else f"{task.id}_message",
+        context_id=task.context_id,
+        role=a2a.ROLE_AGENT,
+        parts=said or [a2a.Part(text="")],
+        metadata=task.metadata if task.metadata.fields else None,
+    )
+
+
+def _head(message: pb.Message) -> a2a.Artifact:
+    head = a2a.Artifact(
+        artifact_id=message.id, metadata=json_struct(message.metadata_json), extensions=message.extensions
+    )
+    if message.type not in _PLAIN:
+        _name_type(head.metadata, message.type)
+    return head
+
+
+def _name_type(metadata: Struct, type: pb.MessageType.ValueType) -> None:
+    metadata["type"] = pb.MessageType.Name(type).removeprefix("MESSAGE_TYPE_").lower()
+
+
+def _set_time(response: pb.Response, status: a2a.TaskStatus) -> None:
+    for field in ("status_time", "completed_time"):
+        if response.HasField(field):
+            status.timestamp.CopyFrom(getattr(response, field))
+            return
+    if response.status == pb.RUN_STATUS_CREATED:
+        status.timestamp.CopyFrom(response.created_time)
+    else:
+        status.ClearField("timestamp")
+
+
+def _set_words(response: pb.Response, task: a2a.Task) -> None:
+    """What the status has to say."""
+    if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+        asked = response.input_request
+        said, id = asked.prompt, asked.id
+    elif response.HasField("error"):
+        asked = None
+        said, id = response.error.message or response.error.code, f"{response.id}_error"
+    else:
+        return
+    message = task.status.message
+    message.message_id = id
+    message.task_id = task.id
+    message.context_id = task.context_id
+    message.role = a2a.ROLE_AGENT
+    message.parts.add().text = said
+    if asked is None:
+        message.metadata["code"] = response.error.code
+    elif asked.schema_json:
+        schema = json_struct(asked.schema_json)
+        if schema is not None:
+            message.metadata.get_or_create_struct("schema").CopyFrom(schema)
+
+
+def _set_usage(usage: pb.Usage, metadata: Struct) -> None:
+    if "usage" in metadata:
+        return  # the caller's own
+    told = metadata.get_or_create_struct("usage")
+    told["input_tokens"] = usage.input_tokens
+    told["output_tokens"] = usage.output_tokens
+    told["total_tokens"] = usage.total_tokens

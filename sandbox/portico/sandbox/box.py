@@ -1,0 +1,301 @@
+"""A live sandbox, for callers: everything an agent can do, over its channel, whatever backend made it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from portico.sandbox import egress, errors, mime
+from portico.sandbox.channel import GRACE, Call, Channel, Deadline, failure
+from portico.sandbox.connection import Connection
+from portico.sandbox.events import (
+    CellEnd,
+    CellError,
+    CellEvent,
+    CellResult,
+    Metrics,
+    ProcessEnd,
+    ProcessEvent,
+    Rich,
+    ShellResult,
+    Stderr,
+    Stdout,
+)  # fmt: skip
+from portico.sandbox.files import Files
+from portico.sandbox.inside import wire
+from portico.sandbox.processes import Processes
+from portico.sandbox.spec import Spec
+
+
+class Box:
+    """One sandbox. Backends subclass it for what the wall's other side has to do: pause, measure, destroy."""
+
+    def __init__(self, sandbox_id: str, spec: Spec) -> None:
+        self.id = sandbox_id
+        self.spec = spec
+        self.created = time.time()
+        self.channel = Channel(self._on_lost)
+        self.files = Files(self)
+        self.processes = Processes(self)
+        self.paused = False
+        self.gone: errors.SandboxGone | None = None
+        self.last_used = time.monotonic()
+        self._kernel = asyncio.Lock()
+        self._checkpoints: list[str] = []
+
+    def call(self, op: str, **arguments: Any) -> Call:
+        """Opens a call to the agent. Raises SandboxGone, SandboxPaused."""
+        self.last_used = time.monotonic()
+        if self.gone is not None:
+            raise self.gone
+        if self.paused:
+            raise errors.SandboxPaused(f"sandbox {self.id} is paused")
+        return self.channel.call(op, **arguments)
+
+    @property
+    def busy(self) -> bool:
+        """True while a call is open; a paused sandbox is not busy."""
+        return not self.paused and self.channel.open_calls > 0
+
+    async def begin(self, env: Mapping[str, str], kernel: bool = True) -> None:
+        """The first call: the environment of what will run inside, and a kernel if one shall wait ready."""
+        roots = [mount.target for mount in self.spec.mounts]
+        allowed = bool(self.spec.network.allow_hosts)
+        if allowed:
+            self.channel.on_connect = egress.Egress(self.spec.network).serve
+            await self.call("proxy").answer()
+        told = {**(egress.ENVIRONMENT if allowed else {}), **env}
+        await self.call("start", env=told, kernel=kernel, roots=roots).answer()
+
+    async def stream_cell(self, code: str, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
+        """Runs a cell. The last event is always CellEnd, which also tells failures; nothing is raised for
+        them but SandboxPaused and SandboxGone before the start. Cells of one sandbox run one after the
+        other."""
+        seconds = self._seconds(timeout)
+        async with self._kernel:
+            if len(code) > wire.MAX_FRAME // 8:
+                raise errors.InvalidRequest("code: too long")
+            call = self.call("cell", code=code, output_bytes=self.spec.limits.output_bytes)
+            expired = Deadline(call, seconds)
+            try:
+                async for kind, payload in call.frames():
+                    if kind == wire.EVENT:
+                        yield mime.rich(payload)
+                    else:
+                        yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
+                yield self._cell_end(call.result or {}, expired)
+            except errors.SandboxError as error:
+                yield CellEnd(failure=error)
+            finally:
+                self.last_used = time.monotonic()
+                expired.stop()
+                if not call.ended:
+                    await call.abort(GRACE)
+
+    async def run_cell(self, code: str, timeout: float | None = None) -> CellResult:
+        """Runs a cell and collects what it gives; see stream_cell."""
+        streams: dict[type, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
+        rich: list[Rich] = []
+        end = CellEnd()
+        async with aclosing(self.stream_cell(code, timeout)) as events:
+            async for event in events:
+                if isinstance(event, Rich):
+                    rich.append(event)
+                elif isinstance(event, CellEnd):
+                    end = event
+                else:
+                    streams[type(event)] += event.data
+        return CellResult(bytes(streams[Stdout]), bytes(streams[Stderr]), rich, end)
+
+    async def restart_kernel(self) -> None:
+        """Kills the kernel, whatever it does, and starts another. Variables and checkpoints are gone."""
+        await self.call("restart").answer()
+        self._checkpoints.clear()
+
+    async def reset(self) -> None:
+        """Ends everything that runs inside, also what a command left in the background, and starts a new kernel.
+        Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
+        await self.call("reset").answer()
+        self._checkpoints.clear()
+
+    async def stream_shell(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[ProcessEvent, None]:
+        """Runs a shell command, or a program with arguments. The last event is ProcessEnd, which tells
+        failures.
+        """
+        seconds = self._seconds(timeout)
+        call = self.call(
+            "run",
+            command=as_command(command),
+            cwd=cwd,
+            env=dict(env or {}),
+            stdin=bool(stdin),
+            output_bytes=self.spec.limits.output_bytes,
+        )
+        expired = Deadline(call, seconds, grace=0)
+        feeding = asyncio.ensure_future(_feed(call, stdin)) if stdin else None
+        try:
+            async for kind, payload in call.frames():
+                if kind != wire.EVENT:
+                    yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
+            result = call.result or {}
+            error: errors.SandboxError | None = None
+            if expired.passed:
+                error = errors.SandboxTimeout(seconds)
+            elif "error" in result:
+                error = failure(result["error"])
+            yield ProcessEnd(
+                result.get("exit_code"), int(result.get("offset") or 0), await self._explain(error, result)
+            )
+        except errors.SandboxGone as error:
+            yield ProcessEnd(None, failure=error)
+        finally:
+            self.last_used = time.monotonic()
+            expired.stop()
+            if feeding:
+                feeding.cancel()
+            if not call.ended:
+                await call.abort(0)
+
+    async def run_shell(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+    ) -> ShellResult:
+        """Runs a command and collects its output; see stream_shell."""
+        out, err = bytearray(), bytearray()
+        end = ProcessEnd(None)
+        async with aclosing(
+            self.stream_shell(command, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
+        ) as events:
+            async for event in events:
+                if isinstance(event, ProcessEnd):
+                    end = event
+                elif isinstance(event, Stdout):
+                    out += event.data
+                elif isinstance(event, Stderr):
+                    err += event.data
+        return ShellResult(bytes(out), bytes(err), end.exit_code, end.failure)
+
+    async def connect(self, port: int) -> Connection:
+        """Opens a connection to a TCP port that something inside listens on. Raises PortRefused."""
+        if not 0 < port < 65_536:
+            raise errors.InvalidRequest(f"port: {port}")
+        return await Connection.open(self.call("connect", port=port))
+
+    async def checkpoint(self, name: str) -> None:
+        """Keeps the kernel as it is now: variables, imports, open files; not threads, and no files' content.
+        Raises InvalidRequest when there are too many, KernelDied."""
+        async with self._kernel:
+            answer = await self.call("checkpoint", id=name).answer()
+        if "checkpoints" not in answer:
+            raise errors.InvalidRequest(str(answer.get("error")))
+        self._checkpoints = [str(known) for known in answer["checkpoints"]]
+
+    async def rollback(self, name: str) -> None:
+        """Takes the kernel back to a checkpoint; later ones are gone, this one stays. Raises
+        SnapshotNotFound.
+        """
+        async with self._kernel:
+            answer = await self.call("rollback", id=name).answer()
+        if "checkpoints" not in answer:
+            raise errors.SnapshotNotFound(str(answer.get("error")))
+        self._checkpoints = [str(known) for known in answer["checkpoints"]]
+
+    async def metrics(self) -> Metrics:
+        disk = await self.call("disk").answer()
+        memory, cpu = await self.usage()
+        return Metrics(memory, cpu, int(disk["processes"]), int(disk["disk_bytes"]), int(disk["inodes"]))
+
+    async def usage(self) -> tuple[int | None, float | None]:
+        """Memory in bytes and CPU in seconds, where the backend can tell."""
+        return None, None
+
+    async def pause(self) -> None:
+        """Stops everything inside. Calls raise SandboxPaused until it is resumed."""
+        raise errors.Unsupported("this backend cannot pause")
+
+    async def resume(self) -> None:
+        raise errors.Unsupported("this backend cannot pause")
+
+    async def destroy(self, cause: str = "destroyed") -> None:
+        """Ends everything inside and removes all of it. Doing it twice is no error."""
+        raise errors.Unsupported("this backend cannot destroy")
+
+    def memory_kills(self) -> int | None:
+        """How often the memory limit has killed something inside, where the backend can tell."""
+        return None
+
+    def _on_lost(self) -> None:
+        """The stream to the agent has ended; a backend cleans up after it."""
+
+    def _seconds(self, timeout: float | None) -> float:
+        limit = self.spec.limits.call_seconds
+        return limit if timeout is None else min(timeout, limit)
+
+    def _cell_end(self, result: dict[str, Any], expired: Deadline) -> CellEnd:
+        told = result.get("error")
+        count = result.get("count")
+        number = count if isinstance(count, int) else 0
+        if "kind" in told if isinstance(told, dict) else False:
+            assert isinstance(told, dict)
+            problem = failure(told)
+            if expired.passed:
+                problem = errors.SandboxTimeout(expired.seconds, kernel_lost=True)
+            elif isinstance(problem, errors.KernelDied) and self._memory_killed():
+                problem = errors.LimitExceeded(
+                    "the kernel was killed: out of memory", "memory", kernel_lost=True
+                )
+            if not isinstance(problem, errors.InvalidRequest):
+                self._checkpoints.clear()
+            return CellEnd(number, failure=problem)
+        error = None
+        if isinstance(told, dict):
+            error = CellError(
+                str(told.get("name")),
+                str(told.get("message")),
+                str(told.get("traceback")),
+                told.get("limit") if isinstance(told.get("limit"), str) else None,
+            )
+        if expired.passed:
+            return CellEnd(number, error, errors.SandboxTimeout(expired.seconds))
+        if result.get("limit") == "output":
+            return CellEnd(number, error, errors.LimitExceeded("too much output", "output"))
+        return CellEnd(number, error)
+
+    async def _explain(
+        self, error: errors.SandboxError | None, result: dict[str, Any]
+    ) -> errors.SandboxError | None:
+        if error is None and result.get("exit_code") in (-9, 137) and self._memory_killed():
+            return errors.LimitExceeded("killed: out of memory", "memory")
+        return error
+
+    def _memory_killed(self) -> bool:
+        kills = self.memory_kills()
+        known, self._kills = getattr(self, "_kills", 0), kills or 0
+        return kills is not None and kills > known
+
+
+async def _feed(call: Call, data: bytes) -> None:
+    await call.send(data)
+    call.end_input()
+
+
+def as_command(command: str | Sequence[str]) -> list[str]:
+    if isinstance(command, str):
+        return ["/bin/bash", "-c", command]
+    if not command:
+        raise errors.InvalidRequest("command: empty")
+    return list(command)

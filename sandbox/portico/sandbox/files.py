@@ -1,0 +1,199 @@
+"""The files of a sandbox, from outside. Paths are relative to /workspace, or absolute below it, /tmp or a
+mount.
+"""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from portico.sandbox import errors
+from portico.sandbox.channel import Call, failure
+from portico.sandbox.events import Change, Entry, Found
+from portico.sandbox.inside import wire
+
+if TYPE_CHECKING:
+    from portico.sandbox.box import Box
+
+
+class Files:
+    """Every method raises InvalidPath for a path that leads out, links included, EntryNotFound, and
+    LimitExceeded when the disk or its inodes are used up."""
+
+    def __init__(self, box: "Box") -> None:
+        self._box = box
+
+    async def download(
+        self, path: str, offset: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The content in pieces; at most one MiB is on its way."""
+        call = self._box.call("file.read", path=path, offset=offset, length=length)
+        try:
+            async for kind, payload in call.frames():
+                if kind == wire.OUT:
+                    yield payload
+            await call.answer()
+        finally:
+            if not call.ended:
+                await call.abort(0)
+
+    async def read(self, path: str, limit: int = 64 << 20) -> bytes:
+        """The whole content. Raises LimitExceeded("output") for a file longer than the limit in bytes."""
+        content = bytearray()
+        async with aclosing(self.download(path)) as pieces:
+            async for piece in pieces:
+                content += piece
+                if len(content) > limit:
+                    raise errors.LimitExceeded(f"{path}: longer than {limit} bytes", "output")
+        return bytes(content)
+
+    async def upload(
+        self,
+        path: str,
+        pieces: AsyncIterable[bytes],
+        *,
+        append: bool = False,
+        exclusive: bool = False,
+        parents: bool = True,
+    ) -> int:
+        """Writes a file from pieces and gives its size in bytes. Until the last has come, the old content
+        stays.
+        """
+        call = self._box.call("file.write", path=path, append=append, exclusive=exclusive, parents=parents)
+        try:
+            async for piece in pieces:
+                if call.ended:
+                    break  # it failed; the answer says why
+                if piece:
+                    await call.send(piece)
+            call.end_input()
+            return int((await call.answer())["size"])
+        finally:
+            if not call.ended:
+                await call.abort(0)
+
+    async def write(self, path: str, content: bytes | str, **options: bool) -> int:
+        data = content.encode() if isinstance(content, str) else content
+
+        async def once() -> AsyncGenerator[bytes, None]:
+            yield data
+
+        return await self.upload(path, once(), **options)
+
+    async def stat(self, path: str) -> Entry:
+        return _entry((await self._box.call("file.stat", path=path).answer())["entry"])
+
+    async def exists(self, path: str) -> bool:
+        try:
+            await self.stat(path)
+        except errors.EntryNotFound:
+            return False
+        return True
+
+    async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
+        """Entries in order of name, each directory before what is in it; 20,000 at most."""
+        answer = await self._box.call("file.list", path=path, depth=depth).answer()
+        return [_entry(told) for told in answer["entries"]]
+
+    async def make_directory(self, path: str, parents: bool = True) -> None:
+        """Raises EntryExists, with `parents` only for something that is no directory."""
+        await self._box.call("file.mkdir", path=path, parents=parents).answer()
+
+    async def move(self, source: str, destination: str, overwrite: bool = False) -> None:
+        """Raises EntryExists."""
+        call = self._box.call("file.move", source=source, destination=destination, overwrite=overwrite)
+        await call.answer()
+
+    async def remove(self, path: str, recursive: bool = False) -> None:
+        await self._work(self._box.call("file.remove", path=path, recursive=recursive))
+
+    async def search(
+        self, path: str = ".", pattern: str = "*", *, text: str | None = None, exclude: Sequence[str] = ()
+    ) -> list[Found]:
+        """Entries below a directory whose name or path matches the pattern and, with a text, whose content
+        has it.
+        """
+        call = self._box.call("file.search", path=path, pattern=pattern, text=text, exclude=list(exclude))
+        lines = (await self._work(call)).splitlines()
+        return [Found(str(told["path"]), told["line"]) for told in map(json.loads, lines)]
+
+    async def edit(self, path: str, edits: Sequence[tuple[str, str]], dry_run: bool = False) -> str:
+        """Replaces the first place of each old text by the new and gives a diff. Raises EditMismatch."""
+        told = [{"old": old, "new": new} for old, new in edits]
+        answer = await self._box.call("file.edit", path=path, edits=told, dry_run=dry_run).answer()
+        return str(answer["diff"])
+
+    async def watch(self, path: str = ".", recursive: bool = False) -> AsyncGenerator[Change, None]:
+        """Changes below a directory; the first is `ready`. Ends when the iterator is closed."""
+        call = self._box.call("file.watch", path=path, recursive=recursive)
+        try:
+            async for _, payload in call.frames():
+                told = wire.parse_json(payload)
+                yield Change(str(told.get("type")), str(told.get("path")), bool(told.get("directory")))
+            await call.answer()
+        finally:
+            if not call.ended:
+                await call.abort(0)
+
+    async def pack(self, path: str = ".") -> AsyncGenerator[bytes, None]:
+        """A directory as a tar stream."""
+        call = self._box.call("file.pack", path=path)
+        problem = bytearray()
+        try:
+            async for kind, payload in call.frames():
+                if kind == wire.OUT:
+                    yield payload
+                elif kind == wire.ERR:
+                    problem += payload
+            _check(call, bytes(problem))
+        finally:
+            if not call.ended:
+                await call.abort(0)
+
+    async def unpack(self, pieces: AsyncIterable[bytes], path: str = ".", clear: bool = False) -> None:
+        """Puts a tar stream, compressed or not, below a directory; `clear` empties it before."""
+        call = self._box.call("file.unpack", path=path, clear=clear)
+        try:
+            async for piece in pieces:
+                if piece:
+                    await call.send(piece)
+            call.end_input()
+        except BaseException:
+            await call.abort(0)
+            raise
+        await self._work(call)
+
+    async def _work(self, call: Call) -> bytes:
+        out, problem = bytearray(), bytearray()
+        try:
+            async for kind, payload in call.frames():
+                (out if kind == wire.OUT else problem).extend(payload)
+        finally:
+            if not call.ended:
+                await call.abort(0)
+        _check(call, bytes(problem))
+        return bytes(out)
+
+
+def _check(call: Call, problem: bytes) -> None:
+    """Raises what a worker told on its standard error when it failed."""
+    result = call.result or {}
+    if "error" in result:
+        raise failure(result["error"])
+    if result.get("exit_code") != 0:
+        try:
+            raise failure(wire.parse_json(problem)["error"])
+        except (wire.BadFrame, KeyError, TypeError):
+            raise errors.OperationFailed(f"the work ended with {result.get('exit_code')}") from None
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    return Entry(
+        told["path"],
+        told["type"],
+        told["size"],
+        told["mode"],
+        told["modified"],
+        told["accessed"],
+        told["changed"],
+    )

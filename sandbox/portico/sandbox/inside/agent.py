@@ -1,0 +1,208 @@
+"""The agent: process 1 of a sandbox. It keeps the kernel and the processes, and serves the owner's calls.
+
+It runs under the same user, filter and limits as the code it serves, so it can do no more than that code;
+but it is another process, not dumpable, and immune to signals from within, so it can tell the owner the
+truth about a kernel that has died.
+"""
+
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from . import files, kernel, kernels, network, output, paths, processes, tree, wire
+from .calls import Call, Failure
+from .loop import READ, WRITE, Loop
+
+_MAX_CALLS: Final = 512
+_RESET_ROUNDS: Final = 200
+_RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc at every read
+_BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
+
+
+class Agent:
+    def __init__(self, channel: socket.socket) -> None:
+        self.loop = Loop()
+        self._channel = channel
+        self._parser = wire.Parser()
+        self._calls: dict[int, Call] = {}
+        self._next_call = wire.AGENT_CALL
+        self._out = bytearray()
+        self.env: dict[str, str] = {}
+        self.processes = processes.Processes(self.loop, self._only_stdio)
+        self.kernel = kernels.Kernels(self.loop, self._only_stdio)
+        self._operations: dict[str, Callable[[Call, dict[str, Any]], None]] = {
+            "start": self._start,
+            "reset": self._reset,
+            **self.kernel.operations(),
+            **self.processes.operations(),
+            **files.operations(self.loop, self.processes),
+            **network.operations(self.loop, self.open_call),
+        }
+
+    def serve(self) -> NoReturn:
+        self._channel.setblocking(False)
+        self.loop.after_turn = self._flush
+        self.loop.on_child_exit(self._reap)
+        self.loop.watch(self._channel.fileno(), READ, self._ready)
+        self.loop.run()
+
+    def open_call(self) -> Call:
+        """A call from this side; the owner is told by a CALL frame, which the caller sends."""
+        self._next_call = wire.AGENT_CALL | ((self._next_call + 1) & 0x7FFFFFFF)
+        return self._add(self._next_call)
+
+    def _add(self, number: int) -> Call:
+        call = Call(number, self._send, self._ended)
+        self._calls[number] = call
+        return call
+
+    def _ended(self, number: int) -> None:
+        self._calls.pop(number, None)
+
+    def _only_stdio(self) -> None:
+        """In a child that was forked from here: lets go of everything but the standard streams and the
+        control.
+        """
+        self.loop.close()
+        os.closerange(3, 900)
+        os.closerange(901, 4096)
+
+    def _start(self, call: Call, request: dict[str, Any]) -> None:
+        self.kernel.env = self.processes.env = request["env"]
+        paths.roots.extend(request["roots"])
+        if request["kernel"]:
+            self.kernel.ensure()
+            self.kernel.tell_environment()
+        call.end()
+
+    def _reset(self, call: Call, _request: dict[str, Any]) -> None:
+        """Ends everything that runs, whatever it is and however it was left behind, and starts a new kernel."""
+        for _ in range(_RESET_ROUNDS):
+            if not tree.kill_all():
+                break
+            time.sleep(0.005)
+            self._reap()
+        self.kernel.forget_death()
+        self.kernel.ensure()
+        call.end()
+
+    def _ready(self, events: int) -> None:
+        if not events & ~WRITE:
+            return  # there is room again, and the end of this turn uses it
+        try:
+            data = self._channel.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(0)  # the owner is gone; the kernel kills everything else with this process
+        for number, kind, payload in self._parser.feed(data):
+            self._frame(number, kind, payload)
+
+    def _frame(self, number: int, kind: int, payload: bytes) -> None:
+        if kind == wire.CALL:
+            call = self._add(number)
+            try:
+                if len(self._calls) > _MAX_CALLS:
+                    raise Failure("limit", f"more than {_MAX_CALLS} calls at once", limit="calls")
+                request = wire.parse_json(payload)
+                self._operations[request["op"]](call, request)
+            except Exception as error:  # one call's mistake is that call's answer
+                call.fail(error)
+            return
+        known = self._calls.get(number)
+        if known is None:
+            return  # it ended while the frame was on its way
+        if kind == wire.IN:
+            known.accept(payload)
+        elif kind == wire.ACK:
+            known.credit += int.from_bytes(payload, "big")
+            if known.on_credit and known.credit > 0:
+                known.on_credit()
+        elif kind == wire.CANCEL:
+            if known.on_cancel:
+                known.on_cancel(wire.parse_json(payload or b"{}"))
+            else:
+                known.end(error={"kind": "cancelled", "message": "cancelled"})
+        elif kind == wire.END and known.on_input:
+            known.on_input(b"")
+            known.end()
+
+    def _send(self, frame: bytes) -> None:
+        self._out += frame  # it goes out with all else that this turn of the loop makes
+
+    def _flush(self) -> None:
+        if not self._out:
+            return
+        try:
+            sent = self._channel.send(self._out)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            os._exit(0)
+        del self._out[:sent]
+        self._watch()
+
+    def _watch(self) -> None:
+        events = (WRITE if self._out else 0) | (READ if len(self._out) < _BACKLOG else 0)
+        self.loop.watch(self._channel.fileno(), events, self._ready)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            if not self.kernel.exited(pid, code):
+                self.processes.exited(pid, code)
+
+
+def main(channel: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o022)
+    gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
+    Agent(socket.socket(fileno=channel)).serve()
+
+
+def rehearse() -> None:
+    """Does once, in the zygote, what every sandbox does at its start: code is then specialised and caches
+    are filled in memory that all share, and a fork's first call neither copies those pages nor waits for
+    them."""
+    ours, theirs = socket.socketpair()
+    agent = Agent(theirs)
+    request = {"command": ["rehearsal"], "keep": False, "output_bytes": 1}
+    for number in range(20):
+        process = output.Process(request)
+        process.keep_output(b"x", wire.OUT)
+        process.describe()
+        for frame in (
+            wire.pack_json(1, wire.CALL, {"op": "disk"}),
+            wire.pack_ack(1, 1),
+            wire.pack(1, wire.IN),
+        ):
+            ours.send(frame)
+        agent._ready(READ)
+        agent._flush()
+        ours.recv(4096)
+        agent.loop.later(0, lambda: None)
+        kernel.rehearse(f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')")
+    ours.close()
+    theirs.close()
+    agent.loop.close()
+
+
+def refuse(channel: int, error: BaseException) -> None:
+    """Tells the owner why this sandbox cannot be: the answer to its first call."""
+    message = {"error": {"kind": "boot", "message": f"{type(error).__name__}: {error}"}}
+    try:
+        os.write(channel, wire.pack_json(1, wire.END, message))
+    except OSError:
+        pass  # nobody is left to tell

@@ -1,0 +1,74 @@
+"""Rich results: any object as a bundle of MIME type to text or base64, by the hooks that notebooks have
+taught.
+"""
+
+import base64
+import sys
+from typing import Any, Final
+
+_METHODS: Final = {
+    "text/html": "_repr_html_",
+    "text/markdown": "_repr_markdown_",
+    "text/latex": "_repr_latex_",
+    "image/svg+xml": "_repr_svg_",
+    "image/png": "_repr_png_",
+    "image/jpeg": "_repr_jpeg_",
+    "application/json": "_repr_json_",
+}
+
+
+def bundle(value: Any) -> dict[str, Any]:
+    """Every form the object offers; text/plain always. A form whose method fails is left out."""
+    data: dict[str, Any] = {}
+    if not isinstance(value, type):
+        offered = _call(value, "_repr_mimebundle_")
+        if isinstance(offered, tuple):
+            offered = offered[0]
+        if isinstance(offered, dict):
+            data.update((str(kind), _plain(form)) for kind, form in offered.items())
+        for kind, name in _METHODS.items():
+            form = None if kind in data else _call(value, name)
+            if form is not None:
+                data[kind] = _plain(form[0] if isinstance(form, tuple) else form)
+        if "image/png" not in data and _is_figure(value):
+            data["image/png"] = png(value)
+    if "text/plain" not in data:
+        data["text/plain"] = repr(value)
+    return data
+
+
+def _call(value: Any, name: str) -> Any:
+    method = getattr(value, name, None)
+    try:
+        return method() if callable(method) else None
+    except Exception:
+        return None
+
+
+def _plain(form: Any) -> Any:
+    """Bytes become base64 text; JSON stays JSON."""
+    return base64.b64encode(form).decode() if isinstance(form, (bytes, bytearray)) else form
+
+
+def _is_figure(value: Any) -> bool:
+    module = sys.modules.get("matplotlib.figure")
+    return module is not None and isinstance(value, module.Figure)
+
+
+def png(figure: Any) -> str:
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def open_figures() -> list[dict[str, Any]]:
+    """The figures pyplot holds, drawn and closed, as bundles."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or not hasattr(pyplot, "get_fignums"):
+        return []
+    figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
+    bundles = [{"image/png": png(figure), "text/plain": repr(figure)} for figure in figures]
+    pyplot.close("all")
+    return bundles

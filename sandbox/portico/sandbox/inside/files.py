@@ -1,0 +1,290 @@
+"""The file calls of a sandbox, done inside it, as its user: no path can reach what its own code could not."""
+
+import difflib
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import archive, paths, watch, wire
+from .calls import Call, Failure
+from .loop import Loop
+from .processes import Processes
+
+_MAX_ENTRIES: Final = 20_000  # of one listing
+_MAX_TEXT: Final = 8 << 20  # bytes of a file that is edited in place
+
+
+def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
+    def worker(function: Callable[[dict[str, Any]], None], reads: bool = False) -> Callable[..., None]:
+        def operation(call: Call, request: dict[str, Any]) -> None:
+            processes.work(call, request["op"], lambda: function(request), reads)
+
+        return operation
+
+    return {
+        "file.read": _read,
+        "file.write": _write,
+        "file.stat": _stat,
+        "file.list": _list,
+        "file.mkdir": _mkdir,
+        "file.move": _move,
+        "file.edit": _edit,
+        "file.remove": worker(archive.remove),
+        "file.search": worker(archive.search),
+        "file.pack": worker(archive.pack),
+        "file.unpack": worker(archive.unpack, reads=True),
+        "file.watch": lambda call, request: watch.start(loop, call, request),
+        "disk": _disk,
+    }
+
+
+def _read(call: Call, request: dict[str, Any]) -> None:
+    fd = paths.open_file(request["path"], os.O_RDONLY)
+    size = os.fstat(fd).st_size
+    offset = int(request.get("offset", 0))
+    length = request.get("length")
+    end = size if length is None else min(size, offset + int(length))
+    position = offset
+
+    def more() -> None:
+        nonlocal position
+        try:
+            while call.credit > 0 and position < end:
+                data = os.pread(fd, min(wire.CHUNK, end - position), position)
+                if not data:
+                    break  # it has become shorter
+                position += len(data)
+                call.write(data)
+            else:
+                if position < end:
+                    return
+        except OSError as error:
+            call.fail(error)
+        os.close(fd)
+        call.on_credit = None
+        call.end(size=size)
+
+    def cancel(_request: dict[str, Any]) -> None:
+        os.close(fd)
+        call.on_credit = None
+        call.end()
+
+    call.on_credit, call.on_cancel = more, cancel
+    more()
+
+
+def _write(call: Call, request: dict[str, Any]) -> None:
+    """Writes beside the file and renames at the end, so that a broken upload leaves the old content."""
+    path, append = request["path"], request.get("append", False)
+    if request.get("parents"):
+        paths.make_parents(path)
+    parent, name = paths.open_parent(path)
+    temporary = f".{name[:200]}.{secrets.token_hex(6)}"
+    try:
+        if append:
+            fd = (
+                paths.open_file(path, os.O_WRONLY | os.O_APPEND)
+                if _exists(parent, name)
+                else _create(parent, name)
+            )
+        else:
+            if _exists(parent, name) and stat.S_ISDIR(
+                os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+            ):
+                raise IsADirectoryError(21, "is a directory")
+            if request.get("exclusive") and _exists(parent, name):
+                raise FileExistsError(17, "exists")
+            fd = _create(parent, temporary)
+    except BaseException:
+        os.close(parent)
+        raise
+    size = 0
+
+    def close(failed: bool) -> None:
+        call.on_input = call.on_cancel = None
+        os.close(fd)
+        if failed and not append:
+            os.unlink(temporary, dir_fd=parent)
+        os.close(parent)
+
+    def take(data: bytes) -> None:
+        nonlocal size
+        if call.ended:
+            return
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            size += len(data)
+            if data:
+                call.taken(len(data))
+                return
+            if not append:
+                _keep_mode(fd, parent, name)
+                os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            close(failed=False)
+            call.end(size=size)
+        except OSError as error:
+            close(failed=True)
+            call.fail(error)
+
+    def cancel(_request: dict[str, Any]) -> None:
+        close(failed=True)
+        call.end(error={"kind": "cancelled", "message": "cancelled"})
+
+    call.on_cancel = cancel
+    call.listen(take)
+
+
+def _create(parent: int, name: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o644, dir_fd=parent)
+
+
+def _exists(parent: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _keep_mode(fd: int, parent: int, name: str) -> None:
+    if _exists(parent, name):
+        state = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISREG(state.st_mode):
+            os.fchmod(fd, state.st_mode & 0o777)
+
+
+def describe(path: str, state: os.stat_result) -> dict[str, Any]:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    return {
+        "path": path,
+        "type": kinds.get(stat.S_IFMT(state.st_mode), "other"),
+        "size": state.st_size,
+        "mode": stat.S_IMODE(state.st_mode),
+        "modified": state.st_mtime,
+        "accessed": state.st_atime,
+        "changed": state.st_ctime,
+    }
+
+
+def _stat(call: Call, request: dict[str, Any]) -> None:
+    fd = paths.open_beneath(request["path"], os.O_PATH)
+    try:
+        call.end(entry=describe(request["path"], os.fstat(fd)))
+    finally:
+        os.close(fd)
+
+
+def _list(call: Call, request: dict[str, Any]) -> None:
+    entries: list[dict[str, Any]] = []
+    truncated = False
+
+    def scan(fd: int, path: str, depth: int) -> None:
+        nonlocal truncated
+        with os.scandir(fd) as found:
+            names = sorted(entry.name for entry in found)
+        for name in names:
+            if len(entries) >= _MAX_ENTRIES:
+                truncated = True
+                return
+            try:
+                entry = describe(f"{path}/{name}", os.stat(name, dir_fd=fd, follow_symlinks=False))
+                entries.append(entry)
+                if entry["type"] == "directory" and depth > 1:
+                    below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                    try:
+                        scan(below, entry["path"], depth - 1)
+                    finally:
+                        os.close(below)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+
+    top = paths.open_directory(request["path"])
+    try:
+        scan(top, request["path"].rstrip("/") or ".", min(int(request.get("depth", 1)), 64))
+    finally:
+        os.close(top)
+    call.end(entries=entries, truncated=truncated)
+
+
+def _mkdir(call: Call, request: dict[str, Any]) -> None:
+    path = request["path"]
+    if request.get("parents"):
+        paths.make_parents(path.rstrip("/"))
+    parent, name = paths.open_parent(path)
+    try:
+        os.mkdir(name, dir_fd=parent)
+    except FileExistsError:
+        kind = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+        if not request.get("parents") or not stat.S_ISDIR(kind):
+            raise
+    finally:
+        os.close(parent)
+    call.end()
+
+
+def _move(call: Call, request: dict[str, Any]) -> None:
+    source, name = paths.open_parent(request["source"])
+    try:
+        target, new = paths.open_parent(request["destination"])
+        try:
+            if _exists(target, new) and not request.get("overwrite"):
+                raise FileExistsError(17, "the destination exists")
+            os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    call.end()
+
+
+def _edit(call: Call, request: dict[str, Any]) -> None:
+    """Replaces texts, each of which must be there exactly once unless told otherwise; answers with a diff."""
+    path = request["path"]
+    fd = paths.open_file(path, os.O_RDONLY)
+    with open(fd, "rb") as file:
+        if os.fstat(fd).st_size > _MAX_TEXT:
+            raise Failure("invalid", f"{path}: longer than {_MAX_TEXT} bytes")
+        before = file.read().decode()
+    after = before
+    for edit in request["edits"]:
+        found = after.count(edit["old"]) if edit["old"] else 0
+        if found == 0:
+            raise Failure("no_match", f"{path}: the text to replace is not there: {edit['old'][:200]!r}")
+        after = after.replace(edit["old"], edit["new"], -1 if edit.get("all") else 1)
+    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, path)
+    diff = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    if not request.get("dry_run") and after != before:
+        parent, name = paths.open_parent(path)
+        temporary = f".{name[:200]}.{secrets.token_hex(6)}"
+        try:
+            new = _create(parent, temporary)
+            with open(new, "wb") as file:
+                try:
+                    file.write(after.encode())
+                    file.flush()
+                except OSError:
+                    os.unlink(temporary, dir_fd=parent)
+                    raise
+                _keep_mode(new, parent, name)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            os.close(parent)
+    call.end(diff=diff)
+
+
+def _disk(call: Call, _request: dict[str, Any]) -> None:
+    state = os.statvfs("/workspace")
+    processes = sum(name.isdigit() for name in os.listdir("/proc"))
+    used = (state.f_blocks - state.f_bfree) * state.f_frsize
+    call.end(
+        disk_bytes=used,
+        disk_limit=state.f_blocks * state.f_frsize,
+        inodes=state.f_files - state.f_ffree,
+        inodes_limit=state.f_files,
+        processes=processes,
+    )

@@ -1,0 +1,284 @@
+"""The Python kernel: one process that keeps the variables of one sandbox from cell to cell.
+
+It reads cells from a socket and answers with events; standard output and error are plain pipes, so that
+what child processes and C code print arrives too. Everything here shares a process with untrusted code: the
+agent believes none of it, and nothing of worth is in its memory.
+"""
+
+import ast
+import builtins
+import errno
+import gc
+import io
+import json
+import linecache
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+import traceback
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from . import display, linux, magics
+
+LENGTH: Final = struct.Struct("!I")
+CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
+MAX_CHECKPOINTS: Final = 16
+_GIVE_WAY: Final = 64  # exit status of a kernel that gives way to its checkpoint; above it, to an older one
+
+
+_HOLD: Final = 64 << 10  # bytes
+_encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
+
+
+class Kernel:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._module = types.ModuleType("__main__")
+        self._module.__dict__.update({"__builtins__": builtins, "display": self._display, "_": None})
+        self._count = 0
+        self._running = False
+        self._silent = False
+        self._held = b""
+        self._waiting = self._interrupted = False
+        self._checkpoints: list[str] = []
+
+    def serve(self) -> NoReturn:
+        sys.modules["__main__"] = self._module
+        sys.displayhook = self._show
+        signal.signal(signal.SIGINT, self._interrupt)
+        while True:
+            try:
+                request = self._receive()
+                operation = request["op"]
+                if operation == "cell":
+                    answer = self._run(request["code"])
+                elif operation == "env":
+                    os.environ.update(request["env"])
+                    continue  # nobody waits for an answer
+                elif operation == "checkpoint":
+                    answer = self._checkpoint(request["id"])
+                else:
+                    answer = self._roll_back(request["id"])
+            except KeyboardInterrupt:
+                continue  # the signal came a moment after the cell it was meant for
+            self._send({"end": answer, "pid": os.getpid()})
+
+    def _receive(self) -> Any:
+        size = LENGTH.unpack(self._read(LENGTH.size))[0]
+        return json.loads(self._read(size))
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self._control.recv(size - len(data))
+            if not part:
+                os._exit(0)  # the agent is gone
+            data += part
+        return data
+
+    def _send(self, message: dict[str, Any], hold: bool = False) -> None:
+        data = _encode(message).encode()
+        frame = self._held + LENGTH.pack(len(data)) + data
+        if hold and len(frame) < _HOLD:
+            self._held = frame  # a result is mostly the last thing before the end, and goes with it
+        else:
+            self._held = b""
+            self._control.sendall(frame)
+
+    def _interrupt(self, _number: int, _frame: types.FrameType | None) -> None:
+        if self._waiting:
+            self._interrupted = True
+        elif self._running:
+            raise KeyboardInterrupt
+
+    def _run(self, code: str) -> dict[str, Any]:
+        self._count += 1
+        name = f"<cell {self._count}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        self._silent = code.rstrip().endswith(";")
+        error: dict[str, Any] | None = None
+        try:
+            self._running = True
+            self._execute(code, name)
+            for figure in display.open_figures():
+                self._emit(figure, "display")
+        except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel lives on
+            self._running = False
+            error = self._describe(problem)
+        finally:
+            self._running = False
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:  # noqa: S110  a cell may have replaced or closed it
+                pass
+        return {"count": self._count, "error": error}
+
+    def _execute(self, code: str, name: str) -> None:
+        tree = ast.parse(magics.translate(code), name)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        if tree.body and isinstance(tree.body[-1], ast.Expr):
+            last = ast.Interactive([tree.body.pop()])
+            if tree.body:
+                self._evaluate(compile(tree, name, "exec", flags, dont_inherit=True))
+            self._evaluate(compile(last, name, "single", flags, dont_inherit=True))
+        else:
+            self._evaluate(compile(tree, name, "exec", flags, dont_inherit=True))
+
+    def _evaluate(self, code: types.CodeType) -> None:
+        if code.co_flags & 0x80:  # CO_COROUTINE: there is an await at the top
+            import asyncio
+
+            async def run() -> None:
+                await types.FunctionType(code, self._module.__dict__)()
+
+            asyncio.run(run())
+        else:
+            exec(code, self._module.__dict__)  # noqa: S102  this is what a kernel is for
+
+    def _show(self, value: Any) -> None:
+        if value is not None:
+            self._module.__dict__["_"] = value
+            if not self._silent:
+                self._emit(display.bundle(value), "result")
+
+    def _display(self, *values: Any) -> None:
+        for value in values:
+            self._emit(display.bundle(value), "display")
+
+    def _emit(self, data: dict[str, Any], kind: str) -> None:
+        sys.stdout.flush()
+        event = {"event": {"type": kind, "data": data}}
+        if kind == "result":
+            self._send(event, hold=True)
+            return
+        # What is printed next must not overtake this on the other pipe, so the agent says when it has it. An
+        # interrupt waits as long, or it would leave half an answer behind.
+        self._waiting = True
+        try:
+            self._send(event)
+            self._receive()
+        finally:
+            self._waiting = False
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+
+    def _describe(self, problem: BaseException) -> dict[str, Any]:
+        trace = problem.__traceback__
+        while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<cell "):
+            trace = trace.tb_next  # the kernel's own frames say nothing to the reader
+        try:
+            lines = traceback.format_exception(type(problem), problem, trace)
+            message = str(problem)
+        except Exception:  # an exception whose own __str__ fails
+            lines, message = [f"{type(problem).__name__}\n"], ""
+        return {
+            "name": type(problem).__name__,
+            "message": message[:10_000],
+            "traceback": "".join(lines)[-100_000:],
+            "limit": _limit_of(problem),
+        }
+
+    def _checkpoint(self, name: str) -> dict[str, Any]:
+        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another."""
+        if len(self._checkpoints) >= MAX_CHECKPOINTS:
+            return {"error": f"more than {MAX_CHECKPOINTS} checkpoints"}
+        self._checkpoints.append(name)
+        while True:
+            pid = os.fork()
+            if pid == 0:
+                _reseed()
+                return {"checkpoints": self._checkpoints}
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status != _GIVE_WAY:
+                # Either an older checkpoint is wanted, so many steps up, or the kernel died and all of it
+                # with it.
+                os._exit(status - 1 if status > _GIVE_WAY else status if status >= 0 else 128 - status)
+
+    def _roll_back(self, name: str) -> dict[str, Any]:
+        if name not in self._checkpoints:
+            return {"error": f"no checkpoint {name!r}"}
+        # The name's place tells how many sleeping parents have to give way too. The last one's child answers.
+        os._exit(_GIVE_WAY + len(self._checkpoints) - 1 - self._checkpoints.index(name))
+
+
+def _limit_of(problem: BaseException) -> str | None:
+    """Which limit of the sandbox made the cell fail, as far as the exception tells."""
+    if isinstance(problem, MemoryError):
+        return "memory"
+    if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
+        state = os.statvfs("/tmp")  # noqa: S108
+        return "inodes" if state.f_favail == 0 and state.f_bavail else "disk"
+    if isinstance(problem, BlockingIOError) or (
+        isinstance(problem, RuntimeError) and "start new thread" in str(problem)
+    ):
+        return "pids"
+    return None
+
+
+def _reseed() -> None:
+    """Gives this process random numbers of its own: a fork begins with a copy of its parent's."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def rehearse(code: str) -> None:
+    """Runs a cell in the zygote, whose output goes nowhere, to warm what every kernel will use."""
+    ours, theirs = socket.socketpair()
+    saved = sys.stdout, sys.stderr, sys.displayhook
+    kernel = Kernel(theirs)
+    sys.displayhook = kernel._show
+    sys.stdout = io.TextIOWrapper(
+        io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+    request = json.dumps({"op": "cell", "code": code}).encode()
+    ours.sendall(LENGTH.pack(len(request)) + request)
+    kernel._send({"end": kernel._run(kernel._receive()["code"]), "pid": os.getpid()})
+    kernel._run("1 / 0")
+    linecache.cache.clear()
+    sys.stdout, sys.stderr, sys.displayhook = saved
+    ours.close()
+    theirs.close()
+
+
+def start(
+    control: int, stdout: int, stderr: int, env: dict[str, str], closing: Callable[[], None]
+) -> NoReturn:
+    """Becomes the kernel, in a process just forked from the agent."""
+    os.setsid()
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or its own /proc entries would be closed to it
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # so that whatever a cell starts can be found below it
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.dup2(control, CONTROL)
+    closing()
+    os.set_inheritable(CONTROL, False)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")  # user code dies first, the agent last
+    os.environ.clear()
+    os.environ.update(env)
+    for name, fd in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        raw = open(fd, "rb" if fd == 0 else "wb", buffering=-1, closefd=False)  # noqa: SIM115
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        setattr(sys, name, text)
+        setattr(sys, f"__{name}__", text)
+    sys.argv = [""]
+    sys.path.insert(0, "/workspace")
+    warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
+    _reseed()
+    gc.enable()
+    Kernel(socket.socket(fileno=CONTROL)).serve()

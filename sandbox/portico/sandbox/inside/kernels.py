@@ -1,0 +1,260 @@
+"""The agent's side of the Python kernel: starts it, runs cells in it one by one, and says how it died."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import kernel, tree, wire
+from .calls import Call, Failure
+from .loop import READ, Loop
+
+_MAX_MESSAGE: Final = 24 << 20  # bytes of one message from the kernel; user code may have written it
+_OUTPUT_GRACE: Final = 1.0  # seconds between the interrupt and the kill of a cell that says too much
+_TELL: Final = 5.0  # seconds the kernel may take to read a cell's code
+_DRAIN: Final = 2 << 20  # bytes taken from a pipe at once when a cell ends
+
+
+class Kernels:
+    def __init__(self, loop: Loop, close_inherited: Callable[[], None]) -> None:
+        self._loop = loop
+        self._close_inherited = close_inherited
+        self.env: dict[str, str] = {}
+        self._pid = 0
+        self._live = 0  # differs from _pid once there are checkpoints
+        self._told: dict[str, str] = {}
+        self._control: socket.socket | None = None
+        self._buffer = bytearray()
+        self._pipes: dict[int, int] = {}  # descriptor -> frame kind
+        self._call: Call | None = None
+        self._output = 0
+        self._output_limit = 0
+        self._over = False
+        self._cancelled = False
+        self._death: dict[str, Any] | None = None
+
+    def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
+        return {"cell": self._cell, "checkpoint": self._ask, "rollback": self._ask, "restart": self._restart}
+
+    def ensure(self) -> None:
+        """Starts a kernel if none is alive."""
+        if self._pid:
+            return
+        ours, theirs = socket.socketpair()
+        out_reader, out_writer = os.pipe()
+        err_reader, err_writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:  # as many processes as it may have
+            for fd in (ours.detach(), theirs.detach(), out_reader, out_writer, err_reader, err_writer):
+                os.close(fd)
+            raise
+        if pid == 0:
+            try:
+                kernel.start(theirs.fileno(), out_writer, err_writer, self.env, self._close_inherited)
+            finally:
+                os._exit(1)
+        theirs.close()
+        os.close(out_writer)
+        os.close(err_writer)
+        self._pid = self._live = pid
+        self._told = self.env
+        self._control = ours
+        ours.setblocking(False)
+        self._buffer.clear()
+        self._loop.watch(ours.fileno(), READ, self._answered)
+        self._pipes = {out_reader: wire.OUT, err_reader: wire.ERR}
+        for fd in self._pipes:
+            os.set_blocking(fd, False)
+        self._watch_pipes()
+
+    def forget_death(self) -> None:
+        """The next cell need not be told: somebody wanted it."""
+        self._death = None
+
+    def tell_environment(self) -> None:
+        """For a kernel that was started before its environment was known."""
+        if self._told != self.env and self._call is None:
+            self._tell({"op": "env", "env": self.env})
+            self._told = self.env
+
+    def exited(self, pid: int, code: int) -> bool:
+        """True if the process was the kernel; then its call, or the next one, is told."""
+        if pid != self._pid or self._control is None:
+            return False
+        self._drain()
+        for fd in self._pipes:
+            self._loop.forget(fd)
+            os.close(fd)
+        self._loop.forget(self._control.fileno())
+        self._control.close()
+        self._pid, self._control, self._pipes = 0, None, {}
+        death = {"kind": "kernel_died", "message": "the Python kernel died", "exit_code": code}
+        call, self._call = self._call, None
+        if call is None:
+            self._death = death
+        elif self._over:
+            call.end(
+                error={"kind": "limit", "limit": "output", "message": "too much output", "kernel_lost": True}
+            )
+        elif self._cancelled:
+            call.end(error={"kind": "cancelled", "message": "killed", "kernel_lost": True})
+        else:
+            call.end(error=death)
+        return True
+
+    def _cell(self, call: Call, request: dict[str, Any]) -> None:
+        self._output_limit = request["output_bytes"]
+        self._ask(call, request)
+
+    def _ask(self, call: Call, request: dict[str, Any]) -> None:
+        if self._call is not None:
+            raise Failure("busy", "the kernel is running another cell")
+        death, self._death = self._death, None
+        self.ensure()
+        if death is not None:
+            raise Failure(**death)
+        self._call = call
+        self._output, self._over, self._cancelled = 0, False, False
+        call.on_credit = self._watch_pipes
+        call.on_cancel = self._cancel
+        self._tell(request)
+
+    def _tell(self, request: dict[str, Any]) -> None:
+        assert self._control is not None
+        data = json.dumps(request).encode()
+        frame = kernel.LENGTH.pack(len(data)) + data
+        try:
+            sent = self._control.send(frame)
+            if sent < len(frame):
+                self._control.settimeout(_TELL)  # the kernel is waiting for just this
+                self._control.sendall(frame[sent:])
+                self._control.setblocking(False)
+        except OSError:
+            tree.kill(self._pid)  # it does not read: what made it so cannot be undone
+
+    def _restart(self, call: Call, _request: dict[str, Any]) -> None:
+        """Kills the kernel; the next cell starts with a new one and is not told of a death."""
+        if self._pid:
+            pid = self._pid
+            tree.kill(pid)
+            os.waitpid(pid, 0)
+            self.exited(pid, -signal.SIGKILL)
+        self._death = None
+        self.ensure()
+        call.end()
+
+    def _cancel(self, request: dict[str, Any]) -> None:
+        self._cancelled = True
+        self._interrupt(float(request.get("grace", 0.5)))
+
+    def _interrupt(self, grace: float) -> None:
+        call, pid = self._call, self._pid
+        try:
+            if grace > 0:
+                os.kill(self._live, signal.SIGINT)
+        except (OSError, OverflowError):
+            pass  # the pid is what the kernel says, so it may be nonsense
+
+        def insist() -> None:
+            if self._call is call and self._pid == pid:
+                tree.kill(pid)
+
+        self._loop.later(grace, insist)
+
+    def _watch_pipes(self) -> None:
+        """Reads output while somebody may be sent it. Between cells it is read and dropped: a background
+        process of an earlier cell must not block because nobody listens."""
+        for fd, kind in self._pipes.items():
+            if self._call is None or self._call.credit > 0:
+                self._loop.watch(fd, READ, self._reader(fd, kind))
+            else:
+                self._loop.forget(fd)
+
+    def _reader(self, fd: int, kind: int) -> Callable[[int], None]:
+        def readable(_events: int) -> None:
+            self._printed(fd, kind)
+
+        return readable
+
+    def _printed(self, fd: int, kind: int) -> bool:
+        """Takes what is there once; false when there is no more for now."""
+        try:
+            data = os.read(fd, wire.CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.forget(fd)
+            return False
+        if self._call is not None:
+            self._count(len(data))
+            if not self._over:
+                self._call.write(data, kind)
+                if self._call.credit <= 0:
+                    self._watch_pipes()
+        return True
+
+    def _count(self, size: int) -> None:
+        self._output += size
+        if self._output > self._output_limit and not self._over:
+            self._over = True
+            self._interrupt(_OUTPUT_GRACE)
+
+    def _drain(self) -> None:
+        for fd, kind in self._pipes.items():
+            taken = 0
+            while taken < _DRAIN and self._printed(fd, kind):
+                taken += wire.CHUNK
+
+    def _answered(self, _events: int) -> None:
+        assert self._control is not None
+        try:
+            data = self._control.recv(32 << 10)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._buffer += data
+        try:
+            if not data:
+                raise wire.BadFrame("closed")
+            while len(self._buffer) >= kernel.LENGTH.size:
+                size = kernel.LENGTH.unpack_from(self._buffer)[0]
+                if size > _MAX_MESSAGE:
+                    raise wire.BadFrame("too long")
+                end = kernel.LENGTH.size + size
+                if len(self._buffer) < end:
+                    return
+                message = wire.parse_json(bytes(self._buffer[kernel.LENGTH.size : end]))
+                del self._buffer[:end]
+                self._message(message, size)
+        except (wire.BadFrame, TypeError, KeyError):
+            # Only user code can have closed or forged the kernel's end: there is no kernel to talk to any
+            # more.
+            self._loop.forget(self._control.fileno())
+            tree.kill(self._pid)
+
+    def _message(self, message: dict[str, Any], size: int) -> None:
+        call = self._call
+        if call is None:
+            return
+        if "event" in message:
+            self._drain()  # what was printed before it goes before it
+            self._count(size)
+            if not self._over:
+                call.event(message["event"])
+            if message["event"]["type"] == "display":
+                self._tell({})
+        elif "end" in message:
+            answer = message["end"]
+            self._live = int(message["pid"])
+            self._drain()
+            self._call = None
+            if self._over:
+                answer["limit"] = "output"
+            if self._cancelled:
+                answer["cancelled"] = True
+            call.end(**answer)
+            self._watch_pipes()

@@ -1,0 +1,64 @@
+"""A single-threaded event loop, small enough that a thousand sandboxes can each have one."""
+
+import heapq
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class Loop:
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+        self.after_turn: Callable[[], None] = lambda: None  # runs once all that was ready has been served
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Calls back with the events while they hold. Watching again replaces what was watched for."""
+        known = self._callbacks.get(fd)
+        if known is None:
+            self._poll.register(fd, events)
+        elif known[0] != events:
+            self._poll.modify(fd, events)
+        self._callbacks[fd] = events, callback
+
+    def forget(self, fd: int) -> None:
+        if self._callbacks.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._timers, (time.monotonic() + seconds, self._order, callback))
+
+    def on_child_exit(self, callback: Callable[[], None]) -> None:
+        """Calls back after children of this process have changed state; how many is not told."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+        def drain(_events: int) -> None:
+            os.read(reader, 4096)
+            callback()
+
+        self.watch(reader, READ, drain)
+
+    def close(self) -> None:
+        """Lets go of the poll descriptor, in a child that goes another way."""
+        self._poll.close()
+
+    def run(self) -> NoReturn:
+        while True:
+            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            for fd, events in self._poll.poll(timeout):
+                known = self._callbacks.get(fd)
+                if known is not None:
+                    known[1](events)
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                heapq.heappop(self._timers)[2]()
+            self.after_turn()

@@ -1,0 +1,66 @@
+"""A process and its output: the last of it is kept in a ring, and readers follow it each at its own pace."""
+
+import time
+from collections import deque
+from typing import Any, Final
+
+from .calls import Call
+
+_RING: Final = 1 << 20  # bytes of output kept of each process
+
+
+class Process:
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.command: list[str] = request["command"]
+        self.tty = request.get("rows") is not None
+        self.keep = request["keep"]  # may it outlive its call?
+        self.output_limit: int = request["output_bytes"]
+        self.pid = 0
+        self.code: int | None = None
+        self.started = time.time()
+        self.ring: deque[tuple[int, int, bytes]] = deque()  # offset, kind, bytes
+        self.first = self.end = 0  # offsets of what is kept
+        self.pipes: dict[int, int] = {}
+        self.stdin = -1
+        self.input: deque[tuple[Call, bytes]] = deque()  # who sent it gets credit when it has been read
+        self.input_ended = False
+        self.over = self.cancelled = False
+        self.readers: list[Reader] = []
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "pid": self.pid, "command": self.command, "tty": self.tty, "exit_code": self.code,
+            "started": self.started, "output_start": self.first, "output_end": self.end,
+        }  # fmt: skip
+
+    def keep_output(self, data: bytes, kind: int) -> None:
+        self.ring.append((self.end, kind, data))
+        self.end += len(data)
+        while self.end - self.first > _RING and len(self.ring) > 1:
+            self.first += len(self.ring.popleft()[2])
+
+
+class Reader:
+    """A call that follows a process's output from an offset."""
+
+    def __init__(self, process: Process, call: Call, offset: int) -> None:
+        self.process, self.call, self.offset = process, call, offset
+
+    def pump(self) -> None:
+        process, call = self.process, self.call
+        if self.offset < process.first:
+            call.event({"type": "lost", "bytes": process.first - self.offset})
+            self.offset = process.first
+        for start, kind, data in list(process.ring):
+            if call.credit <= 0:
+                return
+            if start + len(data) > self.offset:
+                call.write(data[max(0, self.offset - start) :], kind)
+                self.offset = start + len(data)
+        if process.code is not None and not process.pipes:
+            error: dict[str, Any] = {}
+            if process.over:
+                error = {"error": {"kind": "limit", "limit": "output", "message": "too much output"}}
+            elif process.cancelled:
+                error = {"error": {"kind": "cancelled", "message": "killed"}}
+            call.end(exit_code=process.code, offset=self.offset, **error)

@@ -1,0 +1,189 @@
+"""The file tree of a sandbox: what all sandboxes of a zygote share, and what each has of its own.
+
+The shared tree is a read-only tmpfs with the host's programs bound into it, read-only; nothing of the host
+is there unless it is named here or in the template. A sandbox then adds its own /proc, terminals and one
+scratch tmpfs, which holds /workspace, /tmp and /dev/shm, so that one size and one count of inodes bound
+them all.
+"""
+
+import os
+from typing import Any, Final
+
+from . import linux
+
+SYSTEM: Final = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
+    "/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+    "/etc/localtime", "/etc/mime.types", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
+    "/etc/terminfo", "/etc/magic", "/etc/ImageMagick-6", "/etc/matplotlibrc",
+)  # fmt: skip
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+_SCRATCH: Final = {"workspace": 0o755, "tmp": 0o1777, "shm": 0o1777}
+_OWN: Final = {"workspace": "/workspace", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
+_PRIVATE: Final = ("root", "home")
+_FILES: Final = {
+    "/etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    "sandbox:x:1000:1000:sandbox:/workspace:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    "/etc/group": "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n",
+    "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "/etc/resolv.conf": "# A sandbox resolves no names; its proxy does.\n",
+    "/etc/hostname": "sandbox\n",
+}
+_BASE: Final = "/tmp"  # noqa: S108  any directory will do: what is mounted on it is seen by this namespace only
+
+
+class Source:
+    """A file or directory of the host, held open so that it can be bound after the right to reach it is
+    gone.
+    """
+
+    def __init__(self, path: str, target: str, writable: bool = False) -> None:
+        self.target, self.writable = target, writable
+        self.link = os.readlink(path) if os.path.islink(path) and path in SYSTEM else ""
+        self.fd = -1 if self.link else os.open(path, os.O_PATH | os.O_CLOEXEC)
+        self.directory = os.path.isdir(path)
+
+    def bind(self, root: str) -> None:
+        target = root + self.target
+        _make_parents(root, self.target)
+        if self.link:
+            os.symlink(self.link, target)
+            return
+        if not os.path.lexists(target):
+            _make(target, self.directory)
+        linux.mount(f"/proc/self/fd/{self.fd}", target, flags=linux.MS_BIND | linux.MS_REC)
+        os.close(self.fd)
+
+
+def _make_parents(root: str, path: str) -> None:
+    """Homes can be passed through but not listed: the interpreter may live in one."""
+    for part in path.split("/")[1:-1]:
+        root += "/" + part
+        if not os.path.lexists(root):
+            os.mkdir(root, 0o755)
+
+
+def _make(target: str, directory: bool) -> None:
+    if directory:
+        os.makedirs(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def open_sources(template: dict[str, Any]) -> list[Source]:
+    """Opens everything the template shows, with the rights of whoever started the zygote.
+
+    Raises OSError for a mount that is not there; a system path that is not there is left out.
+    """
+    sources = [Source(path, path) for path in SYSTEM if os.path.lexists(path)]
+    seen: list[str] = ["/usr"]
+    for path in template["python"]:  # where the interpreter and its packages live
+        if os.path.isdir(path) and not any(path == known or path.startswith(known + "/") for known in seen):
+            seen.append(path)
+            sources.append(Source(path, path))
+    sources += [Source(f"/dev/{name}", f"/dev/{name}") for name in _DEVICES]
+    mounts = enumerate(template["mounts"])
+    return sources + [
+        Source(entry["source"], f"/mounts/{place}", entry["writable"]) for place, entry in mounts
+    ]
+
+
+def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
+    """Builds the shared tree and makes it the root. The caller is root of its user namespace, in a new
+    mount namespace.
+    """
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("tmpfs", _BASE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=1m,nr_inodes=4k,mode=755")
+    for name in (
+        "proc",
+        "tmp",
+        "workspace",
+        "var/tmp",
+        "dev/shm",
+        "dev/pts",
+        "old",
+        "scratch",
+        "run",
+    ):
+        os.makedirs(f"{_BASE}/{name}", exist_ok=True)
+    for name in _PRIVATE:
+        os.mkdir(f"{_BASE}/{name}", 0o711)
+    for source in sources:
+        source.bind(_BASE)
+    for path, text in _FILES.items():
+        with open(_BASE + path, "w") as file:
+            file.write(text)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/self/fd/{number}", f"{_BASE}/dev/{name}")
+    os.symlink("/proc/self/fd", f"{_BASE}/dev/fd")
+    os.symlink("pts/ptmx", f"{_BASE}/dev/ptmx")
+    for source, entry in zip(sources[len(sources) - len(mounts) :], mounts, strict=True):
+        if not _in_scratch(entry["target"]) and not os.path.lexists(_BASE + entry["target"]):
+            os.makedirs(os.path.dirname(_BASE + entry["target"]), exist_ok=True)
+            _make(_BASE + entry["target"], source.directory)
+    linux.mount("proc", f"{_BASE}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    linux.pivot_root(_BASE, f"{_BASE}/old")
+    os.chdir("/")
+    linux.umount("/old", linux.MNT_DETACH)
+    os.rmdir("/old")
+    writable = {source.target for source in sources if source.writable}
+    for path in _mounted():
+        # A device node must stay usable, so no nodev on its bind; flags the host has set are locked and kept.
+        if path in writable:
+            linux.mount(
+                "none", path, flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_NOSUID | linux.MS_NODEV
+            )
+        elif path != "/proc":
+            _read_only(path)
+
+
+def _mounted() -> list[str]:
+    with open("/proc/self/mountinfo") as table:
+        return [line.split()[4].encode().decode("unicode_escape") for line in table]
+
+
+def _read_only(path: str) -> None:
+    """Remounts read-only, adding to the flags the mount has; a bind inherits flags that it may not drop."""
+    state = os.statvfs(path)
+    flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID
+    linux.mount("none", path, flags=flags | state.f_flag & (os.ST_NODEV | os.ST_NOEXEC))
+
+
+def _in_scratch(target: str) -> bool:
+    return any(target.startswith(path + "/") for path in _OWN.values())
+
+
+def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]]) -> None:
+    """Mounts what one sandbox has of its own. The caller is alone in its mount and pid namespaces."""
+    flags = linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount("proc", "/proc", "proc", flags | linux.MS_NOEXEC)
+    linux.mount("/proc/sys", "/proc/sys", flags=linux.MS_BIND)
+    linux.mount(
+        "none",
+        "/proc/sys",
+        flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | flags | linux.MS_NOEXEC,
+    )
+    linux.mount("tmpfs", "/scratch", "tmpfs", flags, f"size={disk_bytes},nr_inodes={inodes},mode=755")
+    for name, mode in _SCRATCH.items():
+        path = f"/scratch/{name}"
+        os.mkdir(path)
+        os.chmod(path, mode)
+        os.chown(path, owner, owner)
+        linux.mount(path, _OWN[name], flags=linux.MS_BIND)
+    linux.mount("/scratch/tmp", "/var/tmp", flags=linux.MS_BIND)  # noqa: S108
+    linux.umount("/scratch", linux.MNT_DETACH)
+    for place, entry in enumerate(mounts):
+        source, target = f"/mounts/{place}", entry["target"]
+        if _in_scratch(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _make(target, os.path.isdir(source))
+        linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
+        linux.umount(source, linux.MNT_DETACH)
+    linux.mount(
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        linux.MS_NOSUID | linux.MS_NOEXEC,
+        "newinstance,ptmxmode=0666,mode=600,max=64",
+    )

@@ -1,0 +1,151 @@
+"""The zygote: a warm Python that holds no secret and forks one namespaced process per sandbox.
+
+It runs as process 1 of a pid namespace of its own, inside a user namespace in which no id is the host's
+root. Every sandbox is a pid namespace below it, so the end of the zygote, however it comes, is the end of
+them all; and it ends when the owner's socket closes or its parent dies. It stays single-threaded: that is
+what makes a bare fork safe.
+"""
+
+import array
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from . import agent, linux, root, seccomp
+
+_MESSAGE: Final = 128 << 10  # bytes of one request
+_NAMESPACES: Final = (
+    linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
+)
+INSIDE_UID: Final = 1000
+
+
+def main(control: socket.socket, owner_pid: int) -> None:
+    """The first process: leaves the host's namespaces, and stays as the one whose death ends the zygote."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    template = json.loads(control.recv(_MESSAGE))
+    if os.getppid() != owner_pid:
+        return  # the owner died before the line above could notice
+    uid, gid = os.getuid(), os.getgid()
+    linux.unshare(linux.CLONE_NEWUSER)
+    if template["mapped_by_owner"]:
+        control.send(b"map")
+        control.recv(1)
+    else:
+        write_maps(0, uid, gid)
+    linux.unshare(_NAMESPACES | linux.CLONE_NEWPID)
+    # Sources are opened while the caller's own rights still count; the tree is built without them.
+    sources = root.open_sources(template)
+    os.setgroups([]) if template["mapped_by_owner"] else None
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    child = os.fork()
+    if child:
+        control.close()
+        os.waitpid(child, 0)
+        return
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    root.build(sources, template["mounts"])
+    _Zygote(control, template).serve()
+
+
+def write_maps(inside: int, uid: int, gid: int) -> None:
+    """Maps one id into the user namespace this process has just made, as any user may."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{inside} {uid} 1"),
+        ("gid_map", f"{inside} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+class _Zygote:
+    def __init__(self, control: socket.socket, template: dict[str, Any]) -> None:
+        self._control = control
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._children: dict[int, int] = {}  # pidfd -> pid
+        self._filter = seccomp.program()
+        self._mounts = template["mounts"]
+        os.environ.update(template["env"])
+        sys.path[:] = [path for path in sys.path if os.path.exists(path)]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for name in template["preload"]:
+            importlib.import_module(name)
+        sys.dont_write_bytecode = True
+        agent.rehearse()
+        # Objects that exist now are never collected, so that a collection in a fork does not copy their
+        # pages.
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> None:
+        os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
+        self._control.send(b'{"ready":true}')
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd in self._children:
+                    poll.unregister(fd)
+                    os.waitpid(self._children.pop(fd), 0)
+                    os.close(fd)
+                    continue
+                message, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, 1)
+                if not message:
+                    os._exit(0)  # the owner is gone, and with this process every sandbox
+                poll.register(self._spawn(json.loads(message), fds[0]), select.POLLIN)
+
+    def _spawn(self, request: dict[str, Any], channel: int) -> int:
+        linux.unshare(linux.CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            self._become_sandbox(request, channel)
+        linux.setns(self._own_pids, linux.CLONE_NEWPID)
+        os.close(channel)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = pid
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
+        self._control.sendmsg([str(request["id"]).encode()], rights)
+        return pidfd
+
+    def _become_sandbox(self, request: dict[str, Any], channel: int) -> None:
+        """Locks the new process up, step by step, and hands it to the agent. Never returns."""
+        try:
+            self._control.close()
+            for fd in (*self._children, self._own_pids):
+                os.close(fd)
+            os.setsid()
+            linux.unshare(_NAMESPACES)
+            root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts)
+            socket.sethostname("sandbox")
+            linux.loopback_up()
+            for name, limit in request["rlimits"].items():
+                resource.setrlimit(getattr(resource, name), (limit, limit))
+            uid = request["uid"]
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            # The namespaces above belong to the zygote's user namespace. From this one inside it, whatever
+            # capability were won would say nothing about them.
+            linux.prctl(
+                linux.PR_SET_DUMPABLE, 1
+            )  # /proc/self is root's until then, and the maps cannot be written
+            linux.unshare(linux.CLONE_NEWUSER)
+            write_maps(INSIDE_UID, uid, uid)
+            linux.drop_capabilities()
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+            linux.install_filter(self._filter)
+            linux.prctl(linux.PR_SET_DUMPABLE, 0)
+            os.chdir("/workspace")
+            agent.main(channel)
+        except BaseException as error:  # whatever it was, this process must not go on as a zygote
+            agent.refuse(channel, error)
+        finally:
+            os._exit(1)

@@ -1,0 +1,279 @@
+"""The local backend: makes sandboxes from zygotes, keeps some waiting, and leaves nothing behind."""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from portico.sandbox import errors
+from portico.sandbox.events import Capabilities
+from portico.sandbox.inside import seccomp
+from portico.sandbox.local import cgroups, owners
+from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local.environment import ENVIRONMENT, environment
+from portico.sandbox.local.zygotes import Template, Zygote
+from portico.sandbox.spec import Spec
+
+FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
+RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per process, CPU not at all
+_UIDS: Final = range(1_000, 61_000)  # above the zygote's base
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    minimum_tier: str = RLIMITS  # `full`: refuse to work on a machine that cannot limit a sandbox as a whole
+    pool_size: int = 0  # sandboxes that wait ready, for the default limits
+    uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
+
+
+class LocalBackend:
+    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+
+    name = "local"
+
+    def __init__(self, settings: LocalSettings | None = None) -> None:
+        self._settings = settings or LocalSettings()
+        self._hierarchy = cgroups.Hierarchy()
+        self._zygotes: dict[Template, asyncio.Task[Zygote]] = {}
+        self._retired: set[Zygote] = set()
+        self._zygote_of: dict[str, Zygote] = {}
+        self._boxes: dict[str, LocalBox] = {}
+        self._uids: dict[str, int] = {}
+        self._next_uid = secrets.choice(_UIDS)
+        self._pool: list[LocalBox] = []
+        self._pool_spec = Spec().pooled()
+        self._filling: asyncio.Task[None] | None = None
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._opened = False
+        self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
+
+    async def __aenter__(self) -> "LocalBackend":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Finds out what the machine allows, ends what a dead owner has left, and warms up.
+
+        Raises BackendUnavailable if the machine cannot do what the settings ask for at least.
+        """
+        try:
+            seccomp.program()
+        except KeyError:
+            raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
+        await asyncio.to_thread(self._sweep)
+        self._hierarchy = await asyncio.to_thread(cgroups.find, owners.Owner.current())
+        self.capabilities = self._describe()
+        if self._settings.minimum_tier == FULL and self.capabilities.tier != FULL:
+            await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+            raise errors.BackendUnavailable(f"tier {FULL} is not possible here: {self.capabilities.missing}")
+        self._opened = True
+        try:
+            await self._zygote(((), ()))
+        except BaseException:
+            await self.close()
+            raise
+        self._refill(0)
+
+    def _sweep(self) -> None:
+        owners.kill_orphans()
+        cgroups.sweep()
+
+    def _describe(self) -> Capabilities:
+        enforced = self._hierarchy.limits
+        missing = {
+            name: "no control group for it can be made here"
+            for name in ("memory", "processes", "cpus")
+            if name not in enforced
+        }
+        pause = (
+            "freezer" if "freezer" in self._hierarchy.controllers or self._hierarchy.unified else "signals"
+        )
+        always = frozenset(
+            {"processes", "disk", "inodes", "output", "time"}
+        )  # processes: by the user id at least
+        return Capabilities(self.name, RLIMITS if missing else FULL, enforced | always, pause, missing)
+
+    async def create(self, spec: Spec, sandbox_id: str | None = None) -> LocalBox:
+        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
+        spec.check()
+        if not self._opened:
+            raise errors.BackendUnavailable("the local backend is not open")
+        if self._pool and spec.pooled() == self._pool_spec:
+            box = self._claim(spec, sandbox_id)
+            if box is not None:
+                # No answer is awaited: calls are served in order, so the next one finds the environment.
+                box.call("start", env=environment(spec), kernel=True, roots=[])
+                return box
+        box = await self._make(spec, sandbox_id or new_id())
+        try:
+            await box.begin(environment(spec))
+        except BaseException:
+            await box.destroy()
+            raise
+        return box
+
+    def _claim(self, spec: Spec, sandbox_id: str | None) -> LocalBox | None:
+        while self._pool:
+            box = self._pool.pop(0)
+            self._refill(0.05)
+            if box.gone is None:
+                if sandbox_id is not None:
+                    self._rename(box, sandbox_id)
+                box.spec, box.created, box.last_used = spec, time.time(), time.monotonic()
+                return box
+        return None
+
+    def _rename(self, box: LocalBox, sandbox_id: str) -> None:
+        self._boxes[sandbox_id] = self._boxes.pop(box.id)
+        self._zygote_of[sandbox_id] = self._zygote_of.pop(box.id)
+        self._uids[sandbox_id] = self._uids.pop(box.id)
+        box.id = sandbox_id
+
+    async def _make(self, spec: Spec, sandbox_id: str) -> LocalBox:
+        zygote = await self._zygote((spec.mounts, spec.preload))
+        group = cgroups.Group(self._hierarchy, sandbox_id)
+        box = LocalBox(sandbox_id, spec, group, self._ended)
+        self._boxes[sandbox_id] = box
+        zygote.living += 1
+        self._zygote_of[sandbox_id] = zygote
+        ours, theirs = socket.socketpair()
+        try:
+            group.make(spec.limits)
+            pidfd = await zygote.fork(self._request(spec, sandbox_id, zygote), theirs)
+            box.adopt(pidfd)
+            await self._attach(group, _pid_of(pidfd))
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
+        except BaseException as error:
+            ours.close()
+            await box.destroy()
+            self._ended(box)
+            if isinstance(error, OSError):
+                raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
+            raise
+        finally:
+            theirs.close()
+        return box
+
+    async def _attach(self, group: cgroups.Group, pid: int) -> None:
+        # The agent does nothing but wait for its first call until it is in its groups.
+        if self._hierarchy.places():
+            await asyncio.to_thread(group.attach, pid)
+
+    def _request(self, spec: Spec, sandbox_id: str, zygote: Zygote) -> dict[str, Any]:
+        limits = spec.limits
+        uid = self._uids[sandbox_id] = self._free_uid() if zygote.mapped_by_owner else 0
+        rlimits = {
+            "RLIMIT_NPROC": limits.processes + 1,
+            "RLIMIT_NOFILE": 2_048,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_FSIZE": limits.disk_bytes,
+            "RLIMIT_MEMLOCK": 64 << 10,
+            "RLIMIT_MSGQUEUE": 0,
+            "RLIMIT_SIGPENDING": 1_024,
+        }
+        if "memory" not in self._hierarchy.controllers:
+            rlimits["RLIMIT_DATA"] = limits.memory_bytes
+        return {"uid": uid, "disk_bytes": limits.disk_bytes, "inodes": limits.inodes, "rlimits": rlimits}
+
+    def _free_uid(self) -> int:
+        used = set(self._uids.values())
+        while True:
+            self._next_uid = self._next_uid + 1 if self._next_uid + 1 in _UIDS else _UIDS.start
+            if self._next_uid not in used:
+                return self._next_uid
+
+    async def _zygote(self, template: Template) -> Zygote:
+        """The zygote for a template; a new one when there is none or it is worn."""
+        task = self._zygotes.get(template)
+        if task is not None and task.done() and (task.cancelled() or task.exception() or task.result().worn):
+            if not task.cancelled() and not task.exception():
+                self._retire(task.result())
+            task = None
+        if task is None:
+            task = self._zygotes[template] = asyncio.ensure_future(self._start_zygote(template))
+        return await asyncio.shield(task)
+
+    async def _start_zygote(self, template: Template) -> Zygote:
+        zygote = Zygote(template, self._settings.uid_base, ENVIRONMENT)
+        await zygote.start()
+        return zygote
+
+    def _retire(self, zygote: Zygote) -> None:
+        """It goes when its last sandbox has gone, for they go with it."""
+        self._retired.add(zygote)
+        if zygote.living <= 0:
+            self._retired.discard(zygote)
+            self._later(zygote.stop())
+
+    def _ended(self, box: LocalBox) -> None:
+        if self._boxes.pop(box.id, None) is None:
+            return
+        self._uids.pop(box.id, None)
+        zygote = self._zygote_of.pop(box.id)
+        zygote.living -= 1
+        if zygote in self._retired:
+            self._retire(zygote)
+        if box in self._pool:
+            self._pool.remove(box)
+        self._later(box.destroy())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    def _refill(self, delay: float) -> None:
+        if self._opened and (self._filling is None or self._filling.done()) and self._settings.pool_size:
+            self._filling = asyncio.ensure_future(self._fill(delay))
+
+    async def _fill(self, delay: float) -> None:
+        await asyncio.sleep(delay)  # whoever has just claimed one goes first
+        while self._opened and len(self._pool) < self._settings.pool_size:
+            box = await self._make(self._pool_spec, new_id())
+            try:
+                await box.begin(environment(self._pool_spec))
+                (await box.run_cell("None")).end  # noqa: B018  the first cell touches what the next will need
+            except errors.SandboxError:
+                await box.destroy()
+                return
+            self._pool.append(box)
+
+    async def close(self) -> None:
+        """Ends every sandbox and zygote, and returns when nothing of them is left."""
+        self._opened = False
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+        self._pool.clear()
+        await asyncio.gather(
+            *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
+        )
+        tasks = list(self._zygotes.values())
+        self._zygotes.clear()
+        for task in tasks:
+            task.cancel() if not task.done() else None
+            for zygote in await asyncio.gather(task, return_exceptions=True):
+                if isinstance(zygote, Zygote):
+                    await zygote.stop()
+        for zygote in self._retired:
+            await zygote.stop()
+        self._retired.clear()
+        await asyncio.gather(*self._cleaning, return_exceptions=True)
+        await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+
+
+def new_id() -> str:
+    return f"sbx_{secrets.token_hex(8)}"
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as table:
+        return next(int(line.split()[1]) for line in table if line.startswith("Pid:"))

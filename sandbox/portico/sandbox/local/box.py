@@ -1,0 +1,90 @@
+"""A sandbox on this machine: the process it is, and its control groups."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from portico.sandbox import errors
+from portico.sandbox.box import Box
+from portico.sandbox.local.cgroups import Group
+from portico.sandbox.spec import Spec
+
+
+class LocalBox(Box):
+    def __init__(
+        self, sandbox_id: str, spec: Spec, group: Group, ended: Callable[["LocalBox"], None]
+    ) -> None:
+        super().__init__(sandbox_id, spec)
+        self._group = group
+        self._ended = ended
+        self._pidfd = -1
+        self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def adopt(self, pidfd: int) -> None:
+        """Takes the descriptor of the sandbox's process 1."""
+        self._pidfd = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._died)
+
+    async def pause(self) -> None:
+        """By the freezer where there is one, else by signals, which a process can see."""
+        if self.gone is not None:
+            raise self.gone
+        if not self.paused:
+            if not self._group.freeze(True):
+                await self.call("stop").answer()
+            self.paused = True
+
+    async def resume(self) -> None:
+        if self.gone is not None:
+            raise self.gone
+        if self.paused:
+            self.paused = False
+            if not self._group.freeze(False):
+                await self.call("continue").answer()
+
+    async def usage(self) -> tuple[int | None, float | None]:
+        return self._group.memory_bytes(), self._group.cpu_seconds()
+
+    def memory_kills(self) -> int | None:
+        return self._group.memory_kills()
+
+    async def destroy(self, cause: str = "destroyed") -> None:
+        if self.gone is None:
+            self.gone = errors.SandboxGone(f"sandbox {self.id} was ended: {cause}", cause)
+        self.kill()
+        await self._dead
+        self.channel.lost(self.gone)
+        await asyncio.shield(asyncio.ensure_future(self._clean()))
+
+    def kill(self) -> None:
+        """Kills process 1, and so everything inside; all is dead when the descriptor says it is."""
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            if self.paused:
+                self.paused = False
+                self._group.freeze(False)  # a frozen version 1 group dies when it thaws
+        elif not self._dead.done():
+            self._dead.set_result(None)  # it has not come to life
+
+    def _died(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if self.gone is None:
+            if self._memory_killed():
+                self.gone = errors.SandboxGone(f"sandbox {self.id} was killed: out of memory", "memory")
+            else:
+                self.gone = errors.SandboxGone(f"sandbox {self.id} has ended by itself", "killed")
+        if not self._dead.done():
+            self._dead.set_result(None)
+        self.channel.lost(self.gone)
+        self._ended(self)
+
+    def _on_lost(self) -> None:
+        self.kill()
+
+    async def _clean(self) -> None:
+        await asyncio.to_thread(self._group.remove)

@@ -1,0 +1,223 @@
+"""Control groups: limits for a sandbox as a whole, freezing, and counting. Version 1, version 2, or neither.
+
+Each owner process makes its groups below one directory that carries its pid and start time, so that whoever
+comes later can tell the groups of the living from those of the dead.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from portico.sandbox.local.owners import Owner
+from portico.sandbox.spec import Limits
+
+_ROOT: Final = Path("/sys/fs/cgroup")
+_PREFIX: Final = "portico-"
+_PERIOD: Final = 100_000  # microseconds
+
+
+@dataclass(slots=True)
+class Hierarchy:
+    """Where groups can be made, by controller; in version 2 all are in one place. Empty: nowhere."""
+
+    controllers: dict[str, Path] = field(default_factory=dict)
+    unified: Path | None = None  # a version 2 tree, good for freezing and killing even without controllers
+
+    @property
+    def limits(self) -> frozenset[str]:
+        names = {"memory": "memory", "pids": "processes", "cpu": "cpus"}
+        return frozenset(names[name] for name in self.controllers if name in names)
+
+    def places(self) -> list[Path]:
+        return list(dict.fromkeys([*self.controllers.values(), *([self.unified] if self.unified else [])]))
+
+
+def find(owner: Owner) -> Hierarchy:
+    """The groups this process can make, tried out and not guessed."""
+    found = Hierarchy()
+    name = _PREFIX + owner.name
+    for controller in ("memory", "pids", "cpu", "freezer"):
+        if (_ROOT / controller).is_dir() and _make(_ROOT / controller / name):
+            found.controllers[controller] = _ROOT / controller / name
+    unified = _ROOT / "unified" if (_ROOT / "unified").is_dir() else _own_group()
+    if unified is not None and (unified / "cgroup.procs").exists() and _make(unified / name):
+        found.unified = unified / name
+        for controller in ("memory", "pids", "cpu"):
+            if controller not in found.controllers and _delegate(unified, name, controller):
+                found.controllers[controller] = unified / name
+    return found
+
+
+def _own_group() -> Path | None:
+    """Below which group of a pure version 2 tree new ones can go: the root's, or the one delegated to this
+    user.
+    """
+    if not (_ROOT / "cgroup.controllers").exists():
+        return None
+    if os.geteuid() == 0:
+        return _ROOT
+    with open("/proc/self/cgroup") as table:
+        path = next((line.split("::", 1)[1].strip() for line in table if line.startswith("0::")), "/")
+    parent = (_ROOT / path.lstrip("/")).parent  # a group with processes in it may not have controllers below
+    return parent if os.access(parent, os.W_OK) else None
+
+
+def _make(path: Path) -> bool:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _delegate(parent: Path, name: str, controller: str) -> bool:
+    try:
+        for group in (parent, parent / name):
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+    except OSError:
+        return False
+    return True
+
+
+class Group:
+    """The groups of one sandbox, one per place."""
+
+    def __init__(self, hierarchy: Hierarchy, name: str) -> None:
+        self._hierarchy = hierarchy
+        self._paths = [place / name for place in hierarchy.places()]
+        self._name = name
+
+    def make(self, limits: Limits) -> None:
+        """Makes the groups with their limits. Raises OSError."""
+        for path in self._paths:
+            path.mkdir()
+        self._write("memory", ("memory.limit_in_bytes", "memory.max"), limits.memory_bytes)
+        self._write(
+            "memory", ("memory.memsw.limit_in_bytes", "memory.swap.max"), limits.memory_bytes, optional=True
+        )
+        self._write("pids", ("pids.max", "pids.max"), limits.processes + 1)  # the agent is one of them
+        quota = max(1_000, int(limits.cpus * _PERIOD))
+        if self._version1("cpu"):
+            self._write("cpu", ("cpu.cfs_period_us", ""), _PERIOD)
+            self._write("cpu", ("cpu.cfs_quota_us", ""), quota)
+        else:
+            self._write("cpu", ("", "cpu.max"), f"{quota} {_PERIOD}")
+
+    def attach(self, pid: int) -> None:
+        """Moves a process in. After a while without moves the kernel takes some 10 ms for the next."""
+        for path in self._paths:
+            _put(path / "cgroup.procs", pid)
+
+    def freeze(self, frozen: bool) -> bool:
+        """False where there is no freezer."""
+        freezer = self._path("freezer")
+        if freezer is not None and self._version1("freezer"):
+            _put(freezer / "freezer.state", "FROZEN" if frozen else "THAWED")
+            return True
+        if self._hierarchy.unified is not None:
+            _put(self._hierarchy.unified / self._name / "cgroup.freeze", int(frozen))
+            return True
+        return False
+
+    def memory_bytes(self) -> int | None:
+        return self._number("memory", ("memory.usage_in_bytes", "memory.current"))
+
+    def memory_kills(self) -> int | None:
+        return self._entry("memory", ("memory.oom_control", "memory.events"), "oom_kill")
+
+    def cpu_seconds(self) -> float | None:
+        path = self._hierarchy.unified
+        used = _entry(path / self._name / "cpu.stat", "usage_usec") if path is not None else None
+        return used / 1e6 if used is not None else None
+
+    def remove(self) -> None:
+        """Removes the groups; what is still in them is on its way out."""
+        for path in self._paths:
+            _remove(path)
+
+    def _path(self, controller: str) -> Path | None:
+        place = self._hierarchy.controllers.get(controller)
+        return place / self._name if place is not None else None
+
+    def _version1(self, controller: str) -> bool:
+        place = self._hierarchy.controllers.get(controller)
+        return place is not None and place != self._hierarchy.unified
+
+    def _write(self, controller: str, names: tuple[str, str], value: object, optional: bool = False) -> None:
+        path = self._path(controller)
+        if path is not None:
+            file = path / names[0 if self._version1(controller) else 1]
+            if not optional or file.exists():
+                _put(file, value)
+
+    def _number(self, controller: str, names: tuple[str, str]) -> int | None:
+        path = self._path(controller)
+        try:
+            return int((path / names[not self._version1(controller)]).read_text()) if path else None
+        except (OSError, ValueError):
+            return None
+
+    def _entry(self, controller: str, names: tuple[str, str], key: str) -> int | None:
+        path = self._path(controller)
+        return _entry(path / names[not self._version1(controller)], key) if path else None
+
+
+def _put(path: Path, value: object) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
+def _entry(path: Path, key: str) -> int | None:
+    try:
+        for line in path.read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    except (OSError, ValueError):
+        pass  # the group is gone
+    return None
+
+
+def _remove(path: Path) -> None:
+    for _ in range(200):
+        try:
+            path.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.005)  # the last process has been killed and is not quite gone
+
+
+def sweep() -> int:
+    """Kills and removes what owners that are dead have left; says how many groups there were."""
+    swept = 0
+    roots = [path for path in (_ROOT, *_ROOT.glob("*")) if (path / "cgroup.procs").exists()]
+    for top in (path for root in roots for path in root.glob(_PREFIX + "*")):
+        owner = Owner.parse(top.name.removeprefix(_PREFIX))
+        if owner is None or owner.alive():
+            continue
+        for group in [*(child for child in top.iterdir() if child.is_dir()), top]:
+            swept += 1
+            for pid in (group / "cgroup.procs").read_text().split():
+                try:
+                    os.kill(int(pid), 9)
+                except ProcessLookupError:
+                    pass  # it has ended by itself
+            _remove(group)
+    return swept
+
+
+def remove_all(hierarchy: Hierarchy) -> None:
+    """Removes this owner's own directories at the end."""
+    for place in hierarchy.places():
+        if place.is_dir():
+            for child in place.iterdir():
+                if child.is_dir():
+                    _remove(child)
+            _remove(place)

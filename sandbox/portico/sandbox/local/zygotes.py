@@ -1,0 +1,185 @@
+"""The owner's side of a zygote: starts it, asks it for processes, and replaces it before it is too long
+in use.
+
+Siblings share their zygote's memory layout and hash seed. A new zygote now and then keeps what one sandbox
+can learn about that from being of use against many others.
+"""
+
+import array
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from portico.sandbox import errors, inside
+from portico.sandbox.local.owners import MARK, Owner
+from portico.sandbox.spec import Mount
+
+_BOOT: Final = """
+import importlib.util, socket, sys
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("portico_inside", folder + "/__init__.py")
+spec.submodule_search_locations = [folder]
+package = sys.modules["portico_inside"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from portico_inside import zygote
+zygote.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
+"""
+_START_SECONDS: Final = 60.0  # preloaded modules count
+MAX_FORKS: Final = 2_000
+MAX_AGE: Final = 1_800.0  # seconds
+
+Template = tuple[tuple[Mount, ...], tuple[str, ...]]
+
+
+class Zygote:
+    def __init__(self, template: Template, uid_base: int, env: dict[str, str]) -> None:
+        self.template = template
+        self.forks = 0
+        self.living = 0
+        self.started = time.monotonic()
+        self._uid_base = uid_base
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._requests: dict[int, asyncio.Future[int]] = {}
+
+    @property
+    def worn(self) -> bool:
+        return self.forks >= MAX_FORKS or time.monotonic() - self.started > MAX_AGE or self._control is None
+
+    @property
+    def mapped_by_owner(self) -> bool:
+        return os.geteuid() == 0
+
+    async def start(self) -> None:
+        """Raises BackendUnavailable with what the machine refused."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        code = str(Path(inside.__file__).parent)
+        arguments = [code, str(theirs.fileno()), str(os.getpid()), MARK + Owner.current().name]
+        # From this thread, because the zygote is killed when the thread that started it ends. An empty
+        # environment,
+        # because whoever is inside can read that of process 1.
+        self._process = subprocess.Popen(  # noqa: ASYNC220, S603
+            [sys.executable, "-I", "-c", _BOOT, *arguments],
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            cwd="/",
+        )
+        theirs.close()
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await loop.sock_sendall(ours, json.dumps(self._describe()).encode())
+                answer = await loop.sock_recv(ours, 4096)
+                if answer == b"map":
+                    self._map(self._process.pid)
+                    await loop.sock_sendall(ours, b"k")
+                    answer = await loop.sock_recv(ours, 4096)
+        except (OSError, TimeoutError) as error:
+            answer = (str(error) or f"not ready after {_START_SECONDS:g} seconds").encode()
+        if answer != b'{"ready":true}':
+            ours.close()
+            await self.stop()
+            reason = self._last_words()
+            raise errors.BackendUnavailable(
+                f"the zygote cannot start: {reason or answer.decode(errors='replace')}"
+            )
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        self._control = ours
+        loop.add_reader(ours, self._answered)
+
+    def _describe(self) -> dict[str, Any]:
+        mounts, preload = self.template
+        paths = [sys.base_prefix, sys.prefix, *(sysconfig.get_path(name) for name in ("purelib", "platlib"))]
+        return {
+            "mapped_by_owner": self.mapped_by_owner,
+            "python": [str(Path(path).resolve()) for path in dict.fromkeys(paths)] + [sys.prefix],
+            "mounts": [
+                {"source": mount.source, "target": mount.target, "writable": mount.writable}
+                for mount in mounts
+            ],
+            "preload": list(preload),
+            "env": self._env,
+        }
+
+    def _map(self, pid: int) -> None:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text(f"0 {self._uid_base} 65536")
+
+    def _last_words(self) -> str:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        with self._process.stderr as file:
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    async def fork(self, request: dict[str, Any], channel: socket.socket) -> int:
+        """Makes one more process, which will serve the channel, and gives its pidfd. Raises
+        BackendUnavailable.
+        """
+        if self._control is None:
+            raise errors.BackendUnavailable("the zygote has ended")
+        self.forks += 1
+        number = self.forks
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._requests[number] = waiter
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [channel.fileno()]))]
+        message = [json.dumps({**request, "id": number}).encode()]
+        while True:
+            try:
+                self._control.sendmsg(message, rights)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.001)  # many are asked for at once
+            except OSError as error:
+                self._lost()
+                raise errors.BackendUnavailable("the zygote has ended") from error
+        return await waiter
+
+    def _answered(self) -> None:
+        assert self._control is not None
+        try:
+            message, fds, _, _ = socket.recv_fds(self._control, 64, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            message, fds = b"", []
+        if not message:
+            self._lost()
+            return
+        waiter = self._requests.pop(int(message), None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(fds[0])
+        else:  # whoever asked has given up
+            signal.pidfd_send_signal(fds[0], signal.SIGKILL)
+            os.close(fds[0])
+
+    def _lost(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            asyncio.get_running_loop().remove_reader(control)
+            control.close()
+        for waiter in self._requests.values():
+            if not waiter.done():
+                waiter.set_exception(errors.BackendUnavailable("the zygote has ended"))
+        self._requests.clear()
+
+    async def stop(self) -> None:
+        """Ends the zygote and with it every sandbox that is left."""
+        self._lost()
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)

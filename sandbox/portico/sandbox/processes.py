@@ -1,0 +1,125 @@
+"""Processes and terminals of a sandbox, from outside."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from portico.sandbox import errors
+from portico.sandbox.channel import Call, failure
+from portico.sandbox.events import Lost, ProcessEnd, ProcessEvent, ProcessInfo, Stderr, Stdout
+from portico.sandbox.inside import wire
+
+if TYPE_CHECKING:
+    from portico.sandbox.box import Box
+
+
+class Attachment:
+    """Follows one process: iterate for its output, write to its input. Letting go does not end the
+    process.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def __aiter__(self) -> AsyncGenerator[ProcessEvent, None]:
+        """Output, then ProcessEnd; without an exit code when this attachment was closed first."""
+        try:
+            async for kind, payload in self._call.frames():
+                if kind == wire.EVENT:
+                    yield Lost(int(wire.parse_json(payload).get("bytes", 0)))
+                else:
+                    yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
+            result = self._call.result or {}
+            error = failure(result["error"]) if "error" in result else None
+            if isinstance(error, errors.ProcessNotFound):
+                raise error
+            yield ProcessEnd(result.get("exit_code"), int(result.get("offset") or 0), error)
+        finally:
+            await self.close()
+
+    async def write(self, data: bytes) -> None:
+        await self._call.send(data)
+
+    def end_input(self) -> None:
+        self._call.end_input()
+
+    async def close(self) -> None:
+        if not self._call.ended:
+            await self._call.abort(0)
+
+
+class Processes:
+    def __init__(self, box: "Box") -> None:
+        self._box = box
+
+    async def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bool = False,
+        terminal: tuple[int, int] | None = None,
+    ) -> ProcessInfo:
+        """Starts a process that outlives the call. `stdin` keeps its input open; `terminal` is (rows,
+        columns) and gives it a terminal instead of pipes. Its last MiB of output is kept."""
+        from portico.sandbox.box import as_command
+
+        arguments: dict[str, Any] = {"command": as_command(command), "cwd": cwd, "env": dict(env or {})}
+        if terminal is not None:
+            arguments["rows"], arguments["columns"] = _size(*terminal)
+        call = self._box.call("process.start", stdin=stdin, output_bytes=0, **arguments)
+        return _info(await call.answer())
+
+    async def list_all(self) -> list[ProcessInfo]:
+        """Those that were started, and the last that have ended."""
+        answer = await self._box.call("process.list").answer()
+        return [_info(told) for told in answer["processes"]]
+
+    def attach(self, pid: int, offset: int = 0) -> Attachment:
+        """Follows output from an offset on; the first event says so if it is no longer kept."""
+        return Attachment(self._box.call("process.attach", pid=pid, offset=max(0, offset)))
+
+    async def write(self, pid: int, data: bytes, end: bool = False) -> None:
+        """Writes to a process's input. Raises ProcessNotFound."""
+        attachment = Attachment(self._box.call("process.attach", pid=pid, offset=1 << 62))
+        await attachment.write(data)
+        if end:
+            attachment.end_input()
+        await attachment.close()
+
+    async def wait(self, pid: int) -> ProcessEnd:
+        """Returns when the process has ended. Raises ProcessNotFound."""
+        end = ProcessEnd(None)
+        async for event in self.attach(pid, 1 << 62):
+            if isinstance(event, ProcessEnd):
+                end = event
+        return end
+
+    async def signal(self, pid: int, number: int) -> None:
+        """Signals a process's group; SIGKILL takes everything it has started. Raises ProcessNotFound."""
+        if not 0 < number < 65:
+            raise errors.InvalidRequest(f"signal: {number}")
+        await self._box.call("process.signal", pid=pid, signal=number).answer()
+
+    async def resize(self, pid: int, rows: int, columns: int) -> None:
+        """Raises ProcessNotFound, InvalidRequest for a process without a terminal."""
+        size = _size(rows, columns)
+        await self._box.call("process.resize", pid=pid, rows=size[0], columns=size[1]).answer()
+
+
+def _size(rows: int, columns: int) -> tuple[int, int]:
+    if not (0 < rows < 65_536 and 0 < columns < 65_536):
+        raise errors.InvalidRequest(f"terminal: {rows} by {columns}")
+    return rows, columns
+
+
+def _info(told: dict[str, Any]) -> ProcessInfo:
+    return ProcessInfo(
+        told["pid"],
+        told["command"],
+        told["tty"],
+        told["exit_code"],
+        told["started"],
+        told["output_start"],
+        told["output_end"],
+    )

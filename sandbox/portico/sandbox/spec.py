@@ -1,0 +1,121 @@
+"""What a sandbox is asked to be. Plain values, so that they can cross a wire to another node."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Final
+
+from portico.sandbox.errors import InvalidRequest
+
+MIB: Final = 1 << 20
+TYPES: Final = ("base", "filesystem")
+_HOST: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most a sandbox may use. Disk and inodes cover everything it can write to but its mounts."""
+
+    memory_bytes: int = 512 * MIB
+    cpus: float = 1.0
+    processes: int = 128
+    disk_bytes: int = 256 * MIB
+    inodes: int = 16_384
+    output_bytes: int = 16 * MIB  # of one call
+    call_seconds: float = 60.0  # wall time of one call, unless the call says less
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        floors = {
+            "memory_bytes": 32 * MIB,
+            "processes": 8,
+            "disk_bytes": MIB,
+            "inodes": 64,
+            "output_bytes": 1024,
+        }
+        for name, floor in floors.items():
+            if getattr(self, name) < floor:
+                raise InvalidRequest(f"limits.{name}: less than {floor}")
+        if not 0.01 <= self.cpus <= 1024:
+            raise InvalidRequest("limits.cpus: not between 0.01 and 1024")
+        if not 0 < self.call_seconds <= 86_400:
+            raise InvalidRequest("limits.call_seconds: not between 0 and a day")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the node shown inside. Read-only unless it says otherwise."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        for name, path in (("source", self.source), ("target", self.target)):
+            if not path.startswith("/") or ".." in PurePosixPath(path).parts or "\0" in path or "//" in path:
+                raise InvalidRequest(f"mounts.{name}: not an absolute plain path: {path!r}")
+        if self.target.rstrip("/") in ("", "/workspace", "/tmp") or self.target.split("/")[1] in (  # noqa: S108
+            "proc", "dev", "usr", "bin", "sbin", "lib", "lib64", "etc", "sys", "mounts", "scratch",
+        ):  # fmt: skip
+            raise InvalidRequest(f"mounts.target: not allowed: {self.target!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """Which hosts may be reached over HTTP and HTTPS, through a proxy. None: no network at all.
+
+    A host is a name, or `*.` and a name for all below it, and may end in `:port`; 80 and 443 are meant
+    otherwise. Whatever a name resolves to, loopback, private, link-local and other special addresses are
+    refused.
+    """
+
+    allow_hosts: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        for host in self.allow_hosts:
+            name, _, port = host.partition(":")
+            if not _HOST.fullmatch(name.lower()) or (
+                port and not (port.isdigit() and 0 < int(port) < 65_536)
+            ):
+                raise InvalidRequest(f"network.allow_hosts: not a host: {host!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    type: str = "base"
+    limits: Limits = field(default_factory=Limits)
+    env: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    network: NetworkPolicy = field(default_factory=NetworkPolicy)
+    preload: tuple[str, ...] = ()  # modules that are imported before the sandbox is made
+    ttl_seconds: float | None = None  # from its creation; none: until it is destroyed
+    idle_seconds: float | None = 1_800.0  # since the last call
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        if self.type not in TYPES:
+            raise InvalidRequest(f"type: one of {', '.join(TYPES)}, not {self.type!r}")
+        self.limits.check()
+        self.network.check()
+        for mount in self.mounts:
+            mount.check()
+        for name, value in self.env.items():
+            if not _ENV_NAME.fullmatch(name) or "\0" in value:
+                raise InvalidRequest(f"env: not a variable: {name!r}")
+        for module in self.preload:
+            if not all(part.isidentifier() for part in module.split(".")):
+                raise InvalidRequest(f"preload: not a module: {module!r}")
+        for name in ("ttl_seconds", "idle_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise InvalidRequest(f"{name}: not positive")
+
+    def pooled(self) -> "Spec":
+        """What of it must be the same for a waiting sandbox to serve it; the rest is given when it is
+        claimed.
+        """
+        return replace(self, type="base", env={}, ttl_seconds=None, idle_seconds=None, metadata={})

@@ -1,0 +1,270 @@
+"""The tools of a sandbox by name: their JSON Schemas, and what each does. One table for every way to call
+them.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from portico.sandbox import errors
+from portico.sandbox.box import Box
+from portico.sandbox.events import Entry
+from portico.sandbox.results import Result, cell_result, failed_result, result_of, text_part, text_result
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    group: str  # generic or filesystem
+    description: str
+    properties: dict[str, Any]
+    required: tuple[str, ...]
+    run: Callable[[Box, dict[str, Any]], Awaitable[Result]]
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema in the form of a function tool."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": {
+                    "type": "object",
+                    "properties": self.properties,
+                    "required": list(self.required),
+                    "additionalProperties": False,
+                },
+            },
+        }
+
+
+def list_tools(sandbox_type: str) -> dict[str, dict[str, Any]]:
+    """Group, then name, to {"name", "json_schema"}."""
+    listed: dict[str, dict[str, Any]] = {}
+    for tool in TOOLS.values():
+        if tool.group == "generic" or sandbox_type == tool.group:
+            listed.setdefault(tool.group, {})[tool.name] = {"name": tool.name, "json_schema": tool.schema()}
+    return listed
+
+
+async def call_tool(box: Box, name: str, arguments: dict[str, Any] | None = None) -> Result:
+    """Calls a tool. What fails inside the sandbox is a result with isError; only SandboxNotFound,
+    SandboxGone, SandboxPaused and InvalidRequest for an unknown tool or wrong arguments are raised."""
+    tool = TOOLS.get(name)
+    if tool is None or (tool.group != "generic" and tool.group != box.spec.type):
+        raise errors.InvalidRequest(f"no tool {name!r} in a {box.spec.type} sandbox")
+    arguments = dict(arguments or {})
+    for missing in (key for key in tool.required if key not in arguments):
+        raise errors.InvalidRequest(f"{name}: {missing} is missing")
+    for key, value in arguments.items():
+        declared = tool.properties.get(key)
+        if declared is None or not isinstance(value, _TYPES[declared["type"]]):
+            raise errors.InvalidRequest(
+                f"{name}: {key} is not an argument of it, or not a {(declared or {}).get('type')}"
+            )
+    try:
+        return await tool.run(box, arguments)
+    except (errors.SandboxGone, errors.SandboxPaused, errors.SandboxNotFound):
+        raise
+    except errors.SandboxError as error:
+        return failed_result(error)
+
+
+async def _cell(box: Box, arguments: dict[str, Any]) -> Result:
+    result = await box.run_cell(arguments["code"])
+    if isinstance(result.end.failure, errors.SandboxGone):
+        raise result.end.failure
+    return cell_result(result)
+
+
+async def _shell(box: Box, arguments: dict[str, Any]) -> Result:
+    result = await box.run_shell(arguments["command"])
+    if isinstance(result.failure, errors.SandboxGone):
+        raise result.failure
+    content = [text_part(result.stdout.decode(errors="replace"), "stdout")] if result.stdout else []
+    if result.stderr:
+        content.append(text_part(result.stderr.decode(errors="replace"), "stderr"))
+    content.append(text_part(str(result.exit_code), "returncode"))
+    structured = None
+    if result.failure is not None:
+        content.append(text_part(f"{result.failure.reason}: {result.failure.message}", "error"))
+        structured = {"reason": result.failure.reason}
+    return result_of(content, not result.ok, structured)
+
+
+async def _read(box: Box, arguments: dict[str, Any]) -> Result:
+    return text_result((await box.files.read(arguments["path"])).decode(errors="replace"))
+
+
+async def _read_many(box: Box, arguments: dict[str, Any]) -> Result:
+    parts, failed = [], 0
+    for path in arguments["paths"]:
+        try:
+            parts.append(f"{path}:\n{(await box.files.read(path)).decode(errors='replace')}\n")
+        except (errors.SandboxGone, errors.SandboxPaused):
+            raise
+        except errors.SandboxError as error:
+            failed += 1
+            parts.append(f"{path}: Error - {error.message}\n")
+    return text_result("\n---\n".join(parts), failed=bool(parts) and failed == len(parts))
+
+
+async def _write(box: Box, arguments: dict[str, Any]) -> Result:
+    await box.files.write(arguments["path"], arguments["content"])
+    return text_result(f"Successfully wrote to {arguments['path']}")
+
+
+async def _edit(box: Box, arguments: dict[str, Any]) -> Result:
+    edits = []
+    for edit in arguments["edits"]:
+        if not isinstance(edit, dict) or not all(
+            isinstance(edit.get(key), str) for key in ("oldText", "newText")
+        ):
+            raise errors.InvalidRequest("edits: each has the texts oldText and newText")
+        edits.append((edit["oldText"], edit["newText"]))
+    return text_result(await box.files.edit(arguments["path"], edits, arguments.get("dryRun", False)))
+
+
+async def _mkdir(box: Box, arguments: dict[str, Any]) -> Result:
+    await box.files.make_directory(arguments["path"])
+    return text_result(f"Successfully created directory {arguments['path']}")
+
+
+async def _list(box: Box, arguments: dict[str, Any]) -> Result:
+    entries = await box.files.list_directory(arguments["path"])
+    lines = [f"{'[DIR]' if entry.type == 'directory' else '[FILE]'} {_name(entry)}" for entry in entries]
+    return text_result("\n".join(lines))
+
+
+async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
+    top: list[dict[str, Any]] = []
+    children = {arguments["path"].rstrip("/") or ".": top}
+    for entry in await box.files.list_directory(arguments["path"], depth=64):
+        node: dict[str, Any] = {
+            "name": _name(entry),
+            "type": "directory" if entry.type == "directory" else "file",
+        }
+        if entry.type == "directory":
+            node["children"] = children[entry.path] = []
+        children[entry.path.rpartition("/")[0]].append(node)
+    return text_result(json.dumps(top, indent=2))
+
+
+async def _move(box: Box, arguments: dict[str, Any]) -> Result:
+    await box.files.move(arguments["source"], arguments["destination"])
+    return text_result(f"Successfully moved {arguments['source']} to {arguments['destination']}")
+
+
+async def _search(box: Box, arguments: dict[str, Any]) -> Result:
+    pattern = arguments["pattern"]
+    if not any(character in pattern for character in "*?["):
+        pattern = f"*{pattern}*"
+    found = await box.files.search(arguments["path"], pattern, exclude=arguments.get("excludePatterns", ()))
+    return text_result("\n".join(one.path for one in found) or "No matches found")
+
+
+async def _info(box: Box, arguments: dict[str, Any]) -> Result:
+    entry = await box.files.stat(arguments["path"])
+    moments = {"created": entry.changed, "modified": entry.modified, "accessed": entry.accessed}
+    told: dict[str, Any] = {"size": entry.size}
+    told |= {name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items()}
+    told |= {"isDirectory": entry.type == "directory", "isFile": entry.type == "file"}
+    told |= {"permissions": f"{entry.mode & 0o777:o}"}
+    lines = (
+        f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in told.items()
+    )
+    return text_result("\n".join(lines), structured=told)
+
+
+async def _allowed(box: Box, _arguments: dict[str, Any]) -> Result:
+    paths = ["/workspace", "/tmp", *(mount.target for mount in box.spec.mounts)]  # noqa: S108
+    return text_result("\n".join(["Allowed directories:", *paths]))
+
+
+def _name(entry: Entry) -> str:
+    return entry.path.rpartition("/")[2]
+
+
+_TYPES: Final[dict[str, type]] = {"string": str, "array": list, "boolean": bool}
+_TEXT: Final = {"type": "string"}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+_EDITS: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"oldText": _TEXT, "newText": _TEXT},
+        "required": ["oldText", "newText"],
+    },
+}
+_PATH: Final = {"path": _TEXT}
+
+TOOLS: Final = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "run_ipython_cell",
+            "generic",
+            "Run Python code. Variables live on from cell to cell.",
+            {"code": _TEXT},
+            ("code",),
+            _cell,
+        ),
+        Tool(
+            "run_shell_command", "generic", "Run a shell command.", {"command": _TEXT}, ("command",), _shell
+        ),
+        Tool("read_file", "filesystem", "Read a text file.", _PATH, ("path",), _read),
+        Tool(
+            "read_multiple_files",
+            "filesystem",
+            "Read several text files.",
+            {"paths": _TEXTS},
+            ("paths",),
+            _read_many,
+        ),
+        Tool(
+            "write_file",
+            "filesystem",
+            "Create a file or replace its content.",
+            {**_PATH, "content": _TEXT},
+            ("path", "content"),
+            _write,
+        ),
+        Tool(
+            "edit_file",
+            "filesystem",
+            "Replace texts in a file; answers with a diff.",
+            {**_PATH, "edits": _EDITS, "dryRun": {"type": "boolean"}},
+            ("path", "edits"),
+            _edit,
+        ),
+        Tool(
+            "create_directory", "filesystem", "Create a directory and its parents.", _PATH, ("path",), _mkdir
+        ),
+        Tool("list_directory", "filesystem", "List a directory.", _PATH, ("path",), _list),
+        Tool(
+            "directory_tree", "filesystem", "A directory and all below it, as JSON.", _PATH, ("path",), _tree
+        ),
+        Tool(
+            "move_file",
+            "filesystem",
+            "Move or rename a file or directory.",
+            {"source": _TEXT, "destination": _TEXT},
+            ("source", "destination"),
+            _move,
+        ),
+        Tool(
+            "search_files",
+            "filesystem",
+            "Find files and directories by a pattern.",
+            {**_PATH, "pattern": _TEXT, "excludePatterns": _TEXTS},
+            ("path", "pattern"),
+            _search,
+        ),
+        Tool(
+            "get_file_info", "filesystem", "Size, times and permissions of a file.", _PATH, ("path",), _info
+        ),
+        Tool("list_allowed_directories", "filesystem", "The directories that can be used.", {}, (), _allowed),
+    )
+}

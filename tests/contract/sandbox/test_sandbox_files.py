@@ -1,0 +1,156 @@
+"""Files: every operation, and every trick a path can play."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from portico.sandbox import errors
+from portico.sandbox.box import Box
+
+
+async def test_write_read_stat_list_move_remove(box: Box) -> None:
+    assert await box.files.write("a/b/c.txt", "text") == 4
+    assert await box.files.read("/workspace/a/b/c.txt") == b"text"
+    await box.files.write("a/b/c.txt", b" and more", append=True)
+    entry = await box.files.stat("a/b/c.txt")
+    assert (entry.type, entry.size) == ("file", 13)
+    assert [found.path for found in await box.files.list_directory("a", depth=3)] == ["a/b", "a/b/c.txt"]
+    await box.files.make_directory("d/e")
+    await box.files.move("a/b/c.txt", "d/e/f.txt")
+    with pytest.raises(errors.EntryNotFound):
+        await box.files.read("a/b/c.txt")
+    with pytest.raises(errors.OperationFailed):
+        await box.files.remove("d")
+    await box.files.remove("d", recursive=True)
+    assert not await box.files.exists("d")
+    with pytest.raises(errors.EntryNotFound):
+        await box.files.remove("d")
+    with pytest.raises(errors.EntryExists):
+        await box.files.make_directory("a", parents=False)
+
+
+async def test_search_and_edit(box: Box) -> None:
+    await box.files.write("src/one.py", "def one():\n    return 1\n")
+    await box.files.write("src/two.txt", "return")
+    assert [found.path for found in await box.files.search(".", "*.py")] == ["./src/one.py"]
+    found = await box.files.search(".", text="return", exclude=["*.txt"])
+    assert [(one.path, one.line) for one in found] == [("./src/one.py", 2)]
+    diff = await box.files.edit("src/one.py", [("return 1", "return 2")], dry_run=True)
+    assert "+    return 2" in diff
+    assert b"return 1" in await box.files.read("src/one.py")
+    await box.files.edit("src/one.py", [("return 1", "return 2")])
+    assert b"return 2" in await box.files.read("src/one.py")
+    with pytest.raises(errors.EditMismatch):
+        await box.files.edit("src/one.py", [("absent", "x")])
+
+
+async def test_a_large_file_streams_both_ways(box: Box) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(12):
+            yield bytes([number]) * (1 << 20)
+
+    assert await box.files.upload("large", pieces()) == 12 << 20
+    size = 0
+    async with aclosing(box.files.download("large")) as parts:
+        async for part in parts:
+            size += len(part)
+    assert size == 12 << 20
+    async with aclosing(box.files.download("large", offset=(1 << 20) - 1, length=2)) as parts:
+        assert b"".join([part async for part in parts]) == b"\x00\x01"
+
+
+async def test_a_broken_upload_leaves_the_old_content_and_no_rest(box: Box) -> None:
+    await box.files.write("kept", "old")
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"new"
+        raise RuntimeError("the client is gone")
+
+    with pytest.raises(RuntimeError):
+        await box.files.upload("kept", broken())
+    assert await box.files.read("kept") == b"old"
+    assert [entry.path for entry in await box.files.list_directory()] == ["./kept"]
+    with pytest.raises(errors.LimitExceeded):
+        await box.files.write("too large", bytes(20 << 20))
+    assert [entry.path for entry in await box.files.list_directory()] == ["./kept"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../etc/passwd", "/etc/passwd", "/workspace/../etc/passwd", "/workspace-evil/x", "a/../../etc/passwd",
+        "/proc/self/environ", "/proc/1/mem", "nul\0byte", "/", "out/passwd", "absolute", "magic/fd/0",
+    ],
+)  # fmt: skip
+async def test_no_path_leads_out(box: Box, path: str) -> None:
+    await box.run_shell("ln -s ../etc out; ln -s /etc/passwd absolute; ln -s /proc/self magic")
+    with pytest.raises(errors.SandboxError):
+        await box.files.read(path)
+    with pytest.raises((errors.InvalidPath, errors.OperationFailed)):
+        await box.files.write(path + "/x", "y")
+    with pytest.raises(errors.SandboxError):
+        await box.files.list_directory(path)
+
+
+async def test_only_regular_files_are_read_and_a_link_is_replaced_not_followed(box: Box) -> None:
+    await box.run_shell("mkfifo pipe; ln -s /etc/passwd link; ln -s /dev/zero zero")
+    async with asyncio.timeout(5):
+        for path in ("pipe", "zero", "."):
+            with pytest.raises(errors.InvalidPath):
+                await box.files.read(path)
+    await box.files.write("link", "mine")
+    assert await box.files.read("link") == b"mine"
+
+
+async def test_a_hostile_archive_stays_inside(box: Box) -> None:
+    def archive(name: str, **fields: object) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            member = tarfile.TarInfo(name)
+            for key, value in fields.items():
+                setattr(member, key, value)
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+        return buffer.getvalue()
+
+    async def once(data: bytes) -> AsyncIterator[bytes]:
+        yield data
+
+    for name, fields in (
+        ("../escape", {"size": 1}),
+        ("link", {"type": tarfile.SYMTYPE, "linkname": "/etc"}),
+        ("dev", {"type": tarfile.CHRTYPE}),
+    ):
+        with pytest.raises(errors.InvalidRequest):
+            await box.files.unpack(once(archive(name, **fields)))
+    await box.files.unpack(once(archive("setuid", mode=0o4755, size=1)))
+    assert (await box.files.stat("setuid")).mode & 0o7000 == 0
+    with pytest.raises(errors.LimitExceeded):
+        await box.files.unpack(once(archive("bomb", size=40 << 20)))
+
+
+async def test_a_directory_packs_and_unpacks(box: Box) -> None:
+    await box.files.write("d/one", "1")
+    packed = b"".join([piece async for piece in box.files.pack("d")])
+
+    async def once() -> AsyncIterator[bytes]:
+        yield packed
+
+    await box.files.make_directory("e")
+    await box.files.write("e/old", "x")
+    await box.files.unpack(once(), "e", clear=True)
+    assert [entry.path for entry in await box.files.list_directory("e")] == ["e/one"]
+
+
+async def test_changes_are_told(box: Box) -> None:
+    async with asyncio.timeout(10), aclosing(box.files.watch(".", recursive=True)) as changes:
+        assert (await anext(changes)).type == "ready"
+        await box.run_shell("mkdir d; sleep 0.1; echo x > d/f")
+        seen = set()
+        while ("created", "./d/f") not in seen:
+            change = await anext(changes)
+            seen.add((change.type, change.path))
+    assert ("created", "./d") in seen

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+
+from portico.core.errors import PushConfigNotFound
+from portico.core.stores.base import Stores
+from portico.core.stores.pushes import PushRecord, PushStore
+
+
+@pytest.fixture
+def pushes(stores: Stores) -> PushStore:
+    return stores.pushes
+
+
+def config(run_id: str = "r1", config_id: str = "c1", **more: object) -> PushRecord:
+    first = PushRecord(
+        run_id, config_id, "https://e.org/päth", "tok", "Bearer", "secret", -1, False, 1.5, "v1"
+    )
+    return replace(first, **more)  # type: ignore[arg-type]
+
+
+async def ids(pushes: PushStore, run_id: str, after: str = "", limit: int = 99) -> list[str]:
+    return [record.config_id for record in await pushes.list(run_id, after, limit)]
+
+
+async def test_a_config_is_read_as_it_was_set(pushes: PushStore) -> None:
+    await pushes.set(config())
+    assert await pushes.get("r1", "c1") == config()
+    changed = config(url="http://other", delivered=4, ended=True, created_at=2.0, revision="v2", token="")
+    await pushes.set(changed)
+    assert await pushes.get("r1", "c1") == changed
+    assert await ids(pushes, "r1") == ["c1"]
+
+
+async def test_what_was_not_set_is_not_found(pushes: PushStore) -> None:
+    await pushes.set(config())
+    for run_id, config_id in (("r1", "c2"), ("r2", "c1")):
+        with pytest.raises(PushConfigNotFound) as caught:
+            await pushes.get(run_id, config_id)
+        assert caught.value.metadata == {"config_id": config_id}
+
+
+async def test_a_runs_configs_are_listed_by_id_in_pages(pushes: PushStore) -> None:
+    for config_id in ("c", "é", "A", "b"):
+        await pushes.set(config(config_id=config_id))
+    await pushes.set(config("r2", "x"))
+    assert await ids(pushes, "r1") == ["A", "b", "c", "é"]
+    assert await ids(pushes, "r1", after="A", limit=2) == ["b", "c"]
+    assert await ids(pushes, "nobody") == []
+
+
+async def test_what_has_ended_is_not_undelivered(pushes: PushStore) -> None:
+    await pushes.set(config("r2", "late", created_at=3.0))
+    await pushes.set(config("r1", "done", ended=True))
+    await pushes.set(config("r1", "early", created_at=2.0))
+    assert [record.config_id for record in await pushes.undelivered()] == ["early", "late"]
+
+
+async def test_a_delete_removes_one(pushes: PushStore) -> None:
+    await pushes.set(config())
+    await pushes.set(config(config_id="c2"))
+    assert await pushes.delete("r1", "c1") is True
+    assert await pushes.delete("r1", "c1") is False
+    assert await ids(pushes, "r1") == ["c2"]
+
+
+async def test_a_delivery_goes_on_and_never_back(pushes: PushStore) -> None:
+    await pushes.set(config())
+    assert await pushes.acknowledge("r1", "c1", "v1", 5, False)
+    assert await pushes.acknowledge("r1", "c1", "v1", 3, False)
+    assert (await pushes.get("r1", "c1")).delivered == 5
+    assert await pushes.acknowledge("r1", "c1", "v1", 7, True)
+    assert await pushes.acknowledge("r1", "c1", "v1", 7, False)
+    record = await pushes.get("r1", "c1")
+    assert (record.delivered, record.ended) == (7, True)
+
+
+async def test_an_earlier_revision_says_nothing_of_a_later_one(pushes: PushStore) -> None:
+    await pushes.set(config(revision="v2"))
+    assert not await pushes.acknowledge("r1", "c1", "v1", 5, True)
+    assert not await pushes.acknowledge("r1", "nobody", "v1", 5, True)
+    assert await pushes.get("r1", "c1") == config(revision="v2")

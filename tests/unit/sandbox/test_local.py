@@ -1,0 +1,212 @@
+"""The local backend: tiers, the pool, zygotes that wear out, and that nothing stays behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from unit.sandbox.traces import no_traces, traces
+
+from portico.sandbox import errors
+from portico.sandbox.inside import seccomp
+from portico.sandbox.local import cgroups, owners, zygotes
+from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
+from portico.sandbox.local.owners import Owner
+from portico.sandbox.spec import Limits, Mount, Spec
+
+SOURCE = Path(__file__).parents[3] / "sandbox"
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBackend) -> None:
+    box = await backend.create(Spec())
+    await box.run_cell("1")
+    await box.destroy()
+    before, mounts = descriptors(), Path("/proc/self/mountinfo").read_text()
+
+    async def client(number: int) -> None:
+        for turn in range(4):
+            box = await backend.create(Spec())
+            code = f"import subprocess; subprocess.Popen(['sleep', '60']); {number} + {turn}"
+            result = await box.run_cell(code)
+            assert result.rich[0].data["text/plain"] == str(number + turn).encode()
+            await box.destroy()
+
+    await asyncio.gather(*(client(number) for number in range(10)))
+    assert descriptors() <= before + 1
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/portico-{Owner.current().name}/sbx_*"))
+    await backend.close()
+    assert await no_traces(), traces()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_nothing_outlives_an_owner_that_is_killed(number: int) -> None:
+    program = """
+        import asyncio, os, sys
+        from portico.sandbox.local.backend import LocalBackend
+        from portico.sandbox.local.owners import Owner
+        from portico.sandbox.spec import Spec
+        async def main():
+            backend = LocalBackend()
+            await backend.open()
+            boxes = [await backend.create(Spec()) for _ in range(3)]
+            for box in boxes:
+                await box.processes.start("setsid nohup sleep 1000")
+            print(Owner.current().name, flush=True)
+            await asyncio.gather(*(box.run_cell("while True: pass") for box in boxes))
+        asyncio.run(main())
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(program), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    owner = Owner.parse((await process.stdout.readline()).decode().strip())
+    assert owner is not None
+    assert traces(owner)
+    process.send_signal(number)
+    await process.wait()
+    for _ in range(100):
+        if not any(trace.startswith("process") for trace in traces(owner)):
+            break
+        await asyncio.sleep(0.05)
+    async with LocalBackend():  # whoever comes next sweeps up what the kernel does not
+        assert await no_traces(owner), traces(owner)
+
+
+async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None:
+    dead = await asyncio.create_subprocess_exec("true")
+    await dead.wait()
+    orphan = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import time; time.sleep(60)", f"{owners.MARK}{dead.pid}-1"
+    )
+    async with asyncio.timeout(10):
+        while owners.MARK.encode() not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():
+            await asyncio.sleep(0.01)  # it is not yet the program it will be
+    owners.kill_orphans()
+    assert await orphan.wait() == -signal.SIGKILL
+
+
+async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for() -> None:
+    async with LocalBackend(LocalSettings(pool_size=2)) as backend:
+        async with asyncio.timeout(20):
+            while len(backend._pool) < 2:
+                await asyncio.sleep(0.05)
+        waiting = {box.id for box in backend._pool}
+        box = await backend.create(Spec(env={"A": "b"}))
+        assert box.id in waiting
+        assert (await box.run_cell("import os; print(os.environ['A'])")).stdout == b"b\n"
+        assert (await box.run_shell("echo $A")).stdout == b"b\n"
+        other = await backend.create(Spec(limits=Limits(processes=16)))
+        assert other.id not in waiting
+    assert await no_traces()
+
+
+async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await backend.create(Spec())
+    monkeypatch.setattr(zygotes, "MAX_FORKS", 1)
+    new = await backend.create(Spec())
+    assert backend._zygote_of[old.id] is not backend._zygote_of[new.id]
+    assert (await old.run_cell("1")).ok
+    worn = backend._zygote_of[old.id]
+    await old.destroy()
+    await asyncio.sleep(0.2)
+    assert worn._control is None
+    assert (await new.run_cell("1")).ok
+
+
+async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "note").write_text("from the host")
+    mounts = (Mount(str(tmp_path), "/workspace/data"), Mount(str(tmp_path), "/data"))
+    box = await backend.create(Spec(preload=("decimal",), mounts=mounts))
+    assert (await box.run_cell("import sys; print('decimal' in sys.modules)")).stdout == b"True\n"
+    assert await box.files.read("data/note") == b"from the host"
+    assert await box.files.read("/data/note") == b"from the host"
+    assert (await box.run_cell("open('/data/new', 'w')")).end.error is not None
+    with pytest.raises(errors.BackendUnavailable):
+        await backend.create(Spec(mounts=(Mount("/nonsense", "/data"),)))
+    with pytest.raises(errors.BackendUnavailable):
+        await backend.create(Spec(preload=("no_such_module",)))
+
+
+async def test_without_control_groups_the_tier_says_so_and_limits_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.Hierarchy())
+    with pytest.raises(errors.BackendUnavailable):
+        await LocalBackend(LocalSettings(minimum_tier=FULL)).open()
+    async with LocalBackend() as backend:
+        assert backend.capabilities.tier == RLIMITS
+        assert set(backend.capabilities.missing) == {"memory", "processes", "cpus"}
+        box = await backend.create(Spec(limits=Limits(memory_bytes=128 << 20, processes=20)))
+        end = (await box.run_cell("bytearray(1 << 30)")).end
+        assert end.error is not None
+        assert end.error.limit == "memory"
+        bomb = "import os, time\nwhile True:\n  if not os.fork(): time.sleep(60)"
+        end = (await box.run_cell(bomb)).end
+        assert end.error is not None
+        assert end.error.limit == "pids"
+        await box.pause()
+        await box.resume()
+        await box.restart_kernel()
+        assert (await box.run_cell("1")).ok
+
+
+async def test_an_ordinary_user_can_do_it_too(tmp_path: Path) -> None:
+    python = Path("/usr/bin/python3")
+    version = subprocess.run(
+        [python, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True
+    )
+    if os.geteuid() != 0 or version.stdout != b"True\n":
+        pytest.skip("needs root to become another user, and a Python that user can run")
+    program = """
+        import asyncio, os
+        from portico.sandbox.local.backend import LocalBackend
+        from portico.sandbox.spec import Limits, Spec
+        async def main():
+            async with LocalBackend() as backend:
+                box = await backend.create(Spec(limits=Limits(processes=20)))
+                print(backend.capabilities.tier)
+                print((await box.run_cell("import os; (os.getuid(), os.listdir('/workspace'))")).rich[0].data)
+                status = await box.run_shell("grep -c 'CapEff:.0000000000000000' /proc/self/status")
+                print(status.stdout)
+                print((await box.run_cell("open('/proc/1/environ')")).end.error.name)
+                bomb = "import os, time\\nwhile True:\\n  if not os.fork(): time.sleep(60)"
+                print((await box.run_cell(bomb)).end.error.limit)
+                await box.destroy()
+        asyncio.run(main())
+    """
+    process = await asyncio.create_subprocess_exec(
+        python, "-c", textwrap.dedent(program), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        user=65_534, group=65_534, extra_groups=[], env={"PYTHONPATH": str(SOURCE)}, cwd="/",
+    )  # fmt: skip
+    out = (await process.communicate())[0].decode().splitlines()
+    assert out == [RLIMITS, "{'text/plain': b'(1000, [])'}", "b'1\\n'", "PermissionError", "pids"], out
+
+
+def test_the_filter_is_small_and_is_made_for_known_machines_only() -> None:
+    assert len(seccomp.program("x86_64")) // 8 < 300
+    assert seccomp.program("aarch64") != seccomp.program("x86_64")
+    with pytest.raises(KeyError):
+        seccomp.program("vax")
+
+
+async def test_the_end_of_a_zygote_is_told_and_a_new_one_takes_over(backend: LocalBackend) -> None:
+    box = await backend.create(Spec())
+    process = backend._zygote_of[box.id]._process
+    assert process is not None
+    process.kill()
+    failure = (await box.run_cell("import time; time.sleep(9)")).end.failure
+    assert isinstance(failure, errors.SandboxGone)
+    fresh = await backend.create(Spec())
+    assert (await fresh.run_cell("1")).ok

@@ -1,0 +1,29 @@
+"""What a local backend leaves on the machine, as far as it can be seen."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from portico.sandbox.local.owners import MARK, Owner
+
+
+def traces(owner: Owner | None = None) -> set[str]:
+    """Processes, control groups and temporary directories of an owner (default: this process)."""
+    owner = owner or Owner.current()
+    found = {str(path) for path in Path("/sys/fs/cgroup").glob(f"**/portico-{owner.name}")}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"{MARK}{owner.name}".encode() in words:
+            found.add(f"process {pid}")
+    return found
+
+
+async def no_traces(owner: Owner | None = None, seconds: float = 5) -> bool:
+    for _ in range(int(seconds / 0.05)):
+        if not traces(owner):
+            return True
+        await asyncio.sleep(0.05)
+    return False
