@@ -11,7 +11,7 @@ from portico.gateways.http.body import read_json_body
 from portico.gateways.http.core import Core, caller_metadata, core_of
 from portico.gateways.http.fields import load
 from portico.gateways.openai.errors import OpenAiError, request_id
-from portico.gateways.openai.writer import dumps
+from portico.gateways.openai.responses.writer import dumps
 
 CoreDep = Annotated[Core, Depends(core_of)]
 Limit = Annotated[int, Query(ge=1, le=100)]

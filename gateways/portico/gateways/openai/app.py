@@ -15,9 +15,9 @@ from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.streaming import Streams
-from portico.gateways.openai import chat, conversations, counting, create, models, responses
-from portico.gateways.openai.chat import Chat
-from portico.gateways.openai.create import Create
+from portico.gateways.openai import models
+from portico.gateways.openai.chat import endpoint as chat
+from portico.gateways.openai.chat.endpoint import Chat
 from portico.gateways.openai.errors import (
     OpenAiError,
     error_response,
@@ -28,10 +28,13 @@ from portico.gateways.openai.errors import (
     request_id,
 )
 from portico.gateways.openai.models import Agents
-from portico.gateways.openai.models_out import ErrorAnswer, ResponseObject
-from portico.gateways.openai.opening import Opener
+from portico.gateways.openai.responses import conversations, counting, create
+from portico.gateways.openai.responses import routes as responses
+from portico.gateways.openai.responses.create import Create
+from portico.gateways.openai.responses.opening import Opener
+from portico.gateways.openai.responses.schemas import ErrorAnswer, ResponseObject
+from portico.gateways.openai.responses.websocket import Sockets
 from portico.gateways.openai.settings import OpenAiSettings
-from portico.gateways.openai.websocket import Sockets
 
 log = logging.getLogger(__name__)
 

@@ -46,9 +46,7 @@ class Process:
                     yield f"{number} "
 
         log = _Mortal(stores.runs, self._dead)
-        self.engine = RunEngine(
-            LocalHost([app]), replace(stores, runs=log), ProtoEncoder()
-        )
+        self.engine = RunEngine(LocalHost([app]), replace(stores, runs=log), ProtoEncoder())
 
     def die(self) -> None:
         self._dead.set()

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.openai.compaction import MAX_BYTES, compact, expand
 from portico.gateways.openai.errors import OpenAiError
-from portico.gateways.openai.items_back import message_item
-from portico.gateways.openai.items_in import Items
+from portico.gateways.openai.responses.compaction import MAX_BYTES, compact, expand
+from portico.gateways.openai.responses.items_back import message_item
+from portico.gateways.openai.responses.items_in import Items
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.openai.echo import Echo
-from portico.gateways.openai.translate import Translator
-from portico.gateways.openai.writer import NEVER
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import NEVER
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

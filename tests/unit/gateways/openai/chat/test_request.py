@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from portico.gateways.openai.chat_request import chat_request
+from portico.gateways.openai.chat.request import chat_request
 from portico.gateways.openai.errors import OpenAiError
 from portico.v1 import events_pb2 as pb
 

@@ -10,14 +10,20 @@ from starlette.types import Receive, Scope, Send
 from portico.client import PorticoError
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.openai.chat import COMPATIBLE
+from portico.gateways.openai.chat.endpoint import COMPATIBLE
 from portico.gateways.openai.errors import OpenAiError, error_json, invalid, request_id
-from portico.gateways.openai.ids import run_of
-from portico.gateways.openai.lanes import Lane
-from portico.gateways.openai.opening import Opener
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.lanes import Lane
+from portico.gateways.openai.responses.opening import Opener
+from portico.gateways.openai.responses.steering import (
+    Steer,
+    accepted_event,
+    failed_event,
+    failure_code,
+    read_steer,
+)
+from portico.gateways.openai.responses.writer import dumps
 from portico.gateways.openai.settings import OpenAiSettings
-from portico.gateways.openai.steering import Steer, accepted_event, failed_event, failure_code, read_steer
-from portico.gateways.openai.writer import dumps
 
 MAX_LANES = 32
 REMEMBERED = 256  # responses that have ended, so that steering one of them is told what happened

@@ -13,7 +13,7 @@ from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.fields import load
 from portico.gateways.http.streaming import Frames, Streams, id_headers
-from portico.gateways.openai.chat import COMPATIBLE
+from portico.gateways.openai.chat.endpoint import COMPATIBLE
 from portico.gateways.openai.errors import (
     OpenAiError,
     error_response,
@@ -22,15 +22,15 @@ from portico.gateways.openai.errors import (
     from_defect,
     request_id,
 )
-from portico.gateways.openai.ids import run_of
-from portico.gateways.openai.models_out import ERROR_TEXTS
-from portico.gateways.openai.opening import Opener, Plan
-from portico.gateways.openai.render import ResponseEvents
-from portico.gateways.openai.replay import replay
-from portico.gateways.openai.request import Creation, body_schema, read_creation
-from portico.gateways.openai.segment import Segment
-from portico.gateways.openai.translate import Translator
-from portico.gateways.openai.writer import NEVER, Writer, dumps
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.opening import Opener, Plan
+from portico.gateways.openai.responses.render import ResponseEvents
+from portico.gateways.openai.responses.replay import replay
+from portico.gateways.openai.responses.request import Creation, body_schema, read_creation
+from portico.gateways.openai.responses.schemas import ERROR_TEXTS
+from portico.gateways.openai.responses.segment import Segment
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import NEVER, Writer, dumps
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)

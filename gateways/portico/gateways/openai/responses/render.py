@@ -9,8 +9,8 @@ from starlette.responses import Response
 from portico.client import PorticoError
 from portico.gateways.http.streaming import Frames, first_response, id_headers
 from portico.gateways.openai.errors import OpenAiError, error_response, from_core, from_defect
-from portico.gateways.openai.translate import Translator
-from portico.gateways.openai.writer import dumps
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import dumps
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from portico.gateways.http import fields
 from portico.gateways.openai.errors import OpenAiError, invalid, missing, unsupported
-from portico.gateways.openai.items_in import Items
-from portico.gateways.openai.tools import read_tools
+from portico.gateways.openai.responses.items_in import Items
+from portico.gateways.openai.responses.tools import read_tools
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from portico.gateways.http.streaming import TERMINAL
-from portico.gateways.openai.echo import Echo
-from portico.gateways.openai.items_out import COMPLETED, INCOMPLETE, TextItem
-from portico.gateways.openai.messages_out import Messages
-from portico.gateways.openai.segment import CANCELLED, FAILED, Segment
-from portico.gateways.openai.writer import NEVER, Writer
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.items_out import COMPLETED, INCOMPLETE, TextItem
+from portico.gateways.openai.responses.messages_out import Messages
+from portico.gateways.openai.responses.segment import CANCELLED, FAILED, Segment
+from portico.gateways.openai.responses.writer import NEVER, Writer
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from portico.gateways.openai.contents import as_text, content_data, content_text
-from portico.gateways.openai.items_out import (
+from portico.gateways.openai.responses.items_out import (
     COMPLETED,
     INCOMPLETE,
     CallItem,
@@ -17,8 +17,8 @@ from portico.gateways.openai.items_out import (
     ToolListItem,
     WholeItem,
 )
-from portico.gateways.openai.parts import REFUSAL
-from portico.gateways.openai.segment import Segment
+from portico.gateways.openai.responses.parts import REFUSAL
+from portico.gateways.openai.responses.segment import Segment
 from portico.v1 import events_pb2 as pb
 
 _TOOL_CALLS = frozenset(

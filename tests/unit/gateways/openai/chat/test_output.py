@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.gateways.openai.chat_output import ChunkedChoice, WholeChoice
+from portico.gateways.openai.chat.output import ChunkedChoice, WholeChoice
 from portico.gateways.openai.errors import OpenAiError
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2

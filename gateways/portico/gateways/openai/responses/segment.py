@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from portico.gateways.openai.echo import Echo
-from portico.gateways.openai.items_out import COMPLETED, INCOMPLETE, Item, ToolItem
-from portico.gateways.openai.writer import Writer
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.items_out import COMPLETED, INCOMPLETE, Item, ToolItem
+from portico.gateways.openai.responses.writer import Writer
 from portico.v1 import events_pb2 as pb
 
 QUEUED = "queued"

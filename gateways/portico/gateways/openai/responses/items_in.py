@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from portico.gateways.http import fields
-from portico.gateways.openai.compaction import MAX_BYTES, expand
 from portico.gateways.openai.errors import invalid, missing
+from portico.gateways.openai.responses.compaction import MAX_BYTES, expand
 from portico.v1 import events_pb2 as pb
 
 OURS = "openai"  # the member of a message's metadata that is this gateway's

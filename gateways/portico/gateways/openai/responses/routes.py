@@ -21,15 +21,15 @@ from portico.gateways.openai.answers import (
     metadata_of,
     page_of,
 )
-from portico.gateways.openai.echo import Echo
 from portico.gateways.openai.errors import OpenAiError
-from portico.gateways.openai.ids import run_of
-from portico.gateways.openai.items_back import message_item
-from portico.gateways.openai.models_out import Deleted, ItemList, ResponseObject, errors
-from portico.gateways.openai.render import ResponseEvents
-from portico.gateways.openai.replay import replayed, response_not_found
-from portico.gateways.openai.translate import Translator
-from portico.gateways.openai.writer import NEVER
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.items_back import message_item
+from portico.gateways.openai.responses.render import ResponseEvents
+from portico.gateways.openai.responses.replay import replayed, response_not_found
+from portico.gateways.openai.responses.schemas import Deleted, ItemList, ResponseObject, errors
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import NEVER
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -7,15 +7,15 @@ from uuid import uuid4
 
 from portico.client import PorticoError
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.openai.echo import Echo
 from portico.gateways.openai.errors import OpenAiError, from_bad_request, from_core, from_defect, invalid
-from portico.gateways.openai.items_back import message_item
-from portico.gateways.openai.opening import Opener
-from portico.gateways.openai.request import Creation, read_creation
-from portico.gateways.openai.segment import Segment
-from portico.gateways.openai.steering import Steer, failed_event, pending_event, required_input
-from portico.gateways.openai.translate import Translator
-from portico.gateways.openai.writer import Writer, data_of
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.items_back import message_item
+from portico.gateways.openai.responses.opening import Opener
+from portico.gateways.openai.responses.request import Creation, read_creation
+from portico.gateways.openai.responses.segment import Segment
+from portico.gateways.openai.responses.steering import Steer, failed_event, pending_event, required_input
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import Writer, data_of
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)

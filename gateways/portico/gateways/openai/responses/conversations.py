@@ -21,11 +21,11 @@ from portico.gateways.openai.answers import (
     takes,
 )
 from portico.gateways.openai.errors import OpenAiError, missing, unsupported
-from portico.gateways.openai.items_back import message_item
-from portico.gateways.openai.items_in import Items
-from portico.gateways.openai.models_out import ConversationObject, Deleted, ItemList, errors
-from portico.gateways.openai.opening import conversation_not_found
-from portico.gateways.openai.request import check_include, metadata_text
+from portico.gateways.openai.responses.items_back import message_item
+from portico.gateways.openai.responses.items_in import Items
+from portico.gateways.openai.responses.opening import conversation_not_found
+from portico.gateways.openai.responses.request import check_include, metadata_text
+from portico.gateways.openai.responses.schemas import ConversationObject, Deleted, ItemList, errors
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2, session_pb2
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from portico.client import Client, MuxStream, NotFound, PorticoError
 from portico.gateways.http.core import Core
-from portico.gateways.openai.echo import Echo
 from portico.gateways.openai.errors import OpenAiError
-from portico.gateways.openai.ids import run_of
 from portico.gateways.openai.models import Agents
-from portico.gateways.openai.request import Creation
-from portico.gateways.openai.translate import Translator
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.request import Creation
+from portico.gateways.openai.responses.translate import Translator
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.errors import OpenAiError, invalid
-from portico.gateways.openai.items_in import Items
+from portico.gateways.openai.responses.items_in import Items
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from portico.gateways.openai.parts import OUTPUT_TEXT, REASONING_TEXT, SUMMARY_TEXT, PartKind
-from portico.gateways.openai.writer import DELTA, TAIL, Writer, delta_head, dumps
+from portico.gateways.openai.responses.parts import OUTPUT_TEXT, REASONING_TEXT, SUMMARY_TEXT, PartKind
+from portico.gateways.openai.responses.writer import DELTA, TAIL, Writer, delta_head, dumps
 
 IN_PROGRESS = "in_progress"
 COMPLETED = "completed"

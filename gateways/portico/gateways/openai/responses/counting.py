@@ -11,16 +11,16 @@ from starlette.responses import Response
 from portico.client import Client, NotFound
 from portico.gateways.http import fields
 from portico.gateways.openai.answers import CoreDep, Given, answer, client_of, takes
-from portico.gateways.openai.compaction import compact
 from portico.gateways.openai.errors import OpenAiError, missing
-from portico.gateways.openai.ids import run_of
-from portico.gateways.openai.items_back import message_item
-from portico.gateways.openai.items_in import Items
-from portico.gateways.openai.models_out import CompactedObject, TokenCount, errors
-from portico.gateways.openai.opening import conversation_not_found, previous_not_found
-from portico.gateways.openai.request import conversation_id
-from portico.gateways.openai.segment import usage_json
-from portico.gateways.openai.tools import read_tools
+from portico.gateways.openai.responses.compaction import compact
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.items_back import message_item
+from portico.gateways.openai.responses.items_in import Items
+from portico.gateways.openai.responses.opening import conversation_not_found, previous_not_found
+from portico.gateways.openai.responses.request import conversation_id
+from portico.gateways.openai.responses.schemas import CompactedObject, TokenCount, errors
+from portico.gateways.openai.responses.segment import usage_json
+from portico.gateways.openai.responses.tools import read_tools
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

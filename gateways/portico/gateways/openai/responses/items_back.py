@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from portico.gateways.openai.contents import as_text, content_data, content_text
-from portico.gateways.openai.items_in import OURS
+from portico.gateways.openai.responses.items_in import OURS
 from portico.v1 import events_pb2 as pb
 
 _ROLE = {pb.ROLE_SYSTEM: "system", pb.ROLE_ASSISTANT: "assistant", pb.ROLE_TOOL: "assistant"}

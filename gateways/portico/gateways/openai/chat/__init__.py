@@ -1,0 +1,1 @@
+"""Chat Completions: one choice, read from a run's log."""

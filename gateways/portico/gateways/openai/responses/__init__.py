@@ -1,0 +1,1 @@
+"""Responses and Conversations: views of runs and sessions, over HTTP and WebSocket."""
