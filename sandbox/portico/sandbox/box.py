@@ -24,7 +24,7 @@ from portico.sandbox.events import (
 )  # fmt: skip
 from portico.sandbox.files import Files
 from portico.sandbox.inside import wire
-from portico.sandbox.processes import Processes
+from portico.sandbox.processes import Processes, as_command
 from portico.sandbox.spec import Spec
 
 
@@ -114,8 +114,8 @@ class Box:
         self._checkpoints.clear()
 
     async def reset(self) -> None:
-        """Ends everything that runs inside, also what a command left in the background, and starts a new kernel.
-        Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
+        """Ends everything that runs inside, also what a command left in the background, and starts a new
+        kernel. Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
         await self.call("reset").answer()
         self._checkpoints.clear()
 
@@ -291,11 +291,3 @@ class Box:
 async def _feed(call: Call, data: bytes) -> None:
     await call.send(data)
     call.end_input()
-
-
-def as_command(command: str | Sequence[str]) -> list[str]:
-    if isinstance(command, str):
-        return ["/bin/bash", "-c", command]
-    if not command:
-        raise errors.InvalidRequest("command: empty")
-    return list(command)

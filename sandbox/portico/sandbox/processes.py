@@ -62,8 +62,6 @@ class Processes:
     ) -> ProcessInfo:
         """Starts a process that outlives the call. `stdin` keeps its input open; `terminal` is (rows,
         columns) and gives it a terminal instead of pipes. Its last MiB of output is kept."""
-        from portico.sandbox.box import as_command
-
         arguments: dict[str, Any] = {"command": as_command(command), "cwd": cwd, "env": dict(env or {})}
         if terminal is not None:
             arguments["rows"], arguments["columns"] = _size(*terminal)
@@ -123,3 +121,11 @@ def _info(told: dict[str, Any]) -> ProcessInfo:
         told["output_start"],
         told["output_end"],
     )
+
+
+def as_command(command: str | Sequence[str]) -> list[str]:
+    if isinstance(command, str):
+        return ["/bin/bash", "-c", command]
+    if not command:
+        raise errors.InvalidRequest("command: empty")
+    return list(command)

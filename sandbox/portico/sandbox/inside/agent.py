@@ -80,7 +80,7 @@ class Agent:
         call.end()
 
     def _reset(self, call: Call, _request: dict[str, Any]) -> None:
-        """Ends everything that runs, whatever it is and however it was left behind, and starts a new kernel."""
+        """Ends everything that runs, however it was left behind, and starts a new kernel."""
         for _ in range(_RESET_ROUNDS):
             if not tree.kill_all():
                 break

@@ -88,3 +88,10 @@ class Call:
         """Gives the owner credit for input that has been used."""
         if not self.ended and size:
             self._send(wire.pack_ack(self.number, size))
+
+
+def describe(error: BaseException) -> bytes:
+    """An error of a worker as JSON, for the owner to read from its standard error."""
+    answers: list[bytes] = []
+    Call(0, answers.append, lambda _number: None).fail(error)
+    return answers[0][wire.HEADER.size :]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from . import linux, tree, wire
-from .calls import Call, Failure
+from .calls import Call, Failure, describe
 from .loop import READ, WRITE, Loop
 from .output import Process, Reader
 
@@ -283,13 +283,6 @@ class Processes:
                 self._loop.forget(process.stdin)
                 os.close(process.stdin)
             process.stdin = -1
-
-
-def describe(error: BaseException) -> bytes:
-    """An error of a worker as JSON, for the owner to read from its standard error."""
-    answers: list[bytes] = []
-    Call(0, answers.append, lambda _number: None).fail(error)
-    return answers[0][wire.HEADER.size :]
 
 
 def _exec(command: list[str], directory: str, env: dict[str, str]) -> None:

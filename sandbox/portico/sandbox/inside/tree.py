@@ -33,10 +33,10 @@ def below(root: int) -> list[int]:
 
 
 def kill(root: int) -> None:
-    """Kills a process and all below it. The root must be a subreaper; what forks too fast takes all others along.
+    """Kills a process and all below it. The root must be a subreaper; what forks too fast takes all others.
 
-    All are stopped before the first is killed: a stopped process keeps its place under the limit, so even a fork
-    bomb runs out of room to grow, while each one killed early would make room for another.
+    All are stopped before the first is killed: a stopped process keeps its place under the limit, so even a
+    fork bomb runs out of room to grow, while each one killed early would make room for another.
     """
     _signal(root, signal.SIGSTOP)  # it stays, so that orphans still come to it and can be found
     stopped: set[int] = set()
