@@ -8,12 +8,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.guarded import guarded
 from portico.gateways.http.streaming import Streams
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
@@ -191,26 +192,9 @@ class Front:
             return
         hot = state.create if path in self._responses else state.chat if path in self._chat else None
         if hot is None:
-            await self._guarded(scope, receive, send)
+            await guarded(self._app, scope, receive, send, lambda: error_response(from_defect(log)))
         elif scope["method"] == "POST":
             await hot(scope, receive, send)
         else:
             refused = from_status(405, scope["method"], path, {"allow": "POST"})
             await error_response(refused, request_id(scope["headers"]))(scope, receive, send)
-
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        last: Message = {}
-
-        async def noted(message: Message) -> None:
-            nonlocal last
-            last = message
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except Exception:
-            # FastAPI answers a defect, in the words of our handler, and raises it once more.
-            if not last:
-                await error_response(from_defect(log))(scope, receive, send)
-            elif last["type"] == "http.response.start" or last.get("more_body"):
-                raise  # the server ends the connection

@@ -8,12 +8,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.guarded import guarded
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import agents, memories, runs, sessions, states
 from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
@@ -217,21 +218,4 @@ class Front:
                 return
             await from_status(405, {"allow": "POST"})(scope, receive, send)
             return
-        await self._guarded(scope, receive, send)
-
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        last: Message = {}
-
-        async def noted(message: Message) -> None:
-            nonlocal last
-            last = message
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except Exception:
-            # FastAPI answers a defect, in the words of our handler, and raises it once more.
-            if not last:
-                await from_defect(log)(scope, receive, send)
-            elif last["type"] == "http.response.start" or last.get("more_body"):
-                raise  # the server ends the connection
+        await guarded(self._app, scope, receive, send, lambda: from_defect(log))

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
+from support.serving import client_of, running_core, settings_in
 
 from portico.agent import AgentApp, AgentRequest, Context, Message, data, reasoning, tool_call, usage
 from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
-from portico.gateways.http.site import Site
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
 
@@ -111,44 +108,15 @@ def _add_endpoints(app: AgentApp) -> None:
 
 
 @asynccontextmanager
-async def _core(directory: Path) -> AsyncIterator[CoreServer]:
-    settings = CoreSettings(
-        listen=[f"unix:{directory}/core.sock"], store="memory://", drain_seconds=0, reader_grace_seconds=0.2
-    )
-    server = CoreServer(scripted_agents(), settings)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@asynccontextmanager
 async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    told = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
-    given = SseSettings(**told)
-    site = Site([SseGateway(given)], given)
-    # With its protocol named, or asyncio leaves Nagle's delay on.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(100)
-    config = uvicorn.Config(
-        site, http="httptools", ws="none", log_level="critical", timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve([listening]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
-        client.site = site  # type: ignore[attr-defined]
+    given = SseSettings(**settings_in(directory, **settings))
+    async with client_of(SseGateway(given), given) as client:
         yield client
-    site.stop()
-    server.should_exit = True
-    await running
 
 
 @pytest.fixture
 async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
-    async with _core(tmp_path) as server:
+    async with running_core(scripted_agents(), tmp_path) as server:
         yield server
 
 
@@ -167,5 +135,8 @@ async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway that a module's tests share, and with it its loop."""
     directory = tmp_path_factory.mktemp("core")
-    async with _core(directory), _gateway(directory, max_body_bytes=20_000) as client:
+    async with (
+        running_core(scripted_agents(), directory),
+        _gateway(directory, max_body_bytes=20_000) as client,
+    ):
         yield client

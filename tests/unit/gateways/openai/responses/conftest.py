@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 from openai import AsyncOpenAI
+from support.serving import client_of, running_core, settings_in
 
 from portico.agent import (
     AgentApp,
@@ -31,9 +30,6 @@ from portico.agent import (
     usage,
 )
 from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
-from portico.gateways.http.corked import CorkedProtocol
-from portico.gateways.http.site import Site
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 
@@ -152,44 +148,13 @@ def _message(message: Message) -> dict[str, Any]:
     return {"type": message.type, "role": message.role, "content": contents}
 
 
-@asynccontextmanager
-async def run_core(directory: Path, **given: Any) -> AsyncIterator[CoreServer]:
-    settings = CoreSettings(
-        listen=[f"unix:{directory}/core.sock"],
-        store="memory://",
-        drain_seconds=0,
-        reader_grace_seconds=0.2,
-        **given,
-    )
-    server = CoreServer(scripted_agents(), settings)
-    await server.start()
-    yield server
-    await server.stop()
+def run_core(directory: Path, **given: Any) -> AbstractAsyncContextManager[CoreServer]:
+    return running_core(scripted_agents(), directory, **given)
 
 
-@asynccontextmanager
-async def run_gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    told = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
-    given = OpenAiSettings(**told)
-    site = Site([OpenAiGateway(given)], given)
-    # With its protocol named, or asyncio leaves Nagle's delay on.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(100)
-    config = uvicorn.Config(
-        site, http=CorkedProtocol, ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve([listening]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
-        client.site = site  # type: ignore[attr-defined]
-        yield client
-    site.stop()
-    server.should_exit = True
-    await running
+def run_gateway(directory: Path, **settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    given = OpenAiSettings(**settings_in(directory, **settings))
+    return client_of(OpenAiGateway(given), given)
 
 
 @pytest.fixture

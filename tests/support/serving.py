@@ -1,0 +1,68 @@
+"""A core, and gateways on a real port before it, in the test's own loop."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from portico.agent import AgentApp
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.http.settings import HttpSettings
+from portico.gateways.http.site import Gateway, Site
+
+
+@asynccontextmanager
+async def running_core(
+    agents: Sequence[AgentApp], directory: Path, **settings: Any
+) -> AsyncIterator[CoreServer]:
+    """A core on the directory's socket."""
+    usual: dict[str, Any] = {"store": "memory://", "drain_seconds": 0, "reader_grace_seconds": 0.2}
+    given = CoreSettings(listen=[f"unix:{directory}/core.sock"], **{**usual, **settings})
+    server = CoreServer(agents, given)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def running_site(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[tuple[str, Site]]:
+    """A gateway's URL, and the site that it is all of."""
+    site = Site([gateway], settings)
+    # With its protocol named, or asyncio leaves Nagle's delay on.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(100)
+    config = uvicorn.Config(
+        site, http=CorkedProtocol, ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}", site
+    site.stop()
+    server.should_exit = True
+    await running
+
+
+@asynccontextmanager
+async def client_of(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway; its `site` is the gateway's."""
+    async with (
+        running_site(gateway, settings) as (url, site),
+        httpx.AsyncClient(base_url=url, timeout=10) as client,
+    ):
+        client.site = site  # type: ignore[attr-defined]
+        yield client
+
+
+def settings_in(directory: Path, **settings: Any) -> dict[str, Any]:
+    """Settings of a gateway before the directory's core."""
+    return {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}
