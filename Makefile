@@ -74,12 +74,21 @@ peer: .peer/.done ## install the system that we compare with into .peer
 	.peer/bin/pip install --quiet -r benchmarks/peer/requirements.txt
 	@touch $@
 
+.PHONY: a2a-old
+a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, into .a2a-old
+
+.a2a-old/.done:
+	$(PYTHON) -m venv .a2a-old
+	.a2a-old/bin/pip install --quiet --upgrade pip
+	.a2a-old/bin/pip install --quiet 'a2a-sdk[grpc,http-server]==0.3.26'
+	@touch $@
+
 .PHONY: unit
 unit: $(VENV)/.dev ## the fast tests: unit and contract
 	$(BIN)/pytest -n auto tests/unit tests/contract $(ARGS)
 
 .PHONY: test
-test: check .peer/.done ## everything: all checks, all tests
+test: check .peer/.done .a2a-old/.done ## everything: all checks, all tests
 	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
 .PHONY: format
@@ -96,4 +105,4 @@ bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RE
 
 .PHONY: clean
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) $(VENV)-proto .peer node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -145,6 +145,42 @@ async def test_filters_on_runs_all_apply(log: RunLog) -> None:
     assert await ids(log, RunFilter(user_id="' OR TRUE --")) == ""
 
 
+async def test_runs_are_listed_by_when_they_took_their_status(log: RunLog) -> None:
+    times = {"r1": 9.0, "r2": 2.0, "r3": 5.0, "r4": 5.0}
+    made = [replace(run(name, created_at=1), updated_at=time) for name, time in times.items()]
+    await log.commit(Commit(runs=[*made, replace(run("r5", agent_name="clerk"), updated_at=7.0)]))
+    everybody = RunFilter(agent_name="librarian")
+
+    async def listed(where: RunFilter, before: tuple[float, str] | None = None, limit: int = 99) -> str:
+        found = await log.list(where, before, limit, by_status=True)
+        return " ".join(record.run_id for record in found)
+
+    assert await listed(RunFilter()) == "r1 r5 r4 r3 r2"
+    assert await listed(everybody, limit=2) == "r1 r4"
+    assert await listed(everybody, before=(5.0, "r4")) == "r3 r2"
+    assert await listed(RunFilter(status_from=5.0)) == "r1 r5 r4 r3"
+    assert await listed(RunFilter(statuses=["failed", "in_progress"], status_from=6.0)) == "r1 r5"
+    await log.commit(Commit(runs=[replace(made[1], updated_at=10.0, status="failed")]))
+    assert await listed(everybody) == "r2 r1 r4 r3"
+
+
+async def test_runs_are_counted(log: RunLog) -> None:
+    await log.commit(
+        Commit(
+            runs=[
+                run("r1", created_at=1),
+                run("r2", created_at=2, agent_name="clerk"),
+                run("r3", created_at=3, status="failed"),
+                replace(run("r4"), ephemeral="run"),
+            ]
+        )
+    )
+    assert await log.count(RunFilter()) == 3
+    assert await log.count(RunFilter(agent_name="librarian", statuses=["failed", "queued"])) == 1
+    assert await log.count(RunFilter(status_from=2.0)) == 2
+    assert await log.count(RunFilter(user_id="nobody")) == 0
+
+
 async def test_times_of_a_filter_are_half_open(log: RunLog) -> None:
     await log.commit(Commit(runs=[run(f"r{time}", created_at=time) for time in (1, 2, 3)]))
     assert await ids(log, RunFilter(created_from=2)) == "r3 r2"

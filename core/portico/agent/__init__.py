@@ -39,6 +39,7 @@ from portico.agent.protocol import (
     Usage,
     VideoContent,
 )
+from portico.agent.sandbox import SandboxAccess
 
 __all__ = [
     "AgentApp",
@@ -65,6 +66,7 @@ __all__ = [
     "Rejection",
     "Remembered",
     "Role",
+    "SandboxAccess",
     "SavedState",
     "Skill",
     "Status",

@@ -11,6 +11,7 @@ from opentelemetry import propagate
 
 from portico.agent.a2a import Peer
 from portico.agent.protocol import AgentRequest, Message
+from portico.agent.sandbox import SandboxAccess, Sandboxes
 
 T = TypeVar("T")
 
@@ -159,6 +160,7 @@ class Context:
         ask: Asker,
         take_input: Callable[[], Awaitable[Sequence[Message]]],
         loop: asyncio.AbstractEventLoop,
+        sandboxes: Sandboxes | None = None,
     ) -> None:
         self.run_id = run_id
         self.request = request
@@ -170,6 +172,7 @@ class Context:
         self._ask = ask
         self._take_input = take_input
         self._loop = loop
+        self._sandboxes = sandboxes
         # Written once, from the loop, read from anywhere.
         self.cancelled = False
         self.interrupted = False
@@ -185,6 +188,12 @@ class Context:
     @property
     def agent_name(self) -> str:
         return self.request.agent_name
+
+    def sandbox(self, kind: str = "base") -> SandboxAccess:
+        """The session's own sandbox: `base` has Python and a shell, `filesystem` has tools for files too."""
+        if self._sandboxes is None:
+            raise RuntimeError("this core has no sandboxes")
+        return self._sandboxes(kind)
 
     def input_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
         """Pause the run and ask a human; `schema` is a JSON Schema of the answer's data."""

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
     for name, field in CoreSettings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        if name == "listen":
+        if field.annotation == list[str]:
             parser.add_argument(flag, action="append", help=field.description)
         elif field.annotation is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=field.description)

@@ -13,6 +13,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
       SessionBusy, EtagMismatch, EndpointFailed
       LimitExceeded
       Draining, StoreUnavailable
+      SandboxProblem and its kinds, in engine/sandbox_errors.py
 """
 
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Code(StrEnum):
     ABORTED = "ABORTED"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
 
 
 class PorticoError(Exception):

@@ -15,16 +15,20 @@ from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import Limits, RunEngine
+from portico.core.engine.sandbox_policy import SandboxPolicy
+from portico.core.engine.sandboxes import Sandboxes
 from portico.core.services.agent import AgentService
 from portico.core.services.dispatch import handlers
 from portico.core.services.drain import Drain
 from portico.core.services.memory import MemoryService
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
+from portico.core.services.sandbox import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import open_stores
+from portico.sandbox.spec import Limits as SandboxLimits
 from portico.v1 import agent_pb2, memory_pb2, push_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
 
 log = logging.getLogger(__name__)
@@ -50,6 +54,7 @@ class CoreServer:
         self._host = LocalHost(apps)
         self._drain = Drain()
         self._health = HealthServicer()
+        self._sandboxes = Sandboxes(_policy(settings))
         self.ports: list[int] = []
 
     async def start(self) -> None:
@@ -62,12 +67,14 @@ class CoreServer:
                 settings.reader_grace_seconds,
                 ephemeral_seconds=settings.ephemeral_seconds,
             )
-            self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits)
+            self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits, self._sandboxes)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
+            await self._sandboxes.start()
             await self._engine.start()
             await self._server.start()
         except BaseException:
+            await self._sandboxes.close()
             await self._stores.close()
             raise
         self._indexing = asyncio.create_task(self._index(), name="index")
@@ -84,6 +91,7 @@ class CoreServer:
         self._drain.cut()
         await self._engine.stop()
         await self._server.stop(1.0)
+        await self._sandboxes.close()
         self._indexing.cancel()
         await asyncio.gather(self._indexing, return_exceptions=True)
         await self._stores.close()
@@ -108,8 +116,9 @@ class CoreServer:
             "QueryService": QueryService(self._engine, self._stores.runs, self._drain),
             "AgentService": AgentService(self._host),
             "StateService": StateService(self._stores.states),
-            "SessionService": SessionService(self._stores.sessions),
+            "SessionService": SessionService(self._stores.sessions, self._sandboxes),
             "MemoryService": MemoryService(self._stores.memories),
+            "SandboxService": SandboxService(self._sandboxes),
             "PushService": PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain),
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
@@ -151,3 +160,26 @@ class CoreServer:
                 await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")
+
+
+def _policy(settings: CoreSettings) -> SandboxPolicy:
+    return SandboxPolicy(
+        backend=settings.sandbox_backend,
+        max_sandboxes=settings.sandbox_max,
+        per_user=settings.sandbox_per_user,
+        limits=SandboxLimits(
+            memory_bytes=settings.sandbox_memory_bytes,
+            cpus=settings.sandbox_cpus,
+            processes=settings.sandbox_processes,
+            disk_bytes=settings.sandbox_disk_bytes,
+            inodes=settings.sandbox_inodes,
+            output_bytes=settings.sandbox_output_bytes,
+            call_seconds=settings.sandbox_call_seconds,
+        ),
+        ttl_seconds=settings.sandbox_ttl_seconds,
+        idle_seconds=settings.sandbox_idle_seconds,
+        mounts=tuple(settings.sandbox_mounts),
+        network=settings.sandbox_network,
+        pool_size=settings.sandbox_pool_size,
+        snapshots=settings.sandbox_snapshots,
+    )

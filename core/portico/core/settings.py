@@ -40,6 +40,51 @@ class CoreSettings(BaseSettings):
     concurrent_rpcs: int = Field(
         default=20_000, ge=1, description="RPCs that may be open at once; streams count."
     )
+    sandbox_backend: Literal["local", "none"] = Field(
+        default="local", description="Where sandboxes are made: local (this machine), or none."
+    )
+    sandbox_max: int = Field(default=200, ge=1, description="Sandboxes that there may be at once.")
+    sandbox_per_user: int = Field(default=100, ge=1, description="Sandboxes that one user may have at once.")
+    sandbox_pool_size: int = Field(
+        default=0, ge=0, description="Sandboxes with default limits that wait ready."
+    )
+    sandbox_memory_bytes: int = Field(
+        default=2 << 30, ge=32 << 20, description="The most memory to ask for; 512 MiB unless asked for."
+    )
+    sandbox_cpus: float = Field(
+        default=4.0, ge=0.01, le=1024, description="The most CPUs to ask for; 1 unless asked for."
+    )
+    sandbox_processes: int = Field(
+        default=1024, ge=8, description="The most processes to ask for; 128 unless asked for."
+    )
+    sandbox_disk_bytes: int = Field(
+        default=2 << 30, ge=1 << 20, description="The most disk to ask for; 256 MiB unless asked for."
+    )
+    sandbox_inodes: int = Field(
+        default=262_144, ge=64, description="The most files to ask for; 16,384 unless asked for."
+    )
+    sandbox_output_bytes: int = Field(
+        default=64 << 20,
+        ge=1024,
+        description="The most output of a call to ask for; 16 MiB unless asked for.",
+    )
+    sandbox_call_seconds: float = Field(
+        default=3600.0, gt=0, le=86_400, description="The longest call to ask for; 60 s unless asked for."
+    )
+    sandbox_ttl_seconds: float = Field(
+        default=86_400.0, gt=0, description="How long a sandbox lives, unless less is asked for."
+    )
+    sandbox_idle_seconds: float = Field(
+        default=1_800.0, gt=0, description="How long it lives without a call, unless less is asked for."
+    )
+    sandbox_mounts: list[str] = Field(
+        default=[],
+        description="A directory that may be shown inside, with all below it; `:rw` lets code write there.",
+    )
+    sandbox_network: bool = Field(
+        default=True, description="Whether callers may name hosts that a sandbox can reach."
+    )
+    sandbox_snapshots: int = Field(default=64, ge=0, description="Snapshots that are kept at once.")
     reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")
     traces: bool = Field(
         default=False, description="Whether to make an OpenTelemetry span of every RPC (needs an SDK set up)."

@@ -22,7 +22,10 @@ async def started(client: Client) -> str:
 
 
 def config(run_id: str, config_id: str = "", **more: str) -> push_pb2.PushConfig:
-    return push_pb2.PushConfig(run_id=run_id, config_id=config_id, **{"url": "https://e.org", **more})
+    made = push_pb2.PushConfig(run_id=run_id, config_id=config_id, url="https://e.org")
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
 
 
 async def test_a_config_is_set_read_listed_and_deleted(client: Client) -> None:

@@ -11,6 +11,7 @@ from portico.client.errors import DeadlineExceeded, Unavailable
 from portico.client.memories import Memories
 from portico.client.pushes import Pushes
 from portico.client.runs import Runs
+from portico.client.sandboxes import Sandboxes
 from portico.client.sessions import Sessions
 from portico.client.states import States
 
@@ -40,6 +41,7 @@ class Client:
         self.memories = Memories(calls)
         self.pushes = Pushes(calls)
         self.runs = Runs(calls)
+        self.sandboxes = Sandboxes(calls)
         self.sessions = Sessions(calls)
         self.states = States(calls)
 

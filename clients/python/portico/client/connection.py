@@ -15,6 +15,7 @@ from portico.v1 import (
     memory_pb2_grpc,
     push_pb2_grpc,
     query_pb2_grpc,
+    sandbox_pb2_grpc,
     session_pb2_grpc,
     state_pb2_grpc,
 )
@@ -28,6 +29,10 @@ _RETRIED = {
     "MemoryService": ("SearchMemories", "ListMemories"),
     "PushService": ("GetPushConfig", "ListPushConfigs", "DeletePushConfig", "AckPush"),
     "QueryService": ("StartRun", "GetRun", "ListRuns"),
+    "SandboxService": (
+        *("GetSandbox", "ListSandboxes", "TouchSandbox", "GetSandboxMetrics", "ListProcesses"),
+        *("ListTools", "StatFile", "ListDirectory", "SearchFiles"),
+    ),
     "SessionService": ("GetSession", "ListSessions", "ListMessages", "SearchSessions"),
     "StateService": ("GetState", "ListStates"),
 }
@@ -95,6 +100,10 @@ class Connection:
     @cached_property
     def runs(self) -> "query_pb2_grpc.QueryServiceAsyncStub":
         return query_pb2_grpc.QueryServiceStub(self.channel)
+
+    @cached_property
+    def sandboxes(self) -> "sandbox_pb2_grpc.SandboxServiceAsyncStub":
+        return sandbox_pb2_grpc.SandboxServiceStub(self.channel)
 
     @cached_property
     def sessions(self) -> "session_pb2_grpc.SessionServiceAsyncStub":

@@ -14,11 +14,13 @@ from portico.client.blocking import (
     blocking_listing,
     blocking_stream,
 )
+from portico.client.blocking_sandboxes import blocking_port, blocking_terminal
 from portico.client.client import Client
 from portico.client.errors import Cancelled
 from portico.client.memories import Memories
 from portico.client.pushes import Pushes
 from portico.client.runs import Runs
+from portico.client.sandboxes import Sandboxes
 from portico.client.sessions import Sessions
 from portico.client.states import States
 
@@ -68,6 +70,46 @@ class SyncRuns(Blocking[Runs]):
     delete = blocking(Runs.delete)
 
 
+class SyncSandboxes(Blocking[Sandboxes]):
+    """As Sandboxes."""
+
+    create = blocking(Sandboxes.create)
+    get = blocking(Sandboxes.get)
+    list = blocking_listing(Sandboxes.list)
+    touch = blocking(Sandboxes.touch)
+    delete = blocking(Sandboxes.delete)
+    pause = blocking(Sandboxes.pause)
+    resume = blocking(Sandboxes.resume)
+    metrics = blocking(Sandboxes.metrics)
+    run_cell = blocking_iterator(Sandboxes.run_cell)
+    run_command = blocking_iterator(Sandboxes.run_command)
+    start_process = blocking(Sandboxes.start_process)
+    list_processes = blocking(Sandboxes.list_processes)
+    write_process = blocking(Sandboxes.write_process)
+    signal_process = blocking(Sandboxes.signal_process)
+    watch_process = blocking_iterator(Sandboxes.watch_process)
+    open_terminal = blocking_terminal(Sandboxes.open_terminal)
+    list_tools = blocking(Sandboxes.list_tools)
+    call_tool = blocking(Sandboxes.call_tool)
+    read_file = blocking_iterator(Sandboxes.read_file)
+    write_file = blocking(Sandboxes.write_file)
+    stat_file = blocking(Sandboxes.stat_file)
+    list_directory = blocking(Sandboxes.list_directory)
+    make_directory = blocking(Sandboxes.make_directory)
+    move_file = blocking(Sandboxes.move_file)
+    remove_file = blocking(Sandboxes.remove_file)
+    search_files = blocking(Sandboxes.search_files)
+    edit_file = blocking(Sandboxes.edit_file)
+    watch_files = blocking_iterator(Sandboxes.watch_files)
+    connect_port = blocking_port(Sandboxes.connect_port)
+    create_port_access = blocking(Sandboxes.create_port_access)
+    create_checkpoint = blocking(Sandboxes.create_checkpoint)
+    roll_back = blocking(Sandboxes.roll_back)
+    create_snapshot = blocking(Sandboxes.create_snapshot)
+    delete_snapshot = blocking(Sandboxes.delete_snapshot)
+    fork = blocking(Sandboxes.fork)
+
+
 class SyncSessions(Blocking[Sessions]):
     """As Sessions."""
 
@@ -114,6 +156,7 @@ class SyncClient:
         self.memories = SyncMemories(thread, client.memories)
         self.pushes = SyncPushes(thread, client.pushes)
         self.runs = SyncRuns(thread, client.runs)
+        self.sandboxes = SyncSandboxes(thread, client.sandboxes)
         self.sessions = SyncSessions(thread, client.sessions)
         self.states = SyncStates(thread, client.states)
 

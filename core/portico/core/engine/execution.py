@@ -16,6 +16,8 @@ from portico.core.engine.encoding import Ask, EventEncoder
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
 from portico.core.engine.readers import Readers
+from portico.core.engine.run_sandbox import RunSandboxes
+from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.stores.base import Stores
@@ -49,6 +51,7 @@ class Execution:
         stores: Stores,
         encoder: EventEncoder,
         reader_grace_seconds: float,
+        sandboxes: Sandboxes,
         on_end: Callable[["Execution"], None],
     ) -> None:
         self.run = run
@@ -73,6 +76,7 @@ class Execution:
         self._entered = False
         self._again: asyncio.TimerHandle | None = None
         request = run.start.request
+        self._sandboxes = RunSandboxes(sandboxes, request.user_id, request.session_id)
         self.context = Context(
             run_id=run.run_id,
             request=request,
@@ -84,6 +88,7 @@ class Execution:
             ask=self._ask,
             take_input=self._take_told,
             loop=asyncio.get_running_loop(),
+            sandboxes=self._sandboxes,
         )
 
     @property
@@ -124,6 +129,7 @@ class Execution:
 
     def _cancel(self) -> None:
         """Cancel the agent, and again until it ends: some swallow it. An interrupted one has a last word."""
+        self._sandboxes.cancel()
         # Who asks a human may be another task than the agent's, on behalf of a thread for one.
         for task in {self._task, self._asker}:
             if task is not None:
@@ -217,6 +223,8 @@ class Execution:
                 self._again.cancel()
             if self._asker is not None:
                 self._asker.cancel()
+            if self._stop is not None:
+                await self._leave_sandboxes()
         if self._stop is Stop.SHUTDOWN:
             return
         if self._stop is not None:
@@ -230,6 +238,18 @@ class Execution:
             problem = "the agent's last message can't be encoded"
             self.emitter.finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
         self._on_end(self)
+
+    async def _leave_sandboxes(self) -> None:
+        ending = asyncio.create_task(self._sandboxes.end())
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError:
+                continue  # it is stopping already, and must come to its end
+        if ending.exception() is not None:
+            log.warning(
+                "run %s may have left work in its sandbox", self.run.run_id, exc_info=ending.exception()
+            )
 
     async def _outcome(self) -> tuple[Status, Error | None]:
         try:

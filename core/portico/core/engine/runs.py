@@ -23,6 +23,7 @@ from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import Recovery
+from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import (
     CursorAhead,
     CursorExpired,
@@ -53,9 +54,15 @@ class RunEngine:
     """Runs and their logs."""
 
     def __init__(
-        self, host: AgentHost, stores: Stores, encoder: EventEncoder, limits: Limits | None = None
+        self,
+        host: AgentHost,
+        stores: Stores,
+        encoder: EventEncoder,
+        limits: Limits | None = None,
+        sandboxes: Sandboxes | None = None,
     ) -> None:
         self.host = host
+        self._sandboxes = sandboxes or Sandboxes()
         self._stores = stores
         self._encoder = encoder
         self._limits = limits or Limits()
@@ -64,7 +71,7 @@ class RunEngine:
         self._lanes = SessionLanes()
         self._keys = RecentKeys(stores.runs)
         self._continuations = Continuations(stores, self._lanes, self.live)
-        self._ephemerals = Ephemerals(stores, self._limits.ephemeral_seconds)
+        self._ephemerals = Ephemerals(stores, self._sandboxes, self._limits.ephemeral_seconds)
         self.draining = False
         self.launched = 0  # runs that this process has accepted
 
@@ -279,7 +286,9 @@ class RunEngine:
 
     def _open(self, run: LiveRun, app: AgentApp) -> Execution:
         grace = self._limits.reader_grace_seconds
-        execution = Execution(run, app, self.host, self._stores, self._encoder, grace, self._ended)
+        execution = Execution(
+            run, app, self.host, self._stores, self._encoder, grace, self._sandboxes, self._ended
+        )
         self._live[run.run_id] = execution
         return execution
 

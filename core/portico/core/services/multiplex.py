@@ -20,6 +20,7 @@ from portico.core.errors import Draining, InvalidArgument, LimitExceeded
 from portico.core.services.dispatch import error_status, parse, status_of
 from portico.core.services.drain import Drain
 from portico.core.services.opening import open_query, open_watch
+from portico.core.services.tracing import caller_trace
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
@@ -136,14 +137,15 @@ class Link:
                 raise Draining
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
-            if request.HasField("query"):
-                opened = open_query(self._engine, request.query)
-            else:
-                opened = open_watch(self._engine, request.watch)
-            if isinstance(opened, LogReader):
-                stream.attach(opened)
-            else:
-                self._later(stream, opened)
+            with caller_trace(request.metadata, shared=True):
+                if request.HasField("query"):
+                    opened = open_query(self._engine, request.query)
+                else:
+                    opened = open_watch(self._engine, request.watch)
+                if isinstance(opened, LogReader):
+                    stream.attach(opened)
+                else:
+                    self._later(stream, opened)
         except Exception as error:
             self._end(stream, error_status(error, METHOD))
 

@@ -10,6 +10,7 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
+from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
@@ -23,8 +24,9 @@ MESSAGES = 1000
 class SessionService:
     """The sessions of one store."""
 
-    def __init__(self, sessions: SessionStore) -> None:
+    def __init__(self, sessions: SessionStore, sandboxes: Sandboxes) -> None:
         self._sessions = sessions
+        self._sandboxes = sandboxes
 
     async def CreateSession(
         self, request: pb.CreateSessionRequest, context: ServicerContext
@@ -63,7 +65,12 @@ class SessionService:
     async def DeleteSession(
         self, request: pb.DeleteSessionRequest, context: ServicerContext
     ) -> pb.DeleteSessionResponse:
-        await self._sessions.delete(*_names(request))
+        user_id, session_id = _names(request)
+        try:
+            await self._sessions.delete(user_id, session_id)
+        finally:
+            # A session that nobody has said anything in may have one all the same.
+            await self._sandboxes.release(user_id, session_id)
         return pb.DeleteSessionResponse()
 
     async def AppendMessages(

@@ -18,6 +18,7 @@ from portico.gateways.http.core import PASSED_ON, caller_metadata
 
 CALLER = "portico.caller"  # in a call context's state
 AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
+VERSION = "portico.version"  # in an ASGI scope
 SITE = "portico.site"  # in an ASGI scope: the site's URL as the caller has it
 _VERSION = re.compile(r"(\d+\.\d+)(\.\d+)*")
 
@@ -31,6 +32,7 @@ class Caller:
     metadata: Mapping[str, str] = field(default_factory=dict)  # travels on to the core
     idempotency_key: str = ""
     extensions: frozenset[str] = frozenset()
+    version: str = PROTOCOL_VERSION_1_0
 
 
 def version_of(value: str) -> str:
@@ -67,6 +69,7 @@ def http_caller(scope: Scope) -> Caller:
         caller_metadata(scope["headers"]),
         key,
         frozenset(get_requested_extensions(extensions)),
+        scope.get(VERSION, PROTOCOL_VERSION_1_0),
     )
 
 
@@ -108,6 +111,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
             metadata=metadata,
             idempotency_key=named.get("idempotency-key", ""),
             extensions=frozenset(get_requested_extensions(extensions)),
+            version=version,
         )
         return call_context(caller, {})
 

@@ -87,7 +87,7 @@ class Cards:
         return card
 
     def extended(self, agent: agent_pb2.Agent, caller: Caller) -> a2a.AgentCard:
-        """What is told to those who have a credential, beside the public card. The caller's was checked.
+        """What is told to those who have a credential, beside the public card.
 
         Raises UnsupportedOperationError, UnauthenticatedError.
         """

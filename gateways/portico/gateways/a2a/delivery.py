@@ -16,7 +16,8 @@ from portico.client import Client, NotFound, PorticoError
 from portico.gateways.a2a.guard import Guard
 from portico.gateways.a2a.sender import GaveUp, Sender
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.a2a.translate import ENDED, Translator, Update
+from portico.gateways.a2a.statuses import ENDED
+from portico.gateways.a2a.translate import Translator, Update
 from portico.gateways.http.core import Core
 from portico.v1 import push_pb2, query_pb2
 

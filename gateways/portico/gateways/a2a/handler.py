@@ -1,6 +1,5 @@
 """The request handler: A2A's eleven operations as calls of the core, and no state of its own."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -8,7 +7,8 @@ from typing import Any, TypeAlias
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.types import a2a_pb2 as a2a
-from a2a.utils.errors import TaskNotCancelableError, UnsupportedOperationError
+from a2a.utils.constants import PROTOCOL_VERSION_0_3
+from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from a2a.utils.task import apply_history_length, validate_history_length
 
 from portico.client import DeadlineExceeded, FailedPrecondition, MuxStream
@@ -19,7 +19,8 @@ from portico.gateways.a2a.errors import UnavailableError, streaming, unary
 from portico.gateways.a2a.listing import list_tasks
 from portico.gateways.a2a.notifications import Notifications
 from portico.gateways.a2a.opening import Followed, client_of, follow, proceed, replay, run_of, start
-from portico.gateways.a2a.translate import ENDED, WAITING, Translator, Update, direct_answer, state_of
+from portico.gateways.a2a.statuses import ENDED, WAITING, state_of
+from portico.gateways.a2a.translate import Translator, Update, direct_answer
 from portico.gateways.http.core import Core
 from portico.v1 import agent_pb2
 
@@ -194,8 +195,20 @@ class Handler(RequestHandler):
         await run_of(self._core, agent, params.task_id, caller)
         return await self._notifications.set(params, params.task_id, caller, from_start=False)
 
-    @unary
     async def on_get_task_push_notification_config(
+        self, params: a2a.GetTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> a2a.TaskPushNotificationConfig:
+        if not params.id and caller_of(context).version == PROTOCOL_VERSION_0_3:
+            # There, who names none means the task's one.
+            every = a2a.ListTaskPushNotificationConfigsRequest(task_id=params.task_id)
+            found = (await self.on_list_task_push_notification_configs(every, context)).configs
+            if not found:
+                raise TaskNotFoundError(message="The task has no push notification config")
+            return found[0]
+        return await self._push_config(params, context)
+
+    @unary
+    async def _push_config(
         self, params: a2a.GetTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> a2a.TaskPushNotificationConfig:
         agent, caller = await self._notified(params, context)
@@ -227,7 +240,10 @@ class Handler(RequestHandler):
         self, params: a2a.GetExtendedAgentCardRequest, context: ServerCallContext
     ) -> a2a.AgentCard:
         agent, caller = await self.agent(params, context)
-        return await asyncio.to_thread(self._cards.extended, agent, caller)
+        card = self._cards.extended(agent, caller)
+        # The gateway knows no credentials: the core says whether this one is good.
+        await client_of(self._core, caller).agents.get(agent.name)
+        return card
 
 
 def _direct(agent: agent_pb2.Agent, translator: Translator) -> bool:

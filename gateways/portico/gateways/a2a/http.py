@@ -4,9 +4,11 @@ What they leave out is done here: the version of every call, media types, limits
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.server.routes import create_rest_routes
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2 as a2a
@@ -21,12 +23,13 @@ from a2a.utils.errors import (
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
 from google.protobuf.json_format import ParseDict, ParseError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.gateways.a2a.caller import HttpContexts, call_context, http_caller, http_version
+from portico.gateways.a2a.caller import VERSION, HttpContexts, call_context, http_caller, http_version
 from portico.gateways.a2a.errors import as_a2a
 from portico.gateways.a2a.handler import Handler
 from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _STREAM = "SendStreamingMessage"
 _STREAM_PATH = "/message:stream"
+_OLD_METHODS: Mapping[str, Any] = JSONRPC03Adapter.METHOD_TO_MODEL
 _OLD_PREFIX = "/v1/"  # of 0.3's HTTP+JSON
 
 
@@ -83,7 +87,7 @@ class HttpBindings:
         return body
 
     async def _on_rest(self, rest: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        version = http_version(scope)
+        version = scope[VERSION] = http_version(scope)
         old = rest.startswith(_OLD_PREFIX)
         if old and version != PROTOCOL_VERSION_0_3:
             raise MethodNotFoundError(message="These paths are those of A2A 0.3")
@@ -103,13 +107,15 @@ class HttpBindings:
         try:
             call = _json(body)
             envelope = JsonRpcEnvelope(_id(call))
-            version = http_version(scope)
+            version = scope[VERSION] = http_version(scope)
             method = call.get("method") if isinstance(call, dict) else None
             if method == _STREAM and version == PROTOCOL_VERSION_1_0 and call.get("jsonrpc") == "2.0":
                 if await self._stream(_params(call.get("params")), envelope, scope, receive, send):
                     return
             elif isinstance(method, str) and "/" in method and version == PROTOCOL_VERSION_1_0:
                 raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
+            elif isinstance(method, str) and method in _OLD_METHODS:
+                _check_old(call, _OLD_METHODS[method])
             request = Request(scope, _again(body, receive))
             response = await unless_gone(receive, self._rpc.handle_requests(request))
         except A2AError as error:
@@ -141,6 +147,18 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise JSONParseError(message=f"The body is not JSON: {error}") from None
+
+
+def _check_old(call: Any, model: type[BaseModel]) -> None:
+    """The SDK would say that the request is wrong, when its parameters are."""
+    try:
+        model.model_validate(call)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        fields = [(".".join(str(part) for part in item["loc"][1:]), item["msg"]) for item in found]
+        if any(item["loc"][:1] == ("params",) for item in found):
+            errors = [{"field": field, "message": problem} for field, problem in fields]
+            raise InvalidParamsError(message="Validation failed", data={"errors": errors}) from None
 
 
 def _id(call: Any) -> str | int | None:

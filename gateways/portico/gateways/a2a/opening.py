@@ -9,7 +9,8 @@ from portico.client import Client, MuxStream
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.parts import struct_json, to_message
-from portico.gateways.a2a.translate import ENDED, Translator, state_of
+from portico.gateways.a2a.statuses import ENDED, state_of
+from portico.gateways.a2a.translate import Translator
 from portico.gateways.http.core import Core
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb

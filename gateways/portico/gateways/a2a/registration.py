@@ -1,12 +1,19 @@
 """Where cards are announced: an interface, so that a registry can be plugged in."""
 
+import asyncio
+import logging
 from typing import Protocol
 
 from a2a.types import a2a_pb2 as a2a
 
+from portico.client import PorticoError
 from portico.gateways.a2a.agents import Agents
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.cards import Cards
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 2.0
 
 
 class Registration(Protocol):
@@ -19,5 +26,15 @@ class Registration(Protocol):
 
 async def announce(registration: Registration, agents: Agents, cards: Cards) -> None:
     """Register all agents of the core, each under its own URL. Needs `public_url`: nobody has asked yet."""
-    for agent in await agents.all(Caller()):
-        await registration.register(cards.card(agent, Caller(agent_name=agent.name)))
+    while True:
+        try:
+            found = await agents.all(Caller())
+            break
+        except PorticoError as error:
+            log.info("the core's agents are not known yet: %s", error)
+            await asyncio.sleep(AGAIN_SECONDS)
+    for agent in found:
+        try:
+            await registration.register(cards.card(agent, Caller(agent_name=agent.name)))
+        except Exception:
+            log.exception("agent %s was not registered", agent.name)

@@ -10,33 +10,20 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
-from google.protobuf.struct_pb2 import Struct
 
 from portico.gateways.a2a.parts import from_content, from_contents, from_message, json_struct
+from portico.gateways.a2a.statuses import (
+    ENDED,
+    WAITING,
+    name_type,
+    set_time,
+    set_usage,
+    set_words,
+    state_of,
+)
 from portico.v1 import events_pb2 as pb
 
 Update: TypeAlias = a2a.TaskStatusUpdateEvent | a2a.TaskArtifactUpdateEvent
-
-STATES = {
-    pb.RUN_STATUS_CREATED: a2a.TASK_STATE_SUBMITTED,
-    pb.RUN_STATUS_QUEUED: a2a.TASK_STATE_SUBMITTED,
-    pb.RUN_STATUS_IN_PROGRESS: a2a.TASK_STATE_WORKING,
-    pb.RUN_STATUS_COMPLETED: a2a.TASK_STATE_COMPLETED,
-    pb.RUN_STATUS_CANCELED: a2a.TASK_STATE_CANCELED,
-    pb.RUN_STATUS_FAILED: a2a.TASK_STATE_FAILED,
-    pb.RUN_STATUS_REJECTED: a2a.TASK_STATE_REJECTED,
-    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_FAILED,
-    pb.RUN_STATUS_INPUT_REQUIRED: a2a.TASK_STATE_INPUT_REQUIRED,
-}
-ENDED = frozenset(
-    (
-        a2a.TASK_STATE_COMPLETED,
-        a2a.TASK_STATE_CANCELED,
-        a2a.TASK_STATE_FAILED,
-        a2a.TASK_STATE_REJECTED,
-    )
-)
-WAITING = frozenset((a2a.TASK_STATE_INPUT_REQUIRED, a2a.TASK_STATE_AUTH_REQUIRED))
 
 # What the caller asked for; the rest is how the agent got there.
 _ARTIFACTS = frozenset(
@@ -50,16 +37,6 @@ _ARTIFACTS = frozenset(
 )
 _PLAIN = (pb.MESSAGE_TYPE_UNSPECIFIED, pb.MESSAGE_TYPE_MESSAGE)
 _TEXTS = ("text", "refusal")
-
-
-def state_of(response: pb.Response) -> a2a.TaskState:
-    """Where a task stands."""
-    if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
-        authorization = response.input_request.kind == pb.INPUT_KIND_AUTHORIZATION
-        return a2a.TASK_STATE_AUTH_REQUIRED if authorization else a2a.TASK_STATE_INPUT_REQUIRED
-    if response.status == pb.RUN_STATUS_INCOMPLETE and response.error.code == "interrupted":
-        return a2a.TASK_STATE_CANCELED
-    return STATES.get(response.status, a2a.TASK_STATE_UNSPECIFIED)
 
 
 class _Artifact:
@@ -193,7 +170,7 @@ class Translator:
     def _thought(self, message: pb.Message) -> Update:
         told = from_message(message, self._task.id, self._task.context_id)
         told.role = a2a.ROLE_AGENT
-        _name_type(told.metadata, message.type)
+        name_type(told.metadata, message.type)
         self._to_history()
         self._task.status.message.CopyFrom(told)
         return self._status_update()
@@ -233,16 +210,16 @@ class Translator:
         task.status.state = state
         if state in WAITING:
             self.asked_back = True
-        _set_time(response, task.status)
-        _set_words(response, task)
+        set_time(response, task.status)
+        set_words(response, task)
         if first or (state == before and not again and not response.input):
             return None
         update = self._status_update()
         if again:
             update.metadata["attempt"] = response.attempt
         if response.HasField("usage") and state in ENDED:
-            _set_usage(response.usage, update.metadata)
-            _set_usage(response.usage, task.metadata)
+            set_usage(response.usage, update.metadata)
+            set_usage(response.usage, task.metadata)
         return update
 
 
@@ -263,53 +240,5 @@ def _head(message: pb.Message) -> a2a.Artifact:
         artifact_id=message.id, metadata=json_struct(message.metadata_json), extensions=message.extensions
     )
     if message.type not in _PLAIN:
-        _name_type(head.metadata, message.type)
+        name_type(head.metadata, message.type)
     return head
-
-
-def _name_type(metadata: Struct, type: pb.MessageType.ValueType) -> None:
-    metadata["type"] = pb.MessageType.Name(type).removeprefix("MESSAGE_TYPE_").lower()
-
-
-def _set_time(response: pb.Response, status: a2a.TaskStatus) -> None:
-    for field in ("status_time", "completed_time"):
-        if response.HasField(field):
-            status.timestamp.CopyFrom(getattr(response, field))
-            return
-    if response.status == pb.RUN_STATUS_CREATED:
-        status.timestamp.CopyFrom(response.created_time)
-    else:
-        status.ClearField("timestamp")
-
-
-def _set_words(response: pb.Response, task: a2a.Task) -> None:
-    """What the status has to say."""
-    if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
-        asked = response.input_request
-        said, id = asked.prompt, asked.id
-    elif response.HasField("error"):
-        asked = None
-        said, id = response.error.message or response.error.code, f"{response.id}_error"
-    else:
-        return
-    message = task.status.message
-    message.message_id = id
-    message.task_id = task.id
-    message.context_id = task.context_id
-    message.role = a2a.ROLE_AGENT
-    message.parts.add().text = said
-    if asked is None:
-        message.metadata["code"] = response.error.code
-    elif asked.schema_json:
-        schema = json_struct(asked.schema_json)
-        if schema is not None:
-            message.metadata.get_or_create_struct("schema").CopyFrom(schema)
-
-
-def _set_usage(usage: pb.Usage, metadata: Struct) -> None:
-    if "usage" in metadata:
-        return  # the caller's own
-    told = metadata.get_or_create_struct("usage")
-    told["input_tokens"] = usage.input_tokens
-    told["output_tokens"] = usage.output_tokens
-    told["total_tokens"] = usage.total_tokens

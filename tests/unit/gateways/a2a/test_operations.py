@@ -18,7 +18,7 @@ from a2a.utils.errors import (
     UnsupportedOperationError,
 )
 from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from support.a2a_gateways import BINDINGS, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -189,7 +189,7 @@ async def test_what_an_agent_does_is_told_apart_from_what_it_says(
     assert parts[0].text == "It is 21 degrees."
     assert MessageToDict(parts[1].data) == {"degrees": 21, "exact": 20.5}
     assert parts[2].url == "https://example.org/map.pdf"
-    assert task.metadata["usage"]["total_tokens"] == 5
+    assert MessageToDict(task.metadata)["usage"]["total_tokens"] == 5
 
 
 @both
@@ -391,7 +391,7 @@ async def test_all_parts_arrive_and_come_back(gateway: Gateway, speaks: tuple[st
     parts = [
         a2a.Part(text="echo parts", metadata=about),
         a2a.Part(data=ParseDict({"a": [1, 2.5, None, {"b": True}]}, Value())),
-        a2a.Part(data=ParseDict([1, "two"], Value())),
+        a2a.Part(data=Value(list_value=ListValue(values=[Value(number_value=1), Value(string_value="two")]))),
         a2a.Part(raw=b"\x00\xff", media_type="image/png", filename="a.png"),
         a2a.Part(raw=b"%PDF", media_type="application/pdf", filename="a.pdf"),
         a2a.Part(url="https://example.org/a.png", media_type="image/png"),

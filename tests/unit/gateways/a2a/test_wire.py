@@ -14,7 +14,7 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.types import a2a_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from support.a2a_gateways import Gateway
+from support.a2a_gateways import Gateway, running_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -230,9 +230,10 @@ async def test_a_tenant_in_a_path_is_an_agent(gateway: Gateway) -> None:
     assert wrong.status_code == 400
     assert reason(wrong.json()["error"]["details"]) == "INVALID_PARAMS"
     url = f"{gateway.url}/agents/scripted/a2a"
-    both = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {**ASKED, "tenant": "other"}}
+    params = {**ASKED, "tenant": "other"}
+    both = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
     assert (await gateway.http.post(url, json=both, headers=V1)).json()["error"]["code"] == -32602
-    both["params"]["tenant"] = "scripted"
+    params["tenant"] = "scripted"
     assert "result" in (await gateway.http.post(url, json=both, headers=V1)).json()
 
 
@@ -349,3 +350,57 @@ async def test_who_leaves_a_stream_harms_nobody(gateway: Gateway, tmp_path: Path
     await asyncio.sleep(0.1)
     task = (await rpc(gateway, "GetTask", {"id": id})).json()["result"]
     assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+async def test_wrong_parameters_of_old_methods_are_said_to_be(gateway: Gateway) -> None:
+    for method, params in (("message/send", {"message": 3}), ("tasks/get", {}), ("tasks/cancel", {"id": 7})):
+        answer = (await rpc(gateway, method, params, {})).json()
+        assert (answer["error"]["code"], answer["id"]) == (-32602, 7)
+    assert (await rpc(gateway, "tasks/nothing", {}, {})).json()["error"]["code"] == -32601
+    missing = (await rpc(gateway, "tasks/get", {"id": "resp_nobody"}, {})).json()
+    assert missing["error"]["code"] == -32001
+
+
+async def test_old_push_configs_need_no_id(gateway: Gateway) -> None:
+    asked = {**OLD_ASKED, "configuration": {"blocking": False}}
+    asked["message"] = {**OLD_ASKED["message"], "parts": [{"kind": "text", "text": "quiet"}]}
+    id = (await rpc(gateway, "message/send", asked, {})).json()["result"]["id"]
+    none = (await rpc(gateway, "tasks/pushNotificationConfig/get", {"id": id}, {})).json()
+    assert none["error"]["code"] == -32001
+    config = {"taskId": id, "pushNotificationConfig": {"url": "http://127.0.0.1:9/", "token": "t"}}
+    made = (await rpc(gateway, "tasks/pushNotificationConfig/set", config, {})).json()["result"]
+    config_id = made["pushNotificationConfig"]["id"]
+    for params in ({"id": id}, {"id": id, "pushNotificationConfigId": config_id}):
+        got = (await rpc(gateway, "tasks/pushNotificationConfig/get", params, {})).json()["result"]
+        assert got == made
+    listed = (await rpc(gateway, "tasks/pushNotificationConfig/list", {"id": id}, {})).json()["result"]
+    assert listed == [made]
+    gone = {"id": id, "pushNotificationConfigId": config_id}
+    assert "error" not in (await rpc(gateway, "tasks/pushNotificationConfig/delete", gone, {})).json()
+    assert (await rpc(gateway, "tasks/pushNotificationConfig/list", {"id": id}, {})).json()["result"] == []
+    await rpc(gateway, "CancelTask", {"id": id})
+
+
+async def test_a_gateway_that_stops_ends_its_streams(core_directory: Path) -> None:
+    asked = {"message": {**ASKED["message"], "parts": [{"text": "quiet"}]}}
+    async with running_gateway(core_directory) as gateway:
+        fast = asyncio.create_task(rpc(gateway, "SendStreamingMessage", asked))
+        whole = asyncio.create_task(rpc(gateway, "SendMessage", asked))
+        await asyncio.sleep(0.2)
+        listed = (await rpc(gateway, "ListTasks", {"status": "TASK_STATE_WORKING"})).json()["result"]
+        ids = [task["id"] for task in listed["tasks"]]
+        slow = asyncio.create_task(rpc(gateway, "SubscribeToTask", {"id": ids[0]}))
+        await asyncio.sleep(0.2)
+        gateway.site.stop()
+        async with asyncio.timeout(3):
+            assert ": this gateway stops" in (await fast).text
+            assert '"task"' in (await slow).text
+            # It has not ended, and says so.
+            assert (await whole).json()["result"]["task"]["status"]["state"] == "TASK_STATE_WORKING"
+            late = await rpc(gateway, "SendStreamingMessage", asked)
+        assert late.json()["error"]["data"][0]["reason"] == "UNAVAILABLE"
+    async with running_gateway(core_directory) as other:
+        for task in (await rpc(other, "ListTasks", {"status": "TASK_STATE_WORKING"})).json()["result"][
+            "tasks"
+        ]:
+            await rpc(other, "CancelTask", {"id": task["id"]})

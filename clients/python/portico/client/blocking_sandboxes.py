@@ -1,0 +1,97 @@
+"""Streams into a sandbox as plain objects."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Concatenate
+
+from portico.client.blocking import Blocking, LoopThread, P, ServiceT
+from portico.client.sandbox_streams import PortConnection, Terminal
+from portico.v1 import sandbox_pb2
+
+
+class BlockingTerminal:
+    """A Terminal without async. One thread may read while another writes."""
+
+    def __init__(self, thread: LoopThread, terminal: Terminal) -> None:
+        self._thread = thread
+        self._terminal = terminal
+
+    def read(self) -> sandbox_pb2.OpenTerminalResponse | None:
+        """As Terminal.read."""
+        return self._thread.run(self._terminal.read())
+
+    def write(self, data: bytes) -> None:
+        """As Terminal.write."""
+        self._thread.run(self._terminal.write(data))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """As Terminal.resize."""
+        self._thread.run(self._terminal.resize(rows, columns))
+
+    def close(self) -> None:
+        """As Terminal.close."""
+        self._thread.run(self._terminal.close())
+
+    def __iter__(self) -> Iterator[sandbox_pb2.OpenTerminalResponse]:
+        while (item := self.read()) is not None:
+            yield item
+
+    def __enter__(self) -> "BlockingTerminal":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class BlockingPort:
+    """A PortConnection without async. One thread may read while another writes."""
+
+    def __init__(self, thread: LoopThread, connection: PortConnection) -> None:
+        self._thread = thread
+        self._connection = connection
+
+    def read(self) -> bytes:
+        """As PortConnection.read."""
+        return self._thread.run(self._connection.read())
+
+    def write(self, data: bytes) -> None:
+        """As PortConnection.write."""
+        self._thread.run(self._connection.write(data))
+
+    def end_write(self) -> None:
+        """As PortConnection.end_write."""
+        self._thread.run(self._connection.end_write())
+
+    def close(self) -> None:
+        """As PortConnection.close."""
+        self._thread.run(self._connection.close())
+
+    def __enter__(self) -> "BlockingPort":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def blocking_terminal(
+    method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, Terminal]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingTerminal]:
+    """The method, returning a terminal without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingTerminal:
+        return BlockingTerminal(self.thread, self.thread.run(method(self.service, *args, **kwargs)))
+
+    return call
+
+
+def blocking_port(
+    method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, PortConnection]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingPort]:
+    """The method, returning a connection without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPort:
+        return BlockingPort(self.thread, self.thread.run(method(self.service, *args, **kwargs)))
+
+    return call

@@ -1,0 +1,156 @@
+"""The files of a sandbox. Paths are relative to /workspace, or absolute below it, /tmp or a mount."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+
+from portico.client.connection import Calls
+from portico.client.errors import typed_errors
+from portico.v1 import sandbox_pb2
+
+PIECE_BYTES = 256 * 1024
+
+Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes]
+
+
+class SandboxFiles:
+    """The methods for files. They raise NotFound, AlreadyExists, and InvalidArgument for a path that leads
+    out.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def read_file(
+        self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """A file in pieces; all of it unless a length is given."""
+        request = sandbox_pb2.ReadFileRequest(sandbox_id=sandbox_id, path=path, offset=offset, length=length)
+        with typed_errors():
+            call = self._calls.connection.sandboxes.ReadFile(request, metadata=self._calls.metadata)
+            try:
+                while isinstance(piece := await call.read(), sandbox_pb2.ReadFileResponse):
+                    yield piece.data
+            finally:
+                call.cancel()
+
+    async def write_file(
+        self,
+        sandbox_id: str,
+        path: str,
+        content: Content,
+        *,
+        append: bool = False,
+        exclusive: bool = False,
+    ) -> int:
+        """Writes a file, at once or in pieces, and returns its size. Until the end the old content stays."""
+        start = sandbox_pb2.WriteFileStart(
+            sandbox_id=sandbox_id, path=path, append=append, exclusive=exclusive
+        )
+
+        with typed_errors():
+            call = self._calls.connection.sandboxes.WriteFile(metadata=self._calls.metadata)
+        # Metadata before the end means that it has failed; grpc would lose the status under a write.
+        failed = asyncio.ensure_future(call.initial_metadata())
+        try:
+            with typed_errors():
+                await call.write(sandbox_pb2.WriteFileRequest(start=start))
+            async for piece in _pieces(content):
+                if failed.done() or call.done():
+                    break
+                with typed_errors():
+                    await call.write(sandbox_pb2.WriteFileRequest(data=piece))
+            with typed_errors():
+                if not call.done():
+                    await call.done_writing()
+                return (await call).size_bytes
+        finally:
+            failed.cancel()
+            call.cancel()
+
+    async def stat_file(self, sandbox_id: str, path: str) -> sandbox_pb2.FileInfo:
+        """About a file or directory."""
+        request = sandbox_pb2.StatFileRequest(sandbox_id=sandbox_id, path=path)
+        return (await self._calls.unary(self._calls.connection.sandboxes.StatFile, request)).file
+
+    async def list_directory(
+        self, sandbox_id: str, path: str = "", *, depth: int = 1
+    ) -> tuple[sandbox_pb2.FileInfo, ...]:
+        """Each directory before what is in it."""
+        request = sandbox_pb2.ListDirectoryRequest(sandbox_id=sandbox_id, path=path, depth=depth)
+        answer = await self._calls.unary(self._calls.connection.sandboxes.ListDirectory, request)
+        return tuple(answer.files)
+
+    async def make_directory(self, sandbox_id: str, path: str) -> None:
+        """With those above it; harmless when it is there."""
+        request = sandbox_pb2.MakeDirectoryRequest(sandbox_id=sandbox_id, path=path)
+        await self._calls.unary(self._calls.connection.sandboxes.MakeDirectory, request)
+
+    async def move_file(
+        self, sandbox_id: str, source: str, destination: str, *, overwrite: bool = False
+    ) -> None:
+        """Moves or renames a file or directory."""
+        request = sandbox_pb2.MoveFileRequest(
+            sandbox_id=sandbox_id, source=source, destination=destination, overwrite=overwrite
+        )
+        await self._calls.unary(self._calls.connection.sandboxes.MoveFile, request)
+
+    async def remove_file(self, sandbox_id: str, path: str, *, recursive: bool = False) -> None:
+        """Removes a file, or a directory with all that is in it."""
+        request = sandbox_pb2.RemoveFileRequest(sandbox_id=sandbox_id, path=path, recursive=recursive)
+        await self._calls.unary(self._calls.connection.sandboxes.RemoveFile, request)
+
+    async def search_files(
+        self,
+        sandbox_id: str,
+        pattern: str = "",
+        *,
+        path: str = "",
+        text: str = "",
+        exclude: Sequence[str] = (),
+    ) -> tuple[sandbox_pb2.FoundFile, ...]:
+        """Files by name and by a text that they have."""
+        request = sandbox_pb2.SearchFilesRequest(
+            sandbox_id=sandbox_id, path=path, pattern=pattern, text=text, exclude=exclude
+        )
+        return tuple((await self._calls.unary(self._calls.connection.sandboxes.SearchFiles, request)).files)
+
+    async def edit_file(
+        self, sandbox_id: str, path: str, edits: Mapping[str, str], *, dry_run: bool = False
+    ) -> str:
+        """Replaces the first place of each text, in order; returns a diff. Raises FailedPrecondition."""
+        request = sandbox_pb2.EditFileRequest(
+            sandbox_id=sandbox_id,
+            path=path,
+            edits=[sandbox_pb2.FileEdit(old_text=old, new_text=new) for old, new in edits.items()],
+            dry_run=dry_run,
+        )
+        return (await self._calls.unary(self._calls.connection.sandboxes.EditFile, request)).diff
+
+    async def watch_files(
+        self, sandbox_id: str, path: str = "", *, recursive: bool = False
+    ) -> AsyncGenerator[sandbox_pb2.WatchFilesResponse, None]:
+        """Changes below a directory; the first says that nothing is missed from now on."""
+        request = sandbox_pb2.WatchFilesRequest(sandbox_id=sandbox_id, path=path, recursive=recursive)
+        with typed_errors():
+            call = self._calls.connection.sandboxes.WatchFiles(request, metadata=self._calls.metadata)
+            try:
+                while isinstance(change := await call.read(), sandbox_pb2.WatchFilesResponse):
+                    yield change
+            finally:
+                call.cancel()
+
+
+async def _pieces(content: Content) -> AsyncGenerator[bytes, None]:
+    """In pieces that fit into a message."""
+    if isinstance(content, str):
+        content = content.encode()
+    if isinstance(content, bytes | bytearray | memoryview):
+        content = (bytes(content),)
+    if isinstance(content, AsyncIterable):
+        async for piece in content:
+            for start in range(0, len(piece), PIECE_BYTES):
+                yield piece[start : start + PIECE_BYTES]
+        return
+    for piece in content:
+        for start in range(0, len(piece), PIECE_BYTES):
+            yield piece[start : start + PIECE_BYTES]

@@ -1,0 +1,150 @@
+"""SandboxService: places where untrusted code runs."""
+
+from portico.client.connection import Calls
+from portico.client.convert import to_duration
+from portico.client.paging import Listing, listing
+from portico.client.sandbox_code import SandboxCode
+from portico.client.sandbox_files import SandboxFiles
+from portico.client.sandbox_streams import PortConnection, Terminal
+from portico.v1 import sandbox_pb2
+
+SIZE = (24, 80)
+
+
+class Sandboxes(SandboxCode, SandboxFiles):
+    """Sandboxes. Every method raises PorticoError; what happens to code inside is a result.
+
+    On a sandbox that is not there they raise NotFound, on one that has ended or is paused
+    FailedPrecondition, beyond a limit ResourceExhausted.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(calls)
+
+    async def create(
+        self,
+        spec: sandbox_pb2.SandboxSpec | None = None,
+        *,
+        session_id: str = "",
+        user_id: str = "",
+        fresh: bool = False,
+        idempotency_key: str = "",
+    ) -> sandbox_pb2.Sandbox:
+        """The session's own sandbox of the spec's type, made if need be; with `fresh` another one."""
+        request = sandbox_pb2.CreateSandboxRequest(
+            session_id=session_id, user_id=user_id, spec=spec, fresh=fresh, idempotency_key=idempotency_key
+        )
+        return (await self._calls.unary(self._calls.connection.sandboxes.CreateSandbox, request)).sandbox
+
+    async def get(self, sandbox_id: str) -> sandbox_pb2.Sandbox:
+        """A sandbox as it stands."""
+        request = sandbox_pb2.GetSandboxRequest(sandbox_id=sandbox_id)
+        return (await self._calls.unary(self._calls.connection.sandboxes.GetSandbox, request)).sandbox
+
+    def list(
+        self, *, user_id: str = "", session_id: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Listing[sandbox_pb2.ListSandboxesResponse, sandbox_pb2.Sandbox]:
+        """Sandboxes, newest first."""
+        request = sandbox_pb2.ListSandboxesRequest(
+            user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
+        )
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.sandboxes.ListSandboxes,
+            request,
+            lambda page: page.sandboxes,
+        )
+
+    async def touch(self, sandbox_id: str) -> sandbox_pb2.Sandbox:
+        """Begins its idle time anew."""
+        request = sandbox_pb2.TouchSandboxRequest(sandbox_id=sandbox_id)
+        return (await self._calls.unary(self._calls.connection.sandboxes.TouchSandbox, request)).sandbox
+
+    async def delete(self, sandbox_id: str) -> None:
+        """Ends everything inside and removes all of it."""
+        request = sandbox_pb2.DeleteSandboxRequest(sandbox_id=sandbox_id)
+        await self._calls.unary(self._calls.connection.sandboxes.DeleteSandbox, request)
+
+    async def pause(self, sandbox_id: str) -> None:
+        """Stops everything inside."""
+        request = sandbox_pb2.PauseSandboxRequest(sandbox_id=sandbox_id)
+        await self._calls.unary(self._calls.connection.sandboxes.PauseSandbox, request)
+
+    async def resume(self, sandbox_id: str) -> None:
+        """Lets a paused sandbox go on."""
+        request = sandbox_pb2.ResumeSandboxRequest(sandbox_id=sandbox_id)
+        await self._calls.unary(self._calls.connection.sandboxes.ResumeSandbox, request)
+
+    async def metrics(self, sandbox_id: str) -> sandbox_pb2.GetSandboxMetricsResponse:
+        """What it uses."""
+        request = sandbox_pb2.GetSandboxMetricsRequest(sandbox_id=sandbox_id)
+        return await self._calls.unary(self._calls.connection.sandboxes.GetSandboxMetrics, request)
+
+    async def create_checkpoint(self, sandbox_id: str, name: str) -> None:
+        """Keeps the Python kernel as it is now."""
+        request = sandbox_pb2.CreateCheckpointRequest(sandbox_id=sandbox_id, name=name)
+        await self._calls.unary(self._calls.connection.sandboxes.CreateCheckpoint, request)
+
+    async def roll_back(self, sandbox_id: str, *, checkpoint: str = "", snapshot_id: str = "") -> bool:
+        """Back to a checkpoint or a snapshot; whether the kernel has its names of then."""
+        request = sandbox_pb2.RollBackRequest(sandbox_id=sandbox_id)
+        if snapshot_id:
+            request.snapshot_id = snapshot_id
+        else:
+            request.name = checkpoint
+        return (await self._calls.unary(self._calls.connection.sandboxes.RollBack, request)).kernel_restored
+
+    async def create_snapshot(self, sandbox_id: str) -> sandbox_pb2.CreateSnapshotResponse:
+        """Keeps the files of its workspace."""
+        request = sandbox_pb2.CreateSnapshotRequest(sandbox_id=sandbox_id)
+        return await self._calls.unary(self._calls.connection.sandboxes.CreateSnapshot, request)
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        """Removes a snapshot."""
+        request = sandbox_pb2.DeleteSnapshotRequest(snapshot_id=snapshot_id)
+        await self._calls.unary(self._calls.connection.sandboxes.DeleteSnapshot, request)
+
+    async def fork(
+        self,
+        *,
+        sandbox_id: str = "",
+        snapshot_id: str = "",
+        session_id: str = "",
+        spec: sandbox_pb2.SandboxSpec | None = None,
+    ) -> sandbox_pb2.Sandbox:
+        """A new sandbox with the files of another, or of a snapshot."""
+        request = sandbox_pb2.ForkSandboxRequest(session_id=session_id, spec=spec)
+        if snapshot_id:
+            request.snapshot_id = snapshot_id
+        else:
+            request.sandbox_id = sandbox_id
+        return (await self._calls.unary(self._calls.connection.sandboxes.ForkSandbox, request)).sandbox
+
+    async def create_port_access(
+        self, sandbox_id: str, port: int, *, lifetime: float | None = None
+    ) -> sandbox_pb2.CreatePortAccessResponse:
+        """A token with which anybody reaches one port for so many seconds, an hour by default."""
+        request = sandbox_pb2.CreatePortAccessRequest(
+            sandbox_id=sandbox_id, port=port, lifetime=None if lifetime is None else to_duration(lifetime)
+        )
+        return await self._calls.unary(self._calls.connection.sandboxes.CreatePortAccess, request)
+
+    async def open_terminal(
+        self,
+        sandbox_id: str,
+        command: sandbox_pb2.Command | None = None,
+        *,
+        rows: int = SIZE[0],
+        columns: int = SIZE[1],
+    ) -> Terminal:
+        """A command, or a shell, in a terminal of its own until it is closed."""
+        size = sandbox_pb2.TerminalSize(rows=rows, columns=columns)
+        start = sandbox_pb2.TerminalStart(sandbox_id=sandbox_id, command=command, size=size)
+        return await Terminal.open(self._calls, start)
+
+    async def connect_port(
+        self, sandbox_id: str = "", port: int = 0, *, access_token: str = ""
+    ) -> PortConnection:
+        """A connection to a TCP port that something inside listens on. Raises Unavailable."""
+        start = sandbox_pb2.PortStart(sandbox_id=sandbox_id, port=port, access_token=access_token)
+        return await PortConnection.open(self._calls, start)

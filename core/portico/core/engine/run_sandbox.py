@@ -1,0 +1,263 @@
+"""What a run has of its session's sandbox, and how it ends with the run."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from portico.core.engine.sandboxes import Sandboxes
+from portico.core.errors import LimitExceeded, PorticoError
+from portico.sandbox import errors, tools
+from portico.sandbox.box import Box
+from portico.sandbox.events import (
+    CellEvent,
+    CellResult,
+    Entry,
+    Found,
+    ProcessEvent,
+    ProcessInfo,
+    ShellResult,
+)
+from portico.sandbox.manager import Held
+from portico.sandbox.results import Result
+from portico.sandbox.spec import Spec
+
+T = TypeVar("T")
+
+
+class RunSandboxes:
+    """The sandboxes of one run, by type. Owned by its execution."""
+
+    def __init__(self, sandboxes: Sandboxes, user_id: str, session_id: str) -> None:
+        self._sandboxes = sandboxes
+        self._session = (user_id, session_id)
+        self._used: dict[str, RunSandbox] = {}
+        self._closed = False
+
+    def __call__(self, kind: str) -> "RunSandbox":
+        if kind not in self._used:
+            self._used[kind] = RunSandbox(self._sandboxes, *self._session, kind)
+            self._used[kind].closed = self._closed
+        return self._used[kind]
+
+    def cancel(self) -> None:
+        """End what is under way, on behalf of threads that nobody can cancel."""
+        self._closed = True
+        for sandbox in self._used.values():
+            sandbox.cancel()
+
+    async def end(self) -> None:
+        """Return when nothing of the run is left in its sandboxes."""
+        self.cancel()
+        await asyncio.gather(*(sandbox.end() for sandbox in self._used.values()))
+
+
+class RunSandbox:
+    """SandboxAccess of one run."""
+
+    closed = False
+
+    def __init__(self, sandboxes: Sandboxes, user_id: str, session_id: str, kind: str) -> None:
+        self._sandboxes = sandboxes
+        self._user_id = user_id
+        self._session_id = session_id
+        self._kind = kind
+        self._box: Box | None = None
+        self._working: set[asyncio.Task[Any]] = set()
+        self._streams: set[AsyncGenerator[Any, None]] = set()
+        self._started: list[tuple[Box, int]] = []
+
+    def cancel(self) -> None:
+        self.closed = True
+        # The agent's own task is cancelled by its execution, or is to have a last word.
+        for task in self._working:
+            task.cancel()
+
+    async def end(self) -> None:
+        await asyncio.gather(*self._working, return_exceptions=True)
+        for stream in tuple(self._streams):
+            with suppress(RuntimeError):  # somebody reads it this moment
+                await stream.aclose()
+        for box, pid in self._started:
+            with suppress(errors.SandboxError):
+                await box.processes.signal(pid, signal.SIGKILL)
+                await box.processes.wait(pid)
+
+    async def sandbox_id(self) -> str:
+        return (await self._own()).id
+
+    async def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
+        box = await self._own()
+        return await self._work(box.run_cell(code, timeout))
+
+    def stream_cell(self, code: str, *, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
+        async def events() -> AsyncGenerator[CellEvent, None]:
+            box = await self._own()
+            async with aclosing(box.stream_cell(code, timeout)) as stream:
+                async for event in stream:
+                    yield event
+
+        return self._stream(events())
+
+    async def run_shell(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+    ) -> ShellResult:
+        box = await self._own()
+        return await self._work(box.run_shell(command, cwd=cwd, env=env, stdin=stdin, timeout=timeout))
+
+    def stream_shell(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[ProcessEvent, None]:
+        async def events() -> AsyncGenerator[ProcessEvent, None]:
+            box = await self._own()
+            stream = box.stream_shell(command, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
+            async with aclosing(stream):
+                async for event in stream:
+                    yield event
+
+        return self._stream(events())
+
+    async def start_process(
+        self, command: str | Sequence[str], *, cwd: str = "", env: Mapping[str, str] | None = None
+    ) -> ProcessInfo:
+        box = await self._own()
+
+        async def start() -> ProcessInfo:
+            info = await box.processes.start(command, cwd=cwd, env=env)
+            self._started.append((box, info.pid))
+            return info
+
+        # It is not left alone between its start and the note of it.
+        return await asyncio.shield(self._work(start()))
+
+    def watch_process(self, pid: int, *, offset: int = 0) -> AsyncGenerator[ProcessEvent, None]:
+        async def events() -> AsyncGenerator[ProcessEvent, None]:
+            box = await self._own()
+            async with aclosing(aiter(box.processes.attach(pid, offset))) as stream:
+                async for event in stream:
+                    yield event
+
+        return self._stream(events())
+
+    async def signal_process(self, pid: int, number: int) -> None:
+        await (await self._own()).processes.signal(pid, number)
+
+    async def run_ipython_cell(self, code: str) -> Result:
+        return await self.call_tool("run_ipython_cell", {"code": code})
+
+    async def run_shell_command(self, command: str) -> Result:
+        return await self.call_tool("run_shell_command", {"command": command})
+
+    async def list_tools(self) -> dict[str, Any]:
+        return tools.list_tools(self._kind)
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Result:
+        box = await self._own()
+        return await self._work(tools.call_tool(box, name, dict(arguments or {})))
+
+    async def read_file(self, path: str) -> bytes:
+        box = await self._own()
+        return await self._work(box.files.read(path))
+
+    async def write_file(self, path: str, content: bytes | str) -> int:
+        box = await self._own()
+        return await self._work(box.files.write(path, content))
+
+    def download(self, path: str) -> AsyncGenerator[bytes, None]:
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            box = await self._own()
+            async with aclosing(box.files.download(path)) as stream:
+                async for piece in stream:
+                    yield piece
+
+        return self._stream(pieces())
+
+    async def upload(self, path: str, pieces: AsyncIterable[bytes]) -> int:
+        box = await self._own()
+        return await self._work(box.files.upload(path, pieces))
+
+    async def list_directory(self, path: str = ".", *, depth: int = 1) -> Sequence[Entry]:
+        return await (await self._own()).files.list_directory(path, depth)
+
+    async def search_files(
+        self, path: str = ".", pattern: str = "*", *, text: str | None = None
+    ) -> Sequence[Found]:
+        box = await self._own()
+        return await self._work(box.files.search(path, pattern, text=text))
+
+    async def make_directory(self, path: str) -> None:
+        await (await self._own()).files.make_directory(path)
+
+    async def move_file(self, source: str, destination: str, *, overwrite: bool = False) -> None:
+        await (await self._own()).files.move(source, destination, overwrite)
+
+    async def remove_file(self, path: str, *, recursive: bool = False) -> None:
+        box = await self._own()
+        await self._work(box.files.remove(path, recursive))
+
+    async def _own(self) -> Box:
+        if self.closed:
+            raise errors.CallCancelled("the run has been stopped")
+        if self._box is None or self._box.gone is not None:
+            spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults())
+            self._box = (await self._made(spec)).box
+            if self.closed:
+                raise errors.CallCancelled("the run has been stopped")
+        return self._box
+
+    async def _made(self, spec: Spec) -> Held:
+        try:
+            return await self._sandboxes.own(self._user_id, self._session_id, spec)
+        except PorticoError as error:
+            # Agents know the sandbox's errors and not the core's.
+            if isinstance(error.__cause__, errors.SandboxError):
+                raise error.__cause__ from None
+            if isinstance(error, LimitExceeded):
+                raise errors.LimitExceeded(error.message, error.metadata["limit"]) from None
+            raise errors.InvalidRequest(error.message) from None
+
+    async def _work(self, work: Coroutine[Any, Any, T]) -> T:
+        """As a task of its own, which `cancel` ends, whoever waits for it."""
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and not caller.cancelling():
+                raise errors.CallCancelled("the run is being stopped") from None
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        finally:
+            self._working.discard(task)
+
+    async def _stream(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        self._streams.add(events)
+
+        async def step() -> T:
+            return await anext(events)
+
+        try:
+            while True:
+                try:
+                    event = await self._work(step())
+                except StopAsyncIteration:
+                    return
+                yield event
+        finally:
+            self._streams.discard(events)
+            await events.aclose()

@@ -1,0 +1,169 @@
+"""What goes wrong in a sandbox, in the terms of the one table of errors.
+
+PorticoError
+  SandboxProblem: SandboxNotFound, SandboxGone, SandboxPaused, SandboxUnsupported,
+    SandboxUnavailable, SandboxOperationFailed, KernelDied, SandboxTimeout, CallCancelled,
+    ProcessNotFound, ToolNotFound, FileNotFound, FileExists, InvalidPath, EditMismatch,
+    PortRefused, SnapshotNotFound
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final
+
+from portico.core.errors import Code, InvalidArgument, LimitExceeded, PorticoError
+from portico.sandbox import errors
+
+log = logging.getLogger(__name__)
+
+
+class SandboxProblem(PorticoError):
+    """Base class; `names` are those of what is known about the call that the caller is told."""
+
+    names: ClassVar[tuple[str, ...]] = ("sandbox_id",)
+
+
+class SandboxNotFound(SandboxProblem):
+    code = Code.NOT_FOUND
+    reason = "SANDBOX_NOT_FOUND"
+
+
+class SandboxGone(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "SANDBOX_GONE"
+    names = ("sandbox_id", "cause")
+
+
+class SandboxPaused(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "SANDBOX_PAUSED"
+
+
+class SandboxUnsupported(SandboxProblem):
+    code = Code.UNIMPLEMENTED
+    reason = "SANDBOX_UNSUPPORTED"
+    names = ()
+
+
+class SandboxUnavailable(SandboxProblem):
+    code = Code.UNAVAILABLE
+    reason = "SANDBOX_BACKEND_UNAVAILABLE"
+    names = ()
+
+
+class SandboxOperationFailed(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "SANDBOX_OPERATION_FAILED"
+    names = ("path",)
+
+
+class KernelDied(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "KERNEL_DIED"
+
+
+class SandboxTimeout(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "SANDBOX_TIMEOUT"
+
+
+class CallCancelled(SandboxProblem):
+    code = Code.ABORTED
+    reason = "CALL_CANCELLED"
+
+
+class ProcessNotFound(SandboxProblem):
+    code = Code.NOT_FOUND
+    reason = "PROCESS_NOT_FOUND"
+    names = ("pid",)
+
+
+class ToolNotFound(SandboxProblem):
+    code = Code.NOT_FOUND
+    reason = "TOOL_NOT_FOUND"
+    names = ("name",)
+
+
+class FileNotFound(SandboxProblem):
+    code = Code.NOT_FOUND
+    reason = "FILE_NOT_FOUND"
+    names = ("path",)
+
+
+class FileExists(SandboxProblem):
+    code = Code.ALREADY_EXISTS
+    reason = "FILE_EXISTS"
+    names = ("path",)
+
+
+class InvalidPath(SandboxProblem):
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_PATH"
+    names = ("path",)
+
+
+class EditMismatch(SandboxProblem):
+    code = Code.FAILED_PRECONDITION
+    reason = "EDIT_MISMATCH"
+    names = ("path",)
+
+
+class PortRefused(SandboxProblem):
+    code = Code.UNAVAILABLE
+    reason = "PORT_REFUSED"
+    names = ("port",)
+
+
+class SnapshotNotFound(SandboxProblem):
+    code = Code.NOT_FOUND
+    reason = "SNAPSHOT_NOT_FOUND"
+    names = ("name",)
+
+
+_KINDS: Final[dict[type[errors.SandboxError], type[SandboxProblem]]] = {
+    errors.SandboxNotFound: SandboxNotFound,
+    errors.SandboxGone: SandboxGone,
+    errors.SandboxPaused: SandboxPaused,
+    errors.Unsupported: SandboxUnsupported,
+    errors.BackendUnavailable: SandboxUnavailable,
+    errors.OperationFailed: SandboxOperationFailed,
+    errors.KernelDied: KernelDied,
+    errors.SandboxTimeout: SandboxTimeout,
+    errors.CallCancelled: CallCancelled,
+    errors.ProcessNotFound: ProcessNotFound,
+    errors.EntryNotFound: FileNotFound,
+    errors.EntryExists: FileExists,
+    errors.InvalidPath: InvalidPath,
+    errors.EditMismatch: EditMismatch,
+    errors.PortRefused: PortRefused,
+    errors.SnapshotNotFound: SnapshotNotFound,
+}
+
+
+def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
+    """The core's error for one of a sandbox; `about` is what is known of the call."""
+    if isinstance(error, errors.LimitExceeded):
+        return LimitExceeded(error.limit, error.message)
+    kind = _KINDS.get(type(error))
+    if kind is None:
+        field, separator, problem = error.message.partition(": ")
+        plain = separator and field.replace(".", "").replace("_", "").isalnum()
+        return InvalidArgument(field, problem) if plain else InvalidArgument("sandbox", error.message)
+    message = error.message
+    if kind is SandboxUnavailable:
+        # It tells of the machine, which is the operator's to know.
+        log.warning("no sandbox: %s", message)
+        message = "no sandbox can be had here now; the core's log says why"
+    if isinstance(error, errors.SandboxGone):
+        about["cause"] = error.cause
+    return kind(message, **{name: str(about[name]) for name in kind.names if name in about})
+
+
+@contextmanager
+def told(**about: object) -> Iterator[None]:
+    """Inside, what a sandbox raises becomes the core's own error."""
+    try:
+        yield
+    except errors.SandboxError as error:
+        raise domain_error(error, **about) from error

@@ -1,0 +1,82 @@
+"""What callers may ask of a sandbox, as the operator says."""
+
+import os
+from dataclasses import dataclass, field, fields, replace
+
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument
+from portico.sandbox.spec import MIB, Limits, Mount, Spec
+
+MODULES = 16  # that one sandbox may have preloaded: each set of them is a process that waits
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPolicy:
+    """The most that there is to have; who asks for nothing gets the library's defaults, or less if this is
+    less.
+    """
+
+    backend: str = "local"
+    max_sandboxes: int = 200
+    per_user: int = 100
+    limits: Limits = field(
+        default_factory=lambda: Limits(
+            memory_bytes=2048 * MIB,
+            cpus=4.0,
+            processes=1_024,
+            disk_bytes=2048 * MIB,
+            inodes=262_144,
+            output_bytes=64 * MIB,
+            call_seconds=3_600.0,
+        )
+    )
+    ttl_seconds: float = 86_400.0
+    idle_seconds: float = 1_800.0
+    mounts: tuple[str, ...] = ()  # directories of this machine; `:rw` behind one allows writing
+    network: bool = True
+    pool_size: int = 0
+    snapshots: int = 64
+
+    def defaults(self) -> Limits:
+        least = Limits()
+        return replace(
+            least,
+            **{
+                each.name: min(getattr(least, each.name), getattr(self.limits, each.name))
+                for each in fields(Limits)
+            },
+        )
+
+    def allowed(self, spec: Spec) -> Spec:
+        """The spec with its mounts resolved. Raises InvalidArgument for what nobody may ask."""
+        for each in fields(Limits):
+            most = getattr(self.limits, each.name)
+            if getattr(spec.limits, each.name) > most:
+                raise InvalidArgument(f"spec.limits.{each.name}", f"at most {most}")
+        if spec.network.allow_hosts and not self.network:
+            raise InvalidArgument("spec.allow_hosts", "this core's sandboxes have no network")
+        if len(spec.preload) > MODULES:
+            raise InvalidArgument("spec.preload", f"more than {MODULES} modules")
+        ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
+        idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
+        spec = replace(
+            spec,
+            mounts=tuple(self._mount(mount, index) for index, mount in enumerate(spec.mounts)),
+            ttl_seconds=ttl,
+            idle_seconds=idle,
+        )
+        with told():
+            spec.check()
+        return spec
+
+    def _mount(self, mount: Mount, index: int) -> Mount:
+        source = os.path.realpath(mount.source)
+        for allowed in self.mounts:
+            folder, _, mode = allowed.partition(":")
+            folder = os.path.realpath(folder)
+            inside = source == folder or source.startswith(f"{folder.rstrip('/')}/")
+            if inside and (mode == "rw" or not mount.writable):
+                return replace(mount, source=source)
+        raise InvalidArgument(
+            f"spec.mounts[{index}].source", "is not among the directories that may be shown"
+        )

@@ -1,0 +1,167 @@
+"""SandboxService: places where untrusted code runs. Code, files and ports have modules of their own."""
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.requests import check_id
+from portico.core.convert.sandboxes import (
+    metrics_to_proto,
+    sandbox_to_proto,
+    seconds_of,
+    spec_from_proto,
+)
+from portico.core.convert.times import timestamp
+from portico.core.engine.ids import new_id
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument
+from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.sandbox_base import check_port
+from portico.core.services.sandbox_code import SandboxCode
+from portico.core.services.sandbox_files import SandboxFiles
+from portico.core.services.sandbox_streams import SandboxStreams
+from portico.sandbox.manager import Held
+from portico.v1 import sandbox_pb2 as pb
+
+ACCESS_SECONDS = 3600.0
+ACCESS_SECONDS_MAX = 86_400.0
+
+
+class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
+    """The sandboxes of one core."""
+
+    async def CreateSandbox(
+        self, request: pb.CreateSandboxRequest, context: ServicerContext
+    ) -> pb.CreateSandboxResponse:
+        session_id = check_id(request.session_id or new_id("session_"), "session_id")
+        user_id = check_id(request.user_id or session_id, "user_id")
+        key = check_id(request.idempotency_key, "idempotency_key", required=False)
+        spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
+        backend = request.spec.backend
+        # A session that nobody else knows of has none of its own; it gets this one.
+        if key:
+            # The user is the caller's to say; a repeat that leaves it out has another generated session.
+            owner = user_id if request.user_id or request.session_id else ""
+            held = await self._sandboxes.keyed(
+                (owner, key), user_id, session_id, spec, backend, fresh=request.fresh
+            )
+        elif request.fresh:
+            held = await self._sandboxes.create(user_id, session_id, spec, backend)
+        else:
+            held = await self._sandboxes.own(user_id, session_id, spec, backend)
+        return pb.CreateSandboxResponse(sandbox=self._told(held))
+
+    async def GetSandbox(
+        self, request: pb.GetSandboxRequest, context: ServicerContext
+    ) -> pb.GetSandboxResponse:
+        return pb.GetSandboxResponse(sandbox=self._told(self._held(request.sandbox_id)))
+
+    async def ListSandboxes(
+        self, request: pb.ListSandboxesRequest, context: ServicerContext
+    ) -> pb.ListSandboxesResponse:
+        user_id = check_id(request.user_id, "user_id", required=False)
+        session_id = check_id(request.session_id, "session_id", required=False)
+        size = page_size(request.page_size)
+        held = self._sandboxes.listed(user_id, session_id)
+        place = decode_token(request.page_token, float, str)
+        if place is not None:
+            before = (float(str(place[0])), str(place[1]))
+            held = [one for one in held if (one.created, one.box.id) < before]
+        token = encode_token(held[size - 1].created, held[size - 1].box.id) if len(held) > size else ""
+        return pb.ListSandboxesResponse(
+            sandboxes=[self._told(one) for one in held[:size]], next_page_token=token
+        )
+
+    async def TouchSandbox(
+        self, request: pb.TouchSandboxRequest, context: ServicerContext
+    ) -> pb.TouchSandboxResponse:
+        held = self._held(request.sandbox_id)
+        self._sandboxes.touch(held)
+        return pb.TouchSandboxResponse(sandbox=self._told(held))
+
+    async def DeleteSandbox(
+        self, request: pb.DeleteSandboxRequest, context: ServicerContext
+    ) -> pb.DeleteSandboxResponse:
+        await self._sandboxes.delete(self._held(request.sandbox_id).box.id)
+        return pb.DeleteSandboxResponse()
+
+    async def PauseSandbox(
+        self, request: pb.PauseSandboxRequest, context: ServicerContext
+    ) -> pb.PauseSandboxResponse:
+        with told(sandbox_id=request.sandbox_id):
+            await self._held(request.sandbox_id).box.pause()
+        return pb.PauseSandboxResponse()
+
+    async def ResumeSandbox(
+        self, request: pb.ResumeSandboxRequest, context: ServicerContext
+    ) -> pb.ResumeSandboxResponse:
+        with told(sandbox_id=request.sandbox_id):
+            await self._held(request.sandbox_id).box.resume()
+        return pb.ResumeSandboxResponse()
+
+    async def GetSandboxMetrics(
+        self, request: pb.GetSandboxMetricsRequest, context: ServicerContext
+    ) -> pb.GetSandboxMetricsResponse:
+        with told(sandbox_id=request.sandbox_id):
+            return metrics_to_proto(await self._held(request.sandbox_id).box.metrics())
+
+    async def CreatePortAccess(
+        self, request: pb.CreatePortAccessRequest, context: ServicerContext
+    ) -> pb.CreatePortAccessResponse:
+        held = self._held(request.sandbox_id)
+        lifetime = ACCESS_SECONDS
+        if request.HasField("lifetime"):
+            lifetime = seconds_of(request.lifetime, "lifetime")
+            if lifetime > ACCESS_SECONDS_MAX:
+                raise InvalidArgument("lifetime", f"at most {ACCESS_SECONDS_MAX:.0f} s")
+        token, until = self._sandboxes.ports.make(held.box.id, check_port(request.port, "port"), lifetime)
+        return pb.CreatePortAccessResponse(access_token=token, expire_time=timestamp(until))
+
+    async def CreateCheckpoint(
+        self, request: pb.CreateCheckpointRequest, context: ServicerContext
+    ) -> pb.CreateCheckpointResponse:
+        name = check_id(request.name, "name")
+        with told(sandbox_id=request.sandbox_id):
+            await self._held(request.sandbox_id).box.checkpoint(name)
+        return pb.CreateCheckpointResponse()
+
+    async def RollBack(self, request: pb.RollBackRequest, context: ServicerContext) -> pb.RollBackResponse:
+        held = self._held(request.sandbox_id)
+        if request.WhichOneof("target") == "snapshot_id":
+            snapshot_id = check_id(request.snapshot_id, "snapshot_id")
+            return pb.RollBackResponse(kernel_restored=await self._sandboxes.roll_back(held, snapshot_id))
+        name = check_id(request.name, "target")
+        with told(sandbox_id=request.sandbox_id, name=name):
+            await held.box.rollback(name)
+        return pb.RollBackResponse(kernel_restored=True)
+
+    async def CreateSnapshot(
+        self, request: pb.CreateSnapshotRequest, context: ServicerContext
+    ) -> pb.CreateSnapshotResponse:
+        taken = await self._sandboxes.take(self._held(request.sandbox_id))
+        return pb.CreateSnapshotResponse(
+            snapshot_id=taken.id, size_bytes=taken.size_bytes, kernel=taken.kernel
+        )
+
+    async def DeleteSnapshot(
+        self, request: pb.DeleteSnapshotRequest, context: ServicerContext
+    ) -> pb.DeleteSnapshotResponse:
+        self._sandboxes.delete_snapshot(check_id(request.snapshot_id, "snapshot_id"))
+        return pb.DeleteSnapshotResponse()
+
+    async def ForkSandbox(
+        self, request: pb.ForkSandboxRequest, context: ServicerContext
+    ) -> pb.ForkSandboxResponse:
+        session_id = check_id(request.session_id or new_id("session_"), "session_id")
+        spec = None
+        if request.HasField("spec"):
+            spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
+        backend = request.spec.backend
+        if request.WhichOneof("source") == "snapshot_id":
+            snapshot_id = check_id(request.snapshot_id, "snapshot_id")
+            held = await self._sandboxes.fork(snapshot_id, session_id, spec, backend)
+        else:
+            source = self._held(check_id(request.sandbox_id, "source"))
+            held = await self._sandboxes.fork_live(source, session_id, spec, backend)
+        return pb.ForkSandboxResponse(sandbox=self._told(held))
+
+    def _told(self, held: Held) -> pb.Sandbox:
+        return sandbox_to_proto(held, self._sandboxes.tier(held))

@@ -1,0 +1,136 @@
+"""The methods of SandboxService that run code: cells, commands, processes, tools."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import orjson
+from grpc.aio import ServicerContext
+
+from portico.core.convert.messages import load_object
+from portico.core.convert.sandboxes import (
+    cell_event,
+    command_event,
+    command_words,
+    process_event,
+    process_to_proto,
+    seconds_of,
+    tools_to_proto,
+)
+from portico.core.engine.sandbox_errors import ToolNotFound, told
+from portico.core.errors import InvalidArgument
+from portico.core.services.sandbox_base import SandboxMethods
+from portico.sandbox import errors, tools
+from portico.sandbox.box import Box
+from portico.v1 import sandbox_pb2 as pb
+
+
+class SandboxCode(SandboxMethods):
+    """Runs code."""
+
+    async def RunCell(
+        self, request: pb.RunCellRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.RunCellResponse]:
+        box = self._box(request.sandbox_id)
+        timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
+        with told(sandbox_id=box.id):
+            async with aclosing(box.stream_cell(request.code, timeout)) as events:
+                async for event in events:
+                    yield cell_event(event)
+
+    async def RunCommand(
+        self, request: pb.RunCommandRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.RunCommandResponse]:
+        box = self._box(request.sandbox_id)
+        timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
+        with told(sandbox_id=box.id, path=request.command.cwd):
+            stream = box.stream_shell(
+                command_words(request.command),
+                cwd=request.command.cwd,
+                env=request.command.env,
+                stdin=request.stdin,
+                timeout=timeout,
+            )
+            async with aclosing(stream) as events:
+                async for event in events:
+                    if (response := command_event(event)) is not None:
+                        yield response
+
+    async def StartProcess(
+        self, request: pb.StartProcessRequest, context: ServicerContext
+    ) -> pb.StartProcessResponse:
+        box = self._box(request.sandbox_id)
+        words = command_words(request.command)
+        with told(sandbox_id=box.id, path=request.command.cwd):
+            info = await box.processes.start(
+                words, cwd=request.command.cwd, env=request.command.env, stdin=request.stdin
+            )
+        return pb.StartProcessResponse(process=process_to_proto(info))
+
+    async def ListProcesses(
+        self, request: pb.ListProcessesRequest, context: ServicerContext
+    ) -> pb.ListProcessesResponse:
+        box = self._box(request.sandbox_id)
+        with told(sandbox_id=box.id):
+            processes = await box.processes.list_all()
+        return pb.ListProcessesResponse(processes=[process_to_proto(info) for info in processes])
+
+    async def WriteProcess(
+        self, request: pb.WriteProcessRequest, context: ServicerContext
+    ) -> pb.WriteProcessResponse:
+        box = self._box(request.sandbox_id)
+        with told(sandbox_id=box.id, pid=request.pid):
+            await _check_process(box, request.pid)
+            await box.processes.write(request.pid, request.data, request.eof)
+        return pb.WriteProcessResponse()
+
+    async def SignalProcess(
+        self, request: pb.SignalProcessRequest, context: ServicerContext
+    ) -> pb.SignalProcessResponse:
+        box = self._box(request.sandbox_id)
+        if request.signal not in set(signal.valid_signals()):
+            raise InvalidArgument("signal", f"there is no signal {request.signal}")
+        with told(sandbox_id=box.id, pid=request.pid):
+            await box.processes.signal(request.pid, request.signal)
+        return pb.SignalProcessResponse()
+
+    async def WatchProcess(
+        self, request: pb.WatchProcessRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.WatchProcessResponse]:
+        box = self._box(request.sandbox_id)
+        if request.offset < 0:
+            raise InvalidArgument("offset", "must not be negative")
+        with told(sandbox_id=box.id, pid=request.pid):
+            attached = box.processes.attach(request.pid, request.offset)
+            async with aclosing(aiter(attached)) as events:
+                async for event in events:
+                    yield process_event(event)
+
+    async def ListTools(self, request: pb.ListToolsRequest, context: ServicerContext) -> pb.ListToolsResponse:
+        listed = tools.list_tools(self._box(request.sandbox_id).spec.type)
+        return pb.ListToolsResponse(tools=tools_to_proto(listed))
+
+    async def CallTool(self, request: pb.CallToolRequest, context: ServicerContext) -> pb.CallToolResponse:
+        box = self._box(request.sandbox_id)
+        arguments = load_object(request.arguments_json, "arguments_json")
+        if not any(request.name in group for group in tools.list_tools(box.spec.type).values()):
+            raise ToolNotFound(f"the sandbox has no tool {request.name!r}", name=request.name)
+        with told(sandbox_id=box.id):
+            result = await tools.call_tool(box, request.name, dict(arguments))
+        return pb.CallToolResponse(result_json=_json(result))
+
+
+async def _check_process(box: Box, pid: int) -> None:
+    """Raises the sandbox's ProcessNotFound."""
+    if not any(info.pid == pid for info in await box.processes.list_all()):
+        raise errors.ProcessNotFound(f"no process {pid}")
+
+
+def _json(result: object) -> str:
+    try:
+        return orjson.dumps(result).decode()
+    except orjson.JSONEncodeError:
+        # Lone surrogates: what hostile code says need not be text.
+        import json
+
+        return json.dumps(result)

@@ -1,0 +1,146 @@
+"""The methods of SandboxService for files."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.sandboxes import file_to_proto, found_to_proto
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.services.dispatch import parse
+from portico.core.services.sandbox_base import SandboxMethods
+from portico.v1 import sandbox_pb2 as pb
+
+PATH_BYTES = 4096
+EDITS = 1000
+STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
+
+
+class SandboxFiles(SandboxMethods):
+    """Files."""
+
+    async def ReadFile(
+        self, request: pb.ReadFileRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.ReadFileResponse]:
+        box, path = self._box(request.sandbox_id), _path(request.path)
+        if request.offset < 0 or request.length < 0:
+            raise InvalidArgument("offset" if request.offset < 0 else "length", "must not be negative")
+        with told(sandbox_id=box.id, path=path):
+            async with aclosing(box.files.download(path, request.offset, request.length or None)) as pieces:
+                async for piece in pieces:
+                    yield pb.ReadFileResponse(data=piece)
+
+    async def WriteFile(
+        self, requests: AsyncIterator[bytes], context: ServicerContext
+    ) -> AsyncIterator[pb.WriteFileResponse]:
+        try:
+            first = await anext(requests, None)
+            start = None if first is None else parse(pb.WriteFileRequest, first).start
+            if start is None or not start.sandbox_id:
+                raise InvalidArgument("start", "is required first")
+            box, path = self._box(start.sandbox_id), _path(start.path)
+            with told(sandbox_id=box.id, path=path):
+                size = await box.files.upload(
+                    path, _data(requests), append=start.append, exclusive=start.exclusive
+                )
+        except PorticoError:
+            await _stopped(requests, context)
+            raise
+        yield pb.WriteFileResponse(size_bytes=size)
+
+    async def StatFile(self, request: pb.StatFileRequest, context: ServicerContext) -> pb.StatFileResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path)
+        with told(sandbox_id=box.id, path=path):
+            return pb.StatFileResponse(file=file_to_proto(await box.files.stat(path)))
+
+    async def ListDirectory(
+        self, request: pb.ListDirectoryRequest, context: ServicerContext
+    ) -> pb.ListDirectoryResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path or ".")
+        if not 0 <= request.depth <= 64:
+            raise InvalidArgument("depth", "not between 0 and 64")
+        with told(sandbox_id=box.id, path=path):
+            entries = await box.files.list_directory(path, request.depth or 1)
+        return pb.ListDirectoryResponse(files=[file_to_proto(entry) for entry in entries])
+
+    async def MakeDirectory(
+        self, request: pb.MakeDirectoryRequest, context: ServicerContext
+    ) -> pb.MakeDirectoryResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path)
+        with told(sandbox_id=box.id, path=path):
+            await box.files.make_directory(path)
+        return pb.MakeDirectoryResponse()
+
+    async def MoveFile(self, request: pb.MoveFileRequest, context: ServicerContext) -> pb.MoveFileResponse:
+        box = self._box(request.sandbox_id)
+        source, destination = _path(request.source, "source"), _path(request.destination, "destination")
+        with told(sandbox_id=box.id, path=source):
+            await box.files.move(source, destination, request.overwrite)
+        return pb.MoveFileResponse()
+
+    async def RemoveFile(
+        self, request: pb.RemoveFileRequest, context: ServicerContext
+    ) -> pb.RemoveFileResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path)
+        with told(sandbox_id=box.id, path=path):
+            await box.files.remove(path, request.recursive)
+        return pb.RemoveFileResponse()
+
+    async def SearchFiles(
+        self, request: pb.SearchFilesRequest, context: ServicerContext
+    ) -> pb.SearchFilesResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path or ".")
+        with told(sandbox_id=box.id, path=path):
+            found = await box.files.search(
+                path, request.pattern or "*", text=request.text or None, exclude=list(request.exclude)
+            )
+        return pb.SearchFilesResponse(files=[found_to_proto(one) for one in found])
+
+    async def EditFile(self, request: pb.EditFileRequest, context: ServicerContext) -> pb.EditFileResponse:
+        box, path = self._box(request.sandbox_id), _path(request.path)
+        if not 0 < len(request.edits) <= EDITS:
+            raise InvalidArgument("edits", f"not between 1 and {EDITS}")
+        edits = []
+        for index, edit in enumerate(request.edits):
+            if not edit.old_text:
+                raise InvalidArgument(f"edits[{index}].old_text", "is required")
+            edits.append((edit.old_text, edit.new_text))
+        with told(sandbox_id=box.id, path=path):
+            diff = await box.files.edit(path, edits, request.dry_run)
+        return pb.EditFileResponse(diff=diff)
+
+    async def WatchFiles(
+        self, request: pb.WatchFilesRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.WatchFilesResponse]:
+        box, path = self._box(request.sandbox_id), _path(request.path or ".")
+        with told(sandbox_id=box.id, path=path):
+            async with aclosing(box.files.watch(path, request.recursive)) as changes:
+                async for change in changes:
+                    yield pb.WatchFilesResponse(
+                        type=change.type, path=change.path, directory=change.directory
+                    )
+
+
+async def _stopped(requests: AsyncIterator[bytes], context: ServicerContext) -> None:
+    """Tell the caller to send no more, and let it end: a status under its write may be lost on it."""
+    await context.send_initial_metadata((("portico-stop", "1"),))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            async for _ in requests:
+                pass
+
+
+async def _data(requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for data in requests:
+        yield parse(pb.WriteFileRequest, data).data
+
+
+def _path(path: str, field: str = "path") -> str:
+    """Raises InvalidArgument for what can't be a path anywhere."""
+    if not path:
+        raise InvalidArgument(field, "is required")
+    if len(path.encode()) > PATH_BYTES or "\0" in path:
+        raise InvalidArgument(field, f"has a NUL character or more than {PATH_BYTES} bytes")
+    return path

@@ -1,0 +1,129 @@
+"""The methods of SandboxService that carry bytes both ways: terminals and ports."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.requests import check_id
+from portico.core.convert.sandboxes import command_words, process_end
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument
+from portico.core.services.dispatch import parse
+from portico.core.services.sandbox_base import SandboxMethods, check_port
+from portico.sandbox import errors
+from portico.sandbox.connection import Connection
+from portico.sandbox.events import ProcessEnd, Stderr, Stdout
+from portico.sandbox.processes import Attachment, Processes
+from portico.v1 import sandbox_pb2 as pb
+
+SIZE = (24, 80)  # rows and columns of a terminal
+
+
+class SandboxStreams(SandboxMethods):
+    """Terminals and ports."""
+
+    async def OpenTerminal(
+        self, requests: AsyncIterator[bytes], context: ServicerContext
+    ) -> AsyncIterator[pb.OpenTerminalResponse]:
+        start = (await _first(requests, pb.OpenTerminalRequest)).start
+        box = self._box(start.sandbox_id)
+        command = command_words(start.command, "start.command") if start.command.arguments else ["/bin/bash"]
+        size = _size(start.size) if start.HasField("size") else SIZE
+        with told(sandbox_id=box.id, path=start.command.cwd):
+            env = {"TERM": "xterm-256color", **start.command.env}
+            info = await box.processes.start(command, cwd=start.command.cwd, env=env, terminal=size)
+            try:
+                attached = box.processes.attach(info.pid)
+                typing = _typed(requests, attached, box.processes, info.pid)
+                async with _beside(typing, attached.close), aclosing(aiter(attached)) as events:
+                    async for event in events:
+                        if isinstance(event, Stdout | Stderr):
+                            yield pb.OpenTerminalResponse(output=event.data)
+                        elif isinstance(event, ProcessEnd):
+                            yield pb.OpenTerminalResponse(end=process_end(event))
+            finally:
+                with suppress(errors.SandboxError):
+                    await box.processes.signal(info.pid, signal.SIGKILL)
+
+    async def ConnectPort(
+        self, requests: AsyncIterator[bytes], context: ServicerContext
+    ) -> AsyncIterator[pb.ConnectPortResponse]:
+        start = (await _first(requests, pb.ConnectPortRequest)).start
+        sandbox_id, port = start.sandbox_id, start.port
+        if start.access_token:
+            sandbox_id, port = self._sandboxes.ports.read(start.access_token)
+        box = self._box(check_id(sandbox_id, "start.sandbox_id"))
+        with told(sandbox_id=box.id, port=port):
+            connection = await box.connect(check_port(port, "start.port"))
+            try:
+                yield pb.ConnectPortResponse()
+                async with _beside(_sent(requests, connection), connection.close):
+                    while data := await connection.read():
+                        yield pb.ConnectPortResponse(data=data)
+            finally:
+                await connection.close()
+
+
+async def _first(requests: AsyncIterator[bytes], kind: Any) -> Any:
+    """Raises InvalidArgument when it does not say where to."""
+    data = await anext(requests, None)
+    first = None if data is None else parse(kind, data)
+    if first is None or first.WhichOneof("event") != "start":
+        raise InvalidArgument("start", "is required first")
+    return first
+
+
+@asynccontextmanager
+async def _beside(
+    work: Coroutine[Any, Any, None], when_failed: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """The other direction. What it raises is raised here; for that the reading is made to end."""
+    closing: list[asyncio.Task[None]] = []
+
+    async def close() -> None:
+        await when_failed()
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            closing.append(asyncio.ensure_future(close()))
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    try:
+        yield
+        if task.done() and not task.cancelled():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, *closing, return_exceptions=True)
+
+
+async def _typed(
+    requests: AsyncIterator[bytes], attached: Attachment, processes: Processes, pid: int
+) -> None:
+    async for data in requests:
+        request = parse(pb.OpenTerminalRequest, data)
+        match request.WhichOneof("event"):
+            case "input":
+                await attached.write(request.input)
+            case "size":
+                await processes.resize(pid, *_size(request.size))
+            case _:
+                raise InvalidArgument("event", "set input or size")
+
+
+async def _sent(requests: AsyncIterator[bytes], connection: Connection) -> None:
+    async for data in requests:
+        await connection.write(parse(pb.ConnectPortRequest, data).data)
+    connection.end_write()
+
+
+def _size(size: pb.TerminalSize) -> tuple[int, int]:
+    """Raises InvalidArgument."""
+    if not (0 < size.rows < 10_000 and 0 < size.columns < 10_000):
+        raise InvalidArgument("size", "rows and columns are from 1 to 9999")
+    return size.rows, size.columns

@@ -1,0 +1,264 @@
+"""The JSON of sandboxes, as OpenAPI tells it and as bodies are read."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Given(BaseModel):
+    """A body; a name that is not known is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LimitsModel(Given):
+    """The most it may use; what is left out is the server's default."""
+
+    memory_bytes: int = Field(default=0, ge=0, lt=2**63)
+    cpus: float = Field(default=0, ge=0)
+    processes: int = Field(default=0, ge=0, lt=2**31)
+    disk_bytes: int = Field(default=0, ge=0, lt=2**63)
+    inodes: int = Field(default=0, ge=0, lt=2**63)
+    output_bytes: int = Field(default=0, ge=0, lt=2**63, description="Of one call.")
+    call_seconds: float | None = Field(default=None, gt=0, lt=1e9)
+
+
+class MountModel(Given):
+    source: str
+    target: str
+    writable: bool = False
+
+
+class SpecModel(Given):
+    """What a sandbox is asked to be."""
+
+    type: str = Field(default="", description="base (Python and shell) or filesystem (tools for files too).")
+    backend: str = ""
+    limits: LimitsModel = Field(default_factory=LimitsModel)
+    env: dict[str, str] = Field(default_factory=dict)
+    mounts: list[MountModel] = Field(default_factory=list)
+    allow_hosts: list[str] = Field(default_factory=list, description="Hosts that may be reached; none.")
+    preload: list[str] = Field(default_factory=list, description="Python modules to import before.")
+    ttl_seconds: float | None = Field(default=None, gt=0, lt=1e9)
+    idle_seconds: float | None = Field(default=None, gt=0, lt=1e9)
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class CreateSandbox(Given):
+    session_id: str = Field(default="", description="Generated when left out.")
+    user_id: str = Field(default="", description="The session's id when left out.")
+    spec: SpecModel = Field(default_factory=SpecModel)
+    fresh: bool = Field(default=False, description="Another one, even if the session has one.")
+    idempotency_key: str = ""
+
+
+class ForkSandbox(Given):
+    session_id: str = Field(default="", description="Generated when left out.")
+
+
+class SandboxModel(BaseModel):
+    """A sandbox as it stands."""
+
+    sandbox_id: str
+    user_id: str
+    session_id: str
+    state: Literal["running", "paused"]
+    spec: SpecModel
+    tier: str = Field(description="How strongly it is isolated.")
+    created_at: float
+    used_at: float
+
+
+class SandboxPage(BaseModel):
+    sandboxes: list[SandboxModel]
+    next_page_token: str
+
+
+class MetricsModel(BaseModel):
+    memory_bytes: int | None
+    cpu_seconds: float | None
+    processes: int
+    disk_bytes: int
+    inodes: int
+
+
+class RunCell(Given):
+    code: str
+    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="Seconds.")
+    stream: bool = Field(default=False, description="Server-Sent Events instead of one object.")
+
+
+class FailureModel(BaseModel):
+    """What kept code from running to its end."""
+
+    reason: str
+    message: str
+    limit: str
+    kernel_lost: bool
+
+
+class RaisedModel(BaseModel):
+    """What the code raised."""
+
+    name: str
+    message: str
+    traceback: str
+    limit: str
+
+
+class RichModel(BaseModel):
+    """An object by MIME type: text as it is, all else in base64."""
+
+    data: dict[str, str]
+    is_result: bool
+
+
+class CellModel(BaseModel):
+    stdout: str
+    stderr: str
+    rich: list[RichModel]
+    execution_count: int
+    error: RaisedModel | None
+    failure: FailureModel | None
+
+
+class RunCommand(Given):
+    command: str | list[str] = Field(description="A text for the shell, or a program and its arguments.")
+    cwd: str = ""
+    env: dict[str, str] = Field(default_factory=dict)
+    stdin: str = ""
+    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="Seconds.")
+    stream: bool = Field(default=False, description="Server-Sent Events instead of one object.")
+
+
+class CommandModel(BaseModel):
+    stdout: str
+    stderr: str
+    exit_code: int | None = Field(description="Negative for a signal.")
+    failure: FailureModel | None
+
+
+class StartProcess(Given):
+    command: str | list[str]
+    cwd: str = ""
+    env: dict[str, str] = Field(default_factory=dict)
+    stdin: bool = Field(default=False, description="Keep its input open.")
+
+
+class ProcessModel(BaseModel):
+    pid: int
+    arguments: list[str]
+    exit_code: int | None
+    started_at: float
+    output_start: int
+    output_end: int
+
+
+class ProcessList(BaseModel):
+    processes: list[ProcessModel]
+
+
+class ProcessInput(Given):
+    data: str = ""
+    eof: bool = False
+
+
+class ProcessSignal(Given):
+    signal: int = Field(description="Its number on Linux.", ge=1, le=64)
+
+
+class ToolModel(BaseModel):
+    name: str
+    group: str
+    description: str
+    parameters: dict[str, Any] = Field(description="A JSON Schema.")
+
+
+class ToolList(BaseModel):
+    tools: list[ToolModel]
+
+
+class FileModel(BaseModel):
+    path: str
+    type: str
+    size_bytes: int
+    mode: int
+    modified_at: float
+
+
+class FileList(BaseModel):
+    files: list[FileModel]
+
+
+class Written(BaseModel):
+    size_bytes: int
+
+
+class PathModel(Given):
+    path: str
+
+
+class MoveFile(Given):
+    source: str
+    destination: str
+    overwrite: bool = False
+
+
+class EditModel(Given):
+    old_text: str
+    new_text: str = ""
+
+
+class EditFile(Given):
+    path: str
+    edits: list[EditModel]
+    dry_run: bool = False
+
+
+class DiffModel(BaseModel):
+    diff: str
+
+
+class FoundModel(BaseModel):
+    path: str
+    line: int
+
+
+class FoundList(BaseModel):
+    files: list[FoundModel]
+
+
+class PortModel(BaseModel):
+    path: str = Field(description="Below it this gateway serves the port, without a credential.")
+    access_token: str
+    expires_at: float
+
+
+class PortRequest(Given):
+    lifetime: float | None = Field(default=None, gt=0, le=86_400, description="Seconds; an hour.")
+
+
+class CheckpointModel(Given):
+    name: str
+
+
+class RollBack(Given):
+    checkpoint: str = ""
+    snapshot_id: str = ""
+
+
+class RolledBack(BaseModel):
+    kernel_restored: bool
+
+
+class SnapshotModel(BaseModel):
+    snapshot_id: str
+    size_bytes: int
+    kernel: bool
+
+
+# What only OpenAPI written by hand refers to.
+SANDBOX_BODIES: tuple[type[BaseModel], ...] = (
+    *(CreateSandbox, ForkSandbox, RunCell, RunCommand, StartProcess, ProcessInput, ProcessSignal),
+    *(PathModel, MoveFile, EditFile, PortRequest, CheckpointModel, RollBack),
+)

@@ -1,0 +1,324 @@
+"""REST for sandboxes: their life, and code in them. Files have a module of their own."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from portico.client import JsonText
+from portico.client.sandbox_code import to_command
+from portico.gateways.http.body import unless_gone
+from portico.gateways.http.fields import dump
+from portico.gateways.sse import sandbox_models as models
+from portico.gateways.sse.answers import (
+    BODY,
+    CoreDep,
+    Given,
+    PageSize,
+    PageToken,
+    answer,
+    checked,
+    errors,
+    seconds,
+    takes,
+)
+from portico.gateways.sse.sandbox_json import (
+    EventJson,
+    metrics_json,
+    process_json,
+    sandbox_json,
+    spec_of,
+)
+from portico.gateways.sse.sandbox_streams import stream, wants_stream, whole
+
+routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
+
+_SSE: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+
+
+def failures(*more: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of every route on a sandbox."""
+    return errors(404, 409, 429, 501, *more)
+
+
+@routes.post(
+    "",
+    status_code=201,
+    responses={201: {"model": models.SandboxModel}, **failures(*BODY)},
+    openapi_extra=takes("CreateSandbox"),
+)
+async def create_sandbox(given: Given, request: Request, core: CoreDep) -> Response:
+    """The session's own sandbox, made if need be."""
+    body = checked(models.CreateSandbox, given)
+    made = await core.of(request).sandboxes.create(
+        spec_of(body.spec),
+        session_id=body.session_id,
+        user_id=body.user_id,
+        fresh=body.fresh,
+        idempotency_key=body.idempotency_key or request.headers.get("idempotency-key", ""),
+    )
+    return answer(sandbox_json(made), 201, {"location": f"/sandboxes/{made.sandbox_id}"})
+
+
+@routes.get("", responses={200: {"model": models.SandboxPage}, **errors()})
+async def list_sandboxes(
+    request: Request,
+    core: CoreDep,
+    user_id: str = "",
+    session_id: str = "",
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Response:
+    """Sandboxes, newest first."""
+    page = (
+        await core.of(request)
+        .sandboxes.list(user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token)
+        .page()
+    )
+    return answer(
+        {"sandboxes": [sandbox_json(one) for one in page.sandboxes], "next_page_token": page.next_page_token}
+    )
+
+
+@routes.get("/{sandbox_id}", responses={200: {"model": models.SandboxModel}, **failures()})
+async def get_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """One sandbox."""
+    return answer(sandbox_json(await core.of(request).sandboxes.get(sandbox_id)))
+
+
+@routes.delete("/{sandbox_id}", status_code=204, responses=failures())
+async def delete_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """End everything inside and remove all of it."""
+    await core.of(request).sandboxes.delete(sandbox_id)
+    return Response(status_code=204)
+
+
+@routes.post("/{sandbox_id}/touch", responses={200: {"model": models.SandboxModel}, **failures()})
+async def touch_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Begin its idle time anew."""
+    return answer(sandbox_json(await core.of(request).sandboxes.touch(sandbox_id)))
+
+
+@routes.post("/{sandbox_id}/pause", status_code=204, responses=failures())
+async def pause_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Stop everything inside."""
+    await core.of(request).sandboxes.pause(sandbox_id)
+    return Response(status_code=204)
+
+
+@routes.post("/{sandbox_id}/resume", status_code=204, responses=failures())
+async def resume_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Let a paused sandbox go on."""
+    await core.of(request).sandboxes.resume(sandbox_id)
+    return Response(status_code=204)
+
+
+@routes.get("/{sandbox_id}/metrics", responses={200: {"model": models.MetricsModel}, **failures()})
+async def sandbox_metrics(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """What it uses."""
+    return answer(metrics_json(await core.of(request).sandboxes.metrics(sandbox_id)))
+
+
+@routes.post(
+    "/{sandbox_id}/cells",
+    responses={200: {"model": models.CellModel, **_SSE}, **failures(*BODY)},
+    openapi_extra=takes("RunCell"),
+)
+async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Run Python, where names live on. As a stream: stdout, stderr, rich, and end as the last event."""
+    body = checked(models.RunCell, given)
+    items = core.of(request).sandboxes.run_cell(sandbox_id, body.code, timeout=body.timeout)
+    if wants_stream(request, body.stream):
+        return await stream(request, items, EventJson().told)
+    return await whole(request, items, rich=True)
+
+
+@routes.post(
+    "/{sandbox_id}/commands",
+    responses={200: {"model": models.CommandModel, **_SSE}, **failures(*BODY)},
+    openapi_extra=takes("RunCommand"),
+)
+async def run_command(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Run a command to its end. As a stream: stdout, stderr, and end as the last event."""
+    body = checked(models.RunCommand, given)
+    items = core.of(request).sandboxes.run_command(
+        sandbox_id,
+        to_command(body.command, body.cwd, body.env),
+        stdin=body.stdin.encode(),
+        timeout=body.timeout,
+    )
+    if wants_stream(request, body.stream):
+        return await stream(request, items, EventJson().told)
+    return await whole(request, items, rich=False)
+
+
+@routes.post(
+    "/{sandbox_id}/processes",
+    status_code=201,
+    responses={201: {"model": models.ProcessModel}, **failures(*BODY)},
+    openapi_extra=takes("StartProcess"),
+)
+async def start_process(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Start a command that goes on by itself."""
+    body = checked(models.StartProcess, given)
+    command = to_command(body.command, body.cwd, body.env)
+    started = await core.of(request).sandboxes.start_process(sandbox_id, command, stdin=body.stdin)
+    return answer(process_json(started), 201)
+
+
+@routes.get("/{sandbox_id}/processes", responses={200: {"model": models.ProcessList}, **failures()})
+async def list_processes(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Those that were started, and the last that have ended."""
+    processes = await core.of(request).sandboxes.list_processes(sandbox_id)
+    return answer({"processes": [process_json(process) for process in processes]})
+
+
+@routes.get("/{sandbox_id}/processes/{pid}/output", responses={200: _SSE, **failures()})
+async def watch_process(
+    sandbox_id: str,
+    pid: int,
+    request: Request,
+    core: CoreDep,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="Where to begin.")] = 0,
+) -> Response:
+    """Follow a process's output to its end: stdout, stderr, lost, end."""
+    items = core.of(request).sandboxes.watch_process(sandbox_id, pid, offset=offset)
+    return await stream(request, items, EventJson().told)
+
+
+@routes.post(
+    "/{sandbox_id}/processes/{pid}/input",
+    status_code=204,
+    responses=failures(*BODY),
+    openapi_extra=takes("ProcessInput"),
+)
+async def write_process(sandbox_id: str, pid: int, given: Given, request: Request, core: CoreDep) -> Response:
+    """Write to a process's standard input."""
+    body = checked(models.ProcessInput, given)
+    await core.of(request).sandboxes.write_process(sandbox_id, pid, body.data.encode(), eof=body.eof)
+    return Response(status_code=204)
+
+
+@routes.post(
+    "/{sandbox_id}/processes/{pid}/signal",
+    status_code=204,
+    responses=failures(*BODY),
+    openapi_extra=takes("ProcessSignal"),
+)
+async def signal_process(
+    sandbox_id: str, pid: int, given: Given, request: Request, core: CoreDep
+) -> Response:
+    """Send a signal to a process and what it has started."""
+    body = checked(models.ProcessSignal, given)
+    await core.of(request).sandboxes.signal_process(sandbox_id, pid, body.signal)
+    return Response(status_code=204)
+
+
+@routes.get("/{sandbox_id}/tools", responses={200: {"model": models.ToolList}, **failures()})
+async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Its tools, with JSON Schemas of their arguments."""
+    tools = await core.of(request).sandboxes.list_tools(sandbox_id)
+    return answer(
+        {
+            "tools": [
+                {
+                    "name": tool.name,
+                    "group": tool.group,
+                    "description": tool.description,
+                    "parameters": orjson.loads(tool.schema_json),
+                }
+                for tool in tools
+            ]
+        }
+    )
+
+
+@routes.post(
+    "/{sandbox_id}/tools/{name}",
+    responses={
+        200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+        **failures(*BODY),
+    },
+    openapi_extra=takes({"type": "object"}),
+)
+async def call_tool(sandbox_id: str, name: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Call a tool; the answer is an MCP tool result, and isError says if it went wrong."""
+    work = core.of(request).sandboxes.call_tool(sandbox_id, name, JsonText(dump(given)))
+    result = await unless_gone(request.receive, work)
+    return Response(result, 200, None, "application/json")
+
+
+@routes.post(
+    "/{sandbox_id}/ports/{port}",
+    status_code=201,
+    responses={201: {"model": models.PortModel}, **failures(*BODY)},
+    openapi_extra=takes("PortRequest"),
+)
+async def open_port(sandbox_id: str, port: int, given: Given, request: Request, core: CoreDep) -> Response:
+    """A signed path below which anybody reaches an HTTP server inside, for a while."""
+    body = checked(models.PortRequest, given)
+    sandboxes = core.of(request).sandboxes
+    access = await sandboxes.create_port_access(sandbox_id, port, lifetime=body.lifetime)
+    told = {"path": f"/ports/{access.access_token}/", "access_token": access.access_token}
+    return answer({**told, "expires_at": seconds(access.expire_time)}, 201)
+
+
+@routes.post(
+    "/{sandbox_id}/checkpoints",
+    status_code=204,
+    responses=failures(*BODY),
+    openapi_extra=takes("CheckpointModel"),
+)
+async def create_checkpoint(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Keep the Python kernel as it is now."""
+    body = checked(models.CheckpointModel, given)
+    await core.of(request).sandboxes.create_checkpoint(sandbox_id, body.name)
+    return Response(status_code=204)
+
+
+@routes.post(
+    "/{sandbox_id}/rollback",
+    responses={200: {"model": models.RolledBack}, **failures(*BODY)},
+    openapi_extra=takes("RollBack"),
+)
+async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Back to a checkpoint, or to a snapshot."""
+    body = checked(models.RollBack, given)
+    restored = await core.of(request).sandboxes.roll_back(
+        sandbox_id, checkpoint=body.checkpoint, snapshot_id=body.snapshot_id
+    )
+    return answer({"kernel_restored": restored})
+
+
+@routes.post(
+    "/{sandbox_id}/snapshots",
+    status_code=201,
+    responses={201: {"model": models.SnapshotModel}, **failures()},
+)
+async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Keep the files of its workspace."""
+    taken = await core.of(request).sandboxes.create_snapshot(sandbox_id)
+    told = {"snapshot_id": taken.snapshot_id, "size_bytes": taken.size_bytes, "kernel": taken.kernel}
+    return answer(told, 201)
+
+
+@routes.post(
+    "/{sandbox_id}/fork",
+    status_code=201,
+    responses={201: {"model": models.SandboxModel}, **failures(*BODY)},
+    openapi_extra=takes("ForkSandbox"),
+)
+async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """A new sandbox with the files of this one, or of a snapshot when the id is one."""
+    body = checked(models.ForkSandbox, given)
+    name = "snapshot_id" if sandbox_id.startswith("snap_") else "sandbox_id"
+    made = await core.of(request).sandboxes.fork(session_id=body.session_id, **{name: sandbox_id})
+    return answer(sandbox_json(made), 201)
+
+
+@routes.delete("/snapshots/{snapshot_id}", status_code=204, responses=failures())
+async def delete_snapshot(snapshot_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove a snapshot."""
+    await core.of(request).sandboxes.delete_snapshot(snapshot_id)
+    return Response(status_code=204)

@@ -1,0 +1,58 @@
+"""Agents and the sandboxes of their sessions."""
+
+import asyncio
+
+import pytest
+from unit.core.services.sandboxes import cell, command, gone
+
+from portico.client import Client, RunFailed
+from portico.v1 import events_pb2
+
+
+async def test_runs_of_a_session_share_its_sandbox(client: Client) -> None:
+    told = {"user_id": "ann", "session_id": "s", "agent": "coder"}
+    await client.runs.query("cell x = 5", **told).text()  # type: ignore[arg-type]
+    assert await client.runs.query("stream print(x)", **told).text() == "5\n"  # type: ignore[arg-type]
+    made = await client.sandboxes.create(user_id="ann", session_id="s")
+    assert await client.runs.query("id", **told).text() == made.sandbox_id  # type: ignore[arg-type]
+    assert (await cell(client, made.sandbox_id, "x"))[0] == "5"
+    told["agent"] = "threaded"
+    assert await client.runs.query("print(x + 1)", **told).text() == "6\n"  # type: ignore[arg-type]
+    with pytest.raises(RunFailed, match="type"):
+        await client.runs.query("fails", agent="coder").text()
+
+
+@pytest.mark.parametrize("agent", ["coder", "threaded"])
+async def test_a_cancelled_run_stops_its_cell_and_not_the_sandbox(client: Client, agent: str) -> None:
+    code = "y = 1\nimport time\ntime.sleep(60)\ny = 2"
+    asked = f"cell {code}" if agent == "coder" else code
+    made = await client.sandboxes.create(user_id="ann", session_id="s")
+    run = await client.runs.start(asked, agent=agent, user_id="ann", session_id="s")
+    await asyncio.sleep(0.5)
+    async with asyncio.timeout(5):
+        canceled = await client.runs.cancel(run.response.id)
+    assert canceled.response.status == events_pb2.RUN_STATUS_CANCELED
+    assert (await cell(client, made.sandbox_id, "y"))[0] == "1"
+
+
+@pytest.mark.parametrize("stop", ["cancel", "interrupt"])
+async def test_a_stopped_run_leaves_no_process_of_its_own(client: Client, stop: str) -> None:
+    made = await client.sandboxes.create(user_id="ann", session_id="s")
+    kept = await client.sandboxes.start_process(made.sandbox_id, ["sleep", "900"])
+    stream = client.runs.query("start", agent="coder", user_id="ann", session_id="s")
+    async for event in stream:
+        if event.content.text == "started":
+            break
+    await asyncio.sleep(0.2)
+    before = (await command(client, made.sandbox_id, "cat /proc/[0-9]*/comm"))[0]
+    assert before.split().count("sleep") == 3
+    await getattr(client.runs, stop)(stream.run_id)
+    after = (await command(client, made.sandbox_id, "cat /proc/[0-9]*/comm"))[0]
+    assert after.split().count("sleep") == 1
+    listed = {process.pid: process for process in await client.sandboxes.list_processes(made.sandbox_id)}
+    assert not listed[kept.pid].HasField("exit_code")
+
+
+async def test_an_ephemeral_runs_sandbox_goes_with_its_session(client: Client) -> None:
+    sandbox_id = await client.runs.query("id", agent="coder", ephemeral=True).text()
+    assert (await gone(client, sandbox_id)).metadata["cause"] == "destroyed"

@@ -1,0 +1,218 @@
+"""Code in a sandbox, through gRPC."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from unit.core.services.sandboxes import cell, command
+
+from portico.client import AlreadyExists, Client, FailedPrecondition, InvalidArgument, NotFound, PorticoError
+from portico.v1 import sandbox_pb2 as pb
+
+
+@pytest.fixture
+async def box(client: Client) -> str:
+    return (await client.sandboxes.create(pb.SandboxSpec(type="filesystem"))).sandbox_id
+
+
+async def test_cells_stream_and_tell_how_they_end(client: Client, box: str) -> None:
+    said, end = await cell(client, box, "x = 20\nprint('hi')\nx + 1")
+    assert (said, end.execution_count, end.HasField("error")) == ("hi\n21", 1, False)
+    _, end = await cell(client, box, "1 / 0")
+    assert end.error.name == "ZeroDivisionError"
+    assert "line 1" in end.error.traceback
+    first = None
+    started = time.monotonic()
+    async for _ in client.sandboxes.run_cell(box, "import time\nprint(1, flush=True)\ntime.sleep(0.5)"):
+        first = first or time.monotonic() - started
+    assert first is not None
+    assert first < 0.4
+    _, end = await cell(client, box, "time.sleep(60)", timeout=0.2)
+    assert (end.failure.reason, end.failure.kernel_lost) == ("SANDBOX_TIMEOUT", False)
+    _, end = await cell(client, box, "import os; os._exit(3)")
+    assert (end.failure.reason, end.failure.kernel_lost) == ("KERNEL_DIED", True)
+    assert (await cell(client, box, "'x' in globals()"))[0] == "False"
+
+
+async def test_a_cell_that_is_given_up_is_interrupted(client: Client, box: str) -> None:
+    events = client.sandboxes.run_cell(box, "import time\nprint(1, flush=True)\ny = 5\ntime.sleep(60)")
+    await anext(events)
+    await events.aclose()
+    started = time.monotonic()
+    assert (await cell(client, box, "y"))[0] == "5"
+    assert time.monotonic() - started < 5
+
+
+async def test_a_figure_comes_back_as_an_image(client: Client, box: str) -> None:
+    code = "import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as p\np.plot([1, 2])\np.gcf()"
+    events = [event async for event in client.sandboxes.run_cell(box, code)]
+    if events[-1].end.error.name == "ModuleNotFoundError":
+        pytest.skip("matplotlib is not there")
+    assert any(event.rich.data.get("image/png", b"").startswith(b"\x89PNG") for event in events)
+
+
+async def test_commands(client: Client, box: str) -> None:
+    said, end = await command(client, box, "echo $A; pwd; cat", env={"A": "1"}, cwd="/tmp", stdin=b"in")
+    assert (said, end.exit_code) == ("1\n/tmp\nin", 0)
+    assert (await command(client, box, ["printf", "%s", "a b"]))[0] == "a b"
+    assert (await command(client, box, "exit 3"))[1].exit_code == 3
+    _, end = await command(client, box, "sleep 60", timeout=0.2)
+    assert end.failure.reason == "SANDBOX_TIMEOUT"
+    with pytest.raises(InvalidArgument):
+        await command(client, box, [])
+
+
+async def test_processes_go_on_and_are_followed_from_an_offset(client: Client, box: str) -> None:
+    line = "echo one; read a; echo got $a; sleep 1000"
+    process = await client.sandboxes.start_process(box, line, stdin=True)
+    watching = client.sandboxes.watch_process(box, process.pid)
+    assert (await anext(watching)).stdout == b"one\n"
+    await client.sandboxes.write_process(box, process.pid, b"two\n")
+    assert (await anext(watching)).stdout == b"got two\n"
+    await watching.aclose()
+    again = client.sandboxes.watch_process(box, process.pid, offset=4)
+    assert (await anext(again)).stdout == b"got two\n"
+    (listed,) = await client.sandboxes.list_processes(box)
+    assert (listed.pid, listed.HasField("exit_code"), listed.output_end) == (process.pid, False, 12)
+    await client.sandboxes.signal_process(box, process.pid, signal.SIGTERM)
+    assert (await anext(again)).end.exit_code == -signal.SIGTERM
+    for work in (
+        client.sandboxes.write_process(box, 99, b"x"),
+        client.sandboxes.signal_process(box, 99, 9),
+        anext(client.sandboxes.watch_process(box, 99)),
+    ):
+        with pytest.raises(NotFound) as missing:
+            await work
+        assert (missing.value.reason, missing.value.metadata) == ("PROCESS_NOT_FOUND", {"pid": "99"})
+
+
+async def test_a_terminal_is_typed_into_and_resized(client: Client, box: str) -> None:
+    async with await client.sandboxes.open_terminal(box, rows=11, columns=33) as terminal:
+        shown = b""
+
+        async def until(text: bytes) -> None:
+            nonlocal shown
+            async with asyncio.timeout(10):
+                while text not in shown:
+                    item = await terminal.read()
+                    assert item is not None
+                    shown += item.output
+
+        await terminal.write(b"stty size\n")
+        await until(b"11 33")
+        await terminal.resize(22, 44)
+        await terminal.write(b"stty size\n")
+        await until(b"22 44")
+        await terminal.write(b"exit 7\n")
+        async with asyncio.timeout(10):
+            *_, last = [item async for item in terminal]
+        assert last.end.exit_code == 7
+    async with await client.sandboxes.open_terminal(box, pb.Command(arguments=["sleep", "1000"])):
+        pass
+    async with asyncio.timeout(10):
+        while "sleep" in (await command(client, box, "ps ax || cat /proc/[0-9]*/comm"))[0]:
+            await asyncio.sleep(0.05)
+
+
+async def test_tools(client: Client, box: str) -> None:
+    tools = {tool.name: tool for tool in await client.sandboxes.list_tools(box)}
+    assert json.loads(tools["run_ipython_cell"].schema_json)["required"] == ["code"]
+    assert tools["read_file"].group == "filesystem"
+    result = json.loads(await client.sandboxes.call_tool(box, "run_ipython_cell", {"code": "print('a')"}))
+    assert (result["content"][0]["text"], result["isError"]) == ("a\n", False)
+    with pytest.raises(NotFound) as missing:
+        await client.sandboxes.call_tool(box, "fly")
+    assert missing.value.reason == "TOOL_NOT_FOUND"
+    with pytest.raises(InvalidArgument):
+        await client.sandboxes.call_tool(box, "run_ipython_cell", {"kode": 1})
+
+
+async def test_files(client: Client, box: str) -> None:
+    files = client.sandboxes
+    assert await files.write_file(box, "d/a.txt", "hello\nworld\n") == 12
+    part = [piece async for piece in files.read_file(box, "d/a.txt", offset=6, length=5)]
+    assert b"".join(part) == b"world"
+    assert (await files.stat_file(box, "d/a.txt")).size_bytes == 12
+    assert [info.type for info in await files.list_directory(box, depth=2)] == ["directory", "file"]
+    (found,) = await files.search_files(box, "*.txt", text="world")
+    assert (found.path.endswith("d/a.txt"), found.line) == (True, 2)
+    assert "+there" in await files.edit_file(box, "d/a.txt", {"world": "there"})
+    await files.make_directory(box, "e/f")
+    await files.move_file(box, "d/a.txt", "e/b.txt")
+    with pytest.raises(AlreadyExists):
+        await files.write_file(box, "e/b.txt", b"", exclusive=True)
+    with pytest.raises(FailedPrecondition):
+        await files.edit_file(box, "e/b.txt", {"nowhere": "x"})
+    with pytest.raises(PorticoError) as kept:
+        await files.remove_file(box, "e")
+    assert kept.value.reason == "SANDBOX_OPERATION_FAILED"
+    await files.remove_file(box, "e", recursive=True)
+    for path, reason in (("e", "FILE_NOT_FOUND"), ("../../etc/passwd", "INVALID_PATH")):
+        with pytest.raises(PorticoError) as wrong:
+            await files.stat_file(box, path)
+        assert (wrong.value.reason, wrong.value.metadata) == (reason, {"path": path})
+    changes = files.watch_files(box)
+    assert (await anext(changes)).type == "ready"
+    await files.write_file(box, "new", b"x")
+    async with asyncio.timeout(10):
+        while not (await anext(changes)).path.endswith("/new"):
+            pass
+    await changes.aclose()
+
+
+async def test_a_large_file_goes_in_pieces_and_half_of_one_changes_nothing(client: Client, box: str) -> None:
+    async def pieces(count: int, fails: bool = False) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * 1_000_000
+        if fails:
+            raise OSError("the disk here broke")
+
+    assert await client.sandboxes.write_file(box, "big", pieces(100)) == 100_000_000
+    sizes = [len(piece) async for piece in client.sandboxes.read_file(box, "big")]
+    assert sum(sizes) == 100_000_000
+    assert max(sizes) <= 1 << 20
+    with pytest.raises(OSError, match="broke"):
+        await client.sandboxes.write_file(box, "big", pieces(2, fails=True))
+    assert (await client.sandboxes.stat_file(box, "big")).size_bytes == 100_000_000
+    with pytest.raises(PorticoError) as full:
+        await client.sandboxes.write_file(box, "more", pieces(400))
+    assert (full.value.reason, full.value.metadata) == ("LIMIT_EXCEEDED", {"limit": "disk"})
+
+
+SERVER = """
+import socket
+s = socket.socket(); s.bind(('127.0.0.1', 8000)); s.listen()
+while True:
+    c, _ = s.accept()
+    while data := c.recv(65536): c.sendall(data.upper())
+    c.close()
+"""
+
+
+async def test_a_port_is_reached_with_a_credential_or_a_token(client: Client, box: str) -> None:
+    await client.sandboxes.write_file(box, "server.py", SERVER)
+    await client.sandboxes.start_process(box, "exec python3 server.py")
+    access = await client.sandboxes.create_port_access(box, 8000, lifetime=60)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                connection = await client.sandboxes.connect_port(box, 8000)
+                break
+            except PorticoError as error:
+                assert (error.reason, error.metadata) == ("PORT_REFUSED", {"port": "8000"})  # noqa: PT017
+                await asyncio.sleep(0.05)
+    async with connection:
+        await connection.write(b"hello")
+        assert await connection.read() == b"HELLO"
+        await connection.end_write()
+        assert await connection.read() == b""
+    async with await client.sandboxes.connect_port(access_token=access.access_token) as connection:
+        await connection.write(b"x")
+        assert await connection.read() == b"X"
+    token = access.access_token
+    for wrong in (token[:-2] + ("AA" if token[-2:] != "AA" else "BB"), "x", "é"):
+        with pytest.raises(NotFound):
+            await client.sandboxes.connect_port(access_token=wrong)

@@ -1,0 +1,153 @@
+"""Who has which sandbox, what may be asked of it, and when it ends."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from unit.core.services.sandboxes import cell, command, gone
+
+from portico.client import (
+    Client,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PorticoError,
+    ResourceExhausted,
+)
+from portico.client.convert import to_duration
+from portico.core.server import CoreServer
+from portico.v1 import sandbox_pb2 as pb
+
+
+async def test_a_session_has_one_of_each_type_and_more_if_asked(client: Client) -> None:
+    made = await asyncio.gather(*(client.sandboxes.create(user_id="ann", session_id="s") for _ in range(5)))
+    assert len({one.sandbox_id for one in made}) == 1
+    files = await client.sandboxes.create(pb.SandboxSpec(type="filesystem"), user_id="ann", session_id="s")
+    more = await client.sandboxes.create(user_id="ann", session_id="s", fresh=True)
+    ids = [one.sandbox_id for one in (more, files, made[0])]
+    assert len(set(ids)) == 3
+    assert [one.sandbox_id async for one in client.sandboxes.list(user_id="ann", page_size=2)] == ids
+    assert not [one async for one in client.sandboxes.list(user_id="bob")]
+    one = await client.sandboxes.get(ids[2])
+    assert (one.user_id, one.session_id, one.state) == ("ann", "s", pb.SANDBOX_STATE_RUNNING)
+    assert (one.spec.type, one.spec.backend, one.tier in ("full", "rlimits")) == ("base", "local", True)
+    assert one.spec.limits.memory_bytes == 512 << 20
+    assert one.spec.HasField("ttl")
+    await client.sandboxes.create(user_id="ann", fresh=True)
+    with pytest.raises(ResourceExhausted) as full:
+        await client.sandboxes.create(user_id="ann", fresh=True)
+    assert full.value.metadata == {"limit": "sandboxes"}
+
+
+async def test_a_key_finds_the_first_while_it_lives(client: Client) -> None:
+    first = await client.sandboxes.create(fresh=True, idempotency_key="k")
+    assert (await client.sandboxes.create(fresh=True, idempotency_key="k")).sandbox_id == first.sandbox_id
+    await client.sandboxes.delete(first.sandbox_id)
+    again = await client.sandboxes.create(fresh=True, idempotency_key="k")
+    assert again.sandbox_id != first.sandbox_id
+
+
+async def test_what_is_gone_says_why(client: Client) -> None:
+    with pytest.raises(NotFound) as missing:
+        await client.sandboxes.get("sbx_none")
+    assert (missing.value.reason, missing.value.metadata) == (
+        "SANDBOX_NOT_FOUND",
+        {"sandbox_id": "sbx_none"},
+    )
+    made = await client.sandboxes.create(pb.SandboxSpec(ttl=to_duration(0.3)))
+    error = await gone(client, made.sandbox_id)
+    assert error.reason == "SANDBOX_GONE"
+    assert error.metadata == {"sandbox_id": made.sandbox_id, "cause": "expired"}
+    with pytest.raises(FailedPrecondition):
+        await cell(client, made.sandbox_id, "1")
+
+
+async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_path: Path) -> None:
+    mount = pb.SandboxMount(source=f"{tmp_path}/shown", target="/data")
+    refused = {
+        "spec.limits.memory_bytes": pb.SandboxSpec(limits=pb.SandboxLimits(memory_bytes=1 << 40)),
+        "limits.processes": pb.SandboxSpec(limits=pb.SandboxLimits(processes=1)),
+        "spec.mounts[0].source": pb.SandboxSpec(mounts=[pb.SandboxMount(source="/etc", target="/data")]),
+        "type": pb.SandboxSpec(type="moon"),
+        "env": pb.SandboxSpec(env={"A=B": "1"}),
+        "spec.ttl": pb.SandboxSpec(ttl=to_duration(0)),
+    }
+    for field, spec in refused.items():
+        with pytest.raises(InvalidArgument) as wrong:
+            await client.sandboxes.create(spec)
+        assert wrong.value.metadata == {"field": field}
+    (tmp_path / "shown" / "out").symlink_to("/etc")
+    for source, writable in ((f"{tmp_path}/shown", True), (f"{tmp_path}/shown/out", False)):
+        spec = pb.SandboxSpec(mounts=[pb.SandboxMount(source=source, target="/data", writable=writable)])
+        with pytest.raises(InvalidArgument):
+            await client.sandboxes.create(spec)
+    with pytest.raises(PorticoError) as unknown:
+        await client.sandboxes.create(pb.SandboxSpec(backend="moon"))
+    assert unknown.value.reason == "SANDBOX_UNSUPPORTED"
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o777 == 0o700:
+            pytest.skip("pytest's directory can't be shown to another user")
+    made = await client.sandboxes.create(pb.SandboxSpec(mounts=[mount]))
+    assert (await command(client, made.sandbox_id, "cat /data/note"))[0] == "hello"
+
+
+async def test_it_is_paused_and_goes_on(client: Client) -> None:
+    made = await client.sandboxes.create()
+    await client.sandboxes.pause(made.sandbox_id)
+    assert (await client.sandboxes.get(made.sandbox_id)).state == pb.SANDBOX_STATE_PAUSED
+    with pytest.raises(FailedPrecondition) as paused:
+        await cell(client, made.sandbox_id, "1")
+    assert paused.value.reason == "SANDBOX_PAUSED"
+    await client.sandboxes.resume(made.sandbox_id)
+    assert (await cell(client, made.sandbox_id, "40 + 2"))[0] == "42"
+    assert (await client.sandboxes.metrics(made.sandbox_id)).processes > 0
+    assert (await client.sandboxes.touch(made.sandbox_id)).sandbox_id == made.sandbox_id
+
+
+async def test_checkpoints_snapshots_and_forks(client: Client) -> None:
+    made = await client.sandboxes.create(user_id="ann")
+    one = made.sandbox_id
+    await cell(client, one, "x = 1; open('a', 'w').write('one')")
+    await client.sandboxes.create_checkpoint(one, "before")
+    taken = await client.sandboxes.create_snapshot(one)
+    assert taken.size_bytes > 0
+    await cell(client, one, "x = 2; open('a', 'w').write('two')")
+    fork = (await client.sandboxes.fork(sandbox_id=one)).sandbox_id
+    assert (await cell(client, fork, "open('a').read()"))[0] == "'two'"
+    assert await client.sandboxes.roll_back(one, checkpoint="before")
+    assert (await cell(client, one, "x, open('a').read()"))[0] == "(1, 'two')"
+    await client.sandboxes.roll_back(one, snapshot_id=taken.snapshot_id)
+    assert (await cell(client, one, "open('a').read()"))[0] == "'one'"
+    await client.sandboxes.delete(one)
+    fork = (await client.sandboxes.fork(snapshot_id=taken.snapshot_id)).sandbox_id
+    assert (await cell(client, fork, "open('a').read()"))[0] == "'one'"
+    assert (await client.sandboxes.get(fork)).user_id == "ann"
+    await client.sandboxes.create_snapshot(fork)
+    with pytest.raises(ResourceExhausted):
+        await client.sandboxes.create_snapshot(fork)
+    await client.sandboxes.delete_snapshot(taken.snapshot_id)
+    for work in (
+        client.sandboxes.roll_back(fork, checkpoint="never"),
+        client.sandboxes.roll_back(fork, snapshot_id=taken.snapshot_id),
+        client.sandboxes.delete_snapshot(taken.snapshot_id),
+    ):
+        with pytest.raises(NotFound) as missing:
+            await work
+        assert missing.value.reason == "SNAPSHOT_NOT_FOUND"
+
+
+async def test_a_deleted_session_leaves_no_sandbox(client: Client) -> None:
+    await client.sessions.create(user_id="ann", session_id="s")
+    made = await client.sandboxes.create(user_id="ann", session_id="s")
+    await client.sessions.delete("s", user_id="ann")
+    with pytest.raises(FailedPrecondition) as ended:
+        await client.sandboxes.get(made.sandbox_id)
+    assert ended.value.metadata["cause"] == "destroyed"
+
+
+async def test_nothing_is_started_before_it_is_needed(client: Client, core: CoreServer) -> None:
+    await client.sandboxes.list().page()
+    with pytest.raises(NotFound):
+        await client.sandboxes.get("sbx_none")
+    assert core._sandboxes._manager is None

@@ -1,0 +1,111 @@
+"""A log as a task: the same from any place on, however it was gathered, and after a crash."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from a2a.types import a2a_pb2 as a2a
+from support.a2a_gateways import running_core
+
+from portico.client import Client
+from portico.gateways.a2a.translate import Translator, Update
+from portico.v1 import events_pb2 as pb
+
+
+async def log(directory: Path, words: str, answer: str = "") -> tuple[list[pb.Message], list[pb.Event]]:
+    """What a run was asked, and its events."""
+    async with running_core(directory), Client(f"unix:{directory}/core.sock") as client:
+        run = (await client.runs.start(words)).response.id
+        async with client.runs.watch(run) as stream:
+            events = [event async for event in stream]
+        if answer:
+            resumed = await client.runs.resume(run, answer)
+            async with client.runs.watch(run, after=resumed.last_sequence_number) as stream:
+                events += [event async for event in stream]
+        return list((await client.runs.get(run)).request.input), events
+
+
+def said(artifacts: Sequence[a2a.Artifact]) -> list[tuple[str, list[str]]]:
+    """What a reader sees of artifacts: neighbouring texts are one."""
+    told = []
+    for artifact in artifacts:
+        parts: list[str] = []
+        before = ""
+        for part in artifact.parts:
+            kind = str(part.WhichOneof("content"))
+            if kind == "text" and before == "text":
+                parts[-1] += part.text
+            else:
+                parts.append(
+                    part.text if kind == "text" else part.SerializeToString(deterministic=True).hex()
+                )
+            before = kind
+        told.append((artifact.artifact_id, parts))
+    return told
+
+
+def apply(task: a2a.Task, update: Update) -> None:
+    """What a client does with an update."""
+    if isinstance(update, a2a.TaskStatusUpdateEvent):
+        task.status.CopyFrom(update.status)
+        return
+    known = next((item for item in task.artifacts if item.artifact_id == update.artifact.artifact_id), None)
+    if known is None:
+        assert not update.append
+        task.artifacts.append(update.artifact)
+    elif update.append:
+        known.parts.extend(update.artifact.parts)
+    else:
+        known.CopyFrom(update.artifact)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"), [("count 4", ""), ("rich", ""), ("ask", "Rome"), ("boom", ""), ("refuse", "")]
+)
+async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
+    tmp_path: Path, words: str, answer: str
+) -> None:
+    asked, events = await log(tmp_path, words, answer)
+    whole = Translator(asked)
+    for event in events:
+        whole.take(event)
+    end = whole.task()
+    for cut in range(1, len(events) + 1):
+        translator = Translator(asked)
+        for event in events[:cut]:
+            translator.take(event)
+        task = translator.task()
+        translator.forget()
+        for event in events[cut:]:
+            update = translator.take(event)
+            if update is not None:
+                apply(task, update)
+        assert said(task.artifacts) == said(end.artifacts)
+        assert task.status == end.status
+
+
+async def test_an_attempt_voids_what_was_said_before(tmp_path: Path) -> None:
+    asked, events = await log(tmp_path, "count 2")
+    translator = Translator(asked)
+    for event in events[:-1]:
+        translator.take(event)
+    assert translator.task().artifacts
+    again = pb.Event(sequence_number=len(events) - 1)
+    again.response.CopyFrom(events[1].response)
+    again.response.attempt = 2
+    update = translator.take(again)
+    assert isinstance(update, a2a.TaskStatusUpdateEvent)
+    assert (update.status.state, update.metadata["attempt"]) == (a2a.TASK_STATE_WORKING, 2)
+    assert not translator.task().artifacts
+    assert len(translator.task().history) == 1
+
+
+async def test_every_chunk_has_a_part(tmp_path: Path) -> None:
+    asked, events = await log(tmp_path, "rich")
+    translator = Translator(asked)
+    for event in events:
+        update = translator.take(event)
+        if isinstance(update, a2a.TaskArtifactUpdateEvent):
+            assert update.artifact.parts
+        elif update is not None and update.status.HasField("message"):
+            assert update.status.message.parts
