@@ -26,6 +26,9 @@ def agents() -> list[AgentApp]:
             while not (told := await context.new_input()):
                 await asyncio.sleep(0.01)
             yield f"I was told {[message.text for message in told]}."
+        elif msgs[-1].text == "slow":
+            await asyncio.sleep(0.3)
+            yield "done"
         elif msgs[-1].text == "wait":
             yield "..."
             await asyncio.sleep(600)
@@ -86,6 +89,25 @@ async def test_of_many_at_once_each_has_the_history_of_its_own(client: Client) -
     answers = await asyncio.gather(*(ask(client, "history", previous_run_id=first.id) for _ in range(8)))
     assert len({answer.session_id for answer in answers}) == 8
     assert {said(answer) for answer in answers} == {'["one", "re one", "history"]'}
+
+
+async def test_what_continues_a_run_that_works_has_all_that_it_says(client: Client) -> None:
+    first = (await client.runs.start("slow")).response
+    more: tuple[dict[str, object], ...] = ({}, {}, {"ephemeral": True})
+    answers = await asyncio.gather(
+        *(ask(client, "history", previous_run_id=first.id, **options) for options in more)
+    )
+    assert {said(answer) for answer in answers} == {'["slow", "done", "history"]'}
+
+
+async def test_what_is_refused_leaves_no_copy(client: Client) -> None:
+    first = await ask(client, "one", user_id="ada")
+    await ask(client, "two", previous_run_id=first.id)
+    with pytest.raises(NotFound):
+        await ask(client, "x", previous_run_id=first.id, agent="nope")
+    for _ in range(2):
+        await ask(client, "y", previous_run_id=first.id, idempotency_key="k")
+    assert len([session async for session in client.sessions.list(user_id="ada")]) == 2
 
 
 async def test_what_continues_nothing_is_refused(client: Client) -> None:

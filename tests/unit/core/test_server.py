@@ -1,10 +1,14 @@
 """A core server as a whole, in process: what operators and tools rely on."""
 
+import importlib
+import inspect
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -41,6 +45,18 @@ async def test_it_serves_with_and_without_spans(tmp_path: Path, traces: bool) ->
             assert await client.healthy()
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(
+    "module", ["portico.core.server", "portico.client.connection", "portico.gateways.a2a.rpc"]
+)
+def test_every_channel_option_is_one_that_grpc_has(module: str) -> None:
+    """A name that it does not know it passes over without a word."""
+    source = inspect.getsource(importlib.import_module(module))
+    known = Path(cygrpc.__file__).read_bytes()
+    names = re.findall(r'"(grpc\.[a-z0-9_.]+)"', source)
+    assert names
+    assert [name for name in names if name.encode() not in known] == []
 
 
 async def test_health_knows_each_service_and_reflection_tells_the_contract(tmp_path: Path) -> None:

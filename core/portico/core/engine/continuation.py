@@ -34,9 +34,13 @@ class Continuations:
             user_id, session_id = await self._session_of(run_id)
             fork, copy = self._stores.sessions.fork, new_id("session_")
             apart = apart or self._overtaken(user_id, session_id, run_id)
+            if apart:
+                # A copy that ends with the run needs what the run has yet to say.
+                await self._settled(run_id)
             copied = await fork(user_id, session_id, run_id, copy, always=apart)
             if not copied and self._overtaken(user_id, session_id, run_id):
                 # Another run came while the store was asked.
+                await self._settled(run_id)
                 copied = await fork(user_id, session_id, run_id, copy, always=True)
             yield user_id, copy if copied else session_id, copied
 
@@ -50,6 +54,20 @@ class Continuations:
         if record.ephemeral:
             raise RunNotFound(run_id)
         return record.user_id, record.session_id
+
+    async def _settled(self, run_id: str) -> None:
+        """Return when the run has ended, or waits for somebody."""
+        run = self._live(run_id)
+        if run is None:
+            return
+        changed = asyncio.Event()
+        run.subscribe(changed.set)
+        try:
+            while not run.ended and run.paused_at is None:
+                changed.clear()
+                await changed.wait()
+        finally:
+            run.unsubscribe(changed.set)
 
     def _overtaken(self, user_id: str, session_id: str, run_id: str) -> bool:
         return self._lanes.others((user_id, session_id), run_id)

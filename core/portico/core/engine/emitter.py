@@ -90,9 +90,13 @@ class Emitter:
         else:
             self._remember_output()
 
-    def paused(self, ask: Ask) -> None:
-        """The agent waits for an answer."""
+    def paused(self, ask: Ask, *, remembered: bool) -> None:
+        """The agent waits for an answer; the question is in the session before it."""
         self._run.ask = ask
+        if not remembered:
+            # By this id the question is known as a message, also where a protocol tells it as one.
+            id = f"msg_{ask.id.removeprefix('input_')}"
+            self._remember(Message(Role.ASSISTANT, (TextContent(ask.prompt),), id=id))
         self._respond(Status.INPUT_REQUIRED)
 
     def resumed(self, answer: Sequence[Message]) -> None:

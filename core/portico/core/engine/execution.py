@@ -190,7 +190,8 @@ class Execution:
             raise RuntimeError("the run asks already; one question at a time")
         if self.run.status.terminal or self._stop is not None:
             raise RuntimeError("the run has ended, or is to end; nobody will answer")
-        self.emitter.introduce(remembered=self._replayed < self._introduced)
+        remembered = self._replayed < self._introduced
+        self.emitter.introduce(remembered=remembered)
         if self._replayed < len(self._answers):
             self._replayed += 1
             return self._answers[self._replayed - 1]
@@ -201,7 +202,8 @@ class Execution:
         try:
             # An open question is an empty answer: another attempt knows by it what the session has.
             self.run.answers_payload = self._encoder.answers([*self._answers, ()])
-            self.emitter.paused(Ask(request.id, request.prompt, schema, request.kind))
+            ask = Ask(request.id, request.prompt, schema, request.kind)
+            self.emitter.paused(ask, remembered=remembered)
             async with slot_lent():
                 answer = await self._answer
             self._replayed += 1

@@ -135,8 +135,15 @@ class RunEngine:
     ) -> Execution | str:
         """Accept a run that continues another; `start` makes the request from its user and session, and
         whether that session is its own. Raises RunNotFound, and as `launch`."""
-        async with self._continuations.after(run_id, apart=apart) as place:
-            return await self.launch(start(*place))
+        async with self._continuations.after(run_id, apart=apart) as (user_id, session_id, own):
+            launched: Execution | str = ""
+            try:
+                launched = await self.launch(start(user_id, session_id, own))
+                return launched
+            finally:
+                if own and isinstance(launched, str):
+                    # A repeat, or refused: the copy is nobody's.
+                    await self._stores.sessions.delete(user_id, session_id)
 
     def needs_lookup(self, start: StartRequest) -> bool:
         """Whether only the store can tell if the key is new."""

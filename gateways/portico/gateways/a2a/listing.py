@@ -7,13 +7,16 @@ from a2a.utils.constants import DEFAULT_LIST_TASKS_PAGE_SIZE
 from a2a.utils.task import apply_history_length, validate_history_length, validate_page_size
 
 from portico.client import NotFound
+from portico.client.paging import Listing
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.opening import client_of, replay
-from portico.gateways.a2a.statuses import STATES, state_of
+from portico.gateways.a2a.statuses import STATES, WAITING, state_of
 from portico.gateways.http.core import Core
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
 
+Runs = Listing[query_pb2.ListRunsResponse, query_pb2.Run]
+_LARGE_PAGE = 200
 _AT_ONCE = 16  # logs that are read side by side for one page
 
 
@@ -26,18 +29,27 @@ async def list_tasks(
         validate_page_size(params.page_size)
     size = params.page_size or DEFAULT_LIST_TASKS_PAGE_SIZE
     client = client_of(core, caller)
-    page = await client.runs.list(
-        agent=agent.name,
-        session_id=params.context_id,
-        statuses=_statuses(params.status),
-        order="status",
-        status_from=(
-            params.status_timestamp_after.ToDatetime() if params.HasField("status_timestamp_after") else None
-        ),
-        with_total=True,
-        page_size=size,
-        page_token=params.page_token,
-    ).page()
+
+    def listing(page_size: int, page_token: str) -> Runs:
+        return client.runs.list(
+            agent=agent.name,
+            session_id=params.context_id,
+            statuses=_statuses(params.status),
+            order="status",
+            status_from=(
+                params.status_timestamp_after.ToDatetime()
+                if params.HasField("status_timestamp_after")
+                else None
+            ),
+            with_total=True,
+            page_size=page_size,
+            page_token=page_token,
+        )
+
+    if params.status in WAITING:
+        page = await _waiting(listing(_LARGE_PAGE, ""), params.status, size, params.page_token)
+    else:
+        page = await listing(size, params.page_token).page()
     reading = asyncio.Semaphore(_AT_ONCE)
 
     async def task(run: query_pb2.Run) -> a2a.Task | None:
@@ -52,9 +64,7 @@ async def list_tasks(
             told.ClearField("artifacts")
         return apply_history_length(told, params)
 
-    # Two of A2A's states are one of ours.
-    wanted = [run for run in page.runs if not params.status or state_of(run.response) == params.status]
-    tasks = await asyncio.gather(*(task(run) for run in wanted))
+    tasks = await asyncio.gather(*(task(run) for run in page.runs))
     return a2a.ListTasksResponse(
         tasks=[told for told in tasks if told is not None],
         next_page_token=page.next_page_token,
@@ -63,12 +73,25 @@ async def list_tasks(
     )
 
 
+async def _waiting(runs: Runs, state: a2a.TaskState, size: int, token: str) -> query_pb2.ListRunsResponse:
+    """A page of those that wait for one of two things: both are one status of ours, and there are few.
+
+    The token is the id of the last task of the page before.
+    """
+    found = [run async for run in runs if state_of(run.response) == state]
+    ids = [run.response.id for run in found]
+    start = ids.index(token) + 1 if token in ids else 0
+    more = len(found) > start + size
+    return query_pb2.ListRunsResponse(
+        runs=found[start : start + size],
+        next_page_token=ids[start + size - 1] if more else "",
+        total_size=len(found),
+    )
+
+
 def _statuses(state: a2a.TaskState) -> list[pb.RunStatus.ValueType]:
     if state == a2a.TASK_STATE_UNSPECIFIED:
         return []
     if state == a2a.TASK_STATE_AUTH_REQUIRED:
         return [pb.RUN_STATUS_INPUT_REQUIRED]
-    found = [status for status, told in STATES.items() if told == state]
-    if state == a2a.TASK_STATE_CANCELED:
-        found.append(pb.RUN_STATUS_INCOMPLETE)
-    return found
+    return [status for status, told in STATES.items() if told == state]

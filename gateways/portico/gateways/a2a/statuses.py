@@ -14,7 +14,7 @@ STATES = {
     pb.RUN_STATUS_CANCELED: a2a.TASK_STATE_CANCELED,
     pb.RUN_STATUS_FAILED: a2a.TASK_STATE_FAILED,
     pb.RUN_STATUS_REJECTED: a2a.TASK_STATE_REJECTED,
-    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_FAILED,
+    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_CANCELED,  # somebody interrupted it
     pb.RUN_STATUS_INPUT_REQUIRED: a2a.TASK_STATE_INPUT_REQUIRED,
 }
 ENDED = frozenset(
@@ -33,8 +33,6 @@ def state_of(response: pb.Response) -> a2a.TaskState:
     if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
         authorization = response.input_request.kind == pb.INPUT_KIND_AUTHORIZATION
         return a2a.TASK_STATE_AUTH_REQUIRED if authorization else a2a.TASK_STATE_INPUT_REQUIRED
-    if response.status == pb.RUN_STATUS_INCOMPLETE and response.error.code == "interrupted":
-        return a2a.TASK_STATE_CANCELED
     return STATES.get(response.status, a2a.TASK_STATE_UNSPECIFIED)
 
 

@@ -54,6 +54,11 @@ _PARAMS = {
 _LONGEST_REQUEST_ID = 200
 
 
+def _param(field: str) -> str:
+    """A field of the contract as the caller wrote it, as far as its name tells."""
+    return _PARAMS.get(field) or field.removeprefix("request.").replace("_json", "")
+
+
 class OpenAiError(Exception):
     """An answer that is not a success. Without a type it has the one of its status."""
 
@@ -122,9 +127,10 @@ def from_core(error: PorticoError) -> OpenAiError:
     if begun:
         message = f"{message} (run {error.metadata['run_id']})"
     field = error.metadata.get("field", "")
-    if field in _PARAMS:
-        message = message.replace(field, _PARAMS[field])
-    param = _PARAMS.get(field, field) or ("model" if reason == "AGENT_NOT_FOUND" else None)
+    said = _param(field)
+    if field:
+        message = message.replace(field, said)
+    param = said or ("model" if reason == "AGENT_NOT_FOUND" else None)
     return OpenAiError(
         message, status=status, code=_CODES.get(reason, reason.lower()), param=param, headers=headers
     )

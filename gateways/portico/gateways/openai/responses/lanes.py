@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -25,12 +26,21 @@ WAITING = 32  # creations of one lane that may wait
 _ENVELOPE = ("type", "stream_id", "generate", "stream", "stream_options")
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a response that is not stored goes on from: items, and what is stored behind them."""
+
+    items: list[Any]
+    previous: str  # a stored response's id
+    conversation: str
+
+
 class Connection(Protocol):
     """What a lane needs of its connection."""
 
     metadata: dict[str, str]
     compatible: bool
-    contexts: dict[str, list[Any]]  # of responses that are not stored: the items so far
+    contexts: dict[str, Context]  # of responses that are not stored
     owed: dict[str, list[Steer]]  # by response: input that waits for what the caller owes
 
     def ended(self, response_id: str) -> None:
@@ -55,6 +65,7 @@ class Lane:
         self._connection = connection
         self._opener = opener
         self._id = id
+        self._kept = ""  # the response whose context the connection has from here
 
     async def work(self) -> None:
         while True:
@@ -103,9 +114,9 @@ class Lane:
             raise OpenAiError("the run can't be read", status=503)
         self._opener.forget(plan, translator, connection.metadata)
         if creation.query.ephemeral:
-            # The last one is what OpenAI keeps too; older ones may be forgotten.
-            connection.contexts.clear()
-            connection.contexts[response["id"]] = [*context, *_said(translator)]
+            # A conversation has it all; otherwise it is in no session.
+            items = [] if creation.conversation else [*context, *_said(translator)]
+            self._keep(response["id"], Context(items, creation.previous, creation.conversation))
         return await self._after(body, response, paused=translator.paused)
 
     def _read(self, body: dict[str, Any]) -> tuple[Creation, list[Any]]:
@@ -121,15 +132,18 @@ class Lane:
         if isinstance(previous, str) and (owed := connection.owed.pop(previous, None)):
             items = [item for steer in owed for item in steer.items] + (items or [])
         local = connection.contexts.get(previous) if isinstance(previous, str) else None
-        context = [*(local or []), *(items or [])]
+        context = [*(local.items if local else []), *(items or [])]
         if items is not None or local is not None:
             asked["input"] = context
         if _prewarms(asked):
             asked["prompt_cache_options"] = {**asked["prompt_cache_options"], "prewarm": False}
         creation = read_creation(asked)
         if local is not None:
-            # What came before is in the input.
-            creation = Creation(creation.query, creation.model, True, "", "", creation.references)
+            # What came before is in the input, but for what is stored behind that.
+            creation = replace(creation, previous=local.previous, conversation=local.conversation)
+            if local.conversation:
+                request = creation.query.request
+                request.session_id = request.user_id = local.conversation
         return creation, context
 
     async def _prepare(self, creation: Creation, context: list[Any]) -> None:
@@ -143,7 +157,13 @@ class Lane:
         segment.finish("completed", first)
         for frame in frames:
             await self._connection.send(data_of(frame), self.stream_id)
-        self._connection.contexts[segment.id] = context
+        self._keep(segment.id, Context(context, creation.previous, creation.conversation))
+
+    def _keep(self, id: str, context: Context) -> None:
+        """The last one of a lane is what OpenAI keeps too; older ones are forgotten."""
+        self._connection.contexts.pop(self._kept, None)
+        self._kept = id
+        self._connection.contexts[id] = context
 
     def _follow(self, translator: Translator) -> None:
         """Takes note of the response that is being told now, and of what it was told."""

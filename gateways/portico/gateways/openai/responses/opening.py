@@ -11,8 +11,10 @@ from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.models import Agents
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.replay import replayed
 from portico.gateways.openai.responses.request import Creation
 from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import NEVER
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -59,7 +61,7 @@ class Opener:
         if creation.conversation:
             previous = await self._conversation(client, creation.conversation)
         elif creation.previous:
-            previous = await self._previous(client, creation.previous)
+            previous = await self._previous(client, creation.previous, metadata)
             user_id, session_id = previous.response.user_id, previous.response.session_id
             creation.query.previous_run_id = previous.response.id
         await _dereference(client, creation, user_id, session_id)
@@ -100,11 +102,17 @@ class Opener:
             raise conversation_not_found(id) from None
         return await client.runs.get(page.runs[0].response.id) if page.runs else None
 
-    async def _previous(self, client: Client, id: str) -> query_pb2.Run:
+    async def _previous(self, client: Client, id: str, metadata: Mapping[str, str]) -> query_pb2.Run:
+        run_id, number = run_of(id)
         try:
-            return await client.runs.get(run_of(id)[0])
+            run = await client.runs.get(run_id)
         except NotFound:
             raise previous_not_found(id) from None
+        if number > 1:
+            translator = Translator(Echo(run.request), number=number, after=NEVER)
+            if await replayed(self._core, run, translator, metadata) is None:
+                raise previous_not_found(id)
+        return run
 
 
 def conversation_not_found(id: str) -> OpenAiError:

@@ -116,7 +116,11 @@ async def delete_response(response_id: str, request: Request, core: CoreDep) -> 
     run = await _run(request, core, response_id)
     if run_of(response_id)[1] > 1:
         await _object(request, core, run, response_id)  # or it is not there
-    await client_of(request, core).runs.delete(run.response.id)
+    client = client_of(request, core)
+    if run.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+        # Its response has ended; the run behind it waits for an answer that shall not come.
+        await client.runs.cancel(run.response.id)
+    await client.runs.delete(run.response.id)
     return answer({"id": response_id, "object": "response", "deleted": True}, request)
 
 
@@ -127,6 +131,8 @@ async def cancel_response(response_id: str, request: Request, core: CoreDep) -> 
     if not run.background:
         message = "Only responses that were created with 'background': true can be cancelled."
         raise OpenAiError(message, code="invalid_request", param="response_id")
+    if run_of(response_id)[1] > 1:
+        await _object(request, core, run, response_id)  # or it is not there
     client = client_of(request, core)
     try:
         run = await client.runs.cancel(run.response.id)

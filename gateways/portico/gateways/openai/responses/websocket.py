@@ -13,7 +13,7 @@ from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.chat.endpoint import COMPATIBLE
 from portico.gateways.openai.errors import OpenAiError, error_json, invalid, request_id
 from portico.gateways.openai.responses.ids import run_of
-from portico.gateways.openai.responses.lanes import Lane
+from portico.gateways.openai.responses.lanes import Context, Lane
 from portico.gateways.openai.responses.opening import Opener
 from portico.gateways.openai.responses.steering import (
     Steer,
@@ -71,7 +71,7 @@ class _Connection:
         self.id = request_id(scope["headers"])
         self.metadata = {**caller_metadata(scope["headers"]), "x-request-id": self.id}
         self.compatible = scope["path"].startswith(COMPATIBLE)
-        self.contexts: dict[str, list[Any]] = {}
+        self.contexts: dict[str, Context] = {}
         self.owed: dict[str, list[Steer]] = {}
         self.stopping = asyncio.Event()
         self._client = core.client.with_options(metadata=self.metadata)

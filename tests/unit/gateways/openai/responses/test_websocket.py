@@ -104,6 +104,32 @@ async def test_a_response_can_be_prepared(http: httpx.AsyncClient) -> None:
         assert said == ["echo one", "input"]
 
 
+async def test_what_is_prepared_knows_what_is_stored_behind_it(http: httpx.AsyncClient) -> None:
+    async with connect(http) as socket:
+        await socket.create(input="echo one")
+        stored = (await socket.until(*TERMINAL))[-1]["response"]
+        await socket.create(input="echo two", previous_response_id=stored["id"], generate=False)
+        prepared = (await socket.until(*TERMINAL))[-1]["response"]
+        await socket.create(input="history", previous_response_id=prepared["id"])
+        told = text_of((await socket.until(*TERMINAL))[-1])
+    assert [told.find(word) for word in ("echo one", "one", "echo two", "history")] == sorted(
+        told.find(word) for word in ("echo one", "one", "echo two", "history")
+    )
+    assert -1 not in [told.find(word) for word in ("echo one", "echo two", "history")]
+
+
+async def test_each_lane_keeps_what_it_did_not_store(http: httpx.AsyncClient) -> None:
+    async with connect(http) as socket:
+        kept = {}
+        for lane in "ab":
+            await socket.create(input=f"echo {lane}", store=False, stream_id=lane)
+            kept[lane] = (await socket.until(*TERMINAL))[-1]["response"]["id"]
+        await socket.create(input="input", previous_response_id=kept["a"], store=False, stream_id="a")
+        last = (await socket.until(*TERMINAL))[-1]
+        assert last["type"] == "response.completed"
+        assert "echo a" in text_of(last)
+
+
 async def test_lanes_are_side_by_side(http: httpx.AsyncClient) -> None:
     async with connect(http) as socket:
         await socket.create(input="quiet", stream_id="a")
