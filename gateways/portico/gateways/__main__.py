@@ -14,6 +14,8 @@ from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
+from portico.gateways.mcp.app import McpGateway
+from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
@@ -23,6 +25,7 @@ from portico.gateways.sse.settings import SseSettings
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
     "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
+    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, McpGateway),
     "openai": ("Responses, Conversations and Chat Completions of OpenAI", OpenAiSettings, OpenAiGateway),
     "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
 }

@@ -77,7 +77,7 @@ async def test_a_closed_client_has_no_thread_and_raises_cancelled(core: "Scripte
 async def test_both_clients_have_the_same_methods(core: "ScriptedCore") -> None:
     client = Client(core.target)
     sync = await asyncio.to_thread(SyncClient, core.target)
-    for service in ("agents", "memories", "runs", "sessions", "states"):
+    for service in ("agents", "memories", "pushes", "runs", "sandboxes", "sessions", "states"):
         with_async, without = getattr(client, service), getattr(sync, service)
         names = {name for name in dir(with_async) if not name.startswith("_")}
         assert names == {name for name in dir(without) if not name.startswith("_")} - {"thread", "service"}

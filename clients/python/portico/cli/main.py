@@ -12,6 +12,7 @@ import typer
 from portico.cli.chat import chat
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
+from portico.cli.sandboxes import sandbox
 
 app = typer.Typer(
     name="portico",
@@ -23,6 +24,7 @@ app = typer.Typer(
 gateway = typer.Typer(help="Start a gateway in front of a core.", no_args_is_help=True)
 app.add_typer(gateway, name="gateway")
 app.add_typer(runs, name="runs")
+app.add_typer(sandbox, name="sandbox")
 app.command()(chat)
 
 Target = Annotated[str, typer.Argument(metavar="FILE[:app]", help="The Python file that has your AgentApp.")]
@@ -83,6 +85,12 @@ def core(context: typer.Context) -> None:
     _become("-m", "portico.core", *context.args)
 
 
+@sandbox.command("run", context_settings=_PASS_ON)
+def sandbox_run(context: typer.Context) -> None:
+    """Run Python, or a shell command, with no core. `portico sandbox run --help` lists its options."""
+    _become("-m", "portico.sandbox", "run", *context.args)
+
+
 @gateway.command(context_settings=_PASS_ON)
 def sse(context: typer.Context) -> None:
     """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
@@ -93,6 +101,12 @@ def sse(context: typer.Context) -> None:
 def openai(context: typer.Context) -> None:
     """Start the OpenAI gateway. `portico gateway openai --help` lists its options."""
     _become("-m", "portico.gateways", "openai", *context.args)
+
+
+@gateway.command(context_settings=_PASS_ON)
+def mcp(context: typer.Context) -> None:
+    """Start the MCP gateway. `portico gateway mcp --help` lists its options."""
+    _become("-m", "portico.gateways", "mcp", *context.args)
 
 
 @gateway.command(context_settings=_PASS_ON)

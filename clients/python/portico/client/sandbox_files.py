@@ -9,6 +9,7 @@ from portico.v1 import sandbox_pb2
 
 PIECE_BYTES = 256 * 1024
 
+Edits = Mapping[str, str] | Iterable[sandbox_pb2.FileEdit]
 Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes]
 
 
@@ -114,14 +115,12 @@ class SandboxFiles:
         )
         return tuple((await self._calls.unary(self._calls.connection.sandboxes.SearchFiles, request)).files)
 
-    async def edit_file(
-        self, sandbox_id: str, path: str, edits: Mapping[str, str], *, dry_run: bool = False
-    ) -> str:
+    async def edit_file(self, sandbox_id: str, path: str, edits: Edits, *, dry_run: bool = False) -> str:
         """Replaces the first place of each text, in order; returns a diff. Raises FailedPrecondition."""
         request = sandbox_pb2.EditFileRequest(
             sandbox_id=sandbox_id,
             path=path,
-            edits=[sandbox_pb2.FileEdit(old_text=old, new_text=new) for old, new in edits.items()],
+            edits=_edits(edits),
             dry_run=dry_run,
         )
         return (await self._calls.unary(self._calls.connection.sandboxes.EditFile, request)).diff
@@ -138,6 +137,12 @@ class SandboxFiles:
                     yield change
             finally:
                 call.cancel()
+
+
+def _edits(edits: Edits) -> Iterable[sandbox_pb2.FileEdit]:
+    if isinstance(edits, Mapping):
+        return [sandbox_pb2.FileEdit(old_text=old, new_text=new) for old, new in edits.items()]
+    return edits
 
 
 async def _pieces(content: Content) -> AsyncGenerator[bytes, None]:

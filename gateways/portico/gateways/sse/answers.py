@@ -29,6 +29,7 @@ ERROR_TEXTS = {
     416: "The cursor is not in the log",
     422: "Wrong shape",
     429: "A limit was reached",
+    501: "Not with this backend",
     500: "A defect; the request id is to be quoted",
     503: "The core is away, or stops",
     504: "The core took too long",

@@ -16,11 +16,22 @@ from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.streaming import Streams
-from portico.gateways.sse import agents, memories, runs, sessions, states
+from portico.gateways.sse import (
+    agents,
+    memories,
+    runs,
+    sandbox_files,
+    sandbox_state,
+    sandboxes,
+    sessions,
+    states,
+    terminals,
+)
 from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
 from portico.gateways.sse.endpoints import Endpoints
 from portico.gateways.sse.errors import error_response, from_bad_request, from_core, from_defect, from_status
 from portico.gateways.sse.models import Health, Liveness, Readiness, ServiceInfo
+from portico.gateways.sse.ports import PREFIX, Ports
 from portico.gateways.sse.process import Process, openapi
 from portico.gateways.sse.settings import SseSettings
 from portico.gateways.sse.stored_models import NAMED_BY_HAND
@@ -35,7 +46,7 @@ def create_app(settings: SseSettings) -> FastAPI:
     """The gateway's application, without its front."""
     app = FastAPI(
         title=SERVICE,
-        description="Runs, sessions, state and memory of the agents of one core, over HTTP.",
+        description="Runs, sessions, state, memory and sandboxes of the agents of one core, over HTTP.",
         version="1",
         separate_input_output_schemas=False,
         # A path with one slash more is another path; and who proxies for us is not known here.
@@ -45,7 +56,17 @@ def create_app(settings: SseSettings) -> FastAPI:
     app.state.max_body_bytes = settings.max_body_bytes
     app.include_router(_service(settings))
     app.include_router(runs.task_routes(settings.process_path))
-    for module in (runs, sessions, states, memories, agents):
+    for module in (
+        runs,
+        sessions,
+        states,
+        memories,
+        agents,
+        sandboxes,
+        sandbox_files,
+        sandbox_state,
+        terminals,
+    ):
         app.include_router(module.routes)
     _handle_errors(app)
     _document(app, settings.process_path)
@@ -77,6 +98,7 @@ class SseGateway:
         state.core = core
         state.process = Process(core, state.streams, self._max_body_bytes)
         state.endpoints = Endpoints(core, self._max_body_bytes)
+        state.ports = Ports(core)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope, receive, send)
@@ -217,5 +239,9 @@ class Front:
                 await process(scope, receive, send)
                 return
             await from_status(405, {"allow": "POST"})(scope, receive, send)
+            return
+        if scope["path"].startswith(PREFIX):
+            ports: Ports = self._app.state.ports
+            await ports(scope, receive, send)
             return
         await guarded(self._app, scope, receive, send, lambda: from_defect(log))

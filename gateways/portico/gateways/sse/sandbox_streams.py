@@ -105,5 +105,3 @@ def wants_stream(request: Request, asked: bool) -> bool:
 
 def _event(name: str, value: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(value))
-
-

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from portico.gateways.sse.errors import ErrorResponse
 from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun, Told
+from portico.gateways.sse.sandbox_models import SANDBOX_BODIES
 
 
 class SessionCreate(BaseModel):
@@ -180,5 +181,6 @@ NAMED_BY_HAND: tuple[type[BaseModel], ...] = (
     SessionUpdate,
     AddMemories,
     SearchMemories,
+    *SANDBOX_BODIES,
     ErrorResponse,
 )

@@ -54,7 +54,7 @@ async def test_what_is_gone_says_why(client: Client) -> None:
         "SANDBOX_NOT_FOUND",
         {"sandbox_id": "sbx_none"},
     )
-    made = await client.sandboxes.create(pb.SandboxSpec(ttl=to_duration(0.3)))
+    made = await client.sandboxes.create(pb.SandboxSpec(ttl=to_duration(1)))
     error = await gone(client, made.sandbox_id)
     assert error.reason == "SANDBOX_GONE"
     assert error.metadata == {"sandbox_id": made.sandbox_id, "cause": "expired"}

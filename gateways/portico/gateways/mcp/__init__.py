@@ -1,0 +1,1 @@
+"""Sandboxes as an MCP server, for any MCP client."""

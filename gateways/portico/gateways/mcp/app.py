@@ -1,0 +1,75 @@
+"""The gateway: MCP's streamable HTTP at /mcp, both eras of it, with no state between requests."""
+
+import asyncio
+from importlib.metadata import version
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from portico.gateways.http.core import Core
+from portico.gateways.mcp.settings import McpSettings
+from portico.gateways.mcp.tools import Tools
+
+PATH = "/mcp"
+_INSTRUCTIONS = (
+    "Sandboxes to run code in: Python whose names live on, a shell, files. Without a sandbox_id every call "
+    "goes to your own sandbox; sandbox_create makes more. There is no network unless hosts were allowed."
+)
+
+
+class McpGateway:
+    """What a site serves."""
+
+    def __init__(self, settings: McpSettings) -> None:
+        self._core: Core | None = None
+        server = MCPServer(
+            "portico",
+            title="Portico sandboxes",
+            instructions=_INSTRUCTIONS,
+            version=version("portico-runtime"),
+            log_level="WARNING",
+        )
+        Tools(self._opened, settings).register(server)
+        self._app = server.streamable_http_app(
+            streamable_http_path=PATH,
+            stateless_http=True,
+            json_response=True,
+            max_request_body_size=settings.max_body_bytes,
+            transport_security=TransportSecuritySettings(
+                allowed_hosts=settings.allowed_hosts, allowed_origins=settings.cors_origins
+            ),
+        )
+        self._sessions = server.session_manager
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def claims(self, path: str) -> bool:
+        return path == PATH
+
+    def open(self, core: Core) -> None:
+        self._core = core
+        self._running = asyncio.create_task(self._run(), name="mcp")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if self._stopping.is_set():
+            await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
+            return
+        await self._ready.wait()
+        await self._app(scope, receive, send)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _opened(self) -> Core:
+        assert self._core is not None
+        return self._core
+
+    async def _run(self) -> None:
+        async with self._sessions.run():
+            self._ready.set()
+            await self._stopping.wait()

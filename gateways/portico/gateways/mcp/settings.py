@@ -1,0 +1,21 @@
+"""The MCP gateway's settings, from arguments and PORTICO_MCP_* variables."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from portico.gateways.http.settings import HttpSettings
+
+
+class McpSettings(HttpSettings):
+    """Everything that an operator can set."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTICO_MCP_", frozen=True)
+
+    allowed_hosts: list[str] = Field(
+        default=["127.0.0.1:*", "localhost:*", "[::1]:*"],
+        description="Host headers that are answered, as JSON; another one may be a rebound name.",
+    )
+    output_characters: int = Field(
+        default=100_000, ge=1000, description="How much of a call's output a model is given."
+    )
+    file_bytes: int = Field(default=1 << 20, ge=1024, description="How much of a file a model is given.")

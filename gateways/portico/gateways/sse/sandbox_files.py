@@ -1,0 +1,178 @@
+"""REST for the files of a sandbox. Contents go through in pieces, whatever their size."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from portico.gateways.http.body import Disconnected, unless_gone
+from portico.gateways.sse import sandbox_models as models
+from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, takes
+from portico.gateways.sse.sandbox_json import file_json
+from portico.gateways.sse.sandbox_streams import stream
+from portico.gateways.sse.sandboxes import failures
+from portico.v1 import sandbox_pb2 as pb
+
+routes = APIRouter(prefix="/sandboxes/{sandbox_id}/files", tags=["sandboxes"])
+
+PathQuery = Annotated[str, Query(description="Below /workspace, or absolute.")]
+_BYTES: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# What code inside has written is never to be run in this site's name.
+_HARMLESS = {
+    "content-disposition": "attachment",
+    "content-security-policy": "sandbox",
+    "x-content-type-options": "nosniff",
+}
+
+
+@routes.get("", responses={200: {"model": models.FileList}, **failures()})
+async def list_directory(
+    sandbox_id: str,
+    request: Request,
+    core: CoreDep,
+    path: PathQuery = "",
+    depth: Annotated[int, Query(ge=1, le=64, description="How many levels.")] = 1,
+) -> Response:
+    """A directory, each directory in it before what is in that."""
+    files = await core.of(request).sandboxes.list_directory(sandbox_id, path, depth=depth)
+    return answer({"files": [file_json(info) for info in files]})
+
+
+@routes.get("/content", response_class=StreamingResponse, responses={200: {"content": _BYTES}, **failures()})
+async def read_file(
+    sandbox_id: str,
+    path: PathQuery,
+    request: Request,
+    core: CoreDep,
+    offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    length: Annotated[int, Query(ge=0, lt=2**63, description="All when left out.")] = 0,
+) -> Response:
+    """A file, as it is."""
+    pieces = core.of(request).sandboxes.read_file(sandbox_id, path, offset=offset, length=length)
+
+    async def begin() -> bytes:
+        return await anext(pieces, b"")
+
+    try:
+        first = await unless_gone(request.receive, begin())
+    except BaseException:
+        await pieces.aclose()
+        raise
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        try:
+            yield first
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    return StreamingResponse(body(), 200, _HARMLESS, "application/octet-stream")
+
+
+@routes.put(
+    "/content",
+    responses={200: {"model": models.Written}, **failures(*BODY)},
+    openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
+)
+async def write_file(
+    sandbox_id: str,
+    path: PathQuery,
+    request: Request,
+    core: CoreDep,
+    mode: Annotated[Literal["replace", "append", "create"], Query()] = "replace",
+) -> Response:
+    """Write a file from the body, of whatever type and size; until its end the old content stays."""
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            yield message.get("body", b"")
+            if not message.get("more_body"):
+                return
+
+    size = await core.of(request).sandboxes.write_file(
+        sandbox_id, path, pieces(), append=mode == "append", exclusive=mode == "create"
+    )
+    return answer({"size_bytes": size})
+
+
+@routes.get("/info", responses={200: {"model": models.FileModel}, **failures()})
+async def stat_file(sandbox_id: str, path: PathQuery, request: Request, core: CoreDep) -> Response:
+    """About a file or directory."""
+    return answer(file_json(await core.of(request).sandboxes.stat_file(sandbox_id, path)))
+
+
+@routes.delete("", status_code=204, responses=failures())
+async def remove_file(
+    sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, recursive: bool = False
+) -> Response:
+    """Remove a file, or a directory with all that is in it."""
+    await core.of(request).sandboxes.remove_file(sandbox_id, path, recursive=recursive)
+    return Response(status_code=204)
+
+
+@routes.post("/directories", status_code=204, responses=failures(*BODY), openapi_extra=takes("PathModel"))
+async def make_directory(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Make a directory and those above it."""
+    await core.of(request).sandboxes.make_directory(sandbox_id, checked(models.PathModel, given).path)
+    return Response(status_code=204)
+
+
+@routes.post("/move", status_code=204, responses=failures(*BODY), openapi_extra=takes("MoveFile"))
+async def move_file(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Move or rename a file or directory."""
+    body = checked(models.MoveFile, given)
+    await core.of(request).sandboxes.move_file(
+        sandbox_id, body.source, body.destination, overwrite=body.overwrite
+    )
+    return Response(status_code=204)
+
+
+@routes.get("/search", responses={200: {"model": models.FoundList}, **failures()})
+async def search_files(
+    sandbox_id: str,
+    request: Request,
+    core: CoreDep,
+    pattern: str = "",
+    path: PathQuery = "",
+    text: Annotated[str, Query(description="A text that they have.")] = "",
+    exclude: Annotated[list[str] | None, Query()] = None,
+) -> Response:
+    """Files by name and content."""
+    found = await core.of(request).sandboxes.search_files(
+        sandbox_id, pattern, path=path, text=text, exclude=exclude or ()
+    )
+    return answer({"files": [{"path": one.path, "line": one.line} for one in found]})
+
+
+@routes.post(
+    "/edit",
+    responses={200: {"model": models.DiffModel}, **failures(*BODY)},
+    openapi_extra=takes("EditFile"),
+)
+async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Replace the first place of each text, in order; answers with a diff."""
+    body = checked(models.EditFile, given)
+    edits = [pb.FileEdit(old_text=edit.old_text, new_text=edit.new_text) for edit in body.edits]
+    sandboxes = core.of(request).sandboxes
+    return answer({"diff": await sandboxes.edit_file(sandbox_id, body.path, edits, dry_run=body.dry_run)})
+
+
+@routes.get(
+    "/changes",
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failures()},
+)
+async def watch_files(
+    sandbox_id: str, request: Request, core: CoreDep, path: PathQuery = "", recursive: bool = False
+) -> Response:
+    """Follow changes: ready, created, modified, removed, overflow."""
+    items = core.of(request).sandboxes.watch_files(sandbox_id, path, recursive=recursive)
+    return await stream(request, items, _change)
+
+
+def _change(change: pb.WatchFilesResponse) -> list[tuple[str, dict[str, Any]]]:
+    return [(change.type, {"path": change.path, "directory": change.directory})]

@@ -1,0 +1,89 @@
+"""REST for what a sandbox keeps and shows: checkpoints, snapshots, forks, ports."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from portico.gateways.sse import sandbox_models as models
+from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, seconds, takes
+from portico.gateways.sse.sandbox_json import sandbox_json
+from portico.gateways.sse.sandboxes import failures
+
+routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
+
+
+@routes.post(
+    "/{sandbox_id}/ports/{port}",
+    status_code=201,
+    responses={201: {"model": models.PortModel}, **failures(*BODY)},
+    openapi_extra=takes("PortRequest"),
+)
+async def open_port(sandbox_id: str, port: int, given: Given, request: Request, core: CoreDep) -> Response:
+    """A signed path below which anybody reaches an HTTP server inside, for a while."""
+    body = checked(models.PortRequest, given)
+    sandboxes = core.of(request).sandboxes
+    access = await sandboxes.create_port_access(sandbox_id, port, lifetime=body.lifetime)
+    told = {"path": f"/ports/{access.access_token}/", "access_token": access.access_token}
+    return answer({**told, "expires_at": seconds(access.expire_time)}, 201)
+
+
+@routes.post(
+    "/{sandbox_id}/checkpoints",
+    status_code=204,
+    responses=failures(*BODY),
+    openapi_extra=takes("CheckpointModel"),
+)
+async def create_checkpoint(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Keep the Python kernel as it is now."""
+    body = checked(models.CheckpointModel, given)
+    await core.of(request).sandboxes.create_checkpoint(sandbox_id, body.name)
+    return Response(status_code=204)
+
+
+@routes.post(
+    "/{sandbox_id}/rollback",
+    responses={200: {"model": models.RolledBack}, **failures(*BODY)},
+    openapi_extra=takes("RollBack"),
+)
+async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """Back to a checkpoint, or to a snapshot."""
+    body = checked(models.RollBack, given)
+    restored = await core.of(request).sandboxes.roll_back(
+        sandbox_id, checkpoint=body.checkpoint, snapshot_id=body.snapshot_id
+    )
+    return answer({"kernel_restored": restored})
+
+
+@routes.post(
+    "/{sandbox_id}/snapshots",
+    status_code=201,
+    responses={201: {"model": models.SnapshotModel}, **failures()},
+)
+async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> Response:
+    """Keep the files of its workspace."""
+    taken = await core.of(request).sandboxes.create_snapshot(sandbox_id)
+    told = {"snapshot_id": taken.snapshot_id, "size_bytes": taken.size_bytes, "kernel": taken.kernel}
+    return answer(told, 201)
+
+
+@routes.post(
+    "/{sandbox_id}/fork",
+    status_code=201,
+    responses={201: {"model": models.SandboxModel}, **failures(*BODY)},
+    openapi_extra=takes("ForkSandbox"),
+)
+async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
+    """A new sandbox with the files of this one, or of a snapshot when the id is one."""
+    body = checked(models.ForkSandbox, given)
+    sandboxes = core.of(request).sandboxes
+    if sandbox_id.startswith("snap_"):
+        made = await sandboxes.fork(snapshot_id=sandbox_id, session_id=body.session_id)
+    else:
+        made = await sandboxes.fork(sandbox_id=sandbox_id, session_id=body.session_id)
+    return answer(sandbox_json(made), 201)
+
+
+@routes.delete("/snapshots/{snapshot_id}", status_code=204, responses=failures())
+async def delete_snapshot(snapshot_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove a snapshot."""
+    await core.of(request).sandboxes.delete_snapshot(snapshot_id)
+    return Response(status_code=204)

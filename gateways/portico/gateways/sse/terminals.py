@@ -1,0 +1,92 @@
+"""Terminals over WebSocket: /sandboxes/{id}/terminal.
+
+Binary frames are what is typed and what is shown. A text frame is JSON: {"rows": …, "columns": …} from the
+caller, {"end": …} or {"error": …} from here, as the last.
+"""
+
+import asyncio
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from portico.client import PorticoError
+from portico.client.sandbox_code import to_command
+from portico.client.sandbox_streams import Terminal
+from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.sse.errors import error_json
+from portico.gateways.sse.sandbox_json import end_json
+
+routes = APIRouter()
+
+_BAD = 1007  # of WebSocket: a frame that makes no sense
+_SIZE = 65_536
+
+
+@routes.websocket("/sandboxes/{sandbox_id}/terminal")
+async def terminal(socket: WebSocket, sandbox_id: str) -> None:
+    """A shell, or `command`, in a terminal of `rows` and `columns`."""
+    origin, host = socket.headers.get("origin"), socket.headers.get("host")
+    if origin is not None and origin.partition("://")[2] != host:
+        await socket.close(1008)  # a page of somebody else's
+        return
+    core: Core = socket.app.state.core
+    metadata = caller_metadata(socket.scope["headers"])
+    client = core.client.with_options(metadata=metadata) if metadata else core.client
+    query = socket.query_params
+    command = to_command(query["command"]) if query.get("command") else None
+    await socket.accept()
+    try:
+        rows, columns = (_number(query.get(name), least) for name, least in (("rows", 24), ("columns", 80)))
+        opened = await client.sandboxes.open_terminal(sandbox_id, command, rows=rows, columns=columns)
+    except PorticoError as error:
+        await _last(socket, error_json(error.reason or error.code.name, error.message, error.metadata))
+        return
+    async with opened:
+        typing = asyncio.create_task(_typed(socket, opened))
+        showing = asyncio.create_task(_shown(socket, opened))
+        try:
+            await asyncio.wait({typing, showing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            typing.cancel()
+            showing.cancel()
+            await asyncio.gather(typing, showing, return_exceptions=True)
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else default
+
+
+async def _typed(socket: WebSocket, opened: Terminal) -> None:
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        if message.get("bytes") is not None:
+            await opened.write(message["bytes"])
+            continue
+        try:
+            size: Any = orjson.loads(message["text"])
+            await opened.resize(int(size["rows"]) % _SIZE, int(size["columns"]) % _SIZE)
+        except (ValueError, TypeError, KeyError):
+            await socket.close(_BAD)
+            return
+
+
+async def _shown(socket: WebSocket, opened: Terminal) -> None:
+    try:
+        async for item in opened:
+            if item.HasField("end"):
+                await _last(socket, {"end": end_json(item.end)})
+                return
+            await socket.send_bytes(item.output)
+    except PorticoError as error:
+        await _last(socket, error_json(error.reason or error.code.name, error.message, error.metadata))
+    except WebSocketDisconnect:
+        pass  # nobody is left to be shown anything
+
+
+async def _last(socket: WebSocket, value: dict[str, Any]) -> None:
+    await socket.send_text(orjson.dumps(value).decode())
+    await socket.close()

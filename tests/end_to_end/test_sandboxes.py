@@ -1,0 +1,141 @@
+"""Sandboxes of real processes: the example, the command line, and a core that is killed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from support.deployment import Deployment, ask, eventually
+
+from portico.client import Client, PorticoError
+from portico.v1 import sandbox_pb2
+
+CODER = Path(__file__).parents[2] / "examples" / "coder.py"
+
+
+@pytest.fixture
+def coder(tmp_path: Path) -> Iterator[Deployment]:
+    started = Deployment(CODER, tmp_path)
+    yield started
+    started.stop()
+
+
+def of_core(core: psutil.Process) -> list[psutil.Process]:
+    """All that runs on behalf of a core: its zygotes, and what they have forked."""
+    return core.children(recursive=True)
+
+
+def none_alive(processes: list[psutil.Process]) -> bool:
+    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+
+
+async def test_the_coder_runs_fenced_python_and_remembers(coder: Deployment) -> None:
+    async with httpx.AsyncClient(base_url=coder.url, timeout=60) as http, Client(coder.target) as client:
+        first = "Look:\n```python\nx = 6\nprint('é')\n```\nand\n```\nx * 7\n```"
+        told = {"session_id": "s", "user_id": "ann", "stream": False}
+        run = (await http.post("/process", json=ask(first, **told))).json()
+        assert "".join(part["text"] for part in run["output"][0]["content"]) == "é\n42\n"
+        run = (await http.post("/process", json=ask("print(x)\n1 / 0", **told))).json()
+        text = "".join(part["text"] for part in run["output"][0]["content"])
+        assert text.startswith("6\n")
+        assert "ZeroDivisionError" in text
+        code = "class P:\n  def _repr_png_(self): return b'\\x89PNG'\nP()"
+        run = (await http.post("/process", json=ask(code, **told))).json()
+        (part,) = run["output"][0]["content"]
+        assert part["image_url"] == "data:image/png;base64,iVBORw=="
+        (own,) = [one async for one in client.sandboxes.list(user_id="ann", session_id="s")]
+        assert own.spec.type == "base"
+
+
+async def test_a_killed_core_leaves_no_sandbox_process(coder: Deployment) -> None:
+    async with Client(coder.target) as client:
+        for turn in range(3):
+            made = [await client.sandboxes.create(fresh=True) for _ in range(4)]
+            for one in made:
+                await client.sandboxes.start_process(one.sandbox_id, "trap '' TERM HUP; sleep 1000 & wait")
+            busy = asyncio.create_task(_spin(client, made[0]))
+            await client.sandboxes.create_snapshot(made[1].sandbox_id)
+            core = coder.child("portico.core")
+            processes = of_core(core)
+            assert len(processes) > 8
+            coder.kill("portico.core")
+            await eventually(partial(none_alive, processes))
+            with pytest.raises(PorticoError):
+                await busy
+            await asyncio.to_thread(coder.wait_ready)
+            async with asyncio.timeout(20):
+                while not await _serves(client):
+                    await asyncio.sleep(0.1)
+            # The next core knows nothing of them, makes new ones, and has swept what was kept in files.
+            again = await client.sandboxes.create(fresh=True)
+            assert again.sandbox_id not in {one.sandbox_id for one in made}
+            assert [one.sandbox_id async for one in client.sandboxes.list()] == [again.sandbox_id]
+            assert not list(Path("/tmp").glob(f"portico-core-{core.pid}-*")), turn
+
+
+async def _serves(client: Client) -> bool:
+    """A channel that met a dead core tries again in its own time."""
+    try:
+        return await client.healthy()
+    except PorticoError:
+        return False
+
+
+async def _spin(client: Client, made: sandbox_pb2.Sandbox) -> None:
+    async for _ in client.sandboxes.run_cell(made.sandbox_id, "while True: pass"):
+        pass
+
+
+async def test_a_stopped_core_leaves_nothing(tmp_path: Path) -> None:
+    started = Deployment(CODER, tmp_path)
+    async with Client(started.target) as client:
+        for _ in range(3):
+            await client.sandboxes.create(fresh=True)
+        processes = of_core(started.child("portico.core"))
+        assert len(processes) > 3
+    assert await asyncio.to_thread(started.stop) == 0
+    assert none_alive(processes)
+
+
+def portico(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "portico.cli", *arguments]
+    env = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, env=env)
+
+
+def test_the_command_line_needs_no_core(tmp_path: Path) -> None:
+    ran = portico("sandbox", "run", "print(1)\n6 * 7")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n42\n", "")
+    ran = portico("sandbox", "run", "--shell", "echo hi; echo oh >&2; exit 3")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hi\n", "oh\n")
+    ran = portico("sandbox", "run", "-", given="1 / 0")
+    assert ran.returncode == 1
+    assert "ZeroDivisionError" in ran.stderr
+    ran = portico("sandbox", "run", "--timeout", "0.3", "while True: pass")
+    assert (ran.returncode, "TIMEOUT" in ran.stderr) == (124, True)
+    ran = portico("sandbox", "run", "--memory", "1", "1")
+    assert (ran.returncode, "memory" in ran.stderr) == (2, True)
+    (tmp_path / "a.txt").write_text("hello")
+    ran = portico("sandbox", "run", "--file", str(tmp_path / "a.txt"), "print(open('a.txt').read())")
+    assert ran.stdout == "hello\n"
+    code = "class P:\n  def _repr_png_(self): return b'png'\nP()"
+    ran = portico("sandbox", "run", "--images", str(tmp_path), code)
+    assert (tmp_path / "image-1.png").read_bytes() == b"png"
+
+
+def test_the_command_line_looks_after_a_cores_sandboxes(coder: Deployment) -> None:
+    async def make() -> str:
+        async with Client(coder.target) as client:
+            return (await client.sandboxes.create(user_id="ann")).sandbox_id
+
+    sandbox_id = asyncio.run(make())
+    assert sandbox_id in portico("sandbox", "list", "--core", coder.target).stdout
+    assert portico("sandbox", "delete", sandbox_id, "--core", coder.target).returncode == 0
+    assert sandbox_id not in portico("sandbox", "list", "--core", coder.target).stdout
+    assert portico("sandbox", "delete", sandbox_id, "--core", coder.target).returncode == 1
