@@ -38,7 +38,7 @@ async def test_cells_stream_and_tell_how_they_end(client: Client, box: str) -> N
 
 
 async def test_a_cell_that_is_given_up_is_interrupted(client: Client, box: str) -> None:
-    events = client.sandboxes.run_cell(box, "import time\nprint(1, flush=True)\ny = 5\ntime.sleep(60)")
+    events = client.sandboxes.run_cell(box, "import time\ny = 5\nprint(1, flush=True)\ntime.sleep(60)")
     await anext(events)
     await events.aclose()
     started = time.monotonic()
