@@ -66,6 +66,7 @@ class RunSandbox:
         self._box: Box | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: set[AsyncGenerator[Any, None]] = set()
+        self._starting: set[asyncio.Task[ProcessInfo]] = set()
         self._started: list[tuple[Box, int]] = []
 
     def cancel(self) -> None:
@@ -75,7 +76,7 @@ class RunSandbox:
             task.cancel()
 
     async def end(self) -> None:
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(*self._working, *self._starting, return_exceptions=True)
         for stream in tuple(self._streams):
             with suppress(RuntimeError):  # somebody reads it this moment
                 await stream.aclose()
@@ -141,7 +142,10 @@ class RunSandbox:
             return info
 
         # It is not left alone between its start and the note of it.
-        return await asyncio.shield(self._work(start()))
+        starting = asyncio.create_task(start())
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await asyncio.shield(starting)
 
     def watch_process(self, pid: int, *, offset: int = 0) -> AsyncGenerator[ProcessEvent, None]:
         async def events() -> AsyncGenerator[ProcessEvent, None]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from portico.core.engine.port_access import PortAccess
 from portico.core.engine.sandbox_errors import domain_error, told
@@ -17,6 +18,7 @@ from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.errors import LimitExceeded
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
+from portico.sandbox.box import Box
 from portico.sandbox.local import owners
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.manager import Held, SandboxManager
@@ -52,6 +54,7 @@ class Sandboxes:
         self._closed = False
         self._making: dict[tuple[str, ...], asyncio.Task[Held]] = {}
         self._user_of: OrderedDict[str, str] = OrderedDict()
+        self._boxes: WeakValueDictionary[str, Box] = WeakValueDictionary()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._snapshots: Snapshots | None = None
         self._kept: dict[str, Kept] = {}
@@ -113,6 +116,7 @@ class Sandboxes:
         with told():
             held = await manager.create(spec, user_id=user_id, session_id=session_id, backend=backend)
         self._user_of[held.box.id] = user_id
+        self._boxes[held.box.id] = held.box
         while len(self._user_of) > REMEMBERED:
             self._user_of.popitem(last=False)
         return held
@@ -127,8 +131,10 @@ class Sandboxes:
             except errors.SandboxNotFound:
                 if sandbox_id not in self._user_of:
                     raise
-                # It is being ended, or that was long ago.
-                raise errors.SandboxGone(f"sandbox {sandbox_id} was ended", "destroyed") from None
+                # It is being ended, and says why; or that was long ago.
+                box = self._boxes.get(sandbox_id)
+                told_before = errors.SandboxGone(f"sandbox {sandbox_id} was ended", "destroyed")
+                raise (box and box.gone) or told_before from None
 
     def touch(self, held: Held) -> None:
         """Its idle time begins anew."""

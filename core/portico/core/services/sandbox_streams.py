@@ -35,8 +35,11 @@ class SandboxStreams(SandboxMethods):
         size = _size(start.size) if start.HasField("size") else SIZE
         with told(sandbox_id=box.id, path=start.command.cwd):
             env = {"TERM": "xterm-256color", **start.command.env}
-            info = await box.processes.start(command, cwd=start.command.cwd, env=env, terminal=size)
+            starting = asyncio.create_task(
+                box.processes.start(command, cwd=start.command.cwd, env=env, terminal=size)
+            )
             try:
+                info = await asyncio.shield(starting)
                 attached = box.processes.attach(info.pid)
                 typing = _typed(requests, attached, box.processes, info.pid)
                 async with _beside(typing, attached.close), aclosing(aiter(attached)) as events:
@@ -46,8 +49,9 @@ class SandboxStreams(SandboxMethods):
                         elif isinstance(event, ProcessEnd):
                             yield pb.OpenTerminalResponse(end=process_end(event))
             finally:
+                # Who gives the call up while it starts must not leave it behind.
                 with suppress(errors.SandboxError):
-                    await box.processes.signal(info.pid, signal.SIGKILL)
+                    await box.processes.signal((await starting).pid, signal.SIGKILL)
 
     async def ConnectPort(
         self, requests: AsyncIterator[bytes], context: ServicerContext
