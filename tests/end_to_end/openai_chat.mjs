@@ -1,5 +1,7 @@
 // OpenAI's npm package, unchanged, as a client of Chat Completions: node openai_chat.mjs URL. A line of JSON a step.
 import OpenAI from "openai";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
+import { z } from "zod";
 
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: "none", maxRetries: 0 });
 const model = "scripted";
@@ -34,6 +36,18 @@ tell("helper", {
   content: final.choices[0].message.content,
   finish: final.choices[0].finish_reason,
   call: final.choices[0].message.tool_calls[0].function,
+});
+
+const response_format = zodResponseFormat(z.object({ degrees: z.number() }), "weather");
+const weather = zodFunction({ name: "get_weather", parameters: z.object({ city: z.string() }) });
+const parsed = await client.chat.completions.parse({ model, messages: said('echo {"degrees": 21}'), response_format });
+const parsing = client.chat.completions.stream({ model, messages: said('echo {"degrees": 22}'), response_format });
+const streamed = await parsing.finalChatCompletion();
+const called = await client.chat.completions.parse({ model, messages: said("call get_weather"), tools: [weather] });
+tell("parse", {
+  plain: parsed.choices[0].message.parsed,
+  streamed: streamed.choices[0].message.parsed,
+  call: called.choices[0].message.tool_calls[0].function.parsed_arguments,
 });
 
 for (const streaming of [false, true]) {

@@ -1,20 +1,16 @@
 """OpenAI's packages for Node and Python, unchanged, as clients of Chat Completions behind `portico run`."""
 
-import asyncio
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
-import orjson
 import pytest
 from openai import AsyncOpenAI
 from support.deployment import Deployment
+from support.programs import lines, node
 
 HERE = Path(__file__).parent
 AGENT = HERE / "agents" / "chatting.py"
-SCRIPT = HERE / "openai_chat.mjs"
 
 
 @pytest.fixture
@@ -25,23 +21,15 @@ def chatting(tmp_path: Path) -> Iterator[Deployment]:
 
 
 async def test_node(chatting: Deployment) -> None:
-    node = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
-    assert node is not None, "no node; run `make dev`"
-    process = await asyncio.create_subprocess_exec(
-        node,
-        str(SCRIPT),
-        f"{chatting.url}/v1",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err.decode()
-    models, create, stream, helper, *tools, missing, failed, broken = map(orjson.loads, out.splitlines())
+    told = await lines(node(), HERE / "openai_chat.mjs", f"{chatting.url}/v1")
+    models, create, stream, helper, parsed, *tools, missing, failed, broken = told
     assert models["models"] == ["scripted", "other"]
     assert create["content"] == stream["content"] == 'It is sunny.\n\n{"degrees":21}'
     assert create["usage"] == stream["usage"] == 12
     assert (helper["content"], helper["finish"]) == ("One moment.", "tool_calls")
     assert helper["call"]["arguments"] == '{"city": "Paris"}'
+    assert (parsed["plain"], parsed["streamed"]) == ({"degrees": 21}, {"degrees": 22})
+    assert parsed["call"] == {"city": "Paris"}
     assert [step["content"] for step in tools] == ["The tool said sunny in Paris."] * 2
     assert (missing["error"], missing["code"]) == ("NotFoundError", "model_not_found")
     assert missing["id"].startswith("req_")

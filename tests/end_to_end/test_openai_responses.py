@@ -1,8 +1,6 @@
 """OpenAI's npm package as a client of Responses, and what kill -9 does to a response."""
 
 import asyncio
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,54 +8,131 @@ import httpx
 import orjson
 import pytest
 from support.deployment import Deployment
+from support.programs import node, steps
 
 HERE = Path(__file__).parent
 AGENT = HERE / "agents" / "chatting.py"
-SCRIPT = HERE / "openai_responses.mjs"
 ASKED = {"model": "scripted", "input": "forever", "stream": True, "background": True}
 
 
-@pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    started = Deployment(AGENT, tmp_path)
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    started = Deployment(AGENT, tmp_path_factory.mktemp("responses"))
     yield started
     started.stop()
 
 
 async def test_node(deployment: Deployment) -> None:
-    node = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
-    assert node is not None, "no node; run `make dev`"
-    process = await asyncio.create_subprocess_exec(
-        node,
-        str(SCRIPT),
-        f"{deployment.url}/v1",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err.decode()
-    steps = {step.pop("step"): step for step in map(orjson.loads, out.splitlines())}
     kinds = ["reasoning", "mcp_call", "message", "message"]
-    assert steps == {
-        "create": {"text": 'It is sunny.{"degrees":21}', "kinds": kinds},
-        "stream": {
-            "text": 'It is sunny.{"degrees":21}',
-            "dense": True,
-            "same": True,
-            "status": "completed",
+    text = 'It is sunny.{"degrees":21}'
+    counted = "".join(f"{number} " for number in range(40))
+    missing = {"error": "NotFoundError", "code": "response_not_found", "param": None}
+    nothing_before = {
+        "error": "BadRequestError",
+        "code": "previous_response_not_found",
+        "param": "previous_response_id",
+    }
+    said = ["one", "two", "three", "four", "echo five", "five", "history"]
+    assert await steps(node(), HERE / "openai_responses.mjs", f"{deployment.url}/v1") == {
+        "create": {"text": text, "kinds": kinds},
+        "stream": {"text": text, "dense": True, "same": True, "status": "completed"},
+        "parse": {
+            "plain": {"degrees": 21},
+            "streamed": {"degrees": 22},
+            "snapshot": '{"degrees": 22}',
+            "wrong": "ZodError",
         },
         "tool": {"call": "get_weather", "text": "The tool said sunny."},
+        "parsed tool": {"parsed": {"city": "Paris"}, "snapshot": {"city": "Paris"}},
+        "runner": {"text": "The tool said sunny in Paris."},
+        "streamed runner": {"text": "The tool said sunny in Paris."},
         "background": {"first": 2, "status": "completed"},
-        "conversation": {
-            "items": ["message", "message", "reasoning", "mcp_call", "function_call_output"] + ["message"] * 2
+        "resume": {"gapless": True, "same": True, "text": counted, "status": "completed"},
+        "cancel": {
+            "statuses": ["cancelled"] * 3,
+            "stored": "cancelled",
+            "foreground": {"error": "BadRequestError", "code": "invalid_request", "param": "response_id"},
+        },
+        "delete": {"deleted": True, "after": missing},
+        "input items": {
+            "all": ["one", "two", "three", "four", "echo five"],
+            "newest": ["echo five", "four"],
+            "older": ["three", "two"],
+            "more": True,
+        },
+        "tokens": {"alone": 104, "chained": True},
+        "compact": {"kinds": ["compaction"], "history": said},
+        "chain": {"history": said},
+        "unstored": {
+            "text": "once",
+            "store": False,
+            "continued": nothing_before,
+            "items": missing,
+            "retrieved": missing,
         },
         "failed": {"status": "failed", "code": "server_error"},
-        "streamed": {"last": "response.failed"},
-        "missing": {
-            "error": "BadRequestError",
+        "streamed": {"last": "response.failed", "helper": "failed"},
+        "missing": nothing_before,
+        "no agent": {"error": "NotFoundError", "code": "model_not_found", "param": "model"},
+    }
+
+
+async def test_node_conversations(deployment: Deployment) -> None:
+    kinds = ["message", "message", "reasoning", "mcp_call", "function_call_output", "message", "message"]
+    missing = {"error": "NotFoundError", "param": "conversation"}
+    assert await steps(node(), HERE / "openai_conversations.mjs", f"{deployment.url}/v1") == {
+        "conversation": {"same": True, "before": {"topic": "x"}, "after": {"topic": "y"}},
+        "items": {"kinds": kinds, "same": True},
+        "newest": {"id": True, "more": True},
+        "created": {"texts": ["look", "I do"], "read": "look"},
+        "deleted item": {
+            "conversation": True,
+            "gone": {"error": "NotFoundError", "param": "item_id"},
+            "left": 8,
+        },
+        "history": {
+            "said": ["hello", "rich", "Let me think.", "", "", "It is sunny.", "", "I do", "history"],
+            "conversation": True,
+        },
+        "deleted": {
+            "deleted": True,
+            "retrieve": missing,
+            "use": missing,
+            "both": {"error": "BadRequestError", "param": "previous_response_id"},
+        },
+    }
+
+
+async def test_node_on_a_websocket(deployment: Deployment) -> None:
+    counted = "".join(f"{number} " for number in range(40))
+    assert await steps(node(), HERE / "openai_socket.mjs", f"{deployment.url}/v1") == {
+        "sequence": {
+            "kinds": [
+                "response.created",
+                "response.in_progress",
+                "response.output_item.added",
+                "response.content_part.added",
+                "response.output_text.delta",
+                "response.output_text.done",
+                "response.content_part.done",
+                "response.output_item.done",
+                "response.completed",
+            ],
+            "dense": True,
+            "history": ["echo one", "one", "history"],
+            "stored": True,
+        },
+        "unstored": {"history": ["echo kept here", "kept here", "history"]},
+        "error": {
+            "type": "error",
+            "status": 400,
             "code": "previous_response_not_found",
             "param": "previous_response_id",
         },
+        "steer": {"accepted": True, "reason": "steered", "follows": True, "text": "heard turn left"},
+        "late": {"code": "response_already_completed"},
+        "lanes": {"order": ["quick", "slow"], "texts": [counted, "quick"]},
+        "closed": {},
     }
 
 

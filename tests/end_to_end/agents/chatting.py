@@ -1,10 +1,12 @@
-"""An agent for the tests of Chat Completions with client libraries."""
+"""An agent for the tests of the OpenAI gateway with client libraries."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 
 from portico.agent import (
     AgentApp,
+    Context,
     DataContent,
     Message,
     data,
@@ -21,7 +23,7 @@ other = AgentApp("other")
 
 
 @app.query
-async def query(msgs: Sequence[Message]) -> AsyncIterator[object]:
+async def query(msgs: Sequence[Message], context: Context) -> AsyncIterator[object]:
     results = [part for part in msgs[-1].content if isinstance(part, DataContent)]
     word, _, rest = msgs[-1].text.partition(" ")
     if results:
@@ -35,6 +37,19 @@ async def query(msgs: Sequence[Message]) -> AsyncIterator[object]:
         yield new_message()
         yield data({"degrees": 21})
         yield usage(input_tokens=7, output_tokens=5)
+    elif word == "echo":
+        yield rest
+    elif word == "history":
+        yield json.dumps([message.text for message in await context.session.messages()])
+    elif word == "steps":
+        for number in range(int(rest)):
+            yield f"{number} "
+            await asyncio.sleep(0.01)
+    elif word == "listen":
+        yield "listening"
+        while not (told := await context.new_input()):
+            await asyncio.sleep(0.01)
+        yield f"heard {told[0].text}"
     elif word == "call":
         yield function_call(rest, {"city": "Paris"})
     elif word == "talk-and-call":

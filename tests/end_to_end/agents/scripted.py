@@ -1,6 +1,7 @@
 """Agents that do what the text of the request says; the end-to-end tests serve them."""
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -35,6 +36,11 @@ async def perform(
             yield f"{number} "
             if pause:
                 await asyncio.sleep(pause)
+    elif word == "count-until":  # count-until FILE: until it is there
+        numbers = itertools.count()
+        while not Path(rest[0]).exists():
+            yield f"{next(numbers)} "
+            await asyncio.sleep(0.05)
     elif word == "echo":
         yield " ".join(rest)
     elif word == "boom":
