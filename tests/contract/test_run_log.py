@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from portico.core.errors import RunNotFound, StoreUnavailable
+from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
 from portico.core.stores.base import (
     UNFINISHED_STATUSES,
     Chunk,
     Commit,
     NewMessage,
+    NewSession,
     RunFilter,
     RunLog,
     RunRecord,
@@ -50,6 +51,12 @@ def run(
 
 def message(message_id: str, *, session_id: str = "s1", created_at: float = 1.0) -> NewMessage:
     return NewMessage("ada", session_id, message_id, "user", "hello", b"payload", created_at, "r1")
+
+
+def begun(*messages: NewMessage) -> Commit:
+    """The messages, and their sessions, as a run's first commit makes them."""
+    keys = dict.fromkeys((message.user_id, message.session_id) for message in messages)
+    return Commit(messages=messages, sessions=[NewSession(*key, 1.0) for key in keys])
 
 
 async def ids(log: RunLog, where: RunFilter, before: tuple[float, str] | None = None, limit: int = 99) -> str:
@@ -282,6 +289,7 @@ async def test_a_commit_of_thousands_is_one(stores: Stores) -> None:
             runs=[run(f"r{number}") for number in range(3000)],
             chunks=[Chunk("r1", number, number, b"x") for number in range(9000)],
             messages=[message(f"m{number}", session_id=f"s{number}") for number in range(7000)],
+            sessions=[NewSession("ada", f"s{number}", 1.0) for number in range(7000)],
         )
     )
     assert len(await stores.runs.list(RunFilter(), None, 10_000)) == 3000
@@ -290,7 +298,7 @@ async def test_a_commit_of_thousands_is_one(stores: Stores) -> None:
 
 
 async def test_a_commit_that_is_repeated_is_harmless(stores: Stores) -> None:
-    commit = Commit([run("r1")], [Chunk("r1", 0, 1, b"x")], [message("m1"), message("m2")])
+    commit = replace(begun(message("m1"), message("m2")), runs=[run("r1")], chunks=[Chunk("r1", 0, 1, b"x")])
     await stores.runs.commit(commit)
     await stores.runs.commit(commit)
     assert await stores.runs.read("r1", -1, 1000) == [Chunk("r1", 0, 1, b"x")]
@@ -298,24 +306,39 @@ async def test_a_commit_that_is_repeated_is_harmless(stores: Stores) -> None:
 
 
 async def test_a_message_that_the_session_has_is_dropped_and_the_rest_is_written(stores: Stores) -> None:
-    await stores.runs.commit(Commit(messages=[message("m1")]))
+    await stores.runs.commit(begun(message("m1")))
     await stores.runs.commit(Commit([run("r1")], (), [message("m1"), message("m2"), message("m2")]))
     kept = await stores.sessions.messages("ada", "s1", None, 10, False)
     assert [stored.message_id for stored in kept] == ["m1", "m2"]
     assert (await stores.runs.get("r1")).run_id == "r1"
 
 
-async def test_a_commit_makes_and_touches_the_sessions_of_its_messages(stores: Stores) -> None:
-    await stores.runs.commit(
-        Commit(
-            messages=[message("m1", created_at=3), message("m2", created_at=5), message("x", session_id="s2")]
-        )
-    )
+async def test_a_commit_makes_sessions_and_touches_those_of_its_messages(stores: Stores) -> None:
+    messages = (message("m1", created_at=3), message("m2", created_at=5), message("x", session_id="s2"))
+    await stores.runs.commit(begun(*messages))
     session = await stores.sessions.get("ada", "s1")
-    assert (session.created_at, session.updated_at, session.message_count) == (3, 5, 2)
+    assert (session.created_at, session.updated_at, session.message_count) == (1, 5, 2)
     await stores.runs.commit(Commit(messages=[message("m3", created_at=4)]))
     assert (await stores.sessions.get("ada", "s1")).updated_at == 5
     assert (await stores.sessions.get("ada", "s2")).message_count == 1
+
+
+async def test_a_session_that_is_there_is_not_made_again(stores: Stores) -> None:
+    session = await stores.sessions.create("ada", "s1", '{"a": 1}')
+    await stores.runs.commit(Commit(sessions=[NewSession("ada", "s1", 5.0)]))
+    assert await stores.sessions.get("ada", "s1") == session
+
+
+async def test_messages_do_not_bring_a_deleted_session_back(stores: Stores) -> None:
+    await stores.runs.commit(begun(message("m1"), message("m1", session_id="s2")))
+    await stores.sessions.delete("ada", "s1")
+    await stores.runs.commit(Commit([run("r1")], (), [message("m2"), message("m2", session_id="s2")]))
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get("ada", "s1")
+    await stores.sessions.create("ada", "s1", "")
+    assert not await stores.sessions.messages("ada", "s1", None, 10, False)
+    assert (await stores.sessions.get("ada", "s2")).message_count == 2
+    assert (await stores.runs.get("r1")).run_id == "r1"
 
 
 async def test_deleting_a_run_takes_its_events_and_its_key_but_not_its_messages(stores: Stores) -> None:
@@ -325,6 +348,7 @@ async def test_deleting_a_run_takes_its_events_and_its_key_but_not_its_messages(
             [run("r1", idempotency_key="k"), run("r2")],
             [Chunk("r1", 0, 0, b"x"), Chunk("r2", 0, 0, b"y")],
             [message("m1")],
+            [NewSession("ada", "s1", 1.0)],
         )
     )
     await log.delete("r1")
@@ -365,6 +389,7 @@ async def test_commits_and_reads_at_the_same_time_do_not_disturb_each_other(stor
         for _ in range(20):
             await stores.states.save(name, "s", None, "{}", None)
 
+    await stores.sessions.create("ada", "s1", "")
     names = [f"r{number}" for number in range(5)]
     await asyncio.gather(*(task(name) for name in names for task in (write, read, save)))
     assert (await stores.sessions.get("ada", "s1")).message_count == 200

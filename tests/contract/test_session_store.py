@@ -4,7 +4,14 @@ from collections.abc import Sequence
 import pytest
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.base import Commit, NewMessage, SessionStore, StoredMessage, Stores
+from portico.core.stores.base import (
+    Commit,
+    NewMessage,
+    NewSession,
+    SessionStore,
+    StoredMessage,
+    Stores,
+)
 
 HOSTILE = [
     '"',
@@ -39,6 +46,12 @@ def message(
     payload: bytes = b"payload\x00",
 ) -> NewMessage:
     return NewMessage(user_id, session_id, message_id, "user", text, payload, created_at, "r1")
+
+
+async def commit(stores: Stores, message: NewMessage) -> None:
+    """A run's first commit."""
+    session = NewSession(message.user_id, message.session_id, message.created_at)
+    await stores.runs.commit(Commit(messages=[message], sessions=[session]))
 
 
 async def tell(sessions: SessionStore, *texts: str, user_id: str = "ada", session_id: str = "s1") -> None:
@@ -108,7 +121,7 @@ async def test_an_unknown_session_is_not_found_by_anything(sessions: SessionStor
 
 async def test_sessions_are_listed_last_used_first_and_by_id_at_equal_times(stores: Stores) -> None:
     for session_id, time in (("a", 2.5), ("c", 2.5), ("b", 2.5), ("new", 3), ("old", 1)):
-        await stores.runs.commit(Commit(messages=[message("m", session_id=session_id, created_at=time)]))
+        await commit(stores, message("m", session_id=session_id, created_at=time))
     sessions = stores.sessions
     assert [row.session_id for row in await sessions.list("ada", None, 10)] == ["new", "c", "b", "a", "old"]
     seen: list[str] = []
@@ -121,7 +134,7 @@ async def test_sessions_are_listed_last_used_first_and_by_id_at_equal_times(stor
 
 async def test_a_message_moves_its_session_to_the_front(stores: Stores) -> None:
     for session_id, time in (("s1", 1), ("s2", 2)):
-        await stores.runs.commit(Commit(messages=[message("m", session_id=session_id, created_at=time)]))
+        await commit(stores, message("m", session_id=session_id, created_at=time))
     await stores.sessions.append("ada", "s1", [message("m2", created_at=3)])
     rows = await stores.sessions.list("ada", None, 10)
     assert [(row.session_id, row.updated_at, row.message_count) for row in rows] == [
@@ -327,7 +340,7 @@ async def test_a_search_may_be_within_one_session(sessions: SessionStore) -> Non
 
 async def test_what_a_run_committed_is_found_at_once(stores: Stores) -> None:
     for number in range(250):
-        await stores.runs.commit(Commit(messages=[message(f"m{number}", f"penguin number{number}")]))
+        await commit(stores, message(f"m{number}", f"penguin number{number}"))
     assert await found(stores.sessions, "number249") == ["m249"]
     assert len(await found(stores.sessions, "penguin", limit=100)) == 100
     hit = (await stores.sessions.search("ada", "number7", None, 1))[0]
@@ -394,7 +407,7 @@ async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
         )
     assert await found(sessions, "m1") == ["m1"]
     assert not await sessions.fork("ada", "s1", "r2", "s2", always=False)
-    assert not await sessions.fork("ada", "s1", "unknown", "s2", always=True)
+    assert not await sessions.fork("ada", "s1", "unknown", "s2", always=False)
     with pytest.raises(SessionNotFound):
         await sessions.get("ada", "s2")
     assert await sessions.fork("ada", "s1", "r1", "s2", always=False)
@@ -406,3 +419,28 @@ async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
     assert await found(sessions, "m2", session_id="s2") == ["m2"]
     await sessions.delete("ada", "s1")
     assert await found(sessions, "m1") == ["m1", "m1"]
+
+
+async def test_a_session_is_forked_before_a_message(sessions: SessionStore) -> None:
+    await sessions.create("ada", "s1", "")
+    for message_id, run_id in (("m1", "r1"), ("m2", "r1"), ("m3", "r2"), ("m4", "r1")):
+        await sessions.append(
+            "ada", "s1", [NewMessage("ada", "s1", message_id, "user", "", b"p", 1.0, run_id)]
+        )
+    assert await sessions.fork("ada", "s1", "r1", "s2", always=False, before="m4")
+    assert await told(sessions, "s2") == ["m1", "m2", "m3"]
+    assert await sessions.fork("ada", "s1", "r1", "s3", always=False, before="m1")
+    assert await told(sessions, "s3") == []
+    for nowhere in ("m3", "m5"):  # of another run, of none
+        with pytest.raises(MessageNotFound):
+            await sessions.fork("ada", "s1", "r1", "s4", always=False, before=nowhere)
+    assert await sessions.fork("ada", "s1", "silent", "s4", always=True)
+    assert await told(sessions, "s4") == ["m1", "m2", "m3", "m4"]
+
+
+async def test_a_session_that_is_gone_has_no_fork(sessions: SessionStore) -> None:
+    await tell(sessions, "m1")
+    await sessions.delete("ada", "s1")
+    for always in (False, True):
+        with pytest.raises(SessionNotFound):
+            await sessions.fork("ada", "s1", "r1", "s2", always=always)

@@ -100,6 +100,59 @@ async def test_what_continues_a_run_that_works_has_all_that_it_says(client: Clie
     assert {said(answer) for answer in answers} == {'["slow", "done", "history"]'}
 
 
+async def test_a_run_that_is_continued_apart_has_its_session_for_itself(client: Client) -> None:
+    first = await ask(client, "one")
+    branch = await ask(client, "two", previous_run_id=first.id, fork_session=True)
+    assert branch.session_id != first.session_id
+    assert json.loads(said(await ask(client, "history", previous_run_id=first.id))) == [
+        "one",
+        "re one",
+        "history",
+    ]
+    on = await ask(client, "history", previous_run_id=branch.id)
+    assert json.loads(said(on)) == ["one", "re one", "two", "re two", "history"]
+    for option in ({"fork_session": True}, {"before_message_id": "m"}):
+        with pytest.raises(InvalidArgument):
+            await ask(client, "x", **option)
+
+
+async def test_a_run_is_continued_as_it_stood_before_it_was_told_more(client: Client) -> None:
+    run = (await client.runs.start("authorize")).response
+    assert [event async for event in client.runs.watch(run.id)]
+    await client.runs.resume(run.id, "yes")
+    events = [event async for event in client.runs.watch(run.id)]
+    (told,) = [event.response.input[0] for event in events if event.response.input]
+    for _ in range(2):
+        branch = await ask(client, "history", previous_run_id=run.id, before_message_id=told.id)
+        assert json.loads(said(branch)) == ["authorize", "May I?", "history"]
+        assert branch.session_id != run.session_id
+    with pytest.raises(NotFound) as error:
+        await ask(client, "x", previous_run_id=run.id, before_message_id="msg_nope")
+    assert error.value.reason == "MESSAGE_NOT_FOUND"
+
+
+async def test_a_session_that_is_deleted_stays_so(client: Client) -> None:
+    run = (await client.runs.start("listen", session_id="s", user_id="ada")).response
+    waiting = (await client.runs.start("history", session_id="s", user_id="ada")).response
+    async for event in client.runs.watch(run.id):
+        if event.HasField("content"):
+            break
+    await client.sessions.delete("s", user_id="ada")
+    await client.runs.steer(run.id, "go on")
+    ended = [event async for event in client.runs.watch(run.id)][-1].response
+    assert ended.status == events_pb2.RUN_STATUS_COMPLETED
+    # Nor is what its agent finds there an error, or what was waiting for its turn.
+    assert said([event async for event in client.runs.watch(waiting.id)][-1].response) == "[]"
+    with pytest.raises(NotFound):
+        await client.sessions.get("s", user_id="ada")
+    for options in ({}, {"fork_session": True}, {"ephemeral": True}):
+        with pytest.raises(NotFound) as error:
+            await ask(client, "x", previous_run_id=run.id, **options)
+        assert error.value.reason == "SESSION_NOT_FOUND"
+    # Who names it again makes a new one.
+    assert json.loads(said(await ask(client, "history", session_id="s", user_id="ada"))) == ["history"]
+
+
 async def test_what_is_refused_leaves_no_copy(client: Client) -> None:
     first = await ask(client, "one", user_id="ada")
     await ask(client, "two", previous_run_id=first.id)

@@ -33,6 +33,9 @@ class QueryOptions(TypedDict, total=False):
     timeout: float | timedelta
     # The run that this one continues, instead of a session.
     previous_run_id: str
+    # With previous_run_id: in a session of its own, also as the run stood before it was told this message.
+    fork_session: bool
+    before_message_id: str
     ephemeral: bool
 
 
@@ -87,6 +90,8 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
         ),
         previous_run_id=options.get("previous_run_id", ""),
         ephemeral=options.get("ephemeral", False),
+        fork_session=options.get("fork_session", False),
+        before_message_id=options.get("before_message_id", ""),
     )
     if "timeout" in options:
         request.timeout.CopyFrom(to_duration(options["timeout"]))

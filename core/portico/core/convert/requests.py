@@ -91,8 +91,12 @@ def check_query(query: pb.QueryRequest) -> None:
     """Raises InvalidArgument."""
     request = query.request
     check_id(query.previous_run_id, "previous_run_id", required=False)
+    check_id(query.before_message_id, "before_message_id", required=False)
     if query.previous_run_id and request.session_id:
         raise InvalidArgument("request.session_id", "must be empty when previous_run_id is set")
+    for name in ("before_message_id", "fork_session"):
+        if getattr(query, name) and not query.previous_run_id:
+            raise InvalidArgument(name, "is for a run that continues another: previous_run_id is empty")
     if not request.input:
         raise InvalidArgument("request.input", "at least one message is required")
     if len(request.input) > INPUT_MESSAGES:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.errors import StateNotFound
+from portico.core.errors import SessionNotFound, StateNotFound
 from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore
 
 
@@ -49,14 +50,18 @@ class RunSession:
     async def messages(self, *, limit: int = 200) -> Sequence[Message]:
         await self._settled()
         user_id, session_id = self._run.session
-        rows = await self._store.messages(user_id, session_id, None, limit, descending=True)
+        try:
+            rows = await self._store.messages(user_id, session_id, None, limit, descending=True)
+        except SessionNotFound:
+            return []  # it was deleted while the agent works, which is no fault of the agent's
         return [self._encoder.load_message(row.payload) for row in reversed(rows)]
 
     async def append(self, *messages: Message) -> None:
         await self._settled()
         user_id, session_id = self._run.session
         rows = [session_message(self._run, self._encoder, message) for message in messages]
-        await self._store.append(user_id, session_id, rows)
+        with suppress(SessionNotFound):
+            await self._store.append(user_id, session_id, rows)
 
     async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
         await self._settled()

@@ -11,7 +11,7 @@ import time
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.live import LiveRun
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.base import Chunk, Commit, NewMessage, RunLog, RunRecord
+from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,13 @@ class GroupCommitter:
         records: list[RunRecord] = []
         chunks: list[Chunk] = []
         messages: list[NewMessage] = []
+        sessions: list[NewSession] = []
         taken = []
         now = time.time()
         for run in dirty:
+            if run.published < 0:
+                # With its acceptance only: a session that is deleted while the run works stays so.
+                sessions.append(NewSession(*run.session, run.created_at))
             chunk, changed, more = run.take()
             if chunk is not None:
                 chunks.append(chunk)
@@ -78,7 +82,7 @@ class GroupCommitter:
                 records.append(self._record(run))
             messages += more
             taken.append((run, chunk, run.status))
-        await self._write(Commit(records, chunks, messages))
+        await self._write(Commit(records, chunks, messages, sessions))
         for run, chunk, status in taken:
             run.publish(chunk, status)
 

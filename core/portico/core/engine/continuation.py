@@ -22,22 +22,25 @@ class Continuations:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def after(self, run_id: str, *, apart: bool) -> AsyncIterator[tuple[str, str, bool]]:
+    async def after(
+        self, run_id: str, *, apart: bool, before: str = ""
+    ) -> AsyncIterator[tuple[str, str, bool]]:
         """The user and session for a run that continues this one, and whether that session was made for it.
 
         The session is the run's own if nothing came after it there, unless `apart`; otherwise a copy
-        that ends with the run. The next run that continues it is placed when this one is launched, that
-        is, when the context is left. Raises RunNotFound.
+        that ends with the run, or before the message of this id. The next run that continues it is placed
+        when this one is launched, that is, when the context is left. Raises RunNotFound, SessionNotFound
+        when the session was deleted, MessageNotFound.
         """
         turn = self._turns.setdefault(run_id, asyncio.Lock())
         async with turn:
             user_id, session_id = await self._session_of(run_id)
             fork, copy = self._stores.sessions.fork, new_id("session_")
             apart = apart or self._overtaken(user_id, session_id, run_id)
-            if apart:
+            if apart and not before:
                 # A copy that ends with the run needs what the run has yet to say.
                 await self._settled(run_id)
-            copied = await fork(user_id, session_id, run_id, copy, always=apart)
+            copied = await fork(user_id, session_id, run_id, copy, always=apart, before=before)
             if not copied and self._overtaken(user_id, session_id, run_id):
                 # Another run came while the store was asked.
                 await self._settled(run_id)

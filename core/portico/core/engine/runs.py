@@ -131,11 +131,18 @@ class RunEngine:
         return self.launch_now(start)
 
     async def launch_after(
-        self, run_id: str, start: Callable[[str, str, bool], StartRequest], *, apart: bool
+        self,
+        run_id: str,
+        start: Callable[[str, str, bool], StartRequest],
+        *,
+        apart: bool,
+        before: str = "",
     ) -> Execution | str:
         """Accept a run that continues another; `start` makes the request from its user and session, and
-        whether that session is its own. Raises RunNotFound, and as `launch`."""
-        async with self._continuations.after(run_id, apart=apart) as (user_id, session_id, own):
+        whether that session is its own. Raises RunNotFound, SessionNotFound, MessageNotFound, and as
+        `launch`."""
+        place = self._continuations.after(run_id, apart=apart, before=before)
+        async with place as (user_id, session_id, own):
             launched: Execution | str = ""
             try:
                 launched = await self.launch(start(user_id, session_id, own))

@@ -39,7 +39,12 @@ async def launch_after(
     def start(user_id: str, session_id: str, own: bool) -> StartRequest:
         return start_request(query, background=background, place=Place(user_id, session_id, own))
 
-    return await engine.launch_after(query.previous_run_id, start, apart=query.ephemeral)
+    return await engine.launch_after(
+        query.previous_run_id,
+        start,
+        apart=query.ephemeral or query.fork_session,
+        before=query.before_message_id,
+    )
 
 
 def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:

@@ -172,6 +172,7 @@ class QueryService:
         record = await self._runs.get(run_id)
         run = _record_run(record)
         run.request.CopyFrom(stored_query(record.request).request)
+        run.idempotency_key = record.idempotency_key or ""
         last = await self._runs.last(run_id)
         if last is not None:
             ending = pb.QueryResponse.FromString(last.data).events[-1]
@@ -205,4 +206,5 @@ def _live_run(execution: Execution) -> pb.Run:
         background=run.start.background,
         updated_time=timestamp(run.updated_at),
         request=stored_query(run.start.payload).request,
+        idempotency_key=run.start.idempotency_key,
     )

@@ -47,9 +47,17 @@ class Chunk(NamedTuple):
     data: bytes
 
 
+class NewSession(NamedTuple):
+    """A session that a run begins in, unless it is there."""
+
+    user_id: str
+    session_id: str
+    created_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to append to a session. Dropped if the session has its id."""
+    """A message to append to a session. Dropped if the session has its id, or is gone."""
 
     user_id: str
     session_id: str
@@ -63,7 +71,8 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one transaction writes. Sessions of messages are created as needed.
+    """What one transaction writes. Messages come into sessions that are there, or are made here: one that
+    was deleted since stays so.
 
     To commit it twice is harmless: after a failure nobody knows how far it came.
     """
@@ -71,6 +80,7 @@ class Commit:
     runs: Sequence[RunRecord] = ()  # written over what is there; what was asked never changes
     chunks: Sequence[Chunk] = ()  # of one run in order, also from commit to commit
     messages: Sequence[NewMessage] = ()
+    sessions: Sequence[NewSession] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +258,20 @@ class SessionStore(Protocol):
         ...
 
     async def fork(
-        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+        self,
+        user_id: str,
+        session_id: str,
+        run_id: str,
+        new_session_id: str,
+        *,
+        always: bool,
+        before: str = "",
     ) -> bool:
         """Copy the messages up to the run's last into a new session, in order; whether that was done.
 
         It is not if the run's last message is the session's last, unless `always`. A run without
-        messages counts as last.
+        messages counts as last. With `before`, the id of one of the run's messages, the copy ends before
+        that one and is always made. Raises SessionNotFound, MessageNotFound.
         """
         ...
 

@@ -11,6 +11,7 @@ from portico.core.stores.base import (
     Chunk,
     Commit,
     NewMessage,
+    NewSession,
     RunFilter,
     RunRecord,
     StateRecord,
@@ -20,7 +21,7 @@ from portico.core.stores.base import (
 class MemoryRunLog:
     """Hands the messages of a commit to whoever keeps the sessions."""
 
-    def __init__(self, keep_messages: Callable[[Sequence[NewMessage]], None]) -> None:
+    def __init__(self, keep_messages: Callable[[Sequence[NewMessage], Sequence[NewSession]], None]) -> None:
         self._keep_messages = keep_messages
         self._runs: dict[str, RunRecord] = {}
         self._by_time: list[tuple[float, str]] = []
@@ -41,7 +42,7 @@ class MemoryRunLog:
             place = bisect_left(chunks, chunk.first, key=_first)
             if place == len(chunks) or chunks[place].first != chunk.first:
                 chunks.insert(place, chunk)
-        self._keep_messages(commit.messages)
+        self._keep_messages(commit.messages, commit.sessions)
 
     async def get(self, run_id: str) -> RunRecord:
         self._check_open()

@@ -9,7 +9,7 @@ from heapq import nlargest
 from itertools import islice
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
+from portico.core.stores.base import MessageHit, NewMessage, NewSession, SessionRecord, StoredMessage
 from portico.core.stores.ranking import WordIndex
 
 _BATCH = 100  # texts that are indexed in one go
@@ -37,13 +37,16 @@ class MemorySessionStore:
         self._users: dict[str, _User] = {}
         self._position = 0
 
-    def keep(self, messages: Sequence[NewMessage]) -> None:
-        """Append what a run log commits."""
+    def keep(self, messages: Sequence[NewMessage], new: Sequence[NewSession]) -> None:
+        """Make and append what a run log commits."""
+        for user_id, session_id, created_at in new:
+            sessions = self._users.setdefault(user_id, _User()).sessions
+            sessions.setdefault(session_id, _Session(created_at, created_at))
         for message in messages:
-            user = self._users.setdefault(message.user_id, _User())
-            session = user.sessions.setdefault(
-                message.session_id, _Session(message.created_at, message.created_at)
-            )
+            user = self._users.get(message.user_id, _User())
+            session = user.sessions.get(message.session_id)
+            if session is None:
+                continue
             session.updated_at = max(session.updated_at, message.created_at)
             self._append(message.session_id, message, user)
 
@@ -118,14 +121,28 @@ class MemorySessionStore:
         _unindex(user, (session_id, message_id))
 
     async def fork(
-        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+        self,
+        user_id: str,
+        session_id: str,
+        run_id: str,
+        new_session_id: str,
+        *,
+        always: bool,
+        before: str = "",
     ) -> bool:
-        user = self._users.get(user_id, _User())
-        session = user.sessions.get(session_id)
-        stored = [] if session is None else list(session.messages.values())
-        last = max((message.position for message in stored if message.run_id == run_id), default=None)
-        if session is None or last is None or (stored[-1].position == last and not always):
-            return False
+        session = self._session(user_id, session_id)
+        user = self._users[user_id]
+        stored = list(session.messages.values())
+        newest = max((message.position for message in stored), default=0)
+        if before:
+            end = session.messages.get(before)
+            if end is None or end.run_id != run_id:
+                raise MessageNotFound(before)
+            last = end.position - 1
+        else:
+            last = max((message.position for message in stored if message.run_id == run_id), default=newest)
+            if last == newest and not always:
+                return False
         now = time.time()
         fork = user.sessions[new_session_id] = _Session(now, now)
         for message in stored:

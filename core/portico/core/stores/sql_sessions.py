@@ -141,15 +141,31 @@ class SqlSessionStore:
             raise MessageNotFound(message_id)
 
     async def fork(
-        self, user_id: str, session_id: str, run_id: str, new_session_id: str, *, always: bool
+        self,
+        user_id: str,
+        session_id: str,
+        run_id: str,
+        new_session_id: str,
+        *,
+        always: bool,
+        before: str = "",
     ) -> bool:
         place = messages.c.position
         inside = _inside(user_id, session_id)
         async with self._database.write() as connection:
+            await _check(connection, user_id, session_id)
             newest = select(func.max(place)).where(inside)
-            last = (await connection.execute(newest.where(messages.c.run_id == run_id))).scalar()
-            if last is None or (not always and last == (await connection.execute(newest)).scalar()):
-                return False
+            of_run = newest.where(messages.c.run_id == run_id)
+            if before:
+                end = (await connection.execute(of_run.where(messages.c.message_id == before))).scalar()
+                if end is None:
+                    raise MessageNotFound(before)
+                last = end - 1
+            else:
+                end = (await connection.execute(newest)).scalar() or 0
+                last = (await connection.execute(of_run)).scalar() or end
+                if last == end and not always:
+                    return False
             now = time.time()
             session = {"user_id": user_id, "session_id": new_session_id, "metadata": ""}
             await connection.execute(

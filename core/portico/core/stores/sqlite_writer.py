@@ -37,11 +37,20 @@ _CHUNKS: _Insert = (
 )
 _SESSIONS: _Insert = (
     "INSERT INTO sessions (user_id, session_id, created_at, updated_at, metadata) VALUES ",
-    " ON CONFLICT (user_id, session_id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
+    " ON CONFLICT (user_id, session_id) DO NOTHING",
     5,
 )
+# SQLite names the columns of VALUES so.
+_USED_SESSIONS: _Insert = (
+    "UPDATE sessions SET updated_at = max(updated_at, used.column3) FROM (VALUES ",
+    ") AS used WHERE user_id = used.column1 AND session_id = used.column2",
+    3,
+)
 _MESSAGES: _Insert = (
-    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id) VALUES ",
+    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id)"
+    " SELECT * FROM (VALUES ",
+    ") AS new WHERE EXISTS (SELECT 1 FROM sessions"
+    " WHERE sessions.user_id = new.column1 AND sessions.session_id = new.column2)"
     " ON CONFLICT (user_id, session_id, message_id) DO NOTHING",
     8,
 )
@@ -111,7 +120,7 @@ def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement]) 
 def _wal_bytes(commit: Commit, plan: Plan) -> int:
     """About how much the commit adds to the write-ahead log, which holds whole pages."""
     # Ids are random, so each row dirties a page of its own in nearly every index.
-    pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages)
+    pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages) + 2 * len(commit.sessions)
     return pages * PAGE_BYTES + sum(len(row.data) for row in plan.rows) + len(plan.segment)
 
 
@@ -122,8 +131,11 @@ def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:
         yield from _rows(_CHUNKS, list(chain.from_iterable(plan.rows)))
     if plan.segment:
         yield _SEGMENT, [plan.segment_id, plan.segment]
+    if commit.sessions:
+        rows = ((*session, session.created_at, "") for session in commit.sessions)
+        yield from _rows(_SESSIONS, list(chain.from_iterable(rows)))
     if commit.messages:
-        yield from _rows(_SESSIONS, _sessions(commit.messages))
+        yield from _rows(_USED_SESSIONS, _used(commit.messages))
         yield from _rows(_MESSAGES, [value for message in commit.messages for value in _message(message)])
 
 
@@ -175,11 +187,10 @@ def _message(message: NewMessage) -> tuple[Any, ...]:
     )
 
 
-def _sessions(messages: Sequence[NewMessage]) -> list[Any]:
-    """A row for each session that the messages are of."""
-    used: dict[tuple[str, str], tuple[float, float]] = {}
+def _used(messages: Sequence[NewMessage]) -> list[Any]:
+    """A row for each session that the messages are of: when the last was added."""
+    used: dict[tuple[str, str], float] = {}
     for message in messages:
         key = message.user_id, message.session_id
-        first, last = used.get(key, (message.created_at, message.created_at))
-        used[key] = min(first, message.created_at), max(last, message.created_at)
-    return [value for key, times in used.items() for value in (*key, *times, "")]
+        used[key] = max(used.get(key, message.created_at), message.created_at)
+    return [value for key, time in used.items() for value in (*key, time)]

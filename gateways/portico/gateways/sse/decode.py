@@ -28,7 +28,7 @@ _INTEGERS = {"max_tokens": 2**31 - 1, "n": 2**31 - 1, "seed": 2**63 - 1}
 _KNOWN = frozenset(
     ("input", "stream", "id", "model", "stop", "tools", "session_id", "user_id", "agent", "agent_name")
     + ("metadata", "background", "idempotency_key", "if_session_busy", "timeout")
-    + ("previous_run_id", "ephemeral")
+    + ("previous_run_id", "fork_session", "before_message_id", "ephemeral")
     + _FLOATS
     + tuple(_INTEGERS)
 )
@@ -53,6 +53,8 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     query.background = fields.flag(value, "background")
     query.idempotency_key = fields.text(value, "idempotency_key")
     query.previous_run_id = fields.text(value, "previous_run_id")
+    query.fork_session = fields.flag(value, "fork_session")
+    query.before_message_id = fields.text(value, "before_message_id")
     query.ephemeral = fields.flag(value, "ephemeral")
     if (policy := value.get("if_session_busy")) is not None:
         query.if_session_busy = fields.choice(policy, _POLICIES, "if_session_busy")

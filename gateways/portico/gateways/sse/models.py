@@ -63,6 +63,10 @@ class StartRun(BaseModel):
     if_session_busy: Literal["reject", "enqueue", "interrupt", "parallel"] | None = None
     timeout: float | None = Field(default=None, description="Seconds that the run may take.")
     previous_run_id: str | None = Field(default=None, description="The run that this one continues.")
+    fork_session: bool | None = Field(default=None, description="In a new session; previous_run_id is set.")
+    before_message_id: str | None = Field(
+        default=None, description="As the previous run stood before it was told this message."
+    )
     ephemeral: bool | None = Field(default=None, description="Kept for a minute after its end only.")
     metadata: dict[str, Any] | None = Field(default=None, description="Returned with the run.")
     tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the caller offers.")

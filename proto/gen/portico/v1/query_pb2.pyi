@@ -276,6 +276,8 @@ class QueryRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     PREVIOUS_RUN_ID_FIELD_NUMBER: _builtins.int
     EPHEMERAL_FIELD_NUMBER: _builtins.int
+    FORK_SESSION_FIELD_NUMBER: _builtins.int
+    BEFORE_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     background: _builtins.bool
     """Optional. True: the run goes on when nobody reads it."""
     idempotency_key: _builtins.str
@@ -288,12 +290,20 @@ class QueryRequest(_message.Message):
     """Optional. The run that this one continues; request.session_id must be
     empty then. It joins that run's session if that run's messages are the last
     there; otherwise a new session begins with a copy of the messages up to
-    that run's. Errors: NOT_FOUND (RUN_NOT_FOUND), also when it is ephemeral.
+    that run's. Errors: NOT_FOUND (RUN_NOT_FOUND), also when it is ephemeral;
+    NOT_FOUND (SESSION_NOT_FOUND) when its session was deleted.
     """
     ephemeral: _builtins.bool
     """Optional. True: the run is kept only as long as its readers may need it,
     about a minute after its end, and so is its session if request.session_id
     is empty. It is not listed, GetRun does not find it, and none continues it.
+    """
+    fork_session: _builtins.bool
+    """Optional, with previous_run_id. True: a new session begins in any case."""
+    before_message_id: _builtins.str
+    """Optional, with previous_run_id. The id of a message that the previous run
+    was told while it worked (Response.input): what continues it has what came
+    before that message, in a new session. NOT_FOUND (MESSAGE_NOT_FOUND).
     """
     @_builtins.property
     def request(self) -> Global___AgentRequest:
@@ -315,10 +325,12 @@ class QueryRequest(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         previous_run_id: _builtins.str = ...,
         ephemeral: _builtins.bool = ...,
+        fork_session: _builtins.bool = ...,
+        before_message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "ephemeral", b"ephemeral", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "previous_run_id", b"previous_run_id", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "before_message_id", b"before_message_id", "ephemeral", b"ephemeral", "fork_session", b"fork_session", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "previous_run_id", b"previous_run_id", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,10 +419,13 @@ class Run(_message.Message):
     BACKGROUND_FIELD_NUMBER: _builtins.int
     UPDATED_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     last_sequence_number: _builtins.int
     """Always set. The number of the last event in the log."""
     background: _builtins.bool
     """Whether it goes on when nobody reads it."""
+    idempotency_key: _builtins.str
+    """Set in GetRun. The key that the run was started with, if any."""
     @_builtins.property
     def response(self) -> _events_pb2.Response:
         """Always set. The run as its last response event has it; in lists, without
@@ -433,10 +448,11 @@ class Run(_message.Message):
         background: _builtins.bool = ...,
         updated_time: _timestamp_pb2.Timestamp | None = ...,
         request: Global___AgentRequest | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "response", b"response", "updated_time", b"updated_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "last_sequence_number", b"last_sequence_number", "request", b"request", "response", b"response", "updated_time", b"updated_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "idempotency_key", b"idempotency_key", "last_sequence_number", b"last_sequence_number", "request", b"request", "response", b"response", "updated_time", b"updated_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

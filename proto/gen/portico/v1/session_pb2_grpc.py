@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class SessionServiceStub(object):
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     def __init__(self, channel):
@@ -91,8 +91,8 @@ class SessionServiceStub(object):
 
 class SessionServiceServicer(object):
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     def CreateSession(self, request, context):
@@ -127,7 +127,8 @@ class SessionServiceServicer(object):
 
     def DeleteSession(self, request, context):
         """DeleteSession removes a session and its messages. NOT_FOUND
-        (SESSION_NOT_FOUND). Runs and their logs stay.
+        (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
+        on, but nothing of it comes into the session any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,8 +237,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SessionService(object):
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     @staticmethod

@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class SessionServiceStub:
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     @_typing.overload
@@ -50,7 +50,8 @@ class SessionServiceStub:
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
     """DeleteSession removes a session and its messages. NOT_FOUND
-    (SESSION_NOT_FOUND). Runs and their logs stay.
+    (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
+    on, but nothing of it comes into the session any more.
     """
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_session_pb2.AppendMessagesRequest, _session_pb2.AppendMessagesResponse]
     """AppendMessages adds messages at the end, all or none. NOT_FOUND
@@ -75,8 +76,8 @@ class SessionServiceStub:
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -94,7 +95,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """DeleteSession removes a session and its messages. NOT_FOUND
-    (SESSION_NOT_FOUND). Runs and their logs stay.
+    (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
+    on, but nothing of it comes into the session any more.
     """
     AppendMessages: _aio.UnaryUnaryMultiCallable[_session_pb2.AppendMessagesRequest, _session_pb2.AppendMessagesResponse]  # type: ignore[assignment]
     """AppendMessages adds messages at the end, all or none. NOT_FOUND
@@ -118,8 +120,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """SessionService keeps conversations: the ordered messages of a user and a
-    session id. A run appends its input when it starts and its output when it
-    ends, each message once.
+    session id. A run makes its session when it is accepted, appends its input
+    when it starts and its output when it ends, each message once.
     """
 
     @_abc_1.abstractmethod
@@ -165,7 +167,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
         """DeleteSession removes a session and its messages. NOT_FOUND
-        (SESSION_NOT_FOUND). Runs and their logs stay.
+        (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
+        on, but nothing of it comes into the session any more.
         """
 
     @_abc_1.abstractmethod

@@ -13,7 +13,7 @@ import pytest
 
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores import sqlite_checkpoint
-from portico.core.stores.base import Chunk, Commit, NewMessage, RunRecord
+from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunRecord
 from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.migrate import migrate
 from portico.core.stores.open import open_stores
@@ -22,6 +22,7 @@ from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_log import SqliteRunLog
 
 RUN = RunRecord("r1", "agent", "ada", "s1", "in_progress", 1.0, 1.0, 0, 1, False, None, b"q", b"")
+SESSION = NewSession("ada", "s1", 1.0)
 MESSAGE = NewMessage("ada", "s1", "m1", "user", "penguin", b"p", 1.0, "r1")
 
 
@@ -42,7 +43,7 @@ async def log(file: SqliteFile) -> AsyncIterator[SqliteRunLog]:
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     stores = await open_stores(url)
-    await stores.runs.commit(Commit([RUN], [Chunk("r1", 0, 3, b"events")], [MESSAGE]))
+    await stores.runs.commit(Commit([RUN], [Chunk("r1", 0, 3, b"events")], [MESSAGE], [SESSION]))
     state = await stores.states.save("ada", "s1", None, "{}", None)
     await stores.close()
     stores = await open_stores(url)
@@ -89,7 +90,7 @@ async def test_what_commit_returned_from_survives_a_kill(tmp_path: Path) -> None
 async def test_a_commit_that_fails_in_its_last_statement_writes_nothing(log: SqliteRunLog) -> None:
     broken = replace(MESSAGE, payload=cast(Any, None))
     with pytest.raises(sqlite3.IntegrityError):
-        await log.commit(Commit([RUN], [Chunk("r1", 0, 0, b"x")], [MESSAGE, broken]))
+        await log.commit(Commit([RUN], [Chunk("r1", 0, 0, b"x")], [MESSAGE, broken], [SESSION]))
     with pytest.raises(RunNotFound):
         await log.get("r1")
     assert await log.last("r1") is None
