@@ -7,7 +7,7 @@ for each of them would cost more than all the rest.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from portico.gateways.http.bounded import BoundedProtocol
 
 
 class CorkedTransport(asyncio.Transport):
@@ -67,8 +67,8 @@ class CorkedTransport(asyncio.Transport):
         self._inner.set_write_buffer_limits(high, low)
 
 
-class CorkedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol on such a transport."""
+class CorkedProtocol(BoundedProtocol):
+    """The bounded HTTP protocol on such a transport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(CorkedTransport(transport, self.loop))

@@ -1,0 +1,131 @@
+"""An HTTP/1.1 connection that bounds what a caller may send, and how slowly.
+
+uvicorn bounds neither the size of a request's head nor the time that head and body may take, so
+that slow callers could hold every connection, and one large head all memory.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024
+HEADERS = 200
+HEAD_SECONDS = 15.0  # from the connection, or a head's first bytes, to the end of the head
+BODY_SECONDS = 20.0  # what a body may take whatever its size
+BODY_RATE = 512  # bytes that earn it another second
+UNREAD_BYTES = 32 * 1024 * 1024  # of a body that is answered already: read on, so that the answer is seen
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with these limits: 431 for a head too large, 408 for one or a body too slow.
+
+    Time in which the application does not read is not the caller's.
+    """
+
+    _in_head = True
+    _in_body = False
+    _refused = False
+    _head_size = 0
+    _unread = 0
+    _body_until = 0.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm(HEAD_SECONDS, self._head_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._in_head:
+            self._head_size += len(data)
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        if self._in_head:
+            if self._head_size > HEAD_BYTES:
+                self._refuse(431, f"the request's head is larger than {HEAD_BYTES} bytes")
+            elif self._timer is None:
+                self._arm(HEAD_SECONDS, self._head_late)
+        elif self._in_body and self._timer is None:
+            self._body_until = self.loop.time() + BODY_SECONDS
+            self._arm(BODY_SECONDS, self._body_late)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._disarm()
+        size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
+        if size > HEAD_BYTES or len(self.headers) > HEADERS:
+            words = f"a request's head has at most {HEADERS} headers and {HEAD_BYTES} bytes"
+            self._refuse(431, words)
+            return
+        self._in_body = not self.parser.should_upgrade()
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body_until += len(body) / BODY_RATE
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > UNREAD_BYTES:
+                self._refused = True
+                self.transport.close()
+                return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._disarm()
+        if not self._refused:
+            super().on_message_complete()
+
+    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
+        self._timer = self.loop.call_later(seconds, late)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_late(self) -> None:
+        if self._head_size:
+            self._refuse(408, f"the request's head took longer than {HEAD_SECONDS:g} s")
+        else:
+            self.transport.close()
+
+    def _body_late(self) -> None:
+        now = self.loop.time()
+        if self.flow.read_paused:
+            # It is the application that takes its time.
+            self._body_until = now + BODY_SECONDS
+        if now < self._body_until:
+            self._arm(self._body_until - now, self._body_late)
+        else:
+            self._refuse(408, f"the body comes more slowly than {BODY_RATE} bytes a second")
+
+    def _refuse(self, status: int, words: str) -> None:
+        self._refused = True
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            text = words.encode()
+            self.transport.write(
+                STATUS_LINE[status]
+                + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                + b"content-length: %d\r\n\r\n" % len(text)
+                + text
+            )
+        self.transport.close()
