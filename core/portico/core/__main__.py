@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from portico.core.errors import PorticoError
 from portico.core.loading import LoadError, load_apps
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico core", description="Serve agents over gRPC.")
     parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
     for name, field in CoreSettings.model_fields.items():
+        if field.annotation == SecretStr | None:
+            continue  # arguments can be read by everybody on the machine
         flag = f"--{name.replace('_', '-')}"
         if field.annotation == list[str]:
             parser.add_argument(flag, action="append", help=field.description)

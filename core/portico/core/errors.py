@@ -6,13 +6,14 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
     PorticoError
       InvalidArgument
       NotFound: AgentNotFound, RunNotFound, SessionNotFound, StateNotFound, EndpointNotFound,
-        PushConfigNotFound
+        PushConfigNotFound, KeyNotFound
       SessionExists, IdempotencyConflict
       CursorAhead, CursorExpired
       RunTerminal, RunActive, RunNotPaused
       SessionBusy, EtagMismatch, EndpointFailed
       LimitExceeded
       Draining, StoreUnavailable
+      Unauthenticated, PermissionDenied, IssuerUnavailable
       SandboxProblem and its kinds, in engine/sandbox_errors.py
 """
 
@@ -32,6 +33,8 @@ class Code(StrEnum):
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     UNAVAILABLE = "UNAVAILABLE"
     UNIMPLEMENTED = "UNIMPLEMENTED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
 
 
 class PorticoError(Exception):
@@ -92,6 +95,14 @@ class PushConfigNotFound(PorticoError):
 
     def __init__(self, config_id: str) -> None:
         super().__init__(f"the run has no push config {config_id!r}", config_id=config_id)
+
+
+class KeyNotFound(PorticoError):
+    code = Code.NOT_FOUND
+    reason = "KEY_NOT_FOUND"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no key {key_id!r}", key_id=key_id)
 
 
 class StateNotFound(PorticoError):
@@ -230,3 +241,31 @@ class StoreUnavailable(PorticoError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
+
+
+class Unauthenticated(PorticoError):
+    """The credential is missing or not good. What exactly is wrong with one only the log says."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self, problem: str = "the credential is not valid, or not any more") -> None:
+        super().__init__(problem)
+
+
+class PermissionDenied(PorticoError):
+    """The credential is good and does not allow this, whatever there is."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+    def __init__(self, problem: str, **metadata: str) -> None:
+        super().__init__(problem, **metadata)
+
+
+class IssuerUnavailable(PorticoError):
+    code = Code.UNAVAILABLE
+    reason = "ISSUER_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the keys of the tokens' issuer can't be read now; try again")

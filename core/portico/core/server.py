@@ -10,16 +10,22 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from pydantic import SecretStr
 
 from portico.agent import AgentApp
+from portico.core.auth.authenticator import Authenticator
+from portico.core.auth.keys import ApiKeys
+from portico.core.auth.tokens import Issuer, Tokens
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.services.agent import AgentService
+from portico.core.services.authentication import Authentication
 from portico.core.services.dispatch import handlers
 from portico.core.services.drain import Drain
+from portico.core.services.identity import IdentityService
 from portico.core.services.memory import MemoryService
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
@@ -29,13 +35,31 @@ from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import open_stores
 from portico.sandbox.spec import Limits as SandboxLimits
-from portico.v1 import agent_pb2, memory_pb2, push_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
+from portico.v1 import (
+    agent_pb2,
+    identity_pb2,
+    memory_pb2,
+    push_pb2,
+    query_pb2,
+    sandbox_pb2,
+    session_pb2,
+    state_pb2,
+)
 
 log = logging.getLogger(__name__)
 
 FILES: Sequence[FileDescriptor] = tuple(
     module.DESCRIPTOR
-    for module in (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, push_pb2, sandbox_pb2)
+    for module in (
+        query_pb2,
+        agent_pb2,
+        state_pb2,
+        session_pb2,
+        memory_pb2,
+        push_pb2,
+        sandbox_pb2,
+        identity_pb2,
+    )
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
 # New messages are made searchable every few seconds, and before each search. A core that has much to
@@ -62,6 +86,9 @@ class CoreServer:
         settings = self._settings
         self._stores = await open_stores(settings.store)
         try:
+            self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
+            await self._keys.load()
+            self._authenticator = self._checking()
             limits = Limits(
                 settings.live_runs,
                 settings.reader_grace_seconds,
@@ -100,7 +127,7 @@ class CoreServer:
         settings = self._settings
         milliseconds = int(settings.keepalive_seconds * 1000)
         server = grpc.aio.server(
-            interceptors=[aio_server_interceptor()] if settings.traces else [],  # type: ignore[no-untyped-call]
+            interceptors=self._interceptors(),
             maximum_concurrent_rpcs=settings.concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -113,12 +140,13 @@ class CoreServer:
             ],
         )
         services = {
-            "QueryService": QueryService(self._engine, self._stores.runs, self._drain),
-            "AgentService": AgentService(self._host),
+            "QueryService": QueryService(self._engine, self._stores.runs, self._drain, self._authenticator),
+            "AgentService": AgentService(self._host, needs_credential=settings.auth),
             "StateService": StateService(self._stores.states),
             "SessionService": SessionService(self._stores.sessions, self._sandboxes),
             "MemoryService": MemoryService(self._stores.memories),
             "SandboxService": SandboxService(self._sandboxes),
+            "IdentityService": IdentityService(self._keys),
             "PushService": PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain),
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
@@ -131,6 +159,37 @@ class CoreServer:
             known = [name for name in names if name]
             reflection.enable_server_reflection(known, server)  # type: ignore[no-untyped-call]
         return server
+
+    def _checking(self) -> Authenticator | None:
+        """Raises ValueError when nobody could ever call."""
+        settings = self._settings
+        if not settings.auth:
+            return None
+        tokens = None
+        if settings.jwt_issuer:
+            issuer = Issuer(
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                jwks_url=settings.jwt_jwks_url,
+                tenant_claim=settings.jwt_tenant_claim,
+                user_claim=settings.jwt_user_claim,
+                scopes_claim=settings.jwt_scope_claim,
+                leeway_seconds=settings.jwt_leeway_seconds,
+            )
+            tokens = Tokens(issuer)
+        elif self._keys.none:
+            raise ValueError(
+                "auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY for `portico keys`, or --jwt-..."
+            )
+        return Authenticator(self._keys, tokens)
+
+    def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+        interceptors: list[grpc.aio.ServerInterceptor] = []
+        if self._settings.traces:
+            interceptors.append(aio_server_interceptor())  # type: ignore[no-untyped-call]
+        if self._authenticator is not None:
+            interceptors.append(Authentication(self._authenticator))
+        return interceptors
 
     def _bind(self, address: str) -> int:
         try:
@@ -160,6 +219,10 @@ class CoreServer:
                 await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")
+
+
+def _secret(value: SecretStr | None) -> str:
+    return "" if value is None else value.get_secret_value()
 
 
 def _policy(settings: CoreSettings) -> SandboxPolicy:

@@ -1,9 +1,14 @@
 """A core's settings. Built once, in __main__, from arguments and PORTICO_CORE_* variables; passed down."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from portico.core.exposure import is_local
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
 class CoreSettings(BaseSettings):
@@ -14,6 +19,27 @@ class CoreSettings(BaseSettings):
     listen: list[str] = Field(
         default=["127.0.0.1:50051"],
         description="Where to serve gRPC: host:port, or unix:/path. Several are served alike.",
+    )
+    auth: bool = Field(
+        default=False, description="Whether every call needs a credential: an API key, or a JWT."
+    )
+    insecure_no_auth: bool = Field(
+        default=False, description="Whether to serve other machines without auth: anybody can do anything."
+    )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        description="The API key that makes the others: 32 or more letters, digits, hyphens, underscores.",
+    )
+    jwt_issuer: str = Field(default="", description="Whose JWTs are good too: their claim iss.")
+    jwt_audience: str = Field(default="", description="For whom they must be made: their claim aud.")
+    jwt_jwks_url: str = Field(default="", description="Where the issuer's public keys are.")
+    jwt_user_claim: str = Field(default="sub", description="The claim that names the user.")
+    jwt_tenant_claim: str = Field(default="tenant", description="The claim that names the tenant.")
+    jwt_scope_claim: str = Field(
+        default="scope", description="The claim with scopes; ours begin with portico:, such as portico:read."
+    )
+    jwt_leeway_seconds: float = Field(
+        default=30.0, ge=0, le=600, description="How far the issuer's clock may be from this one."
     )
     store: str = Field(
         default="sqlite:///.portico/portico.db",
@@ -92,3 +118,20 @@ class CoreSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What goes to standard error."
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        jwt = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url)
+        if any(jwt) and not all(jwt):
+            raise ValueError("jwt_issuer, jwt_audience and jwt_jwks_url go together")
+        if (any(jwt) or self.admin_key is not None) and not self.auth:
+            raise ValueError("credentials are set and not asked for: turn auth on")
+        if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
+            raise ValueError("admin_key needs 32 or more letters, digits, hyphens and underscores")
+        open_to_all = [address for address in self.listen if not is_local(address)]
+        if open_to_all and not self.auth and not self.insecure_no_auth:
+            raise ValueError(
+                f"other machines can reach {open_to_all[0]}, and auth is off: turn it on (--auth, with "
+                "PORTICO_CORE_ADMIN_KEY or --jwt-...), or say --insecure-no-auth"
+            )
+        return self

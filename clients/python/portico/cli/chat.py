@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from portico.cli.connect import connect
 from portico.client import Client, PorticoError
 from portico.client.run_stream import RunStream
 from portico.v1 import events_pb2
@@ -20,7 +21,7 @@ def chat(
     core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
     message: Annotated[str, typer.Option("--message", "-m", help="Say this and end.")] = "",
     session_id: Annotated[str, typer.Option(help="Go on in this session.")] = "",
-    user_id: Annotated[str, typer.Option(help="Who you are.")] = "terminal",
+    user_id: Annotated[str, typer.Option(help="Who you are, if your credential does not say it.")] = "",
 ) -> None:
     """Talk to an agent; its answer streams. An empty line or Ctrl-D ends."""
     try:
@@ -33,7 +34,9 @@ def chat(
 
 
 async def _chat(agent: str, core: str, message: str, session_id: str, user_id: str) -> None:
-    async with Client(core) as client:
+    async with connect(core) as client:
+        # Where the core knows its callers, it knows this one.
+        user_id = user_id or ("terminal" if await client.identity.caller() is None else "")
         if message:
             await _turn(client, message, agent, session_id, user_id)
             return

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from portico.cli.chat import chat
+from portico.cli.keys import keys
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
 from portico.cli.sandboxes import sandbox
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 gateway = typer.Typer(help="Start a gateway in front of a core.", no_args_is_help=True)
 app.add_typer(gateway, name="gateway")
+app.add_typer(keys, name="keys")
 app.add_typer(runs, name="runs")
 app.add_typer(sandbox, name="sandbox")
 app.command()(chat)

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from portico.cli.chat import show
-from portico.client import Client, PorticoError
+from portico.cli.connect import connect
+from portico.client import PorticoError
 from portico.v1 import events_pb2
 
 # A pipe has no width: whole ids matter more than columns there.
@@ -55,7 +56,7 @@ def list_runs(
         table = Table(box=None)
         for heading in ("run", "agent", "status", "user", "session", "created", "events"):
             table.add_column(heading, no_wrap=heading in ("run", "created"), overflow="fold")
-        async with Client(core) as client:
+        async with connect(core) as client:
             left = limit
             async for run in client.runs.list(agent=agent, user_id=user_id, session_id=session_id):
                 response = run.response
@@ -82,7 +83,7 @@ def get(run_id: RunId, core: Core = LOCAL) -> None:
     """One run, as JSON."""
 
     async def work() -> None:
-        async with Client(core) as client:
+        async with connect(core) as client:
             run = await client.runs.get(run_id)
             console.print_json(MessageToJson(run, preserving_proto_field_name=True))
 
@@ -99,7 +100,7 @@ def watch(
 
     async def work() -> None:
         async with (
-            Client(core) as client,
+            connect(core) as client,
             client.runs.watch(run_id, after=None if after < 0 else after) as stream,
         ):
             response = await show(stream)
@@ -114,7 +115,7 @@ def cancel(run_id: RunId, core: Core = LOCAL) -> None:
     """Stop a run; returns when it has stopped."""
 
     async def work() -> None:
-        async with Client(core) as client:
+        async with connect(core) as client:
             run = await client.runs.cancel(run_id)
             console.print(_status(run.response.status))
 
@@ -126,7 +127,7 @@ def delete(run_id: RunId, core: Core = LOCAL) -> None:
     """Remove an ended run and its log."""
 
     async def work() -> None:
-        async with Client(core) as client:
+        async with connect(core) as client:
             await client.runs.delete(run_id)
 
     _do(work())

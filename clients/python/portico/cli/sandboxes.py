@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from portico.client import Client, PorticoError
+from portico.cli.connect import connect
+from portico.client import PorticoError
 from portico.v1 import sandbox_pb2
 
 sandbox = typer.Typer(help="Run untrusted code, and look after sandboxes.", no_args_is_help=True)
@@ -24,7 +25,7 @@ def list_sandboxes(core: Core = "127.0.0.1:50051", user_id: str = "", session_id
 
     async def work() -> None:
         table = Table("sandbox", "user", "session", "type", "state", "used", box=None)
-        async with Client(core) as client:
+        async with connect(core) as client:
             async for one in client.sandboxes.list(user_id=user_id, session_id=session_id):
                 state = sandbox_pb2.SandboxState.Name(one.state).removeprefix("SANDBOX_STATE_").lower()
                 used = f"{one.used_time.ToDatetime():%Y-%m-%d %H:%M:%S}"
@@ -39,7 +40,7 @@ def delete_sandbox(sandbox_id: SandboxId, core: Core = "127.0.0.1:50051") -> Non
     """End a sandbox and all in it."""
 
     async def work() -> None:
-        async with Client(core) as client:
+        async with connect(core) as client:
             await client.sandboxes.delete(sandbox_id)
 
     _do(work())

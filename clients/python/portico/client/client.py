@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from portico.client.agents import Agents
 from portico.client.connection import Calls, Connection
 from portico.client.errors import DeadlineExceeded, Unavailable
+from portico.client.identity import Identity
 from portico.client.memories import Memories
 from portico.client.pushes import Pushes
 from portico.client.runs import Runs
@@ -38,6 +39,7 @@ class Client:
     def _use(self, calls: Calls) -> None:
         self.calls = calls
         self.agents = Agents(calls)
+        self.identity = Identity(calls)
         self.memories = Memories(calls)
         self.pushes = Pushes(calls)
         self.runs = Runs(calls)

@@ -12,6 +12,7 @@ import grpc.aio
 from portico.client.errors import typed_errors
 from portico.v1 import (
     agent_pb2_grpc,
+    identity_pb2_grpc,
     memory_pb2_grpc,
     push_pb2_grpc,
     query_pb2_grpc,
@@ -26,6 +27,7 @@ _MAX_RECONNECT_DELAY_MS = 2_000
 # Calls that may be made twice: reads, and StartRun because its request always has an idempotency key.
 _RETRIED = {
     "AgentService": ("ListAgents", "GetAgent"),
+    "IdentityService": ("GetCaller", "ListKeys", "RevokeKey"),
     "MemoryService": ("SearchMemories", "ListMemories"),
     "PushService": ("GetPushConfig", "ListPushConfigs", "DeletePushConfig", "AckPush"),
     "QueryService": ("StartRun", "GetRun", "ListRuns"),
@@ -88,6 +90,10 @@ class Connection:
     @cached_property
     def agents(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
         return agent_pb2_grpc.AgentServiceStub(self.channel)
+
+    @cached_property
+    def identity(self) -> "identity_pb2_grpc.IdentityServiceAsyncStub":
+        return identity_pb2_grpc.IdentityServiceStub(self.channel)
 
     @cached_property
     def memories(self) -> "memory_pb2_grpc.MemoryServiceAsyncStub":

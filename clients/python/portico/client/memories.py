@@ -18,7 +18,7 @@ class Memories:
         self,
         memories: str | Iterable[str | memory_pb2.Memory],
         *,
-        user_id: str,
+        user_id: str = "",
         session_id: str = "",
         metadata: Json = None,
     ) -> tuple[memory_pb2.Memory, ...]:
@@ -42,7 +42,7 @@ class Memories:
         self,
         query: str,
         *,
-        user_id: str,
+        user_id: str = "",
         session_id: str = "",
         metadata: Mapping[str, str] | None = None,
         top_k: int = 0,
@@ -54,7 +54,7 @@ class Memories:
         return tuple((await self._calls.unary(self._calls.connection.memories.SearchMemories, request)).hits)
 
     def list(
-        self, *, user_id: str, session_id: str = "", page_size: int = 0, page_token: str = ""
+        self, *, user_id: str = "", session_id: str = "", page_size: int = 0, page_token: str = ""
     ) -> Listing[memory_pb2.ListMemoriesResponse, memory_pb2.Memory]:
         """A user's memories, newest first."""
         request = memory_pb2.ListMemoriesRequest(
@@ -67,7 +67,7 @@ class Memories:
             lambda page: page.memories,
         )
 
-    async def delete(self, *, user_id: str, session_id: str = "", memory_id: str = "") -> int:
+    async def delete(self, *, user_id: str = "", session_id: str = "", memory_id: str = "") -> int:
         """Removes one memory, a session's or all of a user's; returns how many."""
         request = memory_pb2.DeleteMemoriesRequest(
             user_id=user_id, session_id=session_id, memory_id=memory_id

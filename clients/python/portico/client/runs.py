@@ -106,7 +106,7 @@ class Runs:
         request = query_pb2.InterruptRunRequest(run_id=run_id)
         return (await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs[0]
 
-    async def interrupt_session(self, *, user_id: str, session_id: str) -> tuple[query_pb2.Run, ...]:
+    async def interrupt_session(self, *, session_id: str, user_id: str = "") -> tuple[query_pb2.Run, ...]:
         """Interrupts what is live in a session; queued runs stay queued.
 
         Raises FailedPrecondition when nothing is live.

@@ -17,7 +17,7 @@ class Sessions:
         self._calls = calls
 
     async def create(
-        self, *, user_id: str, session_id: str = "", metadata: Json = None
+        self, *, user_id: str = "", session_id: str = "", metadata: Json = None
     ) -> session_pb2.Session:
         """An empty session, with a generated id if none is given. Raises AlreadyExists."""
         request = session_pb2.CreateSessionRequest(
@@ -25,12 +25,12 @@ class Sessions:
         )
         return (await self._calls.unary(self._calls.connection.sessions.CreateSession, request)).session
 
-    async def get(self, session_id: str, *, user_id: str) -> session_pb2.Session:
+    async def get(self, session_id: str, *, user_id: str = "") -> session_pb2.Session:
         """A session without its messages. Raises NotFound."""
         request = session_pb2.GetSessionRequest(user_id=user_id, session_id=session_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetSession, request)).session
 
-    async def update(self, session_id: str, *, user_id: str, metadata: Json) -> session_pb2.Session:
+    async def update(self, session_id: str, *, user_id: str = "", metadata: Json) -> session_pb2.Session:
         """Replaces a session's metadata. Raises NotFound."""
         request = session_pb2.UpdateSessionRequest(
             user_id=user_id, session_id=session_id, metadata_json=json_text(metadata)
@@ -38,7 +38,7 @@ class Sessions:
         return (await self._calls.unary(self._calls.connection.sessions.UpdateSession, request)).session
 
     def list(
-        self, *, user_id: str, page_size: int = 0, page_token: str = ""
+        self, *, user_id: str = "", page_size: int = 0, page_token: str = ""
     ) -> Listing[session_pb2.ListSessionsResponse, session_pb2.Session]:
         """A user's sessions, last used first."""
         request = session_pb2.ListSessionsRequest(user_id=user_id, page_size=page_size, page_token=page_token)
@@ -49,7 +49,7 @@ class Sessions:
             lambda page: page.sessions,
         )
 
-    async def delete(self, session_id: str, *, user_id: str) -> None:
+    async def delete(self, session_id: str, *, user_id: str = "") -> None:
         """Removes a session and its messages; its runs stay. Raises NotFound."""
         request = session_pb2.DeleteSessionRequest(user_id=user_id, session_id=session_id)
         await self._calls.unary(self._calls.connection.sessions.DeleteSession, request)
@@ -71,7 +71,7 @@ class Sessions:
         self,
         session_id: str,
         *,
-        user_id: str,
+        user_id: str = "",
         order: Order = "ascending",
         after_message_id: str = "",
         page_size: int = 0,
@@ -103,7 +103,7 @@ class Sessions:
         request = session_pb2.GetMessageRequest(user_id=user_id, session_id=session_id, message_id=message_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetMessage, request)).message
 
-    async def delete_message(self, session_id: str, message_id: str, *, user_id: str) -> None:
+    async def delete_message(self, session_id: str, message_id: str, *, user_id: str = "") -> None:
         """Removes one message. Raises NotFound."""
         request = session_pb2.DeleteMessageRequest(
             user_id=user_id, session_id=session_id, message_id=message_id
@@ -111,7 +111,7 @@ class Sessions:
         await self._calls.unary(self._calls.connection.sessions.DeleteMessage, request)
 
     async def search(
-        self, query: str, *, user_id: str, session_id: str = "", top_k: int = 0
+        self, query: str, *, user_id: str = "", session_id: str = "", top_k: int = 0
     ) -> tuple[session_pb2.SessionHit, ...]:
         """Messages in all of a user's sessions, or in one, that have these words; best first."""
         request = session_pb2.SearchSessionsRequest(

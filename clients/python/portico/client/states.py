@@ -13,7 +13,13 @@ class States:
         self._calls = calls
 
     async def save(
-        self, state: Json, *, user_id: str, session_id: str = "", round_id: int | None = None, etag: str = ""
+        self,
+        state: Json,
+        *,
+        user_id: str = "",
+        session_id: str = "",
+        round_id: int | None = None,
+        etag: str = "",
     ) -> state_pb2.State:
         """Writes a round, the next one if none is named; returns it without its contents.
 
@@ -29,14 +35,14 @@ class States:
         return (await self._calls.unary(self._calls.connection.states.SaveState, request)).state
 
     async def get(
-        self, *, user_id: str, session_id: str = "", round_id: int | None = None
+        self, *, user_id: str = "", session_id: str = "", round_id: int | None = None
     ) -> state_pb2.State:
         """One round, the greatest if none is named. Raises NotFound."""
         request = state_pb2.GetStateRequest(user_id=user_id, session_id=session_id, round_id=round_id)
         return (await self._calls.unary(self._calls.connection.states.GetState, request)).state
 
     def list(
-        self, *, user_id: str, session_id: str = "", page_size: int = 0, page_token: str = ""
+        self, *, user_id: str = "", session_id: str = "", page_size: int = 0, page_token: str = ""
     ) -> Listing[state_pb2.ListStatesResponse, state_pb2.State]:
         """A user's rounds by session and round, without their contents."""
         request = state_pb2.ListStatesRequest(
@@ -46,7 +52,7 @@ class States:
             self._calls, lambda: self._calls.connection.states.ListStates, request, lambda page: page.states
         )
 
-    async def delete(self, *, user_id: str, session_id: str = "", round_id: int | None = None) -> int:
+    async def delete(self, *, user_id: str = "", session_id: str = "", round_id: int | None = None) -> int:
         """Removes a round, a session's rounds or all of a user's; returns how many."""
         request = state_pb2.DeleteStateRequest(user_id=user_id, session_id=session_id, round_id=round_id)
         return (await self._calls.unary(self._calls.connection.states.DeleteState, request)).deleted_count

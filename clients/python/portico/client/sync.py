@@ -17,6 +17,7 @@ from portico.client.blocking import (
 from portico.client.blocking_sandboxes import blocking_port, blocking_terminal
 from portico.client.client import Client
 from portico.client.errors import Cancelled
+from portico.client.identity import Identity
 from portico.client.memories import Memories
 from portico.client.pushes import Pushes
 from portico.client.runs import Runs
@@ -32,6 +33,15 @@ class SyncAgents(Blocking[Agents]):
     get = blocking(Agents.get)
     call_endpoint = blocking(Agents.call_endpoint)
     stream_endpoint = blocking_iterator(Agents.stream_endpoint)
+
+
+class SyncIdentity(Blocking[Identity]):
+    """As Identity."""
+
+    caller = blocking(Identity.caller)
+    create_key = blocking(Identity.create_key)
+    list_keys = blocking_listing(Identity.list_keys)
+    revoke_key = blocking(Identity.revoke_key)
 
 
 class SyncMemories(Blocking[Memories]):
@@ -153,6 +163,7 @@ class SyncClient:
         self._thread = thread
         self._client = client
         self.agents = SyncAgents(thread, client.agents)
+        self.identity = SyncIdentity(thread, client.identity)
         self.memories = SyncMemories(thread, client.memories)
         self.pushes = SyncPushes(thread, client.pushes)
         self.runs = SyncRuns(thread, client.runs)

@@ -110,8 +110,8 @@ class ProtoEncoder:
     def load_message(self, payload: bytes) -> Message:
         return message_from_proto(events_pb2.Message.FromString(payload))
 
-    def load_request(self, payload: bytes) -> StartRequest:
-        return load_request(payload)
+    def load_request(self, payload: bytes, owner: str) -> StartRequest:
+        return load_request(payload, owner)
 
     def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
         # One frame per question, with the answer as the output of a response.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
-from portico.core.engine.execution import AGENT_PREFIX
 from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
+from portico.core.identity import AGENT_PREFIX, TENANT_PREFIX, user_of
 from portico.v1 import query_pb2 as pb
 
 ID_CHARACTERS = 256
@@ -31,8 +31,8 @@ def check_id(value: str, field: str, *, required: bool = True) -> str:
         raise InvalidArgument(field, f"more than {ID_CHARACTERS} characters")
     if "\0" in value:
         raise InvalidArgument(field, "has a NUL character")
-    if value.startswith(AGENT_PREFIX) and field.endswith("user_id"):
-        raise InvalidArgument(field, f"{AGENT_PREFIX} begins the ids of agents")
+    if value.startswith((AGENT_PREFIX, TENANT_PREFIX)) and field.endswith("user_id"):
+        raise InvalidArgument(field, f"{AGENT_PREFIX} and {TENANT_PREFIX} begin ids of another kind")
     return value
 
 
@@ -40,16 +40,21 @@ def check_id(value: str, field: str, *, required: bool = True) -> str:
 class Place:
     """The session of a run that continues another, and whether it was made for that run."""
 
-    user_id: str
+    owner: str
     session_id: str
     own: bool
 
 
 def start_request(
-    query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None
+    query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None, owner: str = ""
 ) -> StartRequest:
-    """Check a request and fill in what it leaves out. Raises InvalidArgument."""
+    """Check a request and fill in what it leaves out; `owner` is whose run it becomes, if that is known.
+
+    Raises InvalidArgument.
+    """
     request = query.request
+    if owner:
+        request.user_id = user_of(owner)
     if place is None:
         check_query(query)
     raw = query.SerializeToString(deterministic=True)
@@ -58,7 +63,8 @@ def start_request(
         query.background = background
     own = not request.session_id
     if place is not None:
-        request.user_id, request.session_id, own = place.user_id, place.session_id, place.own
+        request.user_id, request.session_id, own = user_of(place.owner), place.session_id, place.own
+        owner = place.owner
     if not request.session_id:
         request.session_id = _session_of(query.idempotency_key)
     if not request.user_id:
@@ -67,7 +73,8 @@ def start_request(
         if not message.id:
             message.id = new_id("msg_")
     ephemeral = ("session" if own else "run") if query.ephemeral else ""
-    return replace(_start(query, digest + query.SerializeToString()), ephemeral=ephemeral)
+    payload = digest + query.SerializeToString()
+    return replace(_start(query, payload, owner or request.user_id), ephemeral=ephemeral)
 
 
 def _session_of(key: str) -> str:
@@ -77,9 +84,9 @@ def _session_of(key: str) -> str:
     return f"session_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def load_request(payload: bytes) -> StartRequest:
+def load_request(payload: bytes, owner: str) -> StartRequest:
     """The reverse of StartRequest.payload."""
-    return _start(stored_query(payload), payload)
+    return _start(stored_query(payload), payload, owner)
 
 
 def stored_query(payload: bytes) -> pb.QueryRequest:
@@ -112,7 +119,7 @@ def check_query(query: pb.QueryRequest) -> None:
             raise InvalidArgument("timeout", f"must be more than 0 and at most {TIMEOUT_SECONDS} s")
 
 
-def _start(query: pb.QueryRequest, payload: bytes) -> StartRequest:
+def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
     request = query.request
     timeout = query.timeout.seconds + query.timeout.nanos / 1e9 if query.HasField("timeout") else None
     agent_request = AgentRequest(
@@ -128,6 +135,7 @@ def _start(query: pb.QueryRequest, payload: bytes) -> StartRequest:
     )
     return StartRequest(
         request=agent_request,
+        owner=owner,
         metadata_json=request.metadata_json,
         payload=payload,
         background=query.background,

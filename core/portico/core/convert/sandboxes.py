@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
+from portico.core.identity import user_of
 from portico.sandbox import errors
 from portico.sandbox.events import (
     CellEnd,
@@ -78,7 +79,7 @@ def sandbox_to_proto(held: Held, tier: str) -> pb.Sandbox:
     state = pb.SANDBOX_STATE_PAUSED if box.paused else pb.SANDBOX_STATE_RUNNING
     return pb.Sandbox(
         sandbox_id=box.id,
-        user_id=held.user_id,
+        user_id=user_of(held.user_id),
         session_id=held.session_id,
         spec=_spec(box.spec, held.backend),
         state=state,

@@ -114,7 +114,7 @@ class GroupCommitter:
         return RunRecord(
             run_id=run.run_id,
             agent_name=request.agent_name,
-            user_id=request.user_id,
+            user_id=run.start.owner,
             session_id=request.session_id,
             status=run.status.value,
             created_at=run.created_at,

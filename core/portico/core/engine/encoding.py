@@ -97,7 +97,7 @@ class EventEncoder(Protocol):
         """The reverse of stored_message."""
         ...
 
-    def load_request(self, payload: bytes) -> "StartRequest":
+    def load_request(self, payload: bytes, owner: str) -> "StartRequest":
         """The reverse of StartRequest.payload."""
         ...
 
@@ -129,11 +129,13 @@ DIGEST_BYTES = 16
 class StartRequest:
     """A validated request to start a run.
 
-    `payload` is the same, encoded, as the log keeps it; it begins with a digest
-    of the request as the caller sent it, which tells a repeat from another.
+    `owner` is the user as the stores know it, with its tenant. `payload` is the
+    same, encoded, as the log keeps it; it begins with a digest of the request
+    as the caller sent it, which tells a repeat from another.
     """
 
     request: AgentRequest
+    owner: str
     metadata_json: str
     payload: bytes
     background: bool

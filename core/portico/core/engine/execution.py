@@ -20,11 +20,11 @@ from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import LimitExceeded, RunNotPaused, RunTerminal
+from portico.core.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.core.stores.base import Stores
 
 log = logging.getLogger(__name__)
 
-AGENT_PREFIX = "agent:"  # of the user ids under which agents' own memories are kept; callers can't use it
 UNTAKEN_MESSAGES = 16  # what a run may be told before its agent looks
 NUDGE_SECONDS = 30.0  # how long an agent may ignore a cancellation before it is sent again
 
@@ -76,15 +76,17 @@ class Execution:
         self._entered = False
         self._again: asyncio.TimerHandle | None = None
         request = run.start.request
-        self._sandboxes = RunSandboxes(sandboxes, request.user_id, request.session_id)
+        owner, session_id = run.session
+        tenant = tenant_of(owner)
+        self._sandboxes = RunSandboxes(sandboxes, owner, session_id)
         self.context = Context(
             run_id=run.run_id,
             request=request,
             attempt=run.attempt,
-            state=RunState(stores.states, request.user_id, request.session_id),
+            state=RunState(stores.states, owner, session_id),
             session=RunSession(stores.sessions, encoder, run),
-            memory=RunMemory(stores.memories, request.user_id, request.session_id),
-            agent_memory=RunMemory(stores.memories, f"{AGENT_PREFIX}{app.name}", ""),
+            memory=RunMemory(stores.memories, owner, session_id),
+            agent_memory=RunMemory(stores.memories, owner_key(tenant, f"{AGENT_PREFIX}{app.name}"), ""),
             ask=self._ask,
             take_input=self._take_told,
             loop=asyncio.get_running_loop(),

@@ -66,7 +66,7 @@ class RecentKeys:
 
 
 def _key(start: StartRequest) -> tuple[str, str]:
-    return start.request.user_id, start.idempotency_key
+    return start.owner, start.idempotency_key
 
 
 def _same(start: StartRequest, run_id: str, digest: bytes) -> str:

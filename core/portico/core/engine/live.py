@@ -68,7 +68,8 @@ class LiveRun:
 
     @property
     def session(self) -> tuple[str, str]:
-        return self.start.request.user_id, self.start.request.session_id
+        """Its owner and its session's id: what the stores know it by."""
+        return self.start.owner, self.start.request.session_id
 
     @property
     def next_sequence_number(self) -> int:

@@ -46,7 +46,8 @@ class Recovery:
         run = LiveRun(
             record.run_id,
             replace(
-                self._encoder.load_request(record.request).to(record.agent_name), ephemeral=record.ephemeral
+                self._encoder.load_request(record.request, record.user_id).to(record.agent_name),
+                ephemeral=record.ephemeral,
             ),
             self._committer,
             created_at=record.created_at,

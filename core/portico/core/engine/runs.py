@@ -138,19 +138,19 @@ class RunEngine:
         apart: bool,
         before: str = "",
     ) -> Execution | str:
-        """Accept a run that continues another; `start` makes the request from its user and session, and
+        """Accept a run that continues another; `start` makes the request from its owner and session, and
         whether that session is its own. Raises RunNotFound, SessionNotFound, MessageNotFound, and as
         `launch`."""
         place = self._continuations.after(run_id, apart=apart, before=before)
-        async with place as (user_id, session_id, own):
+        async with place as (owner, session_id, own):
             launched: Execution | str = ""
             try:
-                launched = await self.launch(start(user_id, session_id, own))
+                launched = await self.launch(start(owner, session_id, own))
                 return launched
             finally:
                 if own and isinstance(launched, str):
                     # A repeat, or refused: the copy is nobody's.
-                    await self._stores.sessions.delete(user_id, session_id)
+                    await self._stores.sessions.delete(owner, session_id)
 
     def needs_lookup(self, start: StartRequest) -> bool:
         """Whether only the store can tell if the key is new."""
@@ -163,7 +163,7 @@ class RunEngine:
         self._admit()
         app = self.host.find(start.request.agent_name)
         start = start.to(app.name)
-        session = (start.request.user_id, start.request.session_id)
+        session = (start.owner, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
         run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time())
@@ -202,6 +202,10 @@ class RunEngine:
 
     def execution(self, run_id: str) -> Execution | None:
         return self._live.get(run_id)
+
+    async def stored_owner(self, run_id: str) -> str:
+        """Whose a run is that is in the store. Raises RunNotFound."""
+        return (await self._stores.runs.get(run_id)).user_id
 
     async def is_ephemeral(self, run_id: str) -> bool:
         """Raises RunNotFound."""
@@ -249,9 +253,9 @@ class RunEngine:
         """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
         await self._stop_run(run_id, Stop.INTERRUPT)
 
-    async def interrupt_session(self, user_id: str, session_id: str) -> Sequence[str]:
+    async def interrupt_session(self, owner: str, session_id: str) -> Sequence[str]:
         """Interrupt what executes in a session; the ids of those runs, perhaps none."""
-        runs = [run.run_id for run in self._lanes.active((user_id, session_id))]
+        runs = [run.run_id for run in self._lanes.active((owner, session_id))]
         await asyncio.gather(*(self.interrupt(run_id) for run_id in runs))
         return runs
 
@@ -296,7 +300,7 @@ class RunEngine:
             raise RunActive(run_id)
         record = await self._stores.runs.get(run_id)
         await self._stores.runs.delete(run_id)
-        self._keys.forget(self._encoder.load_request(record.request))
+        self._keys.forget(self._encoder.load_request(record.request, record.user_id))
 
     def _open(self, run: LiveRun, app: AgentApp) -> Execution:
         grace = self._limits.reader_grace_seconds

@@ -31,6 +31,10 @@ REMEMBERED = 10_000  # ended sandboxes of which is known whose they were
 _FOLDER = "portico-core-"
 
 
+def _to_all(user_id: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A snapshot, and what a fork of it needs to know."""
@@ -121,16 +125,15 @@ class Sandboxes:
             self._user_of.popitem(last=False)
         return held
 
-    def get(self, sandbox_id: str) -> Held:
-        """Raises SandboxNotFound, SandboxGone."""
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = _to_all) -> Held:
+        """One whose user is visible. Raises SandboxNotFound, SandboxGone."""
         with told(sandbox_id=sandbox_id):
-            if self._manager is None:
+            user_id = self._user_of.get(sandbox_id)
+            if self._manager is None or user_id is None or not visible(user_id):
                 raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
             try:
-                return self._manager.get(sandbox_id, self._user_of.get(sandbox_id, ""))
+                return self._manager.get(sandbox_id, user_id)
             except errors.SandboxNotFound:
-                if sandbox_id not in self._user_of:
-                    raise
                 # It is being ended, and says why; or that was long ago.
                 box = self._boxes.get(sandbox_id)
                 told_before = errors.SandboxGone(f"sandbox {sandbox_id} was ended", "destroyed")
@@ -193,13 +196,13 @@ class Sandboxes:
                 raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
             return await self._store().rollback(held.box, snapshot_id)
 
-    def snapshot(self, snapshot_id: str) -> Kept:
-        """Raises SnapshotNotFound."""
-        try:
-            return self._kept[snapshot_id]
-        except KeyError:
+    def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = _to_all) -> Kept:
+        """One whose user is visible. Raises SnapshotNotFound."""
+        kept = self._kept.get(snapshot_id)
+        if kept is None or not visible(kept.user_id):
             missing = errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
-            raise domain_error(missing, name=snapshot_id) from None
+            raise domain_error(missing, name=snapshot_id)
+        return kept
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Raises SnapshotNotFound."""

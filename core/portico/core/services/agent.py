@@ -10,6 +10,8 @@ from portico.agent import AgentApp
 from portico.core.convert.requests import check_id
 from portico.core.engine.host import AgentHost
 from portico.core.errors import EndpointFailed, InvalidArgument
+from portico.core.identity import user_of
+from portico.core.services.caller import anonymous, caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.v1 import agent_pb2 as pb
 
@@ -19,8 +21,9 @@ BODY_CHARACTERS = 4 * 1024 * 1024
 class AgentService:
     """The agents of one host."""
 
-    def __init__(self, host: AgentHost) -> None:
+    def __init__(self, host: AgentHost, *, needs_credential: bool = False) -> None:
         self._host = host
+        self._needs_credential = needs_credential
 
     async def ListAgents(
         self, request: pb.ListAgentsRequest, context: ServicerContext
@@ -33,20 +36,23 @@ class AgentService:
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
         name = check_id(request.name, "name", required=False)
-        return pb.GetAgentResponse(agent=self._agent(self._host.find(name)))
+        agent = self._agent(self._host.find(name))
+        if anonymous():
+            agent.ClearField("endpoints")
+        return pb.GetAgentResponse(agent=agent)
 
     async def CallEndpoint(
         self, request: pb.CallEndpointRequest, context: ServicerContext
     ) -> pb.CallEndpointResponse:
         app, path = self._target(request)
-        result = await self._host.call_endpoint(app, path, _body(request.body_json))
+        result = await self._host.call_endpoint(app, path, _as_caller(_body(request.body_json)))
         return pb.CallEndpointResponse(result_json=_json(result))
 
     async def StreamEndpoint(
         self, request: pb.StreamEndpointRequest, context: ServicerContext
     ) -> AsyncIterator[pb.StreamEndpointResponse]:
         app, path = self._target(request)
-        items = self._host.stream_endpoint(app, path, _body(request.body_json))
+        items = self._host.stream_endpoint(app, path, _as_caller(_body(request.body_json)))
         try:
             async for item in items:
                 yield pb.StreamEndpointResponse(item_json=_json(item))
@@ -85,6 +91,7 @@ class AgentService:
             ],
             is_default=app is self._host.find(""),
             answers_directly=app.answers_directly,
+            needs_credential=self._needs_credential,
         )
 
 
@@ -95,6 +102,16 @@ def _body(text: str) -> Any:
         return orjson.loads(text) if text else None
     except orjson.JSONDecodeError as error:
         raise InvalidArgument("body_json", f"not JSON: {error}") from None
+
+
+def _as_caller(body: Any) -> Any:
+    """An object's user_id is the caller's, as in every other request. Raises as owner_of."""
+    if caller() is None or not isinstance(body, dict):
+        return body
+    user_id = body.get("user_id") or ""
+    if not isinstance(user_id, str):
+        raise InvalidArgument("body_json.user_id", "must be a text")
+    return {**body, "user_id": user_of(owner_of(user_id, "body_json.user_id"))}
 
 
 def _json(value: Any) -> str:

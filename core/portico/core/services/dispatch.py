@@ -104,7 +104,7 @@ def _unary_call(
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
-            return await _abort(context, error, path)
+            return await abort(context, error, path)
 
     return unary
 
@@ -125,7 +125,7 @@ def _stream_call(
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
-            await _abort(context, error, path)
+            await abort(context, error, path)
         finally:
             if responses is not None:
                 await responses.aclose()  # type: ignore[attr-defined]
@@ -133,7 +133,8 @@ def _stream_call(
     return stream
 
 
-async def _abort(context: ServicerContext, error: Exception, path: str) -> None:
+async def abort(context: ServicerContext, error: Exception, path: str = "") -> None:
+    """End the call with what the error is to its caller."""
     await _abort_with(context, error_status(error, path))
 
 

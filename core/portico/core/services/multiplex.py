@@ -17,9 +17,11 @@ from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded
+from portico.core.services.authentication import StreamAuthentication
+from portico.core.services.caller import calling
 from portico.core.services.dispatch import error_status, parse, status_of
 from portico.core.services.drain import Drain
-from portico.core.services.opening import open_query, open_watch
+from portico.core.services.opening import open_query, open_watch, opened
 from portico.core.services.tracing import caller_trace
 from portico.v1 import query_pb2 as pb
 
@@ -71,12 +73,20 @@ class _Stream:
 class Link:
     """The server's end of one Multiplex call."""
 
-    def __init__(self, engine: RunEngine, requests: AsyncIterator[bytes], drain: Drain) -> None:
+    def __init__(
+        self,
+        engine: RunEngine,
+        requests: AsyncIterator[bytes],
+        drain: Drain,
+        authentication: StreamAuthentication | None = None,
+    ) -> None:
+        """Without authentication everybody is believed."""
         self.ready: dict[int, _Stream] = {}
         self.wake = asyncio.Event()
         self._engine = engine
         self._requests = requests
         self._drain = drain
+        self._authentication = authentication
         self._streams: dict[int, _Stream] = {}
         self._ends: list[bytes] = []  # encoded last frames, not yet sent
         self._reading: asyncio.Task[None] | None = None
@@ -137,17 +147,38 @@ class Link:
                 raise Draining
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
-            with caller_trace(request.metadata, shared=True):
-                if request.HasField("query"):
-                    opened = open_query(self._engine, request.query)
-                else:
-                    opened = open_watch(self._engine, request.watch)
-                if isinstance(opened, LogReader):
-                    stream.attach(opened)
-                else:
-                    self._later(stream, opened)
+            if self._authentication is None:
+                self._begin(stream, request)
+                return
+            method = "Query" if request.HasField("query") else "WatchRun"
+            who = self._authentication.at_once(request.metadata, method)
+            if who is None:
+                self._later(stream, self._authenticated(self._authentication, request, method))
+                return
+            with calling(who):
+                self._begin(stream, request)
         except Exception as error:
             self._end(stream, error_status(error, METHOD))
+
+    def _begin(self, stream: _Stream, request: pb.StreamAction) -> None:
+        with caller_trace(request.metadata, shared=True):
+            reader = self._opened(request)
+            if isinstance(reader, LogReader):
+                stream.attach(reader)
+            else:
+                self._later(stream, reader)
+
+    def _opened(self, request: pb.StreamAction) -> LogReader | Awaitable[LogReader]:
+        if request.HasField("query"):
+            return open_query(self._engine, request.query)
+        return open_watch(self._engine, request.watch)
+
+    async def _authenticated(
+        self, authentication: StreamAuthentication, request: pb.StreamAction, method: str
+    ) -> LogReader:
+        who = await authentication.check(request.metadata, method)
+        with calling(who), caller_trace(request.metadata, shared=True):
+            return await opened(self._opened(request))
 
     def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
         async def work() -> None:

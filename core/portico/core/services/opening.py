@@ -8,6 +8,7 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import InvalidArgument
+from portico.core.services.caller import caller, check_run, is_own, owner_of
 from portico.v1 import query_pb2 as pb
 
 
@@ -18,11 +19,17 @@ def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitab
     """
     if query.previous_run_id:
         return _open(engine, launch_after(engine, query))
-    start = start_request(query)
+    start = start_of(query)
     if engine.needs_lookup(start):
         return _open(engine, engine.launch(start))
     launched = engine.launch_now(start)
     return engine.watch(launched, -1) if isinstance(launched, str) else engine.read(launched)
+
+
+def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
+    """The request as its caller's. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
+    owner = "" if caller() is None else owner_of(query.request.user_id, "request.user_id")
+    return start_request(query, background=background, owner=owner)
 
 
 async def _open(engine: RunEngine, launching: Awaitable[Execution | str]) -> LogReader:
@@ -35,9 +42,11 @@ async def launch_after(
 ) -> Execution | str:
     """Accept a run that continues another."""
     check_query(query)
+    owner_of(query.request.user_id, "request.user_id", required=False)
+    await check_run(engine, query.previous_run_id)
 
-    def start(user_id: str, session_id: str, own: bool) -> StartRequest:
-        return start_request(query, background=background, place=Place(user_id, session_id, own))
+    def start(owner: str, session_id: str, own: bool) -> StartRequest:
+        return start_request(query, background=background, place=Place(owner, session_id, own))
 
     return await engine.launch_after(
         query.previous_run_id,
@@ -50,8 +59,17 @@ async def launch_after(
 def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:
     """Read a run from the caller's cursor: a live one at once."""
     run_id, after = _cursor(request)
+    live = engine.live(run_id)
+    if live is None or not is_own(live.start.owner, reading=True):
+        return _watch(engine, run_id, after)
     reader = engine.watch_live(run_id, after)
-    return engine.watch(run_id, after) if reader is None else reader
+    assert reader is not None
+    return reader
+
+
+async def _watch(engine: RunEngine, run_id: str, after: int) -> LogReader:
+    await check_run(engine, run_id, reading=True)
+    return await engine.watch(run_id, after)
 
 
 async def opened(reader: LogReader | Awaitable[LogReader]) -> LogReader:

@@ -12,6 +12,7 @@ from portico.core.convert.times import timestamp
 from portico.core.engine.ids import new_id
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument
+from portico.core.services.caller import check_run
 from portico.core.services.claims import Claims
 from portico.core.services.drain import Drain
 from portico.core.services.paging import decode_token, encode_token, page_size
@@ -128,7 +129,8 @@ class PushService:
                 self._loaded = True
 
     async def _last(self, run_id: str) -> int:
-        """The number of the run's last event. Raises RunNotFound."""
+        """The number of the last event of a run of the caller's. Raises RunNotFound."""
+        await check_run(self._engine, run_id)
         live = self._engine.live(run_id)
         return (await self._runs.get(run_id)).last_sequence_number if live is None else live.published
 

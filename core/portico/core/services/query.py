@@ -5,18 +5,21 @@ from typing import Literal
 
 from grpc.aio import ServicerContext
 
+from portico.core.auth.authenticator import Authenticator
 from portico.core.convert.events import ProtoEncoder
 from portico.core.convert.messages import messages_from_proto
-from portico.core.convert.requests import check_id, start_request, stored_query
+from portico.core.convert.requests import check_id, stored_query
 from portico.core.convert.times import seconds, timestamp
 from portico.core.convert.words import STATUS_FROM_PROTO
 from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
+from portico.core.services.authentication import StreamAuthentication
+from portico.core.services.caller import check_run, linked, listed_owner, owner_of
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
-from portico.core.services.opening import launch_after, open_query, open_watch, opened
+from portico.core.services.opening import launch_after, open_query, open_watch, opened, start_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.tracing import caller_trace
 from portico.core.stores.base import RunFilter, RunLog, RunRecord
@@ -27,10 +30,14 @@ from portico.v1 import query_pb2 as pb
 class QueryService:
     """Runs of one engine."""
 
-    def __init__(self, engine: RunEngine, runs: RunLog, drain: Drain) -> None:
+    def __init__(
+        self, engine: RunEngine, runs: RunLog, drain: Drain, authenticator: Authenticator | None = None
+    ) -> None:
+        """Without an authenticator everybody is believed."""
         self._engine = engine
         self._runs = runs
         self._drain = drain
+        self._authenticator = authenticator
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
         with caller_trace(context.invocation_metadata()):
@@ -60,14 +67,14 @@ class QueryService:
             if query.previous_run_id:
                 launched = await launch_after(self._engine, query, background=True)
             else:
-                launched = await self._engine.launch(start_request(query, background=True))
+                launched = await self._engine.launch(start_of(query, background=True))
         if not isinstance(launched, str):
             await self._engine.durable(launched.run, 0)
             launched = launched.run.run_id
         return pb.StartRunResponse(run=await self._run(launched))
 
     async def GetRun(self, request: pb.GetRunRequest, context: ServicerContext) -> pb.GetRunResponse:
-        run_id = check_id(request.run_id, "run_id")
+        run_id = await self._own(request.run_id, reading=True)
         if await self._engine.is_ephemeral(run_id):
             raise RunNotFound(run_id)
         return pb.GetRunResponse(run=await self._run(run_id))
@@ -82,7 +89,7 @@ class QueryService:
             statuses.append(STATUS_FROM_PROTO[value].value)
         where = RunFilter(
             agent_name=request.agent_name or None,
-            user_id=request.user_id or None,
+            user_id=listed_owner(request.user_id) or None,
             session_id=request.session_id or None,
             statuses=statuses,
             created_from=seconds(request.created_from_time)
@@ -109,7 +116,7 @@ class QueryService:
         )
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: ServicerContext) -> pb.CancelRunResponse:
-        await self._engine.cancel(check_id(request.run_id, "run_id"))
+        await self._engine.cancel(await self._own(request.run_id))
         return pb.CancelRunResponse(run=await self._run(request.run_id))
 
     async def InterruptRun(
@@ -117,13 +124,13 @@ class QueryService:
     ) -> pb.InterruptRunResponse:
         match request.WhichOneof("target"):
             case "run_id":
-                run_ids = [check_id(request.run_id, "run_id")]
+                run_ids = [await self._own(request.run_id)]
                 await self._engine.interrupt(run_ids[0])
             case "session":
                 target = request.session
-                user_id = check_id(target.user_id, "session.user_id")
+                owner = owner_of(target.user_id, "session.user_id")
                 session_id = check_id(target.session_id, "session.session_id")
-                run_ids = list(await self._engine.interrupt_session(user_id, session_id))
+                run_ids = list(await self._engine.interrupt_session(owner, session_id))
                 if not run_ids:
                     raise RunTerminal("", "no live run in the session")
             case _:
@@ -131,7 +138,7 @@ class QueryService:
         return pb.InterruptRunResponse(runs=[await self._run(run_id) for run_id in run_ids])
 
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: ServicerContext) -> pb.ResumeRunResponse:
-        run_id = check_id(request.run_id, "run_id")
+        run_id = await self._own(request.run_id)
         if not request.input:
             raise InvalidArgument("input", "at least one message is required")
         pause = self._engine.live(run_id)
@@ -145,25 +152,33 @@ class QueryService:
         return pb.ResumeRunResponse(run=run)
 
     async def SteerRun(self, request: pb.SteerRunRequest, context: ServicerContext) -> pb.SteerRunResponse:
-        run_id = check_id(request.run_id, "run_id")
+        run_id = await self._own(request.run_id)
         if not request.input:
             raise InvalidArgument("input", "at least one message is required")
         await self._engine.steer(run_id, messages_from_proto(request.input, "input"))
         return pb.SteerRunResponse()
 
     async def DeleteRun(self, request: pb.DeleteRunRequest, context: ServicerContext) -> pb.DeleteRunResponse:
-        await self._engine.delete(check_id(request.run_id, "run_id"))
+        await self._engine.delete(await self._own(request.run_id))
         return pb.DeleteRunResponse()
 
     async def Multiplex(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[bytes]:
-        link = Link(self._engine, requests, self._drain)
+        authentication = None
+        if self._authenticator is not None:
+            authentication = StreamAuthentication(self._authenticator, linked())
+        link = Link(self._engine, requests, self._drain, authentication)
         try:
             async for response in link.responses():
                 yield response
         finally:
             await link.close()
+
+    async def _own(self, run_id: str, *, reading: bool = False) -> str:
+        """The id of a run of the caller's. Raises InvalidArgument, RunNotFound."""
+        await check_run(self._engine, check_id(run_id, "run_id"), reading=reading)
+        return run_id
 
     async def _run(self, run_id: str) -> pb.Run:
         execution = self._engine.execution(run_id)

@@ -13,6 +13,7 @@ from portico.core.convert.times import timestamp
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.services.caller import caller, listed_owner, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.sandbox_base import check_port
 from portico.core.services.sandbox_code import SandboxCode
@@ -32,14 +33,16 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
         self, request: pb.CreateSandboxRequest, context: ServicerContext
     ) -> pb.CreateSandboxResponse:
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
-        user_id = check_id(request.user_id or session_id, "user_id")
+        given = request.user_id if caller() is not None else request.user_id or session_id
+        user_id = owner_of(given)
         key = check_id(request.idempotency_key, "idempotency_key", required=False)
         spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
         backend = request.spec.backend
         # A session that nobody else knows of has none of its own; it gets this one.
         if key:
             # The user is the caller's to say; a repeat that leaves it out has another generated session.
-            owner = user_id if request.user_id or request.session_id else ""
+            said = request.user_id or request.session_id or caller() is not None
+            owner = user_id if said else ""
             held = await self._sandboxes.keyed(
                 (owner, key), user_id, session_id, spec, backend, fresh=request.fresh
             )
@@ -57,7 +60,7 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
     async def ListSandboxes(
         self, request: pb.ListSandboxesRequest, context: ServicerContext
     ) -> pb.ListSandboxesResponse:
-        user_id = check_id(request.user_id, "user_id", required=False)
+        user_id = listed_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False)
         size = page_size(request.page_size)
         held = self._sandboxes.listed(user_id, session_id)
@@ -126,7 +129,7 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
     async def RollBack(self, request: pb.RollBackRequest, context: ServicerContext) -> pb.RollBackResponse:
         held = self._held(request.sandbox_id)
         if request.WhichOneof("target") == "snapshot_id":
-            snapshot_id = check_id(request.snapshot_id, "snapshot_id")
+            snapshot_id = self._snapshot(request.snapshot_id)
             return pb.RollBackResponse(kernel_restored=await self._sandboxes.roll_back(held, snapshot_id))
         name = check_id(request.name, "target")
         with told(sandbox_id=request.sandbox_id, name=name):
@@ -144,7 +147,7 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
     async def DeleteSnapshot(
         self, request: pb.DeleteSnapshotRequest, context: ServicerContext
     ) -> pb.DeleteSnapshotResponse:
-        self._sandboxes.delete_snapshot(check_id(request.snapshot_id, "snapshot_id"))
+        self._sandboxes.delete_snapshot(self._snapshot(request.snapshot_id))
         return pb.DeleteSnapshotResponse()
 
     async def ForkSandbox(
@@ -156,7 +159,7 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
             spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
         backend = request.spec.backend
         if request.WhichOneof("source") == "snapshot_id":
-            snapshot_id = check_id(request.snapshot_id, "snapshot_id")
+            snapshot_id = self._snapshot(request.snapshot_id)
             held = await self._sandboxes.fork(snapshot_id, session_id, spec, backend)
         else:
             source = self._held(check_id(request.sandbox_id, "source"))

@@ -3,6 +3,7 @@
 from portico.core.convert.requests import check_id
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
+from portico.core.services.caller import is_own
 from portico.sandbox.box import Box
 from portico.sandbox.manager import Held
 
@@ -14,12 +15,17 @@ class SandboxMethods:
         self._sandboxes = sandboxes
 
     def _held(self, sandbox_id: str) -> Held:
-        """Raises InvalidArgument, SandboxNotFound, SandboxGone."""
-        return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"))
+        """One of the caller's. Raises InvalidArgument, SandboxNotFound, SandboxGone."""
+        return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"), is_own)
 
     def _box(self, sandbox_id: str) -> Box:
         """Raises as _held."""
         return self._held(sandbox_id).box
+
+    def _snapshot(self, snapshot_id: str) -> str:
+        """The id of one of the caller's. Raises InvalidArgument, SnapshotNotFound."""
+        self._sandboxes.snapshot(check_id(snapshot_id, "snapshot_id"), is_own)
+        return snapshot_id
 
 
 def check_port(port: int, field: str) -> int:

@@ -57,10 +57,13 @@ class SandboxStreams(SandboxMethods):
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[pb.ConnectPortResponse]:
         start = (await _first(requests, pb.ConnectPortRequest)).start
-        sandbox_id, port = start.sandbox_id, start.port
+        port = start.port
         if start.access_token:
+            # The token is a credential of its own.
             sandbox_id, port = self._sandboxes.ports.read(start.access_token)
-        box = self._box(check_id(sandbox_id, "start.sandbox_id"))
+            box = self._sandboxes.get(sandbox_id).box
+        else:
+            box = self._box(check_id(start.sandbox_id, "start.sandbox_id"))
         with told(sandbox_id=box.id, port=port):
             connection = await box.connect(check_port(port, "start.port"))
             try:

@@ -12,6 +12,8 @@ from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
+from portico.core.identity import user_of
+from portico.core.services.caller import owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
 from portico.v1 import events_pb2
@@ -31,10 +33,10 @@ class SessionService:
     async def CreateSession(
         self, request: pb.CreateSessionRequest, context: ServicerContext
     ) -> pb.CreateSessionResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
         load_object(request.metadata_json, "metadata_json")
-        record = await self._sessions.create(user_id, session_id, request.metadata_json)
+        record = await self._sessions.create(owner, session_id, request.metadata_json)
         return pb.CreateSessionResponse(session=_session(record))
 
     async def GetSession(
@@ -46,50 +48,50 @@ class SessionService:
     async def UpdateSession(
         self, request: pb.UpdateSessionRequest, context: ServicerContext
     ) -> pb.UpdateSessionResponse:
-        user_id, session_id = _names(request)
+        owner, session_id = _names(request)
         load_object(request.metadata_json, "metadata_json")
-        record = await self._sessions.update(user_id, session_id, request.metadata_json)
+        record = await self._sessions.update(owner, session_id, request.metadata_json)
         return pb.UpdateSessionResponse(session=_session(record))
 
     async def ListSessions(
         self, request: pb.ListSessionsRequest, context: ServicerContext
     ) -> pb.ListSessionsResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         size = page_size(request.page_size)
         place = decode_token(request.page_token, float, str)
         before = None if place is None else (float(str(place[0])), str(place[1]))
-        rows = await self._sessions.list(user_id, before, size + 1)
+        rows = await self._sessions.list(owner, before, size + 1)
         token = encode_token(rows[size - 1].updated_at, rows[size - 1].session_id) if len(rows) > size else ""
         return pb.ListSessionsResponse(sessions=[_session(row) for row in rows[:size]], next_page_token=token)
 
     async def DeleteSession(
         self, request: pb.DeleteSessionRequest, context: ServicerContext
     ) -> pb.DeleteSessionResponse:
-        user_id, session_id = _names(request)
+        owner, session_id = _names(request)
         try:
-            await self._sessions.delete(user_id, session_id)
+            await self._sessions.delete(owner, session_id)
         finally:
             # A session that nobody has said anything in may have one all the same.
-            await self._sandboxes.release(user_id, session_id)
+            await self._sandboxes.release(owner, session_id)
         return pb.DeleteSessionResponse()
 
     async def AppendMessages(
         self, request: pb.AppendMessagesRequest, context: ServicerContext
     ) -> pb.AppendMessagesResponse:
-        user_id, session_id = _names(request)
+        owner, session_id = _names(request)
         if not request.messages:
             raise InvalidArgument("messages", "at least one message is required")
         if len(request.messages) > MESSAGES:
             raise InvalidArgument("messages", f"more than {MESSAGES} messages")
         messages = messages_from_proto(request.messages, "messages")
-        rows = [_new(user_id, session_id, message) for message in messages]
-        stored = await self._sessions.append(user_id, session_id, rows)
+        rows = [_new(owner, session_id, message) for message in messages]
+        stored = await self._sessions.append(owner, session_id, rows)
         return pb.AppendMessagesResponse(messages=[_message(row) for row in stored])
 
     async def ListMessages(
         self, request: pb.ListMessagesRequest, context: ServicerContext
     ) -> pb.ListMessagesResponse:
-        user_id, session_id = _names(request)
+        owner, session_id = _names(request)
         size = page_size(request.page_size)
         place = decode_token(request.page_token, int)
         cursor = None if place is None else int(str(place[0]))
@@ -97,11 +99,11 @@ class SessionService:
             if cursor is not None:
                 raise InvalidArgument("after_message_id", "is not for a page that a page_token begins")
             after = check_id(request.after_message_id, "after_message_id")
-            cursor = (await self._sessions.message(user_id, session_id, after)).position
+            cursor = (await self._sessions.message(owner, session_id, after)).position
         if request.order not in pb.SortOrder.values():
             raise InvalidArgument("order", f"has no value {request.order}")
         descending = request.order == pb.SORT_ORDER_DESCENDING
-        rows = await self._sessions.messages(user_id, session_id, cursor, size + 1, descending)
+        rows = await self._sessions.messages(owner, session_id, cursor, size + 1, descending)
         token = encode_token(rows[size - 1].position) if len(rows) > size else ""
         return pb.ListMessagesResponse(messages=[_message(row) for row in rows[:size]], next_page_token=token)
 
@@ -122,10 +124,10 @@ class SessionService:
     async def SearchSessions(
         self, request: pb.SearchSessionsRequest, context: ServicerContext
     ) -> pb.SearchSessionsResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         hits = await self._sessions.search(
-            user_id, check_query(request.query), session_id, top_k(request.top_k)
+            owner, check_query(request.query), session_id, top_k(request.top_k)
         )
         return pb.SearchSessionsResponse(
             hits=[
@@ -155,12 +157,12 @@ def _names(
     | pb.GetMessageRequest
     | pb.DeleteMessageRequest,
 ) -> tuple[str, str]:
-    return check_id(request.user_id, "user_id"), check_id(request.session_id, "session_id")
+    return owner_of(request.user_id), check_id(request.session_id, "session_id")
 
 
-def _new(user_id: str, session_id: str, message: Message) -> NewMessage:
+def _new(owner: str, session_id: str, message: Message) -> NewMessage:
     return NewMessage(
-        user_id=user_id,
+        user_id=owner,
         session_id=session_id,
         message_id=message.id,
         role=message.role.value,
@@ -172,7 +174,7 @@ def _new(user_id: str, session_id: str, message: Message) -> NewMessage:
 
 def _session(record: SessionRecord) -> pb.Session:
     return pb.Session(
-        user_id=record.user_id,
+        user_id=user_of(record.user_id),
         session_id=record.session_id,
         created_time=timestamp(record.created_at),
         updated_time=timestamp(record.updated_at),

@@ -6,6 +6,8 @@ from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
+from portico.core.identity import user_of
+from portico.core.services.caller import owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import StateRecord, StateStore
 from portico.v1 import state_pb2 as pb
@@ -22,32 +24,32 @@ class StateService:
         self._states = states
 
     async def SaveState(self, request: pb.SaveStateRequest, context: ServicerContext) -> pb.SaveStateResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id or DEFAULT_SESSION, "session_id")
         if not request.state_json:
             raise InvalidArgument("state_json", "is required")
         load_object(request.state_json, "state_json", STATE_CHARACTERS)
         record = await self._states.save(
-            user_id, session_id, _round(request), request.state_json, request.etag or None
+            owner, session_id, _round(request), request.state_json, request.etag or None
         )
         return pb.SaveStateResponse(state=_state(record, contents=False))
 
     async def GetState(self, request: pb.GetStateRequest, context: ServicerContext) -> pb.GetStateResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id or DEFAULT_SESSION, "session_id")
         return pb.GetStateResponse(
-            state=_state(await self._states.get(user_id, session_id, _round(request)), contents=True)
+            state=_state(await self._states.get(owner, session_id, _round(request)), contents=True)
         )
 
     async def ListStates(
         self, request: pb.ListStatesRequest, context: ServicerContext
     ) -> pb.ListStatesResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         size = page_size(request.page_size)
         place = decode_token(request.page_token, str, int)
         after = None if place is None else (str(place[0]), int(str(place[1])))
-        rows = await self._states.list(user_id, session_id, after, size + 1)
+        rows = await self._states.list(owner, session_id, after, size + 1)
         token = encode_token(rows[size - 1].session_id, rows[size - 1].round_id) if len(rows) > size else ""
         return pb.ListStatesResponse(
             states=[_state(row, contents=False) for row in rows[:size]], next_page_token=token
@@ -56,12 +58,12 @@ class StateService:
     async def DeleteState(
         self, request: pb.DeleteStateRequest, context: ServicerContext
     ) -> pb.DeleteStateResponse:
-        user_id = check_id(request.user_id, "user_id")
+        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         round_id = _round(request)
         if round_id is not None and session_id is None:
             raise InvalidArgument("round_id", "goes with session_id")
-        return pb.DeleteStateResponse(deleted_count=await self._states.delete(user_id, session_id, round_id))
+        return pb.DeleteStateResponse(deleted_count=await self._states.delete(owner, session_id, round_id))
 
 
 def _round(request: pb.SaveStateRequest | pb.GetStateRequest | pb.DeleteStateRequest) -> int | None:
@@ -74,7 +76,7 @@ def _round(request: pb.SaveStateRequest | pb.GetStateRequest | pb.DeleteStateReq
 
 def _state(record: StateRecord, *, contents: bool) -> pb.State:
     return pb.State(
-        user_id=record.user_id,
+        user_id=user_of(record.user_id),
         session_id=record.session_id,
         round_id=record.round_id,
         state_json=record.state if contents else "",

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
 
 # Keys that begin so are clients' own, for retries within seconds; they are not found by key.
@@ -340,6 +341,7 @@ class Stores:
     sessions: SessionStore
     memories: MemoryStore
     pushes: PushStore
+    keys: KeyStore
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
 
     async def close(self) -> None:

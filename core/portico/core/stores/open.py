@@ -11,11 +11,13 @@ from portico.core.stores.base import Stores
 from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.memory import MemoryRunLog, MemoryStateStore
+from portico.core.stores.memory_keys import MemoryKeyStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
 from portico.core.stores.memory_pushes import MemoryPushStore
 from portico.core.stores.memory_sessions import MemorySessionStore
 from portico.core.stores.migrate import migrate
 from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
+from portico.core.stores.sql_keys import SqlKeyStore
 from portico.core.stores.sql_memories import SqlMemoryStore
 from portico.core.stores.sql_pushes import SqlPushStore
 from portico.core.stores.sql_sessions import SqlSessionStore
@@ -49,6 +51,7 @@ def _memory() -> Stores:
         sessions=sessions,
         memories=MemoryMemoryStore(),
         pushes=MemoryPushStore(),
+        keys=MemoryKeyStore(),
     )
 
 
@@ -74,6 +77,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         sessions=SqlSessionStore(database, SqliteMessageIndex(database)),
         memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
         pushes=SqlPushStore(database),
+        keys=SqlKeyStore(database),
         release=database.close,
     )
 

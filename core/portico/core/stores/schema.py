@@ -162,6 +162,20 @@ push_configs = Table(
     Index("push_configs_undelivered", "ended", "created_at"),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("name", String, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
 # Up to which message each index has come.
 search_progress = Table(
     "search_progress",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16portico/v1/agent.proto\x12\nportico.v1\"\xe0\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0binput_modes\x18\x04 \x03(\t\x12\x14\n\x0coutput_modes\x18\x05 \x03(\t\x12!\n\x06skills\x18\x06 \x03(\x0b\x32\x11.portico.v1.Skill\x12\'\n\tendpoints\x18\x07 \x03(\x0b\x32\x14.portico.v1.Endpoint\x12\x12\n\nis_default\x18\x08 \x01(\x08\x12\x18\n\x10\x61nswers_directly\x18\t \x01(\x08\"V\n\x05Skill\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x10\n\x08\x65xamples\x18\x05 \x03(\t\"Q\n\x08\x45ndpoint\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListAgentsResponse\x12!\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.portico.v1.Agent\"J\n\x13\x43\x61llEndpointRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tbody_json\x18\x03 \x01(\t\"+\n\x14\x43\x61llEndpointResponse\x12\x13\n\x0bresult_json\x18\x01 \x01(\t\"L\n\x15StreamEndpointRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tbody_json\x18\x03 \x01(\t\"+\n\x16StreamEndpointResponse\x12\x11\n\titem_json\x18\x01 \x01(\t2\xd0\x02\n\x0c\x41gentService\x12K\n\nListAgents\x12\x1d.portico.v1.ListAgentsRequest\x1a\x1e.portico.v1.ListAgentsResponse\x12\x45\n\x08GetAgent\x12\x1b.portico.v1.GetAgentRequest\x1a\x1c.portico.v1.GetAgentResponse\x12Q\n\x0c\x43\x61llEndpoint\x12\x1f.portico.v1.CallEndpointRequest\x1a .portico.v1.CallEndpointResponse\x12Y\n\x0eStreamEndpoint\x12!.portico.v1.StreamEndpointRequest\x1a\".portico.v1.StreamEndpointResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16portico/v1/agent.proto\x12\nportico.v1\"\xfa\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0binput_modes\x18\x04 \x03(\t\x12\x14\n\x0coutput_modes\x18\x05 \x03(\t\x12!\n\x06skills\x18\x06 \x03(\x0b\x32\x11.portico.v1.Skill\x12\'\n\tendpoints\x18\x07 \x03(\x0b\x32\x14.portico.v1.Endpoint\x12\x12\n\nis_default\x18\x08 \x01(\x08\x12\x18\n\x10\x61nswers_directly\x18\t \x01(\x08\x12\x18\n\x10needs_credential\x18\n \x01(\x08\"V\n\x05Skill\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x10\n\x08\x65xamples\x18\x05 \x03(\t\"Q\n\x08\x45ndpoint\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07methods\x18\x02 \x03(\t\x12\x11\n\tstreaming\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListAgentsResponse\x12!\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x11.portico.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.portico.v1.Agent\"J\n\x13\x43\x61llEndpointRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tbody_json\x18\x03 \x01(\t\"+\n\x14\x43\x61llEndpointResponse\x12\x13\n\x0bresult_json\x18\x01 \x01(\t\"L\n\x15StreamEndpointRequest\x12\x12\n\nagent_name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tbody_json\x18\x03 \x01(\t\"+\n\x16StreamEndpointResponse\x12\x11\n\titem_json\x18\x01 \x01(\t2\xd0\x02\n\x0c\x41gentService\x12K\n\nListAgents\x12\x1d.portico.v1.ListAgentsRequest\x1a\x1e.portico.v1.ListAgentsResponse\x12\x45\n\x08GetAgent\x12\x1b.portico.v1.GetAgentRequest\x1a\x1c.portico.v1.GetAgentResponse\x12Q\n\x0c\x43\x61llEndpoint\x12\x1f.portico.v1.CallEndpointRequest\x1a .portico.v1.CallEndpointResponse\x12Y\n\x0eStreamEndpoint\x12!.portico.v1.StreamEndpointRequest\x1a\".portico.v1.StreamEndpointResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.v1.agent_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGENT']._serialized_start=39
-  _globals['_AGENT']._serialized_end=263
-  _globals['_SKILL']._serialized_start=265
-  _globals['_SKILL']._serialized_end=351
-  _globals['_ENDPOINT']._serialized_start=353
-  _globals['_ENDPOINT']._serialized_end=434
-  _globals['_LISTAGENTSREQUEST']._serialized_start=436
-  _globals['_LISTAGENTSREQUEST']._serialized_end=494
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=496
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=576
-  _globals['_GETAGENTREQUEST']._serialized_start=578
-  _globals['_GETAGENTREQUEST']._serialized_end=609
-  _globals['_GETAGENTRESPONSE']._serialized_start=611
-  _globals['_GETAGENTRESPONSE']._serialized_end=663
-  _globals['_CALLENDPOINTREQUEST']._serialized_start=665
-  _globals['_CALLENDPOINTREQUEST']._serialized_end=739
-  _globals['_CALLENDPOINTRESPONSE']._serialized_start=741
-  _globals['_CALLENDPOINTRESPONSE']._serialized_end=784
-  _globals['_STREAMENDPOINTREQUEST']._serialized_start=786
-  _globals['_STREAMENDPOINTREQUEST']._serialized_end=862
-  _globals['_STREAMENDPOINTRESPONSE']._serialized_start=864
-  _globals['_STREAMENDPOINTRESPONSE']._serialized_end=907
-  _globals['_AGENTSERVICE']._serialized_start=910
-  _globals['_AGENTSERVICE']._serialized_end=1246
+  _globals['_AGENT']._serialized_end=289
+  _globals['_SKILL']._serialized_start=291
+  _globals['_SKILL']._serialized_end=377
+  _globals['_ENDPOINT']._serialized_start=379
+  _globals['_ENDPOINT']._serialized_end=460
+  _globals['_LISTAGENTSREQUEST']._serialized_start=462
+  _globals['_LISTAGENTSREQUEST']._serialized_end=520
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=522
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=602
+  _globals['_GETAGENTREQUEST']._serialized_start=604
+  _globals['_GETAGENTREQUEST']._serialized_end=635
+  _globals['_GETAGENTRESPONSE']._serialized_start=637
+  _globals['_GETAGENTRESPONSE']._serialized_end=689
+  _globals['_CALLENDPOINTREQUEST']._serialized_start=691
+  _globals['_CALLENDPOINTREQUEST']._serialized_end=765
+  _globals['_CALLENDPOINTRESPONSE']._serialized_start=767
+  _globals['_CALLENDPOINTRESPONSE']._serialized_end=810
+  _globals['_STREAMENDPOINTREQUEST']._serialized_start=812
+  _globals['_STREAMENDPOINTREQUEST']._serialized_end=888
+  _globals['_STREAMENDPOINTRESPONSE']._serialized_start=890
+  _globals['_STREAMENDPOINTRESPONSE']._serialized_end=933
+  _globals['_AGENTSERVICE']._serialized_start=936
+  _globals['_AGENTSERVICE']._serialized_end=1272
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class Agent(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     ANSWERS_DIRECTLY_FIELD_NUMBER: _builtins.int
+    NEEDS_CREDENTIAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Always set. Unique in the core."""
     description: _builtins.str
@@ -45,6 +46,8 @@ class Agent(_message.Message):
     """Whether its answers are to be read as messages and not as tasks, by callers
     whose protocol tells the two apart: they come soon, and as a whole.
     """
+    needs_credential: _builtins.bool
+    """Whether calls need a credential: the core checks who calls."""
     @_builtins.property
     def input_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Media types that it reads; text/plain when the author says nothing."""
@@ -59,7 +62,9 @@ class Agent(_message.Message):
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
-        """Its own functions."""
+        """Its own functions. Not told to callers without a credential, when one is
+        needed.
+        """
 
     def __init__(
         self,
@@ -73,10 +78,11 @@ class Agent(_message.Message):
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         is_default: _builtins.bool = ...,
         answers_directly: _builtins.bool = ...,
+        needs_credential: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_directly", b"answers_directly", "description", b"description", "endpoints", b"endpoints", "input_modes", b"input_modes", "is_default", b"is_default", "name", b"name", "output_modes", b"output_modes", "skills", b"skills", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_directly", b"answers_directly", "description", b"description", "endpoints", b"endpoints", "input_modes", b"input_modes", "is_default", b"is_default", "name", b"name", "needs_credential", b"needs_credential", "output_modes", b"output_modes", "skills", b"skills", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

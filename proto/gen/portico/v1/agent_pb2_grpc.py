@@ -69,7 +69,8 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetAgent(self, request, context):
-        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND).
+        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
+        without a credential too: how else would they learn that they need one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class AgentServiceStub:
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListAgentsRequest, _agent_pb2.ListAgentsResponse]
     """ListAgents pages through the agents by name."""
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetAgentRequest, _agent_pb2.GetAgentResponse]
-    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND)."""
+    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
+    without a credential too: how else would they learn that they need one.
+    """
     CallEndpoint: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]
     """CallEndpoint calls a function that the agent registered under a path and
     returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
@@ -56,7 +58,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListAgentsRequest, _agent_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """ListAgents pages through the agents by name."""
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetAgentRequest, _agent_pb2.GetAgentResponse]  # type: ignore[assignment]
-    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND)."""
+    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
+    without a credential too: how else would they learn that they need one.
+    """
     CallEndpoint: _aio.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]  # type: ignore[assignment]
     """CallEndpoint calls a function that the agent registered under a path and
     returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
@@ -85,7 +89,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.GetAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.GetAgentResponse, _abc.Awaitable[_agent_pb2.GetAgentResponse]]:
-        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND)."""
+        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
+        without a credential too: how else would they learn that they need one.
+        """
 
     @_abc_1.abstractmethod
     def CallEndpoint(

@@ -128,6 +128,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The system inside a sandbox refused, such as the
     removal of a directory that is not empty.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 42
+    """UNAUTHENTICATED. The core wants a credential (metadata `authorization`,
+    `Bearer` and an API key or a JWT), and there is none that is good.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 43
+    """PERMISSION_DENIED. The credential does not allow the call, or does not
+    allow to name that user. Metadata: scope (that is missing), or field.
+    """
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """NOT_FOUND. No such API key. Metadata: key_id."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 45
+    """UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
+    again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. It travels as
@@ -240,5 +254,19 @@ ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 40
 ERROR_REASON_SANDBOX_OPERATION_FAILED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION. The system inside a sandbox refused, such as the
 removal of a directory that is not empty.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 42
+"""UNAUTHENTICATED. The core wants a credential (metadata `authorization`,
+`Bearer` and an API key or a JWT), and there is none that is good.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 43
+"""PERMISSION_DENIED. The credential does not allow the call, or does not
+allow to name that user. Metadata: scope (that is missing), or field.
+"""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 44
+"""NOT_FOUND. No such API key. Metadata: key_id."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 45
+"""UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
+again.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

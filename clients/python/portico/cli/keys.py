@@ -1,0 +1,115 @@
+"""`portico keys`: the API keys of a running core."""
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from portico.cli.connect import CREDENTIAL, connect
+from portico.client import PorticoError
+
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+keys = typer.Typer(
+    help=f"Create, list and revoke API keys. {CREDENTIAL} must hold one with the scope admin.",
+    no_args_is_help=True,
+)
+
+Core = Annotated[str, typer.Option(help="The core's address.")]
+LOCAL = "127.0.0.1:50051"
+_LIFETIME = re.compile(r"(\d{1,6})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@keys.command("create")
+def create_key(
+    user_id: Annotated[str, typer.Argument(help="Whose it is.")],
+    tenant: Annotated[str, typer.Option(help="The user's tenant.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, use, act-as, deliver or admin; use, if none is given.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What you call it.")] = "",
+    expires: Annotated[str, typer.Option(help="After how long it ends, such as 90d, 12h or 30m.")] = "",
+    core: Core = LOCAL,
+) -> None:
+    """Make a key. It is printed this once, alone on standard output."""
+    until = None if not expires else datetime.now(UTC) + _lifetime(expires)
+
+    async def work() -> None:
+        async with connect(core) as client:
+            key, credential = await client.identity.create_key(
+                user_id=user_id, tenant=tenant, scopes=scope or (), name=name, expires=until
+            )
+        problems.print(
+            f"key {key.key_id} of {_whose(key.principal.tenant, user_id)}; keep it, it is not kept here"
+        )
+        print(credential)
+
+    _do(work())
+
+
+@keys.command("list")
+def list_keys(core: Core = LOCAL) -> None:
+    """All keys, newest first."""
+
+    async def work() -> None:
+        table = Table("key", "name", "tenant", "user", "scopes", "created", "ends", box=None)
+        async with connect(core) as client:
+            async for key in client.identity.list_keys():
+                ends = (
+                    f"{key.expire_time.ToDatetime():%Y-%m-%d %H:%M}"
+                    if key.HasField("expire_time")
+                    else "never"
+                )
+                if key.HasField("revoked_time"):
+                    ends = "revoked"
+                table.add_row(
+                    key.key_id,
+                    escape(key.name),
+                    key.principal.tenant,
+                    escape(key.principal.user_id),
+                    " ".join(key.principal.scopes),
+                    f"{key.created_time.ToDatetime():%Y-%m-%d %H:%M}",
+                    ends,
+                )
+        console.print(table)
+
+    _do(work())
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, pk_...")], core: Core = LOCAL
+) -> None:
+    """End a key at once."""
+
+    async def work() -> None:
+        async with connect(core) as client:
+            await client.identity.revoke_key(key_id)
+
+    _do(work())
+
+
+def _lifetime(text: str) -> timedelta:
+    found = _LIFETIME.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter("say how long: 90d, 12h or 30m", param_hint="--expires")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _whose(tenant: str, user_id: str) -> str:
+    return escape(f"{tenant}/{user_id}" if tenant else user_id)
+
+
+def _do(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except PorticoError as error:
+        problems.print(f"[red]{escape(str(error))}[/red]")
+        raise typer.Exit(1) from None

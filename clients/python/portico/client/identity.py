@@ -1,0 +1,53 @@
+"""IdentityService: who the caller is, and the API keys of a core."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from portico.client.connection import Calls
+from portico.client.paging import Listing, listing
+from portico.v1 import identity_pb2
+
+
+class Identity:
+    """The caller, and API keys. Every method raises PorticoError."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def caller(self) -> identity_pb2.Principal | None:
+        """Whose credential this client has; None when the core checks none. Raises Unauthenticated."""
+        method = self._calls.connection.identity.GetCaller
+        response = await self._calls.unary(method, identity_pb2.GetCallerRequest())
+        return response.principal if response.HasField("principal") else None
+
+    async def create_key(
+        self,
+        *,
+        user_id: str,
+        tenant: str = "",
+        scopes: Iterable[str] = (),
+        name: str = "",
+        expires: datetime | None = None,
+    ) -> tuple[identity_pb2.ApiKey, str]:
+        """A new key, and the credential itself, which nobody can be told again. Needs the scope admin."""
+        request = identity_pb2.CreateKeyRequest(
+            principal=identity_pb2.Principal(tenant=tenant, user_id=user_id, scopes=scopes), name=name
+        )
+        if expires is not None:
+            request.expire_time.FromDatetime(expires)
+        response = await self._calls.unary(self._calls.connection.identity.CreateKey, request)
+        return response.key, response.credential
+
+    def list_keys(
+        self, *, page_size: int = 0, page_token: str = ""
+    ) -> Listing[identity_pb2.ListKeysResponse, identity_pb2.ApiKey]:
+        """All keys, newest first. Needs the scope admin."""
+        request = identity_pb2.ListKeysRequest(page_size=page_size, page_token=page_token)
+        return listing(
+            self._calls, lambda: self._calls.connection.identity.ListKeys, request, lambda page: page.keys
+        )
+
+    async def revoke_key(self, key_id: str) -> identity_pb2.ApiKey:
+        """Ends a key; harmless when repeated. Needs the scope admin. Raises NotFound."""
+        request = identity_pb2.RevokeKeyRequest(key_id=key_id)
+        return (await self._calls.unary(self._calls.connection.identity.RevokeKey, request)).key

@@ -1,0 +1,52 @@
+"""From a call's metadata to its principal."""
+
+from collections.abc import Iterable
+
+from portico.core.auth.keys import PREFIX, ApiKeys
+from portico.core.auth.tokens import Tokens
+from portico.core.errors import Unauthenticated
+from portico.core.identity import Principal
+
+CREDENTIAL_CHARACTERS = 16 * 1024
+_MISSING = "the call needs a credential: metadata authorization, Bearer and an API key or a JWT"
+
+
+class Authenticator:
+    """Checks credentials."""
+
+    def __init__(self, keys: ApiKeys, tokens: Tokens | None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+
+    def at_once(self, credential: str) -> Principal | None:
+        """Who it is; None when `check` must find out. Raises Unauthenticated."""
+        if self._tokens is None or credential.startswith(PREFIX) or credential.count(".") != 2:
+            return self._keys.check(credential)
+        return self._tokens.remembered(credential)
+
+    async def check(self, credential: str) -> Principal:
+        """Raises Unauthenticated, IssuerUnavailable."""
+        found = self.at_once(credential)
+        if found is None:
+            assert self._tokens is not None
+            found = await self._tokens.check(credential)
+        return found
+
+
+def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """A call's credential, empty if it brings none. Raises Unauthenticated for what is none."""
+    given = [value for name, value in metadata or () if name == "authorization"]
+    if not given:
+        return ""
+    value = given[0]
+    if len(given) > 1 or not isinstance(value, str) or len(value) > CREDENTIAL_CHARACTERS:
+        raise Unauthenticated(_MISSING)
+    scheme, _, credential = value.partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise Unauthenticated(_MISSING)
+    return credential.strip()
+
+
+def missing() -> Unauthenticated:
+    """For a call without a credential that needs one."""
+    return Unauthenticated(_MISSING)

@@ -1,0 +1,97 @@
+"""JWTs of one issuer. What a signature costs is paid once for each token: the good ones are remembered."""
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from portico.core.auth.jwks import Jwks
+from portico.core.auth.keys import check_names
+from portico.core.errors import InvalidArgument, Unauthenticated
+from portico.core.identity import Principal, principal
+
+log = logging.getLogger(__name__)
+
+# Those with a public key: who can check a signature must not be able to make one.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+REMEMBERED = 10_000
+REMEMBERED_SECONDS = 60.0  # a key that the issuer withdraws is good no longer than this
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Whose tokens are good, and where they say who it is."""
+
+    issuer: str
+    audience: str
+    jwks_url: str
+    tenant_claim: str = "tenant"
+    user_claim: str = "sub"
+    scopes_claim: str = "scope"
+    leeway_seconds: float = 30.0
+
+
+class Tokens:
+    """Checks tokens."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._jwks = Jwks(issuer.jwks_url)
+        self._good: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+
+    def remembered(self, credential: str) -> Principal | None:
+        """Who it is, if that has been found out a while ago at most."""
+        name = _digest(credential)
+        found = self._good.get(name)
+        if found is None:
+            return None
+        if found[1] <= time.time():
+            del self._good[name]
+            return None
+        return found[0]
+
+    async def check(self, credential: str) -> Principal:
+        """Raises Unauthenticated, IssuerUnavailable."""
+        try:
+            kid = jwt.get_unverified_header(credential).get("kid", "")
+            claims = jwt.decode(
+                credential,
+                await self._jwks.key(kid if isinstance(kid, str) else ""),
+                algorithms=ALGORITHMS,
+                issuer=self._issuer.issuer,
+                audience=self._issuer.audience,
+                leeway=self._issuer.leeway_seconds,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+            found = self._principal(claims)
+        except (jwt.PyJWTError, InvalidArgument, ValueError) as error:
+            log.info("a token is refused: %s", error)
+            raise Unauthenticated from None
+        until = min(time.time() + REMEMBERED_SECONDS, float(claims["exp"]) + self._issuer.leeway_seconds)
+        self._good[_digest(credential)] = found, until
+        while len(self._good) > REMEMBERED:
+            self._good.popitem(last=False)
+        return found
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        """Raises InvalidArgument."""
+        tenant, user = claims.get(self._issuer.tenant_claim, ""), claims.get(self._issuer.user_claim, "")
+        if not isinstance(tenant, str) or not isinstance(user, str):
+            raise InvalidArgument("principal", "tenant and user must be texts")
+        check_names(tenant, user)
+        scopes = claims.get(self._issuer.scopes_claim)
+        if isinstance(scopes, str):
+            scopes = scopes.split()
+        if not isinstance(scopes, list):
+            scopes = []
+        # Issuers have scopes of their own beside ours. A token that names none of ours may use.
+        ours = {scope.removeprefix("portico:") for scope in map(str, scopes) if scope.startswith("portico:")}
+        return principal(tenant, user, frozenset(ours or {"use"}))
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode()).digest()

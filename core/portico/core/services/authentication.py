@@ -1,0 +1,98 @@
+"""The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+from grpc.aio import ServicerContext
+
+from portico.core.auth.authenticator import Authenticator, credential_of, missing
+from portico.core.errors import PorticoError
+from portico.core.identity import Principal
+from portico.core.services.caller import ANONYMOUS, call_as, check_scope
+from portico.core.services.dispatch import abort
+
+HEALTH = "/grpc.health.v1.Health/"
+# What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
+# link has none, while what it carries has.
+OPEN = frozenset(
+    (
+        "/portico.v1.AgentService/GetAgent",
+        "/portico.v1.QueryService/Multiplex",
+        "/portico.v1.SandboxService/ConnectPort",
+    )
+)
+_MULTIPLEX = "/portico.v1.QueryService/Multiplex"
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Every call but those for health has a principal, or is refused."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        method: str = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if handler is None or method.startswith(HEALTH):
+            return handler
+        try:
+            call_as(await self._principal(method, handler_call_details.invocation_metadata))
+        except PorticoError as error:
+            return _refusal(handler, error)
+        return handler
+
+    async def _principal(self, method: str, metadata: Any) -> Principal:
+        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
+        credential = credential_of(metadata)
+        if not credential:
+            if method in OPEN:
+                return ANONYMOUS
+            raise missing()
+        who = await self._authenticator.check(credential)
+        if method != _MULTIPLEX:
+            check_scope(who, method.rpartition("/")[2])
+        return who
+
+
+class StreamAuthentication:
+    """The same for the streams of a link."""
+
+    def __init__(self, authenticator: Authenticator, link: Principal) -> None:
+        self._authenticator = authenticator
+        self._link = link
+
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
+        """Who asks; None when `check` must find out. Raises Unauthenticated, PermissionDenied."""
+        credential = credential_of(metadata.items())
+        who = self._authenticator.at_once(credential) if credential else self._link
+        if who is ANONYMOUS:
+            raise missing()
+        if who is not None:
+            check_scope(who, method)
+        return who
+
+    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
+        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
+        who = await self._authenticator.check(credential_of(metadata.items()))
+        check_scope(who, method)
+        return who
+
+
+def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError) -> grpc.RpcMethodHandler:
+    async def unary(request: Any, context: ServicerContext) -> Any:
+        await abort(context, error)
+
+    async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        await abort(context, error)
+        yield  # makes this a generator
+
+    if handler.request_streaming:
+        return grpc.stream_stream_rpc_method_handler(stream)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(stream)
+    return grpc.unary_unary_rpc_method_handler(unary)

@@ -1,0 +1,127 @@
+"""Who calls, for the methods of the services: the one place that decides what is whose.
+
+A call's principal is in a context variable, which its own task and those that
+it starts have. While auth is off there is none, and everybody is believed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from portico.core.auth.authenticator import missing
+from portico.core.convert.requests import check_id
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import PermissionDenied, RunNotFound
+from portico.core.identity import TENANT_PREFIX, Principal, principal
+
+# Of a call that brings no credential, where that is allowed: nothing is its own.
+ANONYMOUS = principal("", "", frozenset())
+
+_calling: ContextVar[Principal | None] = ContextVar("portico caller", default=None)
+
+
+@contextmanager
+def calling(who: Principal | None) -> Iterator[None]:
+    """Within it, and in tasks that begin there, that is the caller."""
+    token = _calling.set(who)
+    try:
+        yield
+    finally:
+        _calling.reset(token)
+
+
+def call_as(who: Principal) -> None:
+    """For the rest of this call's task."""
+    _calling.set(who)
+
+
+def linked() -> Principal:
+    """Whose a link is: the caller of its streams that bring no credential, perhaps nobody."""
+    return _calling.get() or ANONYMOUS
+
+
+def anonymous() -> bool:
+    """Whether there should be a credential and is none."""
+    return _calling.get() is ANONYMOUS
+
+
+def caller() -> Principal | None:
+    """None while auth is off. Raises Unauthenticated."""
+    who = _calling.get()
+    if who is ANONYMOUS:
+        raise missing()
+    return who
+
+
+def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> str:
+    """The owner that a request is about: with auth on the caller, whether it says so or nothing.
+
+    Raises InvalidArgument, Unauthenticated, PermissionDenied for another user who may not be named.
+    """
+    who = caller()
+    if who is None:
+        return check_id(user_id, field, required=required)
+    if not user_id or user_id == who.user:
+        return who.owner
+    if "admin" in who.allowed and user_id.startswith(TENANT_PREFIX):
+        return user_id
+    if "act-as" in who.allowed:
+        return Principal(who.tenant, check_id(user_id, field), who.allowed).owner
+    raise PermissionDenied(f"{field}: is not the caller's; leave it out", field=field)
+
+
+def listed_owner(user_id: str) -> str:
+    """Whose a list may have; empty for everybody's, which an operator gets who names nobody.
+
+    Raises as owner_of.
+    """
+    who = caller()
+    if not user_id and (who is None or "admin" in who.allowed):
+        return ""
+    return owner_of(user_id)
+
+
+def is_own(owner: str, *, reading: bool = False) -> bool:
+    """Whether the caller may do with the owner's what it may do with its own. Raises Unauthenticated."""
+    who = caller()
+    return who is None or who.owns(owner, reading=reading)
+
+
+async def check_run(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
+    """Raises RunNotFound for a run that is not the caller's, as for one that there is not."""
+    who = caller()
+    if who is None:
+        return
+    live = engine.live(run_id)
+    if live is not None and who.owns(live.start.owner, reading=reading):
+        return
+    # Another's takes as long as one that there is not: both ask the store.
+    if not who.owns(await engine.stored_owner(run_id), reading=reading):
+        raise RunNotFound(run_id)
+
+
+def scope_of(method: str) -> str:
+    """The scope that a method needs, by the first word of its name."""
+    if method in _SCOPES:
+        return _SCOPES[method]
+    return "read" if method.startswith(_READING) else "use"
+
+
+_READING = ("Get", "List", "Search", "Watch", "Read", "Stat")
+_SCOPES = {
+    "AckPush": "deliver",
+    "ClaimPushes": "deliver",
+    "CreateKey": "admin",
+    "ListKeys": "admin",
+    "RevokeKey": "admin",
+}
+# What a gateway that delivers must look at.
+_FOR_DELIVERY = ("GetRun", "WatchRun")
+
+
+def check_scope(who: Principal, method: str) -> None:
+    """Raises PermissionDenied."""
+    scope = scope_of(method)
+    if scope in who.allowed or (method in _FOR_DELIVERY and "deliver" in who.allowed):
+        return
+    raise PermissionDenied(f"the credential lacks the scope {scope}", scope=scope)

@@ -1,0 +1,60 @@
+"""IdentityService: who calls, and the API keys."""
+
+from grpc.aio import ServicerContext
+
+from portico.core.auth.keys import ApiKeys
+from portico.core.convert.requests import check_id
+from portico.core.convert.times import seconds, timestamp
+from portico.core.identity import Principal
+from portico.core.services.caller import caller
+from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.stores.keys import KeyRecord
+from portico.v1 import identity_pb2 as pb
+
+
+class IdentityService:
+    """The callers of one core."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+
+    async def GetCaller(self, request: pb.GetCallerRequest, context: ServicerContext) -> pb.GetCallerResponse:
+        who = caller()
+        return pb.GetCallerResponse(principal=None if who is None else _principal(who))
+
+    async def CreateKey(self, request: pb.CreateKeyRequest, context: ServicerContext) -> pb.CreateKeyResponse:
+        wanted = request.principal
+        expires_at = seconds(request.expire_time) if request.HasField("expire_time") else None
+        record, credential = await self._keys.create(
+            wanted.tenant, wanted.user_id, wanted.scopes, request.name, expires_at
+        )
+        return pb.CreateKeyResponse(key=_key(record), credential=credential)
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: ServicerContext) -> pb.ListKeysResponse:
+        size = page_size(request.page_size)
+        rows = self._keys.listed()
+        place = decode_token(request.page_token, float, str)
+        if place is not None:
+            before = (float(str(place[0])), str(place[1]))
+            rows = [row for row in rows if (row.created_at, row.key_id) < before]
+        token = encode_token(rows[size - 1].created_at, rows[size - 1].key_id) if len(rows) > size else ""
+        return pb.ListKeysResponse(keys=[_key(row) for row in rows[:size]], next_page_token=token)
+
+    async def RevokeKey(self, request: pb.RevokeKeyRequest, context: ServicerContext) -> pb.RevokeKeyResponse:
+        record = await self._keys.revoke(check_id(request.key_id, "key_id"))
+        return pb.RevokeKeyResponse(key=_key(record))
+
+
+def _principal(who: Principal) -> pb.Principal:
+    return pb.Principal(tenant=who.tenant, user_id=who.user, scopes=sorted(who.allowed))
+
+
+def _key(record: KeyRecord) -> pb.ApiKey:
+    return pb.ApiKey(
+        key_id=record.key_id,
+        name=record.name,
+        principal=pb.Principal(tenant=record.tenant, user_id=record.user_id, scopes=record.scopes.split()),
+        created_time=timestamp(record.created_at),
+        expire_time=None if record.expires_at is None else timestamp(record.expires_at),
+        revoked_time=None if record.revoked_at is None else timestamp(record.revoked_at),
+    )

@@ -1,0 +1,24 @@
+"""API keys in memory: gone with the process."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from portico.core.stores.keys import KeyRecord
+
+
+class MemoryKeyStore:
+    """Keys by id."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, KeyRecord] = {}
+
+    async def add(self, record: KeyRecord) -> None:
+        self._keys[record.key_id] = record
+
+    async def all(self) -> Sequence[KeyRecord]:
+        return list(self._keys.values())
+
+    async def revoke(self, key_id: str, at: float) -> None:
+        record = self._keys[key_id]
+        if record.revoked_at is None:
+            self._keys[key_id] = replace(record, revoked_at=at)

@@ -1,0 +1,184 @@
+"""JWTs: whose are good, and how the issuer's keys come and go. The issuer is a real HTTP server."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from portico.core.auth import jwks, tokens
+from portico.core.auth.tokens import Issuer, Tokens
+from portico.core.errors import IssuerUnavailable, Unauthenticated
+from portico.core.identity import principal
+
+
+class ScriptedIssuer:
+    """Serves public keys; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
+        self.asked = 0
+        self.broken = False
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.asked += 1
+                self.send_response(500 if issuer.broken else 200)
+                self.end_headers()
+                self.wfile.write(issuer.document())
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/keys"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def document(self) -> bytes:
+        algorithm = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
+        keys = []
+        for kid, key in self.keys.items():
+            told = json.loads(algorithm.to_jwk(key.public_key()))
+            keys.append({**told, "kid": kid, "alg": "ES256", "use": "sig"})
+        return json.dumps({"keys": keys}).encode()
+
+    def rotate(self, *kids: str) -> None:
+        self.keys = {kid: self.keys.get(kid) or ec.generate_private_key(ec.SECP256R1()) for kid in kids}
+
+    def token(self, kid: str = "one", **claims: Any) -> str:
+        now = time.time()
+        about = {"iss": "us", "aud": "portico", "sub": "ada", "exp": now + 600, **claims}
+        given = {name: value for name, value in about.items() if value is not None}
+        return jwt.encode(given, self.keys[kid], algorithm="ES256", headers={"kid": kid})
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def issuer() -> Iterator[ScriptedIssuer]:
+    issuer = ScriptedIssuer()
+    issuer.rotate("one")
+    yield issuer
+    issuer.stop()
+
+
+@pytest.fixture
+def checking(issuer: ScriptedIssuer) -> Tokens:
+    return Tokens(Issuer("us", "portico", issuer.url))
+
+
+async def test_a_token_says_who_it_is_and_is_remembered(issuer: ScriptedIssuer, checking: Tokens) -> None:
+    token = issuer.token(tenant="acme", scope="openid portico:read portico:nonsense")
+    assert checking.remembered(token) is None
+    found = await checking.check(token)
+    assert found == principal("acme", "ada", frozenset(("read",)))
+    assert checking.remembered(token) == found
+    assert (await checking.check(issuer.token(scope=["portico:act-as"]))).allowed == {"act-as", "use", "read"}
+    assert (await checking.check(issuer.token(scope=7))).allowed == {"use", "read"}
+    assert issuer.asked == 1
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "them"},
+        {"aud": "others"},
+        {"aud": None},
+        {"exp": None},
+        {"exp": time.time() - 3600},
+        {"nbf": time.time() + 3600},
+        {"sub": None},
+        {"sub": "agent:friday"},
+        {"sub": 7},
+        {"tenant": "a/b"},
+        {"tenant": ["acme"]},
+    ],
+)
+async def test_a_token_that_is_not_for_us_is_refused(
+    issuer: ScriptedIssuer, checking: Tokens, claims: dict[str, Any]
+) -> None:
+    token = issuer.token(**claims)
+    with pytest.raises(Unauthenticated):
+        await checking.check(token)
+    assert checking.remembered(token) is None
+
+
+async def test_clocks_may_differ_a_little(issuer: ScriptedIssuer, checking: Tokens) -> None:
+    now = time.time()
+    await checking.check(issuer.token(exp=now - 10, nbf=now + 10, iat=now + 10))
+
+
+async def test_nobody_can_choose_the_algorithm(issuer: ScriptedIssuer, checking: Tokens) -> None:
+    claims = {"iss": "us", "aud": "portico", "sub": "ada", "exp": time.time() + 600}
+    forged = jwt.encode(
+        claims, "a secret of 32 characters or more", algorithm="HS256", headers={"kid": "one"}
+    )
+    unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": "one"})
+    good = issuer.token()
+    issuer.rotate("other")
+    others = issuer.token("other")
+    for token in (forged, unsigned, others.replace(others.split(".")[0], good.split(".")[0]), "a.b.c", ".."):
+        with pytest.raises(Unauthenticated):
+            await checking.check(token)
+
+
+async def test_new_keys_are_found_and_withdrawn_ones_forgotten(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = issuer.token()
+    await checking.check(old)
+    issuer.rotate("one", "two")
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    await checking.check(issuer.token("two"))
+    assert issuer.asked == 2
+    issuer.rotate("two")
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    with pytest.raises(Unauthenticated):
+        await checking.check(old)
+
+
+async def test_unknown_keys_do_not_make_a_flood_of_fetches(issuer: ScriptedIssuer, checking: Tokens) -> None:
+    issuer.rotate("one", "two")
+    stray = issuer.token("two")
+    issuer.rotate("one")
+    for _ in range(20):
+        with pytest.raises(Unauthenticated):
+            await checking.check(stray)
+    assert issuer.asked == 1
+
+
+async def test_an_issuer_that_is_away_is_no_reason_to_refuse_known_keys(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    issuer.broken = True
+    with pytest.raises(IssuerUnavailable):
+        await checking.check(issuer.token())
+    issuer.broken = False
+    await checking.check(issuer.token())
+    issuer.broken = True
+    await checking.check(issuer.token(sub="bob"))
+
+
+async def test_what_is_remembered_is_bounded_and_expires(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    given = [issuer.token(sub=f"user{number}") for number in range(5)]
+    for token in given:
+        await checking.check(token)
+    assert [checking.remembered(token) is None for token in given] == [True, True, False, False, False]
+    later = time.time() + tokens.REMEMBERED_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert checking.remembered(given[-1]) is None
