@@ -14,7 +14,7 @@ def pushes(stores: Stores) -> PushStore:
 
 def config(run_id: str = "r1", config_id: str = "c1", **more: object) -> PushRecord:
     first = PushRecord(
-        run_id, config_id, "https://e.org/päth", "tok", "Bearer", "secret", -1, False, 1.5, "v1"
+        run_id, config_id, "https://e.org/päth", "tok", "Bearer", "secret", -1, False, 1.5, "v1", "a2a/0.3"
     )
     return replace(first, **more)  # type: ignore[arg-type]
 

@@ -24,6 +24,7 @@ from portico.agent import (
     Skill,
     data,
     file,
+    image,
     reasoning,
     tool_call,
     tool_output,
@@ -44,9 +45,10 @@ def scripted_agents() -> list[AgentApp]:
         "does what it is told to",
         version="2.1",
         input_modes=("text/plain", "application/json", "image/*", "application/pdf"),
+        output_modes=("text/plain", "application/json", "application/pdf"),
         skills=[Skill("echo", "Echo", "Says it again.", ("demo",), ("echo hello",))],
     )
-    other = AgentApp("other", "another one")
+    other = AgentApp("other", "another one", output_modes=())
 
     @app.query
     async def query(
@@ -68,6 +70,7 @@ def scripted_agents() -> list[AgentApp]:
                 yield "21 degrees."
                 yield data({"degrees": 21, "exact": 20.5})
                 yield file(url="https://example.org/map.pdf", name="map.pdf")
+                yield image("data:image/png;base64,AAAA")
                 yield usage(input_tokens=3, output_tokens=2)
             case "boom":
                 yield "I begin"
@@ -77,6 +80,14 @@ def scripted_agents() -> list[AgentApp]:
             case "quiet":
                 yield "."
                 await asyncio.sleep(600)
+            case "why":  # why FILE: writes down why it was cancelled
+                yield "."
+                try:
+                    await asyncio.sleep(600)
+                finally:
+                    Path(rest).write_text(json.dumps(context.cancel_metadata))
+            case "modes":
+                yield json.dumps(list(request.accepted_output_modes))
             case "until":  # until FILE
                 yield "."
                 while not Path(rest).exists():

@@ -144,7 +144,8 @@ class Context:
     `cancelled` turns true when the run is to stop and what is still yielded is
     dropped, `interrupted` when a last word is still heard. A coroutine sees
     asyncio.CancelledError as well; a plain function, which runs in a thread that
-    nobody can stop, must look at them.
+    nobody can stop, must look at them. `cancel_metadata` is what the one who
+    cancelled said with it, such as a reason.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class Context:
         # Written once, from the loop, read from anywhere.
         self.cancelled = False
         self.interrupted = False
+        self.cancel_metadata: Mapping[str, Any] = {}
 
     @property
     def user_id(self) -> str:
@@ -240,8 +242,9 @@ class Context:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result()
 
-    def stop(self, *, interrupt: bool) -> None:
+    def stop(self, *, interrupt: bool, metadata: Mapping[str, Any]) -> None:
         """Raise the flags; the runtime calls it."""
+        self.cancel_metadata = metadata
         if interrupt:
             self.interrupted = True
         else:

@@ -220,7 +220,11 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """What an agent is asked."""
+    """What an agent is asked.
+
+    `accepted_output_modes` are the media types that the caller can use, such as text/plain or image/*; none
+    means all.
+    """
 
     agent_name: str
     input: Sequence[Message]
@@ -231,3 +235,4 @@ class AgentRequest:
     extra: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     request_id: str = ""
+    accepted_output_modes: Sequence[str] = ()

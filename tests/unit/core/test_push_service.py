@@ -30,7 +30,10 @@ def config(run_id: str, config_id: str = "", **more: str) -> push_pb2.PushConfig
 
 async def test_a_config_is_set_read_listed_and_deleted(client: Client) -> None:
     run_id = await started(client)
-    made = await client.pushes.set(config(run_id, token="t", auth_scheme="Bearer", auth_credentials="c"))
+    made = await client.pushes.set(
+        config(run_id, token="t", auth_scheme="Bearer", auth_credentials="c", protocol="a2a/0.3")
+    )
+    assert made.protocol == "a2a/0.3"
     assert made.config_id.startswith("push_")
     assert (made.token, made.auth_scheme, made.ended) == ("t", "Bearer", False)
     assert made.delivered_sequence_number >= 0
@@ -47,7 +50,12 @@ async def test_a_config_is_set_read_listed_and_deleted(client: Client) -> None:
 
 async def test_what_can_not_be_is_refused(client: Client) -> None:
     run_id = await started(client)
-    for wrong in ({"url": "ftp://x"}, {"url": "https://e.org/" + "x" * 2048}, {"token": "a\nb"}):
+    for wrong in (
+        {"url": "ftp://x"},
+        {"url": "https://e.org/" + "x" * 2048},
+        {"token": "a\nb"},
+        {"protocol": "x" * 65},
+    ):
         with pytest.raises(InvalidArgument):
             await client.pushes.set(config(run_id, **wrong))
     for call in (

@@ -1,11 +1,11 @@
 """QueryService: start runs, follow them, steer them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
 from portico.client.connection import Calls
-from portico.client.convert import MessagesLike, enum_number, to_messages, to_timestamp
+from portico.client.convert import MessagesLike, enum_number, json_text, to_messages, to_timestamp
 from portico.client.paging import Listing, listing
 from portico.client.progress import Progress
 from portico.client.query import QueryInput, QueryOptions, query_request
@@ -93,9 +93,12 @@ class Runs:
             self._calls, lambda: self._calls.connection.runs.ListRuns, request, lambda page: page.runs
         )
 
-    async def cancel(self, run_id: str) -> query_pb2.Run:
-        """Stops a run; returns it once it has stopped. Raises FailedPrecondition if it ended otherwise."""
-        request = query_pb2.CancelRunRequest(run_id=run_id)
+    async def cancel(self, run_id: str, *, metadata: Mapping[str, Any] | None = None) -> query_pb2.Run:
+        """Stops a run; returns it once it has stopped. The metadata is for its agent.
+
+        Raises FailedPrecondition if it ended otherwise.
+        """
+        request = query_pb2.CancelRunRequest(run_id=run_id, metadata_json=json_text(metadata))
         return (await self._calls.unary(self._calls.connection.runs.CancelRun, request)).run
 
     async def interrupt(self, run_id: str) -> query_pb2.Run:

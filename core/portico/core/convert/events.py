@@ -175,6 +175,7 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
         target.input_request.schema_json = snapshot.ask.schema_json
         target.input_request.kind = _KINDS[snapshot.ask.kind]
     target.metadata_json = snapshot.metadata_json
+    target.cancel_metadata_json = snapshot.cancel_metadata_json
     set_timestamp(target.status_time, snapshot.status_at)
     target.input.extend(message_to_proto(message) for message in snapshot.input)
 

@@ -13,6 +13,7 @@ from portico.v1 import query_pb2 as pb
 
 ID_CHARACTERS = 256
 INPUT_MESSAGES = 1000
+OUTPUT_MODES = 64
 TIMEOUT_SECONDS = 7 * 24 * 3600
 _POLICIES = {
     pb.SESSION_BUSY_POLICY_UNSPECIFIED: "enqueue",
@@ -110,6 +111,10 @@ def check_query(query: pb.QueryRequest) -> None:
         raise InvalidArgument("request.input", f"more than {INPUT_MESSAGES} messages")
     for name in ("agent_name", "session_id", "user_id", "request_id"):
         check_id(getattr(request, name), f"request.{name}", required=False)
+    if len(request.accepted_output_modes) > OUTPUT_MODES:
+        raise InvalidArgument("request.accepted_output_modes", f"more than {OUTPUT_MODES} media types")
+    for index, mode in enumerate(request.accepted_output_modes):
+        check_id(mode, f"request.accepted_output_modes[{index}]")
     check_id(query.idempotency_key, "idempotency_key", required=False)
     if query.if_session_busy not in _POLICIES:
         raise InvalidArgument("if_session_busy", f"has no value {query.if_session_busy}")
@@ -132,6 +137,7 @@ def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
         extra=load_object(request.extra_json, "request.extra_json"),
         metadata=load_object(request.metadata_json, "request.metadata_json"),
         request_id=request.request_id,
+        accepted_output_modes=tuple(request.accepted_output_modes),
     )
     return StartRequest(
         request=agent_request,

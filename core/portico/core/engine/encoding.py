@@ -41,6 +41,7 @@ class Snapshot:
     metadata_json: str
     input: Sequence[Message] = ()  # what the agent is told with this event
     status_at: float = 0.0
+    cancel_metadata_json: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,15 +116,18 @@ class Execution:
             self._answers.pop()  # the question was open
         self.run.answers_payload = answers
 
-    def request_stop(self, stop: Stop) -> None:
+    def request_stop(self, stop: Stop, metadata_json: str = "") -> None:
         """Ask the agent to stop. A stronger reason replaces an interruption; otherwise the first counts."""
         if self.run.status.terminal:
             return
         if not self.started and stop is not Stop.SHUTDOWN:
+            self.run.cancel_metadata_json = metadata_json
             self._finish_unstarted(stop)
         elif self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
             self._stop = stop
-            self.context.stop(interrupt=stop is Stop.INTERRUPT)
+            self.run.cancel_metadata_json = metadata_json
+            said = orjson.loads(metadata_json) if metadata_json else {}
+            self.context.stop(interrupt=stop is Stop.INTERRUPT, metadata=said)
             # A task that is cancelled before its first step would never run, nor end the run.
             if self._entered:
                 self._cancel()

@@ -50,6 +50,7 @@ class LiveRun:
         self.completed_at: float | None = None
         self.usage: Usage | None = None
         self.ask: Ask | None = None
+        self.cancel_metadata_json = ""  # what the one who cancelled it said
         self.answers_payload = b""  # what people answered so far, encoded
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
@@ -98,6 +99,7 @@ class LiveRun:
             self.ask,
             self.start.metadata_json,
             status_at=self.status_at,
+            cancel_metadata_json=self.cancel_metadata_json,
         )
 
     def append(self, event: bytes) -> int:

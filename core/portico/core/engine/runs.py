@@ -242,12 +242,12 @@ class RunEngine:
                 raise CursorExpired(run_id, chunks[0].first if chunks else last + 1)
         return LogReader(self._stores.runs, run_id, after, None, last, lambda: None)
 
-    async def cancel(self, run_id: str) -> None:
-        """Return when the run has stopped and that is durable.
+    async def cancel(self, run_id: str, metadata_json: str = "") -> None:
+        """Return when the run has stopped and that is durable; the metadata is for its agent.
 
         Raises RunNotFound, RunTerminal (unless it is canceled), StoreUnavailable.
         """
-        await self._stop_run(run_id, Stop.CANCEL)
+        await self._stop_run(run_id, Stop.CANCEL, metadata_json)
 
     async def interrupt(self, run_id: str) -> None:
         """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
@@ -259,14 +259,14 @@ class RunEngine:
         await asyncio.gather(*(self.interrupt(run_id) for run_id in runs))
         return runs
 
-    async def _stop_run(self, run_id: str, stop: Stop) -> None:
+    async def _stop_run(self, run_id: str, stop: Stop, metadata_json: str = "") -> None:
         execution = self._live.get(run_id)
         if execution is None:
             record = await self._stores.runs.get(run_id)
             if stop is Stop.CANCEL and record.status == Status.CANCELED:
                 return
             raise RunTerminal(run_id, record.status)
-        execution.request_stop(stop)
+        execution.request_stop(stop, metadata_json)
         await execution.stopped()
         run = execution.run
         if not run.status.terminal:

@@ -22,6 +22,7 @@ from portico.v1 import push_pb2 as pb
 
 URL_CHARACTERS = 2048
 SECRET_CHARACTERS = 8192
+PROTOCOL_CHARACTERS = 64
 
 
 class PushService:
@@ -43,12 +44,13 @@ class PushService:
         run_id = check_id(config.run_id, "config.run_id")
         if not config.url.startswith(("http://", "https://")) or len(config.url) > URL_CHARACTERS:
             raise InvalidArgument("config.url", f"must be a URL of at most {URL_CHARACTERS} characters")
-        for name, value in (
-            ("token", config.token),
-            ("auth_scheme", config.auth_scheme),
-            ("auth_credentials", config.auth_credentials),
+        for name, value, most in (
+            ("token", config.token, SECRET_CHARACTERS),
+            ("auth_scheme", config.auth_scheme, SECRET_CHARACTERS),
+            ("auth_credentials", config.auth_credentials, SECRET_CHARACTERS),
+            ("protocol", config.protocol, PROTOCOL_CHARACTERS),
         ):
-            if len(value) > SECRET_CHARACTERS or not value.isprintable():
+            if len(value) > most or not value.isprintable():
                 raise InvalidArgument(f"config.{name}", "is too long, or not printable")
         last = await self._last(run_id)
         record = PushRecord(
@@ -62,6 +64,7 @@ class PushService:
             ended=False,
             created_at=time.time(),
             revision=uuid4().hex,
+            protocol=config.protocol,
         )
         await self._pushes.set(record)
         self._claims.add(record)
@@ -147,4 +150,5 @@ def config_to_proto(record: PushRecord) -> pb.PushConfig:
         ended=record.ended,
         created_time=timestamp(record.created_at),
         revision=record.revision,
+        protocol=record.protocol,
     )

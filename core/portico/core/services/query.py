@@ -7,7 +7,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.auth.authenticator import Authenticator
 from portico.core.convert.events import ProtoEncoder
-from portico.core.convert.messages import messages_from_proto
+from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.convert.requests import check_id, stored_query
 from portico.core.convert.times import seconds, timestamp
 from portico.core.convert.words import STATUS_FROM_PROTO
@@ -116,7 +116,8 @@ class QueryService:
         )
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: ServicerContext) -> pb.CancelRunResponse:
-        await self._engine.cancel(await self._own(request.run_id))
+        load_object(request.metadata_json, "metadata_json")
+        await self._engine.cancel(await self._own(request.run_id), request.metadata_json)
         return pb.CancelRunResponse(run=await self._run(request.run_id))
 
     async def InterruptRun(

@@ -19,6 +19,7 @@ class PushRecord:
     ended: bool
     created_at: float
     revision: str  # differs each time that it is set
+    protocol: str  # what the receiver understands; empty for the deliverer's own
 
 
 class PushStore(Protocol):

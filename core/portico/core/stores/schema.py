@@ -159,6 +159,7 @@ push_configs = Table(
     Column("ended", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("revision", String, nullable=False),
+    Column("protocol", String, nullable=False),
     Index("push_configs_undelivered", "ended", "created_at"),
 )
 

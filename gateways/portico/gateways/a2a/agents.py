@@ -3,16 +3,12 @@
 import time
 from collections.abc import Sequence
 
-from a2a.types import a2a_pb2 as a2a
-from a2a.utils.errors import ContentTypeNotSupportedError
-
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.gateways.http.core import Core
 from portico.v1 import agent_pb2
 
 FRESH_SECONDS = 5.0
-_ANY = ("*", "*/*")
 
 
 class Agents:
@@ -47,28 +43,3 @@ class Agents:
         if agent is None:
             raise invalid("tenant", "there is no such agent")
         return agent
-
-
-def check_modes(message: a2a.Message, agent: agent_pb2.Agent) -> None:
-    """Raises ContentTypeNotSupportedError for a part whose media type the agent does not read."""
-    modes = {mode.lower() for mode in agent.input_modes}
-    if not modes or modes & {*_ANY}:
-        return
-    for part in message.parts:
-        media_type = (part.media_type or _implied(part)).partition(";")[0].strip().lower()
-        family = f"{media_type.partition('/')[0]}/*"
-        if media_type and not modes & {media_type, family}:
-            raise ContentTypeNotSupportedError(
-                message=f"The agent does not read {media_type}; it reads {', '.join(sorted(modes))}",
-                data={"mediaType": media_type},
-            )
-
-
-def _implied(part: a2a.Part) -> str:
-    """The type of a part that does not say it: raw bytes and URLs may be anything."""
-    match part.WhichOneof("content"):
-        case "text":
-            return "text/plain"
-        case "data":
-            return "application/json"
-    return ""

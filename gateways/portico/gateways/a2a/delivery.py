@@ -1,23 +1,23 @@
 """Delivers notifications: one task per claimed config, which reads the run's log and posts what it says.
 
 The core hands a config to one gateway at a time and keeps how far it has come, so what this
-process has not delivered when it ends another one does. A receiver that is slow gets what
-was said meanwhile in fewer, larger chunks; nobody else waits for it.
+process has not delivered when it ends another one does. Nobody waits for a slow receiver.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
 
 from portico.client import Client, NotFound, PorticoError
 from portico.gateways.a2a.guard import Guard
+from portico.gateways.a2a.payloads import Told, payloads
 from portico.gateways.a2a.sender import GaveUp, Sender
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.statuses import ENDED
-from portico.gateways.a2a.translate import Translator, Update
+from portico.gateways.a2a.translate import Translator
 from portico.gateways.http.core import Core
 from portico.v1 import push_pb2, query_pb2
 
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 _Key: TypeAlias = tuple[str, str]
-_Told: TypeAlias = a2a.Task | Update
 
 
 class Delivery:
@@ -92,9 +91,9 @@ class Delivery:
         cursor, failures = config.delivered_sequence_number, 0
         while True:
             try:
-                async for told, last, ended in self._read(client, config.run_id, cursor):
-                    for item in _gathered(told):
-                        await self._sender.send(config, item)
+                async for told, task, last, ended in self._read(client, config.run_id, cursor):
+                    for payload in payloads(config.protocol, told, task):
+                        await self._sender.send(config, payload)
                     await client.pushes.ack(config, last, ended=ended)
                     cursor, failures = last, 0
                     if ended:
@@ -121,10 +120,11 @@ class Delivery:
 
     async def _read(
         self, client: Client, run_id: str, cursor: int
-    ) -> AsyncIterator[tuple[list[_Told], int, bool]]:
-        """What there is beyond the cursor, as it comes: up to which event, and whether that is all."""
+    ) -> AsyncIterator[tuple[list[Told], Callable[[], a2a.Task], int, bool]]:
+        """What there is beyond the cursor, as it comes: the task by then, up to which event, and whether
+        that is all."""
         run = await client.runs.get(run_id)
-        translator = Translator(run.request.input)
+        translator = Translator(run.request)
         after: int | None = None
         while True:
             watch = query_pb2.WatchRunRequest(run_id=run_id)
@@ -132,7 +132,7 @@ class Delivery:
                 watch.after_sequence_number = after  # a pause; this waits for the answer
             with self._core.streams.open_watch(watch) as stream:
                 async for frames in stream:
-                    told: list[_Told] = []
+                    told: list[Told] = []
                     for frame in frames:
                         for event in frame.events:
                             update = translator.take(event)
@@ -142,36 +142,8 @@ class Delivery:
                             elif after > cursor and update is not None:
                                 told.append(update)
                     if after is not None and after > cursor:
-                        yield told, after, translator.state in ENDED
+                        yield told, translator.task, after, translator.state in ENDED
             if translator.state in ENDED:
                 # All of it was delivered before.
-                yield [], max(cursor, after or 0), True
+                yield [], translator.task, max(cursor, after or 0), True
                 return
-
-
-def _gathered(told: Sequence[_Told]) -> list[_Told]:
-    """Neighbouring chunks of one text as one: who gets them late need not get them singly."""
-    gathered: list[_Told] = []
-    for item in told:
-        before = gathered[-1] if gathered else None
-        if (
-            isinstance(item, a2a.TaskArtifactUpdateEvent)
-            and isinstance(before, a2a.TaskArtifactUpdateEvent)
-            and item.append
-            and not before.last_chunk
-            and item.artifact.artifact_id == before.artifact.artifact_id
-        ):
-            for part in item.artifact.parts:
-                last = before.artifact.parts[-1]
-                if part.HasField("text") and last.HasField("text") and not _told_apart(last):
-                    last.text += part.text
-                else:
-                    before.artifact.parts.append(part)
-            before.last_chunk = item.last_chunk
-        else:
-            gathered.append(item)
-    return gathered
-
-
-def _told_apart(part: a2a.Part) -> bool:
-    return bool(part.media_type or part.filename or part.metadata.fields)

@@ -10,13 +10,15 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.utils.constants import PROTOCOL_VERSION_0_3
 from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from a2a.utils.task import apply_history_length, validate_history_length
+from google.protobuf.json_format import MessageToDict
 
 from portico.client import DeadlineExceeded, FailedPrecondition, MuxStream
-from portico.gateways.a2a.agents import Agents, check_modes
+from portico.gateways.a2a.agents import Agents
 from portico.gateways.a2a.caller import Caller, caller_of
 from portico.gateways.a2a.cards import Cards
 from portico.gateways.a2a.errors import UnavailableError, streaming, unary
 from portico.gateways.a2a.listing import list_tasks
+from portico.gateways.a2a.modes import check_modes
 from portico.gateways.a2a.notifications import Notifications
 from portico.gateways.a2a.opening import Followed, client_of, follow, proceed, replay, run_of, start
 from portico.gateways.a2a.statuses import ENDED, WAITING, state_of
@@ -64,7 +66,7 @@ class Handler(RequestHandler):
         self, params: a2a.SendMessageRequest, agent: agent_pb2.Agent, caller: Caller
     ) -> Followed:
         """The run that a message starts, or goes to. Raises A2AError, PorticoError."""
-        check_modes(params.message, agent)
+        check_modes(params, agent)
         validate_history_length(params.configuration)
         push = self._notifications.wanted(params.configuration)
         if push is not None:
@@ -163,7 +165,9 @@ class Handler(RequestHandler):
         if state_of(run.response) in ENDED:
             raise TaskNotCancelableError(data={"taskId": params.id})
         try:
-            ended = await client_of(self._core, caller).runs.cancel(params.id)
+            ended = await client_of(self._core, caller).runs.cancel(
+                params.id, metadata=MessageToDict(params.metadata) or None
+            )
             run.last_sequence_number = ended.last_sequence_number
         except FailedPrecondition:
             raise TaskNotCancelableError(data={"taskId": params.id}) from None

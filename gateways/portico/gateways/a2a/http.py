@@ -4,15 +4,16 @@ What they leave out is done here: the version of every call, media types, limits
 """
 
 import logging
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.server.routes import create_rest_routes
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2 as a2a
-from a2a.utils.constants import PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
+from a2a.utils.constants import A2A_JSON_MEDIA_TYPE, PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
 from a2a.utils.errors import (
     A2AError,
     ContentTypeNotSupportedError,
@@ -22,7 +23,8 @@ from a2a.utils.errors import (
     MethodNotFoundError,
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,10 +39,13 @@ from portico.gateways.http.body import Disconnected, read_body, unless_gone
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.streaming import Streams
 
+P = TypeVar("P", bound=ProtoMessage)
+
 log = logging.getLogger(__name__)
 
 _STREAM = "SendStreamingMessage"
 _STREAM_PATH = "/message:stream"
+_CANCEL_PATH = re.compile(r"(?:/(?P<tenant>[^/]+))?/tasks/(?P<id>[^/]+):cancel")
 _OLD_METHODS: Mapping[str, Any] = JSONRPC03Adapter.METHOD_TO_MODEL
 _OLD_PREFIX = "/v1/"  # of 0.3's HTTP+JSON
 
@@ -92,11 +97,27 @@ class HttpBindings:
         if old and version != PROTOCOL_VERSION_0_3:
             raise MethodNotFoundError(message="These paths are those of A2A 0.3")
         if rest == _STREAM_PATH and version == PROTOCOL_VERSION_1_0 and scope["method"] == "POST":
-            params = _params(_json(body))
+            params = _params(_json(body), a2a.SendMessageRequest())
             if await self._stream(params, RestEnvelope(), scope, receive, send):
                 return
+        if (cancel := _CANCEL_PATH.fullmatch(rest)) and version == PROTOCOL_VERSION_1_0:
+            await self._cancel(cancel["id"], cancel["tenant"] or "", body, scope, receive, send)
+            return
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
         await self._rest(inner, _again(body, receive), send)
+
+    async def _cancel(
+        self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """The SDK leaves the body unread, and with it the metadata."""
+        if scope["method"] != "POST":
+            await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
+            return
+        params = _params(_json(body) if body else {}, a2a.CancelTaskRequest())
+        params.id, params.tenant = id, params.tenant or tenant
+        task = await self._handler.on_cancel_task(params, call_context(http_caller(scope), {}))
+        answer = Response(orjson.dumps(MessageToDict(task)), 200, None, A2A_JSON_MEDIA_TYPE)
+        await answer(scope, receive, send)
 
     async def _on_rpc(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
@@ -110,7 +131,8 @@ class HttpBindings:
             version = scope[VERSION] = http_version(scope)
             method = call.get("method") if isinstance(call, dict) else None
             if method == _STREAM and version == PROTOCOL_VERSION_1_0 and call.get("jsonrpc") == "2.0":
-                if await self._stream(_params(call.get("params")), envelope, scope, receive, send):
+                params = _params(call.get("params"), a2a.SendMessageRequest())
+                if await self._stream(params, envelope, scope, receive, send):
                     return
             elif isinstance(method, str) and "/" in method and version == PROTOCOL_VERSION_1_0:
                 raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
@@ -166,9 +188,9 @@ def _id(call: Any) -> str | int | None:
     return id if isinstance(id, str | int) and not isinstance(id, bool) else None
 
 
-def _params(value: Any) -> a2a.SendMessageRequest:
+def _params(value: Any, params: P) -> P:
     try:
-        return ParseDict(value or {}, a2a.SendMessageRequest(), ignore_unknown_fields=True)
+        return ParseDict(value or {}, params, ignore_unknown_fields=True)
     except (ParseError, TypeError, AttributeError) as error:
         raise InvalidParamsError(message=f"The parameters can't be read: {error}") from None
 

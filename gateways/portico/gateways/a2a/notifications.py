@@ -1,12 +1,14 @@
 """Push notification configs: the core keeps them, for whoever delivers."""
 
 from a2a.types import a2a_pb2 as a2a
+from a2a.utils.constants import PROTOCOL_VERSION_0_3
 from a2a.utils.errors import PushNotificationNotSupportedError, TaskNotFoundError
 
 from portico.client import Client, NotFound
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.guard import Guard, Refused
+from portico.gateways.a2a.payloads import OLD
 from portico.gateways.http.core import Core
 from portico.v1 import push_pb2
 
@@ -49,6 +51,7 @@ class Notifications:
             token=config.token,
             auth_scheme=config.authentication.scheme,
             auth_credentials=config.authentication.credentials,
+            protocol=OLD if caller.version == PROTOCOL_VERSION_0_3 else "",
         )
         return _told(await self._client(caller).pushes.set(given, from_start=from_start))
 

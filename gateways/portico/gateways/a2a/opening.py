@@ -51,11 +51,12 @@ async def start(
     request.input.append(message)
     request.request_id = message.id
     request.metadata_json = struct_json(params.metadata)
+    request.accepted_output_modes.extend(params.configuration.accepted_output_modes)
     if params.message.context_id:
         request.session_id = params.message.context_id
         request.user_id = await _user_of(core, caller, params.message.context_id)
     stream = core.streams.open_query(query, metadata=caller.metadata)
-    return Followed(stream, Translator((message,)))
+    return Followed(stream, Translator(request))
 
 
 async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
@@ -102,7 +103,7 @@ async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Calle
 
 async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Translator:
     """A run's log up to an event that is there. Raises PorticoError."""
-    translator = Translator(run.request.input)
+    translator = Translator(run.request)
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)
     with core.streams.open_watch(watch, metadata=caller.metadata) as stream:
         async for frames in stream:

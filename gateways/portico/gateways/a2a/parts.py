@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 from a2a.types import a2a_pb2 as a2a
@@ -77,6 +78,12 @@ def from_content(content: pb.Content) -> a2a.Part:
     return part
 
 
+def data_as_text(content: pb.Content) -> a2a.Part:
+    """Data for those who can use text only."""
+    text = orjson.dumps(_unwrapped(orjson.loads(content.data_json or "{}"))).decode()
+    return a2a.Part(text=text, filename=content.filename, metadata=json_struct(content.metadata_json))
+
+
 def struct_json(value: Struct) -> str:
     """A struct as JSON text; nothing for an empty one."""
     return orjson.dumps(MessageToDict(value)).decode() if value.fields else ""
@@ -135,12 +142,15 @@ def _to_content(part: a2a.Part, content: pb.Content, field: str) -> None:
 
 
 def _from_data(text: str, part: a2a.Part) -> None:
-    value = orjson.loads(text)
     try:
-        ParseDict(value[_WRAPPED] if list(value) == [_WRAPPED] else value, part.data)
+        ParseDict(_unwrapped(orjson.loads(text)), part.data)
     except ParseError:
         part.text = text  # deeper than a Struct may be
         part.media_type = "application/json"
+
+
+def _unwrapped(value: dict[str, Any]) -> Any:
+    return value[_WRAPPED] if list(value) == [_WRAPPED] else value
 
 
 def _from_url(url: str, part: a2a.Part) -> None:

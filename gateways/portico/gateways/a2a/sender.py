@@ -5,15 +5,10 @@ import random
 import time
 
 import httpx
-import orjson
-from a2a.types import a2a_pb2 as a2a
-from a2a.utils.constants import A2A_JSON_MEDIA_TYPE
-from a2a.utils.proto_utils import to_stream_response
-from google.protobuf.json_format import MessageToDict
 
 from portico.gateways.a2a.guard import Guard, Refused, Target
+from portico.gateways.a2a.payloads import Payload
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.a2a.translate import Update
 from portico.v1 import push_pb2
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
@@ -42,14 +37,13 @@ class Sender:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, config: push_pb2.PushConfig, told: "a2a.Task | Update") -> None:
+    async def send(self, config: push_pb2.PushConfig, payload: Payload) -> None:
         """Returns when it was taken, or refused for good. Raises GaveUp."""
-        body = orjson.dumps(MessageToDict(to_stream_response(told)))
         until = time.monotonic() + self._give_up_seconds
         pause = FIRST_SECONDS
         while True:
             try:
-                status = await self._post(config, await self._guard.check(config.url), body)
+                status = await self._post(config, await self._guard.check(config.url), payload)
                 if status == _GONE:
                     raise GaveUp("it is gone")
                 if status not in _AGAIN:
@@ -65,9 +59,9 @@ class Sender:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 2, LONGEST_SECONDS)
 
-    async def _post(self, config: push_pb2.PushConfig, target: Target, body: bytes) -> int:
+    async def _post(self, config: push_pb2.PushConfig, target: Target, payload: Payload) -> int:
         url = httpx.URL(target.url)
-        headers = {"content-type": A2A_JSON_MEDIA_TYPE, "host": url.netloc.decode()}
+        headers = {"content-type": payload.media_type, "host": url.netloc.decode()}
         if config.token:
             headers["x-a2a-notification-token"] = config.token
         if config.auth_scheme:
@@ -76,7 +70,7 @@ class Sender:
             "POST",
             # To the address that was judged, whatever the name means by now.
             url.copy_with(host=target.address),
-            content=body,
+            content=payload.body,
             headers=headers,
             extensions={"sni_hostname": target.host},
         )

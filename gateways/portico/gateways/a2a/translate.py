@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
 
-from portico.gateways.a2a.parts import from_content, from_contents, from_message, json_struct
+from portico.gateways.a2a.modes import PLAIN, Modes, media_type_of
+from portico.gateways.a2a.parts import data_as_text, from_content, from_message, json_struct
 from portico.gateways.a2a.statuses import (
     ENDED,
     WAITING,
@@ -22,6 +23,7 @@ from portico.gateways.a2a.statuses import (
     state_of,
 )
 from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
 
 Update: TypeAlias = a2a.TaskStatusUpdateEvent | a2a.TaskArtifactUpdateEvent
 
@@ -59,8 +61,10 @@ class _Artifact:
 class Translator:
     """Takes in a log from its first event on. `forget` what a reader of updates needs no more."""
 
-    def __init__(self, asked: Iterable[pb.Message]) -> None:
-        self._asked = asked
+    def __init__(self, request: query_pb2.AgentRequest) -> None:
+        self._asked = request.input
+        self._accepted = Modes(request.accepted_output_modes)
+        self._omitted: set[str] = set()  # media types of parts that the caller can't use
         self._task = a2a.Task()
         self._artifacts: dict[str, _Artifact] = {}
         self._aside: set[str] = set()  # messages that are no artifacts
@@ -111,6 +115,9 @@ class Translator:
         begun = bool(artifact.texts or artifact.parts)
         if content.delta:
             piece = content.text or content.refusal
+            if not self._accepted.has(content.media_type or PLAIN):
+                self._omit(content.media_type or PLAIN)
+                return None
             pieces = artifact.texts.setdefault(index, [])
             if self._keeping:
                 pieces.append(piece)
@@ -118,8 +125,25 @@ class Translator:
         if content.status == pb.RUN_STATUS_IN_PROGRESS or index in artifact.texts:
             return None  # an announcement, or what came in pieces
         artifact.only_text = artifact.only_text and content.WhichOneof("value") in _TEXTS
-        artifact.parts[index] = from_content(content)
-        return self._chunk(artifact, artifact.parts[index], append=begun)
+        part = self._part(content)
+        if part is None:
+            return None
+        artifact.parts[index] = part
+        return self._chunk(artifact, part, append=begun)
+
+    def _part(self, content: pb.Content) -> a2a.Part | None:
+        """The part as its caller can use it, data perhaps as text; None if it can't be used."""
+        part = from_content(content)
+        media_type = media_type_of(part)
+        if self._accepted.has(media_type):
+            return part
+        if part.HasField("data") and self._accepted.has(PLAIN):
+            return data_as_text(content)
+        self._omit(media_type)
+        return None
+
+    def _omit(self, media_type: str) -> None:
+        self._omitted.add(media_type.lower())
 
     def _chunk(
         self, artifact: _Artifact, *parts: a2a.Part, append: bool, last: bool = False
@@ -157,7 +181,8 @@ class Translator:
         artifact.head = _head(message)
         only_text = artifact.only_text
         artifact.texts = {}
-        artifact.parts = dict(enumerate(from_contents(message.content)))
+        parts = map(self._part, message.content or [pb.Content()])
+        artifact.parts = {index: part for index, part in enumerate(parts) if part is not None}
         if only_text:
             # A chunk has a part, and a text may be empty.
             update = self._chunk(artifact, a2a.Part(text=""), append=True, last=True)
@@ -220,6 +245,13 @@ class Translator:
         if response.HasField("usage") and state in ENDED:
             set_usage(response.usage, update.metadata)
             set_usage(response.usage, task.metadata)
+        if self._omitted and state in ENDED:
+            for metadata in (update.metadata, task.metadata):
+                metadata.get_or_create_list("omittedModes").extend(sorted(self._omitted))
+        canceled = json_struct(response.cancel_metadata_json)
+        if canceled is not None:
+            for metadata in (update.metadata, task.metadata):
+                metadata.get_or_create_struct("cancel").CopyFrom(canceled)
         return update
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15portico/v1/push.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\nPushConfig\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\t\x12\x13\n\x0b\x61uth_scheme\x18\x05 \x01(\t\x12\x18\n\x10\x61uth_credentials\x18\x06 \x01(\t\x12!\n\x19\x64\x65livered_sequence_number\x18\x07 \x01(\x03\x12\r\n\x05\x65nded\x18\x08 \x01(\x08\x12\x30\n\x0c\x63reated_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\t\"R\n\x14SetPushConfigRequest\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\x12\x12\n\nfrom_start\x18\x02 \x01(\x08\"?\n\x15SetPushConfigResponse\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\"9\n\x14GetPushConfigRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\"?\n\x15GetPushConfigResponse\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\"O\n\x16ListPushConfigsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x17ListPushConfigsResponse\x12\'\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x16.portico.v1.PushConfig\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x17\x44\x65letePushConfigRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65letePushConfigResponse\"\x14\n\x12\x43laimPushesRequest\"g\n\x13\x43laimPushesResponse\x12\'\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x16.portico.v1.PushConfig\x12\'\n\x07removed\x18\x02 \x03(\x0b\x32\x16.portico.v1.PushConfig\"w\n\x0e\x41\x63kPushRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12!\n\x19\x64\x65livered_sequence_number\x18\x04 \x01(\x03\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\"\x11\n\x0f\x41\x63kPushResponse2\x8a\x04\n\x0bPushService\x12T\n\rSetPushConfig\x12 .portico.v1.SetPushConfigRequest\x1a!.portico.v1.SetPushConfigResponse\x12T\n\rGetPushConfig\x12 .portico.v1.GetPushConfigRequest\x1a!.portico.v1.GetPushConfigResponse\x12Z\n\x0fListPushConfigs\x12\".portico.v1.ListPushConfigsRequest\x1a#.portico.v1.ListPushConfigsResponse\x12]\n\x10\x44\x65letePushConfig\x12#.portico.v1.DeletePushConfigRequest\x1a$.portico.v1.DeletePushConfigResponse\x12P\n\x0b\x43laimPushes\x12\x1e.portico.v1.ClaimPushesRequest\x1a\x1f.portico.v1.ClaimPushesResponse0\x01\x12\x42\n\x07\x41\x63kPush\x12\x1a.portico.v1.AckPushRequest\x1a\x1b.portico.v1.AckPushResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15portico/v1/push.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n\nPushConfig\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\t\x12\x13\n\x0b\x61uth_scheme\x18\x05 \x01(\t\x12\x18\n\x10\x61uth_credentials\x18\x06 \x01(\t\x12!\n\x19\x64\x65livered_sequence_number\x18\x07 \x01(\x03\x12\r\n\x05\x65nded\x18\x08 \x01(\x08\x12\x30\n\x0c\x63reated_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\n \x01(\t\x12\x10\n\x08protocol\x18\x0b \x01(\t\"R\n\x14SetPushConfigRequest\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\x12\x12\n\nfrom_start\x18\x02 \x01(\x08\"?\n\x15SetPushConfigResponse\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\"9\n\x14GetPushConfigRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\"?\n\x15GetPushConfigResponse\x12&\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x16.portico.v1.PushConfig\"O\n\x16ListPushConfigsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x17ListPushConfigsResponse\x12\'\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x16.portico.v1.PushConfig\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x17\x44\x65letePushConfigRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65letePushConfigResponse\"\x14\n\x12\x43laimPushesRequest\"g\n\x13\x43laimPushesResponse\x12\'\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\x16.portico.v1.PushConfig\x12\'\n\x07removed\x18\x02 \x03(\x0b\x32\x16.portico.v1.PushConfig\"w\n\x0e\x41\x63kPushRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tconfig_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12!\n\x19\x64\x65livered_sequence_number\x18\x04 \x01(\x03\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\"\x11\n\x0f\x41\x63kPushResponse2\x8a\x04\n\x0bPushService\x12T\n\rSetPushConfig\x12 .portico.v1.SetPushConfigRequest\x1a!.portico.v1.SetPushConfigResponse\x12T\n\rGetPushConfig\x12 .portico.v1.GetPushConfigRequest\x1a!.portico.v1.GetPushConfigResponse\x12Z\n\x0fListPushConfigs\x12\".portico.v1.ListPushConfigsRequest\x1a#.portico.v1.ListPushConfigsResponse\x12]\n\x10\x44\x65letePushConfig\x12#.portico.v1.DeletePushConfigRequest\x1a$.portico.v1.DeletePushConfigResponse\x12P\n\x0b\x43laimPushes\x12\x1e.portico.v1.ClaimPushesRequest\x1a\x1f.portico.v1.ClaimPushesResponse0\x01\x12\x42\n\x07\x41\x63kPush\x12\x1a.portico.v1.AckPushRequest\x1a\x1b.portico.v1.AckPushResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.v1.push_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PUSHCONFIG']._serialized_start=71
-  _globals['_PUSHCONFIG']._serialized_end=311
-  _globals['_SETPUSHCONFIGREQUEST']._serialized_start=313
-  _globals['_SETPUSHCONFIGREQUEST']._serialized_end=395
-  _globals['_SETPUSHCONFIGRESPONSE']._serialized_start=397
-  _globals['_SETPUSHCONFIGRESPONSE']._serialized_end=460
-  _globals['_GETPUSHCONFIGREQUEST']._serialized_start=462
-  _globals['_GETPUSHCONFIGREQUEST']._serialized_end=519
-  _globals['_GETPUSHCONFIGRESPONSE']._serialized_start=521
-  _globals['_GETPUSHCONFIGRESPONSE']._serialized_end=584
-  _globals['_LISTPUSHCONFIGSREQUEST']._serialized_start=586
-  _globals['_LISTPUSHCONFIGSREQUEST']._serialized_end=665
-  _globals['_LISTPUSHCONFIGSRESPONSE']._serialized_start=667
-  _globals['_LISTPUSHCONFIGSRESPONSE']._serialized_end=758
-  _globals['_DELETEPUSHCONFIGREQUEST']._serialized_start=760
-  _globals['_DELETEPUSHCONFIGREQUEST']._serialized_end=820
-  _globals['_DELETEPUSHCONFIGRESPONSE']._serialized_start=822
-  _globals['_DELETEPUSHCONFIGRESPONSE']._serialized_end=848
-  _globals['_CLAIMPUSHESREQUEST']._serialized_start=850
-  _globals['_CLAIMPUSHESREQUEST']._serialized_end=870
-  _globals['_CLAIMPUSHESRESPONSE']._serialized_start=872
-  _globals['_CLAIMPUSHESRESPONSE']._serialized_end=975
-  _globals['_ACKPUSHREQUEST']._serialized_start=977
-  _globals['_ACKPUSHREQUEST']._serialized_end=1096
-  _globals['_ACKPUSHRESPONSE']._serialized_start=1098
-  _globals['_ACKPUSHRESPONSE']._serialized_end=1115
-  _globals['_PUSHSERVICE']._serialized_start=1118
-  _globals['_PUSHSERVICE']._serialized_end=1640
+  _globals['_PUSHCONFIG']._serialized_end=329
+  _globals['_SETPUSHCONFIGREQUEST']._serialized_start=331
+  _globals['_SETPUSHCONFIGREQUEST']._serialized_end=413
+  _globals['_SETPUSHCONFIGRESPONSE']._serialized_start=415
+  _globals['_SETPUSHCONFIGRESPONSE']._serialized_end=478
+  _globals['_GETPUSHCONFIGREQUEST']._serialized_start=480
+  _globals['_GETPUSHCONFIGREQUEST']._serialized_end=537
+  _globals['_GETPUSHCONFIGRESPONSE']._serialized_start=539
+  _globals['_GETPUSHCONFIGRESPONSE']._serialized_end=602
+  _globals['_LISTPUSHCONFIGSREQUEST']._serialized_start=604
+  _globals['_LISTPUSHCONFIGSREQUEST']._serialized_end=683
+  _globals['_LISTPUSHCONFIGSRESPONSE']._serialized_start=685
+  _globals['_LISTPUSHCONFIGSRESPONSE']._serialized_end=776
+  _globals['_DELETEPUSHCONFIGREQUEST']._serialized_start=778
+  _globals['_DELETEPUSHCONFIGREQUEST']._serialized_end=838
+  _globals['_DELETEPUSHCONFIGRESPONSE']._serialized_start=840
+  _globals['_DELETEPUSHCONFIGRESPONSE']._serialized_end=866
+  _globals['_CLAIMPUSHESREQUEST']._serialized_start=868
+  _globals['_CLAIMPUSHESREQUEST']._serialized_end=888
+  _globals['_CLAIMPUSHESRESPONSE']._serialized_start=890
+  _globals['_CLAIMPUSHESRESPONSE']._serialized_end=993
+  _globals['_ACKPUSHREQUEST']._serialized_start=995
+  _globals['_ACKPUSHREQUEST']._serialized_end=1114
+  _globals['_ACKPUSHRESPONSE']._serialized_start=1116
+  _globals['_ACKPUSHRESPONSE']._serialized_end=1133
+  _globals['_PUSHSERVICE']._serialized_start=1136
+  _globals['_PUSHSERVICE']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class PushConfig(_message.Message):
     ENDED_FIELD_NUMBER: _builtins.int
     CREATED_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Always set. The run."""
     config_id: _builtins.str
@@ -57,6 +58,10 @@ class PushConfig(_message.Message):
     """Output only. Nothing more is to be delivered."""
     revision: _builtins.str
     """Output only. Differs each time that the config is set. Opaque."""
+    protocol: _builtins.str
+    """Optional. What the receiver understands, in the words of whoever delivers,
+    such as a2a/0.3. Opaque to the core. At most 64 characters.
+    """
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was set."""
@@ -74,10 +79,11 @@ class PushConfig(_message.Message):
         ended: _builtins.bool = ...,
         created_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.str = ...,
+        protocol: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_credentials", b"auth_credentials", "auth_scheme", b"auth_scheme", "config_id", b"config_id", "created_time", b"created_time", "delivered_sequence_number", b"delivered_sequence_number", "ended", b"ended", "revision", b"revision", "run_id", b"run_id", "token", b"token", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_credentials", b"auth_credentials", "auth_scheme", b"auth_scheme", "config_id", b"config_id", "created_time", b"created_time", "delivered_sequence_number", b"delivered_sequence_number", "ended", b"ended", "protocol", b"protocol", "revision", b"revision", "run_id", b"run_id", "token", b"token", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -218,6 +218,7 @@ class AgentRequest(_message.Message):
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCEPTED_OUTPUT_MODES_FIELD_NUMBER: _builtins.int
     agent_name: _builtins.str
     """Optional. Empty picks the core's default agent."""
     session_id: _builtins.str
@@ -242,6 +243,13 @@ class AgentRequest(_message.Message):
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Optional."""
 
+    @_builtins.property
+    def accepted_output_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. The media types of what the caller can use, such as text/plain or
+        image/*; empty: all. A wish that reaches the agent: the core withholds
+        nothing. At most 64, each of at most 256 characters.
+        """
+
     def __init__(
         self,
         *,
@@ -254,10 +262,11 @@ class AgentRequest(_message.Message):
         extra_json: _builtins.str = ...,
         metadata_json: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        accepted_output_modes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "extra_json", b"extra_json", "input", b"input", "metadata_json", b"metadata_json", "parameters", b"parameters", "request_id", b"request_id", "session_id", b"session_id", "tools", b"tools", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_output_modes", b"accepted_output_modes", "agent_name", b"agent_name", "extra_json", b"extra_json", "input", b"input", "metadata_json", b"metadata_json", "parameters", b"parameters", "request_id", b"request_id", "session_id", b"session_id", "tools", b"tools", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,16 +676,22 @@ class CancelRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Required."""
+    metadata_json: _builtins.str
+    """Optional. A JSON object for the agent, such as a reason; it is in the run's
+    last event. Of several who cancel a run the first is heard.
+    """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        metadata_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_json", b"metadata_json", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -165,3 +165,22 @@ async def test_a_store_that_is_only_slow_is_waited_for(engine_of: Engines, store
     disk.delay = 0.1
     await engine.cancel(execution.run.run_id)
     assert execution.run.ended
+
+
+async def test_an_agent_hears_why_it_is_cancelled(engine_of: Engines) -> None:
+    heard: list[object] = []
+
+    async def waits(context: Context) -> Any:
+        try:
+            yield "x"
+            await asyncio.sleep(30)
+        finally:
+            heard.append(context.cancel_metadata)
+
+    engine = await engine_of(agent(waits))
+    execution = launch(engine)
+    await asyncio.sleep(0.02)
+    id = execution.run.run_id
+    await asyncio.gather(engine.cancel(id, '{"reason": "too slow"}'), engine.cancel(id, '{"reason": "late"}'))
+    assert heard == [{"reason": "too slow"}]
+    assert execution.run.snapshot().cancel_metadata_json == '{"reason": "too slow"}'

@@ -61,3 +61,20 @@ def test_a_path_with_a_percent_sign_is_migrated(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "100%(x)s.db")
     migrate(file)
     assert "runs" in _schema(file.path)
+
+
+def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.db")
+    migrate(file)
+    connection = file.connect()
+    connection.execute("ALTER TABLE push_configs DROP COLUMN protocol")
+    connection.execute(
+        "INSERT INTO push_configs VALUES ('r', 'c', 'https://e.org', 't', 'Bearer', 's', 4, 0, 1.5, 'v')"
+    )
+    connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    connection.close()
+    migrate(file)
+    connection = file.connect()
+    (row,) = connection.execute("SELECT * FROM push_configs").fetchall()
+    connection.close()
+    assert row == ("r", "c", "https://e.org", "t", "Bearer", "s", 4, 0, 1.5, "v", "")

@@ -1,6 +1,7 @@
 """The card: what it says is true, may be cached, is signed if there is a key."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from a2a.types import a2a_pb2 as a2a
 from a2a.utils.signing import create_signature_verifier
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -78,12 +79,18 @@ def pems(key: Any) -> tuple[str, bytes]:
     return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-@pytest.mark.parametrize("kind", ["ES256", "EdDSA"])
+KEYS: dict[str, Callable[[], Any]] = {
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ES512": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+    "RS256": lambda: rsa.generate_private_key(65537, 2048),
+}
+
+
+@pytest.mark.parametrize("kind", list(KEYS))
 async def test_a_card_is_signed(core_directory: Path, kind: str, tmp_path: Path) -> None:
-    key: Any = (
-        ec.generate_private_key(ec.SECP256R1()) if kind == "ES256" else ed25519.Ed25519PrivateKey.generate()
-    )
-    private, public = pems(key)
+    private, public = pems(KEYS[kind]())
     (tmp_path / "key.pem").write_text(private)
     async with running_gateway(
         core_directory,

@@ -209,6 +209,25 @@ async def test_a_cancel_ends_the_run_and_all_its_streams(gateway: Gateway, speak
         assert last.status_update.status.state == a2a.TASK_STATE_CANCELED
 
 
+@new
+async def test_an_agent_and_everybody_hear_why_it_was_cancelled(
+    gateway: Gateway, speaks: tuple[str, str], tmp_path: Path
+) -> None:
+    client = await connect(gateway, speaks)
+    stream = client.send_message(ask(f"why {tmp_path}/why"))
+    first = await anext(stream)
+    while (await anext(stream)).WhichOneof("payload") != "artifact_update":
+        pass
+    why = {"reason": "too slow", "by": {"name": "me"}}
+    task = await client.cancel_task(
+        a2a.CancelTaskRequest(id=first.task.id, metadata=ParseDict(why, Struct()))
+    )
+    assert json.loads((tmp_path / "why").read_text()) == why
+    assert MessageToDict(task.metadata) == {"cancel": why}
+    assert MessageToDict((await events(stream))[-1].status_update.metadata) == {"cancel": why}
+    assert await client.get_task(a2a.GetTaskRequest(id=task.id)) == task
+
+
 @both
 async def test_what_has_ended_is_not_cancelled(gateway: Gateway, speaks: tuple[str, str]) -> None:
     client = await connect(gateway, speaks, streaming=False)
@@ -417,6 +436,59 @@ async def test_media_types_that_an_agent_does_not_read_are_refused(
     streaming = await connect(gateway, speaks)
     with pytest.raises(ContentTypeNotSupportedError):
         await events(streaming.send_message(ask(parts=[a2a.Part(raw=b"x", media_type="video/mp4")])))
+
+
+@both
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_caller_who_can_use_nothing_that_an_agent_writes_is_refused(
+    gateway: Gateway, speaks: tuple[str, str], streaming: bool
+) -> None:
+    client = await connect(gateway, speaks, streaming=streaming)
+    only = a2a.SendMessageConfiguration(accepted_output_modes=["video/mp4", "audio/*"])
+    new = speaks[1] == "1.0"  # 0.3's clients tell errors in words of their own, or in none
+    with pytest.raises(
+        ContentTypeNotSupportedError if new else Exception, match="does not write video/mp4" if new else None
+    ):
+        await events(client.send_message(ask("echo x", configuration=only)))
+
+
+@both
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_caller_gets_what_it_can_use(
+    gateway: Gateway, speaks: tuple[str, str], streaming: bool
+) -> None:
+    client = await connect(gateway, speaks, streaming=streaming)
+
+    async def answer(*accepted: str) -> tuple[list[Any], list[str]]:
+        configuration = a2a.SendMessageConfiguration(accepted_output_modes=accepted)
+        answers = await events(client.send_message(ask("rich", configuration=configuration)))
+        id = answers[0].task.id
+        task = await client.get_task(a2a.GetTaskRequest(id=id))
+        (artifact,) = task.artifacts or [a2a.Artifact()]
+        kinds = [str(part.WhichOneof("content")) for part in artifact.parts]
+        for told in answers[1:]:
+            for part in told.artifact_update.artifact.parts:
+                assert str(part.WhichOneof("content")) in kinds
+        return list(artifact.parts), list(MessageToDict(task.metadata).get("omittedModes", []))
+
+    parts, omitted = await answer("text")
+    assert [part.text for part in parts[:2]] == ["It is 21 degrees.", '{"degrees":21,"exact":20.5}']
+    assert omitted == ["image/png"]
+    parts, omitted = await answer("application/json", "image/*")
+    assert [part.WhichOneof("content") for part in parts] == ["data", "url", "raw"]
+    assert omitted == ["text/plain"]
+    parts, omitted = await answer()
+    assert (len(parts), omitted) == (4, [])
+
+
+@new
+async def test_an_agent_sees_what_its_caller_can_use(gateway: Gateway, speaks: tuple[str, str]) -> None:
+    client = await connect(gateway, speaks, streaming=False)
+    modes = a2a.SendMessageConfiguration(accepted_output_modes=["text/plain", "image/*"])
+    assert json.loads(text(await sent(client, ask("modes", configuration=modes)))) == [
+        "text/plain",
+        "image/*",
+    ]
 
 
 @new

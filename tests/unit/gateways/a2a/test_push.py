@@ -25,11 +25,14 @@ class Receiver:
         self.headers: list[dict[str, str]] = []
         self.statuses: list[int] = []  # of the next answers; then 200
         self.pause = 0.0
+        self.location = ""  # of redirects
+        self.asked = 0
         self.more = asyncio.Event()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
+                self.asked += 1
                 lines = head.decode().split("\r\n")[1:-2]
                 headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines)}
                 body = json.loads(await reader.readexactly(int(headers["content-length"])))
@@ -38,7 +41,8 @@ class Receiver:
                 if status == 200:
                     self.bodies.append(body)
                     self.headers.append(headers)
-                writer.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % status)
+                location = f"location: {self.location}\r\n".encode() if self.location else b""
+                writer.write(b"HTTP/1.1 %d x\r\n%bcontent-length: 0\r\n\r\n" % (status, location))
                 self.more.set()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -113,6 +117,47 @@ async def test_a_task_is_told_from_its_beginning_to_its_end(
     assert headers["x-a2a-notification-token"] == "tok"
     assert headers["content-type"] == "application/a2a+json"
     assert headers["host"] in url
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_receiver_of_0_3_gets_the_task_as_it_stands(
+    gateway: Gateway, receiver: tuple[Receiver, str], tmp_path: Path, binding: str
+) -> None:
+    told, url = receiver
+    old = await gateway.client(binding, version="0.3", streaming=False)
+    (answer,) = [answer async for answer in old.send_message(ask("ask", url))]
+    task = answer.task
+    await told.until(lambda: bool(told.bodies) and told.bodies[-1]["status"]["state"] == "input-required")
+    assert told.bodies[-1]["status"]["message"]["parts"] == [{"kind": "text", "text": "Which city?"}]
+    # Set later, also through 0.3; the message that follows speaks 1.0.
+    await old.create_task_push_notification_config(
+        a2a.TaskPushNotificationConfig(task_id=task.id, id="later", url=url, token="later")
+    )
+    await send(gateway, ask("Rome", task_id=task.id))
+    await told.until(lambda: [body["status"]["state"] for body in told.bodies].count("completed") == 2)
+    for body in told.bodies:
+        assert (body["kind"], body["id"], body["contextId"]) == ("task", task.id, task.context_id)
+    for token in ("tok", "later"):
+        last = [
+            body
+            for body, headers in zip(told.bodies, told.headers, strict=True)
+            if headers["x-a2a-notification-token"] == token
+        ][-1]
+        assert last["artifacts"][0]["parts"] == [{"kind": "text", "text": "You said Rome."}]
+        assert [message["kind"] for message in last["history"]] == ["message"] * len(last["history"])
+    assert {headers["content-type"] for headers in told.headers} == {"application/json"}
+    assert told.headers[0]["authorization"] == "Bearer cred"
+
+
+async def test_a_receiver_of_0_3_is_not_told_of_every_chunk(
+    gateway: Gateway, receiver: tuple[Receiver, str]
+) -> None:
+    told, url = receiver
+    old = await gateway.client("JSONRPC", version="0.3", streaming=False)
+    [answer async for answer in old.send_message(ask("count 300", url))]
+    await told.until(lambda: bool(told.bodies) and told.bodies[-1]["status"]["state"] == "completed")
+    assert told.bodies[-1]["artifacts"][0]["parts"][0]["text"].startswith("0 1 2 ")
+    assert len(told.bodies) <= 5
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -229,6 +274,23 @@ async def test_undelivered_notifications_survive_a_restart_of_the_core(
         await told.until(lambda: told.ended)
     assert list(told.bodies[0]) == ["task"]
     assert told.text == "x"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(
+    core_directory: Path, receiver: tuple[Receiver, str], status: int
+) -> None:
+    """The answer counts as taken; where it points to, which nobody has judged, is never asked."""
+    told, url = receiver
+    secret = Receiver()
+    inside = await asyncio.start_server(secret, "127.0.0.1", 0)
+    told.location = f"http://127.0.0.1:{inside.sockets[0].getsockname()[1]}/latest/meta-data"
+    told.statuses = [status, status]
+    async with inside, running_gateway(core_directory) as gateway:
+        await send(gateway, ask("count 5", url))
+        await told.until(lambda: told.ended)
+    assert not told.statuses
+    assert (secret.bodies, secret.asked) == ([], 0)
 
 
 async def test_a_receiver_that_is_gone_is_given_up(gateway: Gateway, receiver: tuple[Receiver, str]) -> None:

@@ -10,9 +10,10 @@ from support.a2a_gateways import running_core
 from portico.client import Client
 from portico.gateways.a2a.translate import Translator, Update
 from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
 
 
-async def log(directory: Path, words: str, answer: str = "") -> tuple[list[pb.Message], list[pb.Event]]:
+async def log(directory: Path, words: str, answer: str = "") -> tuple[query_pb2.AgentRequest, list[pb.Event]]:
     """What a run was asked, and its events."""
     async with running_core(directory), Client(f"unix:{directory}/core.sock") as client:
         run = (await client.runs.start(words)).response.id
@@ -22,7 +23,7 @@ async def log(directory: Path, words: str, answer: str = "") -> tuple[list[pb.Me
             resumed = await client.runs.resume(run, answer)
             async with client.runs.watch(run, after=resumed.last_sequence_number) as stream:
                 events += [event async for event in stream]
-        return list((await client.runs.get(run)).request.input), events
+        return (await client.runs.get(run)).request, events
 
 
 def said(artifacts: Sequence[a2a.Artifact]) -> list[tuple[str, list[str]]]:
@@ -100,8 +101,10 @@ async def test_an_attempt_voids_what_was_said_before(tmp_path: Path) -> None:
     assert len(translator.task().history) == 1
 
 
-async def test_every_chunk_has_a_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accepted", [[], ["text"], ["application/json"], ["image/*", "text/plain"]])
+async def test_every_chunk_has_a_part(tmp_path: Path, accepted: list[str]) -> None:
     asked, events = await log(tmp_path, "rich")
+    asked.accepted_output_modes.extend(accepted)
     translator = Translator(asked)
     for event in events:
         update = translator.take(event)

@@ -381,6 +381,25 @@ async def test_old_push_configs_need_no_id(gateway: Gateway) -> None:
     await rpc(gateway, "CancelTask", {"id": id})
 
 
+async def test_a_rest_cancel_has_a_body_or_none(gateway: Gateway) -> None:
+    message = {**ASKED["message"], "parts": [{"text": "quiet"}]}
+    quiet = {"message": message, "configuration": {"returnImmediately": True}}
+    for path, body, told in (
+        ("/tasks/{}:cancel", None, {}),
+        ("/tasks/{}:cancel/", {"metadata": {"why": [1]}}, {"metadata": {"cancel": {"why": [1.0]}}}),
+        ("/scripted/tasks/{}:cancel", {"id": "another"}, {}),
+    ):
+        id = (await rpc(gateway, "SendMessage", quiet)).json()["result"]["task"]["id"]
+        answer = await rest(gateway, "POST", path.format(id), body)
+        assert answer.headers["content-type"] == "application/a2a+json"
+        task = answer.json()
+        assert (task["id"], task["status"]["state"]) == (id, "TASK_STATE_CANCELED")
+        assert {name: task[name] for name in ("metadata",) if name in task} == told
+    assert (await rest(gateway, "POST", "/tasks/x:cancel", {"metadata": 3})).status_code == 400
+    assert (await rest(gateway, "GET", "/tasks/x:cancel", None)).status_code == 405
+    assert (await rest(gateway, "POST", "/nobody/tasks/x:cancel", {})).status_code == 400
+
+
 async def test_a_gateway_that_stops_ends_its_streams(core_directory: Path) -> None:
     asked = {"message": {**ASKED["message"], "parts": [{"text": "quiet"}]}}
     async with running_gateway(core_directory) as gateway:
