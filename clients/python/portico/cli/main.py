@@ -87,6 +87,12 @@ def core(context: typer.Context) -> None:
     _become("-m", "portico.core", *context.args)
 
 
+@app.command(context_settings=_PASS_ON)
+def doctor(context: typer.Context) -> None:
+    """Look for what is wrong with a database and this machine. `portico doctor --help` lists its options."""
+    _become("-m", "portico.core.doctor", *context.args)
+
+
 @sandbox.command("run", context_settings=_PASS_ON)
 def sandbox_run(context: typer.Context) -> None:
     """Run Python, or a shell command, with no core. `portico sandbox run --help` lists its options."""

@@ -19,7 +19,7 @@ _WORDS = {
     sqlite3.SQLITE_IOERR: "the disk failed to read or write",
     sqlite3.SQLITE_CANTOPEN: "the database can't be opened",
     sqlite3.SQLITE_NOTADB: "the file is not a database",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; `portico doctor` says more",
 }
 # These are mistakes of ours, not of the file or the disk.
 _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)

@@ -12,7 +12,7 @@ from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 
-_SCRIPTS = Path(__file__).parent / "migrations"
+SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(file: SqliteFile) -> None:
@@ -20,7 +20,7 @@ def migrate(file: SqliteFile) -> None:
     engine = create_engine("sqlite://", creator=file.connect, poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     try:
         with plain_failures(), engine.begin() as connection:
             tables = inspect(connection).get_table_names()

@@ -1,0 +1,122 @@
+"""Whether a database holds what the core promises: read-only, beside a running core or without one."""
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from google.protobuf.message import DecodeError
+
+from portico.core.stores.base import UNFINISHED_STATUSES
+from portico.core.stores.migrate import SCRIPTS
+from portico.core.stores.sqlite_tails import decode
+from portico.v1 import events_pb2, query_pb2
+
+TERMINAL = frozenset(
+    (
+        events_pb2.RUN_STATUS_COMPLETED,
+        events_pb2.RUN_STATUS_CANCELED,
+        events_pb2.RUN_STATUS_FAILED,
+        events_pb2.RUN_STATUS_REJECTED,
+        events_pb2.RUN_STATUS_INCOMPLETE,
+    )
+)
+SHOWN = 20  # problems of one kind
+
+
+class Audit:
+    """A look through one database. Blocks."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error for a file that can't be opened, FileNotFoundError for none."""
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no database {path}")
+        self._connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        # One view for all checks, however much a core writes meanwhile.
+        self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file itself."""
+        try:
+            rows = self._connection.execute(f"PRAGMA integrity_check({SHOWN})").fetchall()
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [text for (text,) in rows if text != "ok"]
+
+    def revision(self) -> str:
+        """`newest`, `older` (the next start of a core brings it up), `newer`, or `none` of ours."""
+        try:
+            (found,) = self._connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return "none"
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+        scripts = ScriptDirectory.from_config(config)
+        if found == scripts.get_current_head():
+            return "newest"
+        return "older" if found in {script.revision for script in scripts.walk_revisions()} else "newer"
+
+    def counts(self) -> dict[str, int]:
+        """Rows of what people ask about."""
+        return {
+            table: self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+            for table in ("runs", "sessions", "messages", "memories", "states")
+        }
+
+    def unfinished(self) -> int:
+        """Runs that have not ended: live ones, or those that the next start takes up."""
+        states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+        (count,) = self._connection.execute(
+            f"SELECT count(*) FROM runs WHERE status IN ({states})"  # noqa: S608
+        ).fetchone()
+        return int(count)
+
+    def broken_runs(self) -> Iterator[str]:
+        """Ended runs whose log has gaps, repeats, no terminal event, or anything after it."""
+        select = "SELECT run_id, status, last_sequence_number FROM runs"
+        for run_id, status, last in self._connection.execute(select):
+            if status not in UNFINISHED_STATUSES:
+                problem = self._problem(run_id, last)
+                if problem:
+                    yield f"{run_id} ({status}): {problem}"
+
+    def broken_segments(self) -> Iterator[str]:
+        """Parts of the log that have no row yet and can't be read."""
+        for segment_id, data in self._connection.execute("SELECT segment_id, data FROM log_segments"):
+            try:
+                for chunk in decode(data):
+                    query_pb2.QueryResponse.FromString(chunk.data)
+            except (struct.error, ValueError, DecodeError):
+                yield f"segment {segment_id} of the log can't be read"
+
+    def _problem(self, run_id: str, last: int) -> str:
+        expected = 0
+        terminals = 0
+        rows = self._connection.execute(
+            "SELECT first, last, data FROM run_events WHERE run_id = ? ORDER BY first", (run_id,)
+        )
+        for first, end, data in rows:
+            if first != expected:
+                return f"event {expected} is {'missing' if first > expected else 'there twice'}"
+            try:
+                events = query_pb2.QueryResponse.FromString(data).events
+            except DecodeError:
+                return f"events {first} to {end} can't be read"
+            numbers = [event.sequence_number for event in events]
+            if numbers != list(range(first, end + 1)):
+                return f"events {first} to {end} are numbered {numbers[:3]}…"
+            if terminals:
+                return f"event {first} comes after the terminal one"
+            terminals = sum(
+                event.HasField("response") and event.response.status in TERMINAL for event in events
+            )
+            expected = end + 1
+        if expected != last + 1:
+            return f"its log ends at event {expected - 1}, its record says {last}"
+        return "" if terminals == 1 else f"{terminals} terminal events"

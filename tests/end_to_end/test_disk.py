@@ -1,0 +1,149 @@
+"""The disk under the log: full, slow to come back, read-only, damaged."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from support.deployment import SCRIPTED, Deployment, ask, free_port
+
+from portico.client import Client
+from portico.client.errors import Unavailable
+from portico.core.stores.open import open_stores
+from portico.v1 import events_pb2
+
+DISK = "mount -t tmpfs -o size=12m none {data} && exec {command}"
+
+
+def mounting() -> list[str]:
+    """A command that gives what it runs a mount table of its own; as root, or in a user namespace."""
+    return ["unshare", *(() if os.geteuid() == 0 else ("-Ur",)), "-m", "--propagation", "private", "sh", "-c"]
+
+
+class SmallDisk(Deployment):
+    """A deployment whose data is on a file system of 12 MB that nobody else sees."""
+
+    def __init__(self, directory: Path) -> None:
+        data = directory / "data"
+        data.mkdir()
+        ports = free_port(), free_port()
+        run = [sys.executable, "-m", "portico.cli", "run", str(SCRIPTED), "--data-dir", str(data)]
+        run += ["--port", str(ports[0]), "--grpc-port", str(ports[1])]
+        super().__init__(
+            SCRIPTED,
+            directory,
+            command=[*mounting(), DISK.format(data=data, command=" ".join(run))],
+            ports=ports,
+        )
+        self.filler = Path(f"/proc/{self.process.pid}/root{data}/filler")
+
+    def fill(self) -> None:
+        with contextlib.suppress(OSError), self.filler.open("ab", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+
+    def free(self) -> None:
+        self.filler.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    assert shutil.which("unshare"), "unshare is missing (util-linux)"
+    started = SmallDisk(tmp_path)
+    yield started
+    started.stop()
+
+
+async def test_a_full_disk_refuses_runs_keeps_reading_and_loses_nothing(small_disk: SmallDisk) -> None:
+    core = small_disk.child("portico.core")
+    async with (
+        Client(small_disk.target) as client,
+        httpx.AsyncClient(base_url=small_disk.url, timeout=60) as http,
+    ):
+        before = await client.runs.start("count 3")
+        seen = [event async for event in client.runs.watch(before.response.id)]
+        under_way = await client.runs.start("count 400 10")
+        small_disk.fill()
+        with pytest.raises(Unavailable, match="disk is full") as caught:
+            # Larger than what the log's file has room for already.
+            await client.runs.start("count 3 " + "x" * 8_000_000)
+        assert caught.value.reason == "STORE_UNAVAILABLE"
+        refused = await http.post("/process", json=ask("count 3", stream=False))
+        assert refused.status_code == 503
+        assert "disk is full" in refused.text
+        small_disk.fill()
+        # What is stored can be read.
+        assert [event async for event in client.runs.watch(before.response.id)] == seen
+        assert (await http.get(f"/runs/{before.response.id}")).status_code == 200
+        small_disk.free()
+        events = [event async for event in client.runs.watch(under_way.response.id)]
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        assert events[-1].response.status == events_pb2.RUN_STATUS_COMPLETED
+        assert events[-1].response.output[0].content[0].text == "".join(f"{n} " for n in range(400))
+        after = await client.runs.query("count 3").text()
+        assert after == "0 1 2 "
+    assert core.is_running()
+
+
+def doctor(data: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "portico.cli", "doctor", "--data-dir", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def core(data: Path) -> subprocess.CompletedProcess[str]:
+    """A core that is expected to refuse to start."""
+    command = [sys.executable, "-m", "portico.core", str(SCRIPTED), f"--store=sqlite:///{data}/portico.db"]
+    command += [f"--listen=unix:{data}/core.sock"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_the_doctor_finds_a_whole_database_beside_a_running_core(deployment: Deployment) -> None:
+    async with Client(deployment.target) as client:
+        assert await client.runs.query("count 2").text() == "0 1 "
+    report = await asyncio.to_thread(doctor, deployment.directory)
+    assert report.returncode == 0, report.stdout
+    assert "portico.db is whole" in report.stdout
+    assert "has all its events once" in report.stdout
+
+
+def test_a_damaged_database_is_refused_and_the_doctor_says_what_to_do(tmp_path: Path) -> None:
+    stores = asyncio.run(open_stores(f"sqlite:///{tmp_path}/portico.db"))
+    asyncio.run(stores.close())
+    database = tmp_path / "portico.db"
+    content = bytearray(database.read_bytes())
+    content[4096 : 4096 * 3] = b"\xee" * 8192
+    database.write_bytes(content)
+    refused = core(tmp_path)
+    assert refused.returncode == 1
+    assert "the database is damaged" in refused.stderr
+    assert "portico doctor" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    report = doctor(tmp_path)
+    assert report.returncode == 1
+    assert "problem" in report.stdout
+    assert "restore a backup" in report.stdout
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "portico.db").write_bytes(b"hello " * 1000)
+    refused = core(tmp_path)
+    assert (refused.returncode, "not a database" in refused.stderr) == (1, True)
+    report = doctor(tmp_path)
+    assert (report.returncode, "not a database" in report.stdout) == (1, True)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    command = [*mounting(), f"mount -t tmpfs -o ro none {data} && exec {sys.executable} -m portico.core "]
+    command[-1] += f"{SCRIPTED} --store=sqlite:///{data}/portico.db --listen=unix:{tmp_path}/core.sock"
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert "can't be written: Read-only file system" in refused.stderr
+    assert "Traceback" not in refused.stderr
