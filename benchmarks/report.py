@@ -16,6 +16,7 @@ from benchmarks.results import (
     ReplySection,
     ResponsesSection,
     Results,
+    SandboxSection,
     Side,
     Stamp,
     StoredSection,
@@ -42,6 +43,19 @@ numbers, one terminal event. An error, or replies of the wrong size, end the ben
 better.
 """
 
+SANDBOX_GOALS = {
+    "create to first result": "≤ 8 ms",
+    "create to first result, warm pool": "≤ 2 ms",
+    "cell round trip": "≤ 0.8 ms",
+    "create to first result, pandas": "≤ 20 ms",
+    "50 creates at once": "p99 ≤ 150 ms",
+    "create to first result, docker": "≤ 250 ms",
+    "PSS of an idle sandbox": "≤ 3 MB",
+    "checkpoint": "≤ 2 ms",
+    "rollback": "≤ 2 ms",
+    "kill of a tree of 20 processes": "p99 ≤ 5 ms",
+}
+
 
 def write(results: Results) -> None:
     """What was measured so far."""
@@ -60,6 +74,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_readers(results.readers)))
     if results.stored is not None:
         parts.append("\n".join(_stored(results.stored)))
+    if results.sandbox is not None:
+        parts.append("\n".join(_sandbox(results.sandbox)))
     FILE.write_text("\n".join(parts))
 
 
@@ -205,6 +221,28 @@ def _stored(section: StoredSection) -> Iterator[str]:
         ],
     )
     yield "![Stored runs](charts/stored.png)\n"
+    yield _said(section.stamp)
+
+
+def _sandbox(section: SandboxSection) -> Iterator[str]:
+    yield "## Sandboxes\n"
+    yield "Through the Python client and gRPC to a core in another process, one run after another with 50 ms"
+    yield "between them, unless it says otherwise; the library is used without a server. Every answer is"
+    yield "checked. A kill has ended when no process of the sandbox is left. PSS is of all processes of a"
+    yield f"sandbox. The machine's load average was {section.load:.1f} before it began.\n"
+    yield from _table(
+        ("", "median", "99th percentile", "runs", "goal"),
+        [
+            (
+                f"{figure.name}, {figure.unit}",
+                _number(figure.median),
+                "" if figure.p99 is None else _number(figure.p99),
+                f"{figure.runs:,}",
+                SANDBOX_GOALS.get(figure.name, ""),
+            )
+            for figure in section.figures
+        ],
+    )
     yield _said(section.stamp)
 
 

@@ -103,6 +103,16 @@ class Stored(BaseModel):
     store_mib: float
 
 
+class SandboxFigure(BaseModel):
+    """Over so many runs. No 99th percentile: one figure for all of them."""
+
+    name: str
+    unit: str
+    runs: int
+    median: float
+    p99: float | None
+
+
 class ReplySection(BaseModel):
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -155,6 +165,14 @@ class StoredSection(BaseModel):
     points: list[Stored]
 
 
+class SandboxSection(BaseModel):
+    """`load` is the load average of the machine before the section began."""
+
+    stamp: Stamp
+    load: float
+    figures: list[SandboxFigure]
+
+
 class Results(BaseModel):
     replies: ReplySection | None = None
     paced: PacedSection | None = None
@@ -163,6 +181,7 @@ class Results(BaseModel):
     stored: StoredSection | None = None
     responses: ResponsesSection | None = None
     a2a: A2aSection | None = None
+    sandbox: SandboxSection | None = None
 
     @classmethod
     def load(cls) -> "Results":

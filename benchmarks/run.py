@@ -1,6 +1,7 @@
 """The command: measures what was asked for, section by section, and writes the report."""
 
 import argparse
+import os
 import resource
 import shlex
 import sys
@@ -8,7 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from benchmarks import charts, finished, first_byte, machine, paced, readers, report, servers, stored, wrk
+from benchmarks import (
+    charts,
+    finished,
+    first_byte,
+    machine,
+    paced,
+    readers,
+    report,
+    sandbox,
+    servers,
+    stored,
+    wrk,
+)
 from benchmarks.results import (
     SIDES,
     A2aSection,
@@ -18,6 +31,7 @@ from benchmarks.results import (
     ReplySection,
     ResponsesSection,
     Results,
+    SandboxSection,
     Side,
     Stamp,
     StoredSection,
@@ -40,10 +54,12 @@ class Plan:
     readers: tuple[int, ...]
     runs: tuple[int, ...]
     tasks: int = 10_000
+    sandbox_runs: int = 200
+    sandboxes: int = 1_000
 
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
-QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000), tasks=2_000)
+QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000), tasks=2_000, sandbox_runs=20, sandboxes=50)
 
 
 def main() -> None:
@@ -178,6 +194,16 @@ def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.stored = section
 
 
+def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """What sandboxes cost in time and memory."""
+    section = SandboxSection(stamp=stamp, load=os.getloadavg()[0], figures=[])
+    for figure in sandbox.measure(plan.sandbox_runs, plan.sandboxes):
+        p99 = "" if figure.p99 is None else f", p99 {figure.p99:.2f}"
+        _say(f"{figure.name}: {figure.median:.2f} {figure.unit}{p99}")
+        section.figures.append(figure)
+    results.sandbox = section
+
+
 SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "replies": replies,
     "paced": paced_streams,
@@ -186,6 +212,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "memory": memory,
     "readers": readers_of_one_run,
     "stored": stored_runs,
+    "sandbox": sandboxes,
 }
 
 

@@ -1,0 +1,52 @@
+"""A core by itself, without gateways: what a gRPC client in any language talks to."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from benchmarks.servers import HERE, STOP_SECONDS, NotStarted
+
+
+class Core:
+    """A running core."""
+
+    def __init__(self, target: str, process: psutil.Process) -> None:
+        self.target, self.process = target, process
+
+    def children(self) -> list[psutil.Process]:
+        """Everything that it has started, and all below that."""
+        return self.process.children(recursive=True)
+
+
+@contextmanager
+def running(*options: str) -> Iterator[Core]:
+    """A core on a free port, ready, with nothing stored; stopped again at the end."""
+    command = [sys.executable, "-m", "portico.core", str(HERE / "agents/tokens.py")]
+    command += ["--listen", "127.0.0.1:0", "--store", "memory://", *options]
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
+        log = Path(name) / "core.log"
+        with log.open("wb") as output:
+            child = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        try:
+            said = ""
+            for line in child.stderr:
+                said += line
+                if "serving on " in line:
+                    break
+            else:
+                raise NotStarted(f"{command!r} ended; it said\n{said[-4000:]}")
+            yield Core(line.rpartition(" ")[2].strip(), psutil.Process(child.pid))
+        finally:
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.communicate(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.communicate()

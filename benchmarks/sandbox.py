@@ -1,0 +1,239 @@
+"""Sandboxes: how long they take to make, to use and to end, and how much memory they need. Portico alone.
+
+All but the library's own figures go through gRPC to a core in another process.
+"""
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from statistics import median
+
+import psutil
+
+from benchmarks import core
+from benchmarks.requests import BrokenReply
+from benchmarks.results import SandboxFigure, percentile
+from portico.client import Client, PorticoError
+from portico.sandbox.local.backend import LocalBackend
+from portico.sandbox.spec import Spec
+from portico.v1 import sandbox_pb2 as pb
+
+WARM = 10  # runs that do not count
+PAUSE_SECONDS = 0.05  # between runs: a machine that has been quiet is slower at some things, and that counts
+SETTLE_SECONDS = 2
+BURST = 50
+CHECKPOINTS = 15  # that one kernel may keep, less one
+TREE = 20  # processes that a kill has to find
+PANDAS = "import pandas\nint(pandas.DataFrame({'a': range(4)})['a'].sum())"
+ORPHANS = f"""
+import subprocess
+for _ in range({TREE}):
+    subprocess.Popen("trap '' TERM HUP; sleep 1000", shell=True, start_new_session=True)
+"""
+
+
+def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
+    """Every figure, each over so many runs; the crowd is how many sandboxes are to live at once."""
+    with core.running("--sandbox-pool-size", "0") as started:
+        yield from asyncio.run(_one_by_one(started, runs))
+    with core.running("--sandbox-pool-size", "4") as started:
+        yield asyncio.run(_warm(started, runs))
+    yield from asyncio.run(_library(runs))
+    most = ("--sandbox-max", str(crowd), "--sandbox-per-user", str(crowd))
+    with core.running("--sandbox-pool-size", "0", *most) as started:
+        yield from asyncio.run(_crowd(started, crowd))
+
+
+async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
+    async with Client(started.target) as client:
+        figures = [
+            await _creates(client, "create to first result", runs),
+            await _cells(client, runs * 5),
+            await _creates(client, "create to first result, pandas", runs, _spec(preload=["pandas"]), PANDAS),
+            *await _checkpoints(client, runs),
+            await _kills(client, runs),
+            await _bursts(client, -(-runs // BURST)),
+        ]
+        try:
+            await _run(client, await _create(client, _spec(backend="docker")), "1 + 1", "2")
+        except PorticoError:
+            return figures  # a core without Docker
+        docker = await _creates(client, "create to first result, docker", runs, _spec(backend="docker"))
+        return [*figures, docker]
+
+
+async def _warm(started: core.Core, runs: int) -> SandboxFigure:
+    async with Client(started.target) as client:
+        return await _creates(client, "create to first result, warm pool", runs)
+
+
+async def _creates(
+    client: Client,
+    name: str,
+    runs: int,
+    spec: pb.SandboxSpec | None = None,
+    code: str = "1 + 1",
+) -> SandboxFigure:
+    """Each run makes a sandbox, has a cell's result, and ends it."""
+    times = []
+    for _ in range(WARM + runs):
+        began = time.perf_counter()
+        sandbox_id = await _create(client, spec)
+        await _run(client, sandbox_id, code, "2" if spec is None or not spec.preload else "6")
+        times.append(time.perf_counter() - began)
+        await client.sandboxes.delete(sandbox_id)
+        await asyncio.sleep(PAUSE_SECONDS)
+    return _figure(name, times[WARM:])
+
+
+async def _cells(client: Client, runs: int) -> SandboxFigure:
+    sandbox_id = await _create(client)
+    times = [await _timed(_run(client, sandbox_id, "1 + 1", "2")) for _ in range(WARM + runs)]
+    await client.sandboxes.delete(sandbox_id)
+    return _figure("cell round trip", times[WARM:])
+
+
+async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
+    """Each kernel keeps as many as it may; after each a name changes, and comes back."""
+    taken: list[float] = []
+    back: list[float] = []
+    while len(taken) < runs:
+        sandbox_id = await _create(client)
+        await _run(client, sandbox_id, "x = 0\nx", "0")
+        for name in map(str, range(CHECKPOINTS)):
+            taken.append(await _timed(client.sandboxes.create_checkpoint(sandbox_id, name)))
+            await _run(client, sandbox_id, "x += 1\nx", "1")
+            back.append(await _timed(client.sandboxes.roll_back(sandbox_id, checkpoint=name)))
+            await _run(client, sandbox_id, "x", "0")
+        await client.sandboxes.delete(sandbox_id)
+    return [_figure("checkpoint", taken), _figure("rollback", back)]
+
+
+async def _kills(client: Client, runs: int) -> SandboxFigure:
+    """A sandbox whose cell has left processes behind that ignore all they can; none is left afterwards."""
+    times = []
+    for _ in range(runs):
+        sandbox_id = await _create(client)
+        await _run(client, sandbox_id, ORPHANS)
+        times.append(await _timed(client.sandboxes.delete(sandbox_id)))
+    return _figure(f"kill of a tree of {TREE} processes", times)
+
+
+async def _bursts(client: Client, rounds: int) -> SandboxFigure:
+    """So many at once, each with a cell's result; the time of each since all of them were asked for."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+
+        async def one(since: float = began) -> tuple[str, float]:
+            sandbox_id = await _create(client)
+            await _run(client, sandbox_id, "1 + 1", "2")
+            return sandbox_id, time.perf_counter() - since
+
+        made = await asyncio.gather(*(one() for _ in range(BURST)))
+        times += [seconds for _, seconds in made]
+        await asyncio.gather(*(client.sandboxes.delete(sandbox_id) for sandbox_id, _ in made))
+        await asyncio.sleep(SETTLE_SECONDS / 4)
+    return _figure(f"{BURST} creates at once", times)
+
+
+async def _library(runs: int) -> list[SandboxFigure]:
+    """The same without a server: what gRPC costs is the difference."""
+    made = []
+    async with LocalBackend() as backend:
+        for _ in range(WARM + runs):
+            began = time.perf_counter()
+            box = await backend.create(Spec())
+            await box.run_cell("1 + 1")
+            made.append(time.perf_counter() - began)
+            await box.destroy()
+            await asyncio.sleep(PAUSE_SECONDS)
+        box = await backend.create(Spec())
+        cells = [await _timed(box.run_cell("1 + 1")) for _ in range(WARM + runs * 5)]
+    return [
+        _figure("create to first result, library", made[WARM:]),
+        _figure("cell round trip, library", cells[WARM:]),
+    ]
+
+
+async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
+    """Many that live at once: their memory when nothing happens, and each one's answer."""
+    before = psutil.virtual_memory().available
+    async with Client(started.target, timeout=120) as client, _quiet():
+        turns = asyncio.Semaphore(8)
+        made: list[str] = []
+
+        async def one(number: int) -> None:
+            async with turns:
+                sandbox_id = await _create(client)
+                await _run(client, sandbox_id, f"x = {number}\nx", str(number))
+                made.append(sandbox_id)
+
+        began = time.perf_counter()
+        await one(0)
+        idle = {process.pid for process in started.children()}
+        await asyncio.gather(*(one(number) for number in range(1, count)))
+        took = time.perf_counter() - began
+        await asyncio.sleep(SETTLE_SECONDS)
+        inside = [process for process in started.children() if process.pid not in idle]
+        shared = sum(process.memory_full_info().pss for process in inside) / 2**20 / (count - 1)
+        gone = (before - psutil.virtual_memory().available) / 2**20 / count
+        answers = [await _timed(_run(client, sandbox_id, "x * 0", "0")) for sandbox_id in made]
+    each = f"{count:,} idle sandboxes"
+    return [
+        SandboxFigure(name="PSS of an idle sandbox", unit="MiB", runs=count - 1, median=shared, p99=None),
+        SandboxFigure(name=f"{each}: memory of the machine, each", unit="MiB", runs=1, median=gone, p99=None),
+        SandboxFigure(name=f"{each}: made one after another in", unit="s", runs=1, median=took, p99=None),
+        _figure(f"{each}: an answer", answers),
+    ]
+
+
+@asynccontextmanager
+async def _quiet() -> AsyncIterator[None]:
+    """As many processes as there are to be need as many descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _spec(backend: str = "", preload: Sequence[str] = ()) -> pb.SandboxSpec:
+    return pb.SandboxSpec(backend=backend, preload=preload)
+
+
+async def _create(client: Client, spec: pb.SandboxSpec | None = None) -> str:
+    return (await client.sandboxes.create(spec, user_id="bench", fresh=True)).sandbox_id
+
+
+async def _run(client: Client, sandbox_id: str, code: str, expected: str = "") -> None:
+    """A cell. Raises BrokenReply for a wrong answer: it has no speed."""
+    result, ended = b"", False
+    async for event in client.sandboxes.run_cell(sandbox_id, code):
+        kind = event.WhichOneof("event")
+        if kind == "rich":
+            result = event.rich.data["text/plain"]
+        elif kind == "end":
+            ended = not event.end.HasField("failure") and not event.end.HasField("error")
+    if not ended or (expected and result.decode() != expected):
+        raise BrokenReply(f"{code!r} gave {result!r}")
+
+
+async def _timed(work: Awaitable[object]) -> float:
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+def _figure(name: str, seconds: Sequence[float]) -> SandboxFigure:
+    milliseconds = [one * 1e3 for one in seconds]
+    return SandboxFigure(
+        name=name,
+        unit="ms",
+        runs=len(milliseconds),
+        median=median(milliseconds),
+        p99=percentile(milliseconds, 99),
+    )
