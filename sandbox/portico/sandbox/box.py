@@ -58,15 +58,20 @@ class Box:
         """True while a call is open; a paused sandbox is not busy."""
         return not self.paused and self.channel.open_calls > 0
 
-    async def begin(self, env: Mapping[str, str], kernel: bool = True) -> None:
-        """The first call: the environment of what will run inside, and a kernel if one shall wait ready."""
-        roots = [mount.target for mount in self.spec.mounts]
-        allowed = bool(self.spec.network.allow_hosts)
-        if allowed:
+    async def begin(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
+        """Opens the network that is allowed, and starts; returns when the agent serves."""
+        told = dict(env)
+        if self.spec.network.allow_hosts:
             self.channel.on_connect = egress.Egress(self.spec.network).serve
             await self.call("proxy").answer()
-        told = {**(egress.ENVIRONMENT if allowed else {}), **env}
-        await self.call("start", env=told, kernel=kernel, roots=roots).answer()
+            told = {**egress.ENVIRONMENT, **env}
+        await self.start(told, rlimits).answer()
+
+    def start(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> Call:
+        """Tells the environment of what will run inside, and limits of each process by their names in
+        `resource`; a kernel starts. Calls are served in order, so nobody need await the answer."""
+        roots = [mount.target for mount in self.spec.mounts]
+        return self.call("start", env=dict(env), kernel=True, roots=roots, rlimits=dict(rlimits or {}))
 
     async def stream_cell(self, code: str, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
         """Runs a cell. The last event is always CellEnd, which also tells failures; nothing is raised for

@@ -16,6 +16,7 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, owners, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.owners import Owner
+from portico.sandbox.local.stock import Stock
 from portico.sandbox.spec import Limits, Mount, Spec
 
 SOURCE = Path(__file__).parents[3] / "sandbox"
@@ -25,11 +26,18 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def mounted() -> set[str]:
+    """What is mounted of the kinds that a sandbox has; others may mount other things meanwhile."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line for line in lines if line.partition(" - ")[2].split()[0] in ("tmpfs", "devpts", "proc")}
+
+
 async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBackend) -> None:
     box = await backend.create(Spec())
     await box.run_cell("1")
     await box.destroy()
-    before, mounts = descriptors(), Path("/proc/self/mountinfo").read_text()
+    await filled(backend)
+    before, mounts = descriptors(), mounted()
 
     async def client(number: int) -> None:
         for turn in range(4):
@@ -40,9 +48,11 @@ async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBacken
             await box.destroy()
 
     await asyncio.gather(*(client(number) for number in range(10)))
+    await filled(backend)
     assert descriptors() <= before + 1
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/portico-{Owner.current().name}/sbx_*"))
+    assert mounted() == mounts
+    groups = {path.name for path in Path("/sys/fs/cgroup").glob(f"**/portico-{Owner.current().name}/sbx_*")}
+    assert groups == {box.group.name for box in backend._boxes.values()}
     await backend.close()
     assert await no_traces(), traces()
 
@@ -94,19 +104,57 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     assert await orphan.wait() == -signal.SIGKILL
 
 
-async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for() -> None:
-    async with LocalBackend(LocalSettings(pool_size=2)) as backend:
-        async with asyncio.timeout(20):
-            while len(backend._pool) < 2:
-                await asyncio.sleep(0.05)
-        waiting = {box.id for box in backend._pool}
-        box = await backend.create(Spec(env={"A": "b"}))
-        assert box.id in waiting
+async def filled(backend: LocalBackend) -> Stock:
+    """The stock of plain sandboxes, with all of it there."""
+    stock = backend._stocks[(), ()]
+    async with asyncio.timeout(20):
+        while stock._filling is None or not stock._filling.done():
+            await asyncio.sleep(0.01)
+    return stock
+
+
+@pytest.mark.parametrize("pool_size", [0, 2])
+async def test_a_waiting_sandbox_takes_on_what_is_asked_for(pool_size: int) -> None:
+    async with LocalBackend(LocalSettings(pool_size=pool_size)) as backend:
+        stock = await filled(backend)
+        assert len(stock.ready) == pool_size
+        waiting = set(backend._boxes)
+        limits = Limits(memory_bytes=64 << 20, processes=16, cpus=0.5)
+        box = await backend.create(Spec(env={"A": "b"}, limits=limits), "sbx_named")
+        assert box.id == "sbx_named"
+        assert len(waiting & set(backend._boxes)) == len(waiting) - 1
         assert (await box.run_cell("import os; print(os.environ['A'])")).stdout == b"b\n"
         assert (await box.run_shell("echo $A")).stdout == b"b\n"
-        other = await backend.create(Spec(limits=Limits(processes=16)))
-        assert other.id not in waiting
+        code = "import resource as r\n[r.getrlimit(k)[1] for k in (r.RLIMIT_NPROC, r.RLIMIT_FSIZE)]"
+        for _ in range(2):  # the kernel that was there, and one that is started later
+            assert (await box.run_cell(code)).rich[0].data["text/plain"] == b"[17, 268435456]"
+            await box.restart_kernel()
+        end = (await box.run_cell("bytearray(100 << 20)")).end
+        assert end.failure is not None or end.error is not None
+        other = await backend.create(Spec(limits=Limits(disk_bytes=8 << 20, inodes=100)))
+        size = await other.run_cell("import os; s = os.statvfs('/tmp'); (s.f_blocks * s.f_frsize, s.f_files)")
+        assert size.rich[0].data["text/plain"] == b"(8388608, 100)"
+        assert (await other.run_cell("import os; 'A' in os.environ")).rich[0].data["text/plain"] == b"False"
     assert await no_traces()
+
+
+async def test_a_waiting_sandbox_that_has_ended_is_passed_over(backend: LocalBackend) -> None:
+    await filled(backend)
+    waiting = list(backend._boxes.values())
+    for box in waiting:
+        box.kill()
+    async with asyncio.timeout(10):
+        while any(box.gone is None for box in waiting):
+            await asyncio.sleep(0.01)
+    made = await asyncio.gather(*(backend.create(Spec()) for _ in range(4)))
+    assert all([(await box.run_cell("1")).ok for box in made])
+
+
+async def test_more_than_wait_are_made_when_asked_for(backend: LocalBackend) -> None:
+    made = await asyncio.gather(*(backend.create(Spec()) for _ in range(8)))
+    assert len({box.id for box in made}) == 8
+    results = await asyncio.gather(*(box.run_cell("1") for box in made))
+    assert all(result.ok for result in results)
 
 
 async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(
@@ -119,8 +167,9 @@ async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(
     assert (await old.run_cell("1")).ok
     worn = backend._zygote_of[old.id]
     await old.destroy()
-    await asyncio.sleep(0.2)
-    assert worn._control is None
+    async with asyncio.timeout(10):
+        while worn._control is not None:
+            await asyncio.sleep(0.01)
     assert (await new.run_cell("1")).ok
 
 

@@ -10,7 +10,9 @@ from portico.sandbox.local.owners import MARK, Owner
 def traces(owner: Owner | None = None) -> set[str]:
     """Processes, control groups and temporary directories of an owner (default: this process)."""
     owner = owner or Owner.current()
-    found = {str(path) for path in Path("/sys/fs/cgroup").glob(f"**/portico-{owner.name}")}
+    name = f"portico-{owner.name}"
+    # A walk passes over what others remove meanwhile.
+    found = {f"{folder}/{name}" for folder, below, _ in os.walk("/sys/fs/cgroup") if name in below}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()

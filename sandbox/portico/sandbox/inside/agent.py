@@ -7,6 +7,7 @@ truth about a kernel that has died.
 
 import gc
 import os
+import resource
 import signal
 import socket
 import time
@@ -35,6 +36,7 @@ class Agent:
         self.processes = processes.Processes(self.loop, self._only_stdio)
         self.kernel = kernels.Kernels(self.loop, self._only_stdio)
         self._operations: dict[str, Callable[[Call, dict[str, Any]], None]] = {
+            "ping": lambda call, _request: call.end(),
             "start": self._start,
             "reset": self._reset,
             **self.kernel.operations(),
@@ -74,10 +76,17 @@ class Agent:
     def _start(self, call: Call, request: dict[str, Any]) -> None:
         self.kernel.env = self.processes.env = request["env"]
         paths.roots.extend(request["roots"])
+        for name, most in request.get("rlimits", {}).items():
+            kind = getattr(resource, name)
+            hard = resource.getrlimit(kind)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            for pid in (0, self.kernel.pid):  # which is 0, too, while there is none
+                resource.prlimit(pid, kind, (most, most))
+        call.end()
+        self._flush()  # the owner need not wait for the kernel; if it cannot start, the first cell says so
         if request["kernel"]:
             self.kernel.ensure()
             self.kernel.tell_environment()
-        call.end()
 
     def _reset(self, call: Call, _request: dict[str, Any]) -> None:
         """Ends everything that runs, however it was left behind, and starts a new kernel."""

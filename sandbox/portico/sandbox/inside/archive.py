@@ -1,12 +1,11 @@
-"""File work that can take long: search, removal, packing and unpacking. Each runs in a process of its own."""
+"""File work that can take long: search, removal, packing and unpacking. Each runs in a process of its own,
+and imports there what no other needs: whatever the zygote has imported, every fork is slowed down by.
+"""
 
-import fnmatch
 import json
 import os
-import shutil
 import stat
 import sys
-import tarfile
 from typing import Any, Final
 
 from . import paths
@@ -23,6 +22,8 @@ def remove(request: dict[str, Any]) -> None:
         f"/proc/self/fd/{parent}/{name}"
     ):
         if request.get("recursive"):
+            import shutil
+
             shutil.rmtree(name, dir_fd=parent)
         else:
             os.rmdir(name, dir_fd=parent)
@@ -59,6 +60,8 @@ def search(request: dict[str, Any]) -> None:
 
 def _matches(path: str, patterns: list[str]) -> bool:
     """A pattern without a slash is for the last component, as in .gitignore; ** spans directories."""
+    import fnmatch
+
     name = path.rpartition("/")[2]
     for pattern in patterns:
         if fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(name, pattern):
@@ -86,6 +89,8 @@ def _line_with(name: str, folder: int, text: str) -> int | None:
 
 def pack(request: dict[str, Any]) -> None:
     """Writes the directory as a tar stream."""
+    import tarfile
+
     fd = paths.open_directory(request["path"])
     os.fchdir(fd)
     with os.fdopen(1, "wb", closefd=False) as out, tarfile.open(fileobj=out, mode="w|") as tar:
@@ -94,6 +99,9 @@ def pack(request: dict[str, Any]) -> None:
 
 def unpack(request: dict[str, Any]) -> None:
     """Replaces the directory's content by that of a tar stream; members that lead out are refused."""
+    import shutil
+    import tarfile
+
     fd = paths.open_directory(request["path"])
     os.fchdir(fd)
     if request.get("clear"):

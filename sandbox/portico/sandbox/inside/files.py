@@ -1,8 +1,6 @@
 """The file calls of a sandbox, done inside it, as its user: no path can reach what its own code could not."""
 
-import difflib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from typing import Any, Final
@@ -81,7 +79,7 @@ def _write(call: Call, request: dict[str, Any]) -> None:
     if request.get("parents"):
         paths.make_parents(path)
     parent, name = paths.open_parent(path)
-    temporary = f".{name[:200]}.{secrets.token_hex(6)}"
+    temporary = f".{name[:200]}.{os.urandom(6).hex()}"
     try:
         if append:
             fd = (
@@ -256,11 +254,13 @@ def _edit(call: Call, request: dict[str, Any]) -> None:
         if found == 0:
             raise Failure("no_match", f"{path}: the text to replace is not there: {edit['old'][:200]!r}")
         after = after.replace(edit["old"], edit["new"], -1 if edit.get("all") else 1)
+    import difflib  # seldom needed, and every fork of the zygote would have to copy it
+
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, path)
     diff = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
     if not request.get("dry_run") and after != before:
         parent, name = paths.open_parent(path)
-        temporary = f".{name[:200]}.{secrets.token_hex(6)}"
+        temporary = f".{name[:200]}.{os.urandom(6).hex()}"
         try:
             new = _create(parent, temporary)
             with open(new, "wb") as file:

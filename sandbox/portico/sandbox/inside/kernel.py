@@ -13,7 +13,6 @@ import io
 import json
 import linecache
 import os
-import random
 import signal
 import socket
 import struct
@@ -225,10 +224,9 @@ def _limit_of(problem: BaseException) -> str | None:
 
 def _reseed() -> None:
     """Gives this process random numbers of its own: a fork begins with a copy of its parent's."""
-    random.seed()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed()
 
 
 def rehearse(code: str) -> None:

@@ -38,6 +38,11 @@ class Kernels:
     def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
         return {"cell": self._cell, "checkpoint": self._ask, "rollback": self._ask, "restart": self._restart}
 
+    @property
+    def pid(self) -> int:
+        """0 while there is no kernel."""
+        return self._pid
+
     def ensure(self) -> None:
         """Starts a kernel if none is alive."""
         if self._pid:

@@ -1,6 +1,7 @@
 """The system calls that Python 3.11 does not offer, by ctypes. Each raises OSError with its errno."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -41,6 +42,12 @@ RESOLVE_BENEATH: Final = 0x08
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 
 
+# Declared once: to convert each argument by a rule of its own takes longer than the system call.
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+_libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
+_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
@@ -58,9 +65,10 @@ def setns(fd: int, flags: int) -> None:
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
     result = _libc.mount(
-        source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None
+        source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None
     )
-    _check(result, f"mount {kind or source} on {target}")
+    if result < 0:
+        _check(result, f"mount {kind or source} on {target}")
 
 
 def umount(target: str, flags: int = 0) -> None:
@@ -72,17 +80,17 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0) -> None:
-    arguments = (ctypes.c_ulong(value) for value in (second, third, fourth, 0))
-    _check(_libc.prctl(option, *arguments), f"prctl {option}")
+    if _libc.prctl(option, second, third, fourth, 0) < 0:
+        _check(-1, f"prctl {option}")
 
 
 def drop_capabilities() -> None:
     """Empties the bounding, ambient, inheritable, permitted and effective sets, for good."""
-    for capability in range(64):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError:
-            break  # beyond the last one this kernel knows
+    capability, drop = 0, _libc.prctl
+    while drop(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
+    if ctypes.get_errno() != errno.EINVAL:  # which says that this kernel knows no more of them
+        _check(-1, f"drop capability {capability}")
     prctl(PR_CAP_AMBIENT, 4)
     header = struct.pack("Ii", 0x20080522, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
@@ -94,8 +102,8 @@ class _Program(ctypes.Structure):
 
 def install_filter(program: bytes) -> None:
     """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start."""
-    pointer = ctypes.pointer(_Program(len(program) // 8, program))
-    _check(_libc.prctl(PR_SET_SECCOMP, 2, pointer, 0, 0), "seccomp")
+    instructions = _Program(len(program) // 8, program)
+    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(instructions))
 
 
 def loopback_up() -> None:
@@ -114,4 +122,4 @@ def inotify_init() -> int:
 
 
 def inotify_add(fd: int, path: str, mask: int) -> int:
-    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)), path)
+    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), mask), path)

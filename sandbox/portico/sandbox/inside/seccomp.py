@@ -5,6 +5,7 @@ the namespaces decide what it can reach. A call of another architecture's table 
 """
 
 import errno
+import itertools
 import os
 import struct
 from typing import Final
@@ -76,24 +77,32 @@ def program(machine: str | None = None) -> bytes:
     if machine == "x86_64":  # the x32 table shares the architecture's name
         code += [_op(_JUMP_GE, 0x40000000, 0, 1), _op(_RETURN, _KILL)]
 
-    def when(number: int, *body: bytes) -> None:
-        """If the call is `number`, run the body; it must return. The number stays loaded otherwise."""
-        code.extend((_op(_JUMP_EQ, number, 0, len(body)), *body))
-
     deny, allow = _op(_RETURN, _DENY), _op(_RETURN, _ALLOW)
     # Threads need clone with plain flags; clone3 hides its flags in memory, so glibc is sent back to clone.
-    when(_CLONE[column], _op(_LOAD, _argument(0)), _op(_JUMP_SET, _NAMESPACES, 0, 1), deny, allow)
-    when(_CLONE3[column], _op(_RETURN, _MISSING))
+    cases = {
+        _CLONE[column]: [_op(_LOAD, _argument(0)), _op(_JUMP_SET, _NAMESPACES, 0, 1), deny, allow],
+        _CLONE3[column]: [_op(_RETURN, _MISSING)],
+    }
     for call in (_SOCKET, _SOCKETPAIR):
         tests = [_op(_JUMP_EQ, family, len(_FAMILIES) - place, 0) for place, family in enumerate(_FAMILIES)]
-        when(call[column], _op(_LOAD, _argument(0)), *tests, deny, allow)
+        cases[call[column]] = [_op(_LOAD, _argument(0)), *tests, deny, allow]
     tests = [
         _op(_JUMP_EQ, request, len(_TTY_INJECTION) - place, 0) for place, request in enumerate(_TTY_INJECTION)
     ]
-    when(_IOCTL[column], _op(_LOAD, _argument(1)), *tests, allow, deny)
+    cases[_IOCTL[column]] = [_op(_LOAD, _argument(1)), *tests, allow, deny]
     for numbers in _DENIED.values():
         number = numbers[column]
         if number is not None:
-            when(number, deny)
-    code.append(allow)
-    return b"".join(code)
+            cases[number] = [deny]
+    return b"".join([*code, *_tree(sorted(cases.items()), allow)])
+
+
+def _tree(cases: list[tuple[int, list[bytes]]], otherwise: bytes) -> list[bytes]:
+    """Finds the loaded number among the cases by halving; each case must return. When a filter is put on, the
+    system tries it with every number there is, so that a long list of tests would take long."""
+    if len(cases) < 4:
+        tests = [[_op(_JUMP_EQ, number, 0, len(body)), *body] for number, body in cases]
+        return [*itertools.chain(*tests), otherwise]
+    half = len(cases) // 2
+    lower, upper = _tree(cases[:half], otherwise), _tree(cases[half:], otherwise)
+    return [_op(_JUMP_GE, cases[half][0], len(lower), 0), *lower, *upper]

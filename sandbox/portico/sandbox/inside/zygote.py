@@ -25,6 +25,13 @@ _NAMESPACES: Final = (
     linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 )
 INSIDE_UID: Final = 1000
+_RLIMITS: Final = {  # whatever is asked for; the agent knows the rest when it is
+    resource.RLIMIT_NOFILE: 2_048,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_MEMLOCK: 64 << 10,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_SIGPENDING: 1_024,
+}
 
 
 def main(control: socket.socket, owner_pid: int) -> None:
@@ -127,8 +134,8 @@ class _Zygote:
             root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts)
             socket.sethostname("sandbox")
             linux.loopback_up()
-            for name, limit in request["rlimits"].items():
-                resource.setrlimit(getattr(resource, name), (limit, limit))
+            for kind, most in _RLIMITS.items():
+                resource.setrlimit(kind, (most, most))
             uid = request["uid"]
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)

@@ -15,18 +15,22 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import ENVIRONMENT, environment
+from portico.sandbox.local.stock import Stock
 from portico.sandbox.local.zygotes import Template, Zygote
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
 RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per process, CPU not at all
 _UIDS: Final = range(1_000, 61_000)  # above the zygote's base
+_PLAIN: Final[Template] = ((), ())
+_USUAL: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     minimum_tier: str = RLIMITS  # `full`: refuse to work on a machine that cannot limit a sandbox as a whole
-    pool_size: int = 0  # sandboxes that wait ready, for the default limits
+    spares: int = 2  # that wait without a kernel, of each kind that is in use
+    pool_size: int = 0  # that wait with a kernel, without mounts and preloaded modules
     uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
 
 
@@ -44,9 +48,7 @@ class LocalBackend:
         self._boxes: dict[str, LocalBox] = {}
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
-        self._pool: list[LocalBox] = []
-        self._pool_spec = Spec().pooled()
-        self._filling: asyncio.Task[None] | None = None
+        self._stocks: dict[Template, Stock] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
@@ -75,11 +77,11 @@ class LocalBackend:
             raise errors.BackendUnavailable(f"tier {FULL} is not possible here: {self.capabilities.missing}")
         self._opened = True
         try:
-            await self._zygote(((), ()))
+            await self._zygote(_PLAIN)
         except BaseException:
             await self.close()
             raise
-        self._refill(0)
+        self._stock(_PLAIN).fill()
 
     def _sweep(self) -> None:
         owners.kill_orphans()
@@ -105,30 +107,37 @@ class LocalBackend:
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
-        if self._pool and spec.pooled() == self._pool_spec:
-            box = self._claim(spec, sandbox_id)
-            if box is not None:
-                # No answer is awaited: calls are served in order, so the next one finds the environment.
-                box.call("start", env=environment(spec), kernel=True, roots=[])
-                return box
-        box = await self._make(spec, sandbox_id or new_id())
+        box = self._claim(spec) or await self._make(spec)
+        if sandbox_id is not None:
+            self._rename(box, sandbox_id)
         try:
-            await box.begin(environment(spec))
+            await self._fit(box, spec)
         except BaseException:
             await box.destroy()
             raise
+        self._stock((spec.mounts, spec.preload)).fill()
         return box
 
-    def _claim(self, spec: Spec, sandbox_id: str | None) -> LocalBox | None:
-        while self._pool:
-            box = self._pool.pop(0)
-            self._refill(0.05)
-            if box.gone is None:
-                if sandbox_id is not None:
-                    self._rename(box, sandbox_id)
-                box.spec, box.created, box.last_used = spec, time.time(), time.monotonic()
-                return box
-        return None
+    def _claim(self, spec: Spec) -> LocalBox | None:
+        if (spec.limits.disk_bytes, spec.limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
+            return None  # all else can be given to one that is there already
+        return self._stock((spec.mounts, spec.preload)).claim()
+
+    def _good(self, box: LocalBox) -> bool:
+        """What waits and is not, ends: its zygote is too old, or has ended."""
+        if box.gone is None and self._zygote_of[box.id].worn:
+            self._later(box.destroy())
+        return box.gone is None and not self._zygote_of[box.id].worn
+
+    def _stock(self, template: Template) -> Stock:
+        if template not in self._stocks:
+            spec = Spec(mounts=template[0], preload=template[1])
+            ready = self._settings.pool_size if template == _PLAIN else 0
+            spares = self._settings.spares
+            self._stocks[template] = Stock(
+                lambda: self._make(spec), self._wake, self._good, spares=spares, ready=ready
+            )
+        return self._stocks[template]
 
     def _rename(self, box: LocalBox, sandbox_id: str) -> None:
         self._boxes[sandbox_id] = self._boxes.pop(box.id)
@@ -136,21 +145,24 @@ class LocalBackend:
         self._uids[sandbox_id] = self._uids.pop(box.id)
         box.id = sandbox_id
 
-    async def _make(self, spec: Spec, sandbox_id: str) -> LocalBox:
+    async def _make(self, spec: Spec) -> LocalBox:
+        """A sandbox with the tree and the disk that are asked for, and nothing else yet."""
         zygote = await self._zygote((spec.mounts, spec.preload))
-        group = cgroups.Group(self._hierarchy, sandbox_id)
-        box = LocalBox(sandbox_id, spec, group, self._ended)
-        self._boxes[sandbox_id] = box
+        box = LocalBox(new_id(), spec, cgroups.Group(self._hierarchy, new_id()), self._ended)
+        self._boxes[box.id] = box
         zygote.living += 1
-        self._zygote_of[sandbox_id] = zygote
+        self._zygote_of[box.id] = zygote
+        uid = self._uids[box.id] = self._free_uid() if zygote.mapped_by_owner else 0
         ours, theirs = socket.socketpair()
         try:
-            group.make(spec.limits)
-            pidfd = await zygote.fork(self._request(spec, sandbox_id, zygote), theirs)
+            box.group.make()
+            disk = {"disk_bytes": spec.limits.disk_bytes, "inodes": spec.limits.inodes}
+            pidfd = await zygote.fork({"uid": uid, **disk}, theirs)
             box.adopt(pidfd)
-            await self._attach(group, _pid_of(pidfd))
+            await self._attach(box.group, _pid_of(pidfd))
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
+            await box.call("ping").answer()
         except BaseException as error:
             ours.close()
             await box.destroy()
@@ -162,26 +174,35 @@ class LocalBackend:
             theirs.close()
         return box
 
+    async def _wake(self, box: LocalBox) -> None:
+        """Starts the kernel; its first cell touches what the next will need."""
+        box.start(environment(box.spec))
+        try:
+            (await box.run_cell("None")).end  # noqa: B018
+        except errors.SandboxError:
+            await box.destroy()
+            raise
+
+    async def _fit(self, box: LocalBox, spec: Spec) -> None:
+        """Gives a sandbox its limits and its environment."""
+        limits = spec.limits
+        try:
+            box.group.limit(limits)
+        except OSError as error:
+            raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
+        rlimits = {"RLIMIT_NPROC": limits.processes + 1, "RLIMIT_FSIZE": limits.disk_bytes}
+        if "memory" not in self._hierarchy.controllers:
+            rlimits["RLIMIT_DATA"] = limits.memory_bytes
+        box.spec, box.created, box.last_used = spec, time.time(), time.monotonic()
+        if spec.network.allow_hosts:
+            await box.begin(environment(spec), rlimits)
+        else:
+            box.start(environment(spec), rlimits)
+
     async def _attach(self, group: cgroups.Group, pid: int) -> None:
         # The agent does nothing but wait for its first call until it is in its groups.
         if self._hierarchy.places():
             await asyncio.to_thread(group.attach, pid)
-
-    def _request(self, spec: Spec, sandbox_id: str, zygote: Zygote) -> dict[str, Any]:
-        limits = spec.limits
-        uid = self._uids[sandbox_id] = self._free_uid() if zygote.mapped_by_owner else 0
-        rlimits = {
-            "RLIMIT_NPROC": limits.processes + 1,
-            "RLIMIT_NOFILE": 2_048,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_FSIZE": limits.disk_bytes,
-            "RLIMIT_MEMLOCK": 64 << 10,
-            "RLIMIT_MSGQUEUE": 0,
-            "RLIMIT_SIGPENDING": 1_024,
-        }
-        if "memory" not in self._hierarchy.controllers:
-            rlimits["RLIMIT_DATA"] = limits.memory_bytes
-        return {"uid": uid, "disk_bytes": limits.disk_bytes, "inodes": limits.inodes, "rlimits": rlimits}
 
     def _free_uid(self) -> int:
         used = set(self._uids.values())
@@ -221,8 +242,6 @@ class LocalBackend:
         zygote.living -= 1
         if zygote in self._retired:
             self._retire(zygote)
-        if box in self._pool:
-            self._pool.remove(box)
         self._later(box.destroy())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -230,29 +249,11 @@ class LocalBackend:
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
 
-    def _refill(self, delay: float) -> None:
-        if self._opened and (self._filling is None or self._filling.done()) and self._settings.pool_size:
-            self._filling = asyncio.ensure_future(self._fill(delay))
-
-    async def _fill(self, delay: float) -> None:
-        await asyncio.sleep(delay)  # whoever has just claimed one goes first
-        while self._opened and len(self._pool) < self._settings.pool_size:
-            box = await self._make(self._pool_spec, new_id())
-            try:
-                await box.begin(environment(self._pool_spec))
-                (await box.run_cell("None")).end  # noqa: B018  the first cell touches what the next will need
-            except errors.SandboxError:
-                await box.destroy()
-                return
-            self._pool.append(box)
-
     async def close(self) -> None:
         """Ends every sandbox and zygote, and returns when nothing of them is left."""
         self._opened = False
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
-        self._pool.clear()
+        await asyncio.gather(*(stock.close() for stock in self._stocks.values()))
+        self._stocks.clear()
         await asyncio.gather(
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
         )

@@ -17,7 +17,7 @@ class LocalBox(Box):
         self, sandbox_id: str, spec: Spec, group: Group, ended: Callable[["LocalBox"], None]
     ) -> None:
         super().__init__(sandbox_id, spec)
-        self._group = group
+        self.group = group
         self._ended = ended
         self._pidfd = -1
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,7 +32,7 @@ class LocalBox(Box):
         if self.gone is not None:
             raise self.gone
         if not self.paused:
-            if not self._group.freeze(True):
+            if not self.group.freeze(True):
                 await self.call("stop").answer()
             self.paused = True
 
@@ -41,14 +41,14 @@ class LocalBox(Box):
             raise self.gone
         if self.paused:
             self.paused = False
-            if not self._group.freeze(False):
+            if not self.group.freeze(False):
                 await self.call("continue").answer()
 
     async def usage(self) -> tuple[int | None, float | None]:
-        return self._group.memory_bytes(), self._group.cpu_seconds()
+        return self.group.memory_bytes(), self.group.cpu_seconds()
 
     def memory_kills(self) -> int | None:
-        return self._group.memory_kills()
+        return self.group.memory_kills()
 
     async def destroy(self, cause: str = "destroyed") -> None:
         if self.gone is None:
@@ -65,7 +65,7 @@ class LocalBox(Box):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             if self.paused:
                 self.paused = False
-                self._group.freeze(False)  # a frozen version 1 group dies when it thaws
+                self.group.freeze(False)  # a frozen version 1 group dies when it thaws
         elif not self._dead.done():
             self._dead.set_result(None)  # it has not come to life
 
@@ -87,4 +87,4 @@ class LocalBox(Box):
         self.kill()
 
     async def _clean(self) -> None:
-        await asyncio.to_thread(self._group.remove)
+        await asyncio.to_thread(self.group.remove)

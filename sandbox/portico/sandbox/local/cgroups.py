@@ -87,12 +87,15 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
         self._paths = [place / name for place in hierarchy.places()]
-        self._name = name
+        self.name = name
 
-    def make(self, limits: Limits) -> None:
-        """Makes the groups with their limits. Raises OSError."""
+    def make(self) -> None:
+        """Makes the groups. Raises OSError."""
         for path in self._paths:
             path.mkdir()
+
+    def limit(self, limits: Limits) -> None:
+        """Sets their limits. Raises OSError."""
         self._write("memory", ("memory.limit_in_bytes", "memory.max"), limits.memory_bytes)
         self._write(
             "memory", ("memory.memsw.limit_in_bytes", "memory.swap.max"), limits.memory_bytes, optional=True
@@ -117,7 +120,7 @@ class Group:
             _put(freezer / "freezer.state", "FROZEN" if frozen else "THAWED")
             return True
         if self._hierarchy.unified is not None:
-            _put(self._hierarchy.unified / self._name / "cgroup.freeze", int(frozen))
+            _put(self._hierarchy.unified / self.name / "cgroup.freeze", int(frozen))
             return True
         return False
 
@@ -129,7 +132,7 @@ class Group:
 
     def cpu_seconds(self) -> float | None:
         path = self._hierarchy.unified
-        used = _entry(path / self._name / "cpu.stat", "usage_usec") if path is not None else None
+        used = _entry(path / self.name / "cpu.stat", "usage_usec") if path is not None else None
         return used / 1e6 if used is not None else None
 
     def remove(self) -> None:
@@ -139,7 +142,7 @@ class Group:
 
     def _path(self, controller: str) -> Path | None:
         place = self._hierarchy.controllers.get(controller)
-        return place / self._name if place is not None else None
+        return place / self.name if place is not None else None
 
     def _version1(self, controller: str) -> bool:
         place = self._hierarchy.controllers.get(controller)

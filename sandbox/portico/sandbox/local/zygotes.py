@@ -67,8 +67,7 @@ class Zygote:
         code = str(Path(inside.__file__).parent)
         arguments = [code, str(theirs.fileno()), str(os.getpid()), MARK + Owner.current().name]
         # From this thread, because the zygote is killed when the thread that started it ends. An empty
-        # environment,
-        # because whoever is inside can read that of process 1.
+        # environment, because whoever is inside can read that of process 1.
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603
             [sys.executable, "-I", "-c", _BOOT, *arguments],
             env={},
@@ -89,6 +88,12 @@ class Zygote:
                     answer = await loop.sock_recv(ours, 4096)
         except (OSError, TimeoutError) as error:
             answer = (str(error) or f"not ready after {_START_SECONDS:g} seconds").encode()
+        except asyncio.CancelledError:
+            ours.close()
+            self._process.kill()
+            self._last_words()
+            await asyncio.shield(self.stop())
+            raise
         if answer != b'{"ready":true}':
             ours.close()
             await self.stop()

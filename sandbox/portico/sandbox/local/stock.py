@@ -1,0 +1,86 @@
+"""Sandboxes that wait to be asked for, so that whoever asks waits less.
+
+A spare has everything but a kernel: it is in its namespaces and its control groups (into which to move a
+process takes some 10 ms after a quiet moment), and its agent serves. A ready one has a kernel, too, which has
+run a cell. Limits, but for the size of the disk, and the environment come with the claim.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from portico.sandbox import errors
+from portico.sandbox.local.box import LocalBox
+
+_AFTER: Final = 0.03  # seconds since the last claim; whoever has claimed goes first
+
+
+class Stock:
+    """What waits of one template. Owned by the backend, on its loop."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[LocalBox]],
+        wake: Callable[[LocalBox], Awaitable[None]],
+        good: Callable[[LocalBox], bool],
+        *,
+        spares: int,
+        ready: int,
+    ) -> None:
+        """`make` gives a spare, `wake` makes it ready, `good` says whether it is still fit to be given."""
+        self._make, self._wake, self._good = make, wake, good
+        self._wanted = {"spare": spares, "ready": ready}
+        self._waiting: dict[str, list[LocalBox]] = {"spare": [], "ready": []}
+        self._claimed = 0.0
+        self._filling: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> list[LocalBox]:
+        """Those with a kernel, the next one first."""
+        return [box for box in self._waiting["ready"] if box.gone is None]
+
+    def claim(self) -> LocalBox | None:
+        """The best there is, or None."""
+        self._claimed = time.monotonic()
+        for kind in ("ready", "spare"):
+            while self._waiting[kind]:
+                box = self._waiting[kind].pop(0)
+                if self._good(box):
+                    return box
+        return None
+
+    def fill(self) -> None:
+        """Begins to make what is missing."""
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.ensure_future(self._fill())
+
+    async def close(self) -> None:
+        """Makes no more. What waits is its backend's to end."""
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    async def _fill(self) -> None:
+        try:
+            while (kind := self._missing()) is not None:
+                left = self._claimed + _AFTER - time.monotonic()
+                if left > 0:
+                    await asyncio.sleep(left)
+                    continue
+                if kind == "ready" and self._waiting["spare"]:
+                    box = self._waiting["spare"].pop(0)
+                else:
+                    box = await self._make()
+                if kind == "ready":
+                    await self._wake(box)
+                self._waiting[kind].append(box)
+        except errors.SandboxError:
+            return  # the next claim tries again, and its caller is told
+
+    def _missing(self) -> str | None:
+        for kind, wanted in self._wanted.items():
+            self._waiting[kind] = [box for box in self._waiting[kind] if self._good(box)]
+            if len(self._waiting[kind]) < wanted:
+                return kind
+        return None
