@@ -1,7 +1,7 @@
 """What a sandbox is asked to be. Plain values, so that they can cross a wire to another node."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -113,9 +113,3 @@ class Spec:
             seconds = getattr(self, name)
             if seconds is not None and seconds <= 0:
                 raise InvalidRequest(f"{name}: not positive")
-
-    def pooled(self) -> "Spec":
-        """What of it must be the same for a waiting sandbox to serve it; the rest is given when it is
-        claimed.
-        """
-        return replace(self, type="base", env={}, ttl_seconds=None, idle_seconds=None, metadata={})
