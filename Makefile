@@ -83,13 +83,29 @@ a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, in
 	.a2a-old/bin/pip install --quiet 'a2a-sdk[grpc,http-server]==0.3.26'
 	@touch $@
 
+.PHONY: frameworks
+frameworks: .frameworks/shared/.done ## install the agent frameworks into .frameworks (one venv has room for all)
+
+ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_agents,pydantic_ai
+.frameworks/shared/.done: pyproject.toml | $(VENV)/.base
+	$(PYTHON) -m venv .frameworks/shared
+	.frameworks/shared/bin/pip install --quiet --upgrade pip
+	.frameworks/shared/bin/pip install --quiet --editable '.[$(ADAPTERS)]' --group frameworks
+	.frameworks/shared/bin/pip install --quiet --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
+	@touch $@
+
+.PHONY: test-frameworks
+test-frameworks: .frameworks/shared/.done ## the adapters, each with its real framework
+	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
+
 .PHONY: unit
 unit: $(VENV)/.dev ## the fast tests: unit and contract
 	$(BIN)/pytest -n auto tests/unit tests/contract $(ARGS)
 
 .PHONY: test
-test: check .peer/.done .a2a-old/.done ## everything: all checks, all tests
+test: check .peer/.done .a2a-old/.done .frameworks/shared/.done ## everything: all checks, all tests
 	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+	@$(MAKE) --no-print-directory test-frameworks
 
 .PHONY: format
 format: $(VENV)/.dev ## format code and contract
@@ -105,4 +121,4 @@ bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RE
 
 .PHONY: clean
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old .frameworks node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis

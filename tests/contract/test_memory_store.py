@@ -118,6 +118,16 @@ async def test_a_search_may_be_within_one_session(memories: MemoryStore) -> None
     assert await found(memories, "penguin") == {"m1", "m2", "m3"}
 
 
+async def test_a_list_may_be_of_those_with_some_metadata(memories: MemoryStore) -> None:
+    await memories.add([memory("a", metadata='{"place": "x"}'), memory("b", metadata='{"place": "y"}')])
+    await memories.add([memory("c", created_at=2.5, metadata='{"place": "x", "key": 1}'), memory("d")])
+    rows = await memories.list("ada", None, None, 10, metadata={"place": "x"})
+    assert [row.memory_id for row in rows] == ["c", "a"]
+    rows = await memories.list("ada", None, None, 10, metadata={"place": "x", "key": "1"})
+    assert [row.memory_id for row in rows] == ["c"]
+    assert await memories.list("bob", None, None, 10, metadata={"place": "x"}) == []
+
+
 @pytest.mark.parametrize(
     ("member", "value"),
     [

@@ -3,6 +3,7 @@
 from portico.agent.a2a import Peer, PeerAnswer, PeerUpdate
 from portico.agent.app import AgentApp, Endpoint, Skill
 from portico.agent.builders import (
+    CallDelta,
     Delta,
     NewMessage,
     audio,
@@ -15,6 +16,7 @@ from portico.agent.builders import (
     refusal,
     text,
     tool_call,
+    tool_call_delta,
     tool_output,
     usage,
     video,
@@ -46,6 +48,7 @@ __all__ = [
     "AgentError",
     "AgentRequest",
     "AudioContent",
+    "CallDelta",
     "Content",
     "Context",
     "DataContent",
@@ -84,6 +87,7 @@ __all__ = [
     "refusal",
     "text",
     "tool_call",
+    "tool_call_delta",
     "tool_output",
     "usage",
     "video",

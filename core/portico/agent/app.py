@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 # Set while a core imports the file of an agent, whose own app.run() means nothing then.
 being_loaded: ContextVar[bool] = ContextVar("being_loaded", default=False)
@@ -64,6 +64,7 @@ class AgentApp:
     on_restart: Literal["fail", "rerun"] = "fail"
     answers_directly: bool = False
     query_function: Callable[..., Any] | None = field(default=None, init=False)
+    framework: str = field(default="", init=False)
     init_function: Callable[..., Any] | None = field(default=None, init=False)
     shutdown_function: Callable[..., Any] | None = field(default=None, init=False)
     endpoints: dict[str, Endpoint] = field(default_factory=dict, init=False)
@@ -81,10 +82,20 @@ class AgentApp:
         self.init_function = function
         return function
 
-    def query(self, function: F) -> F:
-        """Called for every run."""
-        self.query_function = function
-        return function
+    @overload
+    def query(self, function: F, /) -> F: ...
+    @overload
+    def query(self, function: None = None, /, *, framework: str = "") -> Callable[[F], F]: ...
+    def query(self, function: Any = None, /, *, framework: str = "") -> Any:
+        """Called for every run. With a framework, `msgs` are that framework's own messages, and what is
+        yielded may be what it streams; docs/frameworks.md has what else the function may name."""
+
+        def register(function: F) -> F:
+            self.query_function = function
+            self.framework = framework
+            return function
+
+        return register if function is None else register(function)
 
     def shutdown(self, function: F) -> F:
         """Called once after the last run."""

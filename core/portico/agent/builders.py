@@ -6,7 +6,7 @@ of reasoning, a whole content, a whole message, usage.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +31,17 @@ class Delta:
 
     text: str
     type: MessageType = MessageType.MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """More of a tool call's arguments; the first one opens the call, another call completes it."""
+
+    call_id: str
+    name: str
+    arguments: str  # a piece of JSON text
+    type: MessageType = MessageType.PLUGIN_CALL
+    more: Mapping[str, Any] = field(default_factory=dict)  # joins the data, from the first piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,13 @@ def tool_call(
     """A call that the agent makes itself; `more` joins the data, such as server_label for mcp_call."""
     call = {"call_id": call_id or f"call_{uuid4().hex}", "name": name, "arguments": _arguments(arguments)}
     return Message(Role.ASSISTANT, (DataContent({**call, **more}),), type)
+
+
+def tool_call_delta(
+    call_id: str, name: str, arguments: str, *, type: MessageType = MessageType.PLUGIN_CALL
+) -> CallDelta:
+    """More of the arguments of a call, as a model streams them."""
+    return CallDelta(call_id, name, arguments, type)
 
 
 def tool_output(

@@ -48,6 +48,14 @@ class StateAccess(Protocol):
         """Without a round: the latest; None when nothing is saved."""
         ...
 
+    async def delete(self, *, round_id: int | None = None) -> int:
+        """Without a round: all of them. How many were removed."""
+        ...
+
+    def part(self, name: str) -> "StateAccess":
+        """State of its own beside this one, such as a framework's: rounds that no other part sees."""
+        ...
+
 
 class SessionAccess(Protocol):
     """The run's conversation. The run's own input is in it already, its output will be."""
@@ -78,8 +86,10 @@ class MemoryAccess(Protocol):
         """Best first."""
         ...
 
-    async def list(self, *, limit: int = 200) -> Sequence[Remembered]:
-        """The newest, with score 0."""
+    async def list(
+        self, *, limit: int = 200, metadata: Mapping[str, str] | None = None
+    ) -> Sequence[Remembered]:
+        """The newest, or the newest with this metadata, with score 0."""
         ...
 
     async def delete(self, memory_id: str) -> bool:

@@ -38,6 +38,12 @@ class RunState:
             return None
         return SavedState(record.round_id, orjson.loads(record.state), record.etag)
 
+    async def delete(self, *, round_id: int | None = None) -> int:
+        return await self._store.delete(self._user_id, self._session_id, round_id)
+
+    def part(self, name: str) -> "RunState":
+        return RunState(self._store, self._user_id, f"{self._session_id}#{name}")
+
 
 class RunSession:
     """SessionAccess of one run."""
@@ -94,8 +100,10 @@ class RunMemory:
         hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
         return [_remembered(hit.memory, hit.score) for hit in hits]
 
-    async def list(self, *, limit: int = 200) -> Sequence[Remembered]:
-        records = await self._store.list(self._user_id, None, None, limit)
+    async def list(
+        self, *, limit: int = 200, metadata: Mapping[str, str] | None = None
+    ) -> Sequence[Remembered]:
+        records = await self._store.list(self._user_id, None, None, limit, metadata=metadata)
         return [_remembered(record, 0.0) for record in records]
 
     async def delete(self, memory_id: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import orjson
 
-from portico.agent.builders import Delta, NewMessage
+from portico.agent.builders import CallDelta, Delta, NewMessage
 from portico.agent.context import AgentError
 from portico.agent.dicts import from_dict
 from portico.agent.protocol import (
@@ -38,7 +38,7 @@ from portico.core.engine.encoding import (
 )
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.engine.open_message import OpenMessage, added, counted
+from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
 
 # Of one run. What it says at once is in one frame with the three events that repeat it: four times this
 # must be less than the largest message.
@@ -142,6 +142,8 @@ class Emitter:
             self._text(item, MessageType.MESSAGE)
         elif isinstance(item, Delta):
             self._text(item.text, item.type)
+        elif isinstance(item, CallDelta):
+            self._call(item)
         elif isinstance(item, Message):
             self._message(item)
         elif isinstance(item, CONTENT_TYPES):
@@ -194,7 +196,13 @@ class Emitter:
     ) -> OpenMessage:
         """The open message if it fits, else a new one."""
         message = self._open
-        if message is not None and message.type is type and message.role is role and not id:
+        if (
+            message is not None
+            and message.call is None
+            and message.type is type
+            and message.role is role
+            and not id
+        ):
             return message
         self._close(Status.COMPLETED)
         message = OpenMessage(id or new_id("msg_"), type, role)
@@ -206,10 +214,35 @@ class Emitter:
         self._open = message
         return message
 
+    def _call(self, item: CallDelta) -> None:
+        self._grow(len(item.arguments.encode()))
+        message = self._open
+        call = message.call if message is not None and message.type is item.type else None
+        if call is None or call.data["call_id"] != item.call_id:
+            self._close(Status.COMPLETED)
+            message = self._opened(item.type, Role.ASSISTANT)
+            data = {"call_id": item.call_id, "name": item.name, "arguments": "", **item.more}
+            call = message.call = OpenCall(data)
+            self._tell_call(message, call)
+        assert message is not None
+        if item.arguments and call.add(item.arguments):
+            self._tell_call(message, call)
+
+    def _tell_call(self, message: OpenMessage, call: OpenCall) -> None:
+        run = self._run
+        content = call.content()
+        number = run.next_sequence_number
+        run.append(self._encoder.content(number, message.id, message.index, content, Status.IN_PROGRESS))
+
     def _close_text(self, status: Status) -> None:
         message = self._open
         self._delta = None
-        if message is None or message.parts is None:
+        if message is None:
+            return
+        if message.call is not None:
+            whole_call, message.call = message.call.content(), None
+            self._complete_content(message, whole_call, status)
+        if message.parts is None:
             return
         whole = TextContent("".join(message.parts))
         message.parts = None

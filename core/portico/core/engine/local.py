@@ -4,14 +4,17 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from portico.agent import AgentApp, Context, Rejection
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest
+from portico.agent.frameworks import FrameworkMissing, load_framework
 from portico.core.engine.calling import bind, call
 from portico.core.engine.host import Sink
 from portico.core.engine.threads import Slot, ThreadedGenerator
+from portico.core.engine.translating import TranslatingSink, translate
 from portico.core.errors import AgentNotFound, EndpointFailed, EndpointNotFound, EndpointStreams
 
 log = logging.getLogger(__name__)
@@ -34,8 +37,9 @@ class LocalHost:
             if app.query_function is None:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
             try:
-                bind(app.query_function, dict.fromkeys(("self", "msgs", "request", "context")))
-            except TypeError as error:
+                offered = load_framework(app.framework).parameters if app.framework else ("msgs",)
+                bind(app.query_function, dict.fromkeys(("self", "request", "context", *offered)))
+            except (TypeError, FrameworkMissing) as error:
                 raise ValueError(f"agent {app.name!r}: {error}") from None
 
     @property
@@ -64,12 +68,25 @@ class LocalHost:
                     log.exception("the shutdown function of agent %r raised", app.name)
 
     async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+        offered = {"self": app, "request": context.request, "context": context}
+        if app.framework:
+            translation = load_framework(app.framework).open(context)
+            await translate(translation, context, sink, partial(self._run, app, context, offered))
+        else:
+            await self._run(
+                app, context, offered, TranslatingSink(sink, context), {"msgs": list(context.request.input)}
+            )
+
+    async def _run(
+        self,
+        app: AgentApp,
+        context: Context,
+        offered: Mapping[str, Any],
+        sink: TranslatingSink,
+        more: Mapping[str, Any],
+    ) -> None:
         assert app.query_function is not None
-        request = context.request
-        start = bind(
-            app.query_function,
-            {"self": app, "msgs": list(request.input), "request": request, "context": context},
-        )
+        start = bind(app.query_function, {**more, **offered})
         if inspect.isasyncgenfunction(app.query_function):
             await self._drive(start(), context, sink)
             return
@@ -88,9 +105,10 @@ class LocalHost:
             else:
                 self._emit_result(result, sink)
 
-    async def _drive(self, stream: Any, context: Context, sink: Sink) -> None:
+    async def _drive(self, stream: Any, context: Context, sink: TranslatingSink) -> None:
         step = stream.__anext__
-        emit = sink.emit
+        emit = sink.run.emit
+        translate = sink.emit
         try:
             while True:
                 item = await step()
@@ -102,19 +120,20 @@ class LocalHost:
                 elif isinstance(item, InputRequest):
                     step = await self._ask(stream, item, context)
                 else:
-                    emit(item)
+                    translate(item)
                 if context.cancelled:
                     raise asyncio.CancelledError
-                if sink.crowded:
+                if sink.run.crowded:
                     try:
-                        await sink.room()
+                        await sink.run.room()
                     except asyncio.CancelledError as cancelled:
                         # Somebody stops the run while it waits for the log: the agent hears it.
                         step = _thrower(stream, cancelled)
         except StopAsyncIteration:
             pass
         finally:
-            await stream.aclose()
+            # What an SDK returns, and not a generator of ours, may have another word for it.
+            await (stream.aclose() if hasattr(stream, "aclose") else stream.close())
 
     async def _ask(self, stream: Any, item: InputRequest, context: Context) -> Any:
         try:
@@ -123,7 +142,7 @@ class LocalHost:
             return _thrower(stream, cancelled)
         return lambda: stream.asend(answer)
 
-    def _emit_result(self, result: Any, sink: Sink) -> None:
+    def _emit_result(self, result: Any, sink: TranslatingSink) -> None:
         for item in result if isinstance(result, list | tuple) else (result,):
             if isinstance(item, Rejection):
                 raise item

@@ -22,10 +22,38 @@ _BEGUN: Mapping[MessageType, dict[str, str]] = {
 }
 
 
-class OpenMessage:
-    """What of a message is complete, and the parts of the text content that is open in it."""
+class OpenCall:
+    """A tool call whose arguments are still coming."""
 
-    __slots__ = ("contents", "id", "index", "metadata", "parts", "role", "type", "usage")
+    __slots__ = ("data", "length", "parts", "told")
+
+    def __init__(self, data: Mapping[str, object]) -> None:
+        self.data = data
+        self.parts: list[str] = []
+        self.length = 0
+        self.told = 0
+
+    def add(self, arguments: str) -> bool:
+        """Whether it is time to tell how far they are.
+
+        Each telling repeats them from their beginning, as readers of the protocol expect. They are told
+        whenever they have grown by an eighth, so that all tellings together stay in proportion to them.
+        """
+        self.parts.append(arguments)
+        self.length += len(arguments)
+        if self.length - self.told <= self.told >> 3:
+            return False
+        self.told = self.length
+        return True
+
+    def content(self) -> DataContent:
+        return DataContent({**self.data, "arguments": "".join(self.parts)})
+
+
+class OpenMessage:
+    """What of a message is complete, and the text or the call that is open in it."""
+
+    __slots__ = ("call", "contents", "id", "index", "metadata", "parts", "role", "type", "usage")
 
     def __init__(self, id: str, type: MessageType, role: Role) -> None:
         self.id = id
@@ -34,6 +62,7 @@ class OpenMessage:
         self.contents: list[FinishedContent] = []
         self.index = 0
         self.parts: list[str] | None = None
+        self.call: OpenCall | None = None
         self.usage: Usage | None = None
         self.metadata: Mapping[str, object] = {}
 

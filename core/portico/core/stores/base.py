@@ -322,9 +322,15 @@ class MemoryStore(Protocol):
         ...
 
     async def list(
-        self, user_id: str, session_id: str | None, before: tuple[float, str] | None, limit: int
+        self,
+        user_id: str,
+        session_id: str | None,
+        before: tuple[float, str] | None,
+        limit: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
     ) -> Sequence[MemoryRecord]:
-        """Newest first by (created_at, memory_id), strictly before the given pair."""
+        """Newest first by (created_at, memory_id), strictly before the given pair; metadata as in search."""
         ...
 
     async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:

@@ -57,13 +57,22 @@ class MemoryMemoryStore:
         return nlargest(limit, hits, key=lambda hit: (hit.score, user.numbers[hit.memory.memory_id]))
 
     async def list(
-        self, user_id: str, session_id: str | None, before: tuple[float, str] | None, limit: int
+        self,
+        user_id: str,
+        session_id: str | None,
+        before: tuple[float, str] | None,
+        limit: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
     ) -> Sequence[MemoryRecord]:
-        memories = self._users.get(user_id, _User()).memories.values()
+        user = self._users.get(user_id, _User())
+        wanted = (metadata or {}).items()
         found = (
             memory
-            for memory in memories
-            if session_id in (None, memory.session_id) and (before is None or _place(memory) < before)
+            for memory in user.memories.values()
+            if session_id in (None, memory.session_id)
+            and (before is None or _place(memory) < before)
+            and wanted <= user.members[memory.memory_id].items()
         )
         return nlargest(limit, found, key=_place)
 

@@ -58,7 +58,13 @@ class SqlMemoryStore:
         return await self._index.search(user_id, query, limit, session_id, metadata or {})
 
     async def list(
-        self, user_id: str, session_id: str | None, before: tuple[float, str] | None, limit: int
+        self,
+        user_id: str,
+        session_id: str | None,
+        before: tuple[float, str] | None,
+        limit: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
     ) -> Sequence[MemoryRecord]:
         query = (
             select(
@@ -73,6 +79,13 @@ class SqlMemoryStore:
             .order_by(memories.c.created_at.desc(), memories.c.memory_id.desc())
             .limit(limit)
         )
+        for name, value in (metadata or {}).items():
+            member = select(memory_members.c.number).where(
+                memory_members.c.number == memories.c.number,
+                memory_members.c.name == name,
+                memory_members.c.value == value,
+            )
+            query = query.where(member.exists())
         if before is not None:
             query = query.where(tuple_(memories.c.created_at, memories.c.memory_id) < before)
         async with self._database.read() as connection:

@@ -1,0 +1,60 @@
+"""Between an agent that speaks as its framework does, and the run."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from portico.agent import Context
+from portico.agent.frameworks import FrameworkMissing, Translation, load_framework
+from portico.agent.frameworks.known import framework_of, is_ours
+from portico.core.engine.host import Sink
+
+
+class TranslatingSink:
+    """Says what a framework's items mean; without a translation, an item's type tells whose it is."""
+
+    def __init__(self, run: Sink, context: Context, translation: Translation | None = None) -> None:
+        self.run = run
+        self._context = context
+        self._translation = translation
+
+    def emit(self, item: Any) -> None:
+        """Raises TypeError for what nobody knows."""
+        if is_ours(item):
+            self.run.emit(item)
+            return
+        if self._translation is None and (name := framework_of(item)):
+            try:
+                self._translation = load_framework(name).open(self._context)
+            except FrameworkMissing as error:
+                raise TypeError(str(error)) from None
+        if self._translation is None:
+            self.run.emit(item)
+            return
+        for said in self._translation.say(item):
+            self.run.emit(said)
+
+
+async def translate(
+    translation: Translation,
+    context: Context,
+    run: Sink,
+    call: Callable[[TranslatingSink, Mapping[str, Any]], Coroutine[Any, Any, None]],
+) -> None:
+    """Call the query function, and again with each answer that the framework has waited for."""
+    sink = TranslatingSink(run, context, translation)
+    try:
+        arguments: Mapping[str, Any] | None = await translation.begin()
+        while True:
+            if arguments is not None:
+                try:
+                    await call(sink, arguments)
+                finally:
+                    # Also of a run that is stopped: what it had so far is kept.
+                    for said in translation.rest():
+                        run.emit(said)
+            question = translation.question()
+            if question is None:
+                return
+            arguments = translation.answered(await context.ask(question))
+    finally:
+        await translation.end()
