@@ -177,6 +177,7 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
     target.metadata_json = snapshot.metadata_json
     target.cancel_metadata_json = snapshot.cancel_metadata_json
     set_timestamp(target.status_time, snapshot.status_at)
+    target.repeated_answers = snapshot.repeated_answers
     target.input.extend(message_to_proto(message) for message in snapshot.input)
 
 

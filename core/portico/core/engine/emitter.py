@@ -103,6 +103,11 @@ class Emitter:
         self._run.ask = None
         self._told(answer)
 
+    def repeated(self) -> None:
+        """An answer that an earlier attempt got is given again."""
+        self._run.repeated_answers += 1
+        self._respond(Status.IN_PROGRESS)
+
     def steered(self, told: Sequence[Message]) -> None:
         """The agent takes what it was told meanwhile; what it said before that is complete."""
         self._close(Status.COMPLETED)

@@ -42,6 +42,7 @@ class Snapshot:
     input: Sequence[Message] = ()  # what the agent is told with this event
     status_at: float = 0.0
     cancel_metadata_json: str = ""
+    repeated_answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,7 @@ class Execution:
         self.emitter.introduce(remembered=remembered)
         if self._replayed < len(self._answers):
             self._replayed += 1
+            self.emitter.repeated()
             return self._answers[self._replayed - 1]
         self._pause_deadline()
         schema = "" if request.schema is None else orjson.dumps(request.schema).decode()

@@ -52,6 +52,7 @@ class LiveRun:
         self.ask: Ask | None = None
         self.cancel_metadata_json = ""  # what the one who cancelled it said
         self.answers_payload = b""  # what people answered so far, encoded
+        self.repeated_answers = 0  # those of earlier attempts that this one has been given
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
         self.ended = False  # the terminal event is published
@@ -100,6 +101,7 @@ class LiveRun:
             self.start.metadata_json,
             status_at=self.status_at,
             cancel_metadata_json=self.cancel_metadata_json,
+            repeated_answers=self.repeated_answers,
         )
 
     def append(self, event: bytes) -> int:

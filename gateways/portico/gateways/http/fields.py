@@ -7,7 +7,7 @@ import orjson
 from portico.gateways.http.errors import BadRequest
 
 
-def load(body: bytes) -> dict[str, Any]:
+def load(body: bytes | str) -> dict[str, Any]:
     """A JSON object. Raises BadRequest (400)."""
     try:
         value = orjson.loads(body)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from portico.client import Client
 from portico.gateways.http.body import read_json_body
 from portico.gateways.http.core import Core, caller_metadata, core_of
-from portico.gateways.http.fields import load
+from portico.gateways.openai.bodies import load
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.gateways.openai.responses.writer import dumps
 

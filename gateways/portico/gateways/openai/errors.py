@@ -56,7 +56,9 @@ _LONGEST_REQUEST_ID = 200
 
 def _param(field: str) -> str:
     """A field of the contract as the caller wrote it, as far as its name tells."""
-    return _PARAMS.get(field) or field.removeprefix("request.").replace("_json", "")
+    name = _PARAMS.get(field) or field.removeprefix("request.").replace("_json", "")
+    # The messages that a session is given are a conversation's items.
+    return f"items{name.removeprefix('messages')}" if name.startswith("messages[") else name
 
 
 class OpenAiError(Exception):

@@ -60,6 +60,17 @@ class Agents:
         """All of them as they are now, the default one first. Raises PorticoError."""
         return [agent.name for agent in await _listed(self._core.client.with_options(metadata=metadata))]
 
+    async def default(self, metadata: Mapping[str, str]) -> str:
+        """The one that is asked when none is named; empty if there is none. Raises PorticoError."""
+        return next(iter(await self.names(metadata)), "")
+
+    async def check(self, name: str, metadata: Mapping[str, str]) -> None:
+        """Raises OpenAiError (404) for a name that is no agent's, PorticoError."""
+        if not await self.has(name, metadata):
+            names = await self.names(metadata)  # there may be new ones
+            if name not in names:
+                raise model_not_found(name, names)
+
     async def not_found(self, name: str, metadata: Mapping[str, str]) -> OpenAiError:
         """What to say of a name that is no agent's. Raises PorticoError."""
         return model_not_found(name, await self.names(metadata))

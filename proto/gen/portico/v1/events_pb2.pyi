@@ -405,6 +405,7 @@ class Response(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     STATUS_TIME_FIELD_NUMBER: _builtins.int
     CANCEL_METADATA_JSON_FIELD_NUMBER: _builtins.int
+    REPEATED_ANSWERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Always set. The run's id, resp_ and 32 hexadecimal digits."""
     status: Global___RunStatus.ValueType
@@ -424,6 +425,11 @@ class Response(_message.Message):
     """Optional. The request's metadata, a JSON object."""
     cancel_metadata_json: _builtins.str
     """Optional. Set when status is CANCELED: CancelRunRequest.metadata_json."""
+    repeated_answers: _builtins.int
+    """Set in an attempt after the first: how many of the answers that an earlier
+    one got it was given again. An event tells each of them: what was said
+    before the last one repeats what led to it.
+    """
     @_builtins.property
     def error(self) -> Global___Error:
         """Set when status is FAILED, REJECTED or INCOMPLETE."""
@@ -479,10 +485,11 @@ class Response(_message.Message):
         input: _abc.Iterable[Global___Message] | None = ...,
         status_time: _timestamp_pb2.Timestamp | None = ...,
         cancel_metadata_json: _builtins.str = ...,
+        repeated_answers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "status_time", b"status_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cancel_metadata_json", b"cancel_metadata_json", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "session_id", b"session_id", "status", b"status", "status_time", b"status_time", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cancel_metadata_json", b"cancel_metadata_json", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "repeated_answers", b"repeated_answers", "session_id", b"session_id", "status", b"status", "status_time", b"status_time", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

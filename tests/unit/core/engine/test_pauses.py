@@ -88,6 +88,39 @@ async def test_a_rerun_repeats_nothing_in_the_session(
     assert await session(stores) == TOLD
 
 
+async def test_a_rerun_says_when_it_is_given_its_answers_again(engine_of: Engines, stores: Stores) -> None:
+    engine = await engine_of(curious("rerun"))
+    run_id = start(engine)
+    await answer(engine, run_id, "Rome")
+    await paused(engine, run_id)
+    await engine.stop()
+    engine = await engine_of(curious("rerun"))
+    await answer(engine, run_id, "May")
+    await ended(engine, run_id)
+    events = [
+        event
+        for chunk in await stores.runs.read(run_id, -1, 10_000_000)
+        for event in query_pb2.QueryResponse.FromString(chunk.data).events
+    ]
+    told = [
+        (event.response.attempt, event.response.repeated_answers)
+        if event.HasField("response")
+        else event.content.text
+        for event in events
+        if event.HasField("response") or (event.HasField("content") and not event.content.delta)
+    ]
+    assert told[told.index((2, 0)) :] == [
+        (2, 0),
+        "Where?",
+        (2, 1),
+        "When in Rome?",
+        (2, 1),  # the question that was open
+        (2, 1),  # its answer
+        "Rome, May.",
+        (2, 1),
+    ]
+
+
 async def test_an_attempt_that_crashes_before_its_question_leaves_the_session_as_it_was(
     engine_of: Engines, stores: Stores
 ) -> None:

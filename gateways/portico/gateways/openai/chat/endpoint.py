@@ -13,8 +13,8 @@ from portico.client import MuxStream, PorticoError
 from portico.gateways.http.body import Disconnected, read_json_body
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.fields import load
 from portico.gateways.http.streaming import Frames, Streams, id_headers, stops
+from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
 from portico.gateways.openai.chat.request import ChatRequest, chat_request
 from portico.gateways.openai.errors import (

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from portico.gateways.openai.bodies import is_deep
 from portico.gateways.openai.errors import OpenAiError
 
 _MARK = "portico1."
@@ -39,9 +40,8 @@ def expand(item: dict[str, Any], field: str, limit: int = MAX_BYTES) -> tuple[li
         items = orjson.loads(text)
     except (binascii.Error, zlib.error, orjson.JSONDecodeError):
         raise _refused(path, "is damaged") from None
-    if not isinstance(items, list) or not all(
-        isinstance(item, dict) and item.get("type") != "compaction" for item in items
-    ):
+    sound = isinstance(items, list) and not is_deep(items)
+    if not sound or not all(isinstance(item, dict) and item.get("type") != "compaction" for item in items):
         raise _refused(path, "is damaged")
     return items, len(text)
 

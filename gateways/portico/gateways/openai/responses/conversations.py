@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from portico.client import JsonText, NotFound
+from portico.client import JsonText, NotFound, PorticoError
 from portico.gateways.openai.answers import (
     After,
     CoreDep,
@@ -23,6 +23,7 @@ from portico.gateways.openai.answers import (
 from portico.gateways.openai.errors import OpenAiError, missing, unsupported
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.items_in import Items
+from portico.gateways.openai.responses.items_known import check_new
 from portico.gateways.openai.responses.opening import conversation_not_found
 from portico.gateways.openai.responses.request import check_include, metadata_text
 from portico.gateways.openai.responses.schemas import ConversationObject, Deleted, ItemList, errors
@@ -53,8 +54,8 @@ def _known(body: dict[str, Any], *names: str) -> None:
             raise OpenAiError(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 
 
-def _messages(value: Any) -> list[pb.Message]:
-    """Items to add; each gets an id."""
+def _messages(value: Any) -> tuple[list[pb.Message], dict[str, str]]:
+    """Items to add, each with an id; and which ids were given, with their paths."""
     read = query_pb2.AgentRequest()
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -65,7 +66,7 @@ def _messages(value: Any) -> list[pb.Message]:
     for message in read.input:
         message.id = message.id or f"msg_{uuid4().hex}"
         message.status = pb.RUN_STATUS_COMPLETED
-    return list(read.input)
+    return list(read.input), items.ids
 
 
 @routes.post(
@@ -76,13 +77,17 @@ def _messages(value: Any) -> list[pb.Message]:
 async def create_conversation(body: Given, request: Request, core: CoreDep) -> Response:
     """Make a conversation, with items if they are given."""
     _known(body, "items", "metadata")
-    messages = [] if body.get("items") is None else _messages(body["items"])
+    messages = [] if body.get("items") is None else _messages(body["items"])[0]
     metadata = _metadata(body)
     sessions = client_of(request, core).sessions
     id = f"conv_{uuid4().hex}"
     session = await sessions.create(user_id=id, session_id=id, metadata=metadata)
     if messages:
-        await sessions.append_messages(id, messages, user_id=id)
+        try:
+            await sessions.append_messages(id, messages, user_id=id)
+        except PorticoError:
+            await sessions.delete(id, user_id=id)  # nobody would know of it
+            raise
     return answer(_conversation(session), request)
 
 
@@ -140,13 +145,14 @@ async def create_items(
         raise missing("items")
     if body.get("include") is not None:
         check_include(body["include"])
-    messages = _messages(body["items"])
-    sessions = client_of(request, core).sessions
+    messages, given = _messages(body["items"])
+    client = client_of(request, core)
+    await check_new(client, given, conversation_id, conversation_id)
     try:
-        await sessions.append_messages(conversation_id, messages, user_id=conversation_id)
+        added = await client.sessions.append_messages(conversation_id, messages, user_id=conversation_id)
     except NotFound:
         raise conversation_not_found(conversation_id) from None
-    return answer(item_list([message_item(message) for message in messages], more=False), request)
+    return answer(item_list([message_item(stored.message) for stored in added], more=False), request)
 
 
 @routes.get("/{conversation_id}/items", responses={200: {"model": ItemList}, **errors(404)})

@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from portico.client import Client, NotFound
 from portico.gateways.http import fields
-from portico.gateways.openai.answers import CoreDep, Given, answer, client_of, takes
+from portico.gateways.http.core import Core
+from portico.gateways.openai.answers import CoreDep, Given, answer, client_of, metadata_of, takes
 from portico.gateways.openai.errors import OpenAiError, missing
 from portico.gateways.openai.responses.compaction import compact
-from portico.gateways.openai.responses.ids import run_of
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.items_in import Items
-from portico.gateways.openai.responses.opening import conversation_not_found, previous_not_found
+from portico.gateways.openai.responses.opening import conversation_not_found
+from portico.gateways.openai.responses.previous import Previous, find_previous
 from portico.gateways.openai.responses.request import conversation_id
 from portico.gateways.openai.responses.schemas import CompactedObject, TokenCount, errors
 from portico.gateways.openai.responses.segment import usage_json
@@ -49,7 +50,7 @@ _COMPACT_PARAMETERS = frozenset(
 async def count_input_tokens(body: Given, request: Request, core: CoreDep) -> Response:
     """An estimate: no tokenizer is known here, and the agent's model may have any."""
     _known(body, _COUNT_PARAMETERS)
-    messages = await _context(body, client_of(request, core))
+    messages = await _context(body, request, core)
     tools = query_pb2.AgentRequest()
     read_tools(body.get("tools"), tools.tools)
     tokens = estimate(messages) + sum(_tokens(tool.raw_json) for tool in tools.tools)
@@ -68,7 +69,7 @@ async def count_input_tokens(body: Given, request: Request, core: CoreDep) -> Re
 async def compact_response(body: Given, request: Request, core: CoreDep) -> Response:
     """A conversation as one item, which stands for all of its items when it comes as input."""
     _known(body, _COMPACT_PARAMETERS)
-    messages = await _context(body, client_of(request, core))
+    messages = await _context(body, request, core)
     if not messages:
         raise missing("input")
     usage = pb.Usage(input_tokens=estimate(messages))
@@ -114,8 +115,9 @@ def _known(body: dict[str, Any], names: frozenset[str]) -> None:
             raise OpenAiError(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 
 
-async def _context(body: dict[str, Any], client: Client) -> list[pb.Message]:
+async def _context(body: dict[str, Any], request: Request, core: Core) -> list[pb.Message]:
     """What came before, and the input behind it."""
+    client = client_of(request, core)
     asked = query_pb2.AgentRequest()
     items = Items(asked.input)
     if body.get("input") is not None:
@@ -128,7 +130,8 @@ async def _context(body: dict[str, Any], client: Client) -> list[pb.Message]:
         except NotFound:
             raise conversation_not_found(id) from None
     elif previous := fields.text(body, "previous_response_id"):
-        before = await _history(client, previous)
+        found = await find_previous(core, client, previous, metadata_of(request))
+        before = await _history(client, found)
     known = {message.id: message for message in before}
     for place, id, field in items.references:
         if id not in known:
@@ -138,15 +141,12 @@ async def _context(body: dict[str, Any], client: Client) -> list[pb.Message]:
     return before + list(asked.input)
 
 
-async def _history(client: Client, response_id: str) -> list[pb.Message]:
+async def _history(client: Client, previous: Previous) -> list[pb.Message]:
     """The conversation up to a response, with its output."""
-    run_id = run_of(response_id)[0]
-    try:
-        run = await client.runs.get(run_id)
-        response = run.response
-        listing = client.sessions.list_messages(response.session_id, user_id=response.user_id)
-        stored = [message async for message in listing]
-    except NotFound:
-        raise previous_not_found(response_id) from None
-    last = max((place for place, message in enumerate(stored) if message.run_id == run_id), default=-1)
-    return [message.message for message in stored[: last + 1]]
+    response = previous.run.response
+    listing = client.sessions.list_messages(response.session_id, user_id=response.user_id)
+    stored = [message async for message in listing]
+    own = [place for place, message in enumerate(stored) if message.run_id == response.id]
+    if previous.before:
+        own = [place - 1 for place in own if stored[place].message.id == previous.before]
+    return [message.message for message in stored[: max(own, default=-1) + 1]]

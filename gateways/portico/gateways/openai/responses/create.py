@@ -11,8 +11,8 @@ from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected, read_json_body, unless_gone
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.fields import load
 from portico.gateways.http.streaming import Frames, Streams, id_headers
+from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.endpoint import COMPATIBLE
 from portico.gateways.openai.errors import (
     OpenAiError,
@@ -61,12 +61,7 @@ class Create:
                 await self._streams.send(stream, ResponseEvents(translator, id), scope, receive, send)
                 self._opener.forget(plan, translator, metadata)
                 return
-            try:
-                value = await self._object(plan, metadata, creation, receive)
-            except PorticoError as error:
-                if error.reason == "AGENT_NOT_FOUND":
-                    raise await self._opener.model_not_found(creation.model, metadata) from None
-                raise
+            value = await self._object(plan, metadata, creation, receive)
             answer = Response(dumps(value), 200, {"x-request-id": id}, "application/json")
             answer.raw_headers += id_headers(run_of(value["id"])[0], "")
             await answer(scope, receive, send)
@@ -91,7 +86,7 @@ class Create:
     async def _started(self, plan: Plan, metadata: Mapping[str, str]) -> dict[str, Any]:
         """The response as it stands right after its start."""
         client = self._core.client.with_options(metadata=metadata)
-        run = plan.resumed
+        run = plan.run
         if run is None:
             run = await client.runs.start(plan.query)
             if run.response.status in _WAITS:

@@ -57,7 +57,7 @@ class Echo:
         told["max_output_tokens"] = parameters.max_tokens if parameters.HasField("max_tokens") else None
         told["reasoning"] = {"effort": None, "summary": None, **_dict(extra.get("reasoning"))}
         told["text"] = {"format": {"type": "text"}, **_dict(extra.get("text"))}
-        told["tools"] = [_tool(tool) for tool in request.tools]
+        told["tools"] = [told_tool(tool) for tool in request.tools]
         told["metadata"] = _strings(_object(request.metadata_json))
         self.fields = told
         self.background: bool = told["background"]
@@ -67,7 +67,8 @@ class Echo:
         self.summarised = bool(reasoning["summary"] or reasoning.get("generate_summary"))
 
 
-def _tool(tool: query_pb2.Tool) -> dict[str, Any]:
+def told_tool(tool: query_pb2.Tool) -> dict[str, Any]:
+    """A tool as it is repeated: without its credentials."""
     raw = _object(tool.raw_json)
     if raw and "function" not in raw:
         if raw.get("type") == "mcp":

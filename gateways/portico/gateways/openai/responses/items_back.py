@@ -27,7 +27,7 @@ _DATA_TYPES = {
 
 def message_item(message: pb.Message, server_label: str = "portico") -> dict[str, Any]:
     """One message as the item that it came as, or would go out as."""
-    kept = _kept(message)
+    kept = kept_in(message)
     if kept.get("raw"):
         return {**content_data(message.content[0]), "id": message.id}
     more = kept.get("item", {})
@@ -93,7 +93,8 @@ def _renamed(data: dict[str, Any], name: str, other: str) -> dict[str, Any]:
     return {other if key == name else key: value for key, value in data.items()}
 
 
-def _kept(message: pb.Message) -> dict[str, Any]:
+def kept_in(message: pb.Message) -> dict[str, Any]:
+    """What this gateway noted with a message."""
     if OURS not in message.metadata_json:
         return {}
     metadata = orjson.loads(message.metadata_json)

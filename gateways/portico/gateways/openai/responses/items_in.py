@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from portico.gateways.http import fields
-from portico.gateways.openai.errors import invalid, missing
+from portico.gateways.openai.errors import OpenAiError, invalid, missing
 from portico.gateways.openai.responses.compaction import MAX_BYTES, expand
+from portico.gateways.openai.responses.ids import own_call_id
 from portico.v1 import events_pb2 as pb
 
 OURS = "openai"  # the member of a message's metadata that is this gateway's
@@ -52,6 +53,7 @@ class Items:
         self._target = target
         self._room = MAX_BYTES  # for what is compacted
         self.references: list[tuple[pb.Message, str, str]] = []  # the place, the id, the path
+        self.ids: dict[str, str] = {}  # of those that have one; their paths
 
     def read(self, value: Any, field: str = "input") -> None:
         """A text of the user, or items. Raises OpenAiError, BadRequest."""
@@ -85,7 +87,11 @@ class Items:
         if kind == "item_reference":
             self.references.append((message, _required(item, "id", field), field))
             return
-        message.id = fields.text(item, "id", field)
+        if id := fields.text(item, "id", field):
+            if id in self.ids:
+                raise duplicate(id, f"{field}.id")
+            message.id = id
+            self.ids[id] = f"{field}.id"
         if kind == "message":
             _message(item, message, field)
         elif kind == "reasoning":
@@ -94,6 +100,12 @@ class Items:
             _data(kind, item, message, field)
         else:
             _raw(kind, item, message, field)
+
+
+def duplicate(id: str, field: str) -> OpenAiError:
+    """For an item that is there already."""
+    message = f"Duplicate item found with id '{id}'. Remove duplicate items from your input and try again."
+    return OpenAiError(message, code="duplicate_item", param=field)
 
 
 def _required(item: dict[str, Any], name: str, field: str) -> str:
@@ -161,12 +173,6 @@ def _data(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> N
     if kind.startswith("custom"):
         more["type"] = kind
     _keep(message, field, item=more)
-
-
-def own_call_id(call_id: str) -> str:
-    """A call id as its agent said it."""
-    first, mark, times = call_id.rpartition("~")
-    return first if mark and times.isdigit() else call_id
 
 
 def _raw(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> None:

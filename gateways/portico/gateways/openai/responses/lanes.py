@@ -148,7 +148,9 @@ class Lane:
 
     async def _prepare(self, creation: Creation, context: list[Any]) -> None:
         """A response without output, from which others go on."""
-        first = pb.Response(id=f"resp_{uuid4().hex}", agent_name=creation.model)
+        connection = self._connection
+        agent = await self._opener.check(creation, connection.metadata, compatible=connection.compatible)
+        first = pb.Response(id=f"resp_{uuid4().hex}", agent_name=agent)
         first.created_time.GetCurrentTime()
         frames: list[bytes] = []
         segment = Segment(1, first, Echo(creation.query.request), Writer(frames, -1), None)
@@ -156,7 +158,7 @@ class Lane:
         first.completed_time.GetCurrentTime()
         segment.finish("completed", first)
         for frame in frames:
-            await self._connection.send(data_of(frame), self.stream_id)
+            await connection.send(data_of(frame), self.stream_id)
         self._keep(segment.id, Context(context, creation.previous, creation.conversation))
 
     def _keep(self, id: str, context: Context) -> None:

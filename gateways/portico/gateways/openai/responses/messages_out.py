@@ -165,7 +165,7 @@ class Messages:
             segment.writer,
             index,
             id,
-            segment.unique(as_text(data.get("call_id")) or f"call_{id}"),
+            segment.call_id(as_text(data.get("call_id")) or f"call_{id}"),
             name,
             custom=name in segment.custom_tools,
             more={"namespace": data["namespace"]} if isinstance(data.get("namespace"), str) else {},

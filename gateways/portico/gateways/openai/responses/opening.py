@@ -5,38 +5,57 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portico.client import Client, MuxStream, NotFound, PorticoError
+from portico.client import Client, FailedPrecondition, MuxStream, NotFound, PorticoError
 from portico.gateways.http.core import Core
-from portico.gateways.openai.errors import OpenAiError
+from portico.gateways.openai.errors import OpenAiError, invalid
 from portico.gateways.openai.models import Agents
+from portico.gateways.openai.responses.answering import answer_of, digest_of, is_repeat
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.items_known import look_up
+from portico.gateways.openai.responses.previous import Previous, find_previous
 from portico.gateways.openai.responses.replay import replayed
 from portico.gateways.openai.responses.request import Creation
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import NEVER
-from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
 log = logging.getLogger(__name__)
 
+_TRIES = 3  # to answer a question that others answer too
+_LOOKED_THROUGH = 10  # of a conversation's runs, for the answer that a repeat repeats
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be started, or, with `resumed`, the paused run that was given its answer."""
+    """What is to be started; or, with `run`, a response of a run that is there.
+
+    That is its `number`th, or the first behind the run's last event.
+    """
 
     query: query_pb2.QueryRequest
-    resumed: query_pb2.Run | None = None
+    run: query_pb2.Run | None = None
+    number: int = 1
 
     @property
     def echo(self) -> Echo:
-        if self.resumed is not None:
-            return Echo(self.resumed.request, background=self.resumed.background)
+        if self.run is not None:
+            return Echo(self.run.request, background=self.run.background)
         return Echo(self.query.request, background=self.query.background)
 
     def translator(self, after: int = -1, *, following: bool = False) -> Translator:
-        beyond = -1 if self.resumed is None else self.resumed.last_sequence_number
-        return Translator(self.echo, beyond=beyond, after=after, following=following)
+        beyond = -1 if self.run is None or self.number > 1 else self.run.last_sequence_number
+        return Translator(self.echo, number=self.number, beyond=beyond, after=after, following=following)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where what is asked belongs."""
+
+    user_id: str = ""
+    session_id: str = ""
+    waiting: query_pb2.Run | None = None  # for an answer
+    previous: Previous | None = None
 
 
 class Opener:
@@ -50,39 +69,50 @@ class Opener:
     async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> Plan:
         """Raises OpenAiError, PorticoError."""
         client = self._core.client.with_options(metadata=metadata)
-        request = creation.query.request
-        if compatible and creation.model and not await self._agents.has(creation.model, metadata):
-            # Under this path a model is a wish to the default agent, unless it is an agent's name.
-            request.parameters.model = creation.model
-        else:
-            request.agent_name = creation.model
-        user_id = session_id = creation.conversation
-        previous = None
-        if creation.conversation:
-            previous = await self._conversation(client, creation.conversation)
-        elif creation.previous:
-            previous = await self._previous(client, creation.previous, metadata)
-            user_id, session_id = previous.response.user_id, previous.response.session_id
-            creation.query.previous_run_id = previous.response.id
-        await _dereference(client, creation, user_id, session_id)
-        if previous is not None and previous.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
-            resumed = await client.runs.resume(previous.response.id, list(request.input))
-            resumed.request.CopyFrom(previous.request)
-            return Plan(creation.query, resumed)
-        return Plan(creation.query)
+        query = creation.query
+        digest = digest_of(query)
+        await self._name_agent(creation, metadata, compatible=compatible)
+        for left in reversed(range(_TRIES)):
+            place = await self._place(client, creation, metadata)
+            if query.idempotency_key and (
+                repeated := await self._repeated(client, query, digest, place, metadata)
+            ):
+                return repeated
+            waiting = place.waiting
+            if waiting is None:
+                if place.previous is not None:
+                    _continue(query, place.previous)
+                return Plan(query)
+            _check_answers(query, waiting)
+            asked = waiting.response.input_request.id
+            try:
+                run = await client.runs.resume(
+                    waiting.response.id, answer_of(query, digest), input_request_id=asked
+                )
+            except FailedPrecondition:
+                if not left:
+                    raise
+                continue  # somebody else was first; it does not wait any more
+            run.request.CopyFrom(waiting.request)
+            return Plan(query, run)
+        raise AssertionError("the last try returns or raises")
+
+    async def check(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> str:
+        """The agent that would be asked. Raises what `plan` raises before it starts anything."""
+        client = self._core.client.with_options(metadata=metadata)
+        await self._name_agent(creation, metadata, compatible=compatible)
+        await self._place(client, creation, metadata)
+        return creation.query.request.agent_name or await self._agents.default(metadata)
 
     def open(self, plan: Plan, metadata: Mapping[str, str]) -> MuxStream:
-        if plan.resumed is not None:
-            watch = query_pb2.WatchRunRequest(run_id=plan.resumed.response.id)
+        if plan.run is not None:
+            watch = query_pb2.WatchRunRequest(run_id=plan.run.response.id)
             return self._core.streams.open_watch(watch, metadata=metadata)
         return self._core.streams.open_query(plan.query, metadata=metadata)
 
-    async def model_not_found(self, name: str, metadata: Mapping[str, str]) -> OpenAiError:
-        return await self._agents.not_found(name, metadata)
-
     def forget(self, plan: Plan, translator: Translator, metadata: Mapping[str, str]) -> None:
         """A question of a run that nobody can continue: it would wait for its answer for ever."""
-        if plan.query.ephemeral and plan.resumed is None and translator.paused and translator.wanted:
+        if plan.query.ephemeral and plan.run is None and translator.paused and translator.wanted:
             cancelling = asyncio.create_task(self._cancel(run_of(translator.wanted.id)[0], metadata))
             self._cancelling.add(cancelling)
             cancelling.add_done_callback(self._cancelling.discard)
@@ -93,6 +123,33 @@ class Opener:
         except PorticoError as error:
             log.info("run %s waits for input that can't come: %s", run_id, error)
 
+    async def _name_agent(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> None:
+        request = creation.query.request
+        if not creation.model:
+            return
+        if not compatible:
+            await self._agents.check(creation.model, metadata)
+        elif not await self._agents.has(creation.model, metadata):
+            # Under this path a model is a wish to the default agent, unless it is an agent's name.
+            request.parameters.model = creation.model
+            return
+        request.agent_name = creation.model
+
+    async def _place(self, client: Client, creation: Creation, metadata: Mapping[str, str]) -> _Place:
+        if creation.conversation:
+            id = creation.conversation
+            place = _Place(id, id, waiting=await self._conversation(client, id))
+        elif creation.previous:
+            previous = await find_previous(self._core, client, creation.previous, metadata)
+            response = previous.run.response
+            waiting = previous.run if previous.waits else None
+            place = _Place(response.user_id, response.session_id, waiting, previous)
+        else:
+            place = _Place()
+        before = "" if place.previous is None else place.previous.before
+        await look_up(client, creation, place.user_id, place.session_id, before)
+        return place
+
     async def _conversation(self, client: Client, id: str) -> query_pb2.Run | None:
         """The run that waits for an answer there, if any: a new one would wait behind it for ever."""
         waiting = client.runs.list(user_id=id, session_id=id, statuses=("input_required",), page_size=1)
@@ -102,47 +159,51 @@ class Opener:
             raise conversation_not_found(id) from None
         return await client.runs.get(page.runs[0].response.id) if page.runs else None
 
-    async def _previous(self, client: Client, id: str, metadata: Mapping[str, str]) -> query_pb2.Run:
-        run_id, number = run_of(id)
-        try:
-            run = await client.runs.get(run_id)
-        except NotFound:
-            raise previous_not_found(id) from None
-        if number > 1:
-            translator = Translator(Echo(run.request), number=number, after=NEVER)
-            if await replayed(self._core, run, translator, metadata) is None:
-                raise previous_not_found(id)
-        return run
+    async def _repeated(
+        self,
+        client: Client,
+        query: query_pb2.QueryRequest,
+        digest: str,
+        place: _Place,
+        metadata: Mapping[str, str],
+    ) -> Plan | None:
+        """What a request with the same key began, as far as the core can't tell: it answered a question."""
+        key = query.idempotency_key
+        if place.previous is not None:
+            following = place.previous.following
+            if following is not None and is_repeat(following.input, key, digest):
+                return Plan(query, place.previous.run, following.number)
+            return None
+        if not place.session_id:
+            return None
+        id = place.session_id
+        if place.waiting is not None and place.waiting.idempotency_key == key:
+            return Plan(query)  # it is what the waiting run was asked
+        page = await client.runs.list(user_id=id, session_id=id, page_size=_LOOKED_THROUGH).page()
+        for listed in page.runs:
+            run = await client.runs.get(listed.response.id)
+            translator = Translator(Echo(run.request), number=2, after=NEVER, following=True)
+            await replayed(self._core, run, translator, metadata)
+            for segment in translator.told:
+                if is_repeat(segment.input, key, digest):
+                    return Plan(query, run, segment.number)
+        return None
+
+
+def _continue(query: query_pb2.QueryRequest, previous: Previous) -> None:
+    query.previous_run_id = previous.run.response.id
+    # What is said beside a conversation does not become part of it.
+    query.fork_session = previous.in_conversation
+    query.before_message_id = previous.before
+
+
+def _check_answers(query: query_pb2.QueryRequest, waiting: query_pb2.Run) -> None:
+    """Only the agent that asked can be answered. Raises OpenAiError."""
+    asking = waiting.response.agent_name
+    if query.request.agent_name not in ("", asking):
+        raise invalid("model", f"'{asking}' has asked a question, and waits for its answer")
 
 
 def conversation_not_found(id: str) -> OpenAiError:
     message = f"Conversation with id '{id}' not found."
     return OpenAiError(message, status=404, code="conversation_not_found", param="conversation")
-
-
-def previous_not_found(id: str) -> OpenAiError:
-    return OpenAiError(
-        f"Previous response with id '{id}' not found.",
-        code="previous_response_not_found",
-        param="previous_response_id",
-    )
-
-
-async def _dereference(client: Client, creation: Creation, user_id: str, session_id: str) -> None:
-    """Puts the items that are referred to in their places. Raises OpenAiError."""
-    if not creation.references:
-        return
-    if not session_id:
-        _, id, field = creation.references[0]
-        message = f"Item with id '{id}' not found: refer to items of a conversation or previous response."
-        raise OpenAiError(message, status=404, code="item_not_found", param=field)
-
-    async def fetch(place: pb.Message, id: str, field: str) -> None:
-        try:
-            stored = await client.sessions.get_message(session_id, id, user_id=user_id)
-        except NotFound:
-            message = f"Item with id '{id}' not found."
-            raise OpenAiError(message, status=404, code="item_not_found", param=field) from None
-        place.CopyFrom(stored.message)
-
-    await asyncio.gather(*(fetch(*reference) for reference in creation.references))

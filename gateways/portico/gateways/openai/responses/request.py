@@ -38,6 +38,7 @@ class Creation:
     previous: str  # a response's id
     conversation: str
     references: list[tuple[pb.Message, str, str]]  # where an item is to be put, its id, its path
+    ids: dict[str, str]  # of the items that have one; their paths
 
 
 def read_creation(body: dict[str, Any]) -> Creation:
@@ -81,7 +82,9 @@ def read_creation(body: dict[str, Any]) -> Creation:
     _stream_options(body.get("stream_options"), stream=stream)
     if extra:
         request.extra_json = fields.dump(extra, next(iter(extra)))
-    return Creation(query, fields.text(body, "model"), stream, previous, conversation, items.references)
+    return Creation(
+        query, fields.text(body, "model"), stream, previous, conversation, items.references, items.ids
+    )
 
 
 def metadata_text(value: Any) -> str:

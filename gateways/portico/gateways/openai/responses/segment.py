@@ -3,6 +3,7 @@
 from typing import Any
 
 from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.ids import sent_call_id
 from portico.gateways.openai.responses.items_out import COMPLETED, INCOMPLETE, Item, ToolItem
 from portico.gateways.openai.responses.writer import Writer
 from portico.v1 import events_pb2 as pb
@@ -101,6 +102,14 @@ class Segment:
             unique = f"{id}~{times}"
         self._ids.add(unique)
         return unique
+
+    def call_id(self, call_id: str) -> str:
+        """A call's id as clients see it: none sees one twice."""
+        times = 1
+        while (sent := sent_call_id(call_id, times)) in self._ids:
+            times += 1
+        self._ids.add(sent)
+        return sent
 
     def add(self, item: Item) -> None:
         self.items.append(item)

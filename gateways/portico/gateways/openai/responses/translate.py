@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from portico.gateways.http.streaming import TERMINAL
+from portico.gateways.openai.responses.answering import echo_of
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.items_out import COMPLETED, INCOMPLETE, TextItem
 from portico.gateways.openai.responses.messages_out import Messages
@@ -24,6 +25,7 @@ _STATUS = {
     pb.RUN_STATUS_REJECTED: FAILED,
     pb.RUN_STATUS_INCOMPLETE: INCOMPLETE,
 }
+_UNDER_WAY = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
 
 
 class Translator:
@@ -53,6 +55,10 @@ class Translator:
         self._messages: Messages | None = None
         self._attempt = 0
         self._usage: pb.Usage | None = None
+        self._answered = 0  # questions
+        self._repeated = 0  # of their answers, in this attempt
+        # What an attempt says until all of them were repeated: the responses before have told it.
+        self._withheld: list[pb.Event] | None = None
         # The text that streams: further deltas of it need no look at anything else.
         self._text: tuple[str, int, TextItem | None] = ("", -1, None)
         self.wanted: Segment | None = None
@@ -70,6 +76,11 @@ class Translator:
     def json(self) -> dict[str, Any] | None:
         """The wanted response as it stands; None while it has not begun."""
         return None if self.wanted is None else self.wanted.json()
+
+    @property
+    def reached(self) -> int:
+        """Which of the run's responses is the last so far, from 1."""
+        return 0 if self._segment is None else self._segment.number
 
     @property
     def next_number(self) -> int:
@@ -95,6 +106,8 @@ class Translator:
             match event.WhichOneof("object"):
                 case "response":
                     self._response(event.response, event.sequence_number)
+                case "message" | "content" if self._withheld is not None:
+                    self._withheld.append(event)
                 case "message" if self._messages is not None:
                     self._messages.message(event.message)
                 case "content" if self._messages is not None:
@@ -110,13 +123,23 @@ class Translator:
         segment = self._segment
         if segment is None:
             segment = self._begin(1, response, sequence_number)
-        elif again and not segment.ended:
-            segment.void()
-            self._messages = Messages(segment)
+        elif again:
+            self._repeated = 0
+            if not segment.ended:
+                segment.void()
+                self._messages = Messages(segment)
+                self._withheld = [] if self._answered else None
         status = response.status
+        if status == pb.RUN_STATUS_IN_PROGRESS and response.repeated_answers > self._repeated:
+            self._repeated = response.repeated_answers
+            if self._repeated >= self._answered:
+                self._withheld = None
+            return
+        if response.input or status not in _UNDER_WAY:
+            self._tell_withheld()
         self.paused = status == pb.RUN_STATUS_INPUT_REQUIRED
         if status == pb.RUN_STATUS_IN_PROGRESS:
-            self._works(segment, response, sequence_number, again=again)
+            self._works(segment, response, sequence_number)
         elif segment.ended:
             pass  # what becomes of a run between two responses is told by the next one, if there is one
         elif status == pb.RUN_STATUS_QUEUED:
@@ -128,12 +151,23 @@ class Translator:
         elif status in TERMINAL:
             self._finish(segment, _STATUS[status], response)
 
-    def _works(self, segment: Segment, response: pb.Response, sequence_number: int, *, again: bool) -> None:
+    def _tell_withheld(self) -> None:
+        """The agent goes another way this time."""
+        withheld, self._withheld = self._withheld, None
+        for event in withheld or ():
+            assert self._messages is not None
+            if event.HasField("message"):
+                self._messages.message(event.message)
+            else:
+                self._messages.content(event.content)
+
+    def _works(self, segment: Segment, response: pb.Response, sequence_number: int) -> None:
         told = bool(response.input)
         if segment.ended:
             # Run again after a crash, it comes to its question once more; only an answer leads on.
-            if again and not told:
+            if not told:
                 return
+            self._answered += 1
         elif told and segment.started:
             self._finish(segment, INCOMPLETE, response, reason="steered")
         else:
@@ -147,6 +181,8 @@ class Translator:
         if self.wanted is not None:
             wanted = self._following
         after = self._after if wanted and self.wanted is None else -1 if wanted else NEVER
+        if response.input:
+            self._echo = echo_of(response.input, self._echo)
         segment = Segment(number, response, self._echo, Writer(self._frames, after), self._usage)
         if wanted:
             self.wanted = segment

@@ -1,17 +1,18 @@
 """Responses over a WebSocket: creations and steering come in, the events of all lanes go out."""
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.endpoint import COMPATIBLE
-from portico.gateways.openai.errors import OpenAiError, error_json, invalid, request_id
+from portico.gateways.openai.errors import OpenAiError, error_json, from_defect, invalid, request_id
 from portico.gateways.openai.responses.ids import run_of
 from portico.gateways.openai.responses.lanes import Context, Lane
 from portico.gateways.openai.responses.opening import Opener
@@ -24,6 +25,8 @@ from portico.gateways.openai.responses.steering import (
 )
 from portico.gateways.openai.responses.writer import dumps
 from portico.gateways.openai.settings import OpenAiSettings
+
+log = logging.getLogger(__name__)
 
 MAX_LANES = 32
 REMEMBERED = 256  # responses that have ended, so that steering one of them is told what happened
@@ -145,6 +148,8 @@ class _Connection:
                 await self._take(body, stream_id)
             except OpenAiError as error:
                 await self.refuse(error, stream_id)
+            except Exception:
+                await self.refuse(from_defect(log, self.id), stream_id)
 
     def _load(self, message: Any) -> dict[str, Any]:
         text = message.get("text")
@@ -154,12 +159,10 @@ class _Connection:
             problem = f"the message is larger than {limit} bytes"
             raise OpenAiError(problem, status=413, code="request_too_large")
         try:
-            body = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise OpenAiError(f"the message is not JSON: {error}", code="invalid_json") from None
-        if not isinstance(body, dict):
-            raise OpenAiError("the message must be a JSON object", code="invalid_type")
-        return body
+            return load(data)
+        except BadRequest as bad:
+            code = "invalid_value" if bad.field else "invalid_json"
+            raise OpenAiError(bad.message, code=code, param=bad.field or None) from None
 
     async def _take(self, body: dict[str, Any], stream_id: str) -> None:
         match body.get("type"):

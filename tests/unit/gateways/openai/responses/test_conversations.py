@@ -2,10 +2,14 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
+import httpx
 import openai as sdk
 import pytest
 from openai import AsyncOpenAI
+
+from portico.gateways.openai.responses import conversations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -87,6 +91,33 @@ async def test_items_are_added_found_and_removed(openai: AsyncOpenAI) -> None:
         await openai.conversations.items.retrieve(first.id, conversation_id=conversation.id)
     with pytest.raises(sdk.NotFoundError):
         await openai.conversations.items.delete(first.id, conversation_id=conversation.id)
+
+
+async def test_an_item_is_added_once(openai: AsyncOpenAI) -> None:
+    conversation = await openai.conversations.create()
+    given: Any = [{"role": "user", "content": "first", "id": "msg_1"}]
+    added: Any = await openai.conversations.items.create(conversation.id, items=given)
+    assert added.data[0].id == "msg_1"
+    more: Any = [{"role": "user", "content": "new"}, {"role": "user", "content": "second", "id": "msg_1"}]
+    with pytest.raises(sdk.BadRequestError) as error:
+        await openai.conversations.items.create(conversation.id, items=more)
+    assert (error.value.code, error.value.param) == ("duplicate_item", "items[1].id")
+    kept: Any = [item async for item in openai.conversations.items.list(conversation.id)]
+    assert [item.content[0].text for item in kept] == ["first"]
+    with pytest.raises(sdk.BadRequestError):
+        await openai.conversations.create(items=[*given, *given])
+
+
+async def test_a_conversation_with_a_bad_item_is_not_made(
+    openai: AsyncOpenAI, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "uuid4", lambda: UUID(int=7))
+    bad: Any = {"role": "user", "content": "x", "id": "m" * 300}  # that only the core finds too long
+    with pytest.raises(sdk.BadRequestError) as error:
+        await openai.conversations.create(items=[bad])
+    assert error.value.param == "items[0].id"
+    with pytest.raises(sdk.NotFoundError):
+        await openai.conversations.retrieve(f"conv_{UUID(int=7).hex}")
 
 
 async def test_an_item_can_be_referred_to(openai: AsyncOpenAI) -> None:

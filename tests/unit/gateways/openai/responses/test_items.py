@@ -7,6 +7,7 @@ import pytest
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.responses.compaction import MAX_BYTES, compact, expand
+from portico.gateways.openai.responses.ids import own_call_id, sent_call_id
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.items_in import Items
 from portico.v1 import events_pb2 as pb
@@ -144,8 +145,23 @@ def test_what_agents_say_themselves_has_an_item_too() -> None:
 
 
 def test_a_call_id_that_was_told_apart_is_the_agents_own_again() -> None:
-    (message,) = read({"type": "function_call_output", "call_id": "c~2", "output": "x"})
+    told = sent_call_id("c", 2)
+    assert told != "c"
+    (message,) = read({"type": "function_call_output", "call_id": told, "output": "x"})
     assert '"call_id":"c"' in message.content[0].data_json
+
+
+@pytest.mark.parametrize("call_id", ["c~2", "~1", "a~b~99", sent_call_id("c", 2), sent_call_id("c~2", 3)])
+def test_a_call_id_that_looks_like_one_is_left_alone(call_id: str) -> None:
+    sent = [sent_call_id(call_id, times) for times in (1, 2, 3)]
+    assert len({*sent}) == 3
+    assert {own_call_id(told) for told in sent} == {call_id}
+
+
+def test_a_call_id_that_was_never_ours_is_left_alone() -> None:
+    for call_id in ("call_7~12", "x~20000", "~"):
+        (message,) = read({"type": "function_call_output", "call_id": call_id, "output": "x"})
+        assert f'"call_id":"{call_id}"' in message.content[0].data_json
 
 
 def test_a_compaction_expands_to_its_items() -> None:

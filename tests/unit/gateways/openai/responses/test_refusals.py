@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from portico.core.server import CoreServer
+from portico.gateways.openai.responses.compaction import compact
 
 from .conftest import Serve
 from .order import read_frames
@@ -73,6 +74,7 @@ async def test_other_refusals(http: httpx.AsyncClient) -> None:
         answer = await http.post("/v1/responses", json={**body, "stream": stream})
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "model_not_found"
+        assert "scripted, player" in answer.json()["error"]["message"]
     assert (await http.get("/v1/responses/resp_0")).json()["error"]["code"] == "response_not_found"
     assert (await http.get("/v1/responses/resp_0", params={"stream": True})).status_code == 404
     assert (await http.get("/v1/responses")).status_code == 405
@@ -85,6 +87,40 @@ async def test_other_refusals(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v1/conversations/conv_0/items", params={"limit": 101})).status_code == 400
     query = await http.get("/v1/responses/resp_0/input_items", params={"limit": 0})
     assert query.json()["error"]["param"] == "limit"
+
+
+def nested(depth: int) -> str:
+    return '{"x":' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize("depth", [127, 251, 700])
+@pytest.mark.parametrize("name", ["tools", "input", "metadata", "text", "prompt", "reasoning", "nonsense"])
+async def test_what_is_nested_too_deeply_is_named(http: httpx.AsyncClient, name: str, depth: int) -> None:
+    value = nested(depth)
+    if name in ("tools", "input"):
+        kind = "function_call_output" if name == "input" else "function"
+        inside = "output" if name == "input" else "parameters"
+        value = f'[{{"type": "{kind}", "name": "f", "call_id": "c", "{inside}": {value}}}]'
+    members = {"model": '"scripted"', "input": '"echo x"', name: value}
+    body = ",".join(f'"{member}": {value}' for member, value in members.items())
+    answer = await http.post(
+        "/v1/responses", content=f"{{{body}}}", headers={"content-type": "application/json"}
+    )
+    if answer.status_code == 200:
+        assert depth == 127
+        assert (await http.get(f"/v1/responses/{answer.json()['id']}")).status_code == 200
+        return
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].partition(".")[0] == name
+
+
+async def test_a_compaction_that_is_nested_too_deeply_is_refused(http: httpx.AsyncClient) -> None:
+    deep: Any = 1
+    for _ in range(240):
+        deep = [deep]
+    item = {"type": "compaction", "encrypted_content": compact([{"type": "x", "y": deep}])}
+    answer = await http.post("/v1/responses", json={"input": [item]})
+    assert answer.json()["error"]["param"] == "input[0].encrypted_content"
 
 
 async def test_a_cursor_beyond_the_end_is_an_error_event(http: httpx.AsyncClient) -> None:

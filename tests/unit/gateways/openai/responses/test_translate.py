@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.ids import own_call_id
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import NEVER
 from portico.v1 import events_pb2 as pb
@@ -172,7 +173,8 @@ def test_a_call_that_is_repeated_in_a_rerun_has_another_call_id() -> None:
     log.attempt = 2
     log.response(WORKS).opened("m2", kind).data("m2", call).closed("m2", kind).response(DONE)
     (item,) = log.told()[-1]["response"]["output"]
-    assert item["call_id"] == "c~2"
+    assert item["call_id"] != "c"
+    assert own_call_id(item["call_id"]) == "c"
 
 
 def test_a_steered_run_is_several_responses() -> None:
@@ -207,6 +209,43 @@ def test_a_rerun_of_a_run_that_asked_is_silent_until_the_answer() -> None:
     assert texts(log.told(number=2)[-1]["response"]) == ["so"]
     # The response that begins behind a certain event.
     assert log.told(beyond=12) == log.told(number=2)
+
+
+def answered() -> Log:
+    """A run that asked, was answered and worked on, when the core went down."""
+    ask = pb.InputRequest(id="input_1", prompt="Which?")
+    log = Log().begun().said("m1", "hm").response(pb.RUN_STATUS_INPUT_REQUIRED, input_request=ask)
+    log.response(WORKS, input=[pb.Message(id="t")]).said("m2", "be")
+    log.attempt = 2
+    return log
+
+
+def test_a_rerun_after_an_answer_repeats_nothing_of_the_response_before() -> None:
+    log = answered().response(WORKS).said("m3", "hm").response(WORKS, repeated_answers=1)
+    log.said("m4", "begin").response(DONE, repeated_answers=1)
+    for size in (1, 3, 100):
+        assert texts(log.told(number=2, size=size)[-1]["response"]) == ["begin"]
+    assert texts(log.object()) == ["hm", "Which?"]
+    assert not log.told(number=3)
+
+
+def test_a_rerun_that_goes_another_way_loses_nothing() -> None:
+    log = answered().response(WORKS).said("m3", "never mind").response(DONE)
+    assert texts(log.told(number=2)[-1]["response"]) == ["never mind"]
+    again = pb.InputRequest(id="input_2", prompt="What?")
+    log = answered().response(pb.RUN_STATUS_QUEUED).response(WORKS).said("m3", "well")
+    log.response(pb.RUN_STATUS_INPUT_REQUIRED, input_request=again)
+    log.response(WORKS, input=[pb.Message(id="t2")]).said("m4", "so").response(DONE)
+    assert texts(log.told(number=2)[-1]["response"]) == ["well", "What?"]
+    assert texts(log.told(number=3)[-1]["response"]) == ["so"]
+
+
+def test_a_paused_run_that_waits_for_its_turn_after_a_crash_begins_no_response() -> None:
+    ask = pb.InputRequest(id="input_1", prompt="Which?")
+    log = Log().begun().response(pb.RUN_STATUS_INPUT_REQUIRED, input_request=ask)
+    log.attempt = 2
+    log.response(pb.RUN_STATUS_QUEUED).response(WORKS)
+    assert not log.told(number=2)
 
 
 def test_what_is_open_at_the_end_is_closed() -> None:

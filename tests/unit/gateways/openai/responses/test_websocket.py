@@ -104,6 +104,27 @@ async def test_a_response_can_be_prepared(http: httpx.AsyncClient) -> None:
         assert said == ["echo one", "input"]
 
 
+@pytest.mark.parametrize(
+    ("given", "status", "code", "param"),
+    [
+        ({"model": "nobody"}, 404, "model_not_found", "model"),
+        ({"previous_response_id": "resp_0"}, 400, "previous_response_not_found", "previous_response_id"),
+        ({"conversation": "conv_0"}, 404, "conversation_not_found", "conversation"),
+        ({"input": [{"type": "item_reference", "id": "msg_0"}]}, 404, "item_not_found", "input[0]"),
+    ],
+)
+async def test_what_can_not_be_prepared_is_refused_at_once(
+    http: httpx.AsyncClient, given: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    async with connect(http) as socket:
+        await socket.create(**{"input": "echo one", "generate": False, **given})
+        event = await socket.next()
+        assert (event["type"], event["status"]) == ("error", status)
+        assert (event["error"]["code"], event["error"]["param"]) == (code, param)
+        await socket.create(input="echo one", generate=False, model="")
+        assert (await socket.until(*TERMINAL))[-1]["response"]["model"] == "scripted"
+
+
 async def test_what_is_prepared_knows_what_is_stored_behind_it(http: httpx.AsyncClient) -> None:
     async with connect(http) as socket:
         await socket.create(input="echo one")
@@ -160,6 +181,12 @@ async def test_errors_come_in_an_envelope(http: httpx.AsyncClient) -> None:
         error = await socket.next()
         assert error["status"] == 404
         assert error["error"]["code"] == "model_not_found"
+        assert "scripted, player" in error["error"]["message"]
+        deep = '{"x":' * 251 + "1" + "}" * 251
+        await socket.connection.send(f'{{"type": "response.create", "input": "x", "text": {deep}}}')
+        assert (await socket.next())["error"]["param"] == "text"
+        await socket.connection.send(f'{{"type": "response.steer", "input": {deep}}}')
+        assert (await socket.next())["error"]["param"] == "input"
         await socket.create(input="echo still here")
         assert text_of((await socket.until(*TERMINAL))[-1]) == "still here"
 

@@ -1,0 +1,78 @@
+"""The response that another one continues, and what its run came to behind it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portico.client import Client, NotFound
+from portico.gateways.http.core import Core
+from portico.gateways.openai.errors import OpenAiError
+from portico.gateways.openai.responses.echo import Echo
+from portico.gateways.openai.responses.ids import run_of
+from portico.gateways.openai.responses.replay import replayed
+from portico.gateways.openai.responses.segment import Segment
+from portico.gateways.openai.responses.translate import Translator
+from portico.gateways.openai.responses.writer import NEVER
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A response of a run, and the one that followed it there, if one did."""
+
+    id: str
+    run: query_pb2.Run
+    following: Segment | None
+
+    @property
+    def waits(self) -> bool:
+        """It asked a question that nobody has answered."""
+        return self.following is None and self.run.response.status == pb.RUN_STATUS_INPUT_REQUIRED
+
+    @property
+    def before(self) -> str:
+        """The id of the first message that is not of its past; empty if there is none yet."""
+        return "" if self.following is None else self.following.input[0].id
+
+    @property
+    def in_conversation(self) -> bool:
+        return Echo(self.run.request).fields["conversation"] is not None
+
+
+async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[str, str]) -> Previous:
+    """Raises OpenAiError (400), PorticoError."""
+    run_id, number = run_of(id)
+    try:
+        run = await client.runs.get(run_id)
+    except NotFound:
+        raise previous_not_found(id) from None
+    translator = Translator(Echo(run.request), number=number + 1, after=NEVER)
+    await replayed(core, run, translator, metadata)
+    if translator.reached < number:
+        raise previous_not_found(id)
+    previous = Previous(id, run, translator.wanted)
+    if not previous.waits:
+        await _check_session(client, previous)
+    return previous
+
+
+async def _check_session(client: Client, previous: Previous) -> None:
+    """What it goes on from must still be there. Raises OpenAiError."""
+    response = previous.run.response
+    sessions = client.sessions
+    try:
+        if previous.before:
+            await sessions.get_message(response.session_id, previous.before, user_id=response.user_id)
+        else:
+            await sessions.get(response.session_id, user_id=response.user_id)
+    except NotFound:
+        message = f"What led to response '{previous.id}' was deleted with its conversation or items."
+        raise _gone(message) from None
+
+
+def previous_not_found(id: str) -> OpenAiError:
+    return _gone(f"Previous response with id '{id}' not found.")
+
+
+def _gone(message: str) -> OpenAiError:
+    return OpenAiError(message, code="previous_response_not_found", param="previous_response_id")
