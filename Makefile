@@ -107,6 +107,10 @@ test: check .peer/.done .a2a-old/.done .frameworks/shared/.done ## everything: a
 	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 	@$(MAKE) --no-print-directory test-frameworks
 
+.PHONY: soak
+soak: $(VENV)/.dev ## mixed load with random faults, then an audit (SECONDS=600)
+	PORTICO_SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/pytest -s tests/soak/test_soak.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## format code and contract
 	$(BIN)/ruff check --fix --quiet . || true
