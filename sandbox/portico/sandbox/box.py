@@ -77,21 +77,31 @@ class Box:
         """Runs a cell. The last event is always CellEnd, which also tells failures; nothing is raised for
         them but SandboxPaused and SandboxGone before the start. Cells of one sandbox run one after the
         other."""
+        async with aclosing(self.cell_batches(code, timeout)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def cell_batches(
+        self, code: str, timeout: float | None = None
+    ) -> AsyncGenerator[list[CellEvent], None]:
+        """The same, with the events together that are there at the same moment."""
         seconds = self._seconds(timeout)
         async with self._kernel:
             if len(code) > wire.MAX_FRAME // 8:
                 raise errors.InvalidRequest("code: too long")
             call = self.call("cell", code=code, output_bytes=self.spec.limits.output_bytes)
             expired = Deadline(call, seconds)
+            events: list[CellEvent] = []
             try:
-                async for kind, payload in call.frames():
-                    if kind == wire.EVENT:
-                        yield mime.rich(payload)
-                    else:
-                        yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
-                yield self._cell_end(call.result or {}, expired)
+                async for batch in call.batches():
+                    events += [_cell_event(kind, payload) for kind, payload in batch]
+                    if not call.finished:
+                        yield events
+                        events = []
+                yield [*events, self._cell_end(call.result or {}, expired)]
             except errors.SandboxError as error:
-                yield CellEnd(failure=error)
+                yield [*events, CellEnd(failure=error)]
             finally:
                 self.last_used = time.monotonic()
                 expired.stop()
@@ -291,6 +301,12 @@ class Box:
         kills = self.memory_kills()
         known, self._kills = getattr(self, "_kills", 0), kills or 0
         return kills is not None and kills > known
+
+
+def _cell_event(kind: int, payload: bytes) -> CellEvent:
+    if kind == wire.EVENT:
+        return mime.rich(payload)
+    return Stdout(payload) if kind == wire.OUT else Stderr(payload)
 
 
 async def _feed(call: Call, data: bytes) -> None:

@@ -13,6 +13,7 @@ from portico.sandbox.inside import wire
 _STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its sandbox counts as broken
 GRACE: Final = 0.5  # seconds between the interrupt and the kill of a cell
 _ACK_EVERY: Final = wire.WINDOW // 4
+_BATCH: Final = 256 << 10  # bytes
 
 
 class Call:
@@ -34,22 +35,43 @@ class Call:
     def ended(self) -> bool:
         return self.result is not None or self._failure is not None
 
-    async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
-        """OUT, ERR and EVENT frames in order. Raises SandboxGone when the sandbox ends first."""
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended and all its frames have been taken."""
+        return self.result is not None and not self._frames
+
+    async def batches(self) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """OUT, ERR and EVENT frames in order, as many as are there. Raises SandboxGone when the sandbox ends
+        first.
+        """
         while True:
             while self._frames:
-                kind, payload = self._frames.popleft()
-                if kind != wire.EVENT:
-                    self._taken += len(payload)
-                    if self._taken >= _ACK_EVERY and not self.ended:
-                        self._channel.write(wire.pack_ack(self.number, self._taken))
-                        self._taken = 0
-                yield kind, payload
+                yield self._take()
             if self._failure is not None:
                 raise self._failure
             if self.result is not None:
                 return
             await self._wait()
+
+    def _take(self) -> list[tuple[int, bytes]]:
+        batch: list[tuple[int, bytes]] = []
+        size = 0
+        while self._frames and size < _BATCH:
+            frame = self._frames.popleft()
+            batch.append(frame)
+            size += len(frame[1])
+            if frame[0] != wire.EVENT:
+                self._taken += len(frame[1])
+        if self._taken >= _ACK_EVERY and not self.ended:
+            self._channel.write(wire.pack_ack(self.number, self._taken))
+            self._taken = 0
+        return batch
+
+    async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
+        """The same, one by one."""
+        async for batch in self.batches():
+            for frame in batch:
+                yield frame
 
     async def answer(self) -> dict[str, Any]:
         """The result, when nothing else is of interest. Raises what went wrong, by its own type."""

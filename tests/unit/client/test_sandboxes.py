@@ -19,6 +19,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["SandboxService"]
 BOX = pb.Sandbox(sandbox_id="sbx_1")
 PROCESS = pb.Process(pid=7)
 COMMAND = pb.Command(arguments=["ls"], cwd="/tmp", env={"A": "1"})
+CELL_END = pb.RunCellResponse(end=pb.CellEnd(execution_count=1))
 END = pb.ProcessEnd(exit_code=0)
 
 
@@ -135,6 +136,13 @@ CASES: list[Case] = [
         [pb.RunCellRequest(sandbox_id="sbx_1", code="1", timeout=to_duration(2))],
         [pb.RunCellResponse(stdout=b"1"), pb.RunCellResponse(end=pb.CellEnd())],
         [pb.RunCellResponse(stdout=b"1"), pb.RunCellResponse(end=pb.CellEnd())],
+    ),
+    (
+        lambda s: s.run_cell("sbx_1", "1"),
+        "RunCell",
+        [pb.RunCellRequest(sandbox_id="sbx_1", code="1")],
+        [pb.RunCellResponse(stdout=b"1", more=[pb.RunCellResponse(stderr=b"2"), CELL_END])],
+        [pb.RunCellResponse(stdout=b"1"), pb.RunCellResponse(stderr=b"2"), CELL_END],
     ),
     (
         lambda s: s.run_command("sbx_1", "ls", cwd="/tmp", env={"A": "1"}, stdin=b"x"),

@@ -39,7 +39,11 @@ class SandboxCode:
         )
         stub = self._calls.connection.sandboxes
         async for item in self._read(stub.RunCell(request, metadata=self._calls.metadata)):
+            more = list(item.more)
+            item.ClearField("more")
             yield item
+            for following in more:
+                yield following
 
     async def run_command(
         self,

@@ -1,7 +1,7 @@
 """Sandboxes: what the library tells and is told, as the contract has it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -118,7 +118,14 @@ def metrics_to_proto(metrics: Metrics) -> pb.GetSandboxMetricsResponse:
     )
 
 
-def cell_event(event: CellEvent) -> pb.RunCellResponse:
+def cell_events(events: Sequence[CellEvent]) -> pb.RunCellResponse:
+    """One message of at least one event."""
+    response = _cell_event(events[0])
+    response.more.extend(map(_cell_event, events[1:]))
+    return response
+
+
+def _cell_event(event: CellEvent) -> pb.RunCellResponse:
     if isinstance(event, Stdout):
         return pb.RunCellResponse(stdout=event.data)
     if isinstance(event, Stderr):

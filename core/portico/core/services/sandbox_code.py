@@ -9,7 +9,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.messages import load_object
 from portico.core.convert.sandboxes import (
-    cell_event,
+    cell_events,
     command_event,
     command_words,
     process_event,
@@ -34,9 +34,9 @@ class SandboxCode(SandboxMethods):
         box = self._box(request.sandbox_id)
         timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
         with told(sandbox_id=box.id):
-            async with aclosing(box.stream_cell(request.code, timeout)) as events:
-                async for event in events:
-                    yield cell_event(event)
+            async with aclosing(box.cell_batches(request.code, timeout)) as batches:
+                async for batch in batches:
+                    yield cell_events(batch)
 
     async def RunCommand(
         self, request: pb.RunCommandRequest, context: ServicerContext

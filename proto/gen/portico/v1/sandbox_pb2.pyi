@@ -779,6 +779,7 @@ class RunCellResponse(_message.Message):
     STDERR_FIELD_NUMBER: _builtins.int
     RICH_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     stdout: _builtins.bytes
     """Standard output."""
     stderr: _builtins.bytes
@@ -791,6 +792,12 @@ class RunCellResponse(_message.Message):
     def end(self) -> Global___CellEnd:
         """Always the last."""
 
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunCellResponse]:
+        """Events that were there at the same moment, in their order, after the one
+        above: a message costs more than an event. None of them has more itself.
+        """
+
     def __init__(
         self,
         *,
@@ -798,10 +805,11 @@ class RunCellResponse(_message.Message):
         stderr: _builtins.bytes = ...,
         rich: Global___RichOutput | None = ...,
         end: Global___CellEnd | None = ...,
+        more: _abc.Iterable[Global___RunCellResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "more", b"more", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["stdout", "stderr", "rich", "end"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
