@@ -102,6 +102,10 @@ class Box:
                 yield [*events, self._cell_end(call.result or {}, expired)]
             except errors.SandboxError as error:
                 yield [*events, CellEnd(failure=error)]
+            except wire.BadFrame as error:
+                gone = errors.SandboxGone(f"the sandbox broke the protocol: {error}", "killed")
+                self.channel.lost(gone)
+                yield [*events, CellEnd(failure=gone)]
             finally:
                 self.last_used = time.monotonic()
                 expired.stop()

@@ -56,7 +56,7 @@ class Call:
             kind = {2: "not_found", 20: "not_directory", 21: "is_directory", 17: "exists"}.get(
                 error.errno or 0, "os"
             )
-            if error.errno == 28:
+            if error.errno in (27, 28):  # EFBIG: one file may be as large as all of them
                 self.end(error={"kind": "limit", "limit": "disk", "message": str(error)})
             elif error.errno in (11, 12):
                 limit = "pids" if error.errno == 11 else "memory"

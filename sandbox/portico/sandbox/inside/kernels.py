@@ -14,6 +14,7 @@ from .loop import READ, Loop
 _MAX_MESSAGE: Final = 24 << 20  # bytes of one message from the kernel; user code may have written it
 _OUTPUT_GRACE: Final = 1.0  # seconds between the interrupt and the kill of a cell that says too much
 _TELL: Final = 5.0  # seconds the kernel may take to read a cell's code
+_TOLD: Final = ("count", "error", "checkpoints")  # what the end of a cell or a checkpoint says
 _DRAIN: Final = 2 << 20  # bytes taken from a pipe at once when a cell ends
 
 
@@ -235,31 +236,38 @@ class Kernels:
                 message = wire.parse_json(bytes(self._buffer[kernel.LENGTH.size : end]))
                 del self._buffer[:end]
                 self._message(message, size)
-        except (wire.BadFrame, TypeError, KeyError):
+        except wire.BadFrame:
             # Only user code can have closed or forged the kernel's end: there is no kernel to talk to any
             # more.
             self._loop.forget(self._control.fileno())
             tree.kill(self._pid)
 
     def _message(self, message: dict[str, Any], size: int) -> None:
+        """Raises BadFrame for what the kernel's own code never says."""
         call = self._call
         if call is None:
             return
-        if "event" in message:
+        event, answer = message.get("event"), message.get("end")
+        if isinstance(event, dict) and event.get("type") in ("display", "result"):
             self._drain()  # what was printed before it goes before it
             self._count(size)
             if not self._over:
-                call.event(message["event"])
-            if message["event"]["type"] == "display":
+                call.event(event)
+            if event["type"] == "display":
                 self._tell({})
-        elif "end" in message:
-            answer = message["end"]
-            self._live = int(message["pid"])
+        elif isinstance(answer, dict) and isinstance(message.get("pid"), int):
+            error = answer.get("error")
+            if isinstance(error, dict) and "kind" in error:
+                raise wire.BadFrame("a failure, which only this process tells")
+            self._live = message["pid"]
             self._drain()
             self._call = None
+            told = {name: answer[name] for name in _TOLD if name in answer}
             if self._over:
-                answer["limit"] = "output"
+                told["limit"] = "output"
             if self._cancelled:
-                answer["cancelled"] = True
-            call.end(**answer)
+                told["cancelled"] = True
+            call.end(**told)
             self._watch_pipes()
+        else:
+            raise wire.BadFrame("neither an event nor an end")
