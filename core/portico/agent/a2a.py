@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
+
+from opentelemetry.trace import SpanKind
+
+from portico.telemetry import spans
 
 if TYPE_CHECKING:
     import httpx
@@ -41,13 +46,10 @@ class PeerUpdate:
 class Peer:
     """An agent at a URL. Its task is cancelled when the run that waits for it is."""
 
-    def __init__(
-        self, url: str, *, headers: Mapping[str, str], timeout: float, trace: Callable[[], Mapping[str, str]]
-    ) -> None:
+    def __init__(self, url: str, *, headers: Mapping[str, str], timeout: float) -> None:
         self._url = url
         self._headers = dict(headers)
         self._timeout = timeout
-        self._trace = trace
 
     async def send(
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
@@ -65,6 +67,27 @@ class Peer:
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
     ) -> AsyncGenerator[PeerUpdate, None]:
         """The same, as it comes."""
+        place = urlsplit(self._url)
+        host = place.hostname or ""
+        attributes = {"gen_ai.operation.name": "invoke_agent", "server.address": host}
+        if place.port is not None:
+            attributes["server.port"] = str(place.port)
+        span = spans.begin(f"invoke_agent {host}", attributes, kind=SpanKind.CLIENT)
+        error = ""
+        updates = self._updates(message, task_id, context_id, spans.headers_of(span))
+        try:
+            async with contextlib.aclosing(updates):
+                async for update in updates:
+                    yield update
+        except Exception as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            spans.end(span, error)
+
+    async def _updates(
+        self, message: str | Sequence[Any], task_id: str, context_id: str, trace: Mapping[str, str]
+    ) -> AsyncGenerator[PeerUpdate, None]:
         # Only agents that call others pay for these.
         import httpx
         from a2a.types import a2a_pb2 as a2a
@@ -77,7 +100,7 @@ class Peer:
             task_id=task_id,
             context_id=context_id,
         )
-        headers = {**self._trace(), **self._headers}
+        headers = {**trace, **self._headers}
         timeout = httpx.Timeout(self._timeout, read=None)
         async with httpx.AsyncClient(headers=headers, timeout=timeout) as http:
             client = await self._connect(http)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-from opentelemetry import propagate
-
 from portico.agent.a2a import Peer
 from portico.agent.protocol import AgentRequest, Message
 from portico.agent.sandbox import SandboxAccess, Sandboxes
+from portico.telemetry import spans
 
 T = TypeVar("T")
 
@@ -227,7 +226,11 @@ class Context:
 
         Its task is cancelled when this run is, and the call is in this run's trace.
         """
-        return Peer(url, headers=headers or {}, timeout=timeout, trace=trace_headers)
+        return Peer(url, headers=headers or {}, timeout=timeout)
+
+    def trace_headers(self) -> dict[str, str]:
+        """The trace that this code runs in, as HTTP headers for calls of your own; none if there is none."""
+        return spans.headers_of()
 
     def reject(self, reason: str, *, code: str = "rejected") -> Rejection:
         """Refuse the request."""
@@ -259,10 +262,3 @@ class Context:
             self.interrupted = True
         else:
             self.cancelled = True
-
-
-def trace_headers() -> dict[str, str]:
-    """The trace that this code runs in, as HTTP headers; none when nothing is traced."""
-    headers: dict[str, str] = {}
-    propagate.inject(headers)
-    return headers

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -16,6 +17,8 @@ from portico.core.errors import PorticoError
 from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
+from portico.telemetry import prometheus
+from portico.telemetry.setup import Telemetry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,25 +40,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(0.0005)
     try:
         apps = [app for target in options.targets for app in load_apps(target)]
-    except LoadError as error:
+        # After the agents' files: one of them may have set up OpenTelemetry in its own way.
+        telemetry = Telemetry("portico-core", prometheus=bool(settings.metrics_listen))
+    except (LoadError, ValueError) as error:
         print(f"portico core: {error}", file=sys.stderr)
         return 2
-    return _run(CoreServer(apps, settings))
+    return _run(CoreServer(apps, settings), settings, telemetry)
 
 
-def _run(server: CoreServer) -> int:
+def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry) -> int:
     import uvloop
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(server))
+        metrics = prometheus.served(settings.metrics_listen) if settings.metrics_listen else nullcontext()
+        with metrics, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(server, telemetry))
     except (OSError, PorticoError, ValueError) as error:
         print(f"portico core: {error}", file=sys.stderr)
         return 1
+    finally:
+        telemetry.close()
     return 0
 
 
-async def _serve(server: CoreServer) -> None:
+async def _serve(server: CoreServer, telemetry: Telemetry) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,6 +77,7 @@ async def _serve(server: CoreServer) -> None:
     await server.stop()
     if asyncio.all_tasks() - {asyncio.current_task()}:
         # An agent that can't be stopped would keep the process from ending.
+        telemetry.close()
         logging.shutdown()
         os._exit(0)
 

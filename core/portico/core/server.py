@@ -9,7 +9,6 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from pydantic import SecretStr
 
 from portico.agent import AgentApp
@@ -27,6 +26,7 @@ from portico.core.services.dispatch import handlers
 from portico.core.services.drain import Drain
 from portico.core.services.identity import IdentityService
 from portico.core.services.memory import MemoryService
+from portico.core.services.multiplex import METHOD as MULTIPLEX
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
 from portico.core.services.sandbox import SandboxService
@@ -35,6 +35,7 @@ from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import open_stores
 from portico.sandbox.spec import Limits as SandboxLimits
+from portico.telemetry.calls import Calls, SeenCalls
 from portico.v1 import (
     agent_pb2,
     identity_pb2,
@@ -125,9 +126,10 @@ class CoreServer:
 
     def _build(self) -> grpc.aio.Server:
         settings = self._settings
+        calls = Calls()
         milliseconds = int(settings.keepalive_seconds * 1000)
         server = grpc.aio.server(
-            interceptors=self._interceptors(),
+            interceptors=self._interceptors(calls),
             maximum_concurrent_rpcs=settings.concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -140,7 +142,9 @@ class CoreServer:
             ],
         )
         services = {
-            "QueryService": QueryService(self._engine, self._stores.runs, self._drain, self._authenticator),
+            "QueryService": QueryService(
+                self._engine, self._stores.runs, self._drain, self._authenticator, calls
+            ),
             "AgentService": AgentService(self._host, needs_credential=settings.auth),
             "StateService": StateService(self._stores.states),
             "SessionService": SessionService(self._stores.sessions, self._sandboxes),
@@ -183,10 +187,11 @@ class CoreServer:
             )
         return Authenticator(self._keys, tokens)
 
-    def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+    def _interceptors(self, calls: Calls) -> list[grpc.aio.ServerInterceptor]:
         interceptors: list[grpc.aio.ServerInterceptor] = []
-        if self._settings.traces:
-            interceptors.append(aio_server_interceptor())  # type: ignore[no-untyped-call]
+        if calls.seen:
+            # The first sees what the next one refuses.
+            interceptors.append(SeenCalls(calls, "/portico.", (MULTIPLEX,)))
         if self._authenticator is not None:
             interceptors.append(Authentication(self._authenticator))
         return interceptors

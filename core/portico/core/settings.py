@@ -112,8 +112,9 @@ class CoreSettings(BaseSettings):
     )
     sandbox_snapshots: int = Field(default=64, ge=0, description="Snapshots that are kept at once.")
     reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")
-    traces: bool = Field(
-        default=False, description="Whether to make an OpenTelemetry span of every RPC (needs an SDK set up)."
+    metrics_listen: str = Field(
+        default="",
+        description="Where to tell Prometheus what this process does: host:port; nowhere if empty.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What goes to standard error."

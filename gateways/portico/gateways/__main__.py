@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
@@ -21,6 +20,7 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
+from portico.telemetry.setup import Telemetry
 
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
@@ -36,16 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = _site(name, given)
-    except ValidationError as error:
+        telemetry = Telemetry("portico-gateway", prometheus=site.measured)
+    except ValueError as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    serve(site, host, port, fd)
+    try:
+        serve(site, host, port, fd)
+    finally:
+        telemetry.close()
     return 0
 
 

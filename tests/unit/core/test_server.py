@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from portico.agent import AgentApp
-from portico.client import Client
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
 
@@ -28,23 +27,8 @@ def echo() -> AgentApp:
     return app
 
 
-def settings(tmp_path: Path, *, traces: bool = False) -> CoreSettings:
-    return CoreSettings(
-        listen=[f"unix:{tmp_path}/core.sock"], store="memory://", traces=traces, drain_seconds=1
-    )
-
-
-@pytest.mark.parametrize("traces", [False, True])
-async def test_it_serves_with_and_without_spans(tmp_path: Path, traces: bool) -> None:
-    server = CoreServer([echo()], settings(tmp_path, traces=traces))
-    await server.start()
-    try:
-        async with Client(server.addresses[0]) as client:
-            assert await client.runs.query("hi").text() == "hello"
-            assert (await client.agents.get()).name == "echo"
-            assert await client.healthy()
-    finally:
-        await server.stop()
+def settings(tmp_path: Path) -> CoreSettings:
+    return CoreSettings(listen=[f"unix:{tmp_path}/core.sock"], store="memory://", drain_seconds=1)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Client:
         timeout: float = 30.0,
         tls: grpc.ChannelCredentials | None = None,
     ) -> None:
-        calls = Calls(Connection(target, tls), metadata=(), timeout=timeout)
+        calls = Calls(Connection(target, tls), given=(), timeout=timeout)
         self._use(calls.varied(credential, metadata, None))
 
     def _use(self, calls: Calls) -> None:

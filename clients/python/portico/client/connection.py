@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from portico.client.errors import typed_errors
+from portico.client.tracing import Metadata, in_trace
 from portico.v1 import (
     agent_pb2_grpc,
     identity_pb2_grpc,
@@ -129,8 +130,13 @@ class Calls:
     """How calls are made: on which connection, with which metadata, for how long at most."""
 
     connection: Connection
-    metadata: tuple[tuple[str, str | bytes], ...]
+    given: Metadata
     timeout: float
+
+    @property
+    def metadata(self) -> Metadata:
+        """What goes along with a call that is made now."""
+        return in_trace(self.given)
 
     def varied(
         self, credential: str | None, metadata: Mapping[str, str | bytes] | None, timeout: float | None
@@ -141,7 +147,7 @@ class Calls:
             given["authorization"] = f"Bearer {credential}"
         return replace(
             self,
-            metadata=tuple({**dict(self.metadata), **given}.items()),
+            given=tuple({**dict(self.given), **given}.items()),
             timeout=self.timeout if timeout is None else timeout,
         )
 

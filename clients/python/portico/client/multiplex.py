@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import Context
 
 import grpc
 import grpc.aio
@@ -29,6 +30,7 @@ from portico.client.errors import (
 from portico.client.mux_stream import MuxStream
 from portico.client.progress import Progress
 from portico.client.query import retry_key
+from portico.client.tracing import stream_in_trace
 from portico.v1 import query_pb2, query_pb2_grpc
 
 _Call = grpc.aio.StreamStreamCall[query_pb2.MultiplexRequest, query_pb2.MultiplexResponse]
@@ -71,7 +73,7 @@ class Multiplexer:
         A request without an idempotency key gets one, so that it can be sent again.
         Raises ResourceExhausted, InvalidArgument (too large), Cancelled (closed).
         """
-        opening = query_pb2.StreamAction(query=query, metadata=metadata)
+        opening = query_pb2.StreamAction(query=query, metadata=stream_in_trace(metadata))
         if not query.idempotency_key:
             opening.query.idempotency_key = retry_key()
         return self._open(opening, Progress("", None), timeout)
@@ -84,7 +86,7 @@ class Multiplexer:
         timeout: float | None = None,
     ) -> MuxStream:
         """Follows a run from a cursor. Raises as open_query."""
-        opening = query_pb2.StreamAction(watch=watch, metadata=metadata)
+        opening = query_pb2.StreamAction(watch=watch, metadata=stream_in_trace(metadata))
         after = watch.after_sequence_number if watch.HasField("after_sequence_number") else None
         return self._open(opening, Progress(watch.run_id, after), timeout)
 
@@ -115,7 +117,8 @@ class Multiplexer:
             stream.cut(Unavailable("no connection to the core"))
         self.reopen(stream)
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="portico multiplexer")
+            # It serves everybody, and so belongs to nobody's trace.
+            self._task = asyncio.create_task(self._run(), name="portico multiplexer", context=Context())
         return stream
 
     # What streams ask for.

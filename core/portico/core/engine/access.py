@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.errors import SessionNotFound, StateNotFound
 from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore
+from portico.telemetry import spans
 
 
 class RunState:
@@ -71,7 +72,8 @@ class RunSession:
 
     async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
         await self._settled()
-        hits = await self._store.search(self._run.session[0], query, None, top_k)
+        with _retrieval("session"):
+            hits = await self._store.search(self._run.session[0], query, None, top_k)
         return [self._encoder.load_message(hit.message.payload) for hit in hits]
 
     async def _settled(self) -> None:
@@ -97,7 +99,8 @@ class RunMemory:
     async def search(
         self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
     ) -> Sequence[Remembered]:
-        hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
+        with _retrieval("memory"):
+            hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
         return [_remembered(hit.memory, hit.score) for hit in hits]
 
     async def list(
@@ -108,6 +111,11 @@ class RunMemory:
 
     async def delete(self, memory_id: str) -> bool:
         return await self._store.delete(self._user_id, None, memory_id) > 0
+
+
+def _retrieval(source: str) -> AbstractContextManager[object]:
+    attributes = {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": source}
+    return spans.within(f"retrieval {source}", attributes)
 
 
 def _remembered(record: MemoryRecord, score: float) -> Remembered:

@@ -39,6 +39,7 @@ from portico.core.engine.encoding import (
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
+from portico.core.engine.run_spans import RunSpans
 
 # Of one run. What it says at once is in one frame with the three events that repeat it: four times this
 # must be less than the largest message.
@@ -60,6 +61,7 @@ class Emitter:
         self._size = 0
         self.output: list[FinishedMessage] = []
         self._remembered = 0  # how much of the output is in the session
+        self.spans: RunSpans | None = None  # while the run is traced
 
     @property
     def crowded(self) -> bool:
@@ -306,6 +308,8 @@ class Emitter:
         run = self._run
         number = run.next_sequence_number
         finished = message.finished(status, number)
+        if self.spans is not None:
+            self.spans.told(finished.message)
         run.append(self._encoder.message(number, finished))
         self.output.append(finished)
 

@@ -1,6 +1,7 @@
 """One execution of an agent on one request, from its first event to its terminal one."""
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,13 @@ from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
+from portico.core.engine.run_spans import RunSpans
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.core.stores.base import Stores
+from portico.telemetry import ids
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class Execution:
         self._time_left = run.start.timeout
         self._timed_from = 0.0
         self._task: asyncio.Task[None] | None = None
+        # Whoever's end lets this run begin, it belongs to its own caller's trace.
+        self._caller = contextvars.copy_context()
         self._entered = False
         self._again: asyncio.TimerHandle | None = None
         request = run.start.request
@@ -105,7 +110,7 @@ class Execution:
     def begin(self) -> None:
         """Start the agent; events begin to flow."""
         self.emitter.started()
-        self._task = asyncio.create_task(self._execute(), name=self.run.run_id)
+        self._task = asyncio.create_task(self._seen(), name=self.run.run_id, context=self._caller)
 
     def take_up(self, answers: bytes) -> None:
         """The run is of an earlier process; what people answered then is answered again without asking."""
@@ -217,6 +222,15 @@ class Execution:
         finally:
             self._answer = self._asker = None
             self._arm_deadline()
+
+    async def _seen(self) -> None:
+        ids.run_id.set(self.run.run_id)
+        seen = self.emitter.spans = RunSpans.begun(self.run, self.app)
+        try:
+            await self._execute()
+        finally:
+            if seen is not None:
+                seen.end()
 
     async def _execute(self) -> None:
         self._entered = True

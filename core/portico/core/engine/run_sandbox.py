@@ -22,6 +22,7 @@ from portico.sandbox.events import (
 from portico.sandbox.manager import Held
 from portico.sandbox.results import Result
 from portico.sandbox.spec import Spec
+from portico.telemetry import spans
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class RunSandbox:
 
     async def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
         box = await self._own()
-        return await self._work(box.run_cell(code, timeout))
+        return await self._work(box.run_cell(code, timeout), "run_cell")
 
     def stream_cell(self, code: str, *, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
         async def events() -> AsyncGenerator[CellEvent, None]:
@@ -99,7 +100,7 @@ class RunSandbox:
                 async for event in stream:
                     yield event
 
-        return self._stream(events())
+        return self._stream(events(), "stream_cell")
 
     async def run_shell(
         self,
@@ -111,7 +112,9 @@ class RunSandbox:
         timeout: float | None = None,
     ) -> ShellResult:
         box = await self._own()
-        return await self._work(box.run_shell(command, cwd=cwd, env=env, stdin=stdin, timeout=timeout))
+        return await self._work(
+            box.run_shell(command, cwd=cwd, env=env, stdin=stdin, timeout=timeout), "run_shell"
+        )
 
     def stream_shell(
         self,
@@ -129,7 +132,7 @@ class RunSandbox:
                 async for event in stream:
                     yield event
 
-        return self._stream(events())
+        return self._stream(events(), "stream_shell")
 
     async def start_process(
         self, command: str | Sequence[str], *, cwd: str = "", env: Mapping[str, str] | None = None
@@ -154,7 +157,7 @@ class RunSandbox:
                 async for event in stream:
                     yield event
 
-        return self._stream(events())
+        return self._stream(events(), "watch_process")
 
     async def signal_process(self, pid: int, number: int) -> None:
         await (await self._own()).processes.signal(pid, number)
@@ -170,15 +173,15 @@ class RunSandbox:
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Result:
         box = await self._own()
-        return await self._work(tools.call_tool(box, name, dict(arguments or {})))
+        return await self._work(tools.call_tool(box, name, dict(arguments or {})), name)
 
     async def read_file(self, path: str) -> bytes:
         box = await self._own()
-        return await self._work(box.files.read(path))
+        return await self._work(box.files.read(path), "read_file")
 
     async def write_file(self, path: str, content: bytes | str) -> int:
         box = await self._own()
-        return await self._work(box.files.write(path, content))
+        return await self._work(box.files.write(path, content), "write_file")
 
     def download(self, path: str) -> AsyncGenerator[bytes, None]:
         async def pieces() -> AsyncGenerator[bytes, None]:
@@ -187,11 +190,11 @@ class RunSandbox:
                 async for piece in stream:
                     yield piece
 
-        return self._stream(pieces())
+        return self._stream(pieces(), "download")
 
     async def upload(self, path: str, pieces: AsyncIterable[bytes]) -> int:
         box = await self._own()
-        return await self._work(box.files.upload(path, pieces))
+        return await self._work(box.files.upload(path, pieces), "upload")
 
     async def list_directory(self, path: str = ".", *, depth: int = 1) -> Sequence[Entry]:
         return await (await self._own()).files.list_directory(path, depth)
@@ -200,7 +203,7 @@ class RunSandbox:
         self, path: str = ".", pattern: str = "*", *, text: str | None = None
     ) -> Sequence[Found]:
         box = await self._own()
-        return await self._work(box.files.search(path, pattern, text=text))
+        return await self._work(box.files.search(path, pattern, text=text), "search_files")
 
     async def make_directory(self, path: str) -> None:
         await (await self._own()).files.make_directory(path)
@@ -210,7 +213,7 @@ class RunSandbox:
 
     async def remove_file(self, path: str, *, recursive: bool = False) -> None:
         box = await self._own()
-        await self._work(box.files.remove(path, recursive))
+        await self._work(box.files.remove(path, recursive), "remove_file")
 
     async def _own(self) -> Box:
         if self.closed:
@@ -233,7 +236,20 @@ class RunSandbox:
                 raise errors.LimitExceeded(error.message, error.metadata["limit"]) from None
             raise errors.InvalidRequest(error.message) from None
 
-    async def _work(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _work(self, work: Coroutine[Any, Any, T], tool: str) -> T:
+        with spans.within(*self._span(tool)):
+            return await self._cancellable(work)
+
+    def _span(self, tool: str) -> tuple[str, spans.Attributes]:
+        return f"execute_tool {tool}", {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.type": "extension",
+            "portico.sandbox.type": self._kind,
+            "portico.sandbox.id": "" if self._box is None else self._box.id,
+        }
+
+    async def _cancellable(self, work: Coroutine[Any, Any, T]) -> T:
         """As a task of its own, which `cancel` ends, whoever waits for it."""
         task = asyncio.create_task(work)
         self._working.add(task)
@@ -249,8 +265,10 @@ class RunSandbox:
         finally:
             self._working.discard(task)
 
-    async def _stream(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async def _stream(self, events: AsyncGenerator[T, None], tool: str) -> AsyncGenerator[T, None]:
         self._streams.add(events)
+        span = spans.begin(*self._span(tool))
+        error = ""
 
         async def step() -> T:
             return await anext(events)
@@ -258,10 +276,14 @@ class RunSandbox:
         try:
             while True:
                 try:
-                    event = await self._work(step())
+                    event = await self._cancellable(step())
                 except StopAsyncIteration:
                     return
                 yield event
+        except Exception as raised:
+            error = type(raised).__name__
+            raise
         finally:
+            spans.end(span, error)
             self._streams.discard(events)
             await events.aclose()

@@ -22,6 +22,7 @@ from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
 from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.services.tracing import enter_request
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,11 @@ def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[s
     detail.Pack(ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
     status.details.append(detail)
     return status
+
+
+def code_name(status: Status) -> str:
+    """The name of a status' code."""
+    return next(code.name for code in grpc.StatusCode if code.value[0] == status.code)
 
 
 def error_status(error: BaseException, method: str) -> Status:
@@ -99,6 +105,7 @@ def _unary_call(
     function: Callable[[Any, ServicerContext], Awaitable[Any]], path: str, request_class: type[Message]
 ) -> Callable[[bytes, ServicerContext], Awaitable[Any]]:
     async def unary(data: bytes, context: ServicerContext) -> Any:
+        enter_request(context.invocation_metadata())
         try:
             return await function(parse(request_class, data), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
@@ -118,6 +125,7 @@ def _stream_call(
 ) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
     async def stream(data: Any, context: ServicerContext) -> AsyncIterator[Any]:
         responses = None
+        enter_request(context.invocation_metadata())
         try:
             responses = function(parse(request_class, data) if parsed else data, context)
             async for response in responses:

@@ -19,22 +19,27 @@ from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded
 from portico.core.services.authentication import StreamAuthentication
 from portico.core.services.caller import calling
-from portico.core.services.dispatch import error_status, parse, status_of
+from portico.core.services.dispatch import code_name, error_status, parse, status_of
 from portico.core.services.drain import Drain
 from portico.core.services.opening import open_query, open_watch, opened
-from portico.core.services.tracing import caller_trace
+from portico.core.services.tracing import stream_trace
+from portico.telemetry.calls import Call, Calls
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
 MESSAGE_BYTES = 512 * 1024  # what one response carries, about
 STREAMS = 20_000  # of one link
-METHOD = "/portico.v1.QueryService/Multiplex"
+SERVICE = "portico.v1.QueryService"
+METHOD = f"/{SERVICE}/Multiplex"
 
 
 class _Stream:
     """One query or watch of a link."""
 
-    __slots__ = ("closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader", "stream_id")
+    __slots__ = (
+        *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
+        "stream_id",
+    )
 
     def __init__(self, link: "Link", stream_id: int) -> None:
         self.link = link
@@ -46,6 +51,7 @@ class _Stream:
         self.fetched: bytes | None = None  # what came from the store, not yet sent
         self.opening: asyncio.Task[None] | None = None  # opens the stream, or fetches from the store
         self.deadline: asyncio.TimerHandle | None = None
+        self.call: Call | None = None  # what is seen of it
 
     def notify(self) -> None:
         """There may be something to send."""
@@ -58,9 +64,11 @@ class _Stream:
         reader.subscribe(self.notify)
         self.notify()
 
-    def close(self) -> None:
+    def close(self, code: str = "CANCELLED") -> None:
         """Release everything; the run goes on."""
         self.closed = True
+        if self.call is not None:
+            self.call.end(code)
         if self.opening is not None:
             self.opening.cancel()
         if self.deadline is not None:
@@ -79,14 +87,16 @@ class Link:
         requests: AsyncIterator[bytes],
         drain: Drain,
         authentication: StreamAuthentication | None = None,
+        calls: Calls | None = None,
     ) -> None:
-        """Without authentication everybody is believed."""
+        """Without authentication everybody is believed. `calls` sees the streams, each as a call."""
         self.ready: dict[int, _Stream] = {}
         self.wake = asyncio.Event()
         self._engine = engine
         self._requests = requests
         self._drain = drain
         self._authentication = authentication
+        self._calls = calls or Calls()
         self._streams: dict[int, _Stream] = {}
         self._ends: list[bytes] = []  # encoded last frames, not yet sent
         self._reading: asyncio.Task[None] | None = None
@@ -147,13 +157,14 @@ class Link:
                 raise Draining
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
+            method = "Query" if request.HasField("query") else "WatchRun"
+            stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata)
             if self._authentication is None:
                 self._begin(stream, request)
                 return
-            method = "Query" if request.HasField("query") else "WatchRun"
             who = self._authentication.at_once(request.metadata, method)
             if who is None:
-                self._later(stream, self._authenticated(self._authentication, request, method))
+                self._later(stream, self._authenticated(self._authentication, stream, request, method))
                 return
             with calling(who):
                 self._begin(stream, request)
@@ -161,7 +172,7 @@ class Link:
             self._end(stream, error_status(error, METHOD))
 
     def _begin(self, stream: _Stream, request: pb.StreamAction) -> None:
-        with caller_trace(request.metadata, shared=True):
+        with stream_trace(request.metadata, stream.call):
             reader = self._opened(request)
             if isinstance(reader, LogReader):
                 stream.attach(reader)
@@ -174,10 +185,10 @@ class Link:
         return open_watch(self._engine, request.watch)
 
     async def _authenticated(
-        self, authentication: StreamAuthentication, request: pb.StreamAction, method: str
+        self, authentication: StreamAuthentication, stream: _Stream, request: pb.StreamAction, method: str
     ) -> LogReader:
         who = await authentication.check(request.metadata, method)
-        with calling(who), caller_trace(request.metadata, shared=True):
+        with calling(who), stream_trace(request.metadata, stream.call):
             return await opened(self._opened(request))
 
     def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
@@ -245,7 +256,7 @@ class Link:
         end = b""
         if reader.finished:
             end = b"\x22\x00"  # an end with code OK
-            self._drop(stream)
+            self._drop(stream, "OK")
         elif not data:
             return 0
         body = b"".join((data, stream.head, varint(len(data)), end))
@@ -255,8 +266,8 @@ class Link:
             stream.notify()
         return len(body)
 
-    def _drop(self, stream: _Stream) -> None:
-        stream.close()
+    def _drop(self, stream: _Stream, code: str = "CANCELLED") -> None:
+        stream.close(code)
         self._streams.pop(stream.stream_id, None)
         self.ready.pop(stream.stream_id, None)
 
@@ -270,7 +281,7 @@ class Link:
             end.reason = info.reason
             end.metadata.update(info.metadata)
         frame = pb.StreamFrame(stream_id=stream.stream_id, end=end).SerializeToString()
-        self._drop(stream)
+        self._drop(stream, code_name(status))
         self._ends += (b"\x0a", varint(len(frame)), frame)
         self.wake.set()
 

@@ -23,6 +23,7 @@ from portico.core.services.opening import launch_after, open_query, open_watch, 
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.tracing import caller_trace
 from portico.core.stores.base import RunFilter, RunLog, RunRecord
+from portico.telemetry.calls import Calls
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 
@@ -31,13 +32,19 @@ class QueryService:
     """Runs of one engine."""
 
     def __init__(
-        self, engine: RunEngine, runs: RunLog, drain: Drain, authenticator: Authenticator | None = None
+        self,
+        engine: RunEngine,
+        runs: RunLog,
+        drain: Drain,
+        authenticator: Authenticator | None = None,
+        calls: Calls | None = None,
     ) -> None:
         """Without an authenticator everybody is believed."""
         self._engine = engine
         self._runs = runs
         self._drain = drain
         self._authenticator = authenticator
+        self._calls = calls
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
         with caller_trace(context.invocation_metadata()):
@@ -169,7 +176,7 @@ class QueryService:
         authentication = None
         if self._authenticator is not None:
             authentication = StreamAuthentication(self._authenticator, linked())
-        link = Link(self._engine, requests, self._drain, authentication)
+        link = Link(self._engine, requests, self._drain, authentication, self._calls)
         try:
             async for response in link.responses():
                 yield response

@@ -1,25 +1,53 @@
-"""A run belongs to its caller's trace: what its agent calls goes on with it."""
+"""A run belongs to its caller's trace and request: what its agent calls and logs goes on with them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 
-_HEADERS = ("traceparent", "tracestate")
+from portico.telemetry import ids, spans
+from portico.telemetry.calls import Call
+
+REQUEST = "x-request-id"
+_TRACE = ("traceparent", "tracestate")
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+def enter_request(metadata: Metadata | None) -> None:
+    """The rest of this call's task belongs to the request that its metadata names."""
+    for name, value in metadata or ():
+        if name == REQUEST and isinstance(value, str):
+            ids.request_id.set(ids.readable(value))
 
 
 @contextmanager
-def caller_trace(
-    metadata: Mapping[str, str] | Iterable[tuple[str, str | bytes]] | None, *, shared: bool = False
-) -> Iterator[None]:
-    """Within it, tasks begin in the trace that the metadata names. A span of the call's own goes before,
-    unless the call is `shared` by many."""
-    pairs = metadata.items() if isinstance(metadata, Mapping) else metadata or ()
-    carrier = {name: value for name, value in pairs if name in _HEADERS and isinstance(value, str)}
-    if not carrier or (not shared and trace.get_current_span().get_span_context().is_valid):
+def caller_trace(metadata: Metadata | None) -> Iterator[None]:
+    """Within it, tasks begin in the trace that the metadata names; a span of the call's own goes before."""
+    carrier = {name: value for name, value in metadata or () if name in _TRACE and isinstance(value, str)}
+    if not carrier or trace.get_current_span().get_span_context().is_valid:
         yield
         return
-    token = context.attach(propagate.extract(carrier))
+    with _attached(spans.parent_of(carrier)):
+        yield
+
+
+@contextmanager
+def stream_trace(metadata: Mapping[str, str], call: Call | None) -> Iterator[None]:
+    """The same for a stream that shares a call with others, whose trace and request are not its own."""
+    if call is None and not metadata:
+        yield
+        return
+    request = ids.request_id.set(ids.readable(metadata.get(REQUEST, "")))
+    try:
+        with _attached(spans.parent_of(metadata) if call is None else call.context):
+            yield
+    finally:
+        ids.request_id.reset(request)
+
+
+@contextmanager
+def _attached(own: context.Context) -> Iterator[None]:
+    token = context.attach(own)
     try:
         yield
     finally:

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 class A2aGateway:
     """What a site serves. `registration`, if there is one, is told of every agent's card."""
 
+    name = "a2a"
+
     def __init__(self, settings: A2aSettings, registration: Registration | None = None) -> None:
         """Raises OSError, ValueError for a key or a file that can't be used."""
         self._settings = settings

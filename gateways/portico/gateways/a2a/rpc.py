@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 from portico.gateways.a2a.caller import GrpcContexts
 from portico.gateways.a2a.errors import as_a2a
 from portico.gateways.a2a.handler import Handler
+from portico.telemetry.calls import Calls, SeenCalls
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +112,16 @@ class GrpcBinding:
 
     def __init__(self, handler: Handler, address: str, max_message_bytes: int) -> None:
         """Raises OSError."""
+        calls = Calls()
         self._server = grpc.aio.server(
+            interceptors=[SeenCalls(calls, "/")] if calls.seen else [],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-            ]
+            ],
         )
         a2a_pb2_grpc.add_A2AServiceServicer_to_server(  # type: ignore[no-untyped-call]
             _Service(handler, GrpcContexts(PROTOCOL_VERSION_1_0)), self._server

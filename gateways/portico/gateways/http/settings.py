@@ -20,3 +20,6 @@ class HttpSettings(BaseSettings):
     resume_seconds: float = Field(
         default=30.0, ge=0, description="How long streams wait for a core that has gone away."
     )
+    metrics: bool = Field(
+        default=False, description="Whether to tell Prometheus on /metrics what this process does."
+    )

@@ -1,17 +1,25 @@
 """The HTTP gateways of one process, behind one port and over one connection to the core."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core
+from portico.gateways.http.seen import Requests
 from portico.gateways.http.settings import HttpSettings
+from portico.telemetry import prometheus
+
+METRICS = "/metrics"
 
 
 class Gateway(Protocol):
-    """An ASGI application for one protocol."""
+    """An ASGI application for one protocol, whose name is in what is seen of it."""
+
+    name: str
 
     def claims(self, path: str) -> bool:
         """Whether a path is this gateway's."""
@@ -35,16 +43,24 @@ class Site:
         self._gateways = tuple(gateways)
         self._settings = settings
 
+    @property
+    def measured(self) -> bool:
+        """Whether Prometheus is told on /metrics."""
+        return self._settings.metrics
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
         path: str = scope["path"]
-        for gateway in self._gateways[:-1]:
-            if gateway.claims(path):
-                await gateway(scope, receive, send)
-                return
-        await self._gateways[-1](scope, receive, send)
+        if path == METRICS and self.measured:
+            await _metrics(scope, receive, send)
+            return
+        gateway = next((one for one in self._gateways[:-1] if one.claims(path)), self._gateways[-1])
+        if self._requests.seen:
+            await self._requests.serve(gateway, gateway.name, scope, receive, send)
+        else:
+            await gateway(scope, receive, send)
 
     def stop(self) -> None:
         """End all streams of all gateways, resumably."""
@@ -53,6 +69,7 @@ class Site:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        self._requests = Requests()
         async with (
             Client(self._settings.core) as client,
             Multiplexer(client, resume_timeout=self._settings.resume_seconds) as streams,
@@ -62,3 +79,8 @@ class Site:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:
+    body = await asyncio.to_thread(prometheus.text)
+    await Response(body, media_type=prometheus.MEDIA_TYPE)(scope, receive, send)

@@ -22,6 +22,8 @@ _INSTRUCTIONS = (
 class McpGateway:
     """What a site serves."""
 
+    name = "mcp"
+
     def __init__(self, settings: McpSettings) -> None:
         self._core: Core | None = None
         server = MCPServer(

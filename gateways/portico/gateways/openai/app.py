@@ -15,6 +15,7 @@ from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
+from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
@@ -46,6 +47,7 @@ _EXPOSED = ["x-request-id", "x-run-id", "x-session-id", "retry-after", "x-should
 def create_app(settings: OpenAiSettings) -> FastAPI:
     """The gateway's application, without its front."""
     app = FastAPI(
+        telemetry=NOT_ITS_OWN,
         title="Portico",
         description="The agents of one core as models of OpenAI's API.",
         version="1",
@@ -67,6 +69,8 @@ def create_app(settings: OpenAiSettings) -> FastAPI:
 
 class OpenAiGateway:
     """What a site serves: the application behind its front."""
+
+    name = "openai"
 
     def __init__(self, settings: OpenAiSettings) -> None:
         self._settings = settings
@@ -194,6 +198,7 @@ class Front:
         if hot is None:
             await guarded(self._app, scope, receive, send, lambda: error_response(from_defect(log)))
         elif scope["method"] == "POST":
+            scope[ROUTE] = path
             await hot(scope, receive, send)
         else:
             refused = from_status(405, scope["method"], path, {"allow": "POST"})

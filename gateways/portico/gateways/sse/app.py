@@ -15,6 +15,7 @@ from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
+from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import (
     agents,
@@ -45,6 +46,7 @@ HEALTH_SECONDS = 2.0
 def create_app(settings: SseSettings) -> FastAPI:
     """The gateway's application, without its front."""
     app = FastAPI(
+        telemetry=NOT_ITS_OWN,
         title=SERVICE,
         description="Runs, sessions, state, memory and sandboxes of the agents of one core, over HTTP.",
         version="1",
@@ -75,6 +77,8 @@ def create_app(settings: SseSettings) -> FastAPI:
 
 class SseGateway:
     """What a site serves: the application behind its front."""
+
+    name = "sse"
 
     def __init__(self, settings: SseSettings) -> None:
         self._app = create_app(settings)
@@ -234,6 +238,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         if scope["path"] == self._process_path:
+            scope[ROUTE] = self._process_path
             if scope["method"] == "POST":
                 process: Process = self._app.state.process
                 await process(scope, receive, send)

@@ -1,0 +1,96 @@
+"""A run as spans: the agent's own, and one for each tool call that it tells of, from call to output."""
+
+from collections.abc import Mapping
+
+from opentelemetry.trace import Span
+
+from portico.agent import AgentApp, Message, MessageType, Status
+from portico.agent.protocol import DataContent
+from portico.core.engine.live import LiveRun
+from portico.telemetry import spans
+
+OPEN_CALLS = 256  # of one run; more than that have no span
+_CALLS = {
+    MessageType.FUNCTION_CALL: "function",
+    MessageType.PLUGIN_CALL: "function",
+    MessageType.COMPONENT_CALL: "extension",
+    MessageType.MCP_CALL: "extension",
+}
+_OUTPUTS = frozenset(
+    (
+        MessageType.FUNCTION_CALL_OUTPUT,
+        MessageType.PLUGIN_CALL_OUTPUT,
+        MessageType.COMPONENT_CALL_OUTPUT,
+        MessageType.MCP_CALL_OUTPUT,
+    )
+)
+_FAULTS = (Status.FAILED, Status.REJECTED)
+
+
+class RunSpans:
+    """The spans of one execution, whose task becomes a part of them."""
+
+    def __init__(self, run: LiveRun, span: Span) -> None:
+        self._run = run
+        self._span = span
+        self._open: dict[str, Span] = {}
+
+    @classmethod
+    def begun(cls, run: LiveRun, app: AgentApp) -> "RunSpans | None":
+        """None when nothing is traced. Call it in the run's own task."""
+        if spans.tracer() is None:
+            return None
+        attributes: spans.Attributes = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.provider.name": "portico",
+            "gen_ai.agent.name": app.name,
+            "gen_ai.agent.version": app.version,
+            "gen_ai.conversation.id": run.start.request.session_id,
+            "gen_ai.response.id": run.run_id,
+            "portico.run.id": run.run_id,
+            "portico.run.attempt": run.attempt,
+        }
+        span = spans.begin(f"invoke_agent {app.name}", attributes)
+        if span is None:
+            return None
+        spans.enter(span)
+        return cls(run, span)
+
+    def told(self, message: Message) -> None:
+        """The agent has called a tool, or has its output."""
+        if message.type in _CALLS:
+            for call_id, data in _calls(message):
+                self._call(call_id, str(data.get("name", "")), _CALLS[message.type])
+        elif message.type in _OUTPUTS:
+            for call_id, _ in _calls(message):
+                spans.end(self._open.pop(call_id, None))
+
+    def end(self) -> None:
+        """The agent has ended. Calls without an output are somebody else's to make: they have no span."""
+        run, span = self._run, self._span
+        span.set_attribute("portico.run.status", run.status.value)
+        span.set_attribute("portico.run.events", run.next_sequence_number)
+        if run.usage is not None:
+            span.set_attribute("gen_ai.usage.input_tokens", run.usage.input_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", run.usage.output_tokens)
+        error = "" if run.error is None or run.status not in _FAULTS else run.error.code
+        spans.end(span, error)
+
+    def _call(self, call_id: str, name: str, kind: str) -> None:
+        if not name or len(self._open) >= OPEN_CALLS:
+            return
+        attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": name,
+            "gen_ai.tool.type": kind,
+            "gen_ai.tool.call.id": call_id,
+        }
+        if (span := spans.begin(f"execute_tool {name}", attributes)) is not None:
+            self._open[call_id] = span
+
+
+def _calls(message: Message) -> list[tuple[str, Mapping[str, object]]]:
+    datas = [content.data for content in message.content if isinstance(content, DataContent)]
+    return [
+        (str(data["call_id"]), data) for data in datas if isinstance(data, Mapping) and data.get("call_id")
+    ]

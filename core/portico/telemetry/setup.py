@@ -1,0 +1,142 @@
+"""OpenTelemetry's SDK as its standard environment variables ask for it; nothing is imported when they don't.
+
+Spans and metrics go out when there is an OTLP endpoint (OTEL_EXPORTER_OTLP_ENDPOINT, or _TRACES_ENDPOINT
+and _METRICS_ENDPOINT), or an exporter is named (OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER: otlp, console
+or none). A provider of spans that is there already, of `opentelemetry-instrument` or an agent's file, is
+used as it is.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from opentelemetry import metrics, trace
+
+from portico.telemetry import meters, spans
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+
+SCOPE = "portico"
+CLOSE_SECONDS = 5.0  # a collector that does not answer must not hold up the end of a process
+_PROTOCOLS = ("http/protobuf", "grpc")
+
+
+class Telemetry:
+    """What this process exports, from its start until `close`."""
+
+    def __init__(self, service: str, *, prometheus: bool = False) -> None:
+        """Raises ValueError for a variable that can't be meant."""
+        environment = os.environ
+        self._providers: list[Any] = []
+        if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            return
+        self._trace(service, _exporters(environment, "TRACES"))
+        self._measure(service, _exporters(environment, "METRICS"), prometheus=prometheus)
+
+    def close(self) -> None:
+        """Send what is left, for a few seconds at most."""
+        spans.use(None)
+        meters.use(None)
+        closing = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(CLOSE_SECONDS)
+
+    def _trace(self, service: str, exporters: Sequence[str]) -> None:
+        version_ = version("portico-runtime")
+        if exporters and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
+            for name in exporters:
+                provider.add_span_processor(BatchSpanProcessor(_span_exporter(name)))
+            trace.set_tracer_provider(provider)
+            self._providers.append(provider)
+        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            spans.use(trace.get_tracer(SCOPE, version_))
+
+    def _measure(self, service: str, exporters: Sequence[str], *, prometheus: bool) -> None:
+        readers = [_metric_reader(name) for name in exporters]
+        if prometheus:
+            from opentelemetry.exporter.prometheus import PrometheusMetricReader
+
+            readers.append(PrometheusMetricReader())
+        if not readers:
+            return
+        from opentelemetry.sdk.metrics import MeterProvider
+
+        provider = MeterProvider(readers, _resource(service), shutdown_on_exit=False)
+        metrics.set_meter_provider(provider)
+        self._providers.append(provider)
+        meters.use(provider.get_meter(SCOPE, version("portico-runtime")))
+
+
+def _exporters(environment: Mapping[str, str], signal: str) -> Sequence[str]:
+    """What is to go where. Raises ValueError."""
+    variable = f"OTEL_{signal}_EXPORTER"
+    named = [name.strip() for name in environment.get(variable, "").split(",") if name.strip()]
+    if not named:
+        endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        named = ["otlp"] if any(environment.get(name) for name in endpoints) else []
+    if wrong := sorted(set(named) - {"otlp", "console", "none"}):
+        raise ValueError(f"{variable} is otlp, console or none, not {wrong[0]!r}")
+    return [] if "none" in named else named
+
+
+def _protocol(signal: str) -> str:
+    """Raises ValueError."""
+    variable = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
+    if not os.environ.get(variable):
+        variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+    protocol = os.environ.get(variable) or _PROTOCOLS[0]
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"{variable} is {' or '.join(_PROTOCOLS)}, not {protocol!r}")
+    return protocol
+
+
+def _span_exporter(name: str) -> Any:
+    if name == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter()
+    if _protocol("TRACES") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
+
+
+def _metric_reader(name: str) -> "MetricReader":
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+
+    if name == "console":
+        return PeriodicExportingMetricReader(ConsoleMetricExporter())
+    if _protocol("METRICS") == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        return PeriodicExportingMetricReader(GrpcExporter())
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter())
+
+
+def _resource(service: str) -> "Resource":
+    from opentelemetry.sdk.resources import Resource
+
+    attributes = {
+        "service.version": version("portico-runtime"),
+        "service.instance.id": uuid4().hex,
+    }
+    given = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in given:
+        attributes["service.name"] = service
+    return Resource.create(attributes)

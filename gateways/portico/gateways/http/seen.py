@@ -1,0 +1,101 @@
+"""Requests as spans and durations. It stands before all gateways, and steps aside when nobody looks."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.metrics import Histogram
+from opentelemetry.trace import SpanKind
+from starlette.types import Message, Receive, Scope, Send
+
+from portico.telemetry import meters, spans
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+ROUTE = "portico.route"  # in an ASGI scope: the route of a request that no router has seen
+# FastAPI would make spans and metrics too, by rules and exporters of its own.
+NOT_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+_PROBES = frozenset(("/health", "/liveness", "/readiness"))  # they come for ever, and say nothing
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_OTHER = "_OTHER"
+_NOBODY = 499  # the caller has left before there was an answer
+
+
+class Requests:
+    """What is made of the requests of one process."""
+
+    def __init__(self) -> None:
+        meter = meters.meter()
+        self._durations: Histogram | None = None
+        if meter is not None:
+            self._durations = meter.create_histogram(
+                "http.server.request.duration",
+                "s",
+                "How long requests take; streams, until their end.",
+                explicit_bucket_boundaries_advisory=meters.SECONDS,
+            )
+            self._active = meter.create_up_down_counter(
+                "http.server.active_requests", "{request}", "Requests that are under way."
+            )
+
+    @property
+    def seen(self) -> bool:
+        """Whether anything is made of them."""
+        return self._durations is not None or spans.tracer() is not None
+
+    async def serve(self, app: App, gateway: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have a gateway answer, and note how."""
+        if scope["path"] in _PROBES:
+            await app(scope, receive, send)
+            return
+        method = _method(scope)
+        told = {"http.request.method": method, "portico.gateway": gateway}
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if not status:
+                status = message.get("status", 101 if message["type"] == "websocket.accept" else 0)
+            await send(message)
+
+        carrier = {
+            name.decode(): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in (b"traceparent", b"tracestate")
+        }
+        parent = spans.parent_of(carrier)
+        about = {**told, "url.path": scope["path"], "url.scheme": scope.get("scheme", "")}
+        span = spans.begin(f"{method} {gateway}", about, kind=SpanKind.SERVER, parent=parent)
+        token = context.attach(parent if span is None else trace.set_span_in_context(span, parent))
+        durations, began = self._durations, time.perf_counter()
+        if durations is not None:
+            self._active.add(1, told)
+        error = ""
+        try:
+            await app(scope, receive, noted)
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            context.detach(token)
+            if durations is not None:
+                self._active.add(-1, told)
+                answered: spans.Attributes = {**told, "http.response.status_code": status or _NOBODY}
+                durations.record(time.perf_counter() - began, answered)
+            if span is not None:
+                if route := _route(scope):
+                    span.update_name(f"{method} {route}")
+                    span.set_attribute("http.route", route)
+                if status:
+                    span.set_attribute("http.response.status_code", status)
+                spans.end(span, error or (str(status) if status >= 500 else ""))
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope.get("method", "GET")  # a WebSocket begins as one
+    return method if method in _METHODS else _OTHER
+
+
+def _route(scope: Scope) -> str:
+    """What the path is an instance of; empty if nobody has said."""
+    return str(scope.get(ROUTE) or getattr(scope.get("route"), "path", ""))
