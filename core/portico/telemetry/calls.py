@@ -13,7 +13,6 @@ import grpc
 import grpc.aio
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram
 from opentelemetry.trace import SpanKind
 
 from portico.telemetry import meters, spans
@@ -27,14 +26,10 @@ class Calls:
 
     def __init__(self) -> None:
         meter = meters.meter()
-        self._durations: Histogram | None = None
+        self._durations: meters.Histogram | None = None
         if meter is not None:
-            self._durations = meter.create_histogram(
-                "rpc.server.call.duration",
-                "s",
-                "How long calls take; streams, until their end.",
-                explicit_bucket_boundaries_advisory=meters.SECONDS,
-            )
+            name = "rpc.server.call.duration"
+            self._durations = meters.seconds(meter, name, "How long calls take; streams, until their end.")
 
     @property
     def seen(self) -> bool:
@@ -51,9 +46,9 @@ class Call:
 
     __slots__ = ("_attributes", "_began", "_durations", "_parent", "_span")
 
-    def __init__(self, method: str, metadata: Mapping[str, str], durations: Histogram | None) -> None:
+    def __init__(self, method: str, metadata: Mapping[str, str], durations: meters.Histogram | None) -> None:
         self._attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-        self._durations: Histogram | None = durations
+        self._durations: meters.Histogram | None = durations
         self._parent = spans.parent_of(metadata)
         self._span = spans.begin(method, self._attributes, kind=SpanKind.SERVER, parent=self._parent)
         self._began = time.perf_counter()

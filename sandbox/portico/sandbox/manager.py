@@ -116,6 +116,11 @@ class SandboxManager:
             raise held.box.gone
         return held
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._held)
+
     def list_held(self, user_id: str | None = None) -> list[Held]:
         return [
             held for held in self._held.values() if user_id in (None, held.user_id) and held.box.gone is None

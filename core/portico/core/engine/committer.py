@@ -10,6 +10,7 @@ import time
 
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.live import LiveRun
+from portico.core.engine.run_metrics import RunMetrics
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 
@@ -21,7 +22,8 @@ RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 class GroupCommitter:
     """Makes what live runs produce durable, then visible."""
 
-    def __init__(self, runs: RunLog, encoder: EventEncoder) -> None:
+    def __init__(self, runs: RunLog, encoder: EventEncoder, metrics: RunMetrics | None = None) -> None:
+        self._metrics = metrics
         self._runs = runs
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
@@ -82,7 +84,10 @@ class GroupCommitter:
                 records.append(self._record(run))
             messages += more
             taken.append((run, chunk, run.status))
+        began = time.perf_counter()
         await self._write(Commit(records, chunks, messages, sessions))
+        if self._metrics is not None:
+            self._metrics.committed(taken, time.perf_counter() - began)
         for run, chunk, status in taken:
             run.publish(chunk, status)
 

@@ -110,6 +110,7 @@ class Execution:
     def begin(self) -> None:
         """Start the agent; events begin to flow."""
         self.emitter.started()
+        self.run.said_from = self.run.next_sequence_number
         self._task = asyncio.create_task(self._seen(), name=self.run.run_id, context=self._caller)
 
     def take_up(self, answers: bytes) -> None:

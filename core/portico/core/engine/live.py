@@ -55,6 +55,7 @@ class LiveRun:
         self.repeated_answers = 0  # those of earlier attempts that this one has been given
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
+        self.said_from: int | None = None  # the agent's first event, until it is in the log
         self.ended = False  # the terminal event is published
         self.paused_at: int | None = None  # the published input_required event, while it is the last
         self._next = next_sequence_number

@@ -7,7 +7,7 @@ until its terminal event is durable; then the store alone knows it.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from portico.agent import AgentApp, Message, Status
@@ -23,6 +23,7 @@ from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import Recovery
+from portico.core.engine.run_metrics import RunMetrics, states
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import (
     CursorAhead,
@@ -66,8 +67,11 @@ class RunEngine:
         self._stores = stores
         self._encoder = encoder
         self._limits = limits or Limits()
-        self._committer = GroupCommitter(stores.runs, encoder)
+        metrics = RunMetrics.wanted()
+        self._committer = GroupCommitter(stores.runs, encoder, metrics)
         self._live: dict[str, Execution] = {}
+        if metrics is not None:
+            metrics.watch(self._states, lambda: self._sandboxes.count)
         self._lanes = SessionLanes()
         self._keys = RecentKeys(stores.runs)
         self._continuations = Continuations(stores, self._lanes, self.live)
@@ -89,6 +93,9 @@ class RunEngine:
             except Exception:
                 # One run that can't be taken up must not keep the core from serving.
                 log.exception("run %s can't be taken up", record.run_id)
+
+    def _states(self) -> Mapping[str, int]:
+        return states((execution.started, execution.paused) for execution in list(self._live.values()))
 
     def _take_up(self, run: LiveRun, app: AgentApp, answers: bytes) -> None:
         execution = self._open(run, app)

@@ -64,6 +64,12 @@ class Sandboxes:
         self._kept: dict[str, Kept] = {}
         self._taking = 0
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        manager = self._manager
+        return 0 if manager is None else manager.count
+
     async def start(self) -> None:
         """End what a core that was killed has left behind."""
         if self.policy.backend != "none":

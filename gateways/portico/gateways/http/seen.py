@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.metrics import Histogram
 from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
@@ -26,14 +25,10 @@ class Requests:
 
     def __init__(self) -> None:
         meter = meters.meter()
-        self._durations: Histogram | None = None
+        self._durations: meters.Histogram | None = None
         if meter is not None:
-            self._durations = meter.create_histogram(
-                "http.server.request.duration",
-                "s",
-                "How long requests take; streams, until their end.",
-                explicit_bucket_boundaries_advisory=meters.SECONDS,
-            )
+            name = "http.server.request.duration"
+            self._durations = meters.seconds(meter, name, "How long requests take; streams, until their end.")
             self._active = meter.create_up_down_counter(
                 "http.server.active_requests", "{request}", "Requests that are under way."
             )

@@ -1,0 +1,79 @@
+"""What runs and their log amount to, in numbers. Looked at once for each commit, never for each event."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from portico.agent import Status
+from portico.core.engine.live import LiveRun
+from portico.core.stores.base import Chunk
+from portico.telemetry import meters
+
+STATES = ("executing", "paused", "queued")
+Taken = Sequence[tuple[LiveRun, Chunk | None, Status]]
+
+
+class RunMetrics:
+    """The instruments of one engine. Labels are agents' names and words of ours: their number is bounded."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        histogram = self._histogram
+        self._ended = meter.create_counter("portico.runs", "{run}", "Runs that have ended, by status.")
+        self._events = meter.create_counter("portico.events", "{event}", "Events in the log.")
+        self._duration = histogram("portico.run.duration", "From a run's acceptance to its end.")
+        self._first = histogram(
+            "portico.run.first_event.duration", "From a run's acceptance to what its agent first says."
+        )
+        self._commit = histogram("portico.log.commit.duration", "How long a transaction of the log takes.")
+
+    @classmethod
+    def wanted(cls) -> "RunMetrics | None":
+        """None while nothing is measured."""
+        meter = meters.meter()
+        return None if meter is None else cls(meter)
+
+    def watch(self, live: Callable[[], Mapping[str, int]], sandboxes: Callable[[], int]) -> None:
+        """Ask these for what there is whenever somebody wants to know, in a thread: they must only look."""
+
+        def runs(_: CallbackOptions) -> Iterable[Observation]:
+            counted = live()
+            return [Observation(counted.get(state, 0), {"state": state}) for state in STATES]
+
+        def held(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(sandboxes())]
+
+        self._meter.create_observable_gauge(
+            "portico.runs.live", [runs], "{run}", "Runs that have not ended; those queued wait for a session."
+        )
+        self._meter.create_observable_gauge("portico.sandboxes", [held], "{sandbox}", "Sandboxes that live.")
+
+    def committed(self, taken: Taken, seconds: float) -> None:
+        """The log has these; call it before they are published."""
+        self._commit.record(seconds)
+        now = time.time()
+        events = 0
+        for run, chunk, status in taken:
+            if chunk is None:
+                continue
+            events += chunk.last - chunk.first + 1
+            if run.said_from is not None and chunk.last >= run.said_from:
+                run.said_from = None
+                self._first.record(now - run.created_at, {"agent": run.start.request.agent_name})
+            if status.terminal:
+                about = {"agent": run.start.request.agent_name, "status": status.value}
+                self._ended.add(1, about)
+                self._duration.record(now - run.created_at, about)
+        self._events.add(events)
+
+    def _histogram(self, name: str, description: str) -> meters.Histogram:
+        return meters.seconds(self._meter, name, description)
+
+
+def states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:
+    """How many of each, of those that have started and those that are paused."""
+    return Counter(
+        "queued" if not started else "paused" if paused else "executing" for started, paused in executions
+    )
