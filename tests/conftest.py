@@ -1,7 +1,31 @@
-"""What holds for every test."""
+"""What holds for every test, and what more than one kind of them shares."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+from support.engines import shared_docker_engine
 
 # A machine that is busy elsewhere is no failure.
 settings.register_profile("portico", deadline=None)
 settings.load_profile("portico")
+
+
+@pytest.fixture(scope="session")
+def docker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Docker engine that has the image, started when the first test asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent  # what all workers of this run share
+    with shared_docker_engine(folder) as url:
+        yield url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    untested = {
+        str(report.longrepr[2])  # a skip is told as file, line and reason
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and "NOT TESTED" in str(report.longrepr[2])
+    }
+    for reason in sorted(untested):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True, bold=True)

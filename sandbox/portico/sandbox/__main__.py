@@ -1,4 +1,5 @@
-"""`python -m portico.sandbox run CODE`: one cell or command in a sandbox of its own, with no server."""
+"""`python -m portico.sandbox run CODE`: one cell or command in a sandbox of its own, with no server; and
+`build`: the image for sandboxes in containers."""
 
 import argparse
 import asyncio
@@ -10,8 +11,8 @@ from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
+from portico.sandbox.choice import make_backend
 from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr
-from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
 
 _RAISED: Final = 1  # exit statuses: the code raised, the call was wrong, there is no sandbox, it was ended
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_run(options))
+        return asyncio.run(_build(options) if options.command == "build" else _run(options))
     except errors.BackendUnavailable as error:
         print(f"portico sandbox: {error.message}", file=sys.stderr)
         return _UNAVAILABLE
@@ -39,12 +40,29 @@ async def _run(options: argparse.Namespace) -> int:
     code: str = sys.stdin.read() if options.code == "-" else options.code
     limits = Limits(memory_bytes=options.memory * MIB, cpus=options.cpus, call_seconds=options.timeout)
     spec = Spec(limits=limits, network=NetworkPolicy(tuple(options.allow_host)))
-    async with LocalBackend() as backend:
+    backend = make_backend(options.backend)
+    await backend.open()
+    try:
         box = await backend.create(spec)
         for name in options.file:
             path = Path(name)
             await box.files.upload(path.name, _pieces(path))
         return await (_shell(box, code) if options.shell else _cell(box, code, options.images))
+    finally:
+        await backend.close()
+
+
+async def _build(options: argparse.Namespace) -> int:
+    from portico.sandbox.docker import images
+    from portico.sandbox.docker.settings import DockerSettings
+
+    settings = DockerSettings.from_environment()
+    packages = tuple(options.package)
+    name = await images.build(
+        settings, base=options.base, packages=packages, local_root=options.local_root, say=print
+    )
+    print(name)
+    return 0
 
 
 async def _cell(box: Box, code: str, images: str) -> int:
@@ -117,6 +135,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--file", action="append", default=[], help="Copy a file into the workspace before.")
     run.add_argument("--images", default="", metavar="DIR", help="Where to save images that are shown.")
+    run.add_argument(
+        "--backend", default="local", help="Where: local, docker, docker:RUNTIME. Default: local."
+    )
+    build = commands.add_parser("build", help="build the image of the docker backend")
+    build.add_argument("--base", default="", help="The image to build on. Default: Debian with Python.")
+    build.add_argument(
+        "--local-root",
+        action="store_true",
+        help="Build on this machine's Python and commands, without a registry.",
+    )
+    build.add_argument("--package", action="append", default=[], help="A Python package to have in it.")
     return parser
 
 

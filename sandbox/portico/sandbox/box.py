@@ -43,6 +43,7 @@ class Box:
         self.last_used = time.monotonic()
         self._kernel = asyncio.Lock()
         self._checkpoints: list[str] = []
+        self._kills = 0
 
     def call(self, op: str, **arguments: Any) -> Call:
         """Opens a call to the agent. Raises SandboxGone, SandboxPaused."""
@@ -99,7 +100,7 @@ class Box:
                     if not call.finished:
                         yield events
                         events = []
-                yield [*events, self._cell_end(call.result or {}, expired)]
+                yield [*events, await self._cell_end(call.result or {}, expired)]
             except errors.SandboxError as error:
                 yield [*events, CellEnd(failure=error)]
             except wire.BadFrame as error:
@@ -253,7 +254,7 @@ class Box:
         """Ends everything inside and removes all of it. Doing it twice is no error."""
         raise errors.Unsupported("this backend cannot destroy")
 
-    def memory_kills(self) -> int | None:
+    async def memory_kills(self) -> int | None:
         """How often the memory limit has killed something inside, where the backend can tell."""
         return None
 
@@ -264,7 +265,7 @@ class Box:
         limit = self.spec.limits.call_seconds
         return limit if timeout is None else min(timeout, limit)
 
-    def _cell_end(self, result: dict[str, Any], expired: Deadline) -> CellEnd:
+    async def _cell_end(self, result: dict[str, Any], expired: Deadline) -> CellEnd:
         told = result.get("error")
         count = result.get("count")
         number = count if isinstance(count, int) else 0
@@ -273,7 +274,7 @@ class Box:
             problem = failure(told)
             if expired.passed:
                 problem = errors.SandboxTimeout(expired.seconds, kernel_lost=True)
-            elif isinstance(problem, errors.KernelDied) and self._memory_killed():
+            elif isinstance(problem, errors.KernelDied) and await self._memory_killed():
                 problem = errors.LimitExceeded(
                     "the kernel was killed: out of memory", "memory", kernel_lost=True
                 )
@@ -297,13 +298,14 @@ class Box:
     async def _explain(
         self, error: errors.SandboxError | None, result: dict[str, Any]
     ) -> errors.SandboxError | None:
-        if error is None and result.get("exit_code") in (-9, 137) and self._memory_killed():
+        if error is None and result.get("exit_code") in (-9, 137) and await self._memory_killed():
             return errors.LimitExceeded("killed: out of memory", "memory")
         return error
 
-    def _memory_killed(self) -> bool:
-        kills = self.memory_kills()
-        known, self._kills = getattr(self, "_kills", 0), kills or 0
+    async def _memory_killed(self) -> bool:
+        """Whether that has happened since it was last asked."""
+        kills = await self.memory_kills()
+        known, self._kills = self._kills, kills or 0
         return kills is not None and kills > known
 
 

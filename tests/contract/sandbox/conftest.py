@@ -1,24 +1,40 @@
 """Every backend that can make a sandbox; the suites here hold for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
+from portico.sandbox.docker.backend import DockerBackend
+from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20
 
 
-@pytest.fixture(params=["local"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
-    opened = LocalBackend()
-    await opened.open()
-    yield opened
-    await asyncio.wait_for(opened.close(), 30)
+def _docker(request: pytest.FixtureRequest) -> Backend:
+    return DockerBackend(DockerSettings(url=request.getfixturevalue("docker_url")))
+
+
+MAKERS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {
+    "local": lambda _request: LocalBackend(),
+    "docker": _docker,
+}
+
+
+@pytest.fixture(params=MAKERS)
+def unopened(request: pytest.FixtureRequest) -> Backend:
+    return MAKERS[request.param](request)
+
+
+@pytest.fixture
+async def backend(unopened: Backend) -> AsyncIterator[Backend]:
+    await unopened.open()
+    yield unopened
+    await asyncio.wait_for(unopened.close(), 30)
 
 
 @pytest.fixture

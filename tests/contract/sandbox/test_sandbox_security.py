@@ -12,7 +12,7 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
 from portico.sandbox.spec import Spec
 
-# Each is a cell that must raise, or print CONTAINED. Numbers are x86_64's.
+# Numbers are x86_64's.
 SYSCALLS = {
     "ptrace": (101, 0), "mount": (165, 0), "umount": (166, 0), "pivot_root": (155, 0), "chroot": (161, 0),
     "unshare user": (272, 0x10000000), "unshare net": (272, 0x40000000), "setns": (308, 0),
@@ -25,6 +25,7 @@ SYSCALLS = {
     "name_to_handle_at": (303, 0), "fanotify_init": (300, 0), "modify_ldt": (154, 0), "syslog": (103, 3),
 }  # fmt: skip
 
+# Each is a cell that must raise.
 CODE = {
     "write /proc/sys": "open('/proc/sys/kernel/core_pattern', 'w').write('x')",
     "remount /proc/sys": "import os; os.open('/proc/sys/vm/overcommit_ratio', os.O_WRONLY)",
@@ -42,7 +43,8 @@ CODE = {
     "kvm": "open('/dev/kvm', 'rb')",
     "memory device": "open('/dev/mem', 'rb')",
     "fuse": "open('/dev/fuse', 'rb')",
-    "control groups": "import os; os.listdir('/sys/fs/cgroup')",
+    "control groups": "import os, glob\nfor place in ['/sys/fs/cgroup', *glob.glob('/sys/fs/cgroup/*/')]:\n    try: os.mkdir(place + 'x')\n    except OSError: continue\n    break\nelse: raise OSError",  # noqa: E501
+    "release agent": "open('/sys/fs/cgroup/memory/release_agent', 'w')",
     "homes": "import os; os.listdir('/root')",
     "docker": "import socket; socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
     "vsock": "import socket; socket.socket(40, socket.SOCK_STREAM)",
@@ -65,21 +67,25 @@ CODE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SYSCALLS)
-async def test_a_dangerous_system_call_is_refused(box: Box, name: str) -> None:
+async def test_dangerous_system_calls_are_refused(box: Box) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the numbers are x86_64's")
-    number, argument = SYSCALLS[name]
-    code = f"import ctypes; l = ctypes.CDLL(None, use_errno=True); (l.syscall({number}, {argument}, 0, 0, 0, 0), ctypes.get_errno())"  # noqa: E501
-    answer = (await box.run_cell(code)).rich[0].data["text/plain"].decode()
-    assert answer in ("(-1, 1)", "(-1, 38)"), f"{name}: {answer}"
+    through = {}
+    for name, (number, argument) in SYSCALLS.items():
+        code = f"import ctypes; l = ctypes.CDLL(None, use_errno=True); (l.syscall({number}, {argument}, 0, 0, 0, 0), ctypes.get_errno())"  # noqa: E501
+        answer = (await box.run_cell(code)).rich[0].data["text/plain"].decode()
+        if answer not in ("(-1, 1)", "(-1, 38)"):
+            through[name] = answer
+    assert through == {}
 
 
-@pytest.mark.parametrize("name", CODE)
-async def test_an_attempt_to_get_out_fails(box: Box, name: str) -> None:
-    result = await box.run_cell(CODE[name])
-    assert result.end.error is not None, f"{name} went through"
-    assert (await box.run_cell("1")).ok
+async def test_attempts_to_get_out_fail(box: Box) -> None:
+    through = []
+    for name, code in CODE.items():
+        if (await box.run_cell(code)).end.error is None:
+            through.append(name)
+        assert (await box.run_cell("1")).ok, f"{name} broke the kernel"
+    assert through == []
 
 
 async def test_another_architectures_system_calls_kill_the_process(box: Box) -> None:

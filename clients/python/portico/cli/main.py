@@ -99,6 +99,12 @@ def sandbox_run(context: typer.Context) -> None:
     _become("-m", "portico.sandbox", "run", *context.args)
 
 
+@sandbox.command("build", context_settings=_PASS_ON)
+def sandbox_build(context: typer.Context) -> None:
+    """Build the image of the docker backend. `portico sandbox build --help` lists its options."""
+    _become("-m", "portico.sandbox", "build", *context.args)
+
+
 @gateway.command(context_settings=_PASS_ON)
 def sse(context: typer.Context) -> None:
     """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""

@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from . import files, kernel, kernels, network, output, paths, processes, tree, wire
 from .calls import Call, Failure
@@ -24,8 +24,17 @@ _RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc
 _BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
 
 
+class Stream(Protocol):
+    """What the way to the owner can do: a socket, or whatever behaves like one."""
+
+    def fileno(self) -> int: ...
+    def setblocking(self, flag: bool, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytearray, /) -> int: ...
+
+
 class Agent:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: Stream) -> None:
         self.loop = Loop()
         self._channel = channel
         self._parser = wire.Parser()
@@ -158,8 +167,12 @@ class Agent:
         self._watch()
 
     def _watch(self) -> None:
-        events = (WRITE if self._out else 0) | (READ if len(self._out) < _BACKLOG else 0)
+        events = (WRITE if self._out else 0) | (READ if self.has_room() else 0)
         self.loop.watch(self._channel.fileno(), events, self._ready)
+
+    def has_room(self) -> bool:
+        """False while so much waits to be sent that no more calls are taken."""
+        return len(self._out) < _BACKLOG
 
     def _reap(self) -> None:
         while True:
@@ -175,10 +188,15 @@ class Agent:
 
 
 def main(channel: int) -> NoReturn:
+    become(Agent(socket.socket(fileno=channel)))
+
+
+def become(agent: Agent) -> NoReturn:
+    """Serves as process 1 until the owner goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
-    Agent(socket.socket(fileno=channel)).serve()
+    agent.serve()
 
 
 def rehearse() -> None:

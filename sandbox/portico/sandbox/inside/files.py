@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import archive, paths, watch, wire
+from . import archive, paths, scratch, watch, wire
 from .calls import Call, Failure
 from .loop import Loop
 from .processes import Processes
@@ -35,6 +35,7 @@ def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, di
         "file.unpack": worker(archive.unpack, reads=True),
         "file.watch": lambda call, request: watch.start(loop, call, request),
         "disk": _disk,
+        "memory_kills": _memory_kills,
     }
 
 
@@ -278,13 +279,25 @@ def _edit(call: Call, request: dict[str, Any]) -> None:
 
 
 def _disk(call: Call, _request: dict[str, Any]) -> None:
-    state = os.statvfs("/workspace")
-    processes = sum(name.isdigit() for name in os.listdir("/proc"))
-    used = (state.f_blocks - state.f_bfree) * state.f_frsize
+    states = scratch.states()
     call.end(
-        disk_bytes=used,
-        disk_limit=state.f_blocks * state.f_frsize,
-        inodes=state.f_files - state.f_ffree,
-        inodes_limit=state.f_files,
-        processes=processes,
+        disk_bytes=sum((state.f_blocks - state.f_bfree) * state.f_frsize for state in states),
+        disk_limit=sum(state.f_blocks * state.f_frsize for state in states),
+        inodes=sum(state.f_files - state.f_ffree for state in states),
+        inodes_limit=sum(state.f_files for state in states),
+        processes=sum(name.isdigit() for name in os.listdir("/proc")),
     )
+
+
+def _memory_kills(call: Call, _request: dict[str, Any]) -> None:
+    """How often the memory limit has killed something in here, where a container's own group says so."""
+    for name in ("memory/memory.oom_control", "memory.events"):
+        try:
+            with open(f"/sys/fs/cgroup/{name}") as file:
+                counts = dict(line.split() for line in file)
+        except OSError:
+            continue
+        if "oom_kill" in counts:
+            call.end(count=int(counts["oom_kill"]))
+            return
+    call.end(count=None)

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from . import display, linux, magics
+from . import display, linux, magics, scratch
 
 LENGTH: Final = struct.Struct("!I")
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
@@ -213,8 +213,7 @@ def _limit_of(problem: BaseException) -> str | None:
     if isinstance(problem, MemoryError):
         return "memory"
     if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
-        state = os.statvfs("/tmp")  # noqa: S108
-        return "inodes" if state.f_favail == 0 and state.f_bavail else "disk"
+        return "inodes" if scratch.lacks_inodes() else "disk"
     if isinstance(problem, BlockingIOError) or (
         isinstance(problem, RuntimeError) and "start new thread" in str(problem)
     ):

@@ -47,7 +47,7 @@ class LocalBox(Box):
     async def usage(self) -> tuple[int | None, float | None]:
         return self.group.memory_bytes(), self.group.cpu_seconds()
 
-    def memory_kills(self) -> int | None:
+    async def memory_kills(self) -> int | None:
         return self.group.memory_kills()
 
     async def destroy(self, cause: str = "destroyed") -> None:
@@ -74,7 +74,7 @@ class LocalBox(Box):
         os.close(self._pidfd)
         self._pidfd = -1
         if self.gone is None:
-            if self._memory_killed():
+            if (self.group.memory_kills() or 0) > self._kills:
                 self.gone = errors.SandboxGone(f"sandbox {self.id} was killed: out of memory", "memory")
             else:
                 self.gone = errors.SandboxGone(f"sandbox {self.id} has ended by itself", "killed")

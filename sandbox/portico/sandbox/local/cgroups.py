@@ -206,8 +206,12 @@ def sweep() -> int:
         if owner is None or owner.alive():
             continue
         for group in [*(child for child in top.iterdir() if child.is_dir()), top]:
+            try:
+                pids = (group / "cgroup.procs").read_text().split()
+            except FileNotFoundError:
+                continue  # somebody else sweeps too
             swept += 1
-            for pid in (group / "cgroup.procs").read_text().split():
+            for pid in pids:
                 try:
                     os.kill(int(pid), 9)
                 except ProcessLookupError:

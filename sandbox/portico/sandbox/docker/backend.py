@@ -1,0 +1,190 @@
+"""The docker backend: containers for sandboxes, some waiting ready, and none left behind."""
+
+import asyncio
+import os
+import secrets
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from portico.sandbox import errors
+from portico.sandbox.docker import hardening, images
+from portico.sandbox.docker.box import DockerBox
+from portico.sandbox.docker.engine import Engine, NotThere
+from portico.sandbox.docker.settings import DockerSettings
+from portico.sandbox.events import Capabilities
+from portico.sandbox.local.environment import ENVIRONMENT
+from portico.sandbox.local.owners import Owner
+from portico.sandbox.pool import Pool
+from portico.sandbox.spec import Spec
+
+_MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and who made it where
+_OWNER: Final = "portico.owner"
+_HOST: Final = "portico.host"
+_LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENFORCED: Final = {
+    "memory": "MemoryLimit",
+    "swap": "SwapLimit",
+    "processes": "PidsLimit",
+    "cpus": "CpuCfsQuota",
+}
+
+
+class DockerBackend:
+    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+
+    def __init__(self, settings: DockerSettings | None = None) -> None:
+        self._settings = settings or DockerSettings.from_environment()
+        self.name = self._settings.backend
+        self._engine = Engine(self._settings.url)
+        self._boxes: dict[str, DockerBox] = {}
+        self._pool = Pool(self._settings.pool_size, self._make_pooled)
+        self._cpus = 1
+        self._opened = False
+        self.capabilities = Capabilities(self.name, "none", frozenset(), "freezer")
+
+    async def __aenter__(self) -> "DockerBackend":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Finds the engine, the runtime and the image, and removes what dead owners have left.
+
+        Raises BackendUnavailable with what is missing and what to do about it.
+        """
+        try:
+            info = await self._engine.open()
+            self.capabilities = self._describe(info)
+            self._cpus = int(info.get("NCPU") or 1)
+            await self._check_image()
+            await self._sweep()
+        except BaseException:
+            await self._engine.close()
+            raise
+        self._opened = True
+        self._pool.refill()
+
+    def _describe(self, info: dict[str, Any]) -> Capabilities:
+        runtimes = info.get("Runtimes") or {}
+        runtime = self._settings.runtime
+        if runtime and runtime not in runtimes:
+            raise errors.BackendUnavailable(
+                f"the Docker engine has no runtime {runtime!r}; it has {', '.join(sorted(runtimes))}"
+            )
+        missing = {
+            limit: "the engine's machine cannot limit it"
+            for limit, flag in _ENFORCED.items()
+            if not info.get(flag)
+        }
+        if "--ignore-cgroups" in ((runtimes.get(runtime) or {}).get("runtimeArgs") or []):
+            missing |= dict.fromkeys(_ENFORCED, f"{runtime} is told to ignore control groups")
+        if not any("name=seccomp" in option for option in info.get("SecurityOptions") or []):
+            missing["filter"] = "the engine filters no system calls"
+        if missing and not self._settings.weaker:
+            reasons = "; ".join(f"{limit}: {reason}" for limit, reason in missing.items())
+            raise errors.BackendUnavailable(f"sandboxes would be weaker than they should be: {reasons}")
+        if "swap" in missing:
+            missing["memory"] = "swap is not limited with it"
+        limits = {"memory", "processes", "cpus"} - missing.keys()
+        always = {"disk", "inodes", "output", "time"}
+        tier = "gvisor" if runtime.startswith("runsc") else runtime or "container"
+        return Capabilities(self.name, tier, frozenset(limits | always), "freezer", missing)
+
+    async def _check_image(self) -> None:
+        name = self._settings.image
+        image = await self._engine.image(name)
+        if image is None and self._settings.registry:
+            repository, _, tag = name.rpartition(":")
+            await self._engine.call("pull", repository, tag=tag)
+            image = await self._engine.image(name)
+        if image is None:
+            raise errors.BackendUnavailable(f"the engine has no image {name}; make it: portico sandbox build")
+        labels = (image.get("Config") or {}).get("Labels") or {}
+        if labels.get(images.AGENT) != images.agent_digest():
+            raise errors.BackendUnavailable(
+                f"image {name} was made for another version of Portico; make it anew: portico sandbox build"
+            )
+
+    async def _sweep(self) -> None:
+        """Removes containers whose owner is dead. They have ended with it; what they were is left."""
+        listed = await self._engine.call("containers", all=True, filters={"label": [_MARK]})
+        doomed = [one["Id"] for one in listed if await self._is_orphan(one)]
+        for container in doomed:
+            try:
+                await self._engine.call("remove_container", container, v=True, force=True)
+            except NotThere:
+                pass  # another owner sweeps too
+
+    async def _is_orphan(self, container: dict[str, Any]) -> bool:
+        labels = container["Labels"]
+        if labels.get(_HOST) == _host():
+            owner = Owner.parse(labels.get(_OWNER, ""))
+            return owner is None or not owner.alive()
+        if container["State"] not in ("exited", "dead"):
+            return False
+        try:
+            state = (await self._engine.call("inspect_container", container["Id"]))["State"]
+        except NotThere:
+            return False
+        ended = datetime.fromisoformat(state["FinishedAt"].partition(".")[0].rstrip("Z") + "+00:00")
+        return time.time() - ended.timestamp() > _LEASE
+
+    async def create(self, spec: Spec, sandbox_id: str | None = None) -> DockerBox:
+        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
+        spec.check()
+        if not self._opened:
+            raise errors.BackendUnavailable("the docker backend is not open")
+        box = self._pool.claim(spec)
+        if box is not None:
+            if sandbox_id is not None:
+                self._boxes[sandbox_id] = self._boxes.pop(box.id)
+                box.id = sandbox_id
+            # No answer is awaited: calls are served in order, so the next one finds the environment.
+            box.start(_environment(spec))
+            return box
+        return await self._make(spec, sandbox_id or f"sbx_{secrets.token_hex(8)}")
+
+    async def _make_pooled(self, spec: Spec) -> DockerBox:
+        return await self._make(spec, f"sbx_{secrets.token_hex(8)}")
+
+    async def _make(self, spec: Spec, sandbox_id: str) -> DockerBox:
+        box = self._boxes[sandbox_id] = DockerBox(sandbox_id, spec, self._engine, self._ended)
+        labels = {_MARK: sandbox_id, _OWNER: Owner.current().name, _HOST: _host()}
+        settings = self._settings
+        try:
+            await box.start(hardening.config(spec, settings.image, settings.runtime, labels, self._cpus))
+            await box.begin(_environment(spec))
+        except BaseException:
+            await box.destroy()
+            raise
+        return box
+
+    def _ended(self, box: DockerBox) -> None:
+        self._boxes.pop(box.id, None)
+        self._pool.forget(box)
+
+    async def close(self) -> None:
+        """Ends every sandbox; when it returns no container of them is left."""
+        if not self._opened:
+            return
+        self._opened = False
+        await self._pool.close()
+        await asyncio.gather(
+            *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
+        )
+        await self._engine.close()
+
+
+def _environment(spec: Spec) -> dict[str, str]:
+    return {**ENVIRONMENT, "PATH": _PATH, **spec.env}
+
+
+def _host() -> str:
+    """Where a process id means what it means here: this boot of this machine, this pid namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"

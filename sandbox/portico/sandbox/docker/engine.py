@@ -1,0 +1,97 @@
+"""The engine, as docker-py speaks to it: blocking calls on threads of their own, errors by our names."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import docker.errors
+import requests
+from docker.api.client import APIClient
+from docker.utils.utils import kwargs_from_env
+
+from portico.sandbox import errors
+
+T = TypeVar("T")
+_TIMEOUT: Final = 60.0  # seconds that an answer of the engine may take
+_THREADS: Final = 16
+
+
+class NotThere(errors.BackendUnavailable):
+    """No such container or image."""
+
+
+class Engine:
+    """A connection to one engine. `close` it."""
+
+    def __init__(self, url: str = "") -> None:
+        self._url = url
+        self._threads = ThreadPoolExecutor(_THREADS, "portico-docker")
+        self._api: Any = None
+
+    async def open(self) -> dict[str, Any]:
+        """What the engine tells of itself. Raises BackendUnavailable."""
+        return await self._run(self._connect)
+
+    def _connect(self) -> dict[str, Any]:
+        where = {"base_url": self._url} if self._url else kwargs_from_env()  # type: ignore[no-untyped-call]
+        self._api = APIClient(version="auto", timeout=_TIMEOUT, **where)  # type: ignore[no-untyped-call]
+        info: dict[str, Any] = self._api.info()
+        return info
+
+    async def close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def image(self, name: str) -> dict[str, Any] | None:
+        """What is known of an image; None when the engine has none of that name."""
+        try:
+            found: dict[str, Any] = await self.call("inspect_image", name)
+            return found
+        except NotThere:
+            return None
+
+    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """A call of docker-py's APIClient. Raises NotThere, BackendUnavailable."""
+        return await self._run(partial(getattr(self._api, method), *arguments, **named))
+
+    async def attach(self, container: str) -> socket.socket:
+        """The container's standard streams, before it is started. The caller closes it."""
+        return await self._run(partial(self._attach, container))
+
+    def _attach(self, container: str) -> socket.socket:
+        wrapped = self._api.attach_socket(container, {"stdin": 1, "stdout": 1, "stream": 1})
+        try:
+            plain = getattr(wrapped, "_sock", wrapped)
+            if type(plain) is not socket.socket:
+                raise errors.BackendUnavailable(
+                    "the engine is not behind a plain socket: use unix:// or tcp://"
+                )
+            return socket.socket(fileno=plain.detach())
+        finally:
+            wrapped._response.close()
+            wrapped.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, partial(_named, work))
+        except RuntimeError as error:  # the threads have ended
+            raise errors.BackendUnavailable("the docker backend is closed") from error
+
+
+def _named(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except docker.errors.NotFound as error:
+        raise NotThere(_said(error)) from error
+    except docker.errors.DockerException as error:
+        raise errors.BackendUnavailable(f"the Docker engine: {_said(error)}") from error
+    except (requests.RequestException, OSError) as error:
+        raise errors.BackendUnavailable(f"the Docker engine does not answer: {error}") from error
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "explanation", None) or error)

@@ -1,0 +1,83 @@
+"""How a container is made so that code which nobody trusts can be run in it, in the words of Docker's API.
+
+The engine's own filter of system calls stays in place. The agent puts a second one on top before it serves
+anything, so what either refuses is refused: io_uring, vsock, keyrings, namespaces, other architectures'
+calls. Nothing here depends on the engine being on this machine.
+"""
+
+from typing import Any, Final
+
+from portico.sandbox.spec import Limits, Mount, Spec
+
+UID: Final = 1000
+_NANO: Final = 1_000_000_000
+# What can be written to. Together they have the size that was asked for, in sixteenths of it.
+_SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108
+
+
+def config(spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: int) -> dict[str, Any]:
+    """The body of a create call, for a machine with so many CPUs."""
+    return {
+        "Image": image,
+        "Cmd": list(spec.preload),
+        "Hostname": "sandbox",
+        "User": f"{UID}:{UID}",
+        "Labels": labels,
+        "OpenStdin": True,
+        "StdinOnce": True,  # when the owner goes, standard input ends, and with it everything inside
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": False,
+        "Tty": False,
+        "NetworkDisabled": True,
+        "HostConfig": _host(spec, runtime, cpus),
+    }
+
+
+def _host(spec: Spec, runtime: str, cpus: int) -> dict[str, Any]:
+    limits = spec.limits
+    host: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "ReadonlyRootfs": True,
+        "Tmpfs": {path: _tmpfs(limits, share) for path, share in _SHARES.items()},
+        "Mounts": [_mount(mount) for mount in spec.mounts],
+        "NetworkMode": "none",
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "PidsLimit": limits.processes + 1,  # the agent is one of them
+        "NanoCpus": int(min(limits.cpus, cpus) * _NANO),
+        "Ulimits": [
+            {"Name": name, "Soft": value, "Hard": value}
+            for name, value in (
+                ("core", 0),
+                ("fsize", limits.disk_bytes),
+                ("memlock", 64 << 10),
+                ("msgqueue", 0),
+                ("nofile", 2_048),
+            )
+        ],
+        "LogConfig": {"Type": "none"},
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,  # how it ended is asked for before it is removed
+        "Init": False,  # the agent is the init
+    }
+    return host | ({"Runtime": runtime} if runtime else {})
+
+
+def _tmpfs(limits: Limits, share: int) -> str:
+    size, inodes = limits.disk_bytes * share // 16, max(4, limits.inodes * share // 16)
+    return f"rw,nosuid,nodev,exec,size={size},nr_inodes={inodes},mode=1777,uid={UID},gid={UID}"
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": mount.source,
+        "Target": mount.target,
+        "ReadOnly": not mount.writable,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

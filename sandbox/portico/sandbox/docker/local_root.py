@@ -1,0 +1,124 @@
+"""A root file system made of this machine's own files: its Python without packages, a shell, the usual
+commands, and the libraries that they load. Enough for a sandbox where no registry can be reached."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Final
+
+from portico.sandbox import errors
+
+_COMMANDS: Final = (
+    "sh", "bash", "awk", "basename", "cat", "chmod", "chown", "comm", "cp", "cut", "date", "dd", "df", "diff",
+    "dirname", "du", "echo", "env", "expr", "false", "find", "grep", "gzip", "head", "hostname", "id", "kill",
+    "ln", "ls", "mkdir", "mkfifo", "mktemp", "mv", "nohup", "od", "printf", "ps", "pwd", "readlink",
+    "realpath", "rm", "rmdir", "sed", "seq", "setsid", "sleep", "sort", "stat", "stty", "su", "tail", "tar",
+    "tee", "test", "timeout", "touch", "tr", "true", "tty", "uname", "uniq", "wc", "which",
+    "whoami", "xargs", "yes",
+)  # fmt: skip
+_FILES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/mime.types", "/lib/terminfo/x/xterm-256color")
+_LEFT_OUT: Final = {
+    "site-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "ensurepip",
+    "turtledemo",
+    "lib2to3",
+}
+_TEXTS: Final = {
+    "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+_DIRECTORIES: Final = {"root": 0o711, "tmp": 0o1777, "workspace": 0o755, "var": 0o755, "run": 0o755}
+
+
+def write_root(file: IO[bytes]) -> None:
+    """Writes the root as a tar archive. Raises BackendUnavailable where `ldd` is missing."""
+    with tarfile.open(fileobj=file, mode="w", dereference=True) as tar:
+        _Root(tar).write()
+    file.flush()
+
+
+class _Root:
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._known: set[str] = set()
+
+    def write(self) -> None:
+        for name in ("bin", "sbin", "lib", "lib64"):  # links on a system with one /usr
+            if os.path.islink(f"/{name}"):
+                self._link(name, os.readlink(f"/{name}"))
+        for name, mode in _DIRECTORIES.items():
+            self._entry(name, tarfile.DIRTYPE, mode)
+        for name, text in _TEXTS.items():
+            self._entry(name, tarfile.REGTYPE, 0o644, text.encode())
+        programs = [found for name in _COMMANDS if (found := shutil.which(name, path="/usr/bin:/bin"))]
+        for path in (*programs, *_FILES):
+            if os.path.exists(path):
+                self._add(path)
+        modules = self._python()
+        for library in _libraries([sys.executable, *programs, *modules]):
+            self._add(library)
+
+    def _python(self) -> list[str]:
+        """Moves the interpreter to /usr/local, wherever it is here; gives its modules of machine code."""
+        name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        self._add(os.path.realpath(sys.executable), f"usr/local/bin/{name}", 0o755)
+        for alias in ("python3", "python"):
+            self._link(f"usr/local/bin/{alias}", name)
+        library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
+        modules: list[str] = []
+        for folder, folders, files in os.walk(library):
+            folders[:] = [one for one in folders if one not in _LEFT_OUT and not one.startswith("config-")]
+            for file in files:
+                path = os.path.join(folder, file)
+                self._add(path, f"usr/local/lib/{name}/{os.path.relpath(path, library)}")
+                modules += [path] if file.endswith(".so") else []
+        return modules
+
+    def _add(self, path: str, name: str = "", mode: int | None = None) -> None:
+        """A file under its own name, whose directory's links are followed, as the root has them too."""
+        folder, base = os.path.split(path)
+        name = name or os.path.join(os.path.realpath(folder), base).lstrip("/")
+        if name in self._known:
+            return
+        self._known.add(name)
+        member = self._tar.gettarinfo(path, name)
+        if not member.isreg() and member.type != tarfile.LNKTYPE:
+            return
+        member.type, member.linkname = tarfile.REGTYPE, ""
+        member.size = os.path.getsize(path)
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        member.mode = mode if mode is not None else member.mode | 0o444
+        with open(path, "rb") as file:
+            self._tar.addfile(member, file)
+
+    def _link(self, name: str, target: str) -> None:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        self._tar.addfile(member)
+
+    def _entry(self, name: str, kind: bytes, mode: int, content: bytes = b"") -> None:
+        member = tarfile.TarInfo(name)
+        member.type, member.mode, member.size = kind, mode, len(content)
+        self._tar.addfile(member, io.BytesIO(content))
+
+
+def _libraries(programs: Iterable[str]) -> list[str]:
+    """What the dynamic linker says that they load, and the linker itself."""
+    try:
+        told = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    except OSError as error:
+        raise errors.BackendUnavailable(f"a local root needs ldd: {error}") from None
+    words = (word for line in told.splitlines() if line.startswith(("\t", " ")) for word in line.split())
+    return sorted({word for word in words if word.startswith("/") and os.path.isfile(word)})

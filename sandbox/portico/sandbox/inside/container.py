@@ -1,0 +1,68 @@
+"""Process 1 of a container: the agent, with the container's standard streams as its way to the owner.
+
+The engine has set the user, the namespaces, the limits and a filter of its own. This filter is put on top,
+and then this process serves code that nobody trusts. When the owner goes, the engine closes standard input,
+and with that all of it ends.
+"""
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from . import agent, linux, seccomp
+from .loop import READ, WRITE
+
+
+class _Pipes:
+    """What an agent asks of its channel, over two pipes."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self._reader, self.writer = reader, writer
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def setblocking(self, flag: bool) -> None:
+        for fd in (self._reader, self.writer):
+            os.set_blocking(fd, flag)
+
+    def recv(self, size: int) -> bytes:
+        return os.read(self._reader, size)
+
+    def send(self, data: bytearray) -> int:
+        return os.write(self.writer, data)
+
+
+class _Agent(agent.Agent):
+    def __init__(self, channel: _Pipes) -> None:
+        super().__init__(channel)
+        self._pipes = channel
+
+    def _watch(self) -> None:
+        self.loop.watch(self._pipes.fileno(), READ if self.has_room() else 0, self._ready)
+        if self._out:
+            self.loop.watch(self._pipes.writer, WRITE, self._ready)
+        else:
+            self.loop.forget(self._pipes.writer)
+
+
+def main() -> NoReturn:
+    """The modules to import beforehand are the arguments."""
+    channel = _Pipes(os.dup(0), os.dup(1))
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+    try:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        linux.install_filter(seccomp.program())
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
+        for name in sys.argv[1:]:
+            importlib.import_module(name)
+        os.chdir("/workspace")
+        agent.become(_Agent(channel))
+    except BaseException as error:  # the owner is told, whatever it was
+        agent.refuse(channel.writer, error)
+    finally:
+        os._exit(1)
