@@ -113,12 +113,9 @@ class DockerBackend:
     async def _sweep(self) -> None:
         """Removes containers whose owner is dead. They have ended with it; what they were is left."""
         listed = await self._engine.call("containers", all=True, filters={"label": [_MARK]})
-        doomed = [one["Id"] for one in listed if await self._is_orphan(one)]
-        for container in doomed:
-            try:
-                await self._engine.call("remove_container", container, v=True, force=True)
-            except NotThere:
-                pass  # another owner sweeps too
+        for container in listed:
+            if await self._is_orphan(container):
+                await self._engine.remove(container["Id"])
 
     async def _is_orphan(self, container: dict[str, Any]) -> bool:
         labels = container["Labels"]
@@ -157,7 +154,7 @@ class DockerBackend:
         labels = {_MARK: sandbox_id, _OWNER: Owner.current().name, _HOST: _host()}
         settings = self._settings
         try:
-            await box.start(hardening.config(spec, settings.image, settings.runtime, labels, self._cpus))
+            await box.boot(hardening.config(spec, settings.image, settings.runtime, labels, self._cpus))
             await box.begin(_environment(spec))
         except BaseException:
             await box.destroy()

@@ -6,7 +6,7 @@ from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
-from portico.sandbox.docker.engine import Engine, NotThere
+from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.streams import Attachment
 from portico.sandbox.spec import Spec
 
@@ -21,7 +21,7 @@ class DockerBox(Box):
         self._container = ""
         self._removal: asyncio.Task[None] | None = None
 
-    async def start(self, config: dict[str, Any]) -> None:
+    async def boot(self, config: dict[str, Any]) -> None:
         """Makes and starts the container. Raises BackendUnavailable; the caller then destroys it."""
         name = f"portico-{self.id}"
         made = await self._engine.call("create_container_from_config", config, name)
@@ -83,9 +83,7 @@ class DockerBox(Box):
                 self.gone = await self._why()
             self.channel.lost(self.gone)
             if self._container:
-                await self._engine.call("remove_container", self._container, v=True, force=True)
-        except NotThere:
-            pass  # somebody else has removed it
+                await self._engine.remove(self._container)
         finally:
             self._ended(self)
 

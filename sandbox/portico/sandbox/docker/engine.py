@@ -17,6 +17,7 @@ from portico.sandbox import errors
 T = TypeVar("T")
 _TIMEOUT: Final = 60.0  # seconds that an answer of the engine may take
 _THREADS: Final = 16
+_DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 
 
 class NotThere(errors.BackendUnavailable):
@@ -37,6 +38,10 @@ class Engine:
 
     def _connect(self) -> dict[str, Any]:
         where = {"base_url": self._url} if self._url else kwargs_from_env()  # type: ignore[no-untyped-call]
+        url = where.get("base_url") or _DEFAULT_URL
+        if url.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as probe:  # docker-py leaves open what it cannot connect
+                probe.connect(url.removeprefix("unix://"))
         self._api = APIClient(version="auto", timeout=_TIMEOUT, **where)  # type: ignore[no-untyped-call]
         info: dict[str, Any] = self._api.info()
         return info
@@ -57,6 +62,16 @@ class Engine:
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """A call of docker-py's APIClient. Raises NotThere, BackendUnavailable."""
         return await self._run(partial(getattr(self._api, method), *arguments, **named))
+
+    async def remove(self, container: str) -> None:
+        """Ends and removes a container; one that is gone, or that somebody else removes, is no error."""
+        try:
+            await self.call("remove_container", container, v=True, force=True)
+        except NotThere:
+            pass
+        except errors.BackendUnavailable as error:
+            if "already in progress" not in error.message:
+                raise
 
     async def attach(self, container: str) -> socket.socket:
         """The container's standard streams, before it is started. The caller closes it."""
