@@ -28,20 +28,19 @@ def digest_of(query: query_pb2.QueryRequest) -> str:
 
 def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
     """The input as an answer, with all that belongs to it; the digest is that of the query as it came."""
-    settings = query_pb2.AgentRequest(
-        parameters=query.request.parameters, metadata_json=query.request.metadata_json
-    )
-    extra = orjson.loads(query.request.extra_json or "{}")
-    own = {name: value for name, value in extra.items() if name not in _NOT_ITS_OWN}
-    settings.extra_json = orjson.dumps(own).decode()
-    for tool in query.request.tools:
-        # As it is told: credentials stay out of the session.
-        raw = orjson.dumps(told_tool(tool)).decode()
-        settings.tools.add(name=tool.name, type=tool.type, raw_json=raw)
-    kept: dict[str, Any] = {"request": MessageToDict(settings)}
+    request = query.request
+    extra = orjson.loads(request.extra_json or "{}")
+    told: dict[str, Any] = {
+        "extra": {name: value for name, value in extra.items() if name not in _NOT_ITS_OWN},
+        "metadata": orjson.loads(request.metadata_json or "{}"),
+        "parameters": MessageToDict(request.parameters, preserving_proto_field_name=True),
+        # As they are told: credentials stay out of the session.
+        "tools": [told_tool(tool) for tool in request.tools],
+    }
+    kept: dict[str, Any] = {"request": {name: value for name, value in told.items() if value}}
     if query.idempotency_key:
         kept |= {"key": query.idempotency_key, "digest": digest}
-    messages = [pb.Message.FromString(message.SerializeToString()) for message in query.request.input]
+    messages = [pb.Message.FromString(message.SerializeToString()) for message in request.input]
     first = messages[0]
     metadata = orjson.loads(first.metadata_json or "{}")
     metadata[OURS] = {**metadata.get(OURS, {}), **kept}
@@ -66,8 +65,20 @@ def echo_of(told: Sequence[pb.Message], before: Echo) -> Echo:
     if not isinstance(kept, dict):
         return before
     try:
-        echo = Echo(ParseDict(kept, query_pb2.AgentRequest()), background=before.background)
-    except (ParseError, orjson.JSONDecodeError):
+        echo = Echo(_request(kept), background=before.background)
+    except (ParseError, TypeError, AttributeError):
         return before  # somebody else wrote it
     echo.fields |= {name: before.fields[name] for name in _NOT_ITS_OWN}
     return echo
+
+
+def _request(kept: dict[str, Any]) -> query_pb2.AgentRequest:
+    request = query_pb2.AgentRequest(
+        extra_json=orjson.dumps(kept.get("extra")).decode(),
+        metadata_json=orjson.dumps(kept.get("metadata")).decode(),
+    )
+    ParseDict(kept.get("parameters", {}), request.parameters)
+    for tool in kept.get("tools", ()):
+        raw = orjson.dumps(tool).decode()
+        request.tools.add(name=tool.get("name"), type=tool.get("type"), raw_json=raw)
+    return request

@@ -198,10 +198,14 @@ def _continue(query: query_pb2.QueryRequest, previous: Previous) -> None:
 
 
 def _check_answers(query: query_pb2.QueryRequest, waiting: query_pb2.Run) -> None:
-    """Only the agent that asked can be answered. Raises OpenAiError."""
+    """An answer is for the agent that asked, and goes on as that began. Raises OpenAiError."""
     asking = waiting.response.agent_name
     if query.request.agent_name not in ("", asking):
         raise invalid("model", f"'{asking}' has asked a question, and waits for its answer")
+    if query.background and not waiting.background:
+        raise invalid("background", "the response that asked is not in the background")
+    if query.ephemeral:
+        raise invalid("store", "the response that asked is stored, and its answer with it")
 
 
 def conversation_not_found(id: str) -> OpenAiError:

@@ -134,8 +134,15 @@ async def test_an_answer_repeats_its_own_parameters(openai: AsyncOpenAI) -> None
     assert "second" not in json.dumps(listed.to_dict())
 
 
-async def test_only_the_agent_that_asked_is_answered(openai: AsyncOpenAI) -> None:
+async def test_only_the_agent_that_asked_is_answered_and_goes_on_as_it_began(openai: AsyncOpenAI) -> None:
     asked = await openai.responses.create(model="scripted", input="ask")
+    for name, value in (("background", True), ("store", False)):
+        given: Any = {name: value}
+        with pytest.raises(sdk.BadRequestError) as error:
+            await openai.responses.create(
+                model="scripted", input="Paris", previous_response_id=asked.id, **given
+            )
+        assert error.value.param == name
     with pytest.raises(sdk.BadRequestError) as error:
         await openai.responses.create(model="player", input="Paris", previous_response_id=asked.id)
     assert error.value.param == "model"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.ids import own_call_id
@@ -317,3 +318,26 @@ def test_what_other_protocols_sent_is_not_taken_for_ours() -> None:
         },
         {"type": "mcp", "server_label": "s"},
     ]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        3,
+        {"tools": 3},
+        {"tools": [3]},
+        {"tools": [{"name": 3}]},
+        {"tools": [{"type": []}]},
+        {"parameters": 3},
+        {"parameters": {"top_p": {}, "nonsense": 1}},
+        {"extra": 3, "metadata": [], "tools": {}},
+        {"extra": {"instructions": {}, "reasoning": 1, "tools": 2}, "metadata": {"a": []}},
+    ],
+    ids=str,
+)
+def test_what_others_say_in_the_place_of_an_answers_parameters_does_no_harm(kept: Any) -> None:
+    answer = pb.Message(id="t", metadata_json=orjson.dumps({"openai": {"request": kept}}).decode())
+    ask = pb.InputRequest(id="input_1", prompt="Which?")
+    log = Log().begun().response(pb.RUN_STATUS_INPUT_REQUIRED, input_request=ask)
+    value = log.response(WORKS, input=[answer]).said("m", "so").response(DONE).object(number=2)
+    assert (value["instructions"], value["tools"], texts(value)) == (None, [], ["so"])
