@@ -135,7 +135,7 @@ class Delivery:
                     told: list[Told] = []
                     for frame in frames:
                         for event in frame.events:
-                            update = translator.take(event)
+                            update = translator.take(event, telling=event.sequence_number > cursor)
                             after = event.sequence_number
                             if after > cursor and after == 0:
                                 told.append(translator.task())

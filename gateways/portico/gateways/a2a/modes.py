@@ -26,8 +26,10 @@ class Modes:
 
     def has(self, media_type: str) -> bool:
         """Whether a media type is in it; one that nobody knows is."""
+        if self._any:
+            return True
         read = _read(media_type)
-        return self._any or not read or read in self._types or f"{read.partition('/')[0]}/*" in self._types
+        return not read or read in self._types or f"{read.partition('/')[0]}/*" in self._types
 
     def meets(self, other: "Modes") -> bool:
         """Whether anything is in both."""

@@ -111,7 +111,7 @@ async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) ->
                 for event in frame.events:
                     if event.sequence_number > cursor:
                         return translator
-                    translator.take(event)
+                    translator.take(event, telling=False)
                     if event.sequence_number == cursor:
                         return translator
     return translator

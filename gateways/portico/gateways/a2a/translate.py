@@ -96,18 +96,21 @@ class Translator:
         task.artifacts.extend(artifact.snapshot() for artifact in begun)
         return task
 
-    def take(self, event: pb.Event) -> Update | None:
-        """Take in the next event; the update that it is, if any. The first makes the task."""
+    def take(self, event: pb.Event, *, telling: bool = True) -> Update | None:
+        """Take in the next event; the update that it is, if any. The first makes the task.
+
+        Who reads a log for the task alone is told of no chunks: they are most of what it costs.
+        """
         match event.WhichOneof("object"):
             case "content":
-                return self._content(event.content)
+                return self._content(event.content, telling)
             case "message":
                 return self._message(event.message)
             case "response":
                 return self._response(event.response)
         return None
 
-    def _content(self, content: pb.Content) -> Update | None:
+    def _content(self, content: pb.Content, telling: bool) -> Update | None:
         artifact = self._artifacts.get(content.msg_id)
         if artifact is None:
             return None
@@ -121,7 +124,7 @@ class Translator:
             pieces = artifact.texts.setdefault(index, [])
             if self._keeping:
                 pieces.append(piece)
-            return self._chunk(artifact, a2a.Part(text=piece), append=begun)
+            return self._chunk(artifact, a2a.Part(text=piece), append=begun) if telling else None
         if content.status == pb.RUN_STATUS_IN_PROGRESS or index in artifact.texts:
             return None  # an announcement, or what came in pieces
         artifact.only_text = artifact.only_text and content.WhichOneof("value") in _TEXTS

@@ -74,7 +74,7 @@ async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
     for cut in range(1, len(events) + 1):
         translator = Translator(asked)
         for event in events[:cut]:
-            translator.take(event)
+            translator.take(event, telling=False)
         task = translator.task()
         translator.forget()
         for event in events[cut:]:
