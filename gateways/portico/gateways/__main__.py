@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+    # Before libraries come up with a format of their own.
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = _site(name, given)

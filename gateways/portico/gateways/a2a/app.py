@@ -37,6 +37,8 @@ class A2aGateway:
 
     def __init__(self, settings: A2aSettings, registration: Registration | None = None) -> None:
         """Raises OSError, ValueError for a key or a file that can't be used."""
+        # The SDK warns of every mistake that a caller makes.
+        logging.getLogger("a2a").setLevel(logging.ERROR)
         self._settings = settings
         self._registration = registration
         self._cards = Cards(settings)

@@ -103,7 +103,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:
             raise VersionNotSupportedError(
-                message=f"This service speaks A2A {self._version}, not {version}",
+                message=f"This service speaks A2A {self._version}, not {version}; send it as a2a-version",
                 data={"supportedVersions": self._version},
             )
         extensions = [value for name, value in given if name == HTTP_EXTENSION_HEADER.lower()]

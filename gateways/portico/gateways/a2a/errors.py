@@ -64,6 +64,7 @@ _FIELDS = {
     "request.session_id": "message.context_id",
     "request.request_id": "message.message_id",
     "request.input": "message",
+    "request.accepted_output_modes": "configuration.accepted_output_modes",
 }
 
 
@@ -83,7 +84,9 @@ def from_core(error: PorticoError) -> A2AError:
             return TaskNotFoundError(data=_told(error))
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
             field = error.metadata.get("field", "")
-            return invalid(_FIELDS.get(field, field), error.message.removeprefix(f"{field}: "))
+            name, bracket, index = field.partition("[")
+            told = _FIELDS.get(name, name) + bracket + index
+            return invalid(told, error.message.removeprefix(f"{field}: "))
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.ABORTED | grpc.StatusCode.ALREADY_EXISTS:
             return UnsupportedOperationError(message=error.message, data=_told(error))
         case grpc.StatusCode.UNAUTHENTICATED:

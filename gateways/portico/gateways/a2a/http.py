@@ -21,6 +21,7 @@ from a2a.utils.errors import (
     InvalidRequestError,
     JSONParseError,
     MethodNotFoundError,
+    VersionNotSupportedError,
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
@@ -34,6 +35,7 @@ from starlette.types import Message, Receive, Scope, Send
 from portico.gateways.a2a.caller import VERSION, HttpContexts, call_context, http_caller, http_version
 from portico.gateways.a2a.errors import as_a2a
 from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.late import answer_or_fail
 from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents
 from portico.gateways.http.body import Disconnected, read_body, unless_gone
 from portico.gateways.http.errors import BadRequest
@@ -96,6 +98,8 @@ class HttpBindings:
         old = rest.startswith(_OLD_PREFIX)
         if old and version != PROTOCOL_VERSION_0_3:
             raise MethodNotFoundError(message="These paths are those of A2A 0.3")
+        if not old and version == PROTOCOL_VERSION_0_3:
+            raise _newer("This path")
         if rest == _STREAM_PATH and version == PROTOCOL_VERSION_1_0 and scope["method"] == "POST":
             params = _params(_json(body), a2a.SendMessageRequest())
             if await self._stream(params, RestEnvelope(), scope, receive, send):
@@ -104,7 +108,7 @@ class HttpBindings:
             await self._cancel(cancel["id"], cancel["tenant"] or "", body, scope, receive, send)
             return
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
-        await self._rest(inner, _again(body, receive), send)
+        await answer_or_fail(self._rest, inner, _again(body, receive), send)
 
     async def _cancel(
         self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
@@ -136,6 +140,8 @@ class HttpBindings:
                     return
             elif isinstance(method, str) and "/" in method and version == PROTOCOL_VERSION_1_0:
                 raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
+            elif method in JsonRpcDispatcher.METHOD_TO_MODEL and version == PROTOCOL_VERSION_0_3:
+                raise _newer(str(method))
             elif isinstance(method, str) and method in _OLD_METHODS:
                 _check_old(call, _OLD_METHODS[method])
             request = Request(scope, _again(body, receive))
@@ -169,6 +175,14 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise JSONParseError(message=f"The body is not JSON: {error}") from None
+
+
+def _newer(what: str) -> VersionNotSupportedError:
+    """The first mistake that everybody makes: without a header, a call is one of 0.3."""
+    return VersionNotSupportedError(
+        message=f"{what} is A2A 1.0's, and the call is one of 0.3: send the header A2A-Version: 1.0",
+        data={"supportedVersions": PROTOCOL_VERSION_1_0},
+    )
 
 
 def _check_old(call: Any, model: type[BaseModel]) -> None:

@@ -139,4 +139,9 @@ class TaskEvents:
         return self._envelope.failure(as_a2a(error))
 
     def failure(self, error: Exception) -> bytes:
-        return b"event: error\ndata: %b\n\n" % dumps(self._envelope.error_json(as_a2a(error)))
+        return error_event(self._envelope, error)
+
+
+def error_event(envelope: Envelope, error: Exception) -> bytes:
+    """What a stream ends with that has begun and can't go on."""
+    return b"event: error\ndata: %b\n\n" % dumps(envelope.error_json(as_a2a(error)))

@@ -14,7 +14,7 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.types import a2a_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from support.a2a_gateways import Gateway, running_gateway
+from support.a2a_gateways import Gateway, running_core, running_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -209,6 +209,39 @@ async def test_bodies_have_a_limit_and_a_type(gateway: Gateway) -> None:
     )
     assert fine.status_code == 200
     assert fine.headers["content-type"] == "application/a2a+json"
+
+
+async def test_who_forgets_the_version_is_told_of_the_header(gateway: Gateway) -> None:
+    said = "send the header A2A-Version: 1.0"
+    assert said in (await rpc(gateway, "SendMessage", ASKED, {})).json()["error"]["message"]
+    assert said in (await rest(gateway, "POST", "/message:send", ASKED, {})).json()["error"]["message"]
+    assert (await rpc(gateway, "Nothing", ASKED, {})).json()["error"]["code"] == -32601
+
+
+@pytest.mark.parametrize("path", ["/v1/message:stream", "/v1/tasks/resp_nobody:subscribe"])
+async def test_old_streams_that_can_not_begin_are_errors(gateway: Gateway, path: str) -> None:
+    content = [{"text": "x"}]
+    asked: dict[str, Any] = {"message": {"messageId": "m", "role": "ROLE_USER", "content": content}}
+    asked["configuration"] = {"acceptedOutputModes": ["video/mp4"]}
+    answer = await rest(gateway, "POST", path, asked, {})
+    stream = "stream" in path
+    assert answer.status_code == (400 if stream else 404)
+    expected = "CONTENT_TYPE_NOT_SUPPORTED" if stream else "TASK_NOT_FOUND"
+    assert reason(answer.json()["error"]["details"]) == expected
+
+
+async def test_an_old_stream_that_can_not_go_on_ends_with_an_error(tmp_path: Path) -> None:
+    asked = {"message": {"messageId": "m", "role": "ROLE_USER", "content": [{"text": "quiet"}]}}
+    async with running_core(tmp_path) as core, running_gateway(tmp_path, resume_seconds=0.2) as gateway:
+        stream = gateway.http.stream("POST", f"{gateway.url}/a2a/v1/message:stream", json=asked)
+        lines = []
+        async with stream as answer:
+            async for line in answer.aiter_lines():
+                lines.append(line)
+                if '"."' in line:
+                    await core.stop()
+    assert "event: error" in lines
+    assert "UNAVAILABLE" in lines[-2] + lines[-1]
 
 
 async def test_rest_errors_are_a_status(gateway: Gateway) -> None:

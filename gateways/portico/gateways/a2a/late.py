@@ -1,0 +1,32 @@
+"""Streams that fail: the SDK begins those of 0.3 before it knows whether there is anything to tell."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portico.gateways.a2a.render import RestEnvelope, error_event
+
+
+async def answer_or_fail(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application. Raises what it raises before the first piece of its body, which can still be
+    answered; what it raises later is the body's last event.
+    """
+    head: Message | None = None
+    begun = False
+
+    async def send_late(message: Message) -> None:
+        nonlocal head, begun
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        if head is not None:
+            begun, first, head = True, head, None
+            await send(first)
+        await send(message)
+
+    try:
+        await app(scope, receive, send_late)
+    except Exception as error:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if not begun:
+            raise error from None
+        await send({"type": "http.response.body", "body": error_event(RestEnvelope(), error)})
