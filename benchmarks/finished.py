@@ -3,21 +3,29 @@
 import time
 
 from benchmarks.client import Client
-from benchmarks.results import Growth
+from benchmarks.results import Growth, GrowthPoint
 from benchmarks.servers import Server
 from benchmarks.wires import Wire
 
-WARM = 500  # what a server needs at all it has by then
-SETTLE_SECONDS = 2
+EVERY = 5_000
 
 
-def grow(server: Server, tasks: int, *, wire: Wire) -> Growth:
-    """Runs so many tasks of ten tokens, one after the other."""
+def grow(server: Server, tasks: int, *, wire: Wire, warm_seconds: float) -> Growth:
+    """Runs so many tasks of ten tokens, one after the other, and looks now and then.
+
+    The core remembers automatic idempotency keys for ninety seconds: once that is over, as many go as come.
+    """
     with Client(server.address) as client:
-        _run(client, WARM, wire)
-        before = _memory(server)
-        _run(client, tasks, wire)
-        return Growth(tasks=tasks, before=before, after=_memory(server))
+        until = time.monotonic() + warm_seconds
+        warm = 0
+        while time.monotonic() < until:
+            _run(client, 100, wire)
+            warm += 100
+        points = [_point(server, 0)]
+        for done in range(EVERY, tasks + 1, EVERY):
+            _run(client, EVERY, wire)
+            points.append(_point(server, done))
+    return Growth(warm=warm, points=points)
 
 
 def _run(client: Client, tasks: int, wire: Wire) -> None:
@@ -26,6 +34,5 @@ def _run(client: Client, tasks: int, wire: Wire) -> None:
     wire.check(reply.raw, 10)
 
 
-def _memory(server: Server) -> float:
-    time.sleep(SETTLE_SECONDS)
-    return sum(process.pss for process in server.memory())
+def _point(server: Server, tasks: int) -> GrowthPoint:
+    return GrowthPoint(tasks=tasks, processes=server.memory())

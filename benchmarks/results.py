@@ -134,12 +134,18 @@ class ResponsesSection(BaseModel):
     first_byte: dict[Literal["sse", "responses"], list[FirstByte]]
 
 
-class Growth(BaseModel):
-    """The memory of all processes of a side in MiB (PSS) before and after so many tasks had ended."""
+class GrowthPoint(BaseModel):
+    """The memory of every process once so many more tasks had ended."""
 
     tasks: int
-    before: float
-    after: float
+    processes: list[Process]
+
+
+class Growth(BaseModel):
+    """What tasks leave behind, after so many to warm up."""
+
+    warm: int
+    points: list[GrowthPoint]
 
 
 class A2aSection(BaseModel):

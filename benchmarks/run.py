@@ -53,13 +53,22 @@ class Plan:
     most_streams: int
     readers: tuple[int, ...]
     runs: tuple[int, ...]
-    tasks: int = 10_000
+    tasks: int = 40_000
+    peer_tasks: int = 10_000
+    warm_seconds: int = 100
     sandbox_runs: int = 200
     sandboxes: int = 1_000
 
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
-QUICK = Plan(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000), tasks=2_000, sandbox_runs=20, sandboxes=50)
+QUICK = Plan(
+    *(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000)),
+    tasks=5_000,
+    peer_tasks=5_000,
+    warm_seconds=5,
+    sandbox_runs=20,
+    sandboxes=50,
+)
 
 
 def main() -> None:
@@ -156,9 +165,11 @@ def a2a(results: Results, stamp: Stamp, plan: Plan) -> None:
         _say(f"{side}: {section.streaming[side][-1].replies_per_second:.0f} replies over A2A per second")
     for side in SIDES:
         with servers.running(side, a2a=True) as server:
-            section.growth[side] = finished.grow(server, plan.tasks, wire=A2A)
-        growth = section.growth[side]
-        _say(f"{side}: {growth.before:.0f} MiB, {growth.after:.0f} MiB after {growth.tasks} tasks")
+            tasks = plan.tasks if side == "portico" else plan.peer_tasks
+            section.growth[side] = finished.grow(server, tasks, wire=A2A, warm_seconds=plan.warm_seconds)
+        for point in section.growth[side].points:
+            said = ", ".join(f"{process.role} {process.rss:.0f}" for process in point.processes)
+            _say(f"{side}: RSS MiB after {point.tasks} tasks: {said}")
     results.a2a = section
 
 

@@ -13,7 +13,7 @@ import pytest
 from a2a.client import Client, ClientConfig, ClientFactory
 from a2a.client.card_resolver import A2ACardResolver
 from a2a.types import a2a_pb2 as a2a
-from support.deployment import SCRIPTED, Deployment, free_port
+from support.deployment import READY_SECONDS, SCRIPTED, Deployment, free_port
 from support.programs import node, steps
 
 from portico.client import Client as CoreClient
@@ -150,7 +150,7 @@ async def test_replicas_before_one_core(a2a_deployment: Deployment, tmp_path: Pa
     try:
         async with httpx.AsyncClient(timeout=30) as http:
             for port in ports:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(READY_SECONDS):
                     while not await _answers(http, f"http://127.0.0.1:{port}"):
                         await asyncio.sleep(0.05)
             first = await connect(http, a2a_deployment.url)
