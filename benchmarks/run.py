@@ -62,7 +62,12 @@ class Plan:
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
 QUICK = Plan(
-    *(1, 4, 100, 800, (1, 10, 100), (1_000, 10_000)),
+    rounds=1,
+    seconds=4,
+    requests=100,
+    most_streams=800,
+    readers=(1, 10, 100),
+    runs=(1_000, 10_000),
     tasks=5_000,
     peer_tasks=5_000,
     warm_seconds=5,
