@@ -153,17 +153,19 @@ class SqlSessionStore:
         place = messages.c.position
         inside = _inside(user_id, session_id)
         async with self._database.write() as connection:
-            await _check(connection, user_id, session_id)
             newest = select(func.max(place)).where(inside)
             of_run = newest.where(messages.c.run_id == run_id)
+            last = (await connection.execute(of_run)).scalar()
+            if last is None:
+                await _check(connection, user_id, session_id)
             if before:
                 end = (await connection.execute(of_run.where(messages.c.message_id == before))).scalar()
                 if end is None:
                     raise MessageNotFound(before)
                 last = end - 1
-            else:
+            elif last is None or not always:
                 end = (await connection.execute(newest)).scalar() or 0
-                last = (await connection.execute(of_run)).scalar() or end
+                last = end if last is None else last
                 if last == end and not always:
                     return False
             now = time.time()

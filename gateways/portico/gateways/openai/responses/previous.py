@@ -1,5 +1,6 @@
 """The response that another one continues, and what its run came to behind it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,27 +48,31 @@ async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[s
     except NotFound:
         raise previous_not_found(id) from None
     translator = Translator(Echo(run.request), number=number + 1, after=NEVER)
-    await replayed(core, run, translator, metadata)
+    _, remembered = await asyncio.gather(
+        replayed(core, run, translator, metadata), _is_remembered(client, run.response)
+    )
     if translator.reached < number:
         raise previous_not_found(id)
     previous = Previous(id, run, translator.wanted)
-    if not previous.waits:
-        await _check_session(client, previous)
+    if previous.before:
+        remembered = await _is_remembered(client, run.response, previous.before)
+    if not remembered and not previous.waits:
+        raise _gone(f"What led to response '{id}' was deleted with its conversation or items.")
     return previous
 
 
-async def _check_session(client: Client, previous: Previous) -> None:
-    """What it goes on from must still be there. Raises OpenAiError."""
-    response = previous.run.response
-    sessions = client.sessions
+async def _is_remembered(client: Client, response: pb.Response, message_id: str = "") -> bool:
+    """Whether the run's session is there, or a message in it."""
+    sessions, id, user_id = client.sessions, response.session_id, response.user_id
     try:
-        if previous.before:
-            await sessions.get_message(response.session_id, previous.before, user_id=response.user_id)
+        if message_id:
+            await sessions.get_message(id, message_id, user_id=user_id)
         else:
-            await sessions.get(response.session_id, user_id=response.user_id)
+            # Cheaper than the session itself, which counts its messages.
+            await sessions.list_messages(id, user_id=user_id, page_size=1).page()
     except NotFound:
-        message = f"What led to response '{previous.id}' was deleted with its conversation or items."
-        raise _gone(message) from None
+        return False
+    return True
 
 
 def previous_not_found(id: str) -> OpenAiError:
