@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -16,9 +17,12 @@ from pydantic import SecretStr, ValidationError
 from portico.core.errors import PorticoError
 from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
+from portico.core.services import audit
 from portico.core.settings import CoreSettings
-from portico.telemetry import prometheus
+from portico.telemetry import lines, logs, prometheus
 from portico.telemetry.setup import Telemetry
+
+log = logging.getLogger("portico.core")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         print(f"portico core: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    logs.configure(
+        level=settings.log_level,
+        format=settings.log_format,
+        content=settings.log_content,
+        service="portico-core",
     )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
     try:
@@ -51,19 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry) -> int:
     import uvloop
 
-    try:
-        metrics = prometheus.served(settings.metrics_listen) if settings.metrics_listen else nullcontext()
-        with metrics, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(server, telemetry))
-    except (OSError, PorticoError, ValueError) as error:
-        print(f"portico core: {error}", file=sys.stderr)
-        return 1
-    finally:
-        telemetry.close()
+    with ExitStack() as closing:
+        closing.callback(telemetry.close)
+        try:
+            if settings.metrics_listen:
+                closing.enter_context(prometheus.served(settings.metrics_listen))
+            if settings.audit_log:
+                closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(server, closing))
+        except (OSError, PorticoError, ValueError) as error:
+            print(f"portico core: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
-async def _serve(server: CoreServer, telemetry: Telemetry) -> None:
+async def _serve(server: CoreServer, closing: ExitStack) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,12 +81,12 @@ async def _serve(server: CoreServer, telemetry: Telemetry) -> None:
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    print(f"portico core: serving on {', '.join(server.addresses)}", file=sys.stderr, flush=True)
+    log.info("serving on %s", ", ".join(server.addresses))
     await stopping.wait()
     await server.stop()
     if asyncio.all_tasks() - {asyncio.current_task()}:
         # An agent that can't be stopped would keep the process from ending.
-        telemetry.close()
+        closing.close()
         logging.shutdown()
         os._exit(0)
 

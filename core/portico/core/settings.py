@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.core.exposure import is_local
+from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 
@@ -116,8 +117,14 @@ class CoreSettings(BaseSettings):
         default="",
         description="Where to tell Prometheus what this process does: host:port; nowhere if empty.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What goes to standard error."
+    audit_log: str = Field(
+        default="",
+        description="A file for who did what, a line of JSON for each call; none if empty.",
+    )
+    log_level: logs.Level = Field(default="info", description="What goes to standard error.")
+    log_format: logs.Format = Field(default="human", description="As what: human, or json.")
+    log_content: bool = Field(
+        default=False, description="Whether what callers and agents say may be in it, as in exceptions."
     )
 
     @model_validator(mode="after")

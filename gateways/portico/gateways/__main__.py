@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
+from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
@@ -36,8 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
-    # Before libraries come up with a format of their own.
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         site = _site(name, given)
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
@@ -59,14 +57,27 @@ def _site(name: str, given: Mapping[str, Any]) -> Site:
     if name != "all":
         _, settings, create = GATEWAYS[name]
         one = settings(**given)
+        _log(one)
         return Site([create(one)], one)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
+    common = HttpSettings(**shared)
+    _log(common)
     gateways = []
     for gateway, (_, settings, create) in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
         gateways.append(create(settings(**shared, **own)))
-    return Site(gateways, HttpSettings(**shared))
+    return Site(gateways, common)
+
+
+def _log(settings: HttpSettings) -> None:
+    """Before the gateways are made: MCP's SDK would set up logging in its own way."""
+    logs.configure(
+        level=settings.log_level,
+        format=settings.log_format,
+        content=settings.log_content,
+        service="portico-gateway",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,6 +32,7 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         http=CorkedProtocol,
         ws="websockets-sansio",
         access_log=False,
+        log_config=None,
         log_level="warning",
         backlog=4096,
         server_header=False,

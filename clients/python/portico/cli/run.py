@@ -66,6 +66,9 @@ async def _supervise(options: RunOptions) -> int:
         store = options.store or f"sqlite:///{data_dir / 'portico.db'}"
         listen = [f"--listen={options.host}:{grpc_port}", f"--listen={core_socket}"]
         arguments = ["-m", "portico.core", options.target, "--store", store, *listen]
+        if options.reload:
+            # Whoever edits the file is whose words an exception has.
+            arguments.append("--log-content")
         core = Child("core", arguments, patient=options.reload)
         serve = ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())]
         if options.a2a_grpc_port is not None:

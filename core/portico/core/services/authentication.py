@@ -9,6 +9,7 @@ from grpc.aio import ServicerContext
 from portico.core.auth.authenticator import Authenticator, credential_of, missing
 from portico.core.errors import PorticoError
 from portico.core.identity import Principal
+from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort
 
@@ -43,6 +44,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         try:
             call_as(await self._principal(method, handler_call_details.invocation_metadata))
         except PorticoError as error:
+            audit.note(method, None, code=error.code)
             return _refusal(handler, error)
         return handler
 

@@ -40,6 +40,11 @@ def linked() -> Principal:
     return _calling.get() or ANONYMOUS
 
 
+def who_calls() -> Principal | None:
+    """The caller as it is, ANONYMOUS included, for those who only write it down."""
+    return _calling.get()
+
+
 def anonymous() -> bool:
     """Whether there should be a credential and is none."""
     return _calling.get() is ANONYMOUS

@@ -22,11 +22,14 @@ from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
 from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.services import audit
 from portico.core.services.tracing import enter_request
 
 log = logging.getLogger(__name__)
 
 DOMAIN = "portico"
+# What these have begun they note down themselves, because they know the run.
+_NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
 
 
 def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> Status:
@@ -106,11 +109,19 @@ def _unary_call(
 ) -> Callable[[bytes, ServicerContext], Awaitable[Any]]:
     async def unary(data: bytes, context: ServicerContext) -> Any:
         enter_request(context.invocation_metadata())
+        request = None
         try:
-            return await function(parse(request_class, data), context)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
+            request = parse(request_class, data)
+            answer = await function(request, context)
+            audit.note(path, request, answer)
+            return answer
+        except asyncio.CancelledError as gone:
+            audit.note(path, request, code=audit.code_of(gone))
+            raise
+        except grpc.aio.AbortError:
             raise
         except Exception as error:
+            audit.note(path, request, code=audit.code_of(error))
             return await abort(context, error, path)
 
     return unary
@@ -124,19 +135,29 @@ def _stream_call(
     parsed: bool,
 ) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
     async def stream(data: Any, context: ServicerContext) -> AsyncIterator[Any]:
-        responses = None
+        request: Any = None
+        responses: Any = None
+        begun = path in _NOTED_WITHIN
         enter_request(context.invocation_metadata())
         try:
-            responses = function(parse(request_class, data) if parsed else data, context)
+            request = parse(request_class, data) if parsed else data
+            responses = function(request, context)
             async for response in responses:
+                if not begun:
+                    begun = True
+                    audit.note(path, request)
                 yield response
+            if not begun:
+                audit.note(path, request)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:
+            if not begun or path in _NOTED_WITHIN:
+                audit.note(path, request, code=audit.code_of(error))
             await abort(context, error, path)
         finally:
             if responses is not None:
-                await responses.aclose()  # type: ignore[attr-defined]
+                await responses.aclose()
 
     return stream
 

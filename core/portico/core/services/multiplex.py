@@ -7,7 +7,8 @@ ready, whatever news it has; it holds up no other.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -17,6 +18,7 @@ from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded
+from portico.core.services import audit
 from portico.core.services.authentication import StreamAuthentication
 from portico.core.services.caller import calling
 from portico.core.services.dispatch import code_name, error_status, parse, status_of
@@ -38,7 +40,7 @@ class _Stream:
 
     __slots__ = (
         *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
-        "stream_id",
+        *("request", "stream_id"),
     )
 
     def __init__(self, link: "Link", stream_id: int) -> None:
@@ -52,6 +54,7 @@ class _Stream:
         self.opening: asyncio.Task[None] | None = None  # opens the stream, or fetches from the store
         self.deadline: asyncio.TimerHandle | None = None
         self.call: Call | None = None  # what is seen of it
+        self.request: pb.StreamAction | None = None  # until it is answered
 
     def notify(self) -> None:
         """There may be something to send."""
@@ -61,12 +64,33 @@ class _Stream:
 
     def attach(self, reader: LogReader) -> None:
         self.reader = reader
+        self.note("OK", reader.run_id)
         reader.subscribe(self.notify)
         self.notify()
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What goes wrong in it is noted there, where it is known who calls."""
+        try:
+            yield
+        except Exception as error:
+            self.note(audit.code_of(error))
+            raise
+
+    def note(self, code: str, run_id: str = "") -> None:
+        """How the request for it ended, once."""
+        request, self.request = self.request, None
+        if request is None:
+            return
+        if request.HasField("query"):
+            audit.note("Query", request.query, code=code, run_id=run_id)
+        else:
+            audit.note("WatchRun", request.watch, code=code, run_id=run_id)
 
     def close(self, code: str = "CANCELLED") -> None:
         """Release everything; the run goes on."""
         self.closed = True
+        self.note(code)
         if self.call is not None:
             self.call.end(code)
         if self.opening is not None:
@@ -150,6 +174,7 @@ class Link:
         if not stream_id or stream_id in self._streams:
             raise InvalidArgument("stream_id", "must be from 1 and used once")
         stream = self._streams[stream_id] = _Stream(self, stream_id)
+        stream.request = request
         try:
             if len(self._streams) > STREAMS:
                 raise LimitExceeded("streams", f"one link carries at most {STREAMS} streams")
@@ -172,7 +197,7 @@ class Link:
             self._end(stream, error_status(error, METHOD))
 
     def _begin(self, stream: _Stream, request: pb.StreamAction) -> None:
-        with stream_trace(request.metadata, stream.call):
+        with stream_trace(request.metadata, stream.call), stream.noting():
             reader = self._opened(request)
             if isinstance(reader, LogReader):
                 stream.attach(reader)
@@ -188,13 +213,14 @@ class Link:
         self, authentication: StreamAuthentication, stream: _Stream, request: pb.StreamAction, method: str
     ) -> LogReader:
         who = await authentication.check(request.metadata, method)
-        with calling(who), stream_trace(request.metadata, stream.call):
+        with calling(who), stream_trace(request.metadata, stream.call), stream.noting():
             return await opened(self._opened(request))
 
     def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
         async def work() -> None:
             try:
-                reader = await opening
+                with stream.noting():
+                    reader = await opening
             except Exception as error:
                 stream.opening = None
                 self._end(stream, error_status(error, METHOD))

@@ -15,6 +15,7 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
+from portico.core.services import audit
 from portico.core.services.authentication import StreamAuthentication
 from portico.core.services.caller import check_run, linked, listed_owner, owner_of
 from portico.core.services.drain import Drain
@@ -49,6 +50,7 @@ class QueryService:
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
         with caller_trace(context.invocation_metadata()):
             reader = await opened(open_query(self._engine, request))
+            audit.note("Query", request, run_id=reader.run_id)
         async for frame in self._follow(reader):
             yield frame
 

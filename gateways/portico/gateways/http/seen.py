@@ -1,14 +1,14 @@
 """Requests as spans and durations. It stands before all gateways, and steps aside when nobody looks."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.telemetry import meters, spans
+from portico.telemetry import ids, meters, spans
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ROUTE = "portico.route"  # in an ASGI scope: the route of a request that no router has seen
@@ -84,6 +84,13 @@ class Requests:
                 if status:
                     span.set_attribute("http.response.status_code", status)
                 spans.end(span, error or (str(status) if status >= 500 else ""))
+
+
+def enter_request(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """The rest of this request's task belongs to the id that its caller gave it."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            ids.request_id.set(ids.readable(value.decode("latin-1")))
 
 
 def _method(scope: Scope) -> str:

@@ -3,6 +3,8 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from portico.telemetry import logs
+
 
 class HttpSettings(BaseSettings):
     """What an operator can set, from arguments and PORTICO_HTTP_* variables."""
@@ -22,4 +24,9 @@ class HttpSettings(BaseSettings):
     )
     metrics: bool = Field(
         default=False, description="Whether to tell Prometheus on /metrics what this process does."
+    )
+    log_level: logs.Level = Field(default="info", description="What goes to standard error.")
+    log_format: logs.Format = Field(default="human", description="As what: human, or json.")
+    log_content: bool = Field(
+        default=False, description="Whether what callers and agents say may be in it, as in exceptions."
     )

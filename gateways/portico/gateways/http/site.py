@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core
-from portico.gateways.http.seen import Requests
+from portico.gateways.http.seen import Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
 
@@ -56,6 +56,7 @@ class Site:
         if path == METRICS and self.measured:
             await _metrics(scope, receive, send)
             return
+        enter_request(scope["headers"])
         gateway = next((one for one in self._gateways[:-1] if one.claims(path)), self._gateways[-1])
         if self._requests.seen:
             await self._requests.serve(gateway, gateway.name, scope, receive, send)

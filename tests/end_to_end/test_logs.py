@@ -1,0 +1,83 @@
+"""Logs and the audit over real processes: who did what, and nothing of what was said."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from support.deployment import Deployment, ask, eventually
+
+from portico.client import Client
+
+TRACED = Path(__file__).parent / "agents" / "traced.py"
+SECRET = "sk-abcdefghijklmnop1234567890"
+
+
+@pytest.fixture(scope="module")
+def logging_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    directory = tmp_path_factory.mktemp("logging")
+    environment = {
+        "PORTICO_CORE_LOG_FORMAT": "json",
+        "PORTICO_HTTP_LOG_FORMAT": "json",
+        "PORTICO_CORE_AUDIT_LOG": str(directory / "audit.log"),
+        "PORTICO_CORE_AUTH": "true",
+        "PORTICO_CORE_ADMIN_KEY": "an-admin-key-that-is-long-enough-for-it",
+    }
+    started = Deployment(TRACED, directory, env=environment)
+    yield started
+    started.stop()
+
+
+def audit(deployment: Deployment) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (deployment.directory / "audit.log").read_text().splitlines()]
+
+
+async def test_who_did_what_is_a_line_each(logging_deployment: Deployment) -> None:
+    admin = {"authorization": "Bearer an-admin-key-that-is-long-enough-for-it"}
+    async with httpx.AsyncClient(base_url=logging_deployment.url, timeout=60) as http:
+        headers = {**admin, "x-request-id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+        body = ask(f"fail Bearer {SECRET}", user_id="ann", session_id="s")
+        run_id = (await http.post("/process", json=body, headers=headers)).headers["x-run-id"]
+        await http.get(f"/runs/{run_id}", headers=admin)
+        await http.post(f"/runs/{run_id}/cancel", headers=admin)
+        await http.delete(f"/runs/{run_id}", headers=admin)
+        await http.get("/runs/resp_none", headers=admin)
+        await http.get(f"/runs/{run_id}", headers={"authorization": "Bearer wrong"})
+    async with Client(logging_deployment.target, credential=admin["authorization"][7:]) as client:
+        async for _ in client.runs.query("say hello", user_id="ann"):
+            pass
+
+    def lines() -> list[tuple[object, ...]]:
+        return [(line["action"], line["method"], line["outcome"]) for line in audit(logging_deployment)]
+
+    expected = [
+        ("create", "Query", "OK"),
+        ("read", "GetRun", "OK"),
+        ("cancel", "CancelRun", "FAILED_PRECONDITION"),
+        ("delete", "DeleteRun", "OK"),
+        ("read", "GetRun", "NOT_FOUND"),
+        ("read", "GetRun", "UNAUTHENTICATED"),
+        ("create", "Query", "OK"),
+    ]
+    await eventually(lambda: lines() == expected)
+    first = audit(logging_deployment)[0]
+    assert first["run_id"] == run_id
+    assert (first["user_id"], first["session_id"], first["request_id"]) == ("ann", "s", "mine-1")
+    assert first["trace_id"] == "ab" * 16
+    assert isinstance(first["caller"], dict)
+    assert all("run_id" in line for line in audit(logging_deployment) if line["outcome"] != "UNAUTHENTICATED")
+    text = (logging_deployment.directory / "audit.log").read_text()
+    assert SECRET not in text
+    assert "admin-key" not in text
+    assert "hello" not in text
+
+    failed = [
+        json.loads(line) for line in logging_deployment.log.read_text().splitlines() if "raised in" in line
+    ]
+    assert failed[0]["run_id"] == run_id
+    assert failed[0]["request_id"] == "mine-1"
+    assert failed[0]["trace_id"] == "ab" * 16
+    assert "ValueError" in failed[0]["exception"]
+    assert SECRET not in logging_deployment.log.read_text()
+    assert "withheld" in failed[0]["exception"]
