@@ -92,6 +92,87 @@ async def _spin(client: Client, made: sandbox_pb2.Sandbox) -> None:
         pass
 
 
+def left_of(core: psutil.Process) -> set[str]:
+    """What a core has left on the machine: control groups, processes that bear its mark, files."""
+    name = f"{core.pid}-"
+    found = {
+        f"{folder}/{one}"
+        for folder, below, _ in os.walk("/sys/fs/cgroup")
+        for one in below
+        if one.startswith(f"portico-{name}")
+    }
+    for process in psutil.process_iter(["cmdline"]):
+        if any(word.startswith(f"portico-sandbox-of={name}") for word in process.info["cmdline"] or []):
+            found.add(f"process {process.pid}")
+    return found | {str(path) for path in Path("/tmp").glob(f"portico-*-{name}*")}
+
+
+class Crowd:
+    """Clients that make sandboxes, use them and end them, all at once."""
+
+    def __init__(self, target: str, core: psutil.Process) -> None:
+        self._target, self._core = target, core
+        self.made = 0
+        # All that were seen. Their namespaces live as long as they do: nothing else holds them.
+        self.processes: set[psutil.Process] = set()
+
+    async def run(self, clients: int, each: int) -> None:
+        async with Client(self._target, timeout=120) as client:
+            await asyncio.gather(*(self._client(client, f"user{one}", each) for one in range(clients)))
+
+    async def _client(self, client: Client, user: str, each: int) -> None:
+        for turn in range(each):
+            made = await client.sandboxes.create(user_id=user, session_id=f"s{turn}")
+            code = (
+                "import subprocess\nfor _ in range(3): subprocess.Popen(['setsid', 'sleep', '1000'])\n40 + 2"
+            )
+            events = [one async for one in client.sandboxes.run_cell(made.sandbox_id, code)]
+            assert [one.rich.data["text/plain"] for one in events[:-1]] == [b"42"]
+            await client.sandboxes.write_file(made.sandbox_id, "file", b"x" * 10_000)
+            self.made += 1
+            if self.made % 20 == 0:
+                self.processes.update(of_core(self._core))
+            await client.sandboxes.delete(made.sandbox_id)
+
+
+def mounted() -> set[str]:
+    """What is mounted of the kinds that a sandbox has; others may mount other things meanwhile."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line for line in lines if line.partition(" - ")[2].split()[0] in ("tmpfs", "devpts", "proc")}
+
+
+async def test_two_hundred_sandboxes_of_twenty_clients_leave_nothing(tmp_path: Path) -> None:
+    started = Deployment(CODER, tmp_path)
+    core, before = started.child("portico.core"), mounted()
+    crowd = Crowd(started.target, core)
+    await crowd.run(20, 10)
+    assert crowd.made == 200
+    assert len(crowd.processes) > 100
+    async with Client(started.target) as client:
+        assert [one async for one in client.sandboxes.list()] == []
+    # What is left is the zygote, with its own parent, and what waits to be asked for.
+    await eventually(lambda: len(of_core(core)) < 12, 30)
+    assert await asyncio.to_thread(started.stop) == 0
+    assert left_of(core) == set()
+    assert mounted() == before
+    assert none_alive(list(crowd.processes))
+
+
+async def test_a_core_killed_among_two_hundred_sandboxes_leaves_nothing(coder: Deployment) -> None:
+    core, before = coder.child("portico.core"), mounted()
+    crowd = Crowd(coder.target, core)
+    running = asyncio.create_task(crowd.run(20, 10))
+    await eventually(lambda: crowd.made >= 60, 120)
+    crowd.processes.update(of_core(core))
+    coder.kill("portico.core")
+    with pytest.raises(PorticoError):
+        await running
+    await eventually(lambda: none_alive(list(crowd.processes)), 30)
+    await asyncio.to_thread(coder.wait_ready)
+    await eventually(lambda: coder.child("portico.core").pid != core.pid and not left_of(core), 30)
+    assert mounted() == before
+
+
 async def test_a_stopped_core_leaves_nothing(tmp_path: Path) -> None:
     started = Deployment(CODER, tmp_path)
     async with Client(started.target) as client:

@@ -37,7 +37,7 @@ class SandboxManager:
         self._max = max_sandboxes
         self._held: dict[str, Held] = {}
         self._by_session: dict[tuple[str, str], asyncio.Task[Held]] = {}
-        self._ended: dict[str, errors.SandboxGone] = {}
+        self._ended: dict[str, tuple[str, errors.SandboxGone]] = {}  # with whose it was
         self._making = 0
         self._reaper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -108,9 +108,10 @@ class SandboxManager:
         """
         held = self._held.get(sandbox_id)
         if held is None or (user_id is not None and held.user_id != user_id):
-            raise self._ended.get(f"{user_id}/{sandbox_id}") or errors.SandboxNotFound(
-                f"no sandbox {sandbox_id!r}"
-            )
+            owner, gone = self._ended.get(sandbox_id, ("", None))
+            if gone is not None and user_id in (None, owner):
+                raise gone
+            raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
         if held.box.gone is not None:
             self._forget(held)
             raise held.box.gone
@@ -168,7 +169,7 @@ class SandboxManager:
         self._forget(held)
         await held.box.destroy(cause)
         if held.box.gone is not None:
-            self._ended[f"{held.user_id}/{held.box.id}"] = held.box.gone
+            self._ended[held.box.id] = held.user_id, held.box.gone
 
     def _forget(self, held: Held) -> None:
         self._held.pop(held.box.id, None)
@@ -176,7 +177,7 @@ class SandboxManager:
         if task is not None and task.done() and not task.exception() and task.result() is held:
             del self._by_session[held.user_id, held.session_id]
         if held.box.gone is not None:
-            self._ended[f"{held.user_id}/{held.box.id}"] = held.box.gone
+            self._ended[held.box.id] = held.user_id, held.box.gone
         while len(self._ended) > _MAX_REMEMBERED:
             del self._ended[next(iter(self._ended))]
 

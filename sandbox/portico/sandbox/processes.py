@@ -1,6 +1,9 @@
 """Processes and terminals of a sandbox, from outside."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from portico.sandbox import errors
@@ -28,10 +31,9 @@ class Attachment:
                     yield Lost(int(wire.parse_json(payload).get("bytes", 0)))
                 else:
                     yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
+            self.check()
             result = self._call.result or {}
             error = failure(result["error"]) if "error" in result else None
-            if isinstance(error, errors.ProcessNotFound):
-                raise error
             yield ProcessEnd(result.get("exit_code"), int(result.get("offset") or 0), error)
         finally:
             await self.close()
@@ -46,10 +48,17 @@ class Attachment:
         if not self._call.ended:
             await self._call.abort(0)
 
+    def check(self) -> None:
+        """After the end. Raises ProcessNotFound."""
+        error = (self._call.result or {}).get("error")
+        if error is not None and isinstance(problem := failure(error), errors.ProcessNotFound):
+            raise problem
+
 
 class Processes:
     def __init__(self, box: "Box") -> None:
         self._box = box
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(
         self,
@@ -66,7 +75,18 @@ class Processes:
         if terminal is not None:
             arguments["rows"], arguments["columns"] = _size(*terminal)
         call = self._box.call("process.start", stdin=stdin, output_bytes=0, **arguments)
-        return _info(await call.answer())
+        answer = asyncio.ensure_future(call.answer())
+        try:
+            return _info(await asyncio.shield(answer))
+        except asyncio.CancelledError:
+            ending = asyncio.ensure_future(self._end(answer))  # nobody will ever know its number
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            raise
+
+    async def _end(self, answer: Awaitable[dict[str, Any]]) -> None:
+        with suppress(errors.SandboxError):
+            await self.signal(_info(await answer).pid, signal.SIGKILL)
 
     async def list_all(self) -> list[ProcessInfo]:
         """Those that were started, and the last that have ended."""
@@ -84,6 +104,7 @@ class Processes:
         if end:
             attachment.end_input()
         await attachment.close()
+        attachment.check()
 
     async def wait(self, pid: int) -> ProcessEnd:
         """Returns when the process has ended. Raises ProcessNotFound."""

@@ -8,15 +8,15 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 from portico.sandbox import errors
-from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
+from portico.sandbox.spec import Spec
 
 _PIECE: Final = 256 << 10  # bytes
 
@@ -78,13 +78,15 @@ class Snapshots:
         await box.restart_kernel()
         return False
 
-    async def fork(self, backend: Backend, source: Box, snapshot_id: str | None = None) -> Box:
+    async def fork(
+        self, create: Callable[[Spec], Awaitable[Box]], source: Box, snapshot_id: str | None = None
+    ) -> Box:
         """A new sandbox like another, with its files as they are now or were then, and a kernel that knows
-        nothing.
+        nothing. It is made by `create`: who counts and owns sandboxes is to know of this one, too.
         """
         taken = await self.take(source, kernel=False) if snapshot_id is None else self._get(snapshot_id)
         try:
-            box = await backend.create(source.spec)
+            box = await create(source.spec)
             try:
                 await self._restore(box, taken)
             except BaseException:

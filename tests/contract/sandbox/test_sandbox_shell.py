@@ -41,7 +41,6 @@ async def test_endless_output_of_a_command_is_cut(box: Box) -> None:
 
 async def test_a_process_outlives_its_call_and_is_read_again_from_an_offset(box: Box) -> None:
     info = await box.processes.start("echo one; read line; echo got $line", stdin=True)
-    await asyncio.sleep(0.2)
     await box.processes.write(info.pid, b"two\n")
     assert (await box.processes.wait(info.pid)).exit_code == 0
     output = [event async for event in box.processes.attach(info.pid)]
@@ -76,7 +75,7 @@ async def test_a_terminal_echoes_resizes_and_has_job_control(box: Box) -> None:
 
     async def until(text: bytes) -> None:
         nonlocal seen
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for event in events:
                 seen += event.data if isinstance(event, Stdout) else b""
                 if text in seen:
@@ -89,7 +88,9 @@ async def test_a_terminal_echoes_resizes_and_has_job_control(box: Box) -> None:
         await attachment.write(b"stty size\n")
         await until(b"50 132")
         await attachment.write(b"sleep 60\n")
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(30):
+            while b"sleep" not in (await box.run_shell("cat /proc/[0-9]*/comm")).stdout:
+                await asyncio.sleep(0.02)
         await attachment.write(b"\x03")
         await attachment.write(b"echo back $((40+2))\n")
         await until(b"back 42")
@@ -115,7 +116,31 @@ async def test_a_server_inside_can_be_reached(box: Box) -> None:
 
 
 async def test_calls_do_not_wait_for_one_another(box: Box) -> None:
-    slow = asyncio.ensure_future(box.run_cell("import time; time.sleep(1)"))
-    async with asyncio.timeout(0.9):
-        assert (await box.run_shell("echo quick")).stdout == b"quick\n"
-    await slow
+    slow = asyncio.ensure_future(
+        box.run_cell("import os, time\nwhile not os.path.exists('go'): time.sleep(.01)")
+    )
+    assert (await box.run_shell("echo quick")).stdout == b"quick\n"
+    assert not slow.done()
+    await box.files.write("go", b"")
+    assert (await slow).ok
+
+
+async def test_input_for_a_process_that_is_not_there_is_refused(box: Box) -> None:
+    with pytest.raises(errors.ProcessNotFound):
+        await box.processes.write(99_999, b"x")
+    info = await box.processes.start(["cat"], stdin=True)
+    await box.processes.write(info.pid, b"x" * 3_000_000, end=True)
+    assert (await box.processes.wait(info.pid)).offset == 3_000_000
+    await box.processes.write(info.pid, b"nobody reads this any more")
+
+
+async def test_a_process_whose_starter_has_left_is_ended(box: Box) -> None:
+    starting = asyncio.ensure_future(box.processes.start(["sleep", "1000"]))
+    await asyncio.sleep(0)  # it has been asked for, and not yet answered
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(30):
+        while not (known := await box.processes.list_all()) or known[0].exit_code is None:
+            await asyncio.sleep(0.02)
+    assert known[0].exit_code == -9

@@ -42,7 +42,7 @@ async def test_a_fork_has_the_files_and_is_independent(
     backend: Backend, box: Box, snapshots: Snapshots
 ) -> None:
     await box.files.write("shared", "1")
-    fork = await snapshots.fork(backend, box)
+    fork = await snapshots.fork(backend.create, box)
     await fork.files.write("shared", "2")
     assert await box.files.read("shared") == b"1"
     assert fork.id != box.id

@@ -23,6 +23,8 @@ async def test_a_session_has_one_sandbox_and_it_is_nobody_elses() -> None:
         await manager.release("ann", "s1")
         with pytest.raises(errors.SandboxGone):
             manager.get(held[0].box.id, "ann")
+        with pytest.raises(errors.SandboxGone):
+            manager.get(held[0].box.id)
         with pytest.raises(errors.SandboxNotFound):
             manager.get(held[0].box.id, "bob")
         assert (await manager.connect("ann", "s1")).box.id != held[0].box.id

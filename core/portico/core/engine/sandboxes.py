@@ -19,7 +19,7 @@ from portico.core.errors import LimitExceeded
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
-from portico.sandbox.local import owners
+from portico.sandbox.local import cgroups, owners
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.manager import Held, SandboxManager
 from portico.sandbox.snapshots import Snapshot, Snapshots
@@ -279,6 +279,7 @@ def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
 
 def _sweep() -> None:
     owners.kill_orphans()
+    cgroups.sweep()
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         owner = owners.Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and not owner.alive():

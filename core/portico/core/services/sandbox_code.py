@@ -20,8 +20,7 @@ from portico.core.convert.sandboxes import (
 from portico.core.engine.sandbox_errors import ToolNotFound, told
 from portico.core.errors import InvalidArgument
 from portico.core.services.sandbox_base import SandboxMethods
-from portico.sandbox import errors, tools
-from portico.sandbox.box import Box
+from portico.sandbox import tools
 from portico.v1 import sandbox_pb2 as pb
 
 
@@ -80,7 +79,6 @@ class SandboxCode(SandboxMethods):
     ) -> pb.WriteProcessResponse:
         box = self._box(request.sandbox_id)
         with told(sandbox_id=box.id, pid=request.pid):
-            await _check_process(box, request.pid)
             await box.processes.write(request.pid, request.data, request.eof)
         return pb.WriteProcessResponse()
 
@@ -118,12 +116,6 @@ class SandboxCode(SandboxMethods):
         with told(sandbox_id=box.id):
             result = await tools.call_tool(box, request.name, dict(arguments))
         return pb.CallToolResponse(result_json=_json(result))
-
-
-async def _check_process(box: Box, pid: int) -> None:
-    """Raises the sandbox's ProcessNotFound."""
-    if not any(info.pid == pid for info in await box.processes.list_all()):
-        raise errors.ProcessNotFound(f"no process {pid}")
 
 
 def _json(result: object) -> str:

@@ -63,4 +63,4 @@ class Reader:
                 error = {"error": {"kind": "limit", "limit": "output", "message": "too much output"}}
             elif process.cancelled:
                 error = {"error": {"kind": "cancelled", "message": "killed"}}
-            call.end(exit_code=process.code, offset=self.offset, **error)
+            call.end(exit_code=process.code, offset=min(self.offset, process.end), **error)

@@ -28,7 +28,7 @@ async def command(
 
 async def gone(client: Client, sandbox_id: str) -> FailedPrecondition:
     """Wait until a sandbox has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await client.sandboxes.get(sandbox_id)

@@ -24,12 +24,14 @@ async def test_runs_of_a_session_share_its_sandbox(client: Client) -> None:
 
 @pytest.mark.parametrize("agent", ["coder", "threaded"])
 async def test_a_cancelled_run_stops_its_cell_and_not_the_sandbox(client: Client, agent: str) -> None:
-    code = "y = 1\nimport time\ntime.sleep(60)\ny = 2"
+    code = "y = 1\nopen('/workspace/begun', 'w')\nimport time\ntime.sleep(60)\ny = 2"
     asked = f"cell {code}" if agent == "coder" else code
     made = await client.sandboxes.create(user_id="ann", session_id="s")
     run = await client.runs.start(asked, agent=agent, user_id="ann", session_id="s")
-    await asyncio.sleep(0.5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
+        while "begun" not in (await command(client, made.sandbox_id, "ls"))[0]:
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(30):
         canceled = await client.runs.cancel(run.response.id)
     assert canceled.response.status == events_pb2.RUN_STATUS_CANCELED
     assert (await cell(client, made.sandbox_id, "y"))[0] == "1"
@@ -43,9 +45,9 @@ async def test_a_stopped_run_leaves_no_process_of_its_own(client: Client, stop: 
     async for event in stream:
         if event.content.text == "started":
             break
-    await asyncio.sleep(0.2)
-    before = (await command(client, made.sandbox_id, "cat /proc/[0-9]*/comm"))[0]
-    assert before.split().count("sleep") == 3
+    async with asyncio.timeout(30):
+        while (await command(client, made.sandbox_id, "cat /proc/[0-9]*/comm"))[0].count("sleep") < 3:
+            await asyncio.sleep(0.02)
     await getattr(client.runs, stop)(stream.run_id)
     after = (await command(client, made.sandbox_id, "cat /proc/[0-9]*/comm"))[0]
     assert after.split().count("sleep") == 1

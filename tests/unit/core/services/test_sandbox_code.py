@@ -92,7 +92,7 @@ async def test_a_terminal_is_typed_into_and_resized(client: Client, box: str) ->
 
         async def until(text: bytes) -> None:
             nonlocal shown
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while text not in shown:
                     item = await terminal.read()
                     assert item is not None
@@ -104,12 +104,12 @@ async def test_a_terminal_is_typed_into_and_resized(client: Client, box: str) ->
         await terminal.write(b"stty size\n")
         await until(b"22 44")
         await terminal.write(b"exit 7\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             *_, last = [item async for item in terminal]
         assert last.end.exit_code == 7
     async with await client.sandboxes.open_terminal(box, pb.Command(arguments=["sleep", "1000"])):
         pass
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "sleep" in (await command(client, box, "ps ax || cat /proc/[0-9]*/comm"))[0]:
             await asyncio.sleep(0.05)
 
@@ -154,7 +154,7 @@ async def test_files(client: Client, box: str) -> None:
     changes = files.watch_files(box)
     assert (await anext(changes)).type == "ready"
     await files.write_file(box, "new", b"x")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (await anext(changes)).path.endswith("/new"):
             pass
     await changes.aclose()
@@ -193,7 +193,7 @@ async def test_a_port_is_reached_with_a_credential_or_a_token(client: Client, bo
     await client.sandboxes.write_file(box, "server.py", SERVER)
     await client.sandboxes.start_process(box, "exec python3 server.py")
     access = await client.sandboxes.create_port_access(box, 8000, lifetime=60)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 connection = await client.sandboxes.connect_port(box, 8000)

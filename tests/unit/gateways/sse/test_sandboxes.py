@@ -100,7 +100,8 @@ async def test_a_caller_that_leaves_ends_its_cell(http: httpx.AsyncClient, box: 
     async with http.stream("POST", f"{box}/cells", json={"code": code, "stream": True}) as answer:
         async for _ in answer.aiter_text():
             break
-    assert (await http.post(f"{box}/cells", json={"code": "z"}, timeout=5)).json()["rich"]
+    # Cells run one after the other, so this one waits for the end of that.
+    assert (await http.post(f"{box}/cells", json={"code": "z"}, timeout=50)).json()["rich"]
 
 
 async def test_tools(http: httpx.AsyncClient, box: str) -> None:
@@ -211,7 +212,7 @@ async def test_a_port_is_proxied_and_gets_no_secrets(http: httpx.AsyncClient, bo
 
 async def test_a_terminal_over_websocket(http: httpx.AsyncClient, box: str) -> None:
     url = f"{http.base_url}".replace("http://", "ws://").rstrip("/") + f"{box}/terminal?rows=11&columns=33"
-    async with asyncio.timeout(20), websockets.connect(url) as socket:
+    async with asyncio.timeout(50), websockets.connect(url) as socket:
         await socket.send(b"stty size\n")
         shown = b""
         while b"11 33" not in shown:
@@ -226,5 +227,5 @@ async def test_a_terminal_over_websocket(http: httpx.AsyncClient, box: str) -> N
         assert json.loads(said) == {"end": {"exit_code": 4, "failure": None}}
     with pytest.raises(websockets.InvalidStatus):
         await websockets.connect(url, additional_headers={"origin": "https://elsewhere.example"})
-    async with asyncio.timeout(20), websockets.connect(url.replace("sbx_", "sbx_0")) as socket:
+    async with asyncio.timeout(50), websockets.connect(url.replace("sbx_", "sbx_0")) as socket:
         assert json.loads(await socket.recv())["error"]["code"] == "SANDBOX_NOT_FOUND"
