@@ -73,7 +73,7 @@ class CoreSettings(BaseSettings):
     sandbox_max: int = Field(default=200, ge=1, description="Sandboxes that there may be at once.")
     sandbox_per_user: int = Field(default=100, ge=1, description="Sandboxes that one user may have at once.")
     sandbox_pool_size: int = Field(
-        default=0, ge=0, description="Sandboxes with default limits that wait ready."
+        default=2, ge=0, description="Sandboxes that wait ready, once the first has been asked for."
     )
     sandbox_memory_bytes: int = Field(
         default=2 << 30, ge=32 << 20, description="The most memory to ask for; 512 MiB unless asked for."

@@ -13,6 +13,7 @@ import io
 import json
 import linecache
 import os
+import select
 import signal
 import socket
 import struct
@@ -28,9 +29,6 @@ from . import display, linux, magics, scratch
 LENGTH: Final = struct.Struct("!I")
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
 MAX_CHECKPOINTS: Final = 16
-_GIVE_WAY: Final = 64  # exit status of a kernel that gives way to its checkpoint; above it, to an older one
-
-
 _HOLD: Final = 64 << 10  # bytes
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 
@@ -46,6 +44,7 @@ class Kernel:
         self._held = b""
         self._waiting = self._interrupted = False
         self._checkpoints: list[str] = []
+        self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
 
     def serve(self) -> NoReturn:
         sys.modules["__main__"] = self._module
@@ -190,22 +189,51 @@ class Kernel:
         if len(self._checkpoints) >= MAX_CHECKPOINTS:
             return {"error": f"more than {MAX_CHECKPOINTS} checkpoints"}
         self._checkpoints.append(name)
+        old = 0
         while True:
+            reader, writer = os.pipe()
             pid = os.fork()
             if pid == 0:
+                os.close(reader)
+                self._older.append(writer)
                 _reseed()
                 return {"checkpoints": self._checkpoints}
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            if status != _GIVE_WAY:
-                # Either an older checkpoint is wanted, so many steps up, or the kernel died and all of it
-                # with it.
-                os._exit(status - 1 if status > _GIVE_WAY else status if status >= 0 else 128 - status)
+            os.close(writer)
+            if old:
+                os.waitpid(old, 0)  # it ended while its successor began
+            old = self._sleep(pid, reader)
+
+    def _sleep(self, pid: int, reader: int) -> int:
+        """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older
+        one, or dies."""
+        poll, pidfd = select.poll(), os.pidfd_open(pid)
+        for fd in (reader, pidfd):
+            poll.register(fd, select.POLLIN)
+        poll.poll()
+        os.set_blocking(reader, False)
+        try:
+            steps = os.read(reader, 1)
+        except BlockingIOError:
+            steps = b""
+        os.close(reader)
+        os.close(pidfd)
+        if steps == b"\0":
+            return pid
+        if steps:
+            self._give_way(steps[0] - 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os._exit(status if status >= 0 else 128 - status)
 
     def _roll_back(self, name: str) -> dict[str, Any]:
-        if name not in self._checkpoints:
-            return {"error": f"no checkpoint {name!r}"}
-        # The name's place tells how many sleeping parents have to give way too. The last one's child answers.
-        os._exit(_GIVE_WAY + len(self._checkpoints) - 1 - self._checkpoints.index(name))
+        if name in self._checkpoints:
+            # The name's place tells how many sleeping parents give way too. The last one's child answers.
+            self._give_way(len(self._checkpoints) - 1 - self._checkpoints.index(name))
+        return {"error": f"no checkpoint {name!r}"}
+
+    def _give_way(self, steps: int) -> NoReturn:
+        if self._older:
+            os.write(self._older[-1], bytes([steps]))
+        os._exit(0)
 
 
 def _limit_of(problem: BaseException) -> str | None:
