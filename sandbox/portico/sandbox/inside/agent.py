@@ -34,9 +34,10 @@ class Stream(Protocol):
 
 
 class Agent:
-    def __init__(self, channel: Stream) -> None:
+    _channel: Stream
+
+    def __init__(self) -> None:
         self.loop = Loop()
-        self._channel = channel
         self._parser = wire.Parser()
         self._calls: dict[int, Call] = {}
         self._next_call = wire.AGENT_CALL
@@ -54,11 +55,16 @@ class Agent:
             **network.operations(self.loop, self.open_call),
         }
 
-    def serve(self) -> NoReturn:
-        self._channel.setblocking(False)
+    def open(self, channel: Stream) -> None:
+        """Takes the owner's calls from here on. Until then, nothing belongs to one process only."""
+        channel.setblocking(False)
+        self._channel = channel
+        self.loop.open()
         self.loop.after_turn = self._flush
+        self.loop.watch(channel.fileno(), READ, self._ready)
+
+    def serve(self) -> NoReturn:
         self.loop.on_child_exit(self._reap)
-        self.loop.watch(self._channel.fileno(), READ, self._ready)
         self.loop.run()
 
     def open_call(self) -> Call:
@@ -187,15 +193,13 @@ class Agent:
                 self.processes.exited(pid, code)
 
 
-def main(channel: int) -> NoReturn:
-    become(Agent(socket.socket(fileno=channel)))
-
-
-def become(agent: Agent) -> NoReturn:
-    """Serves as process 1 until the owner goes."""
+def become(agent: Agent, channel: Stream) -> NoReturn:
+    """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
+    all share."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
+    agent.open(channel)
     agent.serve()
 
 
@@ -204,7 +208,8 @@ def rehearse() -> None:
     are filled in memory that all share, and a fork's first call neither copies those pages nor waits for
     them."""
     ours, theirs = socket.socketpair()
-    agent = Agent(theirs)
+    agent = Agent()
+    agent.open(theirs)
     request = {"command": ["rehearsal"], "keep": False, "output_bytes": 1}
     for number in range(20):
         process = output.Process(request)

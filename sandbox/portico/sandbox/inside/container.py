@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from . import agent, linux, seccomp
+from . import agent, kernel, linux, seccomp
 from .loop import READ, WRITE
 
 
@@ -36,7 +36,7 @@ class _Pipes:
 
 class _Agent(agent.Agent):
     def __init__(self, channel: _Pipes) -> None:
-        super().__init__(channel)
+        super().__init__()
         self._pipes = channel
 
     def _watch(self) -> None:
@@ -61,7 +61,8 @@ def main() -> NoReturn:
         for name in sys.argv[1:]:
             importlib.import_module(name)
         os.chdir("/workspace")
-        agent.become(_Agent(channel))
+        kernel.prepare()
+        agent.become(_Agent(channel), channel)
     except BaseException as error:  # the owner is told, whatever it was
         agent.refuse(channel.writer, error)
     finally:

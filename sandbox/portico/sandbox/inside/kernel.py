@@ -34,7 +34,7 @@ _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 
 
 class Kernel:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: int) -> None:
         self._control = control
         self._module = types.ModuleType("__main__")
         self._module.__dict__.update({"__builtins__": builtins, "display": self._display, "_": None})
@@ -74,7 +74,7 @@ class Kernel:
     def _read(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            part = self._control.recv(size - len(data))
+            part = os.read(self._control, size - len(data))
             if not part:
                 os._exit(0)  # the agent is gone
             data += part
@@ -87,7 +87,8 @@ class Kernel:
             self._held = frame  # a result is mostly the last thing before the end, and goes with it
         else:
             self._held = b""
-            self._control.sendall(frame)
+            while frame:
+                frame = frame[os.write(self._control, frame) :]
 
     def _interrupt(self, _number: int, _frame: types.FrameType | None) -> None:
         if self._waiting:
@@ -260,7 +261,7 @@ def rehearse(code: str) -> None:
     """Runs a cell in the zygote, whose output goes nowhere, to warm what every kernel will use."""
     ours, theirs = socket.socketpair()
     saved = sys.stdout, sys.stderr, sys.displayhook
-    kernel = Kernel(theirs)
+    kernel = Kernel(theirs.fileno())
     sys.displayhook = kernel._show
     sys.stdout = io.TextIOWrapper(
         io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
@@ -273,6 +274,15 @@ def rehearse(code: str) -> None:
     sys.stdout, sys.stderr, sys.displayhook = saved
     ours.close()
     theirs.close()
+
+
+def prepare() -> None:
+    """Does in the zygote what is the same for every kernel."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    sys.argv = [""]
+    warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
 
 
 def start(
@@ -292,18 +302,10 @@ def start(
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("500")  # user code dies first, the agent last
+    linux.write_file("/proc/self/oom_score_adj", "500")  # user code dies first, the agent last
     os.environ.clear()
     os.environ.update(env)
-    for name, fd in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
-        raw = open(fd, "rb" if fd == 0 else "wb", buffering=-1, closefd=False)  # noqa: SIM115
-        text = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        setattr(sys, name, text)
-        setattr(sys, f"__{name}__", text)
-    sys.argv = [""]
     sys.path.insert(0, "/workspace")
-    warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
     _reseed()
     gc.enable()
-    Kernel(socket.socket(fileno=CONTROL)).serve()
+    Kernel(CONTROL).serve()

@@ -107,8 +107,18 @@ def install_filter(program: bytes) -> None:
 
 
 def loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        fcntl.ioctl(probe, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS, UP|RUNNING
+    probe = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM)  # the bare one, without names for numbers
+    fcntl.ioctl(probe.fileno(), 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS, UP|RUNNING
+    probe.close()
+
+
+def write_file(path: str, text: str) -> None:
+    """In one call, without the layers of `open`, each of which copies pages in a process just forked."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:

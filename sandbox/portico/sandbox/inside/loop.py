@@ -12,12 +12,17 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 class Loop:
+    _poll: select.epoll
+
     def __init__(self) -> None:
-        self._poll = select.epoll()
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self.after_turn: Callable[[], None] = lambda: None  # runs once all that was ready has been served
+
+    def open(self) -> None:
+        """In the process that it will run in."""
+        self._poll = select.epoll()
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Calls back with the events while they hold. Watching again replaces what was watched for."""

@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from . import agent, linux, root, seccomp
+from . import agent, kernel, linux, root, seccomp
 
 _MESSAGE: Final = 128 << 10  # bytes of one request
 _NAMESPACES: Final = (
@@ -70,8 +70,7 @@ def write_maps(inside: int, uid: int, gid: int) -> None:
         ("uid_map", f"{inside} {uid} 1"),
         ("gid_map", f"{inside} {gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+        linux.write_file(f"/proc/self/{name}", text)
 
 
 class _Zygote:
@@ -87,7 +86,9 @@ class _Zygote:
         for name in template["preload"]:
             importlib.import_module(name)
         sys.dont_write_bytecode = True
+        kernel.prepare()
         agent.rehearse()
+        self._agent = agent.Agent()
         # Objects that exist now are never collected, so that a collection in a fork does not copy their
         # pages.
         gc.collect()
@@ -151,7 +152,7 @@ class _Zygote:
             linux.install_filter(self._filter)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
             os.chdir("/workspace")
-            agent.main(channel)
+            agent.become(self._agent, socket.SocketType(fileno=channel))
         except BaseException as error:  # whatever it was, this process must not go on as a zygote
             agent.refuse(channel, error)
         finally:
