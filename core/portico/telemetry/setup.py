@@ -8,7 +8,7 @@ used as it is.
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SCOPE = "portico"
 CLOSE_SECONDS = 5.0  # a collector that does not answer must not hold up the end of a process
+_YES = ("true", "1", "yes", "on")
 _PROTOCOLS = ("http/protobuf", "grpc")
 
 
@@ -35,6 +36,7 @@ class Telemetry:
         self._providers: list[Any] = []
         if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return
+        _as_the_reference_says(environment)
         self._trace(service, _exporters(environment, "TRACES"))
         self._measure(service, _exporters(environment, "METRICS"), prometheus=prometheus)
 
@@ -76,6 +78,15 @@ class Telemetry:
         metrics.set_meter_provider(provider)
         self._providers.append(provider)
         meters.use(provider.get_meter(SCOPE, version("portico-runtime")))
+
+
+def _as_the_reference_says(environment: MutableMapping[str, str]) -> None:
+    """AgentScope Runtime's variables, where those of OpenTelemetry say nothing."""
+    if environment.get("TRACE_ENABLE_REPORT", "").lower() in _YES and environment.get("TRACE_ENDPOINT"):
+        environment.setdefault("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", environment["TRACE_ENDPOINT"])
+        environment.setdefault("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+        if authentication := environment.get("TRACE_AUTHENTICATION"):
+            environment.setdefault("OTEL_EXPORTER_OTLP_TRACES_HEADERS", f"authentication={authentication}")
 
 
 def _exporters(environment: Mapping[str, str], signal: str) -> Sequence[str]:

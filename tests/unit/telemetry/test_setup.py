@@ -1,5 +1,6 @@
 """The SDK is set up by the standard variables, and only by them."""
 
+import os
 import subprocess
 import sys
 
@@ -46,6 +47,20 @@ def test_off_is_off(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
     assert spans.tracer() is None
     assert meters.meter() is None
     telemetry.close()
+
+
+def test_the_references_variables_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "TRACE_ENABLE_REPORT": "true",
+        "TRACE_ENDPOINT": "http://127.0.0.1:1",
+        "TRACE_AUTHENTICATION": "me",
+    }
+    monkeypatch.setattr(os, "environ", told)
+    monkeypatch.setattr(Telemetry, "_trace", lambda *_: None)
+    Telemetry("test").close()
+    assert told["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] == "http://127.0.0.1:1"
+    assert told["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "grpc"
+    assert told["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] == "authentication=me"
 
 
 def test_off_does_not_even_import_the_sdk() -> None:
