@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 SCRIPTED = Path(__file__).parents[1] / "end_to_end" / "agents" / "scripted.py"
-READY_SECONDS = 60
+READY_SECONDS = 120
 
 
 def free_port() -> int:

@@ -15,7 +15,13 @@ GROUP = "portico.frameworks"
 # Not entry points themselves: these must also be found in a source tree that nobody has installed.
 _OWN = {
     "agentscope": "portico.agent.frameworks.agentscope",
+    "agno": "portico.agent.frameworks.agno",
+    "autogen": "portico.agent.frameworks.autogen",
     "langgraph": "portico.agent.frameworks.langgraph",
+    "ms_agent_framework": "portico.agent.frameworks.ms_agent_framework",
+    "openai": "portico.agent.frameworks.openai",
+    "openai_agents": "portico.agent.frameworks.openai_agents",
+    "pydantic_ai": "portico.agent.frameworks.pydantic_ai",
 }
 
 

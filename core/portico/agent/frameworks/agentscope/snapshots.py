@@ -4,20 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico.agent.builders import CallDelta, Delta, NewMessage, audio, data, file, image, tool_output, video
-from portico.agent.protocol import Content, MessageType
-
-
-def located(url: str, media_type: str) -> Content:
-    """What is at a URL, as the content of its media type."""
-    kind = media_type.partition("/")[0]
-    if kind == "image":
-        return image(url)
-    if kind == "video":
-        return video(url)
-    return (
-        audio(url, media_type.partition("/")[2]) if kind == "audio" else file(url=url, media_type=media_type)
-    )
+from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
+from portico.agent.frameworks.located import located
+from portico.agent.protocol import MessageType
 
 
 class Snapshots:

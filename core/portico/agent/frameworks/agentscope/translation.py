@@ -16,12 +16,13 @@ from agentscope.state import AgentState
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
 from portico.agent.context import Context, InputRequest
 from portico.agent.frameworks.agentscope.messages import to_agentscope
-from portico.agent.frameworks.agentscope.snapshots import Snapshots, located
+from portico.agent.frameworks.agentscope.snapshots import Snapshots
+from portico.agent.frameworks.history import earlier
+from portico.agent.frameworks.located import located
 from portico.agent.frameworks.questions import approval_of, approved, question_of
 from portico.agent.frameworks.turns import answer_value
 from portico.agent.protocol import Content, Message, MessageType, Role, TextContent, Usage
 
-HISTORY = 200  # messages of a session that an agent without a state begins with
 _REASONING = MessageType.REASONING
 
 
@@ -64,10 +65,7 @@ class AgentRun:
         if saved is not None:
             self._state = AgentState.model_validate(saved.state)
         else:
-            given = {message.id for message in context.request.input}
-            history = await context.session.messages(limit=HISTORY)
-            earlier = [message for message in history if message.id not in given]
-            self._state.context = to_agentscope(earlier[: len(history) - len(given)])
+            self._state.context = to_agentscope(await earlier(context))
         messages = to_agentscope(context.request.input, user=context.user_id or "user")
         return self._arguments(messages, messages)
 
