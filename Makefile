@@ -98,12 +98,24 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 test-frameworks: .frameworks/shared/.done ## the adapters, each with its real framework
 	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
 
+# What some sandboxes need. `.engines` tells the tests which are there and so have to work; with REQUIRED=yes
+# all of them have to be there.
+ENGINES := dockerd bwrap runsc
+.PHONY: engines
+engines: ## install what sandboxes in containers are tested with (docker.io, bubblewrap, runsc)
+	@missing=$$(for engine in $(ENGINES); do command -v $$engine >/dev/null || echo $$engine; done); \
+	if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io bubblewrap runsc; } || true; fi
+	@for engine in $(ENGINES); do command -v $$engine >/dev/null && echo $$engine; done > .engines; \
+	missing=$$(for engine in $(ENGINES); do grep -qx $$engine .engines || echo $$engine; done); \
+	if test -n "$$missing"; then echo "NOT INSTALLED, so not tested:" $$missing; test "$(REQUIRED)" != yes; fi
+
 .PHONY: unit
 unit: $(VENV)/.dev ## the fast tests: unit and contract
 	$(BIN)/pytest -n auto tests/unit tests/contract $(ARGS)
 
 .PHONY: test
-test: check .peer/.done .a2a-old/.done .frameworks/shared/.done ## everything: all checks, all tests
+test: check engines .peer/.done .a2a-old/.done .frameworks/shared/.done ## everything: all checks, all tests
 	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 	@$(MAKE) --no-print-directory test-frameworks
 
@@ -125,4 +137,4 @@ bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RE
 
 .PHONY: clean
 clean: ## remove what was installed and made here
-	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old .frameworks node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old .frameworks .engines node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from support.engines import shared_docker_engine
 
 # A machine that is busy elsewhere is no failure.
 settings.register_profile("portico", deadline=None)
@@ -14,6 +13,8 @@ settings.load_profile("portico")
 @pytest.fixture(scope="session")
 def docker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Docker engine that has the image, started when the first test asks for it."""
+    from support.engines import shared_docker_engine
+
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
         folder = folder.parent  # what all workers of this run share

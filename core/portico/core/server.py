@@ -233,6 +233,7 @@ def _secret(value: SecretStr | None) -> str:
 def _policy(settings: CoreSettings) -> SandboxPolicy:
     return SandboxPolicy(
         backend=settings.sandbox_backend,
+        more_backends=tuple(settings.sandbox_backends),
         max_sandboxes=settings.sandbox_max,
         per_user=settings.sandbox_per_user,
         limits=SandboxLimits(

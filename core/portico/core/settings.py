@@ -1,12 +1,13 @@
 """A core's settings. Built once, in __main__, from arguments and PORTICO_CORE_* variables; passed down."""
 
 import re
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.core.exposure import is_local
+from portico.sandbox.choice import NAMES, is_backend
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -67,9 +68,11 @@ class CoreSettings(BaseSettings):
     concurrent_rpcs: int = Field(
         default=20_000, ge=1, description="RPCs that may be open at once; streams count."
     )
-    sandbox_backend: Literal["local", "none"] = Field(
-        default="local", description="Where sandboxes are made: local (this machine), or none."
+    sandbox_backend: str = Field(
+        default="local",
+        description="Where sandboxes are made: local, docker, docker:RUNTIME, bubblewrap[:/ROOT], or none.",
     )
+    sandbox_backends: list[str] = Field(default=[], description="One more backend, which callers may name.")
     sandbox_max: int = Field(default=200, ge=1, description="Sandboxes that there may be at once.")
     sandbox_per_user: int = Field(default=100, ge=1, description="Sandboxes that one user may have at once.")
     sandbox_pool_size: int = Field(
@@ -143,3 +146,11 @@ class CoreSettings(BaseSettings):
                 "PORTICO_CORE_ADMIN_KEY or --jwt-...), or say --insecure-no-auth"
             )
         return self
+
+    @field_validator("sandbox_backend", "sandbox_backends")
+    @classmethod
+    def _are_backends(cls, value: str | list[str]) -> str | list[str]:
+        for name in [value] if isinstance(value, str) else value:
+            if not is_backend(name) and value != "none":
+                raise ValueError(f"no backend is called {name!r}; there are {NAMES}")
+        return value

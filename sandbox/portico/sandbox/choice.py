@@ -1,10 +1,20 @@
-"""Backends by name, as people write them: local, docker, docker:RUNTIME."""
+"""Backends by name, as people write them."""
+
+import re
+from pathlib import Path
+from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
+from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSettings
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 
-NAMES = "local, docker, docker:RUNTIME"
+NAMES: Final = "local, docker, docker:RUNTIME, bubblewrap, bubblewrap:/ROOT"
+_NAME: Final = re.compile(r"(local)|(docker)(?::([\w.-]+))?|(bubblewrap)(?::(/.*))?")
+
+
+def is_backend(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def make_backend(name: str, pool_size: int = 0) -> Backend:
@@ -12,13 +22,16 @@ def make_backend(name: str, pool_size: int = 0) -> Backend:
 
     Raises Unsupported for a name that means none.
     """
-    kind, _, which = name.partition(":")
-    if name == "local":
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise errors.Unsupported(f"no backend is called {name!r}; there are {NAMES}")
+    local, _, runtime, bubblewrap, root = match.groups()
+    if local:
         return LocalBackend(LocalSettings(pool_size=pool_size))
-    if kind == "docker" and (which or ":" not in name):
-        # Imported here: who has no use for containers need not load what speaks to an engine.
-        from portico.sandbox.docker.backend import DockerBackend
-        from portico.sandbox.docker.settings import DockerSettings
+    if bubblewrap:
+        return BubblewrapBackend(BubblewrapSettings(Path(root or "/")))
+    # Imported here: who has no use for containers need not load what speaks to an engine.
+    from portico.sandbox.docker.backend import DockerBackend
+    from portico.sandbox.docker.settings import DockerSettings
 
-        return DockerBackend(DockerSettings.from_environment(runtime=which, pool_size=pool_size))
-    raise errors.Unsupported(f"no backend is called {name!r}; there are {NAMES}")
+    return DockerBackend(DockerSettings.from_environment(runtime=runtime or "", pool_size=pool_size))

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from support.engines import need
 
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
+from portico.sandbox.bubblewrap.backend import BubblewrapBackend
 from portico.sandbox.docker.backend import DockerBackend
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.local.backend import LocalBackend
@@ -19,9 +21,15 @@ def _docker(request: pytest.FixtureRequest) -> Backend:
     return DockerBackend(DockerSettings(url=request.getfixturevalue("docker_url")))
 
 
+def _bubblewrap(_request: pytest.FixtureRequest) -> Backend:
+    need("bubblewrap")
+    return BubblewrapBackend()
+
+
 MAKERS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {
     "local": lambda _request: LocalBackend(),
     "docker": _docker,
+    "bubblewrap": _bubblewrap,
 }
 
 

@@ -195,7 +195,7 @@ async def test_sockets_and_links_are_no_files_to_read(box: Box) -> None:
             await box.files.read(name)
 
 
-async def test_bombs_in_archives_meet_the_limits(box: Box) -> None:
+async def test_bombs_in_archives_meet_the_limits(backend: Backend, box: Box) -> None:
     async def once(data: bytes) -> AsyncIterator[bytes]:
         yield data
 
@@ -215,8 +215,9 @@ async def test_bombs_in_archives_meet_the_limits(box: Box) -> None:
     with pytest.raises(errors.LimitExceeded):
         await box.files.unpack(once(gzip.compress(archive(member("zeros", size=64 << 20)))))
     await box.run_shell("rm -rf zeros")
-    with pytest.raises(errors.SandboxError):
-        await box.files.unpack(once(archive(*(member(str(number)) for number in range(2_000)))))
+    if "inodes" in backend.capabilities.limits:
+        with pytest.raises(errors.SandboxError):
+            await box.files.unpack(once(archive(*(member(str(number)) for number in range(2_000)))))
     for bad in (
         member("/absolute"),
         member("hard", type=tarfile.LNKTYPE, linkname="../../etc/passwd"),

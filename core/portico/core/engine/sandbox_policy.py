@@ -16,7 +16,8 @@ class SandboxPolicy:
     less.
     """
 
-    backend: str = "local"
+    backend: str = "local"  # or none
+    more_backends: tuple[str, ...] = ()  # that a caller may name
     max_sandboxes: int = 200
     per_user: int = 100
     limits: Limits = field(

@@ -19,8 +19,8 @@ from portico.core.errors import LimitExceeded
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
+from portico.sandbox.choice import make_backend
 from portico.sandbox.local import cgroups, owners
-from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.manager import Held, SandboxManager
 from portico.sandbox.snapshots import Snapshot, Snapshots
 from portico.sandbox.spec import Spec
@@ -274,7 +274,9 @@ def _useless(task: asyncio.Task[Held]) -> bool:
 def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
     if policy.backend == "none":
         raise errors.BackendUnavailable("sandboxes are turned off")
-    return {"local": LocalBackend(LocalSettings(pool_size=policy.pool_size))}
+    names = dict.fromkeys((policy.backend, *policy.more_backends))
+    # Only the default one has sandboxes waiting.
+    return {name: make_backend(name, policy.pool_size if name == policy.backend else 0) for name in names}
 
 
 def _sweep() -> None:

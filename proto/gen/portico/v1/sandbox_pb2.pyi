@@ -186,7 +186,7 @@ class SandboxSpec(_message.Message):
     type: _builtins.str
     """Optional. base (Python and shell) or filesystem (files too); base when empty."""
     backend: _builtins.str
-    """Optional. local or docker; the server's default when empty."""
+    """Optional. One of the server's: local, docker, docker:RUNTIME, bubblewrap; its default when empty."""
     @_builtins.property
     def limits(self) -> Global___SandboxLimits:
         """Optional."""

@@ -67,7 +67,9 @@ class _Root:
                 self._add(path)
         modules = self._python()
         for library in _libraries([sys.executable, *programs, *modules]):
-            self._add(library)
+            # One from elsewhere, like that of a Python in a home, goes where the dynamic linker looks anyway.
+            ours = library.startswith(("/usr/", "/lib"))
+            self._add(library, "" if ours else f"usr/lib/{os.path.basename(library)}")
 
     def _python(self) -> list[str]:
         """Moves the interpreter to /usr/local, wherever it is here; gives its modules of machine code."""

@@ -6,10 +6,13 @@ import json
 import os
 import stat
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
 from .calls import Failure
+
+if TYPE_CHECKING:
+    import tarfile
 
 _MAX_RESULTS: Final = 10_000
 _MAX_TEXT_FILE: Final = 32 << 20  # bytes; longer files are not searched for text
@@ -113,8 +116,23 @@ def unpack(request: dict[str, Any]) -> None:
     with os.fdopen(0, "rb", closefd=False) as source:
         try:
             with tarfile.open(fileobj=source, mode="r|*") as tar:
-                tar.extractall(".", filter="data")
+                if hasattr(tarfile, "data_filter"):
+                    tar.extractall(".", filter="data")
+                else:
+                    _extract_plain(tar)
         except tarfile.TarError as error:
             raise Failure("invalid", f"{type(error).__name__}: {error}") from None
         while source.read(1 << 16):
             pass  # the padding after the last member
+
+
+def _extract_plain(tar: "tarfile.TarFile") -> None:
+    """For Pythons before 3.11.4, which have no filters: files, directories and links that stay below."""
+    for member in tar:
+        paths_in = [member.name, *([member.linkname] if member.issym() else [])]
+        leads_out = any(path.startswith("/") or ".." in path.split("/") for path in paths_in)
+        if leads_out or not (member.isreg() or member.isdir() or member.issym()):
+            raise Failure("invalid", f"{member.name[:200]}: no file, directory or link that stays inside")
+        member.mode = member.mode & 0o755 | (0o700 if member.isdir() else 0o600)
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        tar.extract(member, ".")

@@ -291,7 +291,7 @@ def start(
     """Becomes the kernel, in a process just forked from the agent."""
     os.setsid()
     linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or its own /proc entries would be closed to it
-    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # so that whatever a cell starts can be found below it
+    linux.adopt_orphans()  # so that whatever a cell starts can be found below it
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(stdout, 1)

@@ -84,6 +84,18 @@ def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0) -> None
         _check(-1, f"prctl {option}")
 
 
+def adopt_orphans() -> None:
+    """What descendants leave behind becomes a child of this process, so that it can be found below it.
+
+    Old releases of gVisor do not know that: there it becomes a child of process 1, and lives until a reset.
+    """
+    try:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
 def drop_capabilities() -> None:
     """Empties the bounding, ambient, inheritable, permitted and effective sets, for good."""
     capability, drop = 0, _libc.prctl

@@ -160,7 +160,7 @@ class Processes:
                 os.dup2(fd, number)
             if tty:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # kept across exec: what it starts stays below it
+            linux.adopt_orphans()  # kept across exec: what it starts stays below it
             self._close_inherited()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD):

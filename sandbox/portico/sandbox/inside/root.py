@@ -21,7 +21,7 @@ _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _SCRATCH: Final = {"workspace": 0o755, "tmp": 0o1777, "shm": 0o1777}
 _OWN: Final = {"workspace": "/workspace", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
 _PRIVATE: Final = ("root", "home")
-_FILES: Final = {
+FILES: Final = {
     "/etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n"
     "sandbox:x:1000:1000:sandbox:/workspace:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
     "/etc/group": "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n",
@@ -111,7 +111,7 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
         os.mkdir(f"{_BASE}/{name}", 0o711)
     for source in sources:
         source.bind(_BASE)
-    for path, text in _FILES.items():
+    for path, text in FILES.items():
         with open(_BASE + path, "w") as file:
             file.write(text)
     for number, name in enumerate(("stdin", "stdout", "stderr")):

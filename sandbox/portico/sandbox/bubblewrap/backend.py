@@ -1,0 +1,251 @@
+"""The bubblewrap backend: slower to make than the local one's, for roots that are not this machine's own."""
+
+import asyncio
+import compileall
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import Final
+
+from portico.sandbox import errors, inside
+from portico.sandbox.bubblewrap.command import arguments
+from portico.sandbox.events import Capabilities
+from portico.sandbox.inside import seccomp
+from portico.sandbox.inside.root import FILES
+from portico.sandbox.local import cgroups
+from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local.environment import ENVIRONMENT
+from portico.sandbox.local.owners import Owner
+from portico.sandbox.spec import Spec
+
+FULL: Final = "bubblewrap"
+RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not at all
+_UIDS: Final = range(300_000, 360_000)  # not those of the local backend
+_BOOT_SECONDS: Final = 30.0
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class BubblewrapSettings:
+    root: Path = Path("/")  # a directory with a whole system; `/`: this machine's programs, and nothing else
+
+
+class BubblewrapBackend:
+    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+
+    def __init__(self, settings: BubblewrapSettings | None = None) -> None:
+        self._root = (settings or BubblewrapSettings()).root
+        self.name = "bubblewrap" if self._root == Path("/") else f"bubblewrap:{self._root}"
+        self._program = ""
+        self._code: tempfile.TemporaryDirectory[str] | None = None
+        self._hierarchy = cgroups.Hierarchy()
+        self._boxes: dict[str, BubblewrapBox] = {}
+        self._uids: set[int] = set()
+        self._next_uid = secrets.choice(_UIDS)
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
+
+    async def __aenter__(self) -> "BubblewrapBackend":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Raises BackendUnavailable without bubblewrap, or where it may not do its work."""
+        program = shutil.which("bwrap")
+        if program is None:
+            raise errors.BackendUnavailable("bubblewrap is not installed: apt-get install bubblewrap")
+        try:
+            seccomp.program()
+        except KeyError:
+            raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
+        self._program = program
+        await asyncio.to_thread(cgroups.sweep)
+        self._hierarchy = await asyncio.to_thread(cgroups.find, Owner.current())
+        self._code = await asyncio.to_thread(_copy_code)
+        self.capabilities = self._describe()
+        try:
+            box = await self.create(Spec())
+            await box.destroy()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _describe(self) -> Capabilities:
+        enforced = self._hierarchy.limits
+        missing = {
+            name: "no control group for it can be made here"
+            for name in ("memory", "processes", "cpus")
+            if name not in enforced
+        }
+        tier = RLIMITS if missing else FULL
+        missing["inodes"] = "bubblewrap cannot limit them; the memory they need is limited"
+        freezes = "freezer" in self._hierarchy.controllers or self._hierarchy.unified
+        always = frozenset({"processes", "disk", "output", "time"})
+        pause = "freezer" if freezes else "signals"
+        return Capabilities(self.name, tier, enforced | always, pause, missing)
+
+    async def create(self, spec: Spec, sandbox_id: str | None = None) -> "BubblewrapBox":
+        """Raises InvalidRequest, Unsupported for modules to be preloaded, BackendUnavailable."""
+        spec.check()
+        if self._code is None:
+            raise errors.BackendUnavailable("the bubblewrap backend is not open")
+        if spec.preload:
+            raise errors.Unsupported("preload: the bubblewrap backend cannot")
+        name = sandbox_id or f"sbx_{secrets.token_hex(8)}"
+        box = self._boxes[name] = BubblewrapBox(name, spec, cgroups.Group(self._hierarchy, name), self._ended)
+        try:
+            box.group.make()
+            box.group.limit(spec.limits)
+            await self._start(box, Path(self._code.name))
+            rlimits = {
+                "RLIMIT_NPROC": spec.limits.processes + 1,
+                "RLIMIT_FSIZE": spec.limits.disk_bytes,
+                "RLIMIT_NOFILE": 2_048,
+                "RLIMIT_CORE": 0,
+                "RLIMIT_MEMLOCK": 64 << 10,
+                "RLIMIT_MSGQUEUE": 0,
+            }
+            if "memory" not in self._hierarchy.controllers:
+                rlimits["RLIMIT_DATA"] = spec.limits.memory_bytes
+            await box.begin({**ENVIRONMENT, "PATH": _PATH, **spec.env}, rlimits)
+        except BaseException as error:
+            await box.destroy()
+            self._ended(box)
+            if isinstance(error, OSError | errors.SandboxGone):
+                said = box.last_words()
+                raise errors.BackendUnavailable(f"bubblewrap cannot start: {said or error}") from error
+            raise
+        return box
+
+    async def _start(self, box: "BubblewrapBox", code: Path) -> None:
+        ours, theirs = socket.socketpair()
+        told, telling = os.pipe()
+        rules = os.memfd_create("filter")
+        os.write(rules, seccomp.program())
+        os.lseek(rules, 0, os.SEEK_SET)
+        identity: dict[str, object] = {}
+        if os.geteuid() == 0:
+            box.uid = self._free_uid()
+            identity = {"user": box.uid, "group": box.uid, "extra_groups": []}
+        try:
+            command = arguments(self._program, self._root, code, box.spec, rules, telling)
+            # From this thread, because it dies when the thread that started it ends.
+            box.process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: ASYNC220, S603
+                [*command, str(theirs.fileno())],
+                env={},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno(), rules, telling],
+                **identity,
+            )
+            for fd in (telling, rules):
+                os.close(fd)
+            telling = rules = -1
+            theirs.close()
+            pid = await asyncio.to_thread(_read_pid, told)
+            box.adopt(os.pidfd_open(pid))
+            if self._hierarchy.places():
+                await asyncio.to_thread(box.group.attach, pid)
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
+            async with asyncio.timeout(_BOOT_SECONDS):
+                await box.call("ping").answer()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            for fd in (told, telling, rules):
+                if fd >= 0:
+                    os.close(fd)
+
+    def _free_uid(self) -> int:
+        while self._next_uid in self._uids or self._next_uid not in _UIDS:
+            self._next_uid = self._next_uid + 1 if self._next_uid + 1 in _UIDS else _UIDS.start
+        self._uids.add(self._next_uid)
+        return self._next_uid
+
+    def _ended(self, box: LocalBox) -> None:
+        known = self._boxes.pop(box.id, None)
+        if known is None:
+            return
+        self._uids.discard(known.uid)
+        task = asyncio.ensure_future(box.destroy())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    async def close(self) -> None:
+        """Ends every sandbox, and returns when nothing of them is left."""
+        boxes = list(self._boxes.values())
+        await asyncio.gather(*(box.destroy("owner") for box in boxes), return_exceptions=True)
+        await asyncio.gather(*self._cleaning, return_exceptions=True)
+        await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+        if self._code is not None:
+            self._code.cleanup()
+            self._code = None
+
+
+class BubblewrapBox(LocalBox):
+    """A local sandbox whose process 1 has bubblewrap for a parent."""
+
+    uid = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def last_words(self) -> str:
+        """What bubblewrap had to say, once it has ended."""
+        if self.process is None or self.process.stderr is None or self.process.stderr.closed:
+            return self._said
+        with self.process.stderr as file:
+            self._said = file.read(4096).decode(errors="replace").strip()
+        return self._said
+
+    _said = ""
+
+    async def _clean(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            await asyncio.to_thread(self.process.wait)
+            self.last_words()
+        await super()._clean()
+
+
+def _copy_code() -> tempfile.TemporaryDirectory[str]:
+    """Where everybody can read it: the agent's code, and files of /etc that are not this machine's."""
+    folder = tempfile.TemporaryDirectory(prefix="portico-inside-")
+    os.chmod(folder.name, 0o755)  # noqa: S103
+    package = Path(folder.name, "code", "portico_inside")
+    package.mkdir(parents=True)
+    for path in Path(inside.__file__).parent.glob("*.py"):
+        shutil.copyfile(path, package / path.name)
+    compileall.compile_dir(package, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    for name, text in FILES.items():
+        path = Path(folder.name + name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    for path in Path(folder.name).rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever this process's umask is
+    return folder
+
+
+def _read_pid(fd: int) -> int:
+    """Of process 1, as bubblewrap tells it. Raises OSError when it has ended instead."""
+    data = b""
+    while part := os.read(fd, 4096):
+        data += part
+        try:
+            return int(json.loads(data)["child-pid"])
+        except ValueError:
+            continue
+    raise OSError("it has ended before it had begun")

@@ -1,0 +1,100 @@
+"""What bubblewrap is told: which files are seen, and that the code inside can do nothing about it.
+
+It is started with an empty environment, because whoever is inside can read that of process 1, and never as
+the host's root: who is root outside would own the files of /proc/sys inside, whatever his id is there.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from portico.sandbox import errors
+from portico.sandbox.inside.root import FILES, SYSTEM
+from portico.sandbox.spec import Spec
+
+CODE: Final = "/.portico"
+_BOOT: Final = (
+    f"import sys; sys.path.append('{CODE}'); from portico_inside import agent, linux; "
+    "linux.prctl(linux.PR_SET_DUMPABLE, 0); agent.main(int(sys.argv[1]))"
+)
+_PYTHONS: Final = ("usr/local/bin/python3", "usr/bin/python3", "bin/python3")
+_OWN: Final = {
+    "proc", "sys", "dev", "tmp", "workspace", "run", "mnt", "media", "boot", "lost+found", "root", "home",
+}  # fmt: skip
+_SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108  sixteenths of the disk
+
+
+def arguments(program: str, root: Path, code: Path, spec: Spec, filter_fd: int, info_fd: int) -> list[str]:
+    """The whole command but for the channel's descriptor, which goes last. Raises BackendUnavailable."""
+    python, files = _files(root)
+    if root == Path("/"):
+        for path in FILES:
+            files += ["--ro-bind", f"{code}{path}", path]
+    told = [
+        program, "--unshare-all", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
+        "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL",
+        "--seccomp", str(filter_fd), "--info-fd", str(info_fd),
+        *files,
+        "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev",
+        "--ro-bind", f"{code}/code", CODE,
+    ]  # fmt: skip
+    for path, share in _SHARES.items():
+        told += ["--size", str(spec.limits.disk_bytes * share // 16), "--tmpfs", path]
+    if root == Path("/") or not (root / "var").exists():
+        told += ["--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    for mount in spec.mounts:
+        told += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
+    return [
+        *told,
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/workspace",
+        python,
+        "-I",
+        "-c",
+        _BOOT,
+    ]
+
+
+def _files(root: Path) -> tuple[str, list[str]]:
+    """The interpreter inside, and the arguments that show the root's files, read-only."""
+    if root == Path("/"):
+        return _files_of_this_machine()
+    python = next((f"/{path}" for path in _PYTHONS if os.path.lexists(root / path)), None)
+    if python is None:
+        raise errors.BackendUnavailable(f"{root} has no python3, which every sandbox needs")
+    told: list[str] = []
+    for entry in sorted(root.iterdir()):
+        if entry.name in _OWN:
+            continue
+        if entry.is_symlink():
+            told += ["--symlink", os.readlink(entry), f"/{entry.name}"]
+        else:
+            told += ["--ro-bind", str(entry), f"/{entry.name}"]
+    return python, told
+
+
+def _files_of_this_machine() -> tuple[str, list[str]]:
+    """What the local backend shows too, as far as somebody without rights can reach it."""
+    told: list[str] = []
+    for path in SYSTEM:
+        if os.path.islink(path):
+            told += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            told += ["--ro-bind", path, path]
+    python = os.path.realpath(sys.executable)
+    if not _reachable(python):
+        return "/usr/bin/python3", told
+    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
+        if not prefix.startswith("/usr"):
+            told += ["--ro-bind", prefix, prefix]
+    return sys.executable, told
+
+
+def _reachable(path: str) -> bool:
+    """Whether everybody may go there."""
+    return all(os.stat(folder).st_mode & 0o001 for folder in Path(path).parents)

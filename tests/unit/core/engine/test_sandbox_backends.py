@@ -1,0 +1,45 @@
+"""A core's backends: the default one, others that a caller may name, and no more."""
+
+import pytest
+from pydantic import ValidationError
+
+from portico.core.engine.sandbox_errors import SandboxUnavailable, SandboxUnsupported
+from portico.core.engine.sandbox_policy import SandboxPolicy
+from portico.core.engine.sandboxes import Sandboxes
+from portico.core.settings import CoreSettings
+from portico.sandbox.spec import Spec
+
+
+async def test_a_caller_chooses_among_the_backends_that_there_are(
+    docker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_url)
+    sandboxes = Sandboxes(SandboxPolicy(backend="local", more_backends=("docker",)))
+    try:
+        for asked, backend, tier in (("", "local", None), ("docker", "docker", "container")):
+            held = await sandboxes.create("ann", "s", Spec(), asked)
+            assert held.backend == backend
+            assert tier in (None, sandboxes.tier(held))
+            assert (await held.box.run_cell("6 * 7")).rich[0].data["text/plain"] == b"42"
+        with pytest.raises(SandboxUnsupported):
+            await sandboxes.create("ann", "s", Spec(), "docker:runsc")
+    finally:
+        await sandboxes.close()
+
+
+async def test_an_engine_that_is_not_there_is_told_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    sandboxes = Sandboxes(SandboxPolicy(backend="docker"))
+    try:
+        with pytest.raises(SandboxUnavailable, match="log says why"):
+            await sandboxes.create("ann", "s", Spec())
+    finally:
+        await sandboxes.close()
+
+
+def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
+    settings = CoreSettings(sandbox_backend="docker:runsc", sandbox_backends=["local", "bubblewrap:/srv"])
+    assert settings.sandbox_backends == ["local", "bubblewrap:/srv"]
+    for wrong in ({"sandbox_backend": "moon"}, {"sandbox_backends": ["local", "moon"]}):
+        with pytest.raises(ValidationError, match="docker:RUNTIME"):
+            CoreSettings(**wrong)
