@@ -13,6 +13,7 @@ from unit.sandbox.traces import no_traces, traces
 
 from portico.sandbox import errors
 from portico.sandbox.inside import seccomp
+from portico.sandbox.local import backend as local
 from portico.sandbox.local import cgroups, owners, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.owners import Owner
@@ -171,6 +172,21 @@ async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(
         while worn._control is not None:
             await asyncio.sleep(0.01)
     assert (await new.run_cell("1")).ok
+
+
+async def test_templates_that_nobody_asks_for_any_more_do_not_wait_for_ever(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_TEMPLATES", 3)
+    first = await backend.create(Spec(preload=("decimal",)))
+    for module in ("calendar", "colorsys", "csv", "fractions"):
+        await (await backend.create(Spec(preload=(module,)))).destroy()
+    assert len(backend._zygotes) == 3
+    assert set(backend._stocks) == set(backend._zygotes)
+    assert (await first.run_cell("1")).ok
+    async with asyncio.timeout(20):
+        while len(backend._retired) != 1:  # that of the first, which lives
+            await asyncio.sleep(0.01)
 
 
 async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per proce
 _UIDS: Final = range(1_000, 61_000)  # above the zygote's base
 _PLAIN: Final[Template] = ((), ())
 _USUAL: Final = Limits()
+_TEMPLATES: Final = 16  # of which something waits; each is a process with what it has imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ class LocalBackend:
     async def _make(self, spec: Spec) -> LocalBox:
         """A sandbox with the tree and the disk that are asked for, and nothing else yet."""
         zygote = await self._zygote((spec.mounts, spec.preload))
-        box = LocalBox(new_id(), spec, cgroups.Group(self._hierarchy, new_id()), self._ended)
+        sandbox_id = new_id()
+        box = LocalBox(sandbox_id, spec, cgroups.Group(self._hierarchy, sandbox_id), self._ended)
         self._boxes[box.id] = box
         zygote.living += 1
         self._zygote_of[box.id] = zygote
@@ -179,7 +181,7 @@ class LocalBackend:
         box.start(environment(box.spec))
         try:
             (await box.run_cell("None")).end  # noqa: B018
-        except errors.SandboxError:
+        except BaseException:
             await box.destroy()
             raise
 
@@ -214,13 +216,26 @@ class LocalBackend:
     async def _zygote(self, template: Template) -> Zygote:
         """The zygote for a template; a new one when there is none or it is worn."""
         task = self._zygotes.get(template)
-        if task is not None and task.done() and (task.cancelled() or task.exception() or task.result().worn):
-            if not task.cancelled() and not task.exception():
+        if task is not None and task.done() and not (_done_well(task) and not task.result().worn):
+            if _done_well(task):
                 self._retire(task.result())
             task = None
         if task is None:
-            task = self._zygotes[template] = asyncio.ensure_future(self._start_zygote(template))
+            self._make_room()
+            task = asyncio.ensure_future(self._start_zygote(template))
+        self._zygotes.pop(template, None)
+        self._zygotes[template] = task  # the one that was asked for last is the last
         return await asyncio.shield(task)
+
+    def _make_room(self) -> None:
+        """Ends what waits of templates that were not asked for longest; sandboxes made of them live on."""
+        usable = [one for one, task in self._zygotes.items() if one != _PLAIN and _done_well(task)]
+        for template in usable[: max(0, len(self._zygotes) - _TEMPLATES + 1)]:
+            zygote = self._zygotes.pop(template).result()
+            stock = self._stocks.pop(template, None)
+            if stock is not None:
+                self._later(stock.close())
+            self._retire(zygote)
 
     async def _start_zygote(self, template: Template) -> Zygote:
         zygote = Zygote(template, self._settings.uid_base, ENVIRONMENT)
@@ -269,6 +284,10 @@ class LocalBackend:
         self._retired.clear()
         await asyncio.gather(*self._cleaning, return_exceptions=True)
         await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+
+
+def _done_well(task: asyncio.Task[Zygote]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def new_id() -> str:

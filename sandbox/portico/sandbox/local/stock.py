@@ -56,10 +56,14 @@ class Stock:
             self._filling = asyncio.ensure_future(self._fill())
 
     async def close(self) -> None:
-        """Makes no more. What waits is its backend's to end."""
+        """Makes no more, and ends what waits."""
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
+        waiting = [box for boxes in self._waiting.values() for box in boxes]
+        for boxes in self._waiting.values():
+            boxes.clear()
+        await asyncio.gather(*(box.destroy() for box in waiting))
 
     async def _fill(self) -> None:
         try:
