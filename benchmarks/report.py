@@ -242,7 +242,11 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
     yield "Through the Python client and gRPC to a core in another process, one run after another with 50 ms"
     yield "between them, unless it says otherwise; the library is used without a server. Every answer is"
     yield "checked. A kill has ended when no process of the sandbox is left. PSS is of all processes of a"
-    yield f"sandbox. The machine's load average was {section.load:.1f} before it began.\n"
+    yield f"sandbox. The machine's load average was {section.load:.1f} before it began" + (
+        ": others kept its cores busy,\nso times are longer than those of a quiet machine.\n"
+        if section.load > section.stamp.machine.cores
+        else ".\n"
+    )
     yield from _table(
         ("", "median", "99th percentile", "runs", "goal"),
         [

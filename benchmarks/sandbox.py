@@ -185,7 +185,7 @@ async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
     return [
         SandboxFigure(name="PSS of an idle sandbox", unit="MiB", runs=count - 1, median=shared, p99=None),
         SandboxFigure(name=f"{each}: memory of the machine, each", unit="MiB", runs=1, median=gone, p99=None),
-        SandboxFigure(name=f"{each}: made one after another in", unit="s", runs=1, median=took, p99=None),
+        SandboxFigure(name=f"{each}: made, eight at a time, in", unit="s", runs=1, median=took, p99=None),
         _figure(f"{each}: an answer", answers),
     ]
 
