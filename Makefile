@@ -109,6 +109,9 @@ engines: ## install what sandboxes in containers are tested with (docker.io, bub
 	@for engine in $(ENGINES); do command -v $$engine >/dev/null && echo $$engine; done > .engines; \
 	missing=$$(for engine in $(ENGINES); do grep -qx $$engine .engines || echo $$engine; done); \
 	if test -n "$$missing"; then echo "NOT INSTALLED, so not tested:" $$missing; test "$(REQUIRED)" != yes; fi
+.PHONY: bench-frameworks
+bench-frameworks: .frameworks/shared/.done ## measure what the adapters cost for each chunk
+	.frameworks/shared/bin/python -m benchmarks.frameworks
 
 .PHONY: unit
 unit: $(VENV)/.dev ## the fast tests: unit and contract

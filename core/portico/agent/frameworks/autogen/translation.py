@@ -36,9 +36,9 @@ class AutoGenRun(OneWay):
         self._state: dict[str, Any] = {}
         self._token = CancellationToken()
         self._given: frozenset[str] = frozenset()
-        self._streamed: dict[str, str] = {}  # by source: pieces since its last message
+        self._streamed: set[str] = set()  # sources of which pieces came since their last message
         self._thinking = False
-        self._thought = ""
+        self._thought = False  # whether some was told
 
     async def begin(self) -> Mapping[str, Any]:
         saved = await self._kept.load()
@@ -61,27 +61,28 @@ class AutoGenRun(OneWay):
     def _piece(self, item: ModelClientStreamingChunkEvent) -> list[object]:
         words = item.content
         if not self._thinking and not words.startswith(_THINKS):
-            self._streamed[item.source] = self._streamed.get(item.source, "") + words
+            self._streamed.add(item.source)
             return [words]
         # The model's thoughts come among the words, between marks.
         thought, mark, words = words.removeprefix(_THINKS).partition(_THOUGHT)
         self._thinking = not mark
-        self._thought += thought
+        self._thought = True
         said: list[object] = [Delta(thought, _REASONING)] if thought else []
         if words:
-            self._streamed[item.source] = self._streamed.get(item.source, "") + words
+            self._streamed.add(item.source)
             said.append(words)
         return said
 
     def _message(self, item: Any) -> list[object]:
         if isinstance(item, ToolCallRequestEvent):
-            self._streamed.pop(item.source, None)
+            self._streamed.discard(item.source)
             return [CallDelta(call.id, call.name, call.arguments) for call in item.content]
         if isinstance(item, ToolCallExecutionEvent):
             return [_result(result) for result in item.content]
         if isinstance(item, ThoughtEvent):
             # What the model said beside a call, or thought: told already if it was streamed.
-            told, self._thought = self._thought or self._streamed.pop(item.source, ""), ""
+            told = self._thought or self._came(item)
+            self._thought = False
             return [] if told else [Delta(item.content, _REASONING)]
         if isinstance(item, MultiModalMessage):
             return [p if isinstance(p, str) else image(p.data_uri) for p in item.content] + [NewMessage()]
@@ -90,9 +91,14 @@ class AutoGenRun(OneWay):
         if isinstance(item, ToolCallSummaryMessage):
             return [NewMessage(), item.content, NewMessage()]
         if isinstance(item, BaseChatMessage):
-            told = self._streamed.pop(item.source, "")
-            return [NewMessage()] if told else [item.to_text(), NewMessage()]
+            return [NewMessage()] if self._came(item) else [item.to_text(), NewMessage()]
         return []  # how the team works, not what it says
+
+    def _came(self, item: Any) -> bool:
+        """Whether the message came in pieces."""
+        came = item.source in self._streamed
+        self._streamed.discard(item.source)
+        return came
 
     async def end(self) -> None:
         self._token.cancel()
