@@ -5,7 +5,9 @@ from typing import Any
 
 from portico.core.convert.requests import start_request
 from portico.core.engine.encoding import StartRequest
+from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
+from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Commit, Stores
 from portico.v1 import events_pb2, query_pb2
@@ -48,3 +50,10 @@ async def read(reader: LogReader) -> list[events_pb2.Event]:
     finally:
         reader.close()
     return events
+
+
+async def text_of(engine: RunEngine, execution: Execution) -> str:
+    """What the run's agent said in all, once it has ended."""
+    *_, end = await asyncio.wait_for(read(engine.read(execution)), 10)
+    assert end.response.HasField("completed_time")
+    return "".join(content.text for message in end.response.output for content in message.content)

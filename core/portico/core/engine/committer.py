@@ -76,20 +76,20 @@ class GroupCommitter:
             if run.published < 0:
                 # With its acceptance only: a session that is deleted while the run works stays so.
                 sessions.append(NewSession(*run.session, run.created_at))
-            chunk, changed, more = run.take()
-            if chunk is not None:
-                chunks.append(chunk)
+            new, changed, more = run.take()
+            if new:
+                chunks += new
                 run.updated_at = now
             if changed:
                 records.append(self._record(run))
             messages += more
-            taken.append((run, chunk, run.status))
+            taken.append((run, new, run.status))
         began = time.perf_counter()
         await self._write(Commit(records, chunks, messages, sessions))
         if self._metrics is not None:
             self._metrics.committed(taken, time.perf_counter() - began)
-        for run, chunk, status in taken:
-            run.publish(chunk, status)
+        for run, new, status in taken:
+            run.publish(new, status)
 
     async def _write(self, commit: Commit) -> None:
         """Until it is written: an event that an agent produced is never dropped."""

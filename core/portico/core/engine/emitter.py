@@ -125,6 +125,7 @@ class Emitter:
         run.completed_at = time.time()
         self._remember_output()
         self._respond(status)
+        self.output = []  # it is in the log; a run that has ended is remembered for a while
 
     def discard(self) -> None:
         """Drop the open message and the usage: one of them can't be encoded."""

@@ -8,7 +8,7 @@ store waits, a reader that falls behind the ring reads from the store.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from portico.agent.protocol import Error, Status, Usage
@@ -18,6 +18,7 @@ from portico.core.stores.base import Chunk, NewMessage
 PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
 PENDING_BYTES = 256 * 1024
 RING_BYTES = 256 * 1024  # how much of the published end stays in memory
+CHUNK_BYTES = 256 * 1024  # a larger chunk has one event only: who reads it holds all of it
 
 
 class Committer(Protocol):
@@ -127,31 +128,35 @@ class LiveRun:
             self._queued = True
             self._committer.add(self)
 
-    def take(self) -> tuple[Chunk | None, bool, list[NewMessage]]:
+    def take(self) -> tuple[Sequence[Chunk], bool, list[NewMessage]]:
         """What is to be committed: events, whether the record changed, messages."""
-        chunk = None
+        chunks: Sequence[Chunk] = ()
         if self._pending:
             first = self._next - len(self._pending)
             pending = self._pending
-            data = pending[0] if len(pending) == 1 else b"".join(pending)
-            chunk = Chunk(self.run_id, first, self._next - 1, data)
+            if self._pending_bytes > CHUNK_BYTES:
+                chunks = list(_chunks(self.run_id, first, pending))
+            else:
+                data = pending[0] if len(pending) == 1 else b"".join(pending)
+                chunks = (Chunk(self.run_id, first, self._next - 1, data),)
             self._pending = []
             self._pending_bytes = 0
         changed, self._record_changed = self._record_changed, False
         messages, self._messages = self._messages, []
         self._queued = False
-        return chunk, changed, messages
+        return chunks, changed, messages
 
-    def publish(self, chunk: Chunk | None, status: Status) -> None:
+    def publish(self, chunks: Sequence[Chunk], status: Status) -> None:
         """Show committed events to the readers; `status` is the run's as of that commit."""
-        if chunk is not None:
+        for chunk in chunks:
             self.published = chunk.last
             self._ring.append(chunk)
             self._ring_bytes += len(chunk.data)
-            while self._ring_bytes > RING_BYTES and len(self._ring) > 1:
+            while self._ring_bytes > RING_BYTES:
                 self._ring_bytes -= len(self._ring.popleft().data)
+        if chunks:
             self.ended = status.terminal
-            self.paused_at = chunk.last if status is Status.INPUT_REQUIRED else None
+            self.paused_at = self.published if status is Status.INPUT_REQUIRED else None
         for notify in tuple(self._subscribers):
             notify()
 
@@ -191,3 +196,18 @@ class LiveRun:
                 await arrived.wait()
         finally:
             self.unsubscribe(arrived.set)
+
+
+def _chunks(run_id: str, first: int, events: Sequence[bytes]) -> Iterator[Chunk]:
+    """Chunks of as many events as fit, at least one each."""
+    gathered: list[bytes] = []
+    size = 0
+    for event in events:
+        if gathered and size + len(event) > CHUNK_BYTES:
+            yield Chunk(run_id, first, first + len(gathered) - 1, b"".join(gathered))
+            first += len(gathered)
+            gathered = []
+            size = 0
+        gathered.append(event)
+        size += len(event)
+    yield Chunk(run_id, first, first + len(gathered) - 1, b"".join(gathered))

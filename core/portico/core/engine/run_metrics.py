@@ -12,7 +12,7 @@ from portico.core.stores.base import Chunk
 from portico.telemetry import meters
 
 STATES = ("executing", "paused", "queued")
-Taken = Sequence[tuple[LiveRun, Chunk | None, Status]]
+Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status]]
 
 
 class RunMetrics:
@@ -55,11 +55,12 @@ class RunMetrics:
         self._commit.record(seconds)
         now = time.time()
         events = 0
-        for run, chunk, status in taken:
-            if chunk is None:
+        for run, chunks, status in taken:
+            if not chunks:
                 continue
-            events += chunk.last - chunk.first + 1
-            if run.said_from is not None and chunk.last >= run.said_from:
+            last = chunks[-1].last
+            events += last - chunks[0].first + 1
+            if run.said_from is not None and last >= run.said_from:
                 run.said_from = None
                 self._first.record(now - run.created_at, {"agent": run.start.request.agent_name})
             if status.terminal:

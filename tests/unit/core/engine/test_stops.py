@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.engine import Disk, read, request
+from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
 from portico.core.engine import execution as module
@@ -92,7 +92,7 @@ async def test_an_interrupted_agent_may_take_its_time_for_a_last_word(
     execution = launch(engine)
     await asyncio.sleep(0.02)
     await engine.interrupt(execution.run.run_id)
-    assert execution.emitter.output[0].message.text == "x in short"
+    assert await text_of(engine, execution) == "x in short"
 
 
 async def test_a_cancel_follows_an_interruption_that_was_not_heard(
@@ -139,7 +139,7 @@ async def test_an_answer_does_not_wait_for_ever_for_a_store_that_refuses(
         await asyncio.wait_for(engine.resume(execution.run.run_id, "", answer), 5)
     disk.refuses = False
     assert await ended(execution) is Status.COMPLETED
-    assert execution.emitter.output[-1].message.text == "yes"
+    assert await text_of(engine, execution) == "yes"
 
 
 async def test_a_start_fails_with_the_store_and_the_run_is_written_later(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.engine import Disk, request
+from support.engine import Disk, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
 from portico.core.engine.execution import Execution, Stop
@@ -26,10 +26,6 @@ def launch(engine: RunEngine, text: str = "go") -> Execution:
     launched = engine.launch_now(request(text, background=True))
     assert isinstance(launched, Execution)
     return launched
-
-
-def said(execution: Execution) -> str:
-    return "".join(finished.message.text for finished in execution.emitter.output)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -103,11 +99,11 @@ async def test_who_waits_for_a_human_keeps_nobody_from_working(
     await until(lambda: all(execution.paused for execution in asking))
     working = launch(engine)
     await until(lambda: working.run.ended)
-    assert said(working) == "at work"
+    assert await text_of(engine, working) == "at work"
     for execution in asking:
         await answer(engine, execution, "yes")
     await until(lambda: all(execution.run.ended for execution in asking))
-    assert [said(execution) for execution in asking] == ["yes"] * 3
+    assert [await text_of(engine, execution) for execution in asking] == ["yes"] * 3
 
 
 @pytest.mark.parametrize("kind", ["function", "generator"])
@@ -160,7 +156,7 @@ async def test_an_interrupted_generator_keeps_its_words_to_the_last(engine_of: E
     execution = launch(engine)
     await until(lambda: execution.run.published > 10)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
-    words = said(execution).split(" ", -1)
+    words = (await text_of(engine, execution)).split(" ", -1)
     assert words[:-2] == [str(number) for number in range(len(words) - 2)]
     assert words[-2:] == ["last", "word"]
     assert execution.run.status is Status.INCOMPLETE
@@ -185,7 +181,7 @@ async def test_an_interruption_drops_nothing_of_a_generator_that_is_ahead(
     await until(lambda: execution.run.crowded)
     await asyncio.sleep(0.02)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
-    assert said(execution).split() == [str(number) for number in counted]
+    assert (await text_of(engine, execution)).split() == [str(number) for number in counted]
 
 
 async def test_a_generator_that_is_interrupted_at_its_question_has_a_last_word(engine_of: Engines) -> None:
@@ -199,7 +195,7 @@ async def test_a_generator_that_is_interrupted_at_its_question_has_a_last_word(e
     execution = launch(engine)
     await until(lambda: execution.paused)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
-    assert said(execution) == "never mind"
+    assert await text_of(engine, execution) == "never mind"
 
 
 async def test_an_interrupted_function_keeps_its_last_word(engine_of: Engines) -> None:
@@ -212,7 +208,7 @@ async def test_an_interrupted_function_keeps_its_last_word(engine_of: Engines) -
     execution = launch(engine)
     await execution.run.wait_published(1)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
-    assert said(execution) == "so far"
+    assert await text_of(engine, execution) == "so far"
 
 
 async def test_what_is_yielded_after_a_cancel_is_dropped(engine_of: Engines) -> None:
@@ -228,5 +224,5 @@ async def test_what_is_yielded_after_a_cancel_is_dropped(engine_of: Engines) -> 
     execution.request_stop(Stop.INTERRUPT)
     await asyncio.sleep(0.01)
     await asyncio.wait_for(engine.cancel(execution.run.run_id), 5)
-    assert said(execution) == "before"
+    assert await text_of(engine, execution) == "before"
     assert execution.run.status is Status.CANCELED
