@@ -21,12 +21,16 @@ from portico.core.stores.schema import memory_members
 from portico.core.stores.words import query_words, text_words
 
 _BATCH = 100  # messages in one transaction, which commits wait for
+_BATCH_CHARACTERS = 500_000  # of their texts, or one message that is longer
 
 _NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
 _PENDING = text(
-    "SELECT progress.position AS since, messages.position, user_id, session_id, text"
+    "WITH pending AS (SELECT progress.position AS since, messages.position, length(text) AS size"
     " FROM search_progress AS progress JOIN messages ON messages.position > progress.position"
-    " WHERE index_name = 'messages' ORDER BY messages.position LIMIT :limit"
+    " WHERE index_name = 'messages' ORDER BY messages.position LIMIT :limit),"
+    " summed AS (SELECT *, sum(size) OVER (ORDER BY position) - size AS before FROM pending)"
+    " SELECT since, position, user_id, session_id, text FROM summed JOIN messages USING (position)"
+    " WHERE before < :size ORDER BY position"
 )
 _ADVANCE = text(
     "UPDATE search_progress SET position = :to WHERE index_name = 'messages' AND position = :since"
@@ -92,7 +96,7 @@ class SqliteMessageIndex:
     async def _index(self, limit: int) -> Sequence[int]:
         """One transaction; the positions that were pending."""
         async with self._database.read() as connection:
-            rows = (await connection.execute(_PENDING, {"limit": limit})).all()
+            rows = (await connection.execute(_PENDING, {"limit": limit, "size": _BATCH_CHARACTERS})).all()
         if not rows:
             return []
         entries = await asyncio.to_thread(_entries, rows)
