@@ -76,7 +76,7 @@ async def test_readers_that_never_read_cost_little(deployment: Deployment) -> No
             connection.connect(("127.0.0.1", deployment.http_port))
             stack.enter_context(connection).sendall(head % len(request) + request)
         async with Client(deployment.target) as client, asyncio.timeout(60):
-            # Their runs go on to the end without them: each is 0.5 MB, and four times that in the log, all at once.
+            # Their runs go on to the end without them: each is 0.5 MB, four times that in the log.
             while len([run async for run in client.runs.list(statuses=["in_progress"])]) > 0:
                 await asyncio.sleep(0.1)
         assert memory(gateway) + memory(core) - before < 400
