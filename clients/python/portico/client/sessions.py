@@ -55,7 +55,7 @@ class Sessions:
         await self._calls.unary(self._calls.connection.sessions.DeleteSession, request)
 
     async def append_messages(
-        self, session_id: str, messages: MessagesLike, *, user_id: str
+        self, session_id: str, messages: MessagesLike, *, user_id: str = ""
     ) -> tuple[session_pb2.SessionMessage, ...]:
         """Adds messages at the end, all or none; those the session has already are left out.
 
@@ -97,7 +97,7 @@ class Sessions:
         )
 
     async def get_message(
-        self, session_id: str, message_id: str, *, user_id: str
+        self, session_id: str, message_id: str, *, user_id: str = ""
     ) -> session_pb2.SessionMessage:
         """One message. Raises NotFound."""
         request = session_pb2.GetMessageRequest(user_id=user_id, session_id=session_id, message_id=message_id)
