@@ -32,9 +32,11 @@ async def running_core(
 
 
 @asynccontextmanager
-async def running_site(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[tuple[str, Site]]:
-    """A gateway's URL, and the site that it is all of."""
-    site = Site([gateway], settings)
+async def running_site(
+    gateways: Gateway | Sequence[Gateway], settings: HttpSettings
+) -> AsyncIterator[tuple[str, Site]]:
+    """A URL, and the site of one gateway or several that is there."""
+    site = Site(gateways if isinstance(gateways, Sequence) else [gateways], settings)
     # With its protocol named, or asyncio leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))

@@ -1,7 +1,10 @@
 """`python -m portico.gateways NAME`: one gateway process, until SIGTERM or SIGINT."""
 
 import argparse
+import asyncio
 import gc
+import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.exposure import Exposed, check_guarded, is_local
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
 from portico.gateways.mcp.app import McpGateway
@@ -38,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
         site = _site(name, given)
+        _check_exposure(site, host, fd)
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
-    except ValueError as error:
+    except (ValueError, Exposed) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     # What is there by now stays; a busy loop should not look through it again and again.
@@ -58,16 +63,18 @@ def _site(name: str, given: Mapping[str, Any]) -> Site:
         _, settings, create = GATEWAYS[name]
         one = settings(**given)
         _log(one)
-        return Site([create(one)], one)
+        return Site([create(one)], one, _other_hosts(one))
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
     common = HttpSettings(**shared)
     _log(common)
-    gateways = []
+    gateways, hosts = [], []
     for gateway, (_, settings, create) in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
-        gateways.append(create(settings(**shared, **own)))
-    return Site(gateways, common)
+        one = settings(**shared, **own)
+        gateways.append(create(one))
+        hosts += _other_hosts(one)
+    return Site(gateways, common, hosts)
 
 
 def _log(settings: HttpSettings) -> None:
@@ -78,6 +85,22 @@ def _log(settings: HttpSettings) -> None:
         content=settings.log_content,
         service="portico-gateway",
     )
+
+
+def _other_hosts(settings: HttpSettings) -> list[str]:
+    """Where a gateway listens beside HTTP."""
+    address = settings.grpc_listen if isinstance(settings, A2aSettings) else ""
+    return [address.rpartition(":")[0]] if address and not address.startswith("unix:") else []
+
+
+def _check_exposure(site: Site, host: str, fd: int | None) -> None:
+    """Raises Exposed."""
+    if fd is not None:
+        with socket.socket(fileno=os.dup(fd)) as listening:
+            host = str(listening.getsockname()[0])
+    open_to_all = [one for one in (host, *site.other_hosts) if not is_local(one)]
+    if open_to_all and not site.settings.insecure_no_auth:
+        asyncio.run(check_guarded(site.settings.core, open_to_all[0]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +130,9 @@ def _options(parser: argparse.ArgumentParser, fields: Mapping[str, FieldInfo], p
         flag = f"--{prefix}{option.replace('_', '-')}"
         if field.annotation == list[str]:
             parser.add_argument(flag, nargs="*", help=field.description)
+        elif field.annotation is bool:
+            # Named alone it is a yes.
+            parser.add_argument(flag, nargs="?", const="true", help=field.description)
         else:
             # What is not given comes from the environment, each gateway's own.
             parser.add_argument(flag, help=f"{field.description} Default: {field.default}.")

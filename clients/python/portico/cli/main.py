@@ -61,12 +61,21 @@ def run(
     store: Annotated[
         str, typer.Option(help="Another store, by URL, such as memory://. Default: SQLite in the data dir.")
     ] = "",
+    auth: Annotated[
+        bool,
+        typer.Option("--auth", help="Want a credential with every call; see docs/security.md."),
+    ] = False,
+    insecure_no_auth: Annotated[
+        bool, typer.Option("--insecure-no-auth", help="Serve other machines all the same without auth.")
+    ] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart the core when a file changes.")] = False,
 ) -> None:
     """Serve the agents of a file: a core and the HTTP gateways, watched over."""
     if not Path(target).is_file() and not Path(target.partition(":")[0]).is_file():
         raise typer.BadParameter(f"there is no file {target.partition(':')[0]!r}", param_hint="FILE")
-    options = RunOptions(target, host, port, grpc_port, a2a_grpc_port, data_dir, store, reload)
+    options = RunOptions(
+        target, host, port, grpc_port, a2a_grpc_port, data_dir, store, reload, auth, insecure_no_auth
+    )
     raise typer.Exit(supervise(options))
 
 

@@ -37,6 +37,8 @@ class RunOptions:
     data_dir: Path
     store: str
     reload: bool
+    auth: bool = False
+    insecure_no_auth: bool = False
 
     @property
     def folder(self) -> Path:
@@ -69,8 +71,14 @@ async def _supervise(options: RunOptions) -> int:
         if options.reload:
             # Whoever edits the file is whose words an exception has.
             arguments.append("--log-content")
+        if options.auth:
+            arguments.append("--auth")
+        if options.insecure_no_auth:
+            arguments.append("--insecure-no-auth")
         core = Child("core", arguments, patient=options.reload)
         serve = ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())]
+        if options.insecure_no_auth:
+            serve.append("--insecure-no-auth")
         if options.a2a_grpc_port is not None:
             a2a_port = options.a2a_grpc_port or _free_port(options.host)
             serve += ["--a2a-grpc-listen", f"{options.host}:{a2a_port}"]

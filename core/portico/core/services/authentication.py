@@ -11,7 +11,7 @@ from portico.core.errors import PorticoError
 from portico.core.identity import Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
-from portico.core.services.dispatch import abort
+from portico.core.services.dispatch import abort, stop_sending
 
 HEALTH = "/grpc.health.v1.Health/"
 # What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
@@ -23,6 +23,7 @@ OPEN = frozenset(
         "/portico.v1.SandboxService/ConnectPort",
     )
 )
+_UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 _MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
@@ -45,7 +46,7 @@ class Authentication(grpc.aio.ServerInterceptor):
             call_as(await self._principal(method, handler_call_details.invocation_metadata))
         except PorticoError as error:
             audit.note(method, None, code=error.code)
-            return _refusal(handler, error)
+            return _refusal(handler, error, uploads=method in _UPLOADS)
         return handler
 
     async def _principal(self, method: str, metadata: Any) -> Principal:
@@ -85,11 +86,13 @@ class StreamAuthentication:
         return who
 
 
-def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError) -> grpc.RpcMethodHandler:
+def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:
     async def unary(request: Any, context: ServicerContext) -> Any:
         await abort(context, error)
 
     async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        if uploads:
+            await stop_sending(request, context)
         await abort(context, error)
         yield  # makes this a generator
 

@@ -75,6 +75,11 @@ def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> 
     raise PermissionDenied(f"{field}: is not the caller's; leave it out", field=field)
 
 
+def session_owner(user_id: str, session_id: str) -> str:
+    """Whose a session is: its own, when auth is off and nobody is named. Raises as owner_of."""
+    return owner_of(user_id or (session_id if caller() is None else ""))
+
+
 def listed_owner(user_id: str) -> str:
     """Whose a list may have; empty for everybody's, which an operator gets who names nobody.
 
@@ -121,7 +126,7 @@ _SCOPES = {
     "RevokeKey": "admin",
 }
 # What a gateway that delivers must look at.
-_FOR_DELIVERY = ("GetRun", "WatchRun")
+_FOR_DELIVERY = ("GetRun", "WatchRun", "GetAgent", "ListAgents", "GetCaller")
 
 
 def check_scope(who: Principal, method: str) -> None:

@@ -8,6 +8,7 @@ error; a method may answer with a message or with its encoding.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "portico"
 # What these have begun they note down themselves, because they know the run.
 _NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
+STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
 
 
 def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> Status:
@@ -169,6 +171,15 @@ async def abort(context: ServicerContext, error: Exception, path: str = "") -> N
 
 async def _abort_with(context: ServicerContext, status: Status) -> None:
     await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[no-untyped-call]
+
+
+async def stop_sending(requests: AsyncIterator[bytes], context: ServicerContext) -> None:
+    """Tell the caller to send no more, and let it end: a status under its write may be lost on it."""
+    await context.send_initial_metadata((("portico-stop", "1"),))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            async for _ in requests:
+                pass
 
 
 def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:

@@ -13,7 +13,7 @@ from portico.core.convert.times import timestamp
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
-from portico.core.services.caller import caller, listed_owner, owner_of
+from portico.core.services.caller import caller, listed_owner, session_owner
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.sandbox_base import check_port
 from portico.core.services.sandbox_code import SandboxCode
@@ -33,8 +33,7 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
         self, request: pb.CreateSandboxRequest, context: ServicerContext
     ) -> pb.CreateSandboxResponse:
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
-        given = request.user_id if caller() is not None else request.user_id or session_id
-        user_id = owner_of(given)
+        user_id = session_owner(request.user_id, session_id)
         key = check_id(request.idempotency_key, "idempotency_key", required=False)
         spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
         backend = request.spec.backend

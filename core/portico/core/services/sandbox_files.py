@@ -1,21 +1,19 @@
 """The methods of SandboxService for files."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from grpc.aio import ServicerContext
 
 from portico.core.convert.sandboxes import file_to_proto, found_to_proto
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument, PorticoError
-from portico.core.services.dispatch import parse
+from portico.core.services.dispatch import parse, stop_sending
 from portico.core.services.sandbox_base import SandboxMethods
 from portico.v1 import sandbox_pb2 as pb
 
 PATH_BYTES = 4096
 EDITS = 1000
-STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
 
 
 class SandboxFiles(SandboxMethods):
@@ -46,7 +44,7 @@ class SandboxFiles(SandboxMethods):
                     path, _data(requests), append=start.append, exclusive=start.exclusive
                 )
         except PorticoError:
-            await _stopped(requests, context)
+            await stop_sending(requests, context)
             raise
         yield pb.WriteFileResponse(size_bytes=size)
 
@@ -121,15 +119,6 @@ class SandboxFiles(SandboxMethods):
                     yield pb.WatchFilesResponse(
                         type=change.type, path=change.path, directory=change.directory
                     )
-
-
-async def _stopped(requests: AsyncIterator[bytes], context: ServicerContext) -> None:
-    """Tell the caller to send no more, and let it end: a status under its write may be lost on it."""
-    await context.send_initial_metadata((("portico-stop", "1"),))
-    with suppress(TimeoutError):
-        async with asyncio.timeout(STOP_SECONDS):
-            async for _ in requests:
-                pass
 
 
 async def _data(requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -13,7 +13,7 @@ from portico.core.engine.ids import new_id
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.identity import user_of
-from portico.core.services.caller import owner_of
+from portico.core.services.caller import owner_of, session_owner
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
 from portico.v1 import events_pb2
@@ -33,8 +33,8 @@ class SessionService:
     async def CreateSession(
         self, request: pb.CreateSessionRequest, context: ServicerContext
     ) -> pb.CreateSessionResponse:
-        owner = owner_of(request.user_id)
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
+        owner = session_owner(request.user_id, session_id)
         load_object(request.metadata_json, "metadata_json")
         record = await self._sessions.create(owner, session_id, request.metadata_json)
         return pb.CreateSessionResponse(session=_session(record))
@@ -157,7 +157,8 @@ def _names(
     | pb.GetMessageRequest
     | pb.DeleteMessageRequest,
 ) -> tuple[str, str]:
-    return owner_of(request.user_id), check_id(request.session_id, "session_id")
+    session_id = check_id(request.session_id, "session_id")
+    return session_owner(request.user_id, session_id), session_id
 
 
 def _new(owner: str, session_id: str, message: Message) -> NewMessage:

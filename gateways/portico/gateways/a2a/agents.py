@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
+from portico.client import Client, InvalidArgument, NotFound
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.errors import invalid
-from portico.gateways.http.core import Core
 from portico.v1 import agent_pb2
 
 FRESH_SECONDS = 5.0
@@ -14,32 +14,34 @@ FRESH_SECONDS = 5.0
 class Agents:
     """Finds agents by name."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._known: Sequence[agent_pb2.Agent] = ()
-        self._until = float("-inf")
+    def __init__(self, own: Client) -> None:
+        """The client is the gateway's own: what a card says anybody may know."""
+        self._own = own
+        self._known: dict[str, tuple[agent_pb2.Agent, float]] = {}
 
-    async def all(self, caller: Caller) -> Sequence[agent_pb2.Agent]:
-        """By name. Raises PorticoError."""
-        if time.monotonic() > self._until:
-            # A core that wants a credential gets the caller's: the gateway has none.
-            client = self._core.client.with_options(metadata=caller.metadata)
-            self._known = [agent async for agent in client.agents.list(page_size=200)]
-            self._until = time.monotonic() + FRESH_SECONDS
-        return self._known
+    async def all(self) -> Sequence[agent_pb2.Agent]:
+        """By name, as the gateway itself may know them. Raises PorticoError."""
+        return [agent async for agent in self._own.agents.list(page_size=200)]
 
-    async def find(self, name: str, caller: Caller) -> agent_pb2.Agent | None:
+    async def find(self, name: str) -> agent_pb2.Agent | None:
         """An agent, the default one if unnamed; None if there is none. Raises PorticoError."""
-        for agent in await self.all(caller):
-            if agent.name == name or (not name and agent.is_default):
-                return agent
-        return None
+        now = time.monotonic()
+        known, until = self._known.get(name, (None, now))
+        if until > now:
+            return known
+        try:
+            known = await self._own.agents.get(name)
+        except (NotFound, InvalidArgument):
+            self._known.pop(name, None)
+            return None
+        self._known[name] = known, now + FRESH_SECONDS
+        return known
 
     async def of(self, caller: Caller, tenant: str) -> agent_pb2.Agent:
         """The agent that a call is for. Raises InvalidParamsError, PorticoError."""
         if tenant and caller.agent_name and tenant != caller.agent_name:
             raise invalid("tenant", f"this URL is the agent {caller.agent_name!r}")
-        agent = await self.find(tenant or caller.agent_name, caller)
+        agent = await self.find(tenant or caller.agent_name)
         if agent is None:
             raise invalid("tenant", "there is no such agent")
         return agent

@@ -64,7 +64,10 @@ class A2aGateway:
         """Raises OSError when the gRPC address is in use."""
         settings = self._settings
         guard = Guard(settings.push_allow)
-        self._agents = Agents(core)
+        own = core.client
+        if settings.credential is not None:
+            own = own.with_options(credential=settings.credential.get_secret_value())
+        self._agents = Agents(own)
         notifications = Notifications(core, guard, offered=settings.push)
         self._handler = Handler(core, self._agents, self._cards, notifications)
         self._bindings = HttpBindings(self._handler, self._streams, settings.max_body_bytes)
@@ -72,7 +75,7 @@ class A2aGateway:
             self.grpc = GrpcBinding(self._handler, settings.grpc_listen, settings.max_body_bytes)
             self._spawn(self.grpc.start())
         if settings.push:
-            self._delivery = Delivery(core, guard, settings)
+            self._delivery = Delivery(core, own, guard, settings)
             self._spawn(self._delivery.run())
         if self._registration is not None:
             self._spawn(announce(self._registration, self._agents, self._cards))
@@ -116,7 +119,7 @@ class A2aGateway:
             return Response(status_code=405, headers={"allow": "GET, HEAD"})
         caller = http_caller(scope)
         try:
-            agent = await self._agents.find(caller.agent_name, caller)
+            agent = await self._agents.find(caller.agent_name)
             if agent is None:
                 raise MethodNotFoundError(message="There is no such agent")
             card = self._cards.serve(agent, caller)

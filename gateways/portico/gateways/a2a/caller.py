@@ -19,6 +19,7 @@ from portico.gateways.http.core import PASSED_ON, caller_metadata
 CALLER = "portico.caller"  # in a call context's state
 AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
 VERSION = "portico.version"  # in an ASGI scope
+CONTEXT = "portico.context"  # in an ASGI scope: the SDK's context of the call
 SITE = "portico.site"  # in an ASGI scope: the site's URL as the caller has it
 _VERSION = re.compile(r"(\d+\.\d+)(\.\d+)*")
 
@@ -86,7 +87,8 @@ class HttpContexts(ServerCallContextBuilder):
     """Contexts of HTTP requests."""
 
     def build(self, request: Request) -> ServerCallContext:
-        return call_context(http_caller(request.scope), request.headers)
+        context = request.scope[CONTEXT] = call_context(http_caller(request.scope), request.headers)
+        return context
 
 
 class GrpcContexts(GrpcServerCallContextBuilder):

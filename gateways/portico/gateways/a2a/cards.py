@@ -74,15 +74,16 @@ class Cards:
             capabilities=a2a.AgentCapabilities(
                 streaming=True,
                 push_notifications=self._settings.push,
-                extended_agent_card=agent.name in self._extended,
+                extended_agent_card=self._has_extended(agent),
             ),
             default_input_modes=agent.input_modes or ["text/plain"],
             default_output_modes=agent.output_modes or ["text/plain"],
             skills=[_skill(skill) for skill in agent.skills] or [_whole(agent)],
         )
-        if self._settings.bearer:
+        if self._guarded(agent):
             scheme = card.security_schemes["bearer"].http_auth_security_scheme
             scheme.scheme = "Bearer"
+            scheme.description = "An API key, or a JWT." if agent.needs_credential else ""
             card.security_requirements.add().schemes["bearer"].SetInParent()
         return card
 
@@ -91,7 +92,7 @@ class Cards:
 
         Raises UnsupportedOperationError, UnauthenticatedError.
         """
-        if agent.name not in self._extended:
+        if not self._has_extended(agent):
             raise UnsupportedOperationError(message="The agent has no extended card")
         if "authorization" not in caller.metadata:
             raise UnauthenticatedError(message="The extended card is for authenticated callers")
@@ -100,6 +101,13 @@ class Cards:
         ParseDict(self._extended[agent.name], more, ignore_unknown_fields=True)
         card.MergeFrom(more)
         return self._signed(card)
+
+    def _guarded(self, agent: agent_pb2.Agent) -> bool:
+        """Whether somebody looks at credentials: the core, or what the operator says is in front of us."""
+        return agent.needs_credential or self._settings.bearer
+
+    def _has_extended(self, agent: agent_pb2.Agent) -> bool:
+        return self._guarded(agent) and agent.name in self._extended
 
     def _signed(self, card: a2a.AgentCard) -> a2a.AgentCard:
         return card if self._sign is None else self._sign(card)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
 
-from portico.client import Client, NotFound, PorticoError
+from portico.client import Client, NotFound, PermissionDenied, PorticoError, Unauthenticated
 from portico.gateways.a2a.guard import Guard
 from portico.gateways.a2a.payloads import Told, payloads
 from portico.gateways.a2a.sender import GaveUp, Sender
@@ -30,8 +30,11 @@ _Key: TypeAlias = tuple[str, str]
 class Delivery:
     """What this gateway delivers, as long as it runs."""
 
-    def __init__(self, core: Core, guard: Guard, settings: A2aSettings) -> None:
+    def __init__(self, core: Core, own: Client, guard: Guard, settings: A2aSettings) -> None:
+        """The client is the gateway's own: nobody has asked."""
         self._core = core
+        self._client = own
+        self._metadata = {name: str(value) for name, value in own.calls.metadata}
         self._sender = Sender(guard, settings)
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._claiming: asyncio.Task[None] | None = None
@@ -53,11 +56,17 @@ class Delivery:
     async def _claim(self) -> None:
         failures = 0
         while True:
-            changes = self._core.client.pushes.claim()
+            changes = self._client.pushes.claim()
             try:
                 async for change in changes:
                     failures = 0
                     self._change(change)
+            except (Unauthenticated, PermissionDenied) as error:
+                log.warning(
+                    "PORTICO_A2A_CREDENTIAL must have a key with the scope deliver: %s",
+                    error,
+                )
+                failures = len(AGAIN_SECONDS)
             except PorticoError as error:
                 log.debug("no claims for now: %s", error)
             finally:
@@ -87,7 +96,7 @@ class Delivery:
         self._tasks.clear()
 
     async def _deliver(self, config: push_pb2.PushConfig) -> None:
-        client = self._core.client
+        client = self._client
         cursor, failures = config.delivered_sequence_number, 0
         while True:
             try:
@@ -130,7 +139,7 @@ class Delivery:
             watch = query_pb2.WatchRunRequest(run_id=run_id)
             if after is not None:
                 watch.after_sequence_number = after  # a pause; this waits for the answer
-            with self._core.streams.open_watch(watch) as stream:
+            with self._core.streams.open_watch(watch, metadata=self._metadata) as stream:
                 async for frames in stream:
                     told: list[Told] = []
                     for frame in frames:

@@ -1,7 +1,7 @@
 """What goes wrong, in A2A's terms: one home for what the core says, and for defects."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -23,9 +23,11 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 from google.protobuf.message import Message
 
 from portico.client import PorticoError
+from portico.gateways.http.errors import CHALLENGE
 
 log = logging.getLogger(__name__)
 
+REFUSED = "portico.refused"  # in a call context's state: the error with which a call ended
 S = TypeVar("S")
 P = TypeVar("P", bound=Message)
 T = TypeVar("T")
@@ -117,6 +119,13 @@ def from_defect(error: BaseException) -> InternalError:
     )
 
 
+def refusal_of(error: A2AError | None) -> tuple[int, Mapping[str, str] | None] | None:
+    """The HTTP status and headers of what HTTP has to say too: that a credential is not good enough."""
+    if isinstance(error, UnauthenticatedError):
+        return 401, CHALLENGE
+    return (403, None) if isinstance(error, ForbiddenError) else None
+
+
 def as_a2a(error: Exception) -> A2AError:
     """Whatever was raised, as what a caller may see."""
     if isinstance(error, A2AError):
@@ -135,7 +144,8 @@ def unary(
             validate_proto_required_fields(params)
             return await method(self, params, context)
         except Exception as error:
-            raise as_a2a(error) from None
+            told = context.state[REFUSED] = as_a2a(error)
+            raise told from None
 
     return guarded
 
@@ -154,7 +164,8 @@ def streaming(
             async for item in items:
                 yield item
         except Exception as error:
-            raise as_a2a(error) from None
+            told = context.state[REFUSED] = as_a2a(error)
+            raise told from None
         finally:
             if items is not None:
                 await items.aclose()

@@ -245,8 +245,9 @@ class Handler(RequestHandler):
     ) -> a2a.AgentCard:
         agent, caller = await self.agent(params, context)
         card = self._cards.extended(agent, caller)
-        # The gateway knows no credentials: the core says whether this one is good.
-        await client_of(self._core, caller).agents.get(agent.name)
+        if agent.needs_credential:
+            # The gateway knows no credentials: the core says whether this one is good.
+            await client_of(self._core, caller).identity.caller()
         return card
 
 

@@ -32,13 +32,20 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.gateways.a2a.caller import VERSION, HttpContexts, call_context, http_caller, http_version
-from portico.gateways.a2a.errors import as_a2a
+from portico.gateways.a2a.caller import (
+    CONTEXT,
+    VERSION,
+    HttpContexts,
+    call_context,
+    http_caller,
+    http_version,
+)
+from portico.gateways.a2a.errors import REFUSED, as_a2a, refusal_of
 from portico.gateways.a2a.handler import Handler
 from portico.gateways.a2a.late import answer_or_fail
 from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents
 from portico.gateways.http.body import Disconnected, read_body, unless_gone
-from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.errors import CHALLENGE, BadRequest
 from portico.gateways.http.streaming import Streams
 
 P = TypeVar("P", bound=ProtoMessage)
@@ -108,7 +115,7 @@ class HttpBindings:
             await self._cancel(cancel["id"], cancel["tenant"] or "", body, scope, receive, send)
             return
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
-        await answer_or_fail(self._rest, inner, _again(body, receive), send)
+        await answer_or_fail(self._rest, inner, _again(body, receive), _challenging(send))
 
     async def _cancel(
         self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
@@ -146,6 +153,7 @@ class HttpBindings:
                 _check_old(call, _OLD_METHODS[method])
             request = Request(scope, _again(body, receive))
             response = await unless_gone(receive, self._rpc.handle_requests(request))
+            _say_refusal(response, scope)
         except A2AError as error:
             response = envelope.failure(error)
         await response(scope, receive, send)
@@ -168,6 +176,28 @@ class HttpBindings:
         events = TaskEvents(followed.translator, envelope, params.configuration)
         await self._streams.send(followed.stream, events, scope, receive, send)
         return True
+
+
+def _challenging(send: Send) -> Send:
+    """With what belongs to 401, which the SDK leaves out."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 401:
+            challenge = [(name.encode(), value.encode()) for name, value in CHALLENGE.items()]
+            message = {**message, "headers": [*message["headers"], *challenge]}
+        await send(message)
+
+    return sending
+
+
+def _say_refusal(response: Response, scope: Scope) -> None:
+    """JSON-RPC has errors in answers that HTTP calls a success; but not those of credentials."""
+    context = scope.get(CONTEXT)
+    refusal = None if context is None else refusal_of(context.state.get(REFUSED))
+    if refusal is not None:
+        status, headers = refusal
+        response.status_code = status
+        response.headers.update(headers or {})
 
 
 def _json(body: bytes) -> Any:

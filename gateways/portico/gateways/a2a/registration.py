@@ -28,7 +28,7 @@ async def announce(registration: Registration, agents: Agents, cards: Cards) -> 
     """Register all agents of the core, each under its own URL. Needs `public_url`: nobody has asked yet."""
     while True:
         try:
-            found = await agents.all(Caller())
+            found = await agents.all()
             break
         except PorticoError as error:
             log.info("the core's agents are not known yet: %s", error)

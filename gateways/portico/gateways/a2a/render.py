@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.a2a.errors import as_a2a
+from portico.gateways.a2a.errors import as_a2a, refusal_of
 from portico.gateways.a2a.translate import Translator
 from portico.gateways.http.streaming import Frames
 
@@ -54,7 +54,8 @@ class JsonRpcEnvelope:
         return {"jsonrpc": "2.0", "id": self._id, "error": told}
 
     def failure(self, error: A2AError) -> Response:
-        return Response(dumps(self.error_json(error)), 200, None, "application/json")
+        status, headers = refusal_of(error) or (200, None)
+        return Response(dumps(self.error_json(error)), status, headers, "application/json")
 
 
 class RestEnvelope:
@@ -68,7 +69,8 @@ class RestEnvelope:
 
     def failure(self, error: A2AError) -> Response:
         told = self.error_json(error)
-        return Response(dumps(told), told["error"]["code"], None, "application/json")
+        _, headers = refusal_of(error) or (0, None)
+        return Response(dumps(told), told["error"]["code"], headers, "application/json")
 
 
 class TaskEvents:

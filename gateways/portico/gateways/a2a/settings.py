@@ -27,6 +27,9 @@ class A2aSettings(HttpSettings):
     extended_card: Path | None = Field(
         default=None, description="JSON of what authenticated callers are told beside the card, by agent."
     )
+    credential: SecretStr | None = Field(
+        default=None, description="The key with which notifications are delivered: scope deliver."
+    )
     push: bool = Field(default=True, description="Whether this gateway offers and delivers notifications.")
     push_allow: list[str] = Field(
         default=[], description="Networks and hosts, else refused as private, that may be notified, as JSON."

@@ -17,6 +17,7 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+CHALLENGE = {"www-authenticate": 'Bearer realm="portico"'}  # what goes with 401
 RETRY_SECONDS = {429: "1", 503: "1"}  # what retry-after says
 
 

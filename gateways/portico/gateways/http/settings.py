@@ -12,6 +12,9 @@ class HttpSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True)
 
     core: str = Field(default="127.0.0.1:50051", description="The core: host:port, or unix:/path.")
+    insecure_no_auth: bool = Field(
+        default=False, description="Whether to serve other machines before a core whose auth is off."
+    )
     ping_seconds: float = Field(
         default=15.0, gt=0, description="How long a stream may be silent before it gets a comment."
     )

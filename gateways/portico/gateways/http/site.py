@@ -39,14 +39,18 @@ class Gateway(Protocol):
 class Site:
     """An ASGI application: each request goes to the first gateway that claims its path, or to the last."""
 
-    def __init__(self, gateways: Sequence[Gateway], settings: HttpSettings) -> None:
+    def __init__(
+        self, gateways: Sequence[Gateway], settings: HttpSettings, other_hosts: Sequence[str] = ()
+    ) -> None:
+        """Other hosts are where it listens beside HTTP."""
         self._gateways = tuple(gateways)
-        self._settings = settings
+        self.settings = settings
+        self.other_hosts = tuple(other_hosts)
 
     @property
     def measured(self) -> bool:
         """Whether Prometheus is told on /metrics."""
-        return self._settings.metrics
+        return self.settings.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,8 +76,8 @@ class Site:
         await receive()
         self._requests = Requests()
         async with (
-            Client(self._settings.core) as client,
-            Multiplexer(client, resume_timeout=self._settings.resume_seconds) as streams,
+            Client(self.settings.core) as client,
+            Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
         ):
             for gateway in self._gateways:
                 gateway.open(Core(client, streams))

@@ -5,10 +5,12 @@ from importlib.metadata import version
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.http.core import Core
+from portico.client import PermissionDenied, PorticoError, Unauthenticated
+from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.errors import CHALLENGE
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.mcp.tools import Tools
 
@@ -62,7 +64,21 @@ class McpGateway:
             await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
             return
         await self._ready.wait()
-        await self._app(scope, receive, send)
+        refusal = await self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send)
+
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """What MCP's clients take as the sign to get a credential. The core says whether this one is good."""
+        metadata = caller_metadata(scope["headers"])
+        try:
+            await self._opened().client.with_options(metadata=metadata).identity.caller()
+        except Unauthenticated as error:
+            return JSONResponse({"error": "invalid_token", "message": error.message}, 401, CHALLENGE)
+        except PermissionDenied as error:
+            return JSONResponse({"error": "insufficient_scope", "message": error.message}, 403)
+        except PorticoError:
+            return None  # the tool that is called says it
+        return None
 
     def stop(self) -> None:
         self._stopping.set()

@@ -61,7 +61,7 @@ class Tools:
         idempotency_key: Annotated[str, Field(description="A repeat gives the first one.")] = "",
     ) -> results.Made:
         """Make a sandbox: Python, a shell and files, apart from everything else."""
-        client, user, _ = self._caller(ctx)
+        client, user, _ = await self._caller(ctx)
         spec = pb.SandboxSpec(
             type="filesystem",
             allow_hosts=allow_hosts,
@@ -171,7 +171,7 @@ class Tools:
         ctx: Context,
     ) -> results.Made:
         """Make a sandbox with the files of another, or of a snapshot."""
-        client, user, _ = self._caller(ctx)
+        client, user, _ = await self._caller(ctx)
         try:
             if source.startswith("snap_"):
                 made = await client.sandboxes.fork(snapshot_id=source)
@@ -199,8 +199,11 @@ class Tools:
             raise _tool_error(error) from None
         return results.Ended(sandbox_id=sandbox_id, ended=True)
 
-    def _caller(self, ctx: Context) -> tuple[Client, str, str]:
-        """A client that speaks for the caller, its user, and the session that is its own here."""
+    async def _caller(self, ctx: Context) -> tuple[Client, str, str]:
+        """A client that speaks for the caller, its user, and the session that is its own here.
+
+        Raises ToolError.
+        """
         headers = {name.lower(): value for name, value in (ctx.headers or {}).items()}
         metadata = caller_metadata((name.encode(), value.encode()) for name, value in headers.items())
         client = self._core().client
@@ -209,12 +212,18 @@ class Tools:
         credential = headers.get("authorization", "")
         if not credential:
             return client, USER, USER
+        try:
+            who = await client.identity.caller()
+        except PorticoError as error:
+            raise _tool_error(error) from None
+        if who is not None:
+            return client, who.user_id, USER
         digest = hashlib.blake2b(credential.encode(), digest_size=16).hexdigest()
         return client, f"{USER}_{digest}", f"{USER}_{digest}"
 
     async def _sandbox(self, ctx: Context, sandbox_id: str) -> tuple[Client, str]:
         """The one that is named, if it is the caller's, or else the caller's own."""
-        client, user, session = self._caller(ctx)
+        client, user, session = await self._caller(ctx)
         try:
             if sandbox_id:
                 found = await client.sandboxes.get(sandbox_id)

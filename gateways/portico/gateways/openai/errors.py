@@ -15,7 +15,7 @@ import orjson
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.errors import HTTP_STATUS, RETRY_SECONDS, BadRequest
+from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 NO_RETRY = {"x-should-retry": "false"}
@@ -95,6 +95,8 @@ def error_response(error: OpenAiError, request_id: str = "") -> Response:
     headers.setdefault("x-request-id", request_id or new_request_id())
     if error.status in RETRY_SECONDS and "x-should-retry" not in headers:
         headers.setdefault("retry-after", RETRY_SECONDS[error.status])
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers.update(CHALLENGE)
     # An error is never a reason to fail: what is no text for JSON becomes a question mark.
     body = orjson.dumps(_encodable(error_json(error)))
     return Response(body, error.status, headers, "application/json")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.errors import HTTP_STATUS, RETRY_SECONDS, BadRequest
+from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest
 
 
 class ErrorBody(BaseModel):
@@ -43,6 +43,8 @@ def error_response(
     all_headers = dict(headers or {})
     if status in RETRY_SECONDS:
         all_headers.setdefault("retry-after", RETRY_SECONDS[status])
+    if status == HTTPStatus.UNAUTHORIZED:
+        all_headers.update(CHALLENGE)
     body = orjson.dumps(error_json(code, message, details))
     return Response(body, status, all_headers, "application/json")
 

@@ -72,7 +72,9 @@ class AddMemoriesRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     MEMORIES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required. At most 256 characters."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Memory]:
         """Required. At most 1,000."""
@@ -147,7 +149,9 @@ class SearchMemoriesRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     query: _builtins.str
     """Required. Words; any of them may match. At most 1,024 characters. Never an
     expression of a query language.
@@ -242,7 +246,9 @@ class ListMemoriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. Only from this session."""
     page_size: _builtins.int
@@ -303,7 +309,9 @@ class DeleteMemoriesRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MEMORY_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. Only from this session."""
     memory_id: _builtins.str

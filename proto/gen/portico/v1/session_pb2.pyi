@@ -139,7 +139,9 @@ class CreateSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required. At most 256 characters."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. Generated when empty. At most 256 characters."""
     metadata_json: _builtins.str
@@ -192,7 +194,9 @@ class GetSessionRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     def __init__(
@@ -243,7 +247,9 @@ class UpdateSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     metadata_json: _builtins.str
@@ -297,7 +303,9 @@ class ListSessionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     page_size: _builtins.int
     """Optional. Default 50; larger than 200 is read as 200."""
     page_token: _builtins.str
@@ -354,7 +362,9 @@ class DeleteSessionRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     def __init__(
@@ -457,7 +467,9 @@ class ListMessagesRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     AFTER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     page_size: _builtins.int
@@ -526,7 +538,9 @@ class GetMessageRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     message_id: _builtins.str
@@ -580,7 +594,9 @@ class DeleteMessageRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Optional. The caller's own when left out; while the core checks no
+    credentials, the session's id. At most 256 characters.
+    """
     session_id: _builtins.str
     """Required."""
     message_id: _builtins.str

@@ -75,7 +75,9 @@ class SaveStateRequest(_message.Message):
     STATE_JSON_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required. At most 256 characters."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. default when empty. At most 256 characters."""
     round_id: _builtins.int
@@ -140,7 +142,9 @@ class GetStateRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ROUND_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. default when empty."""
     round_id: _builtins.int
@@ -197,7 +201,9 @@ class ListStatesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. Empty lists all sessions."""
     page_size: _builtins.int
@@ -258,7 +264,9 @@ class DeleteStateRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ROUND_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Required."""
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
     session_id: _builtins.str
     """Optional. Empty removes all of the user's states."""
     round_id: _builtins.int

@@ -175,9 +175,12 @@ async def test_a_registry_is_told_of_every_agent(core_directory: Path, gateway: 
 
     registry = Registry()
     settings = A2aSettings(public_url="https://agents.example")
-    known = Agents(None)  # type: ignore[arg-type]
-    known._known, known._until = [agent_pb2.Agent(name="a b"), agent_pb2.Agent(name="c")], float("inf")
-    await announce(registry, known, Cards(settings))
+
+    class Known(Agents):
+        async def all(self) -> list[agent_pb2.Agent]:
+            return [agent_pb2.Agent(name="a b"), agent_pb2.Agent(name="c")]
+
+    await announce(registry, Known(None), Cards(settings))  # type: ignore[arg-type]
     assert [card.supported_interfaces[0].url for card in registry.cards] == [
         "https://agents.example/agents/a%20b/a2a",
         "https://agents.example/agents/c/a2a",

@@ -81,12 +81,12 @@ async def create_conversation(body: Given, request: Request, core: CoreDep) -> R
     metadata = _metadata(body)
     sessions = client_of(request, core).sessions
     id = f"conv_{uuid4().hex}"
-    session = await sessions.create(user_id=id, session_id=id, metadata=metadata)
+    session = await sessions.create(session_id=id, metadata=metadata)
     if messages:
         try:
-            await sessions.append_messages(id, messages, user_id=id)
+            await sessions.append_messages(id, messages)
         except PorticoError:
-            await sessions.delete(id, user_id=id)  # nobody would know of it
+            await sessions.delete(id)  # nobody would know of it
             raise
     return answer(_conversation(session), request)
 
@@ -96,7 +96,7 @@ async def retrieve_conversation(conversation_id: str, request: Request, core: Co
     """One conversation, without its items."""
     sessions = client_of(request, core).sessions
     try:
-        session = await sessions.get(conversation_id, user_id=conversation_id)
+        session = await sessions.get(conversation_id)
     except NotFound:
         raise conversation_not_found(conversation_id) from None
     return answer(_conversation(session), request)
@@ -114,7 +114,7 @@ async def update_conversation(conversation_id: str, body: Given, request: Reques
         raise missing("metadata")
     sessions = client_of(request, core).sessions
     try:
-        session = await sessions.update(conversation_id, user_id=conversation_id, metadata=_metadata(body))
+        session = await sessions.update(conversation_id, metadata=_metadata(body))
     except NotFound:
         raise conversation_not_found(conversation_id) from None
     return answer(_conversation(session), request)
@@ -124,7 +124,7 @@ async def update_conversation(conversation_id: str, body: Given, request: Reques
 async def delete_conversation(conversation_id: str, request: Request, core: CoreDep) -> Response:
     """Remove a conversation and its items; its responses stay."""
     try:
-        await client_of(request, core).sessions.delete(conversation_id, user_id=conversation_id)
+        await client_of(request, core).sessions.delete(conversation_id)
     except NotFound:
         raise conversation_not_found(conversation_id) from None
     told = {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
@@ -147,9 +147,9 @@ async def create_items(
         check_include(body["include"])
     messages, given = _messages(body["items"])
     client = client_of(request, core)
-    await check_new(client, given, conversation_id, conversation_id)
+    await check_new(client, given, "", conversation_id)
     try:
-        added = await client.sessions.append_messages(conversation_id, messages, user_id=conversation_id)
+        added = await client.sessions.append_messages(conversation_id, messages)
     except NotFound:
         raise conversation_not_found(conversation_id) from None
     return answer(item_list([message_item(stored.message) for stored in added], more=False), request)
@@ -168,7 +168,6 @@ async def list_items(
     """A conversation's items, from either end."""
     listing = client_of(request, core).sessions.list_messages(
         conversation_id,
-        user_id=conversation_id,
         order="ascending" if order == "asc" else "descending",
         after_message_id=after,
         page_size=limit,
@@ -190,7 +189,7 @@ async def retrieve_item(
     """One item."""
     sessions = client_of(request, core).sessions
     try:
-        stored = await sessions.get_message(conversation_id, item_id, user_id=conversation_id)
+        stored = await sessions.get_message(conversation_id, item_id)
     except NotFound:
         raise _item_not_found(item_id, "item_id") from None
     return answer(message_item(stored.message), request)
@@ -203,10 +202,10 @@ async def delete_item(conversation_id: str, item_id: str, request: Request, core
     """Remove one item; the answer is the conversation."""
     sessions = client_of(request, core).sessions
     try:
-        await sessions.delete_message(conversation_id, item_id, user_id=conversation_id)
+        await sessions.delete_message(conversation_id, item_id)
     except NotFound:
         raise _item_not_found(item_id, "item_id") from None
-    return answer(_conversation(await sessions.get(conversation_id, user_id=conversation_id)), request)
+    return answer(_conversation(await sessions.get(conversation_id)), request)
 
 
 def _item_not_found(id: str, param: str) -> OpenAiError:

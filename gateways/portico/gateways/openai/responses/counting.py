@@ -126,7 +126,7 @@ async def _context(body: dict[str, Any], request: Request, core: Core) -> list[p
     if body.get("conversation") is not None:
         id = conversation_id(body["conversation"])
         try:
-            before = [stored.message async for stored in client.sessions.list_messages(id, user_id=id)]
+            before = [stored.message async for stored in client.sessions.list_messages(id)]
         except NotFound:
             raise conversation_not_found(id) from None
     elif previous := fields.text(body, "previous_response_id"):

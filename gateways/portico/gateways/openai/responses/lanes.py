@@ -143,7 +143,7 @@ class Lane:
             creation = replace(creation, previous=local.previous, conversation=local.conversation)
             if local.conversation:
                 request = creation.query.request
-                request.session_id = request.user_id = local.conversation
+                request.session_id = local.conversation
         return creation, context
 
     async def _prepare(self, creation: Creation, context: list[Any]) -> None:

@@ -138,7 +138,7 @@ class Opener:
     async def _place(self, client: Client, creation: Creation, metadata: Mapping[str, str]) -> _Place:
         if creation.conversation:
             id = creation.conversation
-            place = _Place(id, id, waiting=await self._conversation(client, id))
+            place = _Place("", id, waiting=await self._conversation(client, id))
         elif creation.previous:
             previous = await find_previous(self._core, client, creation.previous, metadata)
             response = previous.run.response
@@ -152,9 +152,9 @@ class Opener:
 
     async def _conversation(self, client: Client, id: str) -> query_pb2.Run | None:
         """The run that waits for an answer there, if any: a new one would wait behind it for ever."""
-        waiting = client.runs.list(user_id=id, session_id=id, statuses=("input_required",), page_size=1)
+        waiting = client.runs.list(session_id=id, statuses=("input_required",), page_size=1)
         try:
-            _, page = await asyncio.gather(client.sessions.get(id, user_id=id), waiting.page())
+            _, page = await asyncio.gather(client.sessions.get(id), waiting.page())
         except NotFound:
             raise conversation_not_found(id) from None
         return await client.runs.get(page.runs[0].response.id) if page.runs else None
@@ -179,7 +179,7 @@ class Opener:
         id = place.session_id
         if place.waiting is not None and place.waiting.idempotency_key == key:
             return Plan(query)  # it is what the waiting run was asked
-        page = await client.runs.list(user_id=id, session_id=id, page_size=_LOOKED_THROUGH).page()
+        page = await client.runs.list(session_id=id, page_size=_LOOKED_THROUGH).page()
         for listed in page.runs:
             run = await client.runs.get(listed.response.id)
             translator = Translator(Echo(run.request), number=2, after=NEVER, following=True)

@@ -70,7 +70,7 @@ def read_creation(body: dict[str, Any]) -> Creation:
         message = "'previous_response_id' and 'conversation' exclude each other."
         raise OpenAiError(message, code="mutually_exclusive_parameters", param="previous_response_id")
     if conversation:
-        request.session_id = request.user_id = conversation
+        request.session_id = conversation
     elif not previous:
         request.user_id = extra.get("safety_identifier") or extra.get("user") or ""
     query.background = extra.get("background") is True

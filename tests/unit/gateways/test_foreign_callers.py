@@ -1,0 +1,498 @@
+"""Every route of every gateway, asked by somebody for what is another's: as if there were no such thing.
+
+A route that is in no table fails the test that walks the gateways. The core decides; here is looked
+at whether gateways pass on who asks, add nothing, and say the core's answer in their protocol's words.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+from unittest.mock import Mock
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+from a2a.server.routes import create_rest_routes
+from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.types import a2a_pb2, a2a_pb2_grpc
+from openai import AsyncOpenAI, AuthenticationError, PermissionDeniedError
+from support.deployment import free_port
+from support.foreign import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
+from support.serving import running_site
+from websockets.asyncio.client import connect
+
+from portico.gateways.a2a.app import A2aGateway
+from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.http import _OLD_METHODS
+from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.http.settings import HttpSettings
+from portico.gateways.http.site import Gateway
+from portico.gateways.mcp.app import McpGateway
+from portico.gateways.mcp.settings import McpSettings
+from portico.gateways.openai.app import OpenAiGateway
+from portico.gateways.openai.app import create_app as openai_app
+from portico.gateways.openai.settings import OpenAiSettings
+from portico.gateways.sse.app import SseGateway
+from portico.gateways.sse.app import create_app as sse_app
+from portico.gateways.sse.settings import SseSettings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ASK = {"input": "hi", "stream": False}
+
+
+class Case(NamedTuple):
+    """hidden: 404 for both. own: about the caller itself. open: for all. None is asked for the body."""
+
+    kind: str
+    body: Any = None
+    query: Mapping[str, str] | None = None
+
+
+def hidden(body: Any = None, **query: str) -> Case:
+    return Case("hidden", body, query)
+
+
+def own(body: Any = None, **query: str) -> Case:
+    return Case("own", body, query)
+
+
+SSE: dict[str, Case] = {
+    "POST /process": own({**ASK, "session_id": "{session}"}),
+    "GET /": Case("open"),
+    "GET /health": Case("open"),
+    "GET /readiness": Case("open"),
+    "GET /liveness": Case("open"),
+    "POST /process/task": own({**ASK, "session_id": "{session}"}),
+    "GET /process/task/{run_id}": hidden(),
+    "POST /runs": own({**ASK, "session_id": "{session}"}),
+    "GET /runs": own(session_id="{session}"),
+    "GET /runs/{run_id}": hidden(),
+    "DELETE /runs/{run_id}": hidden(),
+    "GET /runs/{run_id}/events": hidden(),
+    "POST /runs/{run_id}/cancel": hidden(),
+    "POST /runs/{run_id}/interrupt": hidden(),
+    "POST /sessions/{user_id}/{session_id}/interrupt": own(),
+    "POST /runs/{run_id}/resume": hidden({"input": "hi"}),
+    "POST /runs/{run_id}/steer": hidden({"input": "hi"}),
+    "POST /sessions": own({"user_id": USER, "session_id": "{session}"}),
+    "GET /sessions": own(user_id=USER),
+    "GET /sessions/search": own(user_id=USER, query=SECRET),
+    "GET /sessions/{user_id}/{session_id}": hidden(),
+    "PATCH /sessions/{user_id}/{session_id}": hidden({"metadata": {}}),
+    "DELETE /sessions/{user_id}/{session_id}": hidden(),
+    "GET /sessions/{user_id}/{session_id}/messages": hidden(),
+    "POST /sessions/{user_id}/{session_id}/messages": hidden(
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}
+    ),
+    "GET /sessions/{user_id}/{session_id}/messages/{message_id}": hidden(),
+    "DELETE /sessions/{user_id}/{session_id}/messages/{message_id}": hidden(),
+    "GET /states/{user_id}": own(),
+    "DELETE /states/{user_id}": own(),
+    "GET /states/{user_id}/{session_id}": hidden(),
+    "POST /states/{user_id}/{session_id}": own({}),
+    "DELETE /states/{user_id}/{session_id}": own(),
+    "GET /states/{user_id}/{session_id}/{round_id}": hidden(),
+    "PUT /states/{user_id}/{session_id}/{round_id}": own({}),
+    "DELETE /states/{user_id}/{session_id}/{round_id}": own(),
+    "POST /memories": own({"user_id": USER, "memories": [{"text": "mine"}]}),
+    "GET /memories": own(user_id=USER),
+    "DELETE /memories": own(user_id=USER, memory_id="{memory}"),
+    "POST /memories/search": own({"user_id": USER, "query": SECRET}),
+    "GET /agents": own(),
+    "GET /agents/{name}": Case("open"),
+    "POST /sandboxes": own({"user_id": USER, "session_id": "{session}"}),
+    "GET /sandboxes": own(),
+    "GET /sandboxes/{sandbox_id}": hidden(),
+    "DELETE /sandboxes/{sandbox_id}": hidden(),
+    "POST /sandboxes/{sandbox_id}/touch": hidden(),
+    "POST /sandboxes/{sandbox_id}/pause": hidden(),
+    "POST /sandboxes/{sandbox_id}/resume": hidden(),
+    "GET /sandboxes/{sandbox_id}/metrics": hidden(),
+    "POST /sandboxes/{sandbox_id}/cells": hidden({"code": "1"}),
+    "POST /sandboxes/{sandbox_id}/commands": hidden({"command": "true"}),
+    "POST /sandboxes/{sandbox_id}/processes": hidden({"command": "true"}),
+    "GET /sandboxes/{sandbox_id}/processes": hidden(),
+    "GET /sandboxes/{sandbox_id}/processes/{pid}/output": hidden(),
+    "POST /sandboxes/{sandbox_id}/processes/{pid}/input": hidden({"data": "x"}),
+    "POST /sandboxes/{sandbox_id}/processes/{pid}/signal": hidden({"signal": 9}),
+    "GET /sandboxes/{sandbox_id}/tools": hidden(),
+    "POST /sandboxes/{sandbox_id}/tools/{name}": hidden({}),
+    "GET /sandboxes/{sandbox_id}/files": hidden(),
+    "DELETE /sandboxes/{sandbox_id}/files": hidden(path="note"),
+    "GET /sandboxes/{sandbox_id}/files/content": hidden(path="note"),
+    "PUT /sandboxes/{sandbox_id}/files/content": hidden(b"stolen", path="note"),
+    "GET /sandboxes/{sandbox_id}/files/info": hidden(path="note"),
+    "POST /sandboxes/{sandbox_id}/files/directories": hidden({"path": "new"}),
+    "POST /sandboxes/{sandbox_id}/files/move": hidden({"source": "note", "destination": "stolen"}),
+    "GET /sandboxes/{sandbox_id}/files/search": hidden(),
+    "POST /sandboxes/{sandbox_id}/files/edit": hidden(
+        {"path": "note", "edits": [{"old_text": SECRET, "new_text": ""}]}
+    ),
+    "GET /sandboxes/{sandbox_id}/files/changes": hidden(),
+    "POST /sandboxes/{sandbox_id}/ports/{port}": hidden({}),
+    "POST /sandboxes/{sandbox_id}/checkpoints": hidden({"name": "c"}),
+    "POST /sandboxes/{sandbox_id}/rollback": hidden({"checkpoint": "c"}),
+    "POST /sandboxes/{sandbox_id}/snapshots": hidden(),
+    "POST /sandboxes/{sandbox_id}/fork": hidden({}),
+    "DELETE /sandboxes/snapshots/{snapshot_id}": hidden(),
+}
+# What OpenAPI does not know, the terminal's WebSocket and the signed ports, has tests of its own here.
+OPENAI: dict[str, Case] = {
+    "POST /v1/responses": hidden({"input": "hi", "previous_response_id": "{run}"}),
+    "POST /v1/chat/completions": own({"messages": [{"role": "user", "content": "hi"}], "model": "keeper"}),
+    "POST /v1/responses/input_tokens": hidden({"input": "hi", "previous_response_id": "{run}"}),
+    "POST /v1/responses/compact": hidden({"model": "keeper", "previous_response_id": "{run}"}),
+    "GET /v1/responses/{response_id}": hidden(),
+    "DELETE /v1/responses/{response_id}": hidden(),
+    "POST /v1/responses/{response_id}/cancel": hidden(),
+    "GET /v1/responses/{response_id}/input_items": hidden(),
+    "POST /v1/conversations": own({}),
+    "GET /v1/conversations/{conversation_id}": hidden(),
+    "POST /v1/conversations/{conversation_id}": hidden({"metadata": {}}),
+    "DELETE /v1/conversations/{conversation_id}": hidden(),
+    "POST /v1/conversations/{conversation_id}/items": hidden(
+        {"items": [{"type": "message", "role": "user", "content": "hi"}]}
+    ),
+    "GET /v1/conversations/{conversation_id}/items": hidden(),
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": hidden(),
+    "DELETE /v1/conversations/{conversation_id}/items/{item_id}": hidden(),
+    "GET /v1/models": own(),
+    "GET /v1/models/{model}": Case("open"),
+}
+MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+PUSH = {"url": "https://93.184.216.34/x"}
+A2A_REST: dict[str, Case] = {
+    "POST /message:send": hidden({"message": {**MESSAGE, "taskId": "{run}"}}),
+    "POST /message:stream": hidden({"message": {**MESSAGE, "taskId": "{live}"}}),
+    "POST /tasks/{id}:cancel": hidden({}),
+    "GET /tasks/{id}:subscribe": hidden(),
+    "POST /tasks/{id}:subscribe": hidden({}),
+    "GET /tasks/{id}": hidden(),
+    "GET /tasks/{id}/pushNotificationConfigs/{push_id}": hidden(),
+    "DELETE /tasks/{id}/pushNotificationConfigs/{push_id}": hidden(),
+    "POST /tasks/{id}/pushNotificationConfigs": hidden(PUSH),
+    "GET /tasks/{id}/pushNotificationConfigs": hidden(),
+    "GET /tasks": own(contextId="{session}"),
+    "GET /extendedAgentCard": own(),
+}
+TASK, CONFIG = {"id": "{run}"}, {"taskId": "{run}", "id": "{config}"}
+A2A_RPC: dict[str, Case] = {
+    "SendMessage": hidden({"message": {**MESSAGE, "taskId": "{run}"}}),
+    "SendStreamingMessage": hidden({"message": {**MESSAGE, "taskId": "{live}"}}),
+    "GetTask": hidden(TASK),
+    "ListTasks": own({"contextId": "{session}"}),
+    "CancelTask": hidden(TASK),
+    "SubscribeToTask": hidden({"id": "{live}"}),
+    "CreateTaskPushNotificationConfig": hidden({"taskId": "{run}", **PUSH}),
+    "GetTaskPushNotificationConfig": hidden(CONFIG),
+    "ListTaskPushNotificationConfigs": hidden({"taskId": "{run}"}),
+    "DeleteTaskPushNotificationConfig": hidden(CONFIG),
+    "GetExtendedAgentCard": own({}),
+}
+OLD_MESSAGE = {"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hi"}]}
+OLD_CONFIG = {"id": "{run}", "pushNotificationConfigId": "{config}"}
+A2A_OLD: dict[str, Case] = {
+    "message/send": hidden({"message": {**OLD_MESSAGE, "taskId": "{run}"}}),
+    "message/stream": hidden({"message": {**OLD_MESSAGE, "taskId": "{live}"}}),
+    "tasks/get": hidden(TASK),
+    "tasks/cancel": hidden(TASK),
+    "tasks/resubscribe": hidden({"id": "{live}"}),
+    "tasks/pushNotificationConfig/set": hidden({"taskId": "{run}", "pushNotificationConfig": PUSH}),
+    "tasks/pushNotificationConfig/get": hidden(OLD_CONFIG),
+    "tasks/pushNotificationConfig/list": hidden(TASK),
+    "tasks/pushNotificationConfig/delete": hidden(OLD_CONFIG),
+    "agent/getAuthenticatedExtendedCard": own(),
+}
+MCP: dict[str, dict[str, Any]] = {
+    "sandbox_create": {},
+    "sandbox_run_code": {"code": "1", "sandbox_id": "{sandbox}"},
+    "sandbox_exec": {"command": "true", "sandbox_id": "{sandbox}"},
+    "sandbox_read_file": {"path": "note", "sandbox_id": "{sandbox}"},
+    "sandbox_write_file": {"path": "note", "text": "", "sandbox_id": "{sandbox}"},
+    "sandbox_list_files": {"sandbox_id": "{sandbox}"},
+    "sandbox_snapshot": {"sandbox_id": "{sandbox}"},
+    "sandbox_fork": {"source": "{snapshot}"},
+    "sandbox_kill": {"sandbox_id": "{sandbox}"},
+}
+STRANGERS = {
+    "another user": lambda route: (f"eve-{route}", TENANT),
+    "another tenant": lambda route: (USER, f"globex-{abs(hash(route))}"),
+}
+both = pytest.mark.parametrize("stranger", STRANGERS)
+
+
+def documented(app: Any) -> set[str]:
+    paths = app.openapi()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    return {route.replace("{task_id}", "{run_id}") for route in routes}
+
+
+async def test_the_tables_have_every_route() -> None:
+    assert set(SSE) == documented(sse_app(SseSettings()))
+    assert set(OPENAI) == documented(openai_app(OpenAiSettings()))
+    handler = Handler(Mock(), Mock(), Mock(), Mock())
+    rest = {
+        f"{method} {getattr(route, 'path', '')}"
+        for route in create_rest_routes(handler)
+        for method in getattr(route, "methods", None) or ()
+        if method != "HEAD"
+    }
+    assert set(A2A_REST) == rest
+    assert set(A2A_RPC) == set(JsonRpcDispatcher.METHOD_TO_MODEL)
+    assert set(A2A_OLD) == set(_OLD_METHODS)
+
+
+class World(NamedTuple):
+    owned: Estate
+    http: httpx.AsyncClient
+    url: str
+    rpc: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One estate, and all gateways before it on one port."""
+    directory = tmp_path_factory.mktemp("world")
+    extended = directory / "extended.json"
+    extended.write_text('{"keeper": {"description": "for friends"}}')
+    core: dict[str, Any] = {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0}
+    rpc = f"127.0.0.1:{free_port()}"
+    async with AsyncExitStack() as stack:
+        owned = await stack.enter_async_context(estate(directory))
+        a2a = A2aSettings(**core, extended_card=extended, push=True, grpc_listen=rpc)
+        gateways: list[Gateway] = [
+            A2aGateway(a2a),
+            McpGateway(McpSettings(**core)),
+            OpenAiGateway(OpenAiSettings(**core)),
+            SseGateway(SseSettings(**core)),
+        ]
+        url, _ = await stack.enter_async_context(running_site(gateways, HttpSettings(**core)))
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
+        yield World(owned, http, url, rpc)
+
+
+PLACES = {
+    "run_id": "{run}",
+    "response_id": "{run}",
+    "id": "{run}",
+    "session_id": "{session}",
+    "conversation_id": "{session}",
+    "item_id": "{message}",
+    "message_id": "{message}",
+    "push_id": "{config}",
+    "user_id": USER,
+    "sandbox_id": "{sandbox}",
+    "snapshot_id": "{snapshot}",
+    "round_id": "1",
+    "pid": "1",
+    "port": "80",
+    "name": "keeper",
+    "model": "keeper",
+}
+
+
+async def ask(
+    world: World, route: str, case: Case, names: Mapping[str, str], credential: str, base: str = ""
+) -> httpx.Response:
+    method, _, path = route.partition(" ")
+    headers = {"authorization": f"Bearer {credential}"} if credential else {}
+    if base:
+        headers["a2a-version"] = "1.0"
+    content: dict[str, Any] = {"json": filled(case.body, names)}
+    if isinstance(case.body, bytes):
+        content = {"content": case.body}
+        headers["content-type"] = "application/octet-stream"
+    elif case.body is None:
+        content = {}
+    url = base + filled(filled(path, PLACES), names)
+    params = filled(dict(case.query or {}), names)
+    return await world.http.request(method, url, params=params, headers=headers, **content)
+
+
+def steady(answer: httpx.Response, names: Mapping[str, str]) -> tuple[int, str]:
+    """What is the same for all names; a success tells what the caller has made itself."""
+    return answer.status_code, nameless(answer.text, names) if answer.status_code >= 300 else ""
+
+
+ROUTES = {**SSE, **OPENAI}
+
+
+@both
+@pytest.mark.parametrize("route", ROUTES)
+async def test_what_is_anothers_is_not_there(world: World, route: str, stranger: str) -> None:
+    case = ROUTES[route]
+    credential = await world.owned.core.key(*STRANGERS[stranger](route))
+    theirs = await ask(world, route, case, world.owned.names, credential)
+    nobodys = await ask(world, route, case, UNKNOWN, credential)
+    assert SECRET not in theirs.text.replace(f"query={SECRET}", "")
+    assert steady(theirs, world.owned.names) == steady(nobodys, UNKNOWN)
+    names_another = stranger == "another user" and USER in (
+        route.replace("{user_id}", USER).split("/")
+        + [str(value) for value in (case.query or {}).values()]
+        + [str(value) for value in (case.body.values() if isinstance(case.body, dict) else ())]
+    )
+    if names_another:
+        assert theirs.status_code == 403, theirs.text
+    elif case.kind == "hidden":
+        assert theirs.status_code == 404 or "not_found" in theirs.text, theirs.text
+    else:
+        assert theirs.status_code in (200, 201, 202, 204, 409), theirs.text
+    await world.owned.intact()
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_without_a_credential_there_is_nothing(world: World, route: str) -> None:
+    for credential in ("", "pk_wrong"):
+        answer = await ask(world, route, ROUTES[route], world.owned.names, credential)
+        if ROUTES[route].kind == "open" and not (credential and "{" in route):
+            assert answer.status_code == 200, answer.text
+            continue
+        assert answer.status_code == 401, answer.text
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        body = answer.json()["error"]
+        assert body["code"] in ("UNAUTHENTICATED", "invalid_api_key")
+
+
+@both
+@pytest.mark.parametrize("route", A2A_REST)
+async def test_a_task_of_anothers_is_not_there(world: World, route: str, stranger: str) -> None:
+    case = A2A_REST[route]
+    credential = await world.owned.core.key(*STRANGERS[stranger](route))
+    theirs = await ask(world, route, case, world.owned.names, credential, "/a2a")
+    nobodys = await ask(world, route, case, UNKNOWN, credential, "/a2a")
+    assert SECRET not in theirs.text
+    assert steady(theirs, world.owned.names) == steady(nobodys, UNKNOWN)
+    assert theirs.status_code == (404 if case.kind == "hidden" else 200), theirs.text
+    for bad in ("", "pk_wrong"):
+        refused = await ask(world, route, case, world.owned.names, bad, "/a2a")
+        assert (refused.status_code, refused.headers.get("www-authenticate")) == (
+            401,
+            'Bearer realm="portico"',
+        ), refused.text
+    await world.owned.intact()
+
+
+@both
+@pytest.mark.parametrize("method", [*A2A_RPC, *A2A_OLD])
+async def test_a_task_of_anothers_is_not_there_by_rpc(world: World, method: str, stranger: str) -> None:
+    case = A2A_RPC.get(method) or A2A_OLD[method]
+    version = {"a2a-version": "1.0" if method in A2A_RPC else "0.3"}
+
+    async def call(names: Mapping[str, str], credential: str) -> httpx.Response:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": filled(case.body, names)}
+        headers = {**version, "authorization": f"Bearer {credential}"} if credential else version
+        if case.body is None:
+            del body["params"]
+        return await world.http.post("/a2a", json=body, headers=headers)
+
+    credential = await world.owned.core.key(*STRANGERS[stranger](method))
+    theirs, nobodys = await call(world.owned.names, credential), await call(UNKNOWN, credential)
+    assert SECRET not in theirs.text
+    assert nameless(theirs.text, world.owned.names) == nameless(nobodys.text, UNKNOWN)
+    if case.kind == "hidden":
+        assert "-32001" in theirs.text, theirs.text
+    for bad in ("", "pk_wrong"):
+        refused = await call(world.owned.names, bad)
+        streams = "event-stream" in refused.headers["content-type"]
+        assert refused.status_code == (200 if streams else 401), refused.text
+        assert "credential" in refused.text or "authenticated" in refused.text
+    await world.owned.intact()
+
+
+async def test_a_task_of_anothers_is_not_there_over_grpc(world: World) -> None:
+    credential = await world.owned.core.key("eve", TENANT)
+    async with grpc.aio.insecure_channel(world.rpc) as channel:
+        stub: Any = a2a_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+        for given in (credential, "pk_wrong", ""):
+            metadata = [("a2a-version", "1.0")]
+            if given:
+                metadata.append(("authorization", f"Bearer {given}"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.GetTask(a2a_pb2.GetTaskRequest(id=world.owned.names["run"]), metadata=metadata)
+            assert caught.value.code().name == ("NOT_FOUND" if given == credential else "UNAUTHENTICATED")
+
+
+async def test_the_card_says_what_is_true_and_the_extended_one_is_for_friends(world: World) -> None:
+    card = (await world.http.get("/.well-known/agent-card.json")).json()
+    assert card["securitySchemes"]["bearer"]["httpAuthSecurityScheme"]["scheme"] == "Bearer"
+    assert card["securityRequirements"] == [{"schemes": {"bearer": {}}}]
+    assert card["capabilities"]["extendedAgentCard"] is True
+    headers = {"a2a-version": "1.0", "authorization": f"Bearer {world.owned.credential}"}
+    extended = (await world.http.get("/a2a/extendedAgentCard", headers=headers)).json()
+    assert extended["description"] == "for friends"
+
+
+@both
+async def test_a_sandbox_of_anothers_is_not_there_for_a_model(world: World, stranger: str) -> None:
+    credential = await world.owned.core.key(*STRANGERS[stranger]("mcp"))
+    headers = {"accept": "application/json, text/event-stream", "authorization": f"Bearer {credential}"}
+
+    async def call(tool: str, names: Mapping[str, str]) -> dict[str, Any]:
+        params = {"name": tool, "arguments": filled(MCP[tool], names)}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        answer: dict[str, Any] = (await world.http.post("/mcp", json=body, headers=headers)).json()["result"]
+        return answer
+
+    async with httpx.AsyncClient(headers=headers) as http:
+        listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        tools = (await http.post(f"{world.url}/mcp", json=listing)).json()["result"]["tools"]
+    assert {tool["name"] for tool in tools} == set(MCP)
+    for tool, arguments in MCP.items():
+        theirs = await call(tool, world.owned.names)
+        assert SECRET not in str(theirs)
+        if arguments:
+            assert theirs["isError"], theirs
+            assert "_NOT_FOUND" in theirs["content"][0]["text"]
+            nobodys = await call(tool, UNKNOWN)
+            assert nameless(str(theirs), world.owned.names) == nameless(str(nobodys), UNKNOWN)
+        else:
+            assert not theirs["isError"], theirs
+    await world.owned.intact()
+    for bad in ({}, {"authorization": "Bearer pk_wrong"}):
+        refused = await world.http.post("/mcp", json=listing, headers=bad)
+        assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
+
+
+async def test_openais_sdk_raises_its_own_errors(world: World) -> None:
+    base = f"{world.url}/v1"
+    async with AsyncOpenAI(base_url=base, api_key="pk_wrong", max_retries=0) as client:
+        with pytest.raises(AuthenticationError):
+            await client.responses.create(input="hi", model="keeper")
+        with pytest.raises(AuthenticationError):
+            await client.models.list()
+    async with AsyncOpenAI(base_url=base, api_key=world.owned.credential, max_retries=0) as client:
+        assert (await client.responses.create(input="hi", model="keeper")).output_text == "hi"
+        with pytest.raises(PermissionDeniedError):
+            await client.chat.completions.create(
+                messages=[{"role": "user", "content": "hi"}], model="keeper", user="eve"
+            )
+    reader = await world.owned.core.key(USER, TENANT, "read")
+    async with AsyncOpenAI(base_url=base, api_key=reader, max_retries=0) as client:
+        assert (await client.responses.retrieve(world.owned.names["run"])).id == world.owned.names["run"]
+        with pytest.raises(PermissionDeniedError):
+            await client.responses.create(input="hi", model="keeper")
+
+
+async def test_what_is_no_request_of_http_is_its_callers_too(world: World) -> None:
+    """WebSockets: the terminal of a sandbox, and OpenAI's."""
+    base = world.url.replace("http", "ws", 1)
+    eve = {"authorization": f"Bearer {await world.owned.core.key('eve', TENANT)}"}
+    for names in (world.owned.names, UNKNOWN):
+        async with connect(f"{base}/sandboxes/{names['sandbox']}/terminal", additional_headers=eve) as socket:
+            assert "SANDBOX_NOT_FOUND" in str(await socket.recv())
+    async with connect(f"{base}/sandboxes/{world.owned.names['sandbox']}/terminal") as socket:
+        assert "UNAUTHENTICATED" in str(await socket.recv())
+    create = '{"type": "response.create", "model": "keeper", "input": "hi", "previous_response_id": "%s"}'
+    for headers, words in ((eve, "not_found"), ({}, "invalid_api_key")):
+        async with connect(f"{base}/v1/responses", additional_headers=headers) as socket:
+            await socket.send(create % world.owned.names["run"])
+            assert words in str(await socket.recv())
+
+
+async def test_a_signed_port_opens_without_a_credential(world: World) -> None:
+    granted = await world.owned.owner.sandboxes.create_port_access(world.owned.names["sandbox"], 8000)
+    answer = await world.http.get(f"/ports/{granted.access_token}/")
+    assert answer.status_code not in (401, 403, 404), answer.text  # nothing listens inside
+    assert (await world.http.get(f"/ports/{granted.access_token[:-1]}/")).status_code == 404
