@@ -223,8 +223,10 @@ class LimitExceeded(PorticoError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "LIMIT_EXCEEDED"
 
-    def __init__(self, limit: str, message: str) -> None:
-        super().__init__(message, limit=limit)
+    def __init__(self, limit: str, message: str, *, retry_after: float | None = None) -> None:
+        """`retry_after`, in seconds, is told if it is known when there may be room."""
+        retry = {} if retry_after is None else {"retry_after_seconds": f"{retry_after:.3g}"}
+        super().__init__(message, limit=limit, **retry)
 
 
 class Draining(PorticoError):

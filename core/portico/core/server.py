@@ -20,6 +20,7 @@ from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
+from portico.core.engine.turns import RunLimits
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication
 from portico.core.services.dispatch import handlers
@@ -29,11 +30,13 @@ from portico.core.services.memory import MemoryService
 from portico.core.services.multiplex import METHOD as MULTIPLEX
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
+from portico.core.services.rates import Rates
 from portico.core.services.sandbox import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import open_stores
+from portico.core.tls import server_credentials
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.v1 import (
@@ -89,13 +92,21 @@ class CoreServer:
         try:
             self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
             await self._keys.load()
-            self._authenticator = self._checking()
+            self._authentication = self._checking()
             limits = Limits(
                 settings.live_runs,
                 settings.reader_grace_seconds,
                 ephemeral_seconds=settings.ephemeral_seconds,
+                runs=RunLimits(
+                    settings.running_runs,
+                    settings.tenant_running_runs,
+                    settings.user_running_runs,
+                    settings.tenant_queued_runs,
+                    settings.user_queued_runs,
+                ),
             )
             self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits, self._sandboxes)
+            self._tls = server_credentials(settings)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
             await self._sandboxes.start()
@@ -143,7 +154,7 @@ class CoreServer:
         )
         services = {
             "QueryService": QueryService(
-                self._engine, self._stores.runs, self._drain, self._authenticator, calls
+                self._engine, self._stores.runs, self._drain, self._authentication, calls
             ),
             "AgentService": AgentService(self._host, needs_credential=settings.auth),
             "StateService": StateService(self._stores.states),
@@ -164,7 +175,7 @@ class CoreServer:
             reflection.enable_server_reflection(known, server)  # type: ignore[no-untyped-call]
         return server
 
-    def _checking(self) -> Authenticator | None:
+    def _checking(self) -> Authentication | None:
         """Raises ValueError when nobody could ever call."""
         settings = self._settings
         if not settings.auth:
@@ -185,19 +196,22 @@ class CoreServer:
             raise ValueError(
                 "auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY for `portico keys`, or --jwt-..."
             )
-        return Authenticator(self._keys, tokens)
+        rates = Rates(settings.tenant_requests, settings.user_requests)
+        return Authentication(Authenticator(self._keys, tokens), rates)
 
     def _interceptors(self, calls: Calls) -> list[grpc.aio.ServerInterceptor]:
         interceptors: list[grpc.aio.ServerInterceptor] = []
         if calls.seen:
             # The first sees what the next one refuses.
             interceptors.append(SeenCalls(calls, "/portico.", (MULTIPLEX,)))
-        if self._authenticator is not None:
-            interceptors.append(Authentication(self._authenticator))
+        if self._authentication is not None:
+            interceptors.append(self._authentication)
         return interceptors
 
     def _bind(self, address: str) -> int:
         try:
+            if self._tls is not None and not address.startswith("unix:"):
+                return self._server.add_secure_port(address, self._tls)
             return self._server.add_insecure_port(address)
         except RuntimeError:
             raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
@@ -236,6 +250,7 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         more_backends=tuple(settings.sandbox_backends),
         max_sandboxes=settings.sandbox_max,
         per_user=settings.sandbox_per_user,
+        per_tenant=settings.sandbox_per_tenant,
         limits=SandboxLimits(
             memory_bytes=settings.sandbox_memory_bytes,
             cpus=settings.sandbox_cpus,

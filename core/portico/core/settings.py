@@ -1,6 +1,7 @@
 """A core's settings. Built once, in __main__, from arguments and PORTICO_CORE_* variables; passed down."""
 
 import re
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -16,7 +17,11 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 class CoreSettings(BaseSettings):
     """Everything that an operator can set."""
 
-    model_config = SettingsConfigDict(env_prefix="PORTICO_CORE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PORTICO_CORE_",
+        frozen=True,
+        hide_input_in_errors=True,  # there are secrets among it
+    )
 
     listen: list[str] = Field(
         default=["127.0.0.1:50051"],
@@ -43,6 +48,26 @@ class CoreSettings(BaseSettings):
     jwt_leeway_seconds: float = Field(
         default=30.0, ge=0, le=600, description="How far the issuer's clock may be from this one."
     )
+    tls_cert: Path | None = Field(
+        default=None, description="A certificate (PEM, with its chain) for TLS on TCP addresses."
+    )
+    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        default=None, description="Whose certificates clients must have (PEM): mutual TLS."
+    )
+    running_runs: int | None = Field(
+        default=None, ge=1, description="Runs that may execute at once; more wait, and tenants take turns."
+    )
+    tenant_running_runs: int | None = Field(default=None, ge=1, description="The same for each tenant.")
+    user_running_runs: int | None = Field(default=None, ge=1, description="The same for each user.")
+    tenant_queued_runs: int | None = Field(
+        default=None, ge=0, description="Runs that may wait at once, of each tenant; more are refused."
+    )
+    user_queued_runs: int | None = Field(default=None, ge=0, description="The same for each user.")
+    tenant_requests: float | None = Field(
+        default=None, gt=0, description="Calls and streams a second, of each tenant; needs auth."
+    )
+    user_requests: float | None = Field(default=None, gt=0, description="The same for each user.")
     store: str = Field(
         default="sqlite:///.portico/portico.db",
         description="Where runs and everything else live: memory://, or sqlite:///path.",
@@ -75,6 +100,9 @@ class CoreSettings(BaseSettings):
     sandbox_backends: list[str] = Field(default=[], description="One more backend, which callers may name.")
     sandbox_max: int = Field(default=200, ge=1, description="Sandboxes that there may be at once.")
     sandbox_per_user: int = Field(default=100, ge=1, description="Sandboxes that one user may have at once.")
+    sandbox_per_tenant: int | None = Field(
+        default=None, ge=1, description="Sandboxes that all users of a tenant may have at once."
+    )
     sandbox_pool_size: int = Field(
         default=2, ge=0, description="Sandboxes that wait ready, once the first has been asked for."
     )
@@ -139,6 +167,12 @@ class CoreSettings(BaseSettings):
             raise ValueError("credentials are set and not asked for: turn auth on")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
             raise ValueError("admin_key needs 32 or more letters, digits, hyphens and underscores")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if (self.tenant_requests or self.user_requests) and not self.auth:
+            raise ValueError("requests are counted by credential: turn auth on")
         open_to_all = [address for address in self.listen if not is_local(address)]
         if open_to_all and not self.auth and not self.insecure_no_auth:
             raise ValueError(

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.exposure import Exposed, check_guarded, is_local
+from portico.gateways.http.core import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
 from portico.gateways.mcp.app import McpGateway
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         site = _site(name, given)
         _check_exposure(site, host, fd)
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
-    except (ValueError, Exposed) as error:
+    except (OSError, ValueError, Exposed) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     # What is there by now stays; a busy loop should not look through it again and again.
@@ -100,7 +101,8 @@ def _check_exposure(site: Site, host: str, fd: int | None) -> None:
             host = str(listening.getsockname()[0])
     open_to_all = [one for one in (host, *site.other_hosts) if not is_local(one)]
     if open_to_all and not site.settings.insecure_no_auth:
-        asyncio.run(check_guarded(site.settings.core, open_to_all[0]))
+        tls = core_credentials(site.settings)
+        asyncio.run(check_guarded(site.settings.core, open_to_all[0], tls))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,8 @@ import asyncio
 import ipaddress
 import time
 
+import grpc
+
 from portico.client import Client, Unauthenticated, Unavailable
 
 START_SECONDS = 30.0
@@ -24,9 +26,9 @@ def is_local(host: str) -> bool:
         return False  # a name may mean any address
 
 
-async def check_guarded(core: str, host: str) -> None:
+async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
     """Return when the core is there and wants credentials. Raises Exposed."""
-    async with Client(core, timeout=5.0) as client:
+    async with Client(core, timeout=5.0, tls=tls) as client:
         until = time.monotonic() + START_SECONDS
         while True:
             try:

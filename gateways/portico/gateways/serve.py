@@ -38,6 +38,8 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        ssl_certfile=site.settings.tls_cert,
+        ssl_keyfile=site.settings.tls_key,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]

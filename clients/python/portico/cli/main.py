@@ -65,6 +65,10 @@ def run(
         bool,
         typer.Option("--auth", help="Want a credential with every call; see docs/security.md."),
     ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="A certificate (PEM) for HTTPS, and TLS of gRPC.", exists=True)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", exists=True)] = None,
     insecure_no_auth: Annotated[
         bool, typer.Option("--insecure-no-auth", help="Serve other machines all the same without auth.")
     ] = False,
@@ -73,8 +77,21 @@ def run(
     """Serve the agents of a file: a core and the HTTP gateways, watched over."""
     if not Path(target).is_file() and not Path(target.partition(":")[0]).is_file():
         raise typer.BadParameter(f"there is no file {target.partition(':')[0]!r}", param_hint="FILE")
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together")
     options = RunOptions(
-        target, host, port, grpc_port, a2a_grpc_port, data_dir, store, reload, auth, insecure_no_auth
+        target,
+        host,
+        port,
+        grpc_port,
+        a2a_grpc_port,
+        data_dir,
+        store,
+        reload,
+        auth=auth,
+        insecure_no_auth=insecure_no_auth,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
     )
     raise typer.Exit(supervise(options))
 

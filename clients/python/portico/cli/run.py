@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import time
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class RunOptions:
     reload: bool
     auth: bool = False
     insecure_no_auth: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -75,8 +78,12 @@ async def _supervise(options: RunOptions) -> int:
             arguments.append("--auth")
         if options.insecure_no_auth:
             arguments.append("--insecure-no-auth")
-        core = Child("core", arguments, patient=options.reload)
+        tls = []
+        if options.tls_cert is not None:
+            tls = ["--tls-cert", str(options.tls_cert), "--tls-key", str(options.tls_key)]
+        core = Child("core", arguments + tls, patient=options.reload)
         serve = ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())]
+        serve += tls
         if options.insecure_no_auth:
             serve.append("--insecure-no-auth")
         if options.a2a_grpc_port is not None:
@@ -147,12 +154,12 @@ def _free_port(host: str) -> int:
 async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
     """Say where to go, once it answers."""
     until = time.monotonic() + START_SECONDS
-    while not await _ready(options.host, port):
+    while not await _ready(options, port):
         if time.monotonic() > until:
             console.print("[yellow]still not ready after a minute; see the messages above[/yellow]")
             return
         await asyncio.sleep(0.05)
-    base = f"http://{options.host}:{port}"
+    base = f"{'http' if options.tls_cert is None else 'https'}://{options.host}:{port}"
     body = '{"input": "hello"}'
     console.print(
         f"\n[bold]Portico[/bold] serves {options.target}\n"
@@ -166,10 +173,16 @@ async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
     )
 
 
-async def _ready(host: str, port: int) -> bool:
+async def _ready(options: RunOptions, port: int) -> bool:
+    tls = None
+    if options.tls_cert is not None:
+        # It is our own; whether others trust it is theirs to say.
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
         async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(options.host, port, ssl=tls)
             try:
                 writer.write(b"GET /readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 return b" 200 " in await reader.readline()

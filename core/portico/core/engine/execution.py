@@ -99,6 +99,10 @@ class Execution:
         )
 
     @property
+    def owner(self) -> str:
+        return self.run.start.owner
+
+    @property
     def started(self) -> bool:
         return self._task is not None
 

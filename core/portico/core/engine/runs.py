@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portico.agent import AgentApp, Message, Status
 from portico.core.engine.committer import GroupCommitter
@@ -25,6 +25,7 @@ from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import Recovery
 from portico.core.engine.run_metrics import RunMetrics, states
 from portico.core.engine.sandboxes import Sandboxes
+from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import (
     CursorAhead,
     CursorExpired,
@@ -49,6 +50,7 @@ class Limits:
     reader_grace_seconds: float = 30.0  # how long a foreground run goes on unread
     store_seconds: float = 10.0  # how long a caller waits for a store that takes no writes
     ephemeral_seconds: float = 60.0  # how long an ephemeral run is kept after its end
+    runs: RunLimits = field(default_factory=RunLimits)
 
 
 class RunEngine:
@@ -73,6 +75,7 @@ class RunEngine:
         if metrics is not None:
             metrics.watch(self._states, lambda: self._sandboxes.count)
         self._lanes = SessionLanes()
+        self._turns: Turns[Execution] = Turns(self._limits.runs, self._begin)
         self._keys = RecentKeys(stores.runs)
         self._continuations = Continuations(stores, self._lanes, self.live)
         self._ephemerals = Ephemerals(stores, self._sandboxes, self._limits.ephemeral_seconds)
@@ -99,6 +102,7 @@ class RunEngine:
 
     def _take_up(self, run: LiveRun, app: AgentApp, answers: bytes) -> None:
         execution = self._open(run, app)
+        self._turns.accept(run.start.owner)
         execution.take_up(answers)
         log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
         self._enter(execution, "enqueue" if run.start.busy_policy == "reject" else run.start.busy_policy)
@@ -173,8 +177,11 @@ class RunEngine:
         session = (start.owner, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
+        behind = start.busy_policy != "parallel" and self._lanes.busy(session) is not None
+        self._turns.check(start.owner, behind=behind)
         run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time())
         execution = self._open(run, app)
+        self._turns.accept(start.owner)
         self.launched += 1
         self._keys.remember(start, run.run_id)
         execution.emitter.created()
@@ -323,7 +330,7 @@ class RunEngine:
         busy = None if policy == "parallel" else self._lanes.busy(run.session)
         if busy is None:
             self._lanes.enter(run)
-            self._begin(execution)
+            self._take_turn(execution)
             return
         self._lanes.wait(run)
         if run.status is not Status.QUEUED:
@@ -348,9 +355,17 @@ class RunEngine:
         run.subscribe(forget)
         following = self._lanes.leave(run)
         if following is not None and not self.draining:
-            self._begin(self._live[following.run_id])
+            self._take_turn(self._live[following.run_id])
+        self._turns.leave(execution)
+
+    def _take_turn(self, execution: Execution) -> None:
+        """Begin the run now, or when others make room."""
+        if not self._turns.ask(execution) and execution.run.status is not Status.QUEUED:
+            execution.emitter.queued()
 
     def _begin(self, execution: Execution) -> None:
+        if self.draining:
+            return  # the next start takes it up
         try:
             execution.begin()
         except Exception:

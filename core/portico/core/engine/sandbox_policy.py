@@ -20,6 +20,7 @@ class SandboxPolicy:
     more_backends: tuple[str, ...] = ()  # that a caller may name
     max_sandboxes: int = 200
     per_user: int = 100
+    per_tenant: int | None = None
     limits: Limits = field(
         default_factory=lambda: Limits(
             memory_bytes=2048 * MIB,

@@ -16,6 +16,7 @@ from portico.core.engine.port_access import PortAccess
 from portico.core.engine.sandbox_errors import domain_error, told
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.errors import LimitExceeded
+from portico.core.identity import tenant_of
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
@@ -123,6 +124,11 @@ class Sandboxes:
         manager = await self._open()
         if len(manager.list_held(user_id)) >= self.policy.per_user:
             raise LimitExceeded("sandboxes", f"the user has {self.policy.per_user} sandboxes already")
+        if self.policy.per_tenant is not None:
+            tenant = tenant_of(user_id)
+            count = sum(tenant_of(one.user_id) == tenant for one in manager.list_held())
+            if count >= self.policy.per_tenant:
+                raise LimitExceeded("tenant_sandboxes", f"the tenant has {count} sandboxes already")
         with told():
             held = await manager.create(spec, user_id=user_id, session_id=session_id, backend=backend)
         self._user_of[held.box.id] = user_id

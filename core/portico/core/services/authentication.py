@@ -12,6 +12,7 @@ from portico.core.identity import Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, stop_sending
+from portico.core.services.rates import Rates
 
 HEALTH = "/grpc.health.v1.Health/"
 # What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
@@ -24,14 +25,19 @@ OPEN = frozenset(
     )
 )
 _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
-_MULTIPLEX = "/portico.v1.QueryService/Multiplex"
+MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
 class Authentication(grpc.aio.ServerInterceptor):
     """Every call but those for health has a principal, or is refused."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, rates: Rates) -> None:
         self._authenticator = authenticator
+        self._rates = rates
+
+    def of_link(self, link: Principal) -> "StreamAuthentication":
+        """The same for the streams of a link, whose own caller counts where they bring no credential."""
+        return StreamAuthentication(self._authenticator, self._rates, link)
 
     async def intercept_service(
         self,
@@ -57,7 +63,8 @@ class Authentication(grpc.aio.ServerInterceptor):
                 return ANONYMOUS
             raise missing()
         who = await self._authenticator.check(credential)
-        if method != _MULTIPLEX:
+        if method != MULTIPLEX:
+            self._rates.count(who)
             check_scope(who, method.rpartition("/")[2])
         return who
 
@@ -65,8 +72,9 @@ class Authentication(grpc.aio.ServerInterceptor):
 class StreamAuthentication:
     """The same for the streams of a link."""
 
-    def __init__(self, authenticator: Authenticator, link: Principal) -> None:
+    def __init__(self, authenticator: Authenticator, rates: Rates, link: Principal) -> None:
         self._authenticator = authenticator
+        self._rates = rates
         self._link = link
 
     def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
@@ -76,14 +84,18 @@ class StreamAuthentication:
         if who is ANONYMOUS:
             raise missing()
         if who is not None:
-            check_scope(who, method)
+            self._admit(who, method)
         return who
 
     async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
         """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
         who = await self._authenticator.check(credential_of(metadata.items()))
-        check_scope(who, method)
+        self._admit(who, method)
         return who
+
+    def _admit(self, who: Principal, method: str) -> None:
+        self._rates.count(who)
+        check_scope(who, method)
 
 
 def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:

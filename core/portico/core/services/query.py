@@ -5,7 +5,6 @@ from typing import Literal
 
 from grpc.aio import ServicerContext
 
-from portico.core.auth.authenticator import Authenticator
 from portico.core.convert.events import ProtoEncoder
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.convert.requests import check_id, stored_query
@@ -16,7 +15,7 @@ from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.services import audit
-from portico.core.services.authentication import StreamAuthentication
+from portico.core.services.authentication import Authentication
 from portico.core.services.caller import check_run, linked, listed_owner, owner_of
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
@@ -37,14 +36,14 @@ class QueryService:
         engine: RunEngine,
         runs: RunLog,
         drain: Drain,
-        authenticator: Authenticator | None = None,
+        authentication: Authentication | None = None,
         calls: Calls | None = None,
     ) -> None:
-        """Without an authenticator everybody is believed."""
+        """Without authentication everybody is believed."""
         self._engine = engine
         self._runs = runs
         self._drain = drain
-        self._authenticator = authenticator
+        self._authentication = authentication
         self._calls = calls
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
@@ -175,9 +174,7 @@ class QueryService:
     async def Multiplex(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[bytes]:
-        authentication = None
-        if self._authenticator is not None:
-            authentication = StreamAuthentication(self._authenticator, linked())
+        authentication = None if self._authentication is None else self._authentication.of_link(linked())
         link = Link(self._engine, requests, self._drain, authentication, self._calls)
         try:
             async for response in link.responses():

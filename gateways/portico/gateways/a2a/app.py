@@ -5,6 +5,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+import grpc
 from a2a.utils.errors import A2AError, MethodNotFoundError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -72,7 +73,9 @@ class A2aGateway:
         self._handler = Handler(core, self._agents, self._cards, notifications)
         self._bindings = HttpBindings(self._handler, self._streams, settings.max_body_bytes)
         if settings.grpc_listen:
-            self.grpc = GrpcBinding(self._handler, settings.grpc_listen, settings.max_body_bytes)
+            self.grpc = GrpcBinding(
+                self._handler, settings.grpc_listen, settings.max_body_bytes, _server_credentials(settings)
+            )
             self._spawn(self.grpc.start())
         if settings.push:
             self._delivery = Delivery(core, own, guard, settings)
@@ -132,6 +135,12 @@ class A2aGateway:
         if "*" in tags or card.etag.removeprefix("W/") in tags:
             return Response(None, 304, headers)
         return Response(card.body, 200, headers, "application/json")
+
+
+def _server_credentials(settings: A2aSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return grpc.ssl_server_credentials([(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())])
 
 
 def _site(scope: Scope) -> str:

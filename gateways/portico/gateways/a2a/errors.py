@@ -23,7 +23,7 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 from google.protobuf.message import Message
 
 from portico.client import PorticoError
-from portico.gateways.http.errors import CHALLENGE
+from portico.gateways.http.errors import CHALLENGE, RETRY_SECONDS, retry_after
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,12 @@ class UnavailableError(A2AError):
     """The core is away, drains, or has no room; the same call may succeed later."""
 
     message = "The agent is not available"
+
+
+class OverLimitError(A2AError):
+    """The caller has, or does, as much as it may."""
+
+    message = "A limit is reached"
 
 
 class UnauthenticatedError(A2AError):
@@ -54,6 +60,7 @@ class ForbiddenError(A2AError):
 # The SDK looks up how to tell an error by its class; these it does not know.
 _OURS = {
     UnavailableError: ErrorMapping(503, "UNAVAILABLE", "UNAVAILABLE"),
+    OverLimitError: ErrorMapping(429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
     UnauthenticatedError: ErrorMapping(401, "UNAUTHENTICATED", "UNAUTHENTICATED"),
     ForbiddenError: ErrorMapping(403, "PERMISSION_DENIED", "PERMISSION_DENIED"),
     JSONParseError: ErrorMapping(400, "INVALID_ARGUMENT", "PARSE_ERROR"),
@@ -91,16 +98,13 @@ def from_core(error: PorticoError) -> A2AError:
             return invalid(told, error.message.removeprefix(f"{field}: "))
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.ABORTED | grpc.StatusCode.ALREADY_EXISTS:
             return UnsupportedOperationError(message=error.message, data=_told(error))
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return OverLimitError(message=error.message, data={**_told(error), **retry_after(error.metadata)})
         case grpc.StatusCode.UNAUTHENTICATED:
             return UnauthenticatedError()
         case grpc.StatusCode.PERMISSION_DENIED:
             return ForbiddenError()
-        case (
-            grpc.StatusCode.UNAVAILABLE
-            | grpc.StatusCode.RESOURCE_EXHAUSTED
-            | grpc.StatusCode.DEADLINE_EXCEEDED
-            | grpc.StatusCode.CANCELLED
-        ):
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
             return UnavailableError(message="The agent is not available now; try again", data=_told(error))
     return from_defect(error)
 
@@ -120,7 +124,10 @@ def from_defect(error: BaseException) -> InternalError:
 
 
 def refusal_of(error: A2AError | None) -> tuple[int, Mapping[str, str] | None] | None:
-    """The HTTP status and headers of what HTTP has to say too: that a credential is not good enough."""
+    """The HTTP status and headers of what HTTP has to say too: no good credential, or a limit."""
+    if isinstance(error, OverLimitError):
+        retry = (error.data or {}).get("retry-after", RETRY_SECONDS[429])
+        return 429, {"retry-after": retry}
     if isinstance(error, UnauthenticatedError):
         return 401, CHALLENGE
     return (403, None) if isinstance(error, ForbiddenError) else None

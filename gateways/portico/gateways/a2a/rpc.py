@@ -110,7 +110,13 @@ class _OldService(CompatGrpcHandler):
 class GrpcBinding:
     """A server on an address, which must be free."""
 
-    def __init__(self, handler: Handler, address: str, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        address: str,
+        max_message_bytes: int,
+        tls: grpc.ServerCredentials | None = None,
+    ) -> None:
         """Raises OSError."""
         calls = Calls()
         self._server = grpc.aio.server(
@@ -132,7 +138,10 @@ class GrpcBinding:
         names = [file.DESCRIPTOR.services_by_name["A2AService"].full_name for file in (a2a_pb2, a2a_v0_3_pb2)]
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)  # type: ignore[no-untyped-call]
         try:
-            self.port = self._server.add_insecure_port(address)
+            if tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, tls)
         except RuntimeError:
             raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
 

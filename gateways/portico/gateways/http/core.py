@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import grpc
 from starlette.requests import Request
 
 from portico.client import Client, Multiplexer
+from portico.client.tls import channel_credentials
+from portico.gateways.http.settings import HttpSettings
 
 # What belongs to the caller and travels with the call, by the names that gRPC metadata has too.
 PASSED_ON = frozenset((b"authorization", b"traceparent", b"tracestate", b"x-request-id"))
@@ -22,6 +25,13 @@ class Core:
         """A client that speaks for the caller of this request."""
         metadata = caller_metadata(request.scope["headers"])
         return self.client.with_options(metadata=metadata) if metadata else self.client
+
+
+def core_credentials(settings: HttpSettings) -> grpc.ChannelCredentials | None:
+    """TLS to the core, if it is to be. Raises OSError for a file that can't be read."""
+    if not settings.core_tls:
+        return None
+    return channel_credentials(settings.core_ca, cert=settings.core_cert, key=settings.core_key)
 
 
 def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

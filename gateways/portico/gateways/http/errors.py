@@ -1,5 +1,8 @@
 """Why a request is refused before it reaches the core, and the HTTP status of what the core says."""
 
+import math
+from collections.abc import Mapping
+
 import grpc
 
 HTTP_STATUS = {
@@ -19,6 +22,15 @@ HTTP_STATUS = {
 }
 CHALLENGE = {"www-authenticate": 'Bearer realm="portico"'}  # what goes with 401
 RETRY_SECONDS = {429: "1", 503: "1"}  # what retry-after says
+
+
+def retry_after(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The header, in whole seconds, when the core says when there may be room."""
+    try:
+        seconds = float(metadata.get("retry_after_seconds", ""))
+    except ValueError:
+        return {}
+    return {"retry-after": str(max(math.ceil(seconds), 1))}
 
 
 class BadRequest(Exception):

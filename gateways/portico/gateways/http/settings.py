@@ -1,6 +1,9 @@
 """The settings that every HTTP gateway has."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.telemetry import logs
@@ -9,9 +12,21 @@ from portico.telemetry import logs
 class HttpSettings(BaseSettings):
     """What an operator can set, from arguments and PORTICO_HTTP_* variables."""
 
-    model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True, hide_input_in_errors=True)
 
     core: str = Field(default="127.0.0.1:50051", description="The core: host:port, or unix:/path.")
+    core_tls: bool = Field(default=False, description="Whether the core is reached by TLS.")
+    core_ca: Path | None = Field(
+        default=None, description="Whose certificate the core has (PEM); unset: the system's authorities."
+    )
+    core_cert: Path | None = Field(
+        default=None, description="The certificate that this gateway shows the core (PEM), if it wants one."
+    )
+    core_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    tls_cert: Path | None = Field(
+        default=None, description="A certificate (PEM, with its chain): what is served is HTTPS then."
+    )
+    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
     insecure_no_auth: bool = Field(
         default=False, description="Whether to serve other machines before a core whose auth is off."
     )
@@ -33,3 +48,13 @@ class HttpSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether what callers and agents say may be in it, as in exceptions."
     )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if (self.core_cert is None) != (self.core_key is None):
+            raise ValueError("core_cert and core_key go together")
+        if (self.core_ca or self.core_cert) and not self.core_tls:
+            raise ValueError("core_ca and core_cert are for core_tls")
+        return self

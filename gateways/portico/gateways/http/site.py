@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
-from portico.gateways.http.core import Core
+from portico.gateways.http.core import Core, core_credentials
 from portico.gateways.http.seen import Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
@@ -76,7 +76,7 @@ class Site:
         await receive()
         self._requests = Requests()
         async with (
-            Client(self.settings.core) as client,
+            Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
         ):
             for gateway in self._gateways:

@@ -15,7 +15,7 @@ import orjson
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest
+from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest, retry_after
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 NO_RETRY = {"x-should-retry": "false"}
@@ -122,7 +122,7 @@ def from_core(error: PorticoError) -> OpenAiError:
     """An error of the core."""
     status = _STATUS.get(error.code, 500)
     reason = error.reason or error.code.name
-    headers: dict[str, str] = {}
+    headers = retry_after(error.metadata)
     conflict = status == 409 and reason not in _PASSING
     begun = status >= 500 and "run_id" in error.metadata  # the run may have done half of its work
     if conflict or begun or status == 501:

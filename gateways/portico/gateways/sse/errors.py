@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest
+from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, BadRequest, retry_after
 
 
 class ErrorBody(BaseModel):
@@ -52,7 +52,8 @@ def error_response(
 def from_core(error: PorticoError) -> Response:
     """The answer for an error of the core."""
     status = HTTP_STATUS.get(error.code, 500)
-    return error_response(status, error.reason or error.code.name, error.message, error.metadata)
+    reason, headers = error.reason or error.code.name, retry_after(error.metadata)
+    return error_response(status, reason, error.message, error.metadata, headers)
 
 
 def from_bad_request(error: BadRequest) -> Response:

@@ -313,7 +313,7 @@ async def test_under_the_compatible_path_a_model_may_be_a_wish(http: httpx.Async
 
 async def test_what_is_not_stored_is_not_there(http: httpx.AsyncClient, tmp_path: Path) -> None:
     site: Any = http.site  # type: ignore[attr-defined]
-    client = Client(site._settings.core)
+    client = Client(site.settings.core)
     try:
         kept = await http.post(PATH, json=body("echo x", store=True))
         gone = await http.post(PATH, json=body("echo x", store=False))

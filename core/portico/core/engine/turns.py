@@ -1,0 +1,147 @@
+"""Whose turn it is to execute: limits for the core, each tenant and each user, and a fair queue behind them.
+
+Tenants take turns, and within a tenant its users do: who has ten thousand runs
+queued delays another's first by one. Without limits every run begins at once.
+"""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from portico.core.errors import LimitExceeded
+from portico.core.identity import tenant_of
+
+RETRY_SECONDS = 5.0  # when who has too many queued may ask again
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """How many runs there may be; None for as many as come."""
+
+    running: int | None = None
+    running_per_tenant: int | None = None
+    running_per_user: int | None = None
+    queued_per_tenant: int | None = None
+    queued_per_user: int | None = None
+
+
+class Waiting(Protocol):
+    """What takes turns."""
+
+    @property
+    def owner(self) -> str: ...
+
+
+T = TypeVar("T", bound=Waiting)
+
+
+class Turns(Generic[T]):
+    """Accepted runs, executing or waiting. Owned by the engine. Paused ones count as executing."""
+
+    def __init__(self, limits: RunLimits, begin: Callable[[T], None]) -> None:
+        self._limits = limits
+        self._begin = begin
+        self._accepted: Counter[str] = Counter()  # by owner, and by tenant with a key of its own
+        self._running: Counter[str] = Counter()
+        self._executing: set[int] = set()
+        # By tenant, by owner; who had a turn goes to the end.
+        self._queues: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
+
+    def check(self, owner: str, *, behind: bool = False) -> None:
+        """Raises LimitExceeded for one more than may be queued; `behind` another of its session it is."""
+        limits = self._limits
+        for key, whose, limit in (
+            (_tenant_key(owner), "tenant", limits.queued_per_tenant),
+            (owner, "user", limits.queued_per_user),
+        ):
+            queued = self._accepted[key] - self._running[key]
+            if limit is not None and queued >= limit and (behind or not self._free(owner)):
+                problem = f"the {whose} has {queued} runs queued; try again when some have ended"
+                raise LimitExceeded(f"{whose}_queued_runs", problem, retry_after=RETRY_SECONDS)
+
+    def accept(self, owner: str) -> None:
+        """There is one more, which will ask for its turn."""
+        self._accepted[owner] += 1
+        self._accepted[_tenant_key(owner)] += 1
+
+    def ask(self, run: T) -> bool:
+        """Begin it now, or when it is its turn. Whether that is now."""
+        tenant = self._queues.get(tenant_of(run.owner))
+        if self._free(run.owner) and not (tenant and run.owner in tenant):
+            self._start(run)
+            return True
+        queue = self._queues.setdefault(tenant_of(run.owner), OrderedDict())
+        queue.setdefault(run.owner, deque()).append(run)
+        return False
+
+    def leave(self, run: T) -> None:
+        """It has ended, or waits no longer."""
+        owner, tenant = run.owner, _tenant_key(run.owner)
+        for key in (owner, tenant):
+            _less(self._accepted, key)
+        if id(run) in self._executing:
+            self._executing.discard(id(run))
+            for key in (owner, tenant):
+                _less(self._running, key)
+            self._next()
+        else:
+            self._forget(run)
+
+    def _free(self, owner: str) -> bool:
+        limits = self._limits
+        return (
+            (limits.running is None or len(self._executing) < limits.running)
+            and (
+                limits.running_per_tenant is None
+                or self._running[_tenant_key(owner)] < limits.running_per_tenant
+            )
+            and (limits.running_per_user is None or self._running[owner] < limits.running_per_user)
+        )
+
+    def _start(self, run: T) -> None:
+        self._executing.add(id(run))
+        self._running[run.owner] += 1
+        self._running[_tenant_key(run.owner)] += 1
+        self._begin(run)
+
+    def _next(self) -> None:
+        """Begin what may begin now, one of each tenant in turn."""
+        found = True
+        while found:
+            found = False
+            for tenant, owners in list(self._queues.items()):
+                owner = next((owner for owner in owners if self._free(owner)), None)
+                if owner is None:
+                    continue
+                run = owners[owner].popleft()
+                owners.move_to_end(owner)
+                self._queues.move_to_end(tenant)
+                self._tidy(tenant, owner)
+                self._start(run)
+                found = True
+
+    def _forget(self, run: T) -> None:
+        tenant = tenant_of(run.owner)
+        owners = self._queues.get(tenant)
+        queue = None if owners is None else owners.get(run.owner)
+        if queue is not None and run in queue:
+            queue.remove(run)
+            self._tidy(tenant, run.owner)
+
+    def _tidy(self, tenant: str, owner: str) -> None:
+        owners = self._queues[tenant]
+        if not owners[owner]:
+            del owners[owner]
+        if not owners:
+            del self._queues[tenant]
+
+
+def _tenant_key(owner: str) -> str:
+    return f"\0{tenant_of(owner)}"  # no owner begins so
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

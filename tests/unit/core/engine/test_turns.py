@@ -1,0 +1,104 @@
+"""Limits on runs, and the fair queue behind them."""
+
+from collections import Counter
+
+import pytest
+
+from portico.core.engine.turns import RunLimits, Turns
+from portico.core.errors import LimitExceeded
+from portico.core.identity import owner_key, tenant_of
+
+
+class Run:
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+
+class Stage:
+    """Turns, and who has begun."""
+
+    def __init__(self, **limits: int) -> None:
+        self.begun: list[Run] = []
+        self.turns: Turns[Run] = Turns(RunLimits(**limits), self.begun.append)
+
+    def come(self, tenant: str, user: str = "ada") -> Run:
+        run = Run(owner_key(tenant, user))
+        self.turns.check(run.owner)
+        self.turns.accept(run.owner)
+        self.turns.ask(run)
+        return run
+
+
+def test_without_limits_everybody_begins_at_once() -> None:
+    stage = Stage()
+    runs = [stage.come("acme") for _ in range(1000)]
+    assert stage.begun == runs
+
+
+def test_ten_thousand_queued_delay_anothers_first_by_one() -> None:
+    stage = Stage(running=2)
+    for number in range(10_000):
+        stage.come("acme", f"user{number % 7}")
+    first = stage.come("globex")
+    stage.turns.leave(stage.begun[0])
+    stage.turns.leave(stage.begun[1])
+    assert first in stage.begun[:4]
+    # From here on the tenants take turns.
+    for _ in range(20):
+        stage.come("globex")
+    before = len(stage.begun)
+    for run in stage.begun[2:22]:
+        stage.turns.leave(run)
+    shares = Counter(tenant_of(run.owner) for run in stage.begun[before:])
+    assert abs(shares["acme"] - shares["globex"]) <= 1
+
+
+def test_users_of_a_tenant_take_turns_too() -> None:
+    stage = Stage(running_per_tenant=1)
+    for _ in range(50):
+        stage.come("acme", "ada")
+    bob = stage.come("acme", "bob")
+    other = stage.come("globex")
+    assert stage.begun[1:] == [other]
+    stage.turns.leave(stage.begun[0])
+    stage.turns.leave(stage.begun[2])
+    assert bob in stage.begun[2:4]
+
+
+def test_a_user_at_the_limit_holds_up_nobody_else() -> None:
+    stage = Stage(running=3, running_per_user=1)
+    for _ in range(3):
+        stage.come("acme", "ada")
+    bob, carol = stage.come("acme", "bob"), stage.come("globex", "carol")
+    assert stage.begun[1:] == [bob, carol]
+    stage.turns.leave(stage.begun[0])
+    assert [run.owner for run in stage.begun].count("tenant:acme:ada") == 2
+
+
+def test_too_many_queued_are_refused_and_told_when_to_come_again() -> None:
+    stage = Stage(running_per_user=1, queued_per_user=2, queued_per_tenant=3)
+    for _ in range(3):
+        stage.come("acme")
+    with pytest.raises(LimitExceeded, match="2 runs queued") as caught:
+        stage.come("acme")
+    assert caught.value.metadata == {"limit": "user_queued_runs", "retry_after_seconds": "5"}
+    stage.come("acme", "bob")
+    stage.come("acme", "bob")
+    with pytest.raises(LimitExceeded, match="the tenant has 3"):
+        stage.come("acme", "bob")
+    stage.come("globex")
+    stage.turns.leave(stage.begun[0])
+    stage.come("acme")
+
+
+def test_who_leaves_the_queue_takes_no_turn_and_nothing_is_remembered() -> None:
+    stage = Stage(running=1)
+    running, waiting, last = stage.come("acme"), stage.come("acme"), stage.come("globex")
+    stage.turns.leave(waiting)
+    stage.turns.leave(running)
+    assert stage.begun == [running, last]
+    stage.turns.leave(last)
+    assert not stage.turns._queues
+    assert not stage.turns._accepted
+    assert not stage.turns._running
+    assert not stage.turns._executing
