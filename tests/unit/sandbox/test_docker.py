@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.engines import need
 
 from portico.sandbox import errors
 from portico.sandbox.docker import images
@@ -211,3 +212,26 @@ def test_the_image_is_named_as_the_environment_says() -> None:
     settings = DockerSettings.from_environment(environ, runtime="runsc")
     assert settings.image == "registry.example.com/team/portico-sandbox-base:preview"
     assert settings.backend == "docker:runsc"
+
+
+async def test_gvisor_runs_cells_commands_and_files_and_a_memory_bomb_ends_the_sandbox(
+    settings: DockerSettings,
+) -> None:
+    need("gvisor")
+    async with DockerBackend(replace(settings, runtime="runsc")) as backend:
+        assert (backend.name, backend.capabilities.tier) == ("docker:runsc", "gvisor")
+        assert set(backend.capabilities.missing) == {"inodes", "pause", "checkpoints"}
+        box = await backend.create(Spec(limits=Limits(memory_bytes=128 << 20, processes=32)))
+        assert (await box.run_cell("x = 21")).ok
+        assert (await box.run_cell("x * 2")).rich[0].data["text/plain"] == b"42"
+        assert (await box.run_shell("id -u; exit 3")).exit_code == 3
+        await box.files.write("a/b", "text")
+        assert await box.files.read("a/b") == b"text"
+        for refused in (box.pause(), box.checkpoint("one")):
+            with pytest.raises(errors.Unsupported):
+                await refused
+        unreached = await box.run_cell("import socket; socket.create_connection(('1.1.1.1', 53), 1)")
+        assert unreached.end.error is not None
+        failure = (await box.run_cell("b = bytearray(1 << 30)\nb[::4096] = b'x' * (1 << 18)")).end.failure
+        assert isinstance(failure, errors.SandboxGone)
+        assert failure.cause == "memory"

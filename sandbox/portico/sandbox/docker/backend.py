@@ -90,9 +90,12 @@ class DockerBackend:
             raise errors.BackendUnavailable(f"sandboxes would be weaker than they should be: {reasons}")
         if "swap" in missing:
             missing["memory"] = "swap is not limited with it"
-        limits = {"memory", "processes", "cpus"} - missing.keys()
-        always = {"disk", "inodes", "output", "time"}
-        tier = "gvisor" if runtime.startswith("runsc") else runtime or "container"
+        if hardening.is_gvisor(runtime):
+            missing["inodes"] = "gVisor does not count files; the memory they need is limited"
+            missing |= dict.fromkeys(("pause", "checkpoints"), "not with gVisor")
+        limits = {"memory", "processes", "cpus", "inodes"} - missing.keys()
+        always = {"disk", "output", "time"}
+        tier = "gvisor" if hardening.is_gvisor(runtime) else runtime or "container"
         return Capabilities(self.name, tier, frozenset(limits | always), "freezer", missing)
 
     async def _check_image(self) -> None:
@@ -151,6 +154,7 @@ class DockerBackend:
 
     async def _make(self, spec: Spec, sandbox_id: str) -> DockerBox:
         box = self._boxes[sandbox_id] = DockerBox(sandbox_id, spec, self._engine, self._ended)
+        box.lacking(frozenset(self.capabilities.missing))
         labels = {_MARK: sandbox_id, _OWNER: Owner.current().name, _HOST: _host()}
         settings = self._settings
         try:

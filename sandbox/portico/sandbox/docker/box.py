@@ -19,6 +19,7 @@ class DockerBox(Box):
         self._engine = engine
         self._ended = ended
         self._container = ""
+        self._missing: frozenset[str] = frozenset()
         self._removal: asyncio.Task[None] | None = None
 
     async def boot(self, config: dict[str, Any]) -> None:
@@ -37,7 +38,20 @@ class DockerBox(Box):
             raise
         await self._engine.call("start", self._container)
 
+    def lacking(self, missing: frozenset[str]) -> None:
+        """What its runtime cannot do is refused from now on: pause, checkpoints."""
+        self._missing = missing
+
+    async def checkpoint(self, name: str) -> None:
+        self._refuse("checkpoints")
+        await super().checkpoint(name)
+
+    def _refuse(self, ability: str) -> None:
+        if ability in self._missing:
+            raise errors.Unsupported(f"{ability}: this container's runtime cannot")
+
     async def pause(self) -> None:
+        self._refuse("pause")
         if self.gone is not None:
             raise self.gone
         if not self.paused:

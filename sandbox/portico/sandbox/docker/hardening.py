@@ -10,9 +10,14 @@ from typing import Any, Final
 from portico.sandbox.spec import Limits, Mount, Spec
 
 UID: Final = 1000
+_SENTRY: Final = 128  # threads that gVisor may have for itself; the engine's limit counts them, too
 _NANO: Final = 1_000_000_000
 # What can be written to. Together they have the size that was asked for, in sixteenths of it.
 _SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108
+
+
+def is_gvisor(runtime: str) -> bool:
+    return runtime.startswith("runsc")
 
 
 def config(spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: int) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def _host(spec: Spec, runtime: str, cpus: int) -> dict[str, Any]:
         "CgroupnsMode": "private",
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
-        "PidsLimit": limits.processes + 1,  # the agent is one of them
+        "PidsLimit": limits.processes + 1 + (_SENTRY if is_gvisor(runtime) else 0),  # 1: the agent
         "NanoCpus": int(min(limits.cpus, cpus) * _NANO),
         "Ulimits": [
             {"Name": name, "Soft": value, "Hard": value}
