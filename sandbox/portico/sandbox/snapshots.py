@@ -56,8 +56,8 @@ class Snapshots:
         if kernel:
             try:
                 await box.checkpoint(name)
-            except errors.InvalidRequest:
-                kernel = False  # there are as many checkpoints as a kernel can keep
+            except (errors.InvalidRequest, errors.Unsupported):
+                kernel = False  # there are as many checkpoints as a kernel can keep, or none can be made
         snapshot = self._kept[name] = Snapshot(name, box.id, time.time(), size, kernel)
         return snapshot
 
