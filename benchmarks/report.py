@@ -18,6 +18,7 @@ from benchmarks.results import (
     ResponsesSection,
     Results,
     SandboxSection,
+    SeeingSection,
     Side,
     Stamp,
     StoredSection,
@@ -77,6 +78,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_stored(results.stored)))
     if results.sandbox is not None:
         parts.append("\n".join(_sandbox(results.sandbox)))
+    if results.seeing is not None:
+        parts.append("\n".join(_seeing(results.seeing)))
     FILE.write_text("\n".join(parts))
 
 
@@ -299,3 +302,25 @@ def _said(stamp: Stamp) -> str:
         f"agentscope-runtime {machine.peer}, wrk {machine.wrk}, Python {machine.python}; "
         f"{machine.cores} cores of {machine.processor}, Linux {machine.kernel}, {machine.filesystem}.\n"
     )
+
+
+def _seeing(section: SeeingSection) -> Iterator[str]:
+    off = median(one.cpu_ms for one in section.ways["off"])
+    yield "## Being seen\n"
+    yield f"Replies of {section.tokens} tokens to 50 clients, with spans and metrics exported over OTLP to a"
+    yield "collector that keeps nothing. CPU is that of all of Portico's processes; on a busy machine it is"
+    yield f"the figure to look at. The machine's load average was {section.load:.1f} when it began.\n"
+    yield from _table(
+        ("exported", "replies/s", "CPU per reply, ms", "CPU per token, µs", "more CPU"),
+        [
+            (
+                way,
+                f"{median(one.load.replies_per_second for one in found):,.0f}",
+                f"{median(one.cpu_ms for one in found):.2f}",
+                f"{median(one.cpu_ms for one in found) * 1e3 / section.tokens:.2f}",
+                f"{(median(one.cpu_ms for one in found) / off - 1) * 100:+.1f} %",
+            )
+            for way, found in section.ways.items()
+        ],
+    )
+    yield _said(section.stamp)

@@ -113,6 +113,13 @@ class SandboxFigure(BaseModel):
     p99: float | None
 
 
+class Seeing(BaseModel):
+    """One load, and the CPU time that a reply took of all processes."""
+
+    load: Throughput
+    cpu_ms: float
+
+
 class ReplySection(BaseModel):
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -179,6 +186,15 @@ class SandboxSection(BaseModel):
     figures: list[SandboxFigure]
 
 
+class SeeingSection(BaseModel):
+    """By what is exported; each round has all of them in turn."""
+
+    stamp: Stamp
+    load: float
+    tokens: int
+    ways: dict[str, list[Seeing]]
+
+
 class Results(BaseModel):
     replies: ReplySection | None = None
     paced: PacedSection | None = None
@@ -188,6 +204,7 @@ class Results(BaseModel):
     responses: ResponsesSection | None = None
     a2a: A2aSection | None = None
     sandbox: SandboxSection | None = None
+    seeing: SeeingSection | None = None
 
     @classmethod
     def load(cls) -> "Results":

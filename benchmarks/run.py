@@ -18,6 +18,7 @@ from benchmarks import (
     readers,
     report,
     sandbox,
+    seeing,
     servers,
     stored,
     wrk,
@@ -32,6 +33,7 @@ from benchmarks.results import (
     ResponsesSection,
     Results,
     SandboxSection,
+    SeeingSection,
     Side,
     Stamp,
     StoredSection,
@@ -220,6 +222,20 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.sandbox = section
 
 
+def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """What traces and metrics cost."""
+    section = SeeingSection(
+        stamp=stamp, load=os.getloadavg()[0], tokens=TOKENS, ways={way: [] for way in seeing.WAYS}
+    )
+    for number in range(stamp.rounds):
+        for way in list(seeing.WAYS)[:: 1 if number % 2 == 0 else -1]:
+            found = seeing.measure(way, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds)
+            section.ways[way].append(found)
+            rate = found.load.replies_per_second
+            _say(f"{way}: {rate:.0f} replies per second, {found.cpu_ms:.2f} ms of CPU for one")
+    results.seeing = section
+
+
 SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "replies": replies,
     "paced": paced_streams,
@@ -229,6 +245,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "readers": readers_of_one_run,
     "stored": stored_runs,
     "sandbox": sandboxes,
+    "seeing": seen,
 }
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -55,9 +55,11 @@ class Server:
 
 
 @contextmanager
-def running(side: Side, *, a2a: bool = False) -> Iterator[Server]:
+def running(
+    side: Side, *, a2a: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK."""
-    port, rpc_port = _free_ports(2)
+    port, rpc_port = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="portico-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         if side == "peer" and a2a:
@@ -71,7 +73,12 @@ def running(side: Side, *, a2a: bool = False) -> Iterator[Server]:
         log = directory / "output.log"
         with log.open("wb") as output:
             child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=directory, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
             )
         try:
             _wait_until_ready(child, port, READY[side], log)
@@ -88,7 +95,8 @@ def needs() -> None:
         raise NotStarted("the peer's venv is missing: make peer")
 
 
-def _free_ports(count: int) -> Sequence[int]:
+def free_ports(count: int) -> Sequence[int]:
+    """Ports that nothing listens on."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:

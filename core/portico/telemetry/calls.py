@@ -36,9 +36,12 @@ class Calls:
         """Whether anything is made of them."""
         return self._durations is not None or spans.tracer() is not None
 
-    def begin(self, method: str, metadata: Mapping[str, str]) -> "Call | None":
-        """A call of a method, by its full name without the slash before it. None when none is seen."""
-        return Call(method, metadata, self._durations) if self.seen else None
+    def begin(self, method: str, metadata: Mapping[str, str], *, span: bool = True) -> "Call | None":
+        """A call of a method, by its full name without the slash before it. None when none is seen.
+
+        One without a span is in its caller's trace all the same.
+        """
+        return Call(method, metadata, self._durations, span=span) if self.seen else None
 
 
 class Call:
@@ -46,11 +49,15 @@ class Call:
 
     __slots__ = ("_attributes", "_began", "_durations", "_parent", "_span")
 
-    def __init__(self, method: str, metadata: Mapping[str, str], durations: meters.Histogram | None) -> None:
+    def __init__(
+        self, method: str, metadata: Mapping[str, str], durations: meters.Histogram | None, *, span: bool
+    ) -> None:
         self._attributes = {"rpc.system.name": "grpc", "rpc.method": method}
         self._durations: meters.Histogram | None = durations
         self._parent = spans.parent_of(metadata)
-        self._span = spans.begin(method, self._attributes, kind=SpanKind.SERVER, parent=self._parent)
+        self._span = None
+        if span:
+            self._span = spans.begin(method, self._attributes, kind=SpanKind.SERVER, parent=self._parent)
         self._began = time.perf_counter()
 
     @property

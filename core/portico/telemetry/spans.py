@@ -7,13 +7,14 @@ words of a caller or an agent in it.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 Attributes = Mapping[str, str | int | float | bool]
 
-_PROPAGATED = ("traceparent", "tracestate")
+_w3c = TraceContextTextMapPropagator()
 _tracer: Tracer | None = None
 
 
@@ -76,14 +77,12 @@ def enter(span: Span | None) -> None:
 
 def parent_of(carrier: Mapping[str, str]) -> Context:
     """The caller's trace, by the W3C's headers; an empty context if there are none that can be read."""
-    headers = {name: carrier[name] for name in _PROPAGATED if name in carrier}
-    return propagate.extract(headers, Context()) if headers else Context()
+    return _w3c.extract(carrier, Context()) if "traceparent" in carrier else Context()
 
 
 def headers_of(span: Span | None = None) -> dict[str, str]:
     """The W3C's headers for a call in this span, or the current one; none when there is none."""
-    of = span or trace.get_current_span()
     headers: dict[str, str] = {}
-    if of.get_span_context().is_valid:
-        propagate.inject(headers, trace.set_span_in_context(of))
-    return {name: headers[name] for name in _PROPAGATED if name in headers}
+    # Only these two travel, whatever OTEL_PROPAGATORS adds: baggage may hold what is nobody's business.
+    _w3c.inject(headers, None if span is None else trace.set_span_in_context(span))
+    return headers

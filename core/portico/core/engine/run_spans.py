@@ -40,16 +40,16 @@ class RunSpans:
         """None when nothing is traced. Call it in the run's own task."""
         if spans.tracer() is None:
             return None
-        attributes: spans.Attributes = {
+        # Each attribute costs as much as a token: these tell what is to be known.
+        attributes: dict[str, str | int] = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.provider.name": "portico",
             "gen_ai.agent.name": app.name,
-            "gen_ai.agent.version": app.version,
             "gen_ai.conversation.id": run.start.request.session_id,
-            "gen_ai.response.id": run.run_id,
             "portico.run.id": run.run_id,
-            "portico.run.attempt": run.attempt,
         }
+        if run.attempt > 1:
+            attributes["portico.run.attempt"] = run.attempt
         span = spans.begin(f"invoke_agent {app.name}", attributes)
         if span is None:
             return None
@@ -69,7 +69,6 @@ class RunSpans:
         """The agent has ended. Calls without an output are somebody else's to make: they have no span."""
         run, span = self._run, self._span
         span.set_attribute("portico.run.status", run.status.value)
-        span.set_attribute("portico.run.events", run.next_sequence_number)
         if run.usage is not None:
             span.set_attribute("gen_ai.usage.input_tokens", run.usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", run.usage.output_tokens)

@@ -183,7 +183,9 @@ class Link:
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
             method = "Query" if request.HasField("query") else "WatchRun"
-            stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata)
+            # What starts a run is seen as that run's span, in the same trace, and costs no second one.
+            watch = request.HasField("watch")
+            stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=watch)
             if self._authentication is None:
                 self._begin(stream, request)
                 return

@@ -1,10 +1,12 @@
 """Requests as spans and durations. It stands before all gateways, and steps aside when nobody looks."""
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from opentelemetry import context, trace
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
@@ -26,17 +28,21 @@ class Requests:
     def __init__(self) -> None:
         meter = meters.meter()
         self._durations: meters.Histogram | None = None
+        self._active: Counter[str] = Counter()
         if meter is not None:
             name = "http.server.request.duration"
             self._durations = meters.seconds(meter, name, "How long requests take; streams, until their end.")
-            self._active = meter.create_up_down_counter(
-                "http.server.active_requests", "{request}", "Requests that are under way."
+            meter.create_observable_gauge(
+                "http.server.active_requests", [self._count], "{request}", "Requests that are under way."
             )
 
     @property
     def seen(self) -> bool:
         """Whether anything is made of them."""
         return self._durations is not None or spans.tracer() is not None
+
+    def _count(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(count, {"portico.gateway": name}) for name, count in list(self._active.items())]
 
     async def serve(self, app: App, gateway: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a gateway answer, and note how."""
@@ -59,12 +65,12 @@ class Requests:
             if name in (b"traceparent", b"tracestate")
         }
         parent = spans.parent_of(carrier)
-        about = {**told, "url.path": scope["path"], "url.scheme": scope.get("scheme", "")}
+        # Each attribute costs as much as a token: these tell what is to be known.
+        about = {"http.request.method": method, "url.path": scope["path"]}
         span = spans.begin(f"{method} {gateway}", about, kind=SpanKind.SERVER, parent=parent)
         token = context.attach(parent if span is None else trace.set_span_in_context(span, parent))
         durations, began = self._durations, time.perf_counter()
-        if durations is not None:
-            self._active.add(1, told)
+        self._active[gateway] += 1
         error = ""
         try:
             await app(scope, receive, noted)
@@ -73,8 +79,8 @@ class Requests:
             raise
         finally:
             context.detach(token)
+            self._active[gateway] -= 1
             if durations is not None:
-                self._active.add(-1, told)
                 answered: spans.Attributes = {**told, "http.response.status_code": status or _NOBODY}
                 durations.record(time.perf_counter() - began, answered)
             if span is not None:
