@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -163,6 +164,9 @@ class CoreSettings(BaseSettings):
         jwt = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url)
         if any(jwt) and not all(jwt):
             raise ValueError("jwt_issuer, jwt_audience and jwt_jwks_url go together")
+        keys = urlsplit(self.jwt_jwks_url)
+        if any(jwt) and keys.scheme != "https" and not is_local(f"{keys.hostname}:{keys.port}"):
+            raise ValueError("jwt_jwks_url must be https: who can change the keys can be anybody")
         if (any(jwt) or self.admin_key is not None) and not self.auth:
             raise ValueError("credentials are set and not asked for: turn auth on")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):

@@ -266,6 +266,7 @@ def test_an_address_that_others_reach_needs_auth_or_a_word(address: str, local: 
         {"admin_key": ADMIN_KEY},
         {"auth": True, "admin_key": "short"},
         {"auth": True, "jwt_issuer": "us"},
+        {"auth": True, "jwt_issuer": "us", "jwt_audience": "a", "jwt_jwks_url": "http://example.com/keys"},
     ],
 )
 def test_settings_of_auth_that_can_not_work_are_refused(settings: dict[str, object]) -> None:
