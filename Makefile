@@ -99,7 +99,7 @@ test-frameworks: .frameworks/shared/.done ## the adapters, each with its real fr
 	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
 
 # What some sandboxes need. `.engines` tells the tests which are there and so have to work; with REQUIRED=yes
-# all of them have to be there.
+# all of them have to be there that this machine's packages offer.
 ENGINES := dockerd bwrap runsc
 .PHONY: engines
 engines: ## install what sandboxes in containers are tested with (docker.io, bubblewrap, runsc)
@@ -108,7 +108,9 @@ engines: ## install what sandboxes in containers are tested with (docker.io, bub
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io bubblewrap runsc; } || true; fi
 	@for engine in $(ENGINES); do command -v $$engine >/dev/null && echo $$engine; done > .engines; \
 	missing=$$(for engine in $(ENGINES); do grep -qx $$engine .engines || echo $$engine; done); \
-	if test -n "$$missing"; then echo "NOT INSTALLED, so not tested:" $$missing; test "$(REQUIRED)" != yes; fi
+	if test -n "$$missing"; then echo "NOT INSTALLED, so not tested:" $$missing; \
+		if test "$(REQUIRED)" = yes && apt-cache show docker.io bubblewrap runsc >/dev/null 2>&1; then exit 1; fi; fi
+
 .PHONY: bench-frameworks
 bench-frameworks: .frameworks/shared/.done ## measure what the adapters cost for each chunk
 	.frameworks/shared/bin/python -m benchmarks.frameworks
