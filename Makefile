@@ -94,9 +94,18 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 	.frameworks/shared/bin/pip install --quiet --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
 	@touch $@
 
+# Portico as it is, and then another MCP than it asks for: only its MCP gateway needs that.
+.frameworks/agentscope1/.done: pyproject.toml | $(VENV)/.base
+	$(PYTHON) -m venv .frameworks/agentscope1
+	.frameworks/agentscope1/bin/pip install --quiet --upgrade pip
+	.frameworks/agentscope1/bin/pip install --quiet --editable .
+	.frameworks/agentscope1/bin/pip install --quiet --group agentscope1
+	@touch $@
+
 .PHONY: test-frameworks
-test-frameworks: .frameworks/shared/.done ## the adapters, each with its real framework
+test-frameworks: .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
 	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
+	.frameworks/agentscope1/bin/pytest tests/reference $(ARGS)
 
 # What some sandboxes need. `.engines` tells the tests which are there and so have to work; with REQUIRED=yes
 # all of them have to be there that this machine's packages offer.

@@ -15,6 +15,7 @@ GROUP = "portico.frameworks"
 # Not entry points themselves: these must also be found in a source tree that nobody has installed.
 _OWN = {
     "agentscope": "portico.agent.frameworks.agentscope",
+    "agentscope1": "portico.agent.frameworks.agentscope1",
     "agno": "portico.agent.frameworks.agno",
     "autogen": "portico.agent.frameworks.autogen",
     "langgraph": "portico.agent.frameworks.langgraph",
@@ -48,6 +49,7 @@ def load_framework(name: str) -> Framework:
                 raise FrameworkMissing(f"there is no adapter for the framework {name!r}; there are: {known}")
             make = points[0].load()
     except ImportError as error:
-        install = f'pip install "portico-runtime[{name}]"' if name in _OWN else "install it"
+        extra = {"agentscope1": "agentscope<2"}.get(name, f"portico-runtime[{name}]")
+        install = f'pip install "{extra}"' if name in _OWN else "install it"
         raise FrameworkMissing(f"the framework {name!r} can't be imported ({error}); {install}") from error
     return make()

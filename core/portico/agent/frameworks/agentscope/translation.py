@@ -16,10 +16,10 @@ from agentscope.state import AgentState
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
 from portico.agent.context import Context, InputRequest
 from portico.agent.frameworks.agentscope.messages import to_agentscope
-from portico.agent.frameworks.agentscope.snapshots import Snapshots
 from portico.agent.frameworks.history import earlier
 from portico.agent.frameworks.located import located
 from portico.agent.frameworks.questions import approval_of, approved, question_of
+from portico.agent.frameworks.snapshots import Snapshots
 from portico.agent.frameworks.turns import answer_value
 from portico.agent.protocol import Content, Message, MessageType, Role, TextContent, Usage
 

@@ -1,0 +1,22 @@
+"""AgentScope 1, for programs written for it; new ones use version 2, whose adapter is `agentscope`.
+
+A query function gets `msgs` and yields the (Msg, last) pairs of `stream_printing_messages`. AgentScope 1 asks
+for mcp<2, so that it has no room beside Portico's MCP gateway in one environment.
+"""
+
+from collections.abc import Sequence
+
+from portico.agent.context import Context
+from portico.agent.frameworks.agentscope1.messages import to_agentscope1
+from portico.agent.frameworks.agentscope1.translation import AgentRun
+
+__all__ = ["Adapter", "to_agentscope1"]
+
+
+class Adapter:
+    """The Framework."""
+
+    parameters: Sequence[str] = ("msgs",)
+
+    def open(self, context: Context) -> AgentRun:
+        return AgentRun(context)

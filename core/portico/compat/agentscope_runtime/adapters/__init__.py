@@ -1,0 +1,1 @@
+"""What AgentScope is given."""

@@ -1,0 +1,1 @@
+"""What AgentScope 1 is given."""
