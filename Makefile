@@ -11,16 +11,17 @@ SERVICE_PROTOS := $(shell grep -l '^service' $(PROTOS))
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-$(VENV)/.base: pyproject.toml
+LOCKED := --constraint requirements.lock
+$(VENV)/.base: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv || { echo "python3-venv is missing; install it: apt-get install python3-venv"; exit 1; }; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[openai]'
+	$(BIN)/pip install --quiet $(LOCKED) --editable '.[openai]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base package.json package-lock.json
-	$(BIN)/pip install --quiet --group dev
+	$(BIN)/pip install --quiet $(LOCKED) --group dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -55,6 +56,7 @@ check: $(VENV)/.dev $(VENV)-proto/.done ## lint, types, import rules, the contra
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip check --quiet
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST)'; else echo "buf breaking: nothing to compare with"; fi
@@ -145,9 +147,21 @@ format: $(VENV)/.dev ## format code and contract
 
 .PHONY: bench
 bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RESULTS.md (ARGS=--quick)
-	$(BIN)/pip install --quiet --group bench
+	$(BIN)/pip install --quiet $(LOCKED) --group bench
 	@command -v wrk >/dev/null || apt-get install -y -qq wrk || { echo "wrk is missing; install it: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: ## take the newest versions that fit, and write them down
+	rm -rf $(VENV)
+	$(MAKE) --no-print-directory dev LOCKED=
+	{ echo "# What Portico is built and tested with; \`make lock\` writes it. Every install of the Makefile keeps to it."; \
+	  $(BIN)/pip freeze --quiet --exclude-editable; } > requirements.lock
+
+.PHONY: audit
+audit: $(VENV)/.dev ## look for known weaknesses in what is locked; asks the network
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 .PHONY: clean
 clean: ## remove what was installed and made here
