@@ -34,10 +34,8 @@ def _block(content: Content) -> Any:
     if thing is None:
         return {"type": "text", "text": spoken(content) or ""}
     if thing.kind == "file":
-        return {
-            "type": "text",
-            "text": f"[file {thing.name}: {thing.url or thing.id}]",
-        }  # it has no such block
+        # There is no block for it.
+        return {"type": "text", "text": f"[file {thing.name}: {thing.url or thing.id}]"}
     source = (
         {"type": "url", "url": thing.url}
         if thing.url
