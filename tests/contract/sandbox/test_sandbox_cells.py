@@ -20,10 +20,20 @@ async def test_variables_live_on(box: Box) -> None:
 
 
 async def test_output_streams_in_order_and_before_the_end(box: Box) -> None:
-    code = "import sys, time\nprint('a'); time.sleep(.2); print('b', file=sys.stderr)\ndisplay(1)\nprint('c')\n'last'"  # noqa: E501
+    code = """
+import os, sys, time
+print('a')
+while not os.path.exists('go'):
+    time.sleep(.01)
+print('b', file=sys.stderr)
+display(1)
+print('c')
+'last'
+"""
     async with aclosing(box.stream_cell(code)) as events:
         first = await anext(events)
         assert first == Stdout(b"a\n")
+        await box.files.write("go", b"")
         rest = [event async for event in events]
     assert isinstance(rest[-1], CellEnd)
     shown = [event for event in rest if isinstance(event, Rich)]
