@@ -15,9 +15,9 @@ from portico.sandbox.spec import Spec
 
 CODE: Final = "/.portico"
 _BOOT: Final = (
-    f"import socket, sys; sys.path.append('{CODE}'); from portico_inside import agent, linux; "
-    "linux.prctl(linux.PR_SET_DUMPABLE, 0); "
-    "agent.become(agent.Agent(), socket.socket(fileno=int(sys.argv[1])))"
+    f"import socket, sys; sys.path.append('{CODE}'); from portico_inside import agent, kernel, linux; "
+    "linux.prctl(linux.PR_SET_DUMPABLE, 0); channel = socket.socket(fileno=int(sys.argv[1])); "
+    "kernel.prepare(); agent.become(agent.Agent(), channel)"
 )
 _PYTHONS: Final = ("usr/local/bin/python3", "usr/bin/python3", "bin/python3")
 _OWN: Final = {
