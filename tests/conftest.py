@@ -1,9 +1,13 @@
 """What holds for every test, and what more than one kind of them shares."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+# As in a core: what a test starts in a process of its own must not wake gRPC there, between fork and exec.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 # A machine that is busy elsewhere is no failure.
 settings.register_profile("portico", deadline=None)

@@ -1,10 +1,15 @@
 """`python -m portico.core FILE[:app]...`: one core process, until SIGTERM or SIGINT."""
 
+import os
+
+# Before gRPC is imported. What this process starts, sandboxes first of all, is a fork for a moment, in which
+# gRPC's handlers would set its threads going again.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import argparse
 import asyncio
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
