@@ -4,14 +4,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 # As in a core: what a test starts in a process of its own must not wake gRPC there, between fork and exec.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-# A machine that is busy elsewhere is no failure.
-settings.register_profile("portico", deadline=None)
-settings.load_profile("portico")
 
 
 @pytest.fixture(scope="session")
