@@ -96,12 +96,11 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 	.frameworks/shared/bin/pip install --quiet --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
 	@touch $@
 
-# Portico as it is, and then another MCP than it asks for: only its MCP gateway needs that.
+# AgentScope 1 and the older MCP that it asks for, with which Portico has no MCP gateway.
 .frameworks/agentscope1/.done: pyproject.toml | $(VENV)/.base
 	$(PYTHON) -m venv .frameworks/agentscope1
 	.frameworks/agentscope1/bin/pip install --quiet --upgrade pip
-	.frameworks/agentscope1/bin/pip install --quiet --editable .
-	.frameworks/agentscope1/bin/pip install --quiet --group agentscope1
+	.frameworks/agentscope1/bin/pip install --quiet --editable '.[redis]' --group agentscope1
 	@touch $@
 
 .PHONY: test-frameworks

@@ -3,10 +3,12 @@
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata, util
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -17,7 +19,6 @@ from portico.gateways.exposure import Exposed, check_guarded, is_local
 from portico.gateways.http.core import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
-from portico.gateways.mcp.app import McpGateway
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -27,10 +28,29 @@ from portico.gateways.sse.settings import SseSettings
 from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
+log = logging.getLogger("portico.gateways")
+
+
+class McpMissing(Exception):
+    """This environment has no MCP SDK that the MCP gateway works with; the message says what to do."""
+
+
+def _mcp(settings: McpSettings) -> Gateway:
+    """Raises McpMissing. Only here is MCP's SDK imported: all else works with an older one, or none."""
+    try:
+        from portico.gateways.mcp.app import McpGateway
+    except ImportError as error:
+        if not (error.name or "").startswith("mcp"):
+            raise
+        found = metadata.version("mcp") if util.find_spec("mcp") else "none"
+        raise McpMissing(f'it needs mcp 2.3 or newer and found {found}; pip install "mcp>=2.3,<3"') from None
+    return McpGateway(settings)
+
+
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
     "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
-    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, McpGateway),
+    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, _mcp),
     "openai": ("Responses, Conversations and Chat Completions of OpenAI", OpenAiSettings, OpenAiGateway),
     "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
 }
@@ -42,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
-        site = _site(name, given)
+        site = make_site(name, given)
         _check_exposure(site, host, fd)
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
-    except (OSError, ValueError, Exposed) as error:
+    except (OSError, ValueError, Exposed, McpMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     # What is there by now stays; a busy loop should not look through it again and again.
@@ -58,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _site(name: str, given: Mapping[str, Any]) -> Site:
-    """Raises ValidationError."""
+def make_site(name: str, given: Mapping[str, Any]) -> Site:
+    """Raises ValidationError, and McpMissing for the MCP gateway alone: all of them do without it."""
     if name != "all":
         _, settings, create = GATEWAYS[name]
         one = settings(**given)
@@ -73,7 +93,11 @@ def _site(name: str, given: Mapping[str, Any]) -> Site:
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
         one = settings(**shared, **own)
-        gateways.append(create(one))
+        try:
+            gateways.append(create(one))
+        except McpMissing as error:
+            log.warning("no MCP gateway: %s", error)
+            continue
         hosts += _other_hosts(one)
     return Site(gateways, common, hosts)
 

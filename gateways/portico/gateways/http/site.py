@@ -43,7 +43,7 @@ class Site:
         self, gateways: Sequence[Gateway], settings: HttpSettings, other_hosts: Sequence[str] = ()
     ) -> None:
         """Other hosts are where it listens beside HTTP."""
-        self._gateways = tuple(gateways)
+        self.gateways = tuple(gateways)
         self.settings = settings
         self.other_hosts = tuple(other_hosts)
 
@@ -61,7 +61,7 @@ class Site:
             await _metrics(scope, receive, send)
             return
         enter_request(scope["headers"])
-        gateway = next((one for one in self._gateways[:-1] if one.claims(path)), self._gateways[-1])
+        gateway = next((one for one in self.gateways[:-1] if one.claims(path)), self.gateways[-1])
         if self._requests.seen:
             await self._requests.serve(gateway, gateway.name, scope, receive, send)
         else:
@@ -69,7 +69,7 @@ class Site:
 
     def stop(self) -> None:
         """End all streams of all gateways, resumably."""
-        for gateway in self._gateways:
+        for gateway in self.gateways:
             gateway.stop()
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class Site:
             Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
         ):
-            for gateway in self._gateways:
+            for gateway in self.gateways:
                 gateway.open(Core(client, streams))
             await send({"type": "lifespan.startup.complete"})
             await receive()

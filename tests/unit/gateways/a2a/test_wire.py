@@ -365,7 +365,7 @@ async def test_no_defect_tells_of_the_inside(
 
 
 async def test_other_paths_are_not_claimed(gateway: Gateway) -> None:
-    claims = gateway.site._gateways[0].claims
+    claims = gateway.site.gateways[0].claims
     for path in ("/", "/process", "/agents", "/agents/a", "/agents/a/endpoints/a2a", "/a2ax", "/agents//a2a"):
         assert not claims(path)
     for path in ("/a2a", "/a2a/x", "/.well-known/agent-card.json", "/agents/a/a2a", "/agents/a/a2a/x/y"):

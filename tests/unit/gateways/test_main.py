@@ -1,0 +1,40 @@
+"""Which gateways a process has: all of them, or all but the one whose SDK is not there."""
+
+import logging
+import sys
+
+import pytest
+
+from portico.gateways.__main__ import GATEWAYS, main, make_site
+
+NEEDED = "mcp.server.mcpserver"  # AgentScope 1's environment has an MCP SDK without it
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portico.gateways.__main__._log", lambda settings: None)
+
+
+@pytest.fixture
+def old_mcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith(("portico.gateways.mcp.", "mcp."))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, NEEDED, None)
+
+
+def test_all_means_every_gateway() -> None:
+    assert sorted(gateway.name for gateway in make_site("all", {}).gateways) == sorted(GATEWAYS)
+
+
+@pytest.mark.usefixtures("old_mcp")
+def test_without_a_new_mcp_all_others_are_served(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "portico.gateways"):
+        names = [gateway.name for gateway in make_site("all", {}).gateways]
+    assert names == [name for name in GATEWAYS if name != "mcp"]
+    assert 'pip install "mcp>=2.3,<3"' in caplog.text
+
+
+@pytest.mark.usefixtures("old_mcp")
+def test_the_mcp_gateway_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mcp", "--port", "0"]) == 2
+    assert 'pip install "mcp>=2.3,<3"' in capsys.readouterr().err
