@@ -2,17 +2,23 @@
 
 import asyncio
 import random
+from typing import Any
 
 import httpx
 import orjson
 import pytest
 from support.deployment import Deployment, ask
 
+from portico.agent.protocol import Status
 from portico.client import Client
 from portico.v1 import events_pb2
 
 KILLS = 50
-TERMINAL = {"completed", "canceled", "failed", "rejected", "incomplete"}
+
+
+def terminal(event: dict[str, Any]) -> bool:
+    """Whether it is a run's terminal event."""
+    return event["object"] == "response" and Status(event["status"]).terminal
 
 
 class SseReader:
@@ -21,13 +27,12 @@ class SseReader:
     def __init__(self, http: httpx.AsyncClient, run_id: str) -> None:
         self._http = http
         self._run_id = run_id
-        self.events: list[dict[str, object]] = []
+        self.events: list[dict[str, Any]] = []
         self.connections = 0
 
     @property
     def ended(self) -> bool:
-        last = self.events[-1] if self.events else {}
-        return last.get("object") == "response" and last.get("status") in TERMINAL
+        return bool(self.events) and terminal(self.events[-1])
 
     async def read(self) -> None:
         while not self.ended:
@@ -88,9 +93,7 @@ async def test_a_killed_core_loses_no_event_and_doubles_none(own_deployment: Dep
             check(over_grpc, len(ends))
             check(
                 [int(str(event["sequence_number"])) for event in over_sse.events],
-                sum(
-                    event["object"] == "response" and event["status"] in TERMINAL for event in over_sse.events
-                ),
+                sum(terminal(event) for event in over_sse.events),
             )
             assert len(over_sse.events) == len(events)
             end = ends[0].response

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.alone import unshared
 from support.deployment import SCRIPTED, Deployment, ask, free_port
 
 from portico.client import Client
@@ -22,8 +22,8 @@ DISK = "mount -t tmpfs -o size=12m none {data} && exec {command}"
 
 
 def mounting() -> list[str]:
-    """A command that gives what it runs a mount table of its own; as root, or in a user namespace."""
-    return ["unshare", *(() if os.geteuid() == 0 else ("-Ur",)), "-m", "--propagation", "private", "sh", "-c"]
+    """A command that gives what it runs a mount table of its own."""
+    return [*unshared("--mount", "--propagation", "private"), "sh", "-c"]
 
 
 class SmallDisk(Deployment):

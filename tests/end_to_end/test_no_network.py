@@ -1,16 +1,16 @@
 """Nothing is fetched from anywhere to import or to start."""
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from support.alone import unshared
 from support.deployment import SCRIPTED
 
 from portico.client.sync import SyncClient
 
-ALONE = ["unshare", *(() if os.geteuid() == 0 else ("-Ur",)), "--net"]
+ALONE = unshared("--net")
 
 
 def test_a_core_starts_and_answers_without_any_network(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import httpx
 import orjson
 from support.deployment import ask
 
+from portico.agent.protocol import Status
 from portico.client import Client
 from portico.client.errors import FailedPrecondition, PorticoError, Unavailable
 from portico.v1 import events_pb2
@@ -22,7 +23,6 @@ T = TypeVar("T")
 
 USER = "soak"
 PATIENCE = 90.0  # how long one call may fail before that is a problem
-ENDS = {"completed", "failed", "canceled", "incomplete", "rejected"}
 CUT = "core_restarted"  # what agents that are not executed again fail with
 
 
@@ -234,7 +234,7 @@ def _read(answer: httpx.Response) -> Any:
 
 
 def _ended(event: dict[str, Any]) -> bool:
-    return event["object"] == "response" and event["status"] in ENDS
+    return event["object"] == "response" and Status(event["status"]).terminal
 
 
 def _counted(count: int) -> str:

@@ -10,20 +10,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from google.protobuf.message import DecodeError
 
+from portico.core.convert.words import STATUS_TO_PROTO
 from portico.core.stores.base import UNFINISHED_STATUSES
 from portico.core.stores.migrate import SCRIPTS
 from portico.core.stores.sqlite_tails import decode
-from portico.v1 import events_pb2, query_pb2
+from portico.v1 import query_pb2
 
-TERMINAL = frozenset(
-    (
-        events_pb2.RUN_STATUS_COMPLETED,
-        events_pb2.RUN_STATUS_CANCELED,
-        events_pb2.RUN_STATUS_FAILED,
-        events_pb2.RUN_STATUS_REJECTED,
-        events_pb2.RUN_STATUS_INCOMPLETE,
-    )
-)
+TERMINAL = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)
 SHOWN = 20  # problems of one kind
 
 

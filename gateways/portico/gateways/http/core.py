@@ -41,6 +41,11 @@ def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: value for name, value in passed.items() if value.isascii() and value.isprintable()}
 
 
+def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The key under which a caller may ask the same twice; none is empty."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"idempotency-key"), "")
+
+
 def core_of(request: Request) -> Core:
     """The application's core; a FastAPI dependency."""
     core: Core = request.app.state.core

@@ -22,9 +22,8 @@ from portico.gateways.openai.chat import endpoint as chat
 from portico.gateways.openai.chat.endpoint import Chat
 from portico.gateways.openai.errors import (
     OpenAiError,
+    as_told,
     error_response,
-    from_bad_request,
-    from_core,
     from_defect,
     from_status,
     request_id,
@@ -111,16 +110,8 @@ class OpenAiGateway:
 
 def _handle_errors(app: FastAPI) -> None:
     async def told(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OpenAiError)
-        return error_response(error, request_id(request.scope["headers"]))
-
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, BadRequest)
-        return await told(request, from_bad_request(error))
-
-    async def core_refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, PorticoError)
-        return await told(request, from_core(error))
+        id = request_id(request.scope["headers"])
+        return error_response(as_told(error, log, id), id)
 
     async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -137,16 +128,11 @@ def _handle_errors(app: FastAPI) -> None:
     async def nobody_waits(request: Request, error: Exception) -> Response:
         return Response(status_code=499)
 
-    async def defect(request: Request, error: Exception) -> Response:
-        return await told(request, from_defect(log, request_id(request.scope["headers"])))
-
-    app.add_exception_handler(OpenAiError, told)
-    app.add_exception_handler(BadRequest, refused)
-    app.add_exception_handler(PorticoError, core_refused)
+    for kind in (OpenAiError, BadRequest, PorticoError, Exception):
+        app.add_exception_handler(kind, told)
     app.add_exception_handler(RequestValidationError, wrong_shape)
     app.add_exception_handler(HTTPException, unrouted)
     app.add_exception_handler(Disconnected, nobody_waits)
-    app.add_exception_handler(Exception, defect)
 
 
 def _document(app: FastAPI) -> None:

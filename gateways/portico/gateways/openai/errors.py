@@ -170,6 +170,19 @@ def from_defect(log: Logger, request_id: str = "") -> OpenAiError:
     return OpenAiError(message, status=500, code="server_error", headers=headers)
 
 
+def as_told(error: Exception, log: Logger, request_id: str = "") -> OpenAiError:
+    """What a caller is told of an exception, while it is handled; one that nobody meant goes to the log."""
+    match error:
+        case OpenAiError():
+            return error
+        case BadRequest():
+            return from_bad_request(error)
+        case PorticoError():
+            return from_core(error)
+        case _:
+            return from_defect(log, request_id)
+
+
 def new_request_id() -> str:
     return f"req_{uuid4().hex}"
 

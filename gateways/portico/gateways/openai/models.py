@@ -16,6 +16,8 @@ from portico.v1 import agent_pb2
 
 routes = APIRouter(prefix="/models", tags=["models"])
 
+# Under this path a model is a wish to the default agent, unless it is an agent's name.
+COMPATIBLE = "/compatible-mode/"
 # An agent has no date of birth, and clients want one that is the same wherever they ask: 2026-01-01.
 CREATED = 1767225600
 _LISTED = 20  # how many names fit into a message

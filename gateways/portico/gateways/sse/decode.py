@@ -8,6 +8,7 @@ from typing import Any
 
 from portico.gateways.http import fields
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.tools import declared
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -184,12 +185,5 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         # Either {type, function: {name, ...}} or the function's fields themselves.
         function = item.get("function") if isinstance(item.get("function"), dict) else item
         assert isinstance(function, dict)
-        parameters = function.get("parameters")
-        schema = "" if parameters is None else fields.object_text(parameters, f"{field}.parameters")
-        request.tools.add(
-            name=fields.required(function, "name", field),
-            description=fields.text(function, "description", field),
-            parameters_json=schema,
-            type=fields.text(item, "type", field),
-            raw_json=fields.dump(item, field),
-        )
+        name, kind = fields.required(function, "name", field), fields.text(item, "type", field)
+        request.tools.append(declared(function, item, name, kind, field))

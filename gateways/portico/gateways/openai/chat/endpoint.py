@@ -1,6 +1,5 @@
 """POST /chat/completions: start a run and answer with what it says. A hot path; it goes around FastAPI."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,28 +10,24 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import MuxStream, PorticoError
 from portico.gateways.http.body import Disconnected, read_json_body
-from portico.gateways.http.core import Core, caller_metadata
-from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.core import Core, caller_metadata, idempotency_key
 from portico.gateways.http.streaming import Frames, Streams, id_headers, stops
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
 from portico.gateways.openai.chat.request import ChatRequest, chat_request
 from portico.gateways.openai.errors import (
     OpenAiError,
+    as_told,
     error_response,
-    from_bad_request,
     from_core,
-    from_defect,
     missing,
     request_id,
 )
-from portico.gateways.openai.models import Agents
+from portico.gateways.openai.models import COMPATIBLE, Agents
+from portico.gateways.openai.stranded import Stranded
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)
-
-# Under this path a model is a wish to the default agent, unless it is an agent's name.
-COMPATIBLE = "/compatible-mode/"
 
 
 class Chat:
@@ -43,7 +38,7 @@ class Chat:
         self._streams = streams
         self._agents = agents
         self._max_body_bytes = max_body_bytes
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._stranded = Stranded(core)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         id = request_id(scope["headers"])
@@ -51,7 +46,7 @@ class Chat:
             asked = chat_request(load(await read_json_body(scope, receive, self._max_body_bytes)))
             metadata = {**caller_metadata(scope["headers"]), "x-request-id": id}
             await self._name_agent(asked, scope, metadata)
-            asked.query.idempotency_key = _idempotency_key(scope)
+            asked.query.idempotency_key = idempotency_key(scope["headers"])
             stream = self._core.streams.open_query(asked.query, metadata=metadata)
             if asked.stream:
                 chunks = _Chunks(asked, id, partial(_NotFound, self._agents, asked.model, metadata, id))
@@ -60,16 +55,10 @@ class Chat:
                 return
             answer = await self._whole(stream, asked, receive, metadata, id)
             await answer(scope, receive, send)
-        except OpenAiError as error:
-            await error_response(error, id)(scope, receive, send)
-        except BadRequest as bad:
-            await error_response(from_bad_request(bad), id)(scope, receive, send)
-        except PorticoError as failed:
-            await error_response(from_core(failed), id)(scope, receive, send)
         except Disconnected:
             pass  # nobody is left to answer
-        except Exception:
-            await error_response(from_defect(log, id), id)(scope, receive, send)
+        except Exception as error:
+            await error_response(as_told(error, log, id), id)(scope, receive, send)
 
     async def _name_agent(self, asked: ChatRequest, scope: Scope, metadata: Mapping[str, str]) -> None:
         request = asked.query.request
@@ -105,15 +94,7 @@ class Chat:
     def _forget_paused(self, asked: ChatRequest, response: pb.Response, metadata: Mapping[str, str]) -> None:
         """A question is answered by a new call with all of the history: this run would wait for ever."""
         if asked.query.ephemeral and response.status == pb.RUN_STATUS_INPUT_REQUIRED:
-            cancelling = asyncio.create_task(self._cancel(response.id, metadata))
-            self._cancelling.add(cancelling)
-            cancelling.add_done_callback(self._cancelling.discard)
-
-    async def _cancel(self, run_id: str, metadata: Mapping[str, str]) -> None:
-        try:
-            await self._core.client.with_options(metadata=metadata).runs.cancel(run_id)
-        except PorticoError as error:
-            log.info("run %s waits for input that can't come: %s", run_id, error)
+            self._stranded.cancel(response.id, metadata)
 
 
 class _Chunks:
@@ -145,8 +126,7 @@ class _Chunks:
         return error_response(from_core(error), self._request_id)
 
     def failure(self, error: Exception) -> bytes:
-        told = from_core(error) if isinstance(error, PorticoError) else from_defect(log, self._request_id)
-        return error_frame(told) + DONE
+        return error_frame(as_told(error, log, self._request_id)) + DONE
 
 
 class _NotFound(Response):
@@ -165,14 +145,6 @@ class _NotFound(Response):
         except PorticoError as failed:
             error = from_core(failed)
         await error_response(error, self._request_id)(scope, receive, send)
-
-
-def _idempotency_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"idempotency-key":
-            key: bytes = value
-            return key.decode("latin-1")
-    return ""
 
 
 def openapi(path: str) -> dict[str, Any]:

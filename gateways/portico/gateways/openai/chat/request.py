@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.gateways.http import fields
+from portico.gateways.http.tools import declared
 from portico.gateways.openai.errors import invalid, missing, unsupported
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
@@ -112,16 +113,7 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         name = fields.text(told, "name", field)
         if not name and kind in ("function", "custom"):
             raise missing(f"{field}.{kind}.name")
-        parameters = told.get("parameters")
-        request.tools.add(
-            name=name or kind,
-            description=fields.text(told, "description", field),
-            parameters_json=""
-            if parameters is None
-            else fields.object_text(parameters, f"{field}.parameters"),
-            type=kind,
-            raw_json=fields.dump(tool, field),
-        )
+        request.tools.append(declared(told, tool, name or kind, kind, field))
 
 
 def _messages(value: Any, request: query_pb2.AgentRequest) -> None:

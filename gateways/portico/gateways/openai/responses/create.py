@@ -9,19 +9,11 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected, read_json_body, unless_gone
-from portico.gateways.http.core import Core, caller_metadata
-from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.core import Core, caller_metadata, idempotency_key
 from portico.gateways.http.streaming import Frames, Streams, id_headers
 from portico.gateways.openai.bodies import load
-from portico.gateways.openai.chat.endpoint import COMPATIBLE
-from portico.gateways.openai.errors import (
-    OpenAiError,
-    error_response,
-    from_bad_request,
-    from_core,
-    from_defect,
-    request_id,
-)
+from portico.gateways.openai.errors import as_told, error_response, request_id
+from portico.gateways.openai.models import COMPATIBLE
 from portico.gateways.openai.responses.ids import run_of
 from portico.gateways.openai.responses.opening import Opener, Plan
 from portico.gateways.openai.responses.render import ResponseEvents
@@ -52,7 +44,7 @@ class Create:
         try:
             creation = read_creation(load(await read_json_body(scope, receive, self._max_body_bytes)))
             metadata = {**caller_metadata(scope["headers"]), "x-request-id": id}
-            creation.query.idempotency_key = _idempotency_key(scope)
+            creation.query.idempotency_key = idempotency_key(scope["headers"])
             compatible = scope["path"].startswith(COMPATIBLE)
             plan = await self._opener.plan(creation, metadata, compatible=compatible)
             if creation.stream:
@@ -65,16 +57,10 @@ class Create:
             answer = Response(dumps(value), 200, {"x-request-id": id}, "application/json")
             answer.raw_headers += id_headers(run_of(value["id"])[0], "")
             await answer(scope, receive, send)
-        except OpenAiError as told:
-            await error_response(told, id)(scope, receive, send)
-        except BadRequest as bad:
-            await error_response(from_bad_request(bad), id)(scope, receive, send)
-        except PorticoError as failed:
-            await error_response(from_core(failed), id)(scope, receive, send)
         except Disconnected:
             pass  # nobody is left to answer
-        except Exception:
-            await error_response(from_defect(log, id), id)(scope, receive, send)
+        except Exception as error:
+            await error_response(as_told(error, log, id), id)(scope, receive, send)
 
     async def _object(
         self, plan: Plan, metadata: Mapping[str, str], creation: Creation, receive: Receive
@@ -112,14 +98,6 @@ class Create:
 def _take(translator: Translator, frames: Frames) -> bool:
     translator.feed(frames)
     return translator.done
-
-
-def _idempotency_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"idempotency-key":
-            key: str = value.decode("latin-1")
-            return key
-    return ""
 
 
 def openapi(path: str) -> dict[str, Any]:

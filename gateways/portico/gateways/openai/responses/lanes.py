@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
-from portico.client import PorticoError
-from portico.gateways.http.errors import BadRequest
-from portico.gateways.openai.errors import OpenAiError, from_bad_request, from_core, from_defect, invalid
+from portico.gateways.openai.errors import OpenAiError, as_told, invalid
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.opening import Opener
@@ -78,14 +76,8 @@ class Lane:
         connection = self._connection
         try:
             return await self._respond(body)
-        except OpenAiError as error:
-            refused = error
-        except BadRequest as bad:
-            refused = from_bad_request(bad)
-        except PorticoError as failed:
-            refused = from_core(failed)
-        except Exception:
-            refused = from_defect(log, self._id)
+        except Exception as error:
+            refused = as_told(error, log, self._id)
         finally:
             if self.active:
                 connection.ended(self.active)

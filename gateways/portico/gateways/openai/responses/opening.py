@@ -1,11 +1,10 @@
 """From what is asked to the run that answers it, by way of agents, conversations and earlier responses."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portico.client import Client, FailedPrecondition, MuxStream, NotFound, PorticoError
+from portico.client import Client, FailedPrecondition, MuxStream, NotFound
 from portico.gateways.http.core import Core
 from portico.gateways.openai.errors import OpenAiError, invalid
 from portico.gateways.openai.models import Agents
@@ -18,9 +17,8 @@ from portico.gateways.openai.responses.replay import replayed
 from portico.gateways.openai.responses.request import Creation
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import NEVER
+from portico.gateways.openai.stranded import Stranded
 from portico.v1 import query_pb2
-
-log = logging.getLogger(__name__)
 
 _TRIES = 3  # to answer a question that others answer too
 _LOOKED_THROUGH = 10  # of a conversation's runs, for the answer that a repeat repeats
@@ -64,7 +62,7 @@ class Opener:
     def __init__(self, core: Core, agents: Agents) -> None:
         self._core = core
         self._agents = agents
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._stranded = Stranded(core)
 
     async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> Plan:
         """Raises OpenAiError, PorticoError."""
@@ -113,15 +111,7 @@ class Opener:
     def forget(self, plan: Plan, translator: Translator, metadata: Mapping[str, str]) -> None:
         """A question of a run that nobody can continue: it would wait for its answer for ever."""
         if plan.query.ephemeral and plan.run is None and translator.paused and translator.wanted:
-            cancelling = asyncio.create_task(self._cancel(run_of(translator.wanted.id)[0], metadata))
-            self._cancelling.add(cancelling)
-            cancelling.add_done_callback(self._cancelling.discard)
-
-    async def _cancel(self, run_id: str, metadata: Mapping[str, str]) -> None:
-        try:
-            await self._core.client.with_options(metadata=metadata).runs.cancel(run_id)
-        except PorticoError as error:
-            log.info("run %s waits for input that can't come: %s", run_id, error)
+            self._stranded.cancel(run_of(translator.wanted.id)[0], metadata)
 
     async def _name_agent(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> None:
         request = creation.query.request

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from portico.client import PorticoError
 from portico.gateways.http.streaming import Frames, first_response, id_headers
-from portico.gateways.openai.errors import OpenAiError, error_response, from_core, from_defect
+from portico.gateways.openai.errors import OpenAiError, as_told, error_response, from_core
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import dumps
 
@@ -52,8 +52,7 @@ class ResponseEvents:
         return error_response(from_core(error), self._request_id)
 
     def failure(self, error: Exception) -> bytes:
-        told = from_core(error) if isinstance(error, PorticoError) else from_defect(log, self._request_id)
-        return self._error(told) + DONE
+        return self._error(as_told(error, log, self._request_id)) + DONE
 
     def _error(self, error: OpenAiError) -> bytes:
         said = dumps(error_event(error, self._translator.next_number))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from portico.gateways.http import fields
+from portico.gateways.http.tools import declared
 from portico.gateways.openai.errors import invalid, missing
 
 
@@ -25,13 +26,4 @@ def read_tools(value: Any, target: Any) -> None:
             raise missing(f"{field}.name")
         if not name and kind == "mcp":
             raise missing(f"{field}.server_label")
-        parameters = tool.get("parameters")
-        target.add(
-            name=name or kind,
-            description=fields.text(tool, "description", field),
-            parameters_json=""
-            if parameters is None
-            else fields.object_text(parameters, f"{field}.parameters"),
-            type=kind,
-            raw_json=fields.dump(tool, field),
-        )
+        target.append(declared(tool, tool, name or kind, kind, field))

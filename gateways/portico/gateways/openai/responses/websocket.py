@@ -11,8 +11,8 @@ from portico.client import PorticoError
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.bodies import load
-from portico.gateways.openai.chat.endpoint import COMPATIBLE
-from portico.gateways.openai.errors import OpenAiError, error_json, from_defect, invalid, request_id
+from portico.gateways.openai.errors import OpenAiError, as_told, error_json, invalid, request_id
+from portico.gateways.openai.models import COMPATIBLE
 from portico.gateways.openai.responses.ids import run_of
 from portico.gateways.openai.responses.lanes import Context, Lane
 from portico.gateways.openai.responses.opening import Opener
@@ -146,10 +146,8 @@ class _Connection:
                 body = self._load(message)
                 stream_id = _stream_id(body)
                 await self._take(body, stream_id)
-            except OpenAiError as error:
-                await self.refuse(error, stream_id)
-            except Exception:
-                await self.refuse(from_defect(log, self.id), stream_id)
+            except Exception as error:
+                await self.refuse(as_told(error, log, self.id), stream_id)
 
     def _load(self, message: Any) -> dict[str, Any]:
         text = message.get("text")
