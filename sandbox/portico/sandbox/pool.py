@@ -54,7 +54,7 @@ class Pool(Generic[B]):
         while not self._closed and len(self._waiting) < self._size:
             try:
                 box = await self._make(self._spec)
-                await box.run_cell("None")  # it touches what the next will need
+                await box.run_cell("")  # it touches what the next will need
             except errors.SandboxError:
                 return  # the next claim tries again
             if box.gone is None:

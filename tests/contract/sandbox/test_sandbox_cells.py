@@ -17,6 +17,7 @@ async def test_variables_live_on(box: Box) -> None:
     result = await box.run_cell("x * 2")
     assert [rich.data["text/plain"] for rich in result.rich] == [b"42"]
     assert result.end.execution_count == 2
+    assert (await box.run_cell(" \n")).end.execution_count == 2
 
 
 async def test_output_streams_in_order_and_before_the_end(box: Box) -> None:

@@ -97,7 +97,8 @@ class Kernel:
             raise KeyboardInterrupt
 
     def _run(self, code: str) -> dict[str, Any]:
-        self._count += 1
+        if code and not code.isspace():
+            self._count += 1  # as notebooks count
         name = f"<cell {self._count}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         self._silent = code.rstrip().endswith(";")

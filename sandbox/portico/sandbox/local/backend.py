@@ -180,7 +180,7 @@ class LocalBackend:
         """Starts the kernel; its first cell touches what the next will need."""
         box.start(environment(box.spec))
         try:
-            (await box.run_cell("None")).end  # noqa: B018
+            (await box.run_cell("")).end  # noqa: B018
         except BaseException:
             await box.destroy()
             raise
