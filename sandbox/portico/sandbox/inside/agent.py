@@ -90,7 +90,7 @@ class Agent:
 
     def _start(self, call: Call, request: dict[str, Any]) -> None:
         self.kernel.env = self.processes.env = request["env"]
-        paths.roots.extend(request["roots"])
+        paths.roots[paths.OWN :] = request["roots"]
         for name, most in request.get("rlimits", {}).items():
             kind = getattr(resource, name)
             hard = resource.getrlimit(kind)[1]
@@ -193,13 +193,15 @@ class Agent:
                 self.processes.exited(pid, code)
 
 
-def become(agent: Agent, channel: Stream) -> NoReturn:
+def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoReturn:
     """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
-    all share."""
+    all share. With the kernel first, what the two do from now on happens in pages of their own, once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
     agent.open(channel)
+    if kernel_first:
+        agent.kernel.ensure()
     agent.serve()
 
 

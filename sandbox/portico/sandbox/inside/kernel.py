@@ -31,6 +31,7 @@ CONTROL: Final = 900  # the control socket's descriptor, out of the way of code 
 MAX_CHECKPOINTS: Final = 16
 _HOLD: Final = 64 << 10  # bytes
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
+_decode: Final = json.JSONDecoder().decode
 
 
 class Kernel:
@@ -69,7 +70,7 @@ class Kernel:
 
     def _receive(self) -> Any:
         size = LENGTH.unpack(self._read(LENGTH.size))[0]
-        return json.loads(self._read(size))
+        return _decode(self._read(size).decode())
 
     def _read(self, size: int) -> bytes:
         data = b""
@@ -277,8 +278,17 @@ def rehearse(code: str) -> None:
     theirs.close()
 
 
-def prepare() -> None:
+_prepared: dict[str, str] | None = None  # the environment that this process has already
+_kernel = Kernel(CONTROL)
+
+
+def prepare(env: dict[str, str] | None = None) -> None:
     """Does in the zygote what is the same for every kernel."""
+    global _prepared
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+        _prepared = env
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -304,9 +314,10 @@ def start(
     for number in (signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     linux.write_file("/proc/self/oom_score_adj", "500")  # user code dies first, the agent last
-    os.environ.clear()
-    os.environ.update(env)
+    if env is not _prepared:
+        os.environ.clear()
+        os.environ.update(env)
     sys.path.insert(0, "/workspace")
     _reseed()
     gc.enable()
-    Kernel(CONTROL).serve()
+    _kernel.serve()

@@ -11,6 +11,7 @@ from . import linux
 from .calls import Failure
 
 roots: list[str] = ["/workspace", "/tmp"]  # noqa: S108  mounts join at the start
+OWN: Final = len(roots)  # that every sandbox has
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 

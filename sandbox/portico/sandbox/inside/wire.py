@@ -26,6 +26,10 @@ IN: Final = 6  # owner to agent, bytes: standard input, or content; empty means 
 ACK: Final = 7  # both ways, four bytes: so many more bytes may be sent
 CANCEL: Final = 8  # owner to agent: end this call
 
+# Made once: json.dumps would make another for each message.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+_decode: Final = json.JSONDecoder().decode
+
 
 class BadFrame(ValueError):
     """The other side broke the protocol; nothing more can be read from it."""
@@ -36,7 +40,7 @@ def pack(call: int, kind: int, payload: bytes = b"") -> bytes:
 
 
 def pack_json(call: int, kind: int, message: Any) -> bytes:
-    return pack(call, kind, json.dumps(message, separators=(",", ":")).encode())
+    return pack(call, kind, _encode(message).encode())
 
 
 def pack_ack(call: int, size: int) -> bytes:
@@ -46,7 +50,7 @@ def pack_ack(call: int, size: int) -> bytes:
 def parse_json(payload: bytes) -> dict[str, Any]:
     """Raises BadFrame if the payload is not a JSON object."""
     try:
-        message = json.loads(payload)
+        message = _decode(payload.decode())
     except (ValueError, RecursionError) as error:
         raise BadFrame("not JSON") from error
     if not isinstance(message, dict):

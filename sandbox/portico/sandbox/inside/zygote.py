@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from . import agent, kernel, linux, root, seccomp
+from . import agent, kernel, linux, paths, root, seccomp
 
 _MESSAGE: Final = 128 << 10  # bytes of one request
 _NAMESPACES: Final = (
@@ -80,15 +80,16 @@ class _Zygote:
         self._children: dict[int, int] = {}  # pidfd -> pid
         self._filter = seccomp.program()
         self._mounts = template["mounts"]
-        os.environ.update(template["env"])
+        paths.roots += [entry["target"] for entry in self._mounts]
         sys.path[:] = [path for path in sys.path if os.path.exists(path)]
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        kernel.prepare(template["env"])
         for name in template["preload"]:
             importlib.import_module(name)
         sys.dont_write_bytecode = True
-        kernel.prepare()
         agent.rehearse()
         self._agent = agent.Agent()
+        self._agent.kernel.env = self._agent.processes.env = template["env"]
         # Objects that exist now are never collected, so that a collection in a fork does not copy their
         # pages.
         gc.collect()
@@ -135,7 +136,7 @@ class _Zygote:
             root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts)
             socket.sethostname("sandbox")
             linux.loopback_up()
-            for kind, most in _RLIMITS.items():
+            for kind, most in (*_RLIMITS.items(), *request["rlimits"]):
                 resource.setrlimit(kind, (most, most))
             uid = request["uid"]
             os.setresgid(uid, uid, uid)
@@ -152,7 +153,8 @@ class _Zygote:
             linux.install_filter(self._filter)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
             os.chdir("/workspace")
-            agent.become(self._agent, socket.SocketType(fileno=channel))
+            os.read(channel, 1)  # the owner has put this process into its groups: it may have children
+            agent.become(self._agent, socket.SocketType(fileno=channel), kernel_first=True)
         except BaseException as error:  # whatever it was, this process must not go on as a zygote
             agent.refuse(channel, error)
         finally:

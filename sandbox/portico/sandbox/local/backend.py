@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import secrets
 import socket
 import time
@@ -14,7 +15,7 @@ from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.local.box import LocalBox
-from portico.sandbox.local.environment import ENVIRONMENT, environment
+from portico.sandbox.local.environment import environment
 from portico.sandbox.local.stock import Stock
 from portico.sandbox.local.zygotes import Template, Zygote
 from portico.sandbox.spec import Limits, Spec
@@ -30,8 +31,8 @@ _TEMPLATES: Final = 16  # of which something waits; each is a process with what 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     minimum_tier: str = RLIMITS  # `full`: refuse to work on a machine that cannot limit a sandbox as a whole
-    spares: int = 2  # that wait without a kernel, of each kind that is in use
-    pool_size: int = 0  # that wait with a kernel, without mounts and preloaded modules
+    spares: int = 2  # that wait and have run nothing yet, of each kind that is in use
+    pool_size: int = 0  # that wait and have run a cell, without mounts and preloaded modules
     uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
 
 
@@ -108,20 +109,29 @@ class LocalBackend:
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
-        box = self._claim(spec) or await self._make(spec)
+        box = self._claim(spec)
+        if box is None:
+            box = await self._make(spec)
+        else:
+            try:
+                await self._adapt(box, spec)
+            except BaseException:
+                await box.destroy()
+                raise
         if sandbox_id is not None:
             self._rename(box, sandbox_id)
-        try:
-            await self._fit(box, spec)
-        except BaseException:
-            await box.destroy()
-            raise
         self._stock((spec.mounts, spec.preload)).fill()
         return box
 
     def _claim(self, spec: Spec) -> LocalBox | None:
-        if (spec.limits.disk_bytes, spec.limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
-            return None  # all else can be given to one that is there already
+        limits = spec.limits
+        if (limits.disk_bytes, limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
+            return None
+        # What a process may use has been told already, and can only become less.
+        if limits.processes > _USUAL.processes or (
+            self.capabilities.missing and limits.memory_bytes > _USUAL.memory_bytes
+        ):
+            return None
         return self._stock((spec.mounts, spec.preload)).claim()
 
     def _good(self, box: LocalBox) -> bool:
@@ -147,7 +157,7 @@ class LocalBackend:
         box.id = sandbox_id
 
     async def _make(self, spec: Spec) -> LocalBox:
-        """A sandbox with the tree and the disk that are asked for, and nothing else yet."""
+        """A sandbox that is all that is asked for; a kernel is on its way."""
         zygote = await self._zygote((spec.mounts, spec.preload))
         sandbox_id = new_id()
         box = LocalBox(sandbox_id, spec, cgroups.Group(self._hierarchy, sandbox_id), self._ended)
@@ -158,13 +168,23 @@ class LocalBackend:
         ours, theirs = socket.socketpair()
         try:
             box.group.make()
-            disk = {"disk_bytes": spec.limits.disk_bytes, "inodes": spec.limits.inodes}
-            pidfd = await zygote.fork({"uid": uid, **disk}, theirs)
+            box.group.limit(spec.limits)
+            request = {
+                "uid": uid,
+                "disk_bytes": spec.limits.disk_bytes,
+                "inodes": spec.limits.inodes,
+                "rlimits": [(getattr(resource, name), most) for name, most in self._rlimits(spec).items()],
+            }
+            pidfd = await zygote.fork(request, theirs)
             box.adopt(pidfd)
             await self._attach(box.group, _pid_of(pidfd))
+            ours.send(b"\0")  # which it waits for
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
-            await box.call("ping").answer()
+            if spec.env or spec.network.allow_hosts:
+                await box.begin(environment(spec))
+            else:
+                await box.call("ping").answer()
         except BaseException as error:
             ours.close()
             await box.destroy()
@@ -177,32 +197,34 @@ class LocalBackend:
         return box
 
     async def _wake(self, box: LocalBox) -> None:
-        """Starts the kernel; its first cell touches what the next will need."""
-        box.start(environment(box.spec))
+        """Its first cell touches what the next will need."""
         try:
             (await box.run_cell("")).end  # noqa: B018
         except BaseException:
             await box.destroy()
             raise
 
-    async def _fit(self, box: LocalBox, spec: Spec) -> None:
-        """Gives a sandbox its limits and its environment."""
+    async def _adapt(self, box: LocalBox, spec: Spec) -> None:
+        """Makes one that waited into what is asked for, as far as it is not that already."""
+        usual, box.spec = box.spec, spec
+        box.created, box.last_used = time.time(), time.monotonic()
+        if spec.limits != usual.limits:
+            try:
+                box.group.limit(spec.limits)
+            except OSError as error:
+                raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
+        if (spec.limits, spec.env, spec.network) != (usual.limits, usual.env, usual.network):
+            await box.begin(environment(spec), self._rlimits(spec))
+
+    def _rlimits(self, spec: Spec) -> dict[str, int]:
         limits = spec.limits
-        try:
-            box.group.limit(limits)
-        except OSError as error:
-            raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
         rlimits = {"RLIMIT_NPROC": limits.processes + 1, "RLIMIT_FSIZE": limits.disk_bytes}
         if "memory" not in self._hierarchy.controllers:
             rlimits["RLIMIT_DATA"] = limits.memory_bytes
-        box.spec, box.created, box.last_used = spec, time.time(), time.monotonic()
-        if spec.network.allow_hosts:
-            await box.begin(environment(spec), rlimits)
-        else:
-            box.start(environment(spec), rlimits)
+        return rlimits
 
     async def _attach(self, group: cgroups.Group, pid: int) -> None:
-        # The agent does nothing but wait for its first call until it is in its groups.
+        # It does nothing but wait until it is in its groups.
         if self._hierarchy.places():
             await asyncio.to_thread(group.attach, pid)
 
@@ -238,7 +260,7 @@ class LocalBackend:
             self._retire(zygote)
 
     async def _start_zygote(self, template: Template) -> Zygote:
-        zygote = Zygote(template, self._settings.uid_base, ENVIRONMENT)
+        zygote = Zygote(template, self._settings.uid_base, environment(Spec()))
         await zygote.start()
         return zygote
 

@@ -1,8 +1,8 @@
 """Sandboxes that wait to be asked for, so that whoever asks waits less.
 
-A spare has everything but a kernel: it is in its namespaces and its control groups (into which to move a
-process takes some 10 ms after a quiet moment), and its agent serves. A ready one has a kernel, too, which has
-run a cell. Limits, but for the size of the disk, and the environment come with the claim.
+A spare is in its namespaces and its control groups (into which to move a process takes some 10 ms after a
+quiet moment), has the usual limits and environment, and its kernel waits for a cell. A ready one has run one.
+Whoever asks for something unusual has it changed at the claim.
 """
 
 import asyncio
