@@ -13,12 +13,17 @@ MAX_DEPTH = 128
 def load(body: bytes | str) -> dict[str, Any]:
     """A JSON object. Raises BadRequest, which names a member that is nested too deeply."""
     value = fields.load(body)
-    # Most have not so many brackets at all.
-    if _brackets(body) > MAX_DEPTH:
-        for name, member in value.items():
-            if is_deep(member):
-                raise BadRequest(f"{name}: nested more than {MAX_DEPTH} levels deep", field=name)
+    for name in deep_members(value, body):
+        raise BadRequest(f"{name}: nested more than {MAX_DEPTH} levels deep", field=name)
     return value
+
+
+def deep_members(value: dict[str, Any], source: bytes | str) -> list[str]:
+    """The members of an object that are nested too deeply; `source` is its JSON."""
+    # Most have not so many brackets at all.
+    if _brackets(source) <= MAX_DEPTH:
+        return []
+    return [name for name, member in value.items() if is_deep(member)]
 
 
 def is_deep(value: Any) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from portico.gateways.openai.bodies import deep_members
 from portico.v1 import events_pb2 as pb
 
 
@@ -29,9 +30,14 @@ def content_text(content: pb.Content) -> str | None:
 
 
 def content_data(content: pb.Content) -> dict[str, Any]:
-    """The object of a data content; empty for what is none."""
+    """The object of a data content; empty for what is none. What is nested too deeply to be told inside
+    other things becomes its JSON text."""
     value = orjson.loads(content.data_json) if content.data_json else None
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    for name in deep_members(value, content.data_json):
+        value[name] = as_text(value[name])
+    return value
 
 
 def as_text(value: Any) -> str:

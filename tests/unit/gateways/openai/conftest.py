@@ -31,6 +31,7 @@ from portico.agent import (
     refusal,
     text,
     tool_call,
+    tool_call_delta,
     tool_output,
     usage,
     video,
@@ -89,6 +90,9 @@ def scripted_agents() -> list[AgentApp]:
             case "call":  # call NAME [NAME ...]: the caller's functions
                 for name in rest.split():
                     yield function_call(name, {"city": "Paris"}, call_id=f"call_{name}")
+            case "pieces":  # of the arguments of a call, as a model says them
+                for piece in ('{"city"', ': "Par', 'is"}'):
+                    yield tool_call_delta("call_1", rest, piece, type=MessageType.FUNCTION_CALL)
             case "talk-and-call":
                 yield "One moment."
                 yield function_call("get_weather", {"city": "Paris"}, call_id="call_1")

@@ -52,6 +52,7 @@ class Choice:
         self._last: dict[str, tuple[str, bool]] = {}  # by channel: who spoke last, and whether it was text
         self._streamed: set[tuple[str, int]] = set()  # contents that were told as deltas
         self._calls: dict[tuple[str, int], int] = {}
+        self._arguments: dict[tuple[str, int], str] = {}  # of those calls, as far as they were told
 
     @property
     def over(self) -> bool:
@@ -70,7 +71,7 @@ class Choice:
         raise NotImplementedError
 
     def arguments(self, index: int, text: str) -> None:
-        """All of the call's arguments."""
+        """More of the call's arguments."""
         raise NotImplementedError
 
     def restart(self) -> None:
@@ -134,8 +135,12 @@ class Choice:
             self._calls[place] = len(self._calls)
             call_id = as_text(told.get("call_id")) or content.msg_id
             self.call(self._calls[place], call_id, as_text(told.get("name")))
+        arguments, before = told.get("arguments"), self._arguments.get(place, "")
         if content.status != pb.RUN_STATUS_IN_PROGRESS:
-            self.arguments(self._calls[place], as_text(told.get("arguments")))
+            arguments = as_text(arguments)
+        if isinstance(arguments, str) and arguments != before and arguments.startswith(before):
+            self._arguments[place] = arguments
+            self.arguments(self._calls[place], arguments[len(before) :])
 
     def _response(self, response: pb.Response) -> None:
         before, self.response = self.response, response
@@ -197,7 +202,7 @@ class WholeChoice(Choice):
         self._made.append({"id": call_id, "type": "function", "function": function})
 
     def arguments(self, index: int, text: str) -> None:
-        self._made[index]["function"]["arguments"] = text
+        self._made[index]["function"]["arguments"] += text
 
     def restart(self) -> None:
         self._texts.clear()

@@ -147,7 +147,37 @@ class ReasoningItem(TextItem):
         }
 
 
-class CallItem(Item):
+class _Called(Item):
+    """A call, whose arguments come in pieces."""
+
+    def __init__(self, writer: Writer, index: int, id: str) -> None:
+        super().__init__(writer, index, id)
+        self._arguments = ""
+
+    def growing(self, text: str) -> None:
+        """The arguments as far as they are known."""
+        if len(text) > len(self._arguments) and text.startswith(self._arguments):
+            piece = text[len(self._arguments) :]
+            self._arguments = text
+            self._delta(piece)
+
+    def arguments(self, text: str) -> None:
+        """All of them."""
+        if text:
+            self.growing(text)
+        else:
+            self._delta("")
+        self._arguments = text
+        self._done(text)
+
+    def _delta(self, piece: str) -> None:
+        raise NotImplementedError
+
+    def _done(self, text: str) -> None:
+        raise NotImplementedError
+
+
+class CallItem(_Called):
     """A call that the caller is to make; `custom` takes any text instead of JSON."""
 
     def __init__(
@@ -164,17 +194,17 @@ class CallItem(Item):
         super().__init__(writer, index, id)
         self._call = {"call_id": call_id, "name": name, **more}
         self._custom = custom
-        self._arguments = ""
 
-    def arguments(self, text: str) -> None:
-        self._arguments = text
+    def _delta(self, piece: str) -> None:
+        kind = "custom_tool_call_input" if self._custom else "function_call_arguments"
+        self._event(f"response.{kind}.delta", {"delta": piece})
+
+    def _done(self, text: str) -> None:
         if self._custom:
-            self._event("response.custom_tool_call_input.delta", {"delta": text})
             self._event("response.custom_tool_call_input.done", {"input": text})
-            return
-        self._event("response.function_call_arguments.delta", {"delta": text})
-        told = {"name": self._call["name"], "arguments": text}
-        self._event("response.function_call_arguments.done", told)
+        else:
+            told = {"name": self._call["name"], "arguments": text}
+            self._event("response.function_call_arguments.done", told)
 
     def json(self) -> dict[str, Any]:
         return {
@@ -186,14 +216,13 @@ class CallItem(Item):
         }
 
 
-class ToolItem(Item):
+class ToolItem(_Called):
     """A call that the agent makes itself, with its result once it is there."""
 
     def __init__(self, writer: Writer, index: int, id: str, name: str, server_label: str) -> None:
         super().__init__(writer, index, id)
         self.name = name
         self._server_label = server_label
-        self._arguments = ""
         self._output: str | None = None
         self._error: Any = None
 
@@ -201,9 +230,10 @@ class ToolItem(Item):
         super().begin()
         self._event("response.mcp_call.in_progress")
 
-    def arguments(self, text: str) -> None:
-        self._arguments = text
-        self._event("response.mcp_call_arguments.delta", {"delta": text})
+    def _delta(self, piece: str) -> None:
+        self._event("response.mcp_call_arguments.delta", {"delta": piece})
+
+    def _done(self, text: str) -> None:
         self._event("response.mcp_call_arguments.done", {"arguments": text})
 
     def answer(self, output: str | None, error: Any = None) -> None:

@@ -141,13 +141,11 @@ class Messages:
             case pb.MESSAGE_TYPE_FUNCTION_CALL:
                 item = opened.calls.get(content.index) or self._begin_call(opened, content, data)
                 assert isinstance(item, CallItem)
-                if whole:
-                    item.arguments(as_text(data.get("arguments")))
+                _tell_arguments(item, data.get("arguments"), whole=whole)
             case type if type in _TOOL_CALLS:
                 item = opened.calls.get(content.index) or self._begin_tool(opened, content, data)
                 assert isinstance(item, ToolItem)
-                if whole:
-                    item.arguments(as_text(data.get("arguments")))
+                _tell_arguments(item, data.get("arguments"), whole=whole)
             case type if type in _TOOL_OUTPUTS and whole:
                 self._answer(opened, content, data)
             case _ if whole:
@@ -234,6 +232,13 @@ class Messages:
             }
         index, id = segment.place(own_id)
         self._add(opened, WholeItem(writer, index, id, value))
+
+
+def _tell_arguments(item: CallItem | ToolItem, arguments: Any, *, whole: bool) -> None:
+    if whole:
+        item.arguments(as_text(arguments))
+    elif isinstance(arguments, str):
+        item.growing(arguments)
 
 
 def _phase(metadata_json: str) -> str:

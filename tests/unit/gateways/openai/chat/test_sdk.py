@@ -122,6 +122,19 @@ async def test_a_tool_loop(openai: AsyncOpenAI, streaming: bool) -> None:
     assert answer.choices[0].message.content == "The tool said sunny."
 
 
+async def test_arguments_come_as_the_agent_says_them(openai: AsyncOpenAI) -> None:
+    messages = said("pieces get_weather")
+    stream = await openai.chat.completions.create(
+        model="scripted", messages=messages, tools=[TOOL], stream=True
+    )
+    calls = [call for chunk in [c async for c in stream] for call in chunk.choices[0].delta.tool_calls or []]
+    assert [call.function.arguments for call in calls if call.function] == ["", '{"city"', ': "Par', 'is"}']
+    answer = await openai.chat.completions.create(model="scripted", messages=messages, tools=[TOOL])
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.arguments == '{"city": "Paris"}'
+
+
 async def test_vision_and_other_input(openai: AsyncOpenAI) -> None:
     answer = await openai.chat.completions.create(
         model="scripted",

@@ -26,6 +26,7 @@ from portico.agent import (
     reasoning,
     refusal,
     tool_call,
+    tool_call_delta,
     tool_output,
     usage,
 )
@@ -75,6 +76,13 @@ def scripted_agents() -> list[AgentApp]:
                 yield refusal("I would rather not.")
             case "call":
                 yield function_call(rest, {"city": "Paris"}, call_id="call_1")
+            case "pieces":  # of the arguments of a call, as a model says them
+                own = rest == "own"
+                kind = MessageType.PLUGIN_CALL if own else MessageType.FUNCTION_CALL
+                for piece in ('{"city"', ': "Par', 'is"}'):
+                    yield tool_call_delta("call_1", rest, piece, type=kind)
+                if own:
+                    yield tool_output("call_1", "sunny", name=rest)
             case "slowcall":
                 for piece in ("one", "moment", "please"):
                     yield piece + " "

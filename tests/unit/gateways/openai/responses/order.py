@@ -86,6 +86,8 @@ def _check_part(
         return
     number = event.get("content_index", event.get("summary_index"))
     if number is None:
+        if kind.endswith((".delta", "arguments.done", "input.done")):
+            _call(event, parts)
         return
     place = (index, number)
     if kind.endswith(".delta"):
@@ -96,6 +98,15 @@ def _check_part(
         parts[place] = None
     else:
         assert (event["text"] if "text" in event else event["refusal"]) == parts[place]
+
+
+def _call(event: dict[str, Any], parts: dict[tuple[int, int], str | None]) -> None:
+    """The pieces of a call's arguments make up what is told at their end."""
+    place = (event["output_index"], -1)
+    if "delta" in event:
+        parts[place] = (parts.get(place) or "") + event["delta"]
+    else:
+        assert parts.pop(place) == event["arguments" if "arguments" in event else "input"]
 
 
 def _by_the_sdk(events: list[dict[str, Any]]) -> None:

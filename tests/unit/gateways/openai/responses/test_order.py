@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portico.agent import (
@@ -28,6 +28,7 @@ from portico.agent import (
     refusal,
     text,
     tool_call,
+    tool_call_delta,
     tool_output,
     usage,
     video,
@@ -77,6 +78,13 @@ ITEM = st.one_of(
         CALL_ID,
         st.sampled_from(TOOLS),
     ),
+    st.builds(
+        lambda c, n, a, t: tool_call_delta(c, n, a, type=t),
+        CALL_ID,
+        NAME,
+        TEXT,
+        st.sampled_from([*TOOLS, MessageType.FUNCTION_CALL]),
+    ),
     st.builds(lambda c, o, t: tool_output(c, o, type=t), CALL_ID, TEXT, st.sampled_from(OUTPUTS)),
     st.builds(
         lambda role, content, kind, id: Message(role, tuple(content), kind, id),
@@ -109,6 +117,14 @@ def client(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> 
     runner.run(stack.aclose())
 
 
+def _deep(kind: MessageType, **more: Any) -> Message:
+    value: Any = "x"
+    for _ in range(251):
+        value = [value]
+    return Message(content=(data({**more, "tools": value, "error": value, "reason": value}),), type=kind)
+
+
+@example(items=[_deep(kind, call_id="a", name="n") for kind in MessageType], end=None, summary=False)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ITEM, max_size=12), end=END, summary=st.booleans())
 def test_any_output(

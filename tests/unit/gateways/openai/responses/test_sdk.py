@@ -127,6 +127,27 @@ async def test_a_function_call_is_the_callers_and_its_output_comes_back(openai: 
     assert "rain" in again.output_text
 
 
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        ("get_weather", "response.function_call_arguments"),
+        ("run", "response.custom_tool_call_input"),
+        ("own", "response.mcp_call_arguments"),
+    ],
+)
+async def test_arguments_come_as_the_agent_says_them(openai: AsyncOpenAI, name: str, event: str) -> None:
+    custom: Any = {"type": "custom", "name": "run"}
+    async with openai.responses.stream(
+        model="scripted", input=f"pieces {name}", tools=[WEATHER, custom]
+    ) as stream:
+        told: list[Any] = [piece async for piece in stream if piece.type.startswith(event)]
+        (item,) = (await stream.get_final_response()).output
+    assert [piece.delta for piece in told[:-1]] == ['{"city"', ': "Par', 'is"}']
+    assert told[-1].type == f"{event}.done"
+    whole: Any = item
+    assert (whole.input if name == "run" else whole.arguments) == '{"city": "Paris"}'
+
+
 async def test_a_custom_tool_gets_any_text(openai: AsyncOpenAI) -> None:
     tool: Any = {"type": "custom", "name": "run"}
     async with openai.responses.stream(model="scripted", input="call run", tools=[tool]) as stream:
