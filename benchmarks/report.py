@@ -114,8 +114,8 @@ def _paced(section: PacedSection) -> Iterator[str]:
     cpu = max(point.generator_cpu for side in SIDES for found in section.held[side] for point in found.points)
     yield "## Paced streams\n"
     yield "50 tokens per second, 200 tokens: 4 s at best. How many streams at once take, in the median,"
-    yield f"at most {(LIMIT - 1) * 100:.0f} % longer? They start spread over 4 s; each stream's second reply"
-    yield f"counts. The load generator itself took up to {cpu * 100:.0f} % of a core.\n"
+    yield f"at most {(LIMIT - 1) * 100:.0f} % longer? They start spread over 4 s and run back to back."
+    yield f"wrk itself took up to {cpu * 100:.0f} % of a core.\n"
     yield from _table(
         ("", "AgentScope Runtime", "Portico", "×", "goal"),
         [

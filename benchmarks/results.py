@@ -40,7 +40,9 @@ class Throughput(BaseModel):
 
     replies_per_second: float
     median_ms: float
+    p95_ms: float = 0
     p99_ms: float
+    generator_cpu: float = 0
 
 
 class FirstByte(BaseModel):

@@ -1,6 +1,7 @@
 """wrk as load: many clients, each with one request after the other."""
 
 import json
+import resource
 import subprocess
 import threading
 from pathlib import Path
@@ -17,11 +18,24 @@ SCRIPT = Path(__file__).parent / "load/post.lua"
 SAMPLE_EVERY = 0.5
 
 
-def load(server: Server, *, tokens: int, clients: int, seconds: int, wire: Wire = PROCESS) -> Throughput:
-    """Replies of so many tokens. A client beside wrk checks whole replies all the while."""
-    sampler = _Sampler(server, tokens, wire)
+def load(
+    server: Server,
+    *,
+    tokens: int,
+    clients: int,
+    seconds: int,
+    wire: Wire = PROCESS,
+    pace: str = "",
+    spread: float = 0,
+) -> Throughput:
+    """Replies of so many tokens. A client beside wrk checks whole replies all the while.
+
+    `pace` is what the agent is asked for beside the number; the clients begin spread over so many seconds.
+    """
+    text = f"{pace} {tokens}".lstrip()
+    sampler = _Sampler(server, tokens, wire, text)
     with sampler:
-        seen = _wrk(server, wire, tokens, clients, seconds)
+        seen = _wrk(server, wire, text, clients, seconds, spread)
     _check(seen, sampler.reply_bytes, clients)
     # By bytes, so that the replies in flight at the end count by what had arrived of them: slow
     # servers answer fifty clients in lockstep, and whole replies come in steps of fifty.
@@ -29,7 +43,9 @@ def load(server: Server, *, tokens: int, clients: int, seconds: int, wire: Wire 
     return Throughput(
         replies_per_second=replies / (seen["duration"] / 1e6),
         median_ms=seen["median"] / 1e3,
+        p95_ms=seen["p95"] / 1e3,
         p99_ms=seen["p99"] / 1e3,
+        generator_cpu=seen["cpu"],
     )
 
 
@@ -38,13 +54,22 @@ def version() -> str:
     return output.split()[1]
 
 
-def _wrk(server: Server, wire: Wire, tokens: int, clients: int, seconds: int) -> dict[str, Any]:
+def _wrk(server: Server, wire: Wire, text: str, clients: int, seconds: int, spread: float) -> dict[str, Any]:
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
-    template = wire.template(str(tokens)).replace(NUMBER, f"{uuid4().hex[:8]}-{NUMBER}")
+    template = wire.template(text).replace(NUMBER, f"{uuid4().hex[:8]}-{NUMBER}")
     command += [f"{server.url}{wire.path}", "--", template]
+    if spread:
+        command += [str(clients), str(round(spread * 1000))]
+    before = _spent()
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seen: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return seen
+    return {**seen, "cpu": (_spent() - before) / seconds}
+
+
+def _spent() -> float:
+    """The CPU seconds of what has been started and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _check(seen: dict[str, Any], reply_bytes: int, clients: int) -> None:
@@ -60,11 +85,12 @@ def _check(seen: dict[str, Any], reply_bytes: int, clients: int) -> None:
 class _Sampler:
     """Asks twice a second, beside the load, and checks the whole reply."""
 
-    def __init__(self, server: Server, tokens: int, wire: Wire) -> None:
+    def __init__(self, server: Server, tokens: int, wire: Wire, text: str) -> None:
         self.reply_bytes = 0
         self._server = server
         self._tokens = tokens
         self._wire = wire
+        self._text = text
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._sample)
@@ -83,7 +109,7 @@ class _Sampler:
         try:
             with Client(self._server.address) as client:
                 while not self._stop.is_set():
-                    reply = client.fetch(self._wire.ask(str(self._tokens)))
+                    reply = client.fetch(self._wire.ask(self._text))
                     self._wire.check(reply.raw, self._tokens)
                     self.reply_bytes = len(reply.raw)
                     self._stop.wait(SAMPLE_EVERY)
