@@ -39,7 +39,7 @@ def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
     with core.running("--sandbox-pool-size", "0") as started:
         yield from asyncio.run(_one_by_one(started, runs))
     with core.running("--sandbox-pool-size", "4") as started:
-        yield asyncio.run(_warm(started, runs))
+        yield from asyncio.run(_warm(started, runs))
     yield from asyncio.run(_library(runs))
     most = ("--sandbox-max", str(crowd), "--sandbox-per-user", str(crowd))
     with core.running("--sandbox-pool-size", "0", *most) as started:
@@ -50,7 +50,7 @@ async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
     async with Client(started.target) as client:
         figures = [
             await _creates(client, "create to first result", runs),
-            await _cells(client, runs * 5),
+            *await _cells(client, runs * 5),
             await _creates(client, "create to first result, pandas", runs, _spec(preload=["pandas"]), PANDAS),
             *await _checkpoints(client, runs),
             await _kills(client, runs),
@@ -64,9 +64,13 @@ async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
         return [*figures, docker]
 
 
-async def _warm(started: core.Core, runs: int) -> SandboxFigure:
+async def _warm(started: core.Core, runs: int) -> list[SandboxFigure]:
     async with Client(started.target) as client:
-        return await _creates(client, "create to first result, warm pool", runs)
+        name = "create to first result, warm pool"
+        return [
+            await _creates(client, name, runs),
+            await _creates(client, f"{name}, a call each", runs, calls=True),
+        ]
 
 
 async def _creates(
@@ -75,24 +79,37 @@ async def _creates(
     runs: int,
     spec: pb.SandboxSpec | None = None,
     code: str = "1 + 1",
+    *,
+    calls: bool = False,
 ) -> SandboxFigure:
-    """Each run makes a sandbox, has a cell's result, and ends it."""
+    """Each run makes a sandbox, has a cell's result, and ends it: one stream for both, or a call each."""
     times = []
+    result = "2" if spec is None or not spec.preload else "6"
     for _ in range(WARM + runs):
         began = time.perf_counter()
-        sandbox_id = await _create(client, spec)
-        await _run(client, sandbox_id, code, "2" if spec is None or not spec.preload else "6")
-        times.append(time.perf_counter() - began)
+        if calls:
+            sandbox_id = await _create(client, spec)
+            await _run(client, sandbox_id, code, result)
+            times.append(time.perf_counter() - began)
+        else:
+            async with client.sandboxes.cells(spec=spec, user_id="bench", fresh=True) as cells:
+                await _check(cells.run(code), code, result)
+                times.append(time.perf_counter() - began)
+                sandbox_id = (await cells.sandbox()).sandbox_id
         await client.sandboxes.delete(sandbox_id)
         await asyncio.sleep(PAUSE_SECONDS)
     return _figure(name, times[WARM:])
 
 
-async def _cells(client: Client, runs: int) -> SandboxFigure:
+async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
+    """Over one stream, and with a call for each."""
     sandbox_id = await _create(client)
-    times = [await _timed(_run(client, sandbox_id, "1 + 1", "2")) for _ in range(WARM + runs)]
+    calls = [await _timed(_run(client, sandbox_id, "1 + 1", "2")) for _ in range(WARM + runs)]
+    async with client.sandboxes.cells(sandbox_id) as cells:
+        stream = [await _timed(_check(cells.run("1 + 1"), "1 + 1", "2")) for _ in range(WARM + runs)]
     await client.sandboxes.delete(sandbox_id)
-    return _figure("cell round trip", times[WARM:])
+    name = "cell round trip"
+    return [_figure(name, stream[WARM:]), _figure(f"{name}, a call each", calls[WARM:])]
 
 
 async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
@@ -128,9 +145,10 @@ async def _bursts(client: Client, rounds: int) -> SandboxFigure:
         began = time.perf_counter()
 
         async def one(since: float = began) -> tuple[str, float]:
-            sandbox_id = await _create(client)
-            await _run(client, sandbox_id, "1 + 1", "2")
-            return sandbox_id, time.perf_counter() - since
+            async with client.sandboxes.cells(user_id="bench", fresh=True) as cells:
+                await _check(cells.run("1 + 1"), "1 + 1", "2")
+                took = time.perf_counter() - since
+                return (await cells.sandbox()).sandbox_id, took
 
         made = await asyncio.gather(*(one() for _ in range(BURST)))
         times += [seconds for _, seconds in made]
@@ -210,9 +228,13 @@ async def _create(client: Client, spec: pb.SandboxSpec | None = None) -> str:
 
 
 async def _run(client: Client, sandbox_id: str, code: str, expected: str = "") -> None:
-    """A cell. Raises BrokenReply for a wrong answer: it has no speed."""
+    await _check(client.sandboxes.run_cell(sandbox_id, code), code, expected)
+
+
+async def _check(events: AsyncIterator[pb.RunCellResponse], code: str, expected: str = "") -> None:
+    """A cell's. Raises BrokenReply for a wrong answer: it has no speed."""
     result, ended = b"", False
-    async for event in client.sandboxes.run_cell(sandbox_id, code):
+    async for event in events:
         kind = event.WhichOneof("event")
         if kind == "rich":
             result = event.rich.data["text/plain"]

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from portico.client import Client, PorticoError, SyncClient
+from portico.client import Cancelled, Client, PorticoError, SyncClient
 from portico.client.blocking_sandboxes import BlockingTerminal
 from portico.client.convert import to_duration
 from portico.v1 import sandbox_pb2 as pb
@@ -357,8 +357,52 @@ async def test_a_call_asks_and_returns(
 
 
 def test_every_rpc_of_the_contract_is_called() -> None:
-    both_ways = {"OpenTerminal", "ConnectPort"}
+    both_ways = {"OpenTerminal", "ConnectPort", "RunCells"}
     assert {case[1] for case in CASES} | both_ways == {method.name for method in SERVICE.methods}
+
+
+async def test_cells_over_one_stream(recorder: Recorder, tmp_path: Path) -> None:
+    target = f"unix:{tmp_path}/sandbox.sock"
+    said = pb.RunCellResponse(stdout=b"1")
+    recorder.answers = [
+        pb.RunCellsResponse(sandbox=BOX),
+        pb.RunCellsResponse(cell=said),
+        pb.RunCellsResponse(cell=pb.RunCellResponse(stderr=b"2", more=[CELL_END])),
+        pb.RunCellsResponse(cell=CELL_END),
+    ]
+    create = pb.CreateSandboxRequest(session_id="s", user_id="ann", spec=pb.SandboxSpec(type="base"))
+    asked = [
+        pb.RunCellsRequest(create=create, code="1"),
+        pb.RunCellsRequest(code="2", timeout=to_duration(2)),
+    ]
+    first = [said, pb.RunCellResponse(stderr=b"2"), CELL_END]
+    async with Client(target) as client:
+        made = client.sandboxes.cells(spec=create.spec, session_id="s", user_id="ann")
+        async with made as cells:
+            assert [event async for event in cells.run("1")] == first
+            assert await cells.sandbox() == BOX
+            assert [event async for event in cells.run("2", timeout=2)] == [CELL_END]
+        async with client.sandboxes.cells("sbx_1") as cells:
+            assert await cells.sandbox() == BOX
+            left = cells.run("1")
+            await anext(left)
+            await left.aclose()
+            with pytest.raises(Cancelled):
+                await anext(cells.run("2"))
+
+    def without_async() -> None:
+        with (
+            SyncClient(target) as client,
+            client.sandboxes.cells(spec=create.spec, session_id="s", user_id="ann") as cells,
+        ):
+            assert list(cells.run("1")) == first
+            assert cells.sandbox() == BOX
+            assert list(cells.run("2", timeout=2)) == [CELL_END]
+
+    await asyncio.to_thread(without_async)
+    one, other, three = (requests for _, requests in recorder.asked)
+    assert one == three == asked
+    assert other[0] == pb.RunCellsRequest(sandbox_id="sbx_1")
 
 
 async def test_a_terminal(recorder: Recorder, tmp_path: Path) -> None:

@@ -113,6 +113,10 @@ TABLE: dict[str, list[Case]] = {
     "SandboxService.ResumeSandbox": [box()],
     "SandboxService.GetSandboxMetrics": [box()],
     "SandboxService.RunCell": [box(code="1")],
+    "SandboxService.RunCells": [
+        box(code="1"),
+        own(create={"session_id": "{session}"}, code="open('note').read()"),
+    ],
     "SandboxService.RunCommand": [box(command=COMMAND)],
     "SandboxService.StartProcess": [box(command=COMMAND)],
     "SandboxService.ListProcesses": [box()],
@@ -248,6 +252,7 @@ USERS = {name: "user_id" for name, method in METHODS.items() if "user_id" in met
 USERS["QueryService.Query"] = "request.user_id"
 USERS["QueryService.StartRun"] = "query.request.user_id"
 USERS["QueryService.InterruptRun"] = "session.user_id"
+USERS["SandboxService.RunCells"] = "create.user_id"
 
 
 def test_every_user_id_in_a_request_is_known() -> None:

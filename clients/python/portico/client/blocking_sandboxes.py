@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, Concatenate
 
 from portico.client.blocking import Blocking, LoopThread, P, ServiceT
+from portico.client.sandbox_cells import Cells
 from portico.client.sandbox_streams import PortConnection, Terminal
 from portico.v1 import sandbox_pb2
 
@@ -71,6 +72,44 @@ class BlockingPort:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class BlockingCells:
+    """Cells without async."""
+
+    def __init__(self, thread: LoopThread, cells: Cells) -> None:
+        self._thread = thread
+        self._cells = cells
+
+    def sandbox(self) -> sandbox_pb2.Sandbox:
+        """As Cells.sandbox."""
+        return self._thread.run(self._cells.sandbox())
+
+    def run(self, code: str, *, timeout: float | None = None) -> Iterator[sandbox_pb2.RunCellResponse]:
+        """As Cells.run."""
+        return self._thread.iterate(self._cells.run(code, timeout=timeout))
+
+    def close(self) -> None:
+        """As Cells.close."""
+        self._thread.run(self._cells.close())
+
+    def __enter__(self) -> "BlockingCells":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def blocking_cells(
+    method: Callable[Concatenate[ServiceT, P], Cells],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingCells]:
+    """The method, returning cells without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingCells:
+        return BlockingCells(self.thread, method(self.service, *args, **kwargs))
+
+    return call
 
 
 def blocking_terminal(

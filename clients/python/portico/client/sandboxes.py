@@ -3,6 +3,7 @@
 from portico.client.connection import Calls
 from portico.client.convert import to_duration
 from portico.client.paging import Listing, listing
+from portico.client.sandbox_cells import Cells
 from portico.client.sandbox_code import SandboxCode
 from portico.client.sandbox_files import SandboxFiles
 from portico.client.sandbox_streams import PortConnection, Terminal
@@ -35,6 +36,23 @@ class Sandboxes(SandboxCode, SandboxFiles):
             session_id=session_id, user_id=user_id, spec=spec, fresh=fresh, idempotency_key=idempotency_key
         )
         return (await self._calls.unary(self._calls.connection.sandboxes.CreateSandbox, request)).sandbox
+
+    def cells(
+        self,
+        sandbox_id: str = "",
+        *,
+        spec: sandbox_pb2.SandboxSpec | None = None,
+        session_id: str = "",
+        user_id: str = "",
+        fresh: bool = False,
+    ) -> Cells:
+        """One after the other over one stream; without an id in a sandbox that is made, as by create."""
+        if sandbox_id:
+            return Cells(self._calls, sandbox_pb2.RunCellsRequest(sandbox_id=sandbox_id))
+        create = sandbox_pb2.CreateSandboxRequest(
+            session_id=session_id, user_id=user_id, spec=spec, fresh=fresh
+        )
+        return Cells(self._calls, sandbox_pb2.RunCellsRequest(create=create))
 
     async def get(self, sandbox_id: str) -> sandbox_pb2.Sandbox:
         """A sandbox as it stands."""

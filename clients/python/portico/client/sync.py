@@ -14,7 +14,7 @@ from portico.client.blocking import (
     blocking_listing,
     blocking_stream,
 )
-from portico.client.blocking_sandboxes import blocking_port, blocking_terminal
+from portico.client.blocking_sandboxes import blocking_cells, blocking_port, blocking_terminal
 from portico.client.client import Client
 from portico.client.errors import Cancelled
 from portico.client.identity import Identity
@@ -91,6 +91,7 @@ class SyncSandboxes(Blocking[Sandboxes]):
     pause = blocking(Sandboxes.pause)
     resume = blocking(Sandboxes.resume)
     metrics = blocking(Sandboxes.metrics)
+    cells = blocking_cells(Sandboxes.cells)
     run_cell = blocking_iterator(Sandboxes.run_cell)
     run_command = blocking_iterator(Sandboxes.run_command)
     start_process = blocking(Sandboxes.start_process)

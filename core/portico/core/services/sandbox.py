@@ -3,53 +3,31 @@
 from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
-from portico.core.convert.sandboxes import (
-    metrics_to_proto,
-    sandbox_to_proto,
-    seconds_of,
-    spec_from_proto,
-)
+from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, spec_from_proto
 from portico.core.convert.times import timestamp
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
-from portico.core.services.caller import caller, listed_owner, session_owner
+from portico.core.services.caller import listed_owner
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.sandbox_base import check_port
+from portico.core.services.sandbox_cells import SandboxCells
 from portico.core.services.sandbox_code import SandboxCode
 from portico.core.services.sandbox_files import SandboxFiles
 from portico.core.services.sandbox_streams import SandboxStreams
-from portico.sandbox.manager import Held
 from portico.v1 import sandbox_pb2 as pb
 
 ACCESS_SECONDS = 3600.0
 ACCESS_SECONDS_MAX = 86_400.0
 
 
-class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
+class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     """The sandboxes of one core."""
 
     async def CreateSandbox(
         self, request: pb.CreateSandboxRequest, context: ServicerContext
     ) -> pb.CreateSandboxResponse:
-        session_id = check_id(request.session_id or new_id("session_"), "session_id")
-        user_id = session_owner(request.user_id, session_id)
-        key = check_id(request.idempotency_key, "idempotency_key", required=False)
-        spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
-        backend = request.spec.backend
-        # A session that nobody else knows of has none of its own; it gets this one.
-        if key:
-            # The user is the caller's to say; a repeat that leaves it out has another generated session.
-            said = request.user_id or request.session_id or caller() is not None
-            owner = user_id if said else ""
-            held = await self._sandboxes.keyed(
-                (owner, key), user_id, session_id, spec, backend, fresh=request.fresh
-            )
-        elif request.fresh:
-            held = await self._sandboxes.create(user_id, session_id, spec, backend)
-        else:
-            held = await self._sandboxes.own(user_id, session_id, spec, backend)
-        return pb.CreateSandboxResponse(sandbox=self._told(held))
+        return pb.CreateSandboxResponse(sandbox=self._told(await self._made(request)))
 
     async def GetSandbox(
         self, request: pb.GetSandboxRequest, context: ServicerContext
@@ -164,6 +142,3 @@ class SandboxService(SandboxCode, SandboxFiles, SandboxStreams):
             source = self._held(check_id(request.sandbox_id, "source"))
             held = await self._sandboxes.fork_live(source, session_id, spec, backend)
         return pb.ForkSandboxResponse(sandbox=self._told(held))
-
-    def _told(self, held: Held) -> pb.Sandbox:
-        return sandbox_to_proto(held, self._sandboxes.tier(held))

@@ -1,4 +1,4 @@
-"""The methods of SandboxService that run code: cells, commands, processes, tools."""
+"""The methods of SandboxService that run programs and tools."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -9,7 +9,6 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.messages import load_object
 from portico.core.convert.sandboxes import (
-    cell_events,
     command_event,
     command_words,
     process_event,
@@ -25,17 +24,7 @@ from portico.v1 import sandbox_pb2 as pb
 
 
 class SandboxCode(SandboxMethods):
-    """Runs code."""
-
-    async def RunCell(
-        self, request: pb.RunCellRequest, context: ServicerContext
-    ) -> AsyncIterator[pb.RunCellResponse]:
-        box = self._box(request.sandbox_id)
-        timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
-        with told(sandbox_id=box.id):
-            async with aclosing(box.cell_batches(request.code, timeout)) as batches:
-                async for batch in batches:
-                    yield cell_events(batch)
+    """Runs programs and tools."""
 
     async def RunCommand(
         self, request: pb.RunCommandRequest, context: ServicerContext

@@ -818,6 +818,80 @@ class RunCellResponse(_message.Message):
 Global___RunCellResponse: _TypeAlias = RunCellResponse  # noqa: Y015
 
 @_typing.final
+class RunCellsRequest(_message.Message):
+    """RunCellsRequest says which sandbox, or is a cell, or both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_ID_FIELD_NUMBER: _builtins.int
+    CREATE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    sandbox_id: _builtins.str
+    """One that is there."""
+    code: _builtins.str
+    """Optional on the first request, required on the others. Python, as in a
+    notebook.
+    """
+    @_builtins.property
+    def create(self) -> Global___CreateSandboxRequest:
+        """One to be made, as CreateSandbox does."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Optional. Less than the sandbox's own limit."""
+
+    def __init__(
+        self,
+        *,
+        sandbox_id: _builtins.str = ...,
+        create: Global___CreateSandboxRequest | None = ...,
+        code: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_sandbox: _TypeAlias = _typing.Literal["sandbox_id", "create"]  # noqa: Y015
+    _WhichOneofArgType_sandbox: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_sandbox) -> _WhichOneofReturnType_sandbox | None: ...
+
+Global___RunCellsRequest: _TypeAlias = RunCellsRequest  # noqa: Y015
+
+@_typing.final
+class RunCellsResponse(_message.Message):
+    """RunCellsResponse is the sandbox, once, or what a cell brings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sandbox(self) -> Global___Sandbox:
+        """The sandbox. Always the first, before any cell has run."""
+
+    @_builtins.property
+    def cell(self) -> Global___RunCellResponse:
+        """Of the first cell until its end, then of the next."""
+
+    def __init__(
+        self,
+        *,
+        sandbox: Global___Sandbox | None = ...,
+        cell: Global___RunCellResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "event", b"event", "sandbox", b"sandbox"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "event", b"event", "sandbox", b"sandbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["sandbox", "cell"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___RunCellsResponse: _TypeAlias = RunCellsResponse  # noqa: Y015
+
+@_typing.final
 class RichOutput(_message.Message):
     """RichOutput is one object in every form it offers."""
 

@@ -88,6 +88,11 @@ class SandboxServiceStub(object):
                 request_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellResponse.FromString,
                 _registered_method=True)
+        self.RunCells = channel.stream_stream(
+                '/portico.v1.SandboxService/RunCells',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellsRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellsResponse.FromString,
+                _registered_method=True)
         self.RunCommand = channel.unary_stream(
                 '/portico.v1.SandboxService/RunCommand',
                 request_serializer=portico_dot_v1_dot_sandbox__pb2.RunCommandRequest.SerializeToString,
@@ -293,6 +298,16 @@ class SandboxServiceServicer(object):
         """RunCell runs a Python cell in the sandbox's kernel, where names live on.
         Cells of one sandbox run one after the other. When the call is given up,
         the cell is interrupted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunCells(self, request_iterator, context):
+        """RunCells runs cells of one sandbox over one stream, in the order in which
+        they are sent: a message costs a fraction of a call. The same call may make
+        the sandbox, which lives on after it. When the call is given up, the cell
+        that runs is interrupted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -543,6 +558,11 @@ def add_SandboxServiceServicer_to_server(servicer, server):
                     servicer.RunCell,
                     request_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellRequest.FromString,
                     response_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellResponse.SerializeToString,
+            ),
+            'RunCells': grpc.stream_stream_rpc_method_handler(
+                    servicer.RunCells,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.RunCellsRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.RunCellsResponse.SerializeToString,
             ),
             'RunCommand': grpc.unary_stream_rpc_method_handler(
                     servicer.RunCommand,
@@ -927,6 +947,33 @@ class SandboxService(object):
             '/portico.v1.SandboxService/RunCell',
             portico_dot_v1_dot_sandbox__pb2.RunCellRequest.SerializeToString,
             portico_dot_v1_dot_sandbox__pb2.RunCellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunCells(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/portico.v1.SandboxService/RunCells',
+            portico_dot_v1_dot_sandbox__pb2.RunCellsRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.RunCellsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class SandboxServiceStub:
     Cells of one sandbox run one after the other. When the call is given up,
     the cell is interrupted.
     """
+    RunCells: _grpc.StreamStreamMultiCallable[_sandbox_pb2.RunCellsRequest, _sandbox_pb2.RunCellsResponse]
+    """RunCells runs cells of one sandbox over one stream, in the order in which
+    they are sent: a message costs a fraction of a call. The same call may make
+    the sandbox, which lives on after it. When the call is given up, the cell
+    that runs is interrupted.
+    """
     RunCommand: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]
     """RunCommand runs a command to its end. When the call is given up, the
     command and all it started are killed.
@@ -183,6 +189,12 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     """RunCell runs a Python cell in the sandbox's kernel, where names live on.
     Cells of one sandbox run one after the other. When the call is given up,
     the cell is interrupted.
+    """
+    RunCells: _aio.StreamStreamMultiCallable[_sandbox_pb2.RunCellsRequest, _sandbox_pb2.RunCellsResponse]  # type: ignore[assignment]
+    """RunCells runs cells of one sandbox over one stream, in the order in which
+    they are sent: a message costs a fraction of a call. The same call may make
+    the sandbox, which lives on after it. When the call is given up, the cell
+    that runs is interrupted.
     """
     RunCommand: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]  # type: ignore[assignment]
     """RunCommand runs a command to its end. When the call is given up, the
@@ -353,6 +365,18 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         """RunCell runs a Python cell in the sandbox's kernel, where names live on.
         Cells of one sandbox run one after the other. When the call is given up,
         the cell is interrupted.
+        """
+
+    @_abc_1.abstractmethod
+    def RunCells(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sandbox_pb2.RunCellsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCellsResponse], _abc.AsyncIterator[_sandbox_pb2.RunCellsResponse]]:
+        """RunCells runs cells of one sandbox over one stream, in the order in which
+        they are sent: a message costs a fraction of a call. The same call may make
+        the sandbox, which lives on after it. When the call is given up, the cell
+        that runs is interrupted.
         """
 
     @_abc_1.abstractmethod

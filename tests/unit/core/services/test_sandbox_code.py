@@ -5,10 +5,12 @@ import json
 import signal
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 from unit.core.services.sandboxes import cell, command
 
 from portico.client import AlreadyExists, Client, FailedPrecondition, InvalidArgument, NotFound, PorticoError
+from portico.client.sandbox_cells import Cells
 from portico.v1 import sandbox_pb2 as pb
 
 
@@ -41,6 +43,38 @@ async def test_a_cell_that_is_given_up_is_interrupted(client: Client, box: str) 
     await events.aclose()
     async with asyncio.timeout(30):
         assert (await cell(client, box, "y"))[0] == "5"
+
+
+async def test_cells_over_one_stream_in_a_sandbox_that_is_made_for_them(client: Client, box: str) -> None:
+    async def texts(cells: Cells, code: str) -> list[bytes]:
+        events = [event async for event in cells.run(code)]
+        assert events[-1].HasField("end")
+        return [event.rich.data["text/plain"] for event in events[:-1]]
+
+    async with client.sandboxes.cells(user_id="ann", session_id="s") as cells:
+        assert await texts(cells, "x = 20\nx + 1") == [b"21"]
+        assert await texts(cells, "x + 2") == [b"22"]
+        made = await cells.sandbox()
+        assert (made.user_id, made.session_id) == ("ann", "s")
+        events = cells.run("import time\nx = 3\nprint(1, flush=True)\ntime.sleep(60)")
+        assert (await anext(events)).stdout == b"1\n"
+        await events.aclose()
+    async with asyncio.timeout(30):
+        assert (await cell(client, made.sandbox_id, "x"))[0] == "3"  # it lives on, interrupted
+    async with client.sandboxes.cells(box) as cells:
+        assert (await cells.sandbox()).sandbox_id == box
+        await client.sandboxes.delete(box)
+        with pytest.raises(FailedPrecondition):
+            await texts(cells, "1")
+    with pytest.raises(NotFound):
+        await texts(client.sandboxes.cells("sbx_none"), "1")
+    call = client.sandboxes._calls.connection.sandboxes.RunCells()
+    for _ in range(2):
+        await call.write(pb.RunCellsRequest(sandbox_id=made.sandbox_id))
+    await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as said_twice:
+        await call.read()
+    assert said_twice.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_figure_comes_back_as_an_image(client: Client, box: str) -> None:

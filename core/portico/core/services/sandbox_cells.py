@@ -1,0 +1,83 @@
+"""The methods of SandboxService that run cells."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from grpc.aio import ServicerContext
+
+from portico.core.convert.requests import check_id
+from portico.core.convert.sandboxes import cell_events, sandbox_to_proto, seconds_of, spec_from_proto
+from portico.core.engine.ids import new_id
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument
+from portico.core.services.caller import caller, session_owner
+from portico.core.services.dispatch import parse
+from portico.core.services.sandbox_base import SandboxMethods
+from portico.sandbox.box import Box
+from portico.sandbox.manager import Held
+from portico.v1 import sandbox_pb2 as pb
+
+
+class SandboxCells(SandboxMethods):
+    """Runs cells, in sandboxes that are there or are made for it."""
+
+    async def RunCell(
+        self, request: pb.RunCellRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.RunCellResponse]:
+        async with aclosing(_run(self._box(request.sandbox_id), request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def RunCells(
+        self, requests: AsyncIterator[bytes], context: ServicerContext
+    ) -> AsyncIterator[pb.RunCellsResponse]:
+        held: Held | None = None
+        async for data in requests:
+            request = parse(pb.RunCellsRequest, data)
+            if held is None:
+                if request.WhichOneof("sandbox") == "create":
+                    held = await self._made(request.create)
+                else:
+                    held = self._held(request.sandbox_id)
+                yield pb.RunCellsResponse(sandbox=self._told(held))
+                if not request.code:
+                    continue
+            elif request.WhichOneof("sandbox"):
+                raise InvalidArgument("sandbox", "is for the first request")
+            # Looked up each time: it may have ended.
+            async with aclosing(_run(self._box(held.box.id), request)) as responses:
+                async for response in responses:
+                    yield pb.RunCellsResponse(cell=response)
+
+    async def _made(self, request: pb.CreateSandboxRequest) -> Held:
+        session_id = check_id(request.session_id or new_id("session_"), "session_id")
+        user_id = session_owner(request.user_id, session_id)
+        key = check_id(request.idempotency_key, "idempotency_key", required=False)
+        spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
+        backend = request.spec.backend
+        # A session that nobody else knows of has none of its own; it gets this one.
+        if key:
+            # The user is the caller's to say; a repeat that leaves it out has another generated session.
+            said = request.user_id or request.session_id or caller() is not None
+            owner = user_id if said else ""
+            held = await self._sandboxes.keyed(
+                (owner, key), user_id, session_id, spec, backend, fresh=request.fresh
+            )
+        elif request.fresh:
+            held = await self._sandboxes.create(user_id, session_id, spec, backend)
+        else:
+            held = await self._sandboxes.own(user_id, session_id, spec, backend)
+        return held
+
+    def _told(self, held: Held) -> pb.Sandbox:
+        return sandbox_to_proto(held, self._sandboxes.tier(held))
+
+
+async def _run(
+    box: Box, request: pb.RunCellRequest | pb.RunCellsRequest
+) -> AsyncGenerator[pb.RunCellResponse, None]:
+    timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
+    with told(sandbox_id=box.id):
+        async with aclosing(box.cell_batches(request.code, timeout)) as batches:
+            async for batch in batches:
+                yield cell_events(batch)
