@@ -14,6 +14,7 @@ from portico.core.convert.requests import start_request
 from portico.core.engine import live, reader
 from portico.core.engine.local import LocalHost
 from portico.core.engine.reader import LogReader
+from portico.core.engine.recovery import MAX_ATTEMPTS
 from portico.core.engine.runs import RunEngine
 from portico.core.stores.base import Commit, Stores
 from portico.core.stores.open import open_stores
@@ -102,6 +103,7 @@ async def play(plan: list[tuple[str, int]]) -> None:
     run_id = launched.run.run_id
     await launched.run.wait_published(0)
     followers: list[Follower] = []
+    lives = MAX_ATTEMPTS - 1  # after as many crashes the run would fail
     for step, size in plan:
         run = process.engine.live(run_id)
         assert run is not None
@@ -117,7 +119,8 @@ async def play(plan: list[tuple[str, int]]) -> None:
         elif step == "settle":
             for _ in range(size):
                 await asyncio.sleep(0)
-        else:
+        elif lives:
+            lives -= 1
             process.die()
             script = asyncio.Queue()
             process = Process(stores, script)
