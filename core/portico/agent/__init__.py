@@ -21,10 +21,12 @@ from portico.agent.builders import (
     usage,
     video,
 )
+from portico.agent.children import ChildRun, RunResult
 from portico.agent.context import AgentError, Context, InputRequest, Rejection, Remembered, SavedState
 from portico.agent.protocol import (
     AgentRequest,
     AudioContent,
+    Budget,
     Content,
     DataContent,
     Error,
@@ -48,7 +50,9 @@ __all__ = [
     "AgentError",
     "AgentRequest",
     "AudioContent",
+    "Budget",
     "CallDelta",
+    "ChildRun",
     "Content",
     "Context",
     "DataContent",
@@ -69,6 +73,7 @@ __all__ = [
     "Rejection",
     "Remembered",
     "Role",
+    "RunResult",
     "SandboxAccess",
     "SavedState",
     "Skill",

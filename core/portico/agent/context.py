@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from portico.agent.a2a import Peer
-from portico.agent.protocol import AgentRequest, Message
+from portico.agent.children import ChildRequest, ChildRun, ChildStarter
+from portico.agent.protocol import AgentRequest, Budget, Message, Role, TextContent
 from portico.agent.sandbox import SandboxAccess, Sandboxes
 from portico.telemetry import spans
 
@@ -171,6 +172,7 @@ class Context:
         take_input: Callable[[], Awaitable[Sequence[Message]]],
         loop: asyncio.AbstractEventLoop,
         sandboxes: Sandboxes | None = None,
+        start_run: ChildStarter | None = None,
     ) -> None:
         self.run_id = run_id
         self.request = request
@@ -183,6 +185,7 @@ class Context:
         self._take_input = take_input
         self._loop = loop
         self._sandboxes = sandboxes
+        self._start_run = start_run
         # Written once, from the loop, read from anywhere.
         self.cancelled = False
         self.interrupted = False
@@ -227,6 +230,27 @@ class Context:
         Its task is cancelled when this run is, and the call is in this run's trace.
         """
         return Peer(url, headers=headers or {}, timeout=timeout)
+
+    async def start_run(
+        self,
+        input: str | Message | Sequence[Message],
+        *,
+        agent_name: str = "",
+        session_id: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
+    ) -> ChildRun:
+        """Start another run of this core, for the same user: a child run, `await child.result()`.
+
+        It has a session of its own unless one is named, uses of this run's budget, and ends with this
+        run at the latest.
+        """
+        if self._start_run is None:
+            raise RuntimeError("this core starts no child runs")
+        if isinstance(input, str):
+            input = Message(Role.USER, (TextContent(input),))
+        messages = (input,) if isinstance(input, Message) else tuple(input)
+        return await self._start_run(ChildRequest(messages, agent_name, session_id, metadata or {}, budget))
 
     def trace_headers(self) -> dict[str, str]:
         """The trace that this code runs in, as HTTP headers for calls of your own; none if there is none."""

@@ -152,6 +152,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a run may use, its child runs included; None where nothing is limited."""
+
+    wall_time: float | None = None  # seconds
+    tool_calls: int | None = None
+    tokens: int | None = None
+    child_runs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Error:
     """What went wrong, as data: a stable code and words for people."""
 

@@ -9,7 +9,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
         PushConfigNotFound, KeyNotFound
       SessionExists, IdempotencyConflict
       CursorAhead, CursorExpired
-      RunTerminal, RunActive, RunNotPaused
+      RunTerminal, RunActive, RunNotPaused, RunNotStarted
       SessionBusy, EtagMismatch, EndpointFailed
       LimitExceeded
       Draining, StoreUnavailable
@@ -201,6 +201,14 @@ class RunNotPaused(PorticoError):
 
     def __init__(self, run_id: str, problem: str = "the run does not wait for input") -> None:
         super().__init__(problem, run_id=run_id)
+
+
+class RunNotStarted(PorticoError):
+    code = Code.FAILED_PRECONDITION
+    reason = "RUN_NOT_STARTED"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("the run waits for its turn; it can't start others yet", run_id=run_id)
 
 
 class SessionBusy(PorticoError):

@@ -11,7 +11,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from portico.agent import AgentApp
+from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.auth.tokens import Issuer, Tokens
@@ -103,6 +103,12 @@ class CoreServer:
                     settings.user_running_runs,
                     settings.tenant_queued_runs,
                     settings.user_queued_runs,
+                ),
+                budget=Budget(
+                    settings.run_wall_seconds,
+                    settings.run_tool_calls,
+                    settings.run_tokens,
+                    settings.run_child_runs,
                 ),
             )
             self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits, self._sandboxes)

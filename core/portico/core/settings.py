@@ -65,6 +65,21 @@ class CoreSettings(BaseSettings):
         default=None, ge=0, description="Runs that may wait at once, of each tenant; more are refused."
     )
     user_queued_runs: int | None = Field(default=None, ge=0, description="The same for each user.")
+    run_wall_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=604_800,
+        description="How long a run may take, its pauses left out, unless less is asked for.",
+    )
+    run_tool_calls: int | None = Field(
+        default=None, ge=0, description="Calls of tools that a run may make, unless less is asked for."
+    )
+    run_tokens: int | None = Field(
+        default=None, ge=0, description="Tokens that a run may report, unless less is asked for."
+    )
+    run_child_runs: int | None = Field(
+        default=None, ge=0, description="Runs that a run may start, unless less is asked for."
+    )
     tenant_requests: float | None = Field(
         default=None, gt=0, description="Calls and streams a second, of each tenant; needs auth."
     )

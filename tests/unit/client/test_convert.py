@@ -100,6 +100,8 @@ def test_a_query_says_all_that_is_asked() -> None:
         idempotency_key="k",
         if_session_busy="reject",
         timeout=timedelta(minutes=1),
+        budget={"wall_time": 1.5, "tool_calls": 0},
+        parent_run_id="p",
     )
     expected = query_pb2.QueryRequest(
         request=query_pb2.AgentRequest(
@@ -116,6 +118,8 @@ def test_a_query_says_all_that_is_asked() -> None:
         background=True,
         idempotency_key="k",
         if_session_busy=query_pb2.SESSION_BUSY_POLICY_REJECT,
+        budget=events_pb2.Budget(wall_time=to_duration(1.5), tool_calls=0),
+        parent_run_id="p",
     )
     expected.timeout.FromSeconds(60)
     assert request == expected

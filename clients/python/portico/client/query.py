@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from portico.client.convert import Json, MessagesLike, enum_number, json_text, to_duration, to_messages
-from portico.v1 import query_pb2
+from portico.v1 import events_pb2, query_pb2
 
 BusyPolicy: TypeAlias = (
     query_pb2.SessionBusyPolicy.ValueType | Literal["reject", "enqueue", "interrupt", "parallel"]
@@ -37,6 +37,10 @@ class QueryOptions(TypedDict, total=False):
     fork_session: bool
     before_message_id: str
     ephemeral: bool
+    # The most that the run may use: wall_time (seconds or a timedelta), tool_calls, tokens, child_runs.
+    budget: events_pb2.Budget | Mapping[str, Any]
+    # The run on whose behalf this one is started; it uses of that run's budget.
+    parent_run_id: str
 
 
 def retry_key() -> str:
@@ -92,10 +96,21 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
         ephemeral=options.get("ephemeral", False),
         fork_session=options.get("fork_session", False),
         before_message_id=options.get("before_message_id", ""),
+        budget=_to_budget(options["budget"]) if "budget" in options else None,
+        parent_run_id=options.get("parent_run_id", ""),
     )
     if "timeout" in options:
         request.timeout.CopyFrom(to_duration(options["timeout"]))
     return request
+
+
+def _to_budget(budget: events_pb2.Budget | Mapping[str, Any]) -> events_pb2.Budget:
+    """Raises ValueError for a limit that there is not."""
+    if isinstance(budget, events_pb2.Budget):
+        return budget
+    wall_time = budget.get("wall_time")
+    limits = {**budget, "wall_time": None if wall_time is None else to_duration(wall_time)}
+    return events_pb2.Budget(**limits)
 
 
 def _to_tool(tool: query_pb2.Tool | Mapping[str, Any]) -> query_pb2.Tool:

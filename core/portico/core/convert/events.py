@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from portico.agent.protocol import Content, Message, MessageType, Role, Status, TextContent
+from portico.agent.children import ChildRequest
+from portico.agent.protocol import Budget, Content, Message, MessageType, Role, Status, TextContent
+from portico.core.convert.budgets import budget_from_proto, budget_to_proto, use_from_proto, use_to_proto
 from portico.core.convert.messages import (
     STORED_CHARACTERS,
     content_from_proto,
@@ -14,9 +16,10 @@ from portico.core.convert.messages import (
     usage_from_proto,
     usage_to_proto,
 )
-from portico.core.convert.requests import load_request
+from portico.core.convert.requests import child_request, load_request
 from portico.core.convert.times import set_timestamp
 from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
+from portico.core.engine.budgets import Use
 from portico.core.engine.encoding import (
     DeltaEncoder,
     FinishedContent,
@@ -113,6 +116,15 @@ class ProtoEncoder:
     def load_request(self, payload: bytes, owner: str) -> StartRequest:
         return load_request(payload, owner)
 
+    def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
+        response = events_pb2.Response.FromString(summary)
+        if not response.HasField("budget"):
+            return None
+        return budget_from_proto(response.budget), use_from_proto(response.used)
+
+    def child_request(self, request: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
+        return child_request(request, parent_run_id, parent)
+
     def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
         # One frame per question, with the answer as the output of a response.
         frames = query_pb2.MultiplexResponse()
@@ -178,6 +190,11 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
     target.cancel_metadata_json = snapshot.cancel_metadata_json
     set_timestamp(target.status_time, snapshot.status_at)
     target.repeated_answers = snapshot.repeated_answers
+    if snapshot.budget is not None and snapshot.used is not None:
+        budget_to_proto(snapshot.budget, target.budget)
+        use_to_proto(snapshot.used, target.used)
+    if snapshot.parent_run_id:
+        target.parent_run_id = snapshot.parent_run_id
     target.input.extend(message_to_proto(message) for message in snapshot.input)
 
 

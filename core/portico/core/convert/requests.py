@@ -3,8 +3,10 @@
 import hashlib
 from dataclasses import dataclass, replace
 
+from portico.agent.children import ChildRequest
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
-from portico.core.convert.messages import load_object, messages_from_proto
+from portico.core.convert.budgets import budget_from_proto, budget_to_proto, check_budget
+from portico.core.convert.messages import dump, load_object, message_to_proto, messages_from_proto
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
@@ -85,6 +87,19 @@ def _session_of(key: str) -> str:
     return f"session_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
+def child_request(asked: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
+    """A run that another starts, for its owner, kept as long as that one. Raises InvalidArgument."""
+    query = pb.QueryRequest(background=True, ephemeral=bool(parent.ephemeral), parent_run_id=parent_run_id)
+    request = query.request
+    request.agent_name = asked.agent_name
+    request.session_id = asked.session_id
+    request.input.extend(message_to_proto(message) for message in asked.input)
+    request.metadata_json = dump(asked.metadata)
+    if asked.budget is not None:
+        budget_to_proto(asked.budget, query.budget)
+    return start_request(query, owner=parent.owner)
+
+
 def load_request(payload: bytes, owner: str) -> StartRequest:
     """The reverse of StartRequest.payload."""
     return _start(stored_query(payload), payload, owner)
@@ -102,6 +117,9 @@ def check_query(query: pb.QueryRequest) -> None:
     check_id(query.before_message_id, "before_message_id", required=False)
     if query.previous_run_id and request.session_id:
         raise InvalidArgument("request.session_id", "must be empty when previous_run_id is set")
+    check_id(query.parent_run_id, "parent_run_id", required=False)
+    if query.parent_run_id and query.previous_run_id:
+        raise InvalidArgument("previous_run_id", "a child run continues no other; leave parent_run_id out")
     for name in ("before_message_id", "fork_session"):
         if getattr(query, name) and not query.previous_run_id:
             raise InvalidArgument(name, "is for a run that continues another: previous_run_id is empty")
@@ -122,6 +140,8 @@ def check_query(query: pb.QueryRequest) -> None:
         timeout = query.timeout.seconds + query.timeout.nanos / 1e9
         if not 0 < timeout <= TIMEOUT_SECONDS:
             raise InvalidArgument("timeout", f"must be more than 0 and at most {TIMEOUT_SECONDS} s")
+    if query.HasField("budget"):
+        check_budget(query.budget, "budget")
 
 
 def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
@@ -148,6 +168,8 @@ def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
         idempotency_key=query.idempotency_key,
         busy_policy=_POLICIES[query.if_session_busy],
         timeout=timeout,
+        budget=budget_from_proto(query.budget) if query.HasField("budget") else None,
+        parent_run_id=query.parent_run_id,
     )
 
 

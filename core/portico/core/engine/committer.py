@@ -7,8 +7,9 @@ the next, so that a busy system batches by itself and an idle one never waits.
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
-from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.encoding import EventEncoder, Snapshot
 from portico.core.engine.live import LiveRun
 from portico.core.engine.run_metrics import RunMetrics
 from portico.core.errors import StoreUnavailable
@@ -129,7 +130,13 @@ class GroupCommitter:
             background=run.start.background,
             idempotency_key=run.start.idempotency_key or None,
             request=run.start.payload,
-            summary=self._encoder.summary(run.snapshot()),
+            summary=self._encoder.summary(_kept(run)),
             answers=run.answers_payload,
             ephemeral=run.start.ephemeral,
         )
+
+
+def _kept(run: LiveRun) -> Snapshot:
+    """The run as its record has it."""
+    snapshot = run.snapshot()
+    return snapshot if run.ledger is None else replace(snapshot, used=run.ledger.kept())

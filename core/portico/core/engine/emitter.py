@@ -6,6 +6,7 @@ the run carries all of them. One emitter per run; the run's host calls it from
 the event loop only.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from portico.agent.protocol import (
     TextContent,
     Usage,
 )
+from portico.core.engine.budgets import Limit
 from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import (
     Ask,
@@ -47,6 +49,14 @@ MAX_OUTPUT_BYTES = 3 * 1024 * 1024
 OVERHEAD_BYTES = 200  # what a message or a content counts beside its text
 ERROR_CHARACTERS = 8192
 DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
+_CALLS = frozenset(
+    (
+        MessageType.FUNCTION_CALL,
+        MessageType.PLUGIN_CALL,
+        MessageType.COMPONENT_CALL,
+        MessageType.MCP_CALL,
+    )
+)
 
 
 class Emitter:
@@ -116,8 +126,9 @@ class Emitter:
         self._remember_output()
         self._told(told)
 
-    def finish(self, status: Status, error: Error | None = None) -> None:
-        """Write the terminal event; a message that is still open is kept as far as it came."""
+    def finish(self, status: Status, error: Error | None = None) -> Sequence[FinishedMessage]:
+        """Write the terminal event; a message that is still open is kept as far as it came. Returns the
+        output."""
         run = self._run
         self._close(Status.COMPLETED if status is Status.COMPLETED else Status.INCOMPLETE)
         run.error = None if error is None else Error(_clean(error.code), _clean(error.message))
@@ -125,7 +136,9 @@ class Emitter:
         run.completed_at = time.time()
         self._remember_output()
         self._respond(status)
-        self.output = []  # it is in the log; a run that has ended is remembered for a while
+        # It is in the log; a run that has ended is remembered for a while.
+        output, self.output = self.output, []
+        return output
 
     def discard(self) -> None:
         """Drop the open message and the usage: one of them can't be encoded."""
@@ -145,7 +158,10 @@ class Emitter:
             self._open.contents = [FinishedContent(content, None) for content in recovered.open_contents]
 
     def emit(self, item: object) -> None:
-        """Append the events of one yielded item. Raises TypeError for what can't be yielded."""
+        """Append the events of one yielded item.
+
+        Raises TypeError for what can't be yielded, asyncio.CancelledError for what is beyond the budget.
+        """
         if type(item) is str:
             self._text(item, MessageType.MESSAGE)
         elif isinstance(item, Delta):
@@ -213,9 +229,12 @@ class Emitter:
         ):
             return message
         self._close(Status.COMPLETED)
+        run = self._run
+        # Before the agent goes on to make the call.
+        if run.ledger is not None and type in _CALLS and not run.ledger.take(Limit.TOOL_CALLS):
+            raise asyncio.CancelledError
         message = OpenMessage(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
-        run = self._run
         text = orjson.dumps(metadata).decode() if metadata else ""
         self._grow(len(text) + OVERHEAD_BYTES)
         run.append(self._encoder.message_opened(run.next_sequence_number, message.id, type, role, text))
@@ -299,6 +318,8 @@ class Emitter:
         run.usage = added(run.usage, usage)
         if self._open is not None:
             self._open.usage = added(self._open.usage, usage)
+        if run.ledger is not None and not run.ledger.spend(usage.total):
+            raise asyncio.CancelledError
 
     def _close(self, status: Status) -> None:
         message = self._open
@@ -322,6 +343,8 @@ class Emitter:
     def _respond(self, status: Status, told: Sequence[Message] = ()) -> None:
         run = self._run
         run.status = status
+        if run.ledger is not None:
+            run.ledger.lap()
         if status is not Status.CREATED:
             run.status_at = round(run.completed_at or time.time(), 6)
         output = self.output if status.terminal else ()

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from portico.agent.protocol import AgentRequest, Content, Error, Message, MessageType, Role, Status, Usage
+from portico.agent.children import ChildRequest
+from portico.agent.protocol import (
+    AgentRequest,
+    Budget,
+    Content,
+    Error,
+    Message,
+    MessageType,
+    Role,
+    Status,
+    Usage,
+)
+from portico.core.engine.budgets import Use
 from portico.core.stores.base import Chunk
 
 
@@ -43,6 +55,9 @@ class Snapshot:
     status_at: float = 0.0
     cancel_metadata_json: str = ""
     repeated_answers: int = 0
+    budget: Budget | None = None
+    used: Use | None = None  # set with the budget
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,16 @@ class EventEncoder(Protocol):
         """The reverse of StartRequest.payload."""
         ...
 
+    def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
+        """What a run may use and has used, as its summary has it."""
+        ...
+
+    def child_request(
+        self, request: ChildRequest, parent_run_id: str, parent: "StartRequest"
+    ) -> "StartRequest":
+        """A request to start a child run. Raises InvalidArgument."""
+        ...
+
     def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
         """What people answered so far, for a run that is executed again."""
         ...
@@ -145,6 +170,8 @@ class StartRequest:
     busy_policy: str  # reject | enqueue | interrupt | parallel
     timeout: float | None
     ephemeral: str = ""  # as in RunRecord
+    budget: Budget | None = None  # that was asked for
+    parent_run_id: str = ""
 
     @property
     def digest(self) -> bytes:

@@ -4,14 +4,18 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
+from typing import Any
 
 import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Rejection, Status
+from portico.agent.children import RunResult
 from portico.core.engine.access import RunMemory, RunSession, RunState
+from portico.core.engine.children import Children, Launch, RunStarter
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask, EventEncoder
 from portico.core.engine.host import AgentHost
@@ -39,6 +43,8 @@ class Stop(Enum):
     INTERRUPT = (Status.INCOMPLETE, Error("interrupted", "the run was interrupted"))
     DEADLINE = (Status.FAILED, Error("deadline_exceeded", "the run took longer than it was allowed"))
     READER_GONE = (Status.CANCELED, Error("reader_gone", "nobody read the run any more"))
+    PARENT = (Status.CANCELED, Error("parent_ended", "the run that started this one has ended"))
+    BUDGET = (Status.FAILED, None)  # the ledger knows more
     # The process ends: the log is left open, and the next start decides.
     SHUTDOWN = (Status.UNKNOWN, None)
 
@@ -55,11 +61,15 @@ class Execution:
         encoder: EventEncoder,
         reader_grace_seconds: float,
         sandboxes: Sandboxes,
+        launch: Launch,
         on_end: Callable[["Execution"], None],
+        parent: "Execution | None" = None,
     ) -> None:
         self.run = run
         self.app = app
+        self.parent = parent
         self.emitter = Emitter(run, encoder)
+        self.children: Children = Children(run, None if parent is None else parent.children)
         self.readers = Readers(run, reader_grace_seconds, partial(self.request_stop, Stop.READER_GONE))
         self._host = host
         self._on_end = on_end
@@ -72,18 +82,26 @@ class Execution:
         self._taken_up = False
         self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadlines: list[asyncio.TimerHandle] = []
         self._time_left = run.start.timeout
         self._timed_from = 0.0
         self._task: asyncio.Task[None] | None = None
         # Whoever's end lets this run begin, it belongs to its own caller's trace.
         self._caller = contextvars.copy_context()
         self._entered = False
+        self._ended = asyncio.Event()
+        self._said: Sequence[Message] = ()
         self._again: asyncio.TimerHandle | None = None
         request = run.start.request
         owner, session_id = run.session
         tenant = tenant_of(owner)
-        self._sandboxes = RunSandboxes(sandboxes, owner, session_id)
+        ledger = run.ledger
+        self._sandboxes = RunSandboxes(
+            sandboxes, owner, session_id, lambda: None if ledger is None else ledger.seconds_left
+        )
+        if ledger is not None:
+            ledger.over = partial(self.request_stop, Stop.BUDGET)
+            ledger.changed = run.change_record
         self.context = Context(
             run_id=run.run_id,
             request=request,
@@ -96,6 +114,7 @@ class Execution:
             take_input=self._take_told,
             loop=asyncio.get_running_loop(),
             sandboxes=self._sandboxes,
+            start_run=RunStarter(run, encoder, launch),
         )
 
     @property
@@ -110,6 +129,10 @@ class Execution:
     def paused(self) -> bool:
         """The agent waits for a human."""
         return self._answer is not None and not self._answer.done()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop is not None
 
     def begin(self) -> None:
         """Start the agent; events begin to flow."""
@@ -145,8 +168,11 @@ class Execution:
     def _cancel(self) -> None:
         """Cancel the agent, and again until it ends: some swallow it. An interrupted one has a last word."""
         self._sandboxes.cancel()
-        # Who asks a human may be another task than the agent's, on behalf of a thread for one.
-        for task in {self._task, self._asker}:
+        if self._stop is not Stop.SHUTDOWN:
+            self.children.stop()
+        # Who asks a human may be another task than the agent's, on behalf of a thread for one. Who goes
+        # beyond the budget is told by an exception, and not again where it cleans up.
+        for task in {self._task, self._asker} - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
         if self._stop is not Stop.INTERRUPT:
@@ -161,13 +187,16 @@ class Execution:
         """End a run that still waits for its turn."""
         self._stop = stop
         status, error = stop.value
-        self.emitter.finish(status, error)
+        self._finish(status, error)
         self._on_end(self)
+
+    def leave_parent(self) -> None:
+        self.request_stop(Stop.PARENT)
 
     def fail_unstarted(self) -> None:
         """End a run that could not even begin."""
         self.emitter.discard()
-        self.emitter.finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not begin"))
+        self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not begin"))
         self._on_end(self)
 
     def resume(self, request_id: str, answer: Sequence[Message]) -> None:
@@ -250,33 +279,60 @@ class Execution:
                 self._again.cancel()
             if self._asker is not None:
                 self._asker.cancel()
+            if self.children.any and self._stop is not Stop.SHUTDOWN:  # who stops the core stops them too
+                await self._wait_for(self.children.end())
+            self.children.stop()
             if self._stop is not None:
-                await self._leave_sandboxes()
+                await self._wait_for(self._leave_sandboxes())
         if self._stop is Stop.SHUTDOWN:
             return
         if self._stop is not None:
             status, error = self._stop.value
+        if self._stop is Stop.BUDGET and self.run.ledger is not None:
+            error = self.run.ledger.error()
+        if self.run.ledger is not None and self._stop is not Stop.BUDGET:
+            self.run.ledger.exceeded = None  # it was stopped for another reason
         try:
-            self.emitter.finish(status, error)
+            self._finish(status, error)
         except Exception:
             # What the agent left open can't be encoded; there must be a terminal event all the same.
             log.warning("the end of run %s can't be encoded", self.run.run_id, exc_info=True)
             self.emitter.discard()
             problem = "the agent's last message can't be encoded"
-            self.emitter.finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
+            self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
         self._on_end(self)
 
+    def _finish(self, status: Status, error: Error | None) -> None:
+        """Write the terminal event. What a child run said its parent may yet ask for."""
+        output = self.emitter.finish(status, error)
+        if self.parent is not None:
+            self._said = tuple(finished.message for finished in output)
+        self._ended.set()
+
+    async def result(self) -> RunResult:
+        """How a child run ended, once that is durable."""
+        await self._ended.wait()
+        run = self.run
+        await run.wait_published(run.next_sequence_number - 1)
+        return RunResult(run.run_id, run.status, self._said, run.error, run.usage)
+
+    async def cancel(self) -> None:
+        self.request_stop(Stop.CANCEL)
+        await self.stopped()
+
+    async def _wait_for(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Whoever cancels meanwhile: it is stopping already, and must come to its end."""
+        task = asyncio.create_task(ending)
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        task.result()
+
     async def _leave_sandboxes(self) -> None:
-        ending = asyncio.create_task(self._sandboxes.end())
-        while not ending.done():
-            try:
-                await asyncio.wait({ending})
-            except asyncio.CancelledError:
-                continue  # it is stopping already, and must come to its end
-        if ending.exception() is not None:
-            log.warning(
-                "run %s may have left work in its sandbox", self.run.run_id, exc_info=ending.exception()
-            )
+        try:
+            await self._sandboxes.end()
+        except Exception:
+            log.warning("run %s may have left work in its sandbox", self.run.run_id, exc_info=True)
 
     async def _outcome(self) -> tuple[Status, Error | None]:
         try:
@@ -300,16 +356,27 @@ class Execution:
         return Status.COMPLETED, None
 
     def _arm_deadline(self) -> None:
-        if self._time_left is not None and self._deadline is None:
+        if self._deadlines:
+            return
+        loop = asyncio.get_running_loop()
+        ledger = self.run.ledger
+        if self._time_left is not None:
             self._timed_from = time.monotonic()
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(max(self._time_left, 0), self.request_stop, Stop.DEADLINE)
+            late = partial(self.request_stop, Stop.DEADLINE)
+            self._deadlines.append(loop.call_later(max(self._time_left, 0), late))
+        if ledger is not None:
+            ledger.start_clock()
+            if ledger.seconds_left is not None:
+                self._deadlines.append(loop.call_later(ledger.seconds_left, ledger.run_out))
 
     def _pause_deadline(self) -> None:
-        if self._deadline is not None and self._time_left is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._deadlines and self._time_left is not None:
             self._time_left -= time.monotonic() - self._timed_from
+        for timer in self._deadlines:
+            timer.cancel()
+        self._deadlines.clear()
+        if self.run.ledger is not None:
+            self.run.ledger.stop_clock()
 
 
 def _words(error: BaseException) -> str:

@@ -1,8 +1,10 @@
 """Recovery: what becomes, at start, of the runs that an earlier process left unfinished."""
 
+import time
 from dataclasses import replace
 
 from portico.agent import AgentApp, Error, Status
+from portico.core.engine.budgets import Ledger
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.host import AgentHost
@@ -12,6 +14,7 @@ from portico.core.stores.base import Chunk, RunLog, RunRecord
 
 MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
 READ_BYTES = 1024 * 1024
+_RESTARTED = Error("core_restarted", "the core stopped while the run was executed")
 
 
 class Recovery:
@@ -33,12 +36,16 @@ class Recovery:
                 run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
             )
             return None
+        if run.start.parent_run_id:
+            # If its parent is executed again, that starts what it needs.
+            await self._fail(run, _RESTARTED)
+            return None
         if run.status in (Status.CREATED, Status.QUEUED):
             return run, app  # this attempt has not begun
         if app.on_restart == "rerun" and run.attempt < MAX_ATTEMPTS:
             run.attempt += 1
             return run, app
-        await self._fail(run, Error("core_restarted", "the core stopped while the run was executed"))
+        await self._fail(run, _RESTARTED)
         return None
 
     async def _run(self, record: RunRecord) -> LiveRun:
@@ -53,10 +60,21 @@ class Recovery:
             created_at=record.created_at,
             attempt=record.attempt,
             next_sequence_number=0 if last is None else last.last + 1,
+            ledger=self._ledger(record),
         )
         run.status = Status(record.status)
         run.answers_payload = record.answers
         return run
+
+    def _ledger(self, record: RunRecord) -> Ledger | None:
+        found = self._encoder.load_budget(record.summary)
+        if found is None:
+            return None
+        budget, used = found
+        if record.status == Status.IN_PROGRESS:
+            # Nobody knows when the earlier process ended.
+            used = replace(used, wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
+        return Ledger(budget, used)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; what it had produced is kept."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -30,15 +30,19 @@ T = TypeVar("T")
 class RunSandboxes:
     """The sandboxes of one run, by type. Owned by its execution."""
 
-    def __init__(self, sandboxes: Sandboxes, user_id: str, session_id: str) -> None:
+    def __init__(
+        self, sandboxes: Sandboxes, user_id: str, session_id: str, seconds_left: Callable[[], float | None]
+    ) -> None:
+        """What the run makes lives no longer than it may itself, if its time is limited."""
         self._sandboxes = sandboxes
         self._session = (user_id, session_id)
+        self._seconds_left = seconds_left
         self._used: dict[str, RunSandbox] = {}
         self._closed = False
 
     def __call__(self, kind: str) -> "RunSandbox":
         if kind not in self._used:
-            self._used[kind] = RunSandbox(self._sandboxes, *self._session, kind)
+            self._used[kind] = RunSandbox(self._sandboxes, *self._session, kind, self._seconds_left)
             self._used[kind].closed = self._closed
         return self._used[kind]
 
@@ -59,11 +63,19 @@ class RunSandbox:
 
     closed = False
 
-    def __init__(self, sandboxes: Sandboxes, user_id: str, session_id: str, kind: str) -> None:
+    def __init__(
+        self,
+        sandboxes: Sandboxes,
+        user_id: str,
+        session_id: str,
+        kind: str,
+        seconds_left: Callable[[], float | None],
+    ) -> None:
         self._sandboxes = sandboxes
         self._user_id = user_id
         self._session_id = session_id
         self._kind = kind
+        self._seconds_left = seconds_left
         self._box: Box | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: set[AsyncGenerator[Any, None]] = set()
@@ -219,7 +231,10 @@ class RunSandbox:
         if self.closed:
             raise errors.CallCancelled("the run has been stopped")
         if self._box is None or self._box.gone is not None:
-            spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults())
+            seconds = self._seconds_left()
+            if seconds is not None and seconds <= 0:
+                raise errors.CallCancelled("the run's time is over")
+            spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults(), ttl_seconds=seconds)
             self._box = (await self._made(spec)).box
             if self.closed:
                 raise errors.CallCancelled("the run has been stopped")

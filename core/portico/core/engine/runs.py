@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portico.agent import AgentApp, Message, Status
+from portico.agent import AgentApp, Budget, Message, Status
+from portico.core.engine.budgets import Limit, open_ledger
 from portico.core.engine.committer import GroupCommitter
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.encoding import EventEncoder, StartRequest
@@ -32,6 +33,7 @@ from portico.core.errors import (
     Draining,
     LimitExceeded,
     RunActive,
+    RunNotStarted,
     RunTerminal,
     SessionBusy,
 )
@@ -51,6 +53,7 @@ class Limits:
     store_seconds: float = 10.0  # how long a caller waits for a store that takes no writes
     ephemeral_seconds: float = 60.0  # how long an ephemeral run is kept after its end
     runs: RunLimits = field(default_factory=RunLimits)
+    budget: Budget = field(default_factory=Budget)  # the most that a run has
 
 
 class RunEngine:
@@ -171,26 +174,60 @@ class RunEngine:
         """`launch` for a request whose key, if any, the store does not know."""
         if start.idempotency_key and (found := self._keys.recent(start)) is not None:
             return found
-        self._admit()
+        parent = self._parent_of(start)
+        self._admit(parent)
         app = self.host.find(start.request.agent_name)
         start = start.to(app.name)
         session = (start.owner, start.request.session_id)
         if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
         behind = start.busy_policy != "parallel" and self._lanes.busy(session) is not None
-        self._turns.check(start.owner, behind=behind)
-        run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time())
-        execution = self._open(run, app)
-        self._turns.accept(start.owner)
+        above = None
+        if parent is None:
+            self._turns.check(start.owner, behind=behind)
+        else:
+            parent.children.check(start)
+            above = parent.run.ledger
+            if above is not None and not above.take(Limit.CHILD_RUNS):
+                raise LimitExceeded("child_runs", above.error().message)
+        ledger = open_ledger(self._limits.budget, start.budget, above)
+        run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time(), ledger=ledger)
+        execution = self._open(run, app, parent)
+        if parent is None:
+            self._turns.accept(start.owner)
+        else:
+            parent.children.add(execution)
         self.launched += 1
         self._keys.remember(start, run.run_id)
         execution.emitter.created()
         self._enter(execution, start.busy_policy)
         return execution
 
-    def _admit(self) -> None:
-        if self.draining:
-            raise Draining
+    async def parent(self, run_id: str) -> Execution:
+        """A run that may start others. Raises RunNotFound, RunTerminal, RunNotStarted."""
+        execution = self._live.get(run_id)
+        if execution is None:
+            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        if not execution.started:
+            raise RunNotStarted(run_id)
+        return execution
+
+    def _parent_of(self, start: StartRequest) -> Execution | None:
+        if not start.parent_run_id:
+            return None
+        parent = self._live.get(start.parent_run_id)
+        if parent is None or parent.stopping:
+            raise RunTerminal(start.parent_run_id, "" if parent is None else parent.run.status.value)
+        return parent
+
+    def _launch_child(self, start: StartRequest) -> Execution:
+        launched = self.launch_now(start)
+        assert isinstance(launched, Execution)  # it has no key
+        return launched
+
+    def _admit(self, parent: Execution | None) -> None:
+        if self.draining and parent is None:
+            raise Draining  # a run that is to end in that time may need others for it
         self._check_store()
         if len(self._live) >= self._limits.live_runs:
             raise LimitExceeded("live_runs", f"the core has {len(self._live)} live runs; try again later")
@@ -316,10 +353,18 @@ class RunEngine:
         await self._stores.runs.delete(run_id)
         self._keys.forget(self._encoder.load_request(record.request, record.user_id))
 
-    def _open(self, run: LiveRun, app: AgentApp) -> Execution:
-        grace = self._limits.reader_grace_seconds
+    def _open(self, run: LiveRun, app: AgentApp, parent: Execution | None = None) -> Execution:
         execution = Execution(
-            run, app, self.host, self._stores, self._encoder, grace, self._sandboxes, self._ended
+            run,
+            app,
+            self.host,
+            self._stores,
+            self._encoder,
+            self._limits.reader_grace_seconds,
+            self._sandboxes,
+            self._launch_child,
+            self._ended,
+            parent,
         )
         self._live[run.run_id] = execution
         return execution
@@ -354,17 +399,22 @@ class RunEngine:
 
         run.subscribe(forget)
         following = self._lanes.leave(run)
-        if following is not None and not self.draining:
+        if following is not None and (not self.draining or self._live[following.run_id].parent is not None):
             self._take_turn(self._live[following.run_id])
-        self._turns.leave(execution)
+        if execution.parent is None:
+            self._turns.leave(execution)
+        else:
+            execution.parent.children.remove(execution)
 
     def _take_turn(self, execution: Execution) -> None:
-        """Begin the run now, or when others make room."""
-        if not self._turns.ask(execution) and execution.run.status is not Status.QUEUED:
+        """Begin the run now, or when others make room. A child run has its parent's turn."""
+        if execution.parent is not None:
+            self._begin(execution)
+        elif not self._turns.ask(execution) and execution.run.status is not Status.QUEUED:
             execution.emitter.queued()
 
     def _begin(self, execution: Execution) -> None:
-        if self.draining:
+        if self.draining and execution.parent is None:
             return  # the next start takes it up
         try:
             execution.begin()

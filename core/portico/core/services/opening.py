@@ -8,6 +8,7 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import InvalidArgument
+from portico.core.identity import user_of
 from portico.core.services.caller import caller, check_run, is_own, owner_of
 from portico.v1 import query_pb2 as pb
 
@@ -19,6 +20,8 @@ def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitab
     """
     if query.previous_run_id:
         return _open(engine, launch_after(engine, query))
+    if query.parent_run_id:
+        return _open(engine, launch_child(engine, query))
     start = start_of(query)
     if engine.needs_lookup(start):
         return _open(engine, engine.launch(start))
@@ -54,6 +57,20 @@ async def launch_after(
         apart=query.ephemeral or query.fork_session,
         before=query.before_message_id,
     )
+
+
+async def launch_child(
+    engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
+) -> Execution | str:
+    """Accept a run that is started on behalf of another."""
+    check_query(query)
+    owner_of(query.request.user_id, "request.user_id", required=False)
+    await check_run(engine, query.parent_run_id)
+    parent = (await engine.parent(query.parent_run_id)).run.start
+    if query.request.user_id not in ("", user_of(parent.owner)):
+        raise InvalidArgument("request.user_id", "is not the parent run's user; leave it out")
+    query.ephemeral = query.ephemeral or bool(parent.ephemeral)
+    return await engine.launch(start_request(query, background=background, owner=parent.owner))
 
 
 def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:

@@ -19,7 +19,7 @@ from portico.core.services.authentication import Authentication
 from portico.core.services.caller import check_run, linked, listed_owner, owner_of
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
-from portico.core.services.opening import launch_after, open_query, open_watch, opened, start_of
+from portico.core.services.opening import launch_after, launch_child, open_query, open_watch, opened, start_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.tracing import caller_trace
 from portico.core.stores.base import RunFilter, RunLog, RunRecord
@@ -74,6 +74,8 @@ class QueryService:
         with caller_trace(context.invocation_metadata()):
             if query.previous_run_id:
                 launched = await launch_after(self._engine, query, background=True)
+            elif query.parent_run_id:
+                launched = await launch_child(self._engine, query, background=True)
             else:
                 launched = await self._engine.launch(start_of(query, background=True))
         if not isinstance(launched, str):

@@ -142,6 +142,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
     again.
     """
+    ERROR_REASON_RUN_NOT_STARTED: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
+    Metadata: run_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. It travels as
@@ -268,5 +272,9 @@ ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 44
 ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 45
 """UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
 again.
+"""
+ERROR_REASON_RUN_NOT_STARTED: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
+Metadata: run_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,46 +22,53 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17portico/v1/events.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x01\n\x05\x45vent\x12\x17\n\x0fsequence_number\x18\x01 \x01(\x03\x12(\n\x08response\x18\x02 \x01(\x0b\x32\x14.portico.v1.ResponseH\x00\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x13.portico.v1.MessageH\x00\x12&\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x13.portico.v1.ContentH\x00\x42\x08\n\x06object\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x03\x12\x1f\n\x17reasoning_output_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x65tails_json\x18\x06 \x01(\t\"\xab\x04\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x11.portico.v1.Error\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63ompleted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x06output\x18\x06 \x03(\x0b\x32\x13.portico.v1.Message\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.portico.v1.Usage\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x12\n\nagent_name\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12/\n\rinput_request\x18\x0c \x01(\x0b\x32\x18.portico.v1.InputRequest\x12\x15\n\rmetadata_json\x18\r \x01(\t\x12\"\n\x05input\x18\x0e \x03(\x0b\x32\x13.portico.v1.Message\x12/\n\x0bstatus_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63\x61ncel_metadata_json\x18\x10 \x01(\t\x12\x18\n\x10repeated_answers\x18\x11 \x01(\x05\"d\n\x0cInputRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.portico.v1.InputKind\"\xe5\x02\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.portico.v1.MessageType\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.portico.v1.Role\x12$\n\x07\x63ontent\x18\x05 \x03(\x0b\x32\x13.portico.v1.Content\x12 \n\x05\x65rror\x18\x06 \x01(\x0b\x32\x11.portico.v1.Error\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.portico.v1.Usage\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\x12\x1c\n\x0fsequence_number\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nextensions\x18\n \x03(\t\x12\x19\n\x11reference_run_ids\x18\x0b \x03(\tB\x12\n\x10_sequence_number\"\x8d\x04\n\x07\x43ontent\x12%\n\x04type\x18\x01 \x01(\x0e\x32\x17.portico.v1.ContentType\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12\r\n\x05index\x18\x03 \x01(\x05\x12\r\n\x05\x64\x65lta\x18\x04 \x01(\x08\x12\x0e\n\x06msg_id\x18\x05 \x01(\t\x12 \n\x05\x65rror\x18\x06 \x01(\x0b\x32\x11.portico.v1.Error\x12\x1c\n\x0fsequence_number\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x04text\x18\n \x01(\tH\x00\x12\x13\n\tdata_json\x18\x0b \x01(\tH\x00\x12)\n\x05image\x18\x0c \x01(\x0b\x32\x18.portico.v1.ImageContentH\x00\x12)\n\x05\x61udio\x18\r \x01(\x0b\x32\x18.portico.v1.AudioContentH\x00\x12\'\n\x04\x66ile\x18\x0e \x01(\x0b\x32\x17.portico.v1.FileContentH\x00\x12\x11\n\x07refusal\x18\x0f \x01(\tH\x00\x12)\n\x05video\x18\x10 \x01(\x0b\x32\x18.portico.v1.VideoContentH\x00\x12\x12\n\nmedia_type\x18\x11 \x01(\t\x12\x10\n\x08\x66ilename\x18\x12 \x01(\t\x12\x15\n\rmetadata_json\x18\x13 \x01(\tB\x07\n\x05valueB\x12\n\x10_sequence_numberJ\x04\x08\x08\x10\tJ\x04\x08\t\x10\n\"!\n\x0cImageContent\x12\x11\n\timage_url\x18\x01 \x01(\t\",\n\x0c\x41udioContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"U\n\x0b\x46ileContent\x12\x10\n\x08\x66ile_url\x18\x01 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x11\n\tfile_data\x18\x04 \x01(\t\"!\n\x0cVideoContent\x12\x11\n\tvideo_url\x18\x01 \x01(\t*\xa7\x02\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_CREATED\x10\x01\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x02\x12\x1a\n\x16RUN_STATUS_IN_PROGRESS\x10\x03\x12\x18\n\x14RUN_STATUS_COMPLETED\x10\x04\x12\x17\n\x13RUN_STATUS_CANCELED\x10\x05\x12\x15\n\x11RUN_STATUS_FAILED\x10\x06\x12\x17\n\x13RUN_STATUS_REJECTED\x10\x07\x12\x19\n\x15RUN_STATUS_INCOMPLETE\x10\x08\x12\x16\n\x12RUN_STATUS_UNKNOWN\x10\t\x12\x1d\n\x19RUN_STATUS_INPUT_REQUIRED\x10\n*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ASSISTANT\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0f\n\x0bROLE_SYSTEM\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\xd3\x04\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14MESSAGE_TYPE_MESSAGE\x10\x01\x12\x1e\n\x1aMESSAGE_TYPE_FUNCTION_CALL\x10\x02\x12%\n!MESSAGE_TYPE_FUNCTION_CALL_OUTPUT\x10\x03\x12\x1c\n\x18MESSAGE_TYPE_PLUGIN_CALL\x10\x04\x12#\n\x1fMESSAGE_TYPE_PLUGIN_CALL_OUTPUT\x10\x05\x12\x1f\n\x1bMESSAGE_TYPE_COMPONENT_CALL\x10\x06\x12&\n\"MESSAGE_TYPE_COMPONENT_CALL_OUTPUT\x10\x07\x12\x1f\n\x1bMESSAGE_TYPE_MCP_LIST_TOOLS\x10\x08\x12%\n!MESSAGE_TYPE_MCP_APPROVAL_REQUEST\x10\t\x12\x19\n\x15MESSAGE_TYPE_MCP_CALL\x10\n\x12&\n\"MESSAGE_TYPE_MCP_APPROVAL_RESPONSE\x10\x0b\x12 \n\x1cMESSAGE_TYPE_MCP_CALL_OUTPUT\x10\x0c\x12\x1a\n\x16MESSAGE_TYPE_REASONING\x10\r\x12\x1a\n\x16MESSAGE_TYPE_HEARTBEAT\x10\x0e\x12\x16\n\x12MESSAGE_TYPE_ERROR\x10\x0f\x12\x1e\n\x1aMESSAGE_TYPE_A2UI_RESPONSE\x10\x10\x12\x1c\n\x18MESSAGE_TYPE_A2UI_ACTION\x10\x11*\xd2\x01\n\x0b\x43ontentType\x12\x1c\n\x18\x43ONTENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ONTENT_TYPE_TEXT\x10\x01\x12\x15\n\x11\x43ONTENT_TYPE_DATA\x10\x02\x12\x16\n\x12\x43ONTENT_TYPE_IMAGE\x10\x03\x12\x16\n\x12\x43ONTENT_TYPE_AUDIO\x10\x04\x12\x15\n\x11\x43ONTENT_TYPE_FILE\x10\x05\x12\x18\n\x14\x43ONTENT_TYPE_REFUSAL\x10\x06\x12\x16\n\x12\x43ONTENT_TYPE_VIDEO\x10\x07*[\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10INPUT_KIND_INPUT\x10\x01\x12\x1c\n\x18INPUT_KIND_AUTHORIZATION\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17portico/v1/events.proto\x12\nportico.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x01\n\x05\x45vent\x12\x17\n\x0fsequence_number\x18\x01 \x01(\x03\x12(\n\x08response\x18\x02 \x01(\x0b\x32\x14.portico.v1.ResponseH\x00\x12&\n\x07message\x18\x03 \x01(\x0b\x32\x13.portico.v1.MessageH\x00\x12&\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x13.portico.v1.ContentH\x00\x42\x08\n\x06object\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x9e\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x04 \x01(\x03\x12\x1f\n\x17reasoning_output_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x64\x65tails_json\x18\x06 \x01(\t\"\xa6\x01\n\x06\x42udget\x12,\n\twall_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\ntool_calls\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nchild_runs\x18\x04 \x01(\x03H\x02\x88\x01\x01\x42\r\n\x0b_tool_callsB\t\n\x07_tokensB\r\n\x0b_child_runs\"\x9c\x01\n\tBudgetUse\x12,\n\twall_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntool_calls\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12\x12\n\nchild_runs\x18\x04 \x01(\x03\x12)\n\x08\x65xceeded\x18\x05 \x01(\x0e\x32\x17.portico.v1.BudgetLimit\"\x8b\x05\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12 \n\x05\x65rror\x18\x03 \x01(\x0b\x32\x11.portico.v1.Error\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63ompleted_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x06output\x18\x06 \x03(\x0b\x32\x13.portico.v1.Message\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.portico.v1.Usage\x12\x12\n\nsession_id\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x12\n\nagent_name\x18\n \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x0b \x01(\x05\x12/\n\rinput_request\x18\x0c \x01(\x0b\x32\x18.portico.v1.InputRequest\x12\x15\n\rmetadata_json\x18\r \x01(\t\x12\"\n\x05input\x18\x0e \x03(\x0b\x32\x13.portico.v1.Message\x12/\n\x0bstatus_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63\x61ncel_metadata_json\x18\x10 \x01(\t\x12\x18\n\x10repeated_answers\x18\x11 \x01(\x05\x12\"\n\x06\x62udget\x18\x12 \x01(\x0b\x32\x12.portico.v1.Budget\x12#\n\x04used\x18\x13 \x01(\x0b\x32\x15.portico.v1.BudgetUse\x12\x15\n\rparent_run_id\x18\x14 \x01(\t\"d\n\x0cInputRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.portico.v1.InputKind\"\xe5\x02\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.portico.v1.MessageType\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.portico.v1.Role\x12$\n\x07\x63ontent\x18\x05 \x03(\x0b\x32\x13.portico.v1.Content\x12 \n\x05\x65rror\x18\x06 \x01(\x0b\x32\x11.portico.v1.Error\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.portico.v1.Usage\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\x12\x1c\n\x0fsequence_number\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nextensions\x18\n \x03(\t\x12\x19\n\x11reference_run_ids\x18\x0b \x03(\tB\x12\n\x10_sequence_number\"\x8d\x04\n\x07\x43ontent\x12%\n\x04type\x18\x01 \x01(\x0e\x32\x17.portico.v1.ContentType\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.portico.v1.RunStatus\x12\r\n\x05index\x18\x03 \x01(\x05\x12\r\n\x05\x64\x65lta\x18\x04 \x01(\x08\x12\x0e\n\x06msg_id\x18\x05 \x01(\t\x12 \n\x05\x65rror\x18\x06 \x01(\x0b\x32\x11.portico.v1.Error\x12\x1c\n\x0fsequence_number\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x04text\x18\n \x01(\tH\x00\x12\x13\n\tdata_json\x18\x0b \x01(\tH\x00\x12)\n\x05image\x18\x0c \x01(\x0b\x32\x18.portico.v1.ImageContentH\x00\x12)\n\x05\x61udio\x18\r \x01(\x0b\x32\x18.portico.v1.AudioContentH\x00\x12\'\n\x04\x66ile\x18\x0e \x01(\x0b\x32\x17.portico.v1.FileContentH\x00\x12\x11\n\x07refusal\x18\x0f \x01(\tH\x00\x12)\n\x05video\x18\x10 \x01(\x0b\x32\x18.portico.v1.VideoContentH\x00\x12\x12\n\nmedia_type\x18\x11 \x01(\t\x12\x10\n\x08\x66ilename\x18\x12 \x01(\t\x12\x15\n\rmetadata_json\x18\x13 \x01(\tB\x07\n\x05valueB\x12\n\x10_sequence_numberJ\x04\x08\x08\x10\tJ\x04\x08\t\x10\n\"!\n\x0cImageContent\x12\x11\n\timage_url\x18\x01 \x01(\t\",\n\x0c\x41udioContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"U\n\x0b\x46ileContent\x12\x10\n\x08\x66ile_url\x18\x01 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x10\n\x08\x66ilename\x18\x03 \x01(\t\x12\x11\n\tfile_data\x18\x04 \x01(\t\"!\n\x0cVideoContent\x12\x11\n\tvideo_url\x18\x01 \x01(\t*\xa7\x02\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_CREATED\x10\x01\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x02\x12\x1a\n\x16RUN_STATUS_IN_PROGRESS\x10\x03\x12\x18\n\x14RUN_STATUS_COMPLETED\x10\x04\x12\x17\n\x13RUN_STATUS_CANCELED\x10\x05\x12\x15\n\x11RUN_STATUS_FAILED\x10\x06\x12\x17\n\x13RUN_STATUS_REJECTED\x10\x07\x12\x19\n\x15RUN_STATUS_INCOMPLETE\x10\x08\x12\x16\n\x12RUN_STATUS_UNKNOWN\x10\t\x12\x1d\n\x19RUN_STATUS_INPUT_REQUIRED\x10\n*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ASSISTANT\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0f\n\x0bROLE_SYSTEM\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\xd3\x04\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14MESSAGE_TYPE_MESSAGE\x10\x01\x12\x1e\n\x1aMESSAGE_TYPE_FUNCTION_CALL\x10\x02\x12%\n!MESSAGE_TYPE_FUNCTION_CALL_OUTPUT\x10\x03\x12\x1c\n\x18MESSAGE_TYPE_PLUGIN_CALL\x10\x04\x12#\n\x1fMESSAGE_TYPE_PLUGIN_CALL_OUTPUT\x10\x05\x12\x1f\n\x1bMESSAGE_TYPE_COMPONENT_CALL\x10\x06\x12&\n\"MESSAGE_TYPE_COMPONENT_CALL_OUTPUT\x10\x07\x12\x1f\n\x1bMESSAGE_TYPE_MCP_LIST_TOOLS\x10\x08\x12%\n!MESSAGE_TYPE_MCP_APPROVAL_REQUEST\x10\t\x12\x19\n\x15MESSAGE_TYPE_MCP_CALL\x10\n\x12&\n\"MESSAGE_TYPE_MCP_APPROVAL_RESPONSE\x10\x0b\x12 \n\x1cMESSAGE_TYPE_MCP_CALL_OUTPUT\x10\x0c\x12\x1a\n\x16MESSAGE_TYPE_REASONING\x10\r\x12\x1a\n\x16MESSAGE_TYPE_HEARTBEAT\x10\x0e\x12\x16\n\x12MESSAGE_TYPE_ERROR\x10\x0f\x12\x1e\n\x1aMESSAGE_TYPE_A2UI_RESPONSE\x10\x10\x12\x1c\n\x18MESSAGE_TYPE_A2UI_ACTION\x10\x11*\xd2\x01\n\x0b\x43ontentType\x12\x1c\n\x18\x43ONTENT_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ONTENT_TYPE_TEXT\x10\x01\x12\x15\n\x11\x43ONTENT_TYPE_DATA\x10\x02\x12\x16\n\x12\x43ONTENT_TYPE_IMAGE\x10\x03\x12\x16\n\x12\x43ONTENT_TYPE_AUDIO\x10\x04\x12\x15\n\x11\x43ONTENT_TYPE_FILE\x10\x05\x12\x18\n\x14\x43ONTENT_TYPE_REFUSAL\x10\x06\x12\x16\n\x12\x43ONTENT_TYPE_VIDEO\x10\x07*\x9a\x01\n\x0b\x42udgetLimit\x12\x1c\n\x18\x42UDGET_LIMIT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42UDGET_LIMIT_WALL_TIME\x10\x01\x12\x1b\n\x17\x42UDGET_LIMIT_TOOL_CALLS\x10\x02\x12\x17\n\x13\x42UDGET_LIMIT_TOKENS\x10\x03\x12\x1b\n\x17\x42UDGET_LIMIT_CHILD_RUNS\x10\x04*[\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10INPUT_KIND_INPUT\x10\x01\x12\x1c\n\x18INPUT_KIND_AUTHORIZATION\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'portico.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATUS']._serialized_start=2192
-  _globals['_RUNSTATUS']._serialized_end=2487
-  _globals['_ROLE']._serialized_start=2489
-  _globals['_ROLE']._serialized_end=2584
-  _globals['_MESSAGETYPE']._serialized_start=2587
-  _globals['_MESSAGETYPE']._serialized_end=3182
-  _globals['_CONTENTTYPE']._serialized_start=3185
-  _globals['_CONTENTTYPE']._serialized_end=3395
-  _globals['_INPUTKIND']._serialized_start=3397
-  _globals['_INPUTKIND']._serialized_end=3488
-  _globals['_EVENT']._serialized_start=73
-  _globals['_EVENT']._serialized_end=237
-  _globals['_ERROR']._serialized_start=239
-  _globals['_ERROR']._serialized_end=277
-  _globals['_USAGE']._serialized_start=280
-  _globals['_USAGE']._serialized_end=438
-  _globals['_RESPONSE']._serialized_start=441
-  _globals['_RESPONSE']._serialized_end=996
-  _globals['_INPUTREQUEST']._serialized_start=998
-  _globals['_INPUTREQUEST']._serialized_end=1098
-  _globals['_MESSAGE']._serialized_start=1101
-  _globals['_MESSAGE']._serialized_end=1458
-  _globals['_CONTENT']._serialized_start=1461
-  _globals['_CONTENT']._serialized_end=1986
-  _globals['_IMAGECONTENT']._serialized_start=1988
-  _globals['_IMAGECONTENT']._serialized_end=2021
-  _globals['_AUDIOCONTENT']._serialized_start=2023
-  _globals['_AUDIOCONTENT']._serialized_end=2067
-  _globals['_FILECONTENT']._serialized_start=2069
-  _globals['_FILECONTENT']._serialized_end=2154
-  _globals['_VIDEOCONTENT']._serialized_start=2156
-  _globals['_VIDEOCONTENT']._serialized_end=2189
+  _globals['_RUNSTATUS']._serialized_start=2648
+  _globals['_RUNSTATUS']._serialized_end=2943
+  _globals['_ROLE']._serialized_start=2945
+  _globals['_ROLE']._serialized_end=3040
+  _globals['_MESSAGETYPE']._serialized_start=3043
+  _globals['_MESSAGETYPE']._serialized_end=3638
+  _globals['_CONTENTTYPE']._serialized_start=3641
+  _globals['_CONTENTTYPE']._serialized_end=3851
+  _globals['_BUDGETLIMIT']._serialized_start=3854
+  _globals['_BUDGETLIMIT']._serialized_end=4008
+  _globals['_INPUTKIND']._serialized_start=4010
+  _globals['_INPUTKIND']._serialized_end=4101
+  _globals['_EVENT']._serialized_start=105
+  _globals['_EVENT']._serialized_end=269
+  _globals['_ERROR']._serialized_start=271
+  _globals['_ERROR']._serialized_end=309
+  _globals['_USAGE']._serialized_start=312
+  _globals['_USAGE']._serialized_end=470
+  _globals['_BUDGET']._serialized_start=473
+  _globals['_BUDGET']._serialized_end=639
+  _globals['_BUDGETUSE']._serialized_start=642
+  _globals['_BUDGETUSE']._serialized_end=798
+  _globals['_RESPONSE']._serialized_start=801
+  _globals['_RESPONSE']._serialized_end=1452
+  _globals['_INPUTREQUEST']._serialized_start=1454
+  _globals['_INPUTREQUEST']._serialized_end=1554
+  _globals['_MESSAGE']._serialized_start=1557
+  _globals['_MESSAGE']._serialized_end=1914
+  _globals['_CONTENT']._serialized_start=1917
+  _globals['_CONTENT']._serialized_end=2442
+  _globals['_IMAGECONTENT']._serialized_start=2444
+  _globals['_IMAGECONTENT']._serialized_end=2477
+  _globals['_AUDIOCONTENT']._serialized_start=2479
+  _globals['_AUDIOCONTENT']._serialized_end=2523
+  _globals['_FILECONTENT']._serialized_start=2525
+  _globals['_FILECONTENT']._serialized_end=2610
+  _globals['_VIDEOCONTENT']._serialized_start=2612
+  _globals['_VIDEOCONTENT']._serialized_end=2645
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -242,6 +243,38 @@ CONTENT_TYPE_VIDEO: ContentType.ValueType  # 7
 """A video."""
 Global___ContentType: _TypeAlias = ContentType  # noqa: Y015
 
+class _BudgetLimit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BudgetLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetLimit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUDGET_LIMIT_UNSPECIFIED: _BudgetLimit.ValueType  # 0
+    """None."""
+    BUDGET_LIMIT_WALL_TIME: _BudgetLimit.ValueType  # 1
+    """Budget.wall_time."""
+    BUDGET_LIMIT_TOOL_CALLS: _BudgetLimit.ValueType  # 2
+    """Budget.tool_calls."""
+    BUDGET_LIMIT_TOKENS: _BudgetLimit.ValueType  # 3
+    """Budget.tokens."""
+    BUDGET_LIMIT_CHILD_RUNS: _BudgetLimit.ValueType  # 4
+    """Budget.child_runs."""
+
+class BudgetLimit(_BudgetLimit, metaclass=_BudgetLimitEnumTypeWrapper):
+    """BudgetLimit names one of the limits."""
+
+BUDGET_LIMIT_UNSPECIFIED: BudgetLimit.ValueType  # 0
+"""None."""
+BUDGET_LIMIT_WALL_TIME: BudgetLimit.ValueType  # 1
+"""Budget.wall_time."""
+BUDGET_LIMIT_TOOL_CALLS: BudgetLimit.ValueType  # 2
+"""Budget.tool_calls."""
+BUDGET_LIMIT_TOKENS: BudgetLimit.ValueType  # 3
+"""Budget.tokens."""
+BUDGET_LIMIT_CHILD_RUNS: BudgetLimit.ValueType  # 4
+"""Budget.child_runs."""
+Global___BudgetLimit: _TypeAlias = BudgetLimit  # noqa: Y015
+
 class _InputKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -323,7 +356,7 @@ class Error(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Always set. A stable word: AGENT_UNKNOWN_ERROR, core_restarted, deadline_exceeded,
-    interrupted, reader_gone, or the code that the agent gave.
+    budget_exceeded, interrupted, reader_gone, parent_ended, or the code that the agent gave.
     """
     message: _builtins.str
     """Always set. For people; never a stack trace."""
@@ -384,6 +417,107 @@ class Usage(_message.Message):
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
+class Budget(_message.Message):
+    """Budget is the most that a run, and the child runs that it starts, may use
+    together. A limit that is not set limits nothing; 0 allows nothing of it.
+    What goes beyond a limit ends the run: FAILED with code budget_exceeded, and
+    BudgetUse.exceeded says which limit it was.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALL_TIME_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    CHILD_RUNS_FIELD_NUMBER: _builtins.int
+    tool_calls: _builtins.int
+    """Optional. How many calls of tools may be in the log: messages of the types
+    FUNCTION_CALL, PLUGIN_CALL, COMPONENT_CALL and MCP_CALL. The call that
+    would be one too many is not logged.
+    """
+    tokens: _builtins.int
+    """Optional. How many tokens the run may report: the sum of
+    Usage.total_tokens. A report comes after the fact and is kept.
+    """
+    child_runs: _builtins.int
+    """Optional. How many child runs may be started."""
+    @_builtins.property
+    def wall_time(self) -> _duration_pb2.Duration:
+        """Optional. How long the run may take: from its start, without the time in
+        which it waits for an answer, with the time in which a core is restarted
+        that takes it up again. More than 0, at most 7 days.
+        """
+
+    def __init__(
+        self,
+        *,
+        wall_time: _duration_pb2.Duration | None = ...,
+        tool_calls: _builtins.int | None = ...,
+        tokens: _builtins.int | None = ...,
+        child_runs: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_child_runs", b"_child_runs", "_tokens", b"_tokens", "_tool_calls", b"_tool_calls", "child_runs", b"child_runs", "tokens", b"tokens", "tool_calls", b"tool_calls", "wall_time", b"wall_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child_runs", b"_child_runs", "_tokens", b"_tokens", "_tool_calls", b"_tool_calls", "child_runs", b"child_runs", "tokens", b"tokens", "tool_calls", b"tool_calls", "wall_time", b"wall_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__child_runs: _TypeAlias = _typing.Literal["child_runs"]  # noqa: Y015
+    _WhichOneofArgType__child_runs: _TypeAlias = _typing.Literal["_child_runs", b"_child_runs"]  # noqa: Y015
+    _WhichOneofReturnType__tokens: _TypeAlias = _typing.Literal["tokens"]  # noqa: Y015
+    _WhichOneofArgType__tokens: _TypeAlias = _typing.Literal["_tokens", b"_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__tool_calls: _TypeAlias = _typing.Literal["tool_calls"]  # noqa: Y015
+    _WhichOneofArgType__tool_calls: _TypeAlias = _typing.Literal["_tool_calls", b"_tool_calls"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__child_runs) -> _WhichOneofReturnType__child_runs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens) -> _WhichOneofReturnType__tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_calls) -> _WhichOneofReturnType__tool_calls | None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class BudgetUse(_message.Message):
+    """BudgetUse is what a run and its child runs used so far, all attempts added
+    up.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALL_TIME_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    CHILD_RUNS_FIELD_NUMBER: _builtins.int
+    EXCEEDED_FIELD_NUMBER: _builtins.int
+    tool_calls: _builtins.int
+    """Calls of tools."""
+    tokens: _builtins.int
+    """Tokens."""
+    child_runs: _builtins.int
+    """Child runs, theirs included."""
+    exceeded: Global___BudgetLimit.ValueType
+    """Set in the terminal event of a run that ended for it."""
+    @_builtins.property
+    def wall_time(self) -> _duration_pb2.Duration:
+        """Always set. The time of the run itself, its child runs' not added."""
+
+    def __init__(
+        self,
+        *,
+        wall_time: _duration_pb2.Duration | None = ...,
+        tool_calls: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+        child_runs: _builtins.int = ...,
+        exceeded: Global___BudgetLimit.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wall_time", b"wall_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_runs", b"child_runs", "exceeded", b"exceeded", "tokens", b"tokens", "tool_calls", b"tool_calls", "wall_time", b"wall_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetUse: _TypeAlias = BudgetUse  # noqa: Y015
+
+@_typing.final
 class Response(_message.Message):
     """Response is the run as a whole."""
 
@@ -406,6 +540,9 @@ class Response(_message.Message):
     STATUS_TIME_FIELD_NUMBER: _builtins.int
     CANCEL_METADATA_JSON_FIELD_NUMBER: _builtins.int
     REPEATED_ANSWERS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Always set. The run's id, resp_ and 32 hexadecimal digits."""
     status: Global___RunStatus.ValueType
@@ -430,6 +567,8 @@ class Response(_message.Message):
     one got it was given again. An event tells each of them: what was said
     before the last one repeats what led to it.
     """
+    parent_run_id: _builtins.str
+    """Set in a child run. The run that started it."""
     @_builtins.property
     def error(self) -> Global___Error:
         """Set when status is FAILED, REJECTED or INCOMPLETE."""
@@ -466,6 +605,16 @@ class Response(_message.Message):
     def status_time(self) -> _timestamp_pb2.Timestamp:
         """Always set. When the run took this status."""
 
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """Set when the run has a budget: what was asked, lowered to what the core
+        allows and to what was left of the parent run's.
+        """
+
+    @_builtins.property
+    def used(self) -> Global___BudgetUse:
+        """Set with budget."""
+
     def __init__(
         self,
         *,
@@ -486,10 +635,13 @@ class Response(_message.Message):
         status_time: _timestamp_pb2.Timestamp | None = ...,
         cancel_metadata_json: _builtins.str = ...,
         repeated_answers: _builtins.int = ...,
+        budget: Global___Budget | None = ...,
+        used: Global___BudgetUse | None = ...,
+        parent_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "status_time", b"status_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "input_request", b"input_request", "status_time", b"status_time", "usage", b"usage", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "cancel_metadata_json", b"cancel_metadata_json", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "repeated_answers", b"repeated_answers", "session_id", b"session_id", "status", b"status", "status_time", b"status_time", "usage", b"usage", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "attempt", b"attempt", "budget", b"budget", "cancel_metadata_json", b"cancel_metadata_json", "completed_time", b"completed_time", "created_time", b"created_time", "error", b"error", "id", b"id", "input", b"input", "input_request", b"input_request", "metadata_json", b"metadata_json", "output", b"output", "parent_run_id", b"parent_run_id", "repeated_answers", b"repeated_answers", "session_id", b"session_id", "status", b"status", "status_time", b"status_time", "usage", b"usage", "used", b"used", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -287,6 +287,8 @@ class QueryRequest(_message.Message):
     EPHEMERAL_FIELD_NUMBER: _builtins.int
     FORK_SESSION_FIELD_NUMBER: _builtins.int
     BEFORE_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     background: _builtins.bool
     """Optional. True: the run goes on when nobody reads it."""
     idempotency_key: _builtins.str
@@ -314,6 +316,18 @@ class QueryRequest(_message.Message):
     was told while it worked (Response.input): what continues it has what came
     before that message, in a new session. NOT_FOUND (MESSAGE_NOT_FOUND).
     """
+    parent_run_id: _builtins.str
+    """Optional. The run on whose behalf this one is started: it becomes its child
+    run. It is of that run's user, has a session of its own unless one is named,
+    is never queued behind a limit, and uses of that run's budget. It ends with
+    that run at the latest, as CANCELED with code parent_ended, and is not
+    executed again after a crash. Errors: NOT_FOUND (RUN_NOT_FOUND);
+    FAILED_PRECONDITION (RUN_TERMINAL) when that run has ended, or is to;
+    FAILED_PRECONDITION (RUN_NOT_STARTED) when it has not begun; ABORTED
+    (SESSION_BUSY) for a session of a run above it unless if_session_busy is
+    PARALLEL; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with limit
+    live_child_runs.
+    """
     @_builtins.property
     def request(self) -> Global___AgentRequest:
         """Required."""
@@ -323,6 +337,10 @@ class QueryRequest(_message.Message):
         """Optional. The longest that the run may take from its start, without
         pauses; then it fails with code deadline_exceeded.
         """
+
+    @_builtins.property
+    def budget(self) -> _events_pb2.Budget:
+        """Optional. The most that the run may use; a core may allow less."""
 
     def __init__(
         self,
@@ -336,10 +354,12 @@ class QueryRequest(_message.Message):
         ephemeral: _builtins.bool = ...,
         fork_session: _builtins.bool = ...,
         before_message_id: _builtins.str = ...,
+        budget: _events_pb2.Budget | None = ...,
+        parent_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "before_message_id", b"before_message_id", "ephemeral", b"ephemeral", "fork_session", b"fork_session", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "previous_run_id", b"previous_run_id", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "before_message_id", b"before_message_id", "budget", b"budget", "ephemeral", b"ephemeral", "fork_session", b"fork_session", "idempotency_key", b"idempotency_key", "if_session_busy", b"if_session_busy", "parent_run_id", b"parent_run_id", "previous_run_id", b"previous_run_id", "request", b"request", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,68 @@
+"""Budgets, and what was used of them, both ways."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from portico.agent.protocol import Budget
+from portico.core.engine.budgets import Limit, Use
+from portico.core.errors import InvalidArgument
+from portico.v1 import events_pb2 as pb
+
+WALL_SECONDS = 7 * 24 * 3600
+_COUNTS = ("tool_calls", "tokens", "child_runs")
+_LIMITS = {
+    Limit.WALL_TIME: pb.BUDGET_LIMIT_WALL_TIME,
+    Limit.TOOL_CALLS: pb.BUDGET_LIMIT_TOOL_CALLS,
+    Limit.TOKENS: pb.BUDGET_LIMIT_TOKENS,
+    Limit.CHILD_RUNS: pb.BUDGET_LIMIT_CHILD_RUNS,
+}
+
+
+def check_budget(budget: pb.Budget, field: str) -> None:
+    """Raises InvalidArgument."""
+    if budget.HasField("wall_time") and not 0 < _seconds(budget.wall_time) <= WALL_SECONDS:
+        raise InvalidArgument(f"{field}.wall_time", f"must be more than 0 and at most {WALL_SECONDS} s")
+    for name in _COUNTS:
+        if getattr(budget, name) < 0:
+            raise InvalidArgument(f"{field}.{name}", "must not be negative; leave it out for no limit")
+
+
+def budget_from_proto(budget: pb.Budget) -> Budget:
+    return Budget(
+        wall_time=_seconds(budget.wall_time) if budget.HasField("wall_time") else None,
+        tool_calls=budget.tool_calls if budget.HasField("tool_calls") else None,
+        tokens=budget.tokens if budget.HasField("tokens") else None,
+        child_runs=budget.child_runs if budget.HasField("child_runs") else None,
+    )
+
+
+def budget_to_proto(budget: Budget, target: pb.Budget) -> None:
+    target.SetInParent()
+    if budget.wall_time is not None:
+        _set(target.wall_time, budget.wall_time)
+    for name in _COUNTS:
+        if (count := getattr(budget, name)) is not None:
+            setattr(target, name, count)
+
+
+def use_from_proto(use: pb.BudgetUse) -> Use:
+    """What was used; not what ended the run, which is then no run that goes on."""
+    return Use(_seconds(use.wall_time), use.tool_calls, use.tokens, use.child_runs)
+
+
+def use_to_proto(use: Use, target: pb.BudgetUse) -> None:
+    _set(target.wall_time, use.wall_time)
+    target.tool_calls = use.tool_calls
+    target.tokens = use.tokens
+    target.child_runs = use.child_runs
+    if use.exceeded is not None:
+        target.exceeded = _LIMITS[use.exceeded]
+
+
+def _seconds(value: Duration) -> float:
+    return value.seconds + value.nanos / 1e9
+
+
+def _set(target: Duration, seconds: float) -> None:
+    """Whole milliseconds."""
+    target.FromMilliseconds(round(seconds * 1000))
+    target.SetInParent()

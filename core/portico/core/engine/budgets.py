@@ -1,0 +1,181 @@
+"""What a run may use, its child runs included, and what it has used.
+
+A run without a budget has no ledger, and nothing is counted. A child run's use
+is its parent's too, so both draw on one budget: whose limit it is that something
+goes beyond, that run is stopped, and the run that did so with it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from portico.agent.protocol import Budget, Error
+
+
+class Limit(StrEnum):
+    """The limits of a Budget, by their fields' names."""
+
+    WALL_TIME = "wall_time"
+    TOOL_CALLS = "tool_calls"
+    TOKENS = "tokens"
+    CHILD_RUNS = "child_runs"
+
+
+_WORDS = {
+    Limit.WALL_TIME: "{:g} seconds",
+    Limit.TOOL_CALLS: "{} tool calls",
+    Limit.TOKENS: "{} tokens",
+    Limit.CHILD_RUNS: "{} child runs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What was used of a budget; `wall_time` in seconds."""
+
+    wall_time: float = 0.0
+    tool_calls: int = 0
+    tokens: int = 0
+    child_runs: int = 0
+    exceeded: Limit | None = None
+
+
+class Ledger:
+    """The budget of one run. Belongs to the event loop.
+
+    `over` stops the run, and `changed` has its record written; whoever executes the run sets them.
+    """
+
+    def __init__(self, budget: Budget, used: Use | None = None, above: "Ledger | None" = None) -> None:
+        used = used or Use()
+        self.budget = budget
+        self.exceeded: Limit | None = None
+        self.over: Callable[[], None] = _nothing
+        self.changed: Callable[[], None] = _nothing
+        self._above = above
+        self._whose = self
+        self._seconds = used.wall_time
+        self._since: float | None = None
+        self._counts = {
+            Limit.TOOL_CALLS: used.tool_calls,
+            Limit.TOKENS: used.tokens,
+            Limit.CHILD_RUNS: used.child_runs,
+        }
+
+    def take(self, limit: Limit) -> bool:
+        """Use one more, unless there is none left: then who has used them up is stopped."""
+        if self._check(limit, 1):
+            self._count(limit, 1)
+            return True
+        return False
+
+    def spend(self, tokens: int) -> bool:
+        """Use so many, which is done already; False when they were too many."""
+        self._count(Limit.TOKENS, tokens)
+        return self._check(Limit.TOKENS, 0)
+
+    def run_out(self) -> None:
+        """The time is over."""
+        self._exceed(Limit.WALL_TIME, self)
+
+    def start_clock(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def stop_clock(self) -> None:
+        self.lap()
+        self._since = None
+
+    def lap(self) -> None:
+        """The run takes a status: what is kept of its time is the time until now."""
+        if self._since is not None:
+            now = time.monotonic()
+            self._seconds += now - self._since
+            self._since = now
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None if the time is not limited; not below 0."""
+        most = self.budget.wall_time
+        return None if most is None else max(most - self.used().wall_time, 0.0)
+
+    def left(self) -> Budget:
+        """What a child run can have."""
+        counts = {
+            limit: None if (most := getattr(self.budget, limit)) is None else max(most - count, 0)
+            for limit, count in self._counts.items()
+        }
+        return Budget(
+            self.seconds_left, counts[Limit.TOOL_CALLS], counts[Limit.TOKENS], counts[Limit.CHILD_RUNS]
+        )
+
+    def used(self) -> Use:
+        """As of now."""
+        running = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._use(self._seconds + running)
+
+    def kept(self) -> Use:
+        """As of the run's last status, as the run's record has it: a restart adds the time since then."""
+        return self._use(self._seconds)
+
+    def error(self) -> Error:
+        """Why the run was stopped."""
+        limit = self.exceeded or Limit.WALL_TIME
+        budget = _WORDS[limit].format(getattr(self._whose.budget, limit))
+        whose = "the run's" if self._whose is self else "the parent run's"
+        return Error("budget_exceeded", f"{whose} budget of {budget} is used up")
+
+    def _use(self, seconds: float) -> Use:
+        counts = self._counts
+        return Use(
+            seconds,
+            counts[Limit.TOOL_CALLS],
+            counts[Limit.TOKENS],
+            counts[Limit.CHILD_RUNS],
+            self.exceeded,
+        )
+
+    def _count(self, limit: Limit, amount: int) -> None:
+        for ledger in self._chain():
+            ledger._counts[limit] += amount
+            ledger.changed()
+
+    def _check(self, limit: Limit, more: int) -> bool:
+        over = [
+            ledger
+            for ledger in self._chain()
+            if (most := getattr(ledger.budget, limit)) is not None and ledger._counts[limit] + more > most
+        ]
+        # This one first: as its parent's child it would only hear that the parent has ended.
+        for ledger in dict.fromkeys((self, *over)) if over else ():
+            ledger._exceed(limit, over[0] if ledger is self else ledger)
+        return not over
+
+    def _exceed(self, limit: Limit, whose: "Ledger") -> None:
+        if self.exceeded is None:
+            self.exceeded, self._whose = limit, whose
+            self.over()
+
+    def _chain(self) -> Iterator["Ledger"]:
+        ledger: Ledger | None = self
+        while ledger is not None:
+            yield ledger
+            ledger = ledger._above
+
+
+def open_ledger(most: Budget, asked: Budget | None, above: Ledger | None) -> Ledger | None:
+    """For a run that asks for this, where nobody may have more than `most`; None if nothing is limited."""
+    budgets = [most, asked or Budget(), Budget() if above is None else above.left()]
+    least = {
+        field.name: min(
+            (value for budget in budgets if (value := getattr(budget, field.name)) is not None), default=None
+        )
+        for field in fields(Budget)
+    }
+    budget = Budget(**least)
+    return None if budget == Budget() else Ledger(budget, above=above)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,132 @@
+"""The child runs of a run: they are stopped when it stops, and have ended before it has."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+from portico.agent.children import ChildRequest, RunResult
+from portico.core.engine.encoding import EventEncoder, StartRequest
+from portico.core.engine.live import LiveRun
+from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
+
+LIVE_CHILDREN = 64  # of a run that is no child itself, at once, with those of its child runs
+
+
+class Child(Protocol):
+    """A child run's execution."""
+
+    @property
+    def run(self) -> LiveRun: ...
+
+    def leave_parent(self) -> None:
+        """Stop: the parent has stopped."""
+        ...
+
+    async def stopped(self) -> None: ...
+
+    async def result(self) -> RunResult: ...
+
+    async def cancel(self) -> None: ...
+
+
+class Launch(Protocol):
+    """Accepts a run."""
+
+    def __call__(self, start: StartRequest) -> Child: ...
+
+
+class Children:
+    """Those of one run. Owned by its execution."""
+
+    def __init__(self, run: LiveRun, above: "Children | None") -> None:
+        self._run = run
+        self._above = above
+        self._live: set[Child] = set()
+        self._count = 0  # live, with theirs
+        self._closed = False
+
+    @property
+    def any(self) -> bool:
+        """Whether one is live."""
+        return bool(self._live)
+
+    def check(self, start: StartRequest) -> None:
+        """Raises RunTerminal, SessionBusy, LimitExceeded for one that can't be had."""
+        if self._closed or self._run.status.terminal:
+            raise RunTerminal(self._run.run_id, self._run.status.value)
+        session = (start.owner, start.request.session_id)
+        top = self
+        for place in self._line():
+            if place._run.session == session and start.busy_policy != "parallel":
+                # It would wait for a run that may wait for it.
+                raise SessionBusy(session[1], place._run.run_id)
+            top = place
+        if top._count >= LIVE_CHILDREN:
+            raise LimitExceeded("live_child_runs", f"{top._count} child runs are live; wait until some ended")
+
+    def add(self, child: Child) -> None:
+        self._live.add(child)
+        self._add(1)
+
+    def remove(self, child: Child) -> None:
+        if child in self._live:
+            self._live.discard(child)
+            self._add(-1)
+
+    def stop(self) -> None:
+        """There will be no more, and those that are there are to end."""
+        self._closed = True
+        for child in tuple(self._live):
+            child.leave_parent()
+
+    async def end(self) -> None:
+        """Return when none is left."""
+        self.stop()
+        await asyncio.gather(*(child.stopped() for child in tuple(self._live)))
+
+    def _add(self, count: int) -> None:
+        for place in self._line():
+            place._count += count
+
+    def _line(self) -> "Iterator[Children]":
+        """This one and those above it."""
+        place: Children | None = self
+        while place is not None:
+            yield place
+            place = place._above
+
+
+class RunStarter:
+    """ChildStarter of one run."""
+
+    def __init__(self, run: LiveRun, encoder: EventEncoder, launch: Launch) -> None:
+        self._run = run
+        self._encoder = encoder
+        self._launch = launch
+
+    async def __call__(self, request: ChildRequest) -> "StartedRun":
+        try:
+            child = self._launch(self._encoder.child_request(request, self._run.run_id, self._run.start))
+        except LimitExceeded:
+            ledger = self._run.ledger
+            if ledger is not None and ledger.exceeded is not None:
+                raise asyncio.CancelledError from None  # the run itself is being stopped
+            raise
+        return StartedRun(child)
+
+
+class StartedRun:
+    """ChildRun of an execution."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    @property
+    def run_id(self) -> str:
+        return self._child.run.run_id
+
+    async def result(self) -> RunResult:
+        return await self._child.result()
+
+    async def cancel(self) -> None:
+        await self._child.cancel()
