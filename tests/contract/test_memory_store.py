@@ -212,3 +212,11 @@ async def test_deleted_memories_are_found_no_more(memories: MemoryStore) -> None
     await memories.add([memory("m1")])
     assert await found(memories, "penguin") == {"m1"}
     assert await found(memories, "penguin", k="v") == set()
+
+
+async def test_memories_that_were_added_before_a_time_expire_so_many_at_once(memories: MemoryStore) -> None:
+    await memories.add([memory(f"m{age}", created_at=age, metadata='{"k": "v"}') for age in (1, 2, 3, 4)])
+    assert await memories.expire(1, 10) == 0
+    assert await memories.expire(4, 2) == 2
+    assert await memories.expire(4, 2) == 1
+    assert await found(memories, "penguin") == await found(memories, "penguin", k="v") == {"m4"}

@@ -80,3 +80,11 @@ async def test_an_earlier_revision_says_nothing_of_a_later_one(pushes: PushStore
     assert not await pushes.acknowledge("r1", "c1", "v1", 5, True)
     assert not await pushes.acknowledge("r1", "nobody", "v1", 5, True)
     assert await pushes.get("r1", "c1") == config(revision="v2")
+
+
+async def test_all_of_some_runs_are_deleted(pushes: PushStore) -> None:
+    for run_id, config_id in (("r1", "c1"), ("r1", "c2"), ("r2", "c1"), ("r3", "c1")):
+        await pushes.set(config(run_id, config_id))
+    assert await pushes.delete_all(["r1", "r3", "nope"]) == 3
+    assert [record.run_id for record in await pushes.undelivered()] == ["r2"]
+    assert await pushes.delete_all([]) == 0

@@ -415,3 +415,29 @@ async def test_ephemeral_runs_are_not_listed_and_are_told_when_they_have_ended(l
     assert await log.left_over() == [ended]
     await log.delete("r3")
     assert await log.left_over() == []
+
+
+async def test_many_are_deleted_at_once(log: RunLog) -> None:
+    await log.commit(Commit(runs=[run("r1"), run("r2"), run("r3")], chunks=[Chunk("r1", 0, 0, b"a")]))
+    assert await log.delete_all(["r1", "nope", "r3"]) == 2
+    assert await log.read("r1", -1, 1000) == []
+    assert await ids(log, RunFilter()) == "r2"
+    assert await log.delete_all(["r1"]) == 0
+
+
+async def test_all_runs_of_a_user_are_found_ephemeral_ones_too(log: RunLog) -> None:
+    await log.commit(Commit(runs=[run("r1"), replace(run("r2"), ephemeral="run"), run("r3", user_id="bob")]))
+    assert sorted(await log.of_user("ada", 10)) == ["r1", "r2"]
+    assert len(await log.of_user("ada", 1)) == 1
+    assert await log.of_user("nobody", 10) == []
+
+
+async def test_what_ended_before_a_time_is_found(log: RunLog) -> None:
+    states = ("completed", "failed", "canceled", "incomplete", "rejected")
+    over = [run(f"r-{status}", status=status, created_at=5.0) for status in states]
+    await log.commit(Commit(runs=[*over, *(run(status, status=status) for status in UNFINISHED_STATUSES)]))
+    await log.commit(Commit(runs=[replace(run("slow", status="completed", created_at=1.0), updated_at=9.0)]))
+    assert await log.ended(5.0, 10) == []
+    assert sorted(await log.ended(5.5, 10)) == sorted(record.run_id for record in over)
+    assert len(await log.ended(5.5, 2)) == 2
+    assert "slow" in await log.ended(9.5, 10)

@@ -444,3 +444,29 @@ async def test_a_session_that_is_gone_has_no_fork(sessions: SessionStore) -> Non
     for always in (False, True):
         with pytest.raises(SessionNotFound):
             await sessions.fork("ada", "s1", "r1", "s2", always=always)
+
+
+async def test_idle_sessions_are_everybodys_the_longest_idle_first(stores: Stores) -> None:
+    names = [("bob", "s1", 3.0), ("ada", "s2", 3.0), ("ada", "s1", 1.0), ("cy", "s1", 9.0)]
+    # A run log takes sessions with what else it commits.
+    begun = [NewSession(*name) for name in names]
+    said = [
+        message(f"m-{user}-{session}", user_id=user, session_id=session, created_at=at)
+        for user, session, at in names
+    ]
+    await stores.runs.commit(Commit(sessions=begun, messages=said))
+    found = await stores.sessions.idle(4.0, None, 10)
+    assert [(one.user_id, one.session_id) for one in found] == [("ada", "s1"), ("ada", "s2"), ("bob", "s1")]
+    first = await stores.sessions.idle(4.0, None, 1)
+    assert await stores.sessions.idle(4.0, first[0], 10) == found[1:]
+    assert await stores.sessions.idle(3.0, None, 10) == first
+
+
+async def test_a_session_that_was_used_since_is_not_deleted_as_idle(sessions: SessionStore) -> None:
+    used = (await sessions.create("ada", "s1", "")).updated_at
+    with pytest.raises(SessionNotFound):
+        await sessions.delete("ada", "s1", idle_since=used)
+    assert (await sessions.get("ada", "s1")).session_id == "s1"
+    await sessions.delete("ada", "s1", idle_since=used + 1)
+    with pytest.raises(SessionNotFound):
+        await sessions.get("ada", "s1")

@@ -148,3 +148,13 @@ async def test_a_round_a_session_or_all_of_a_user_are_deleted(states: StateStore
     assert await states.delete("ada", None, None) == 1
     assert await states.delete("nobody", None, None) == 0
     assert (await states.get("bob", "s1", None)).round_id == 1
+
+
+async def test_states_that_were_saved_before_a_time_expire_so_many_at_once(states: StateStore) -> None:
+    await save(states, "s1", 1, 2, 3)
+    since = (await states.get("ada", "s1", 1)).updated_at
+    assert await states.expire(since, 10) == 0
+    later = (await states.get("ada", "s1", 3)).updated_at + 1
+    assert await states.expire(later, 2) == 2
+    assert await states.expire(later, 2) == 1
+    assert await places(states) == []

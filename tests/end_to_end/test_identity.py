@@ -18,9 +18,12 @@ from support.identity import ADMIN_KEY
 from portico.client import Client
 
 
-def portico(target: str, *arguments: str, credential: str = ADMIN_KEY) -> subprocess.CompletedProcess[str]:
+def portico(
+    target: str, *arguments: str, credential: str = ADMIN_KEY, answer: str = ""
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "portico.cli", *arguments, "--core", target],
+        input=answer,
         capture_output=True,
         text=True,
         timeout=60,
@@ -62,6 +65,16 @@ async def test_keys_are_made_listed_and_revoked_and_live_through_a_restart(tmp_p
             live = [run async for run in operator.runs.list(statuses=["created", "in_progress"])]
             assert [run.response.id for run in live] == [started["id"]]
             await operator.runs.cancel(started["id"])
+        asked = portico(deployment.target, "forget", "tenant:acme:ada", answer="n\n")
+        assert (asked.returncode, "for good?" in asked.stdout) == (1, True)
+        forgotten = portico(deployment.target, "forget", "tenant:acme:ada", "--yes")
+        counts = forgotten.stdout.split()
+        assert counts[counts.index("runs") + 1] == "3", forgotten
+        assert counts[counts.index("keys") + 1] == "1", forgotten
+        assert not [file for file in tmp_path.rglob("portico.db*") if b"by terminal" in file.read_bytes()]
+        assert httpx.get(f"{deployment.url}/runs", headers=bearer(key)).status_code == 401
+        key = portico(deployment.target, "keys", "create", "ada", "--tenant", "acme").stdout.strip()
+        assert httpx.get(f"{deployment.url}/runs", headers=bearer(key)).json()["runs"] == []
         assert portico(deployment.target, "keys", "revoke", key[:23]).returncode == 0
         assert httpx.get(f"{deployment.url}/runs", headers=bearer(key)).status_code == 401
     finally:

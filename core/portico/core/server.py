@@ -16,7 +16,9 @@ from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.auth.tokens import Issuer, Tokens
 from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.forgetting import Forgetting
 from portico.core.engine.local import LocalHost
+from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
@@ -112,6 +114,7 @@ class CoreServer:
                 ),
             )
             self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits, self._sandboxes)
+            self._retention = Retention(self._engine, self._stores, _ttls(settings))
             self._tls = server_credentials(settings)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
@@ -122,6 +125,7 @@ class CoreServer:
             await self._sandboxes.close()
             await self._stores.close()
             raise
+        self._retention.start()
         self._indexing = asyncio.create_task(self._index(), name="index")
         for service in self._service_names():
             await self._health.set(service, SERVING)
@@ -134,6 +138,7 @@ class CoreServer:
         except TimeoutError:
             log.warning("runs are still live after the drain time; the next start takes them up")
         self._drain.cut()
+        await self._retention.stop()
         await self._engine.stop()
         await self._server.stop(1.0)
         await self._sandboxes.close()
@@ -167,7 +172,9 @@ class CoreServer:
             "SessionService": SessionService(self._stores.sessions, self._sandboxes),
             "MemoryService": MemoryService(self._stores.memories),
             "SandboxService": SandboxService(self._sandboxes),
-            "IdentityService": IdentityService(self._keys),
+            "IdentityService": IdentityService(
+                self._keys, Forgetting(self._engine, self._stores, self._sandboxes)
+            ),
             "PushService": PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain),
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
@@ -248,6 +255,15 @@ class CoreServer:
 
 def _secret(value: SecretStr | None) -> str:
     return "" if value is None else value.get_secret_value()
+
+
+def _ttls(settings: CoreSettings) -> Ttls:
+    return Ttls(
+        runs=settings.run_ttl_seconds,
+        sessions=settings.session_ttl_seconds,
+        states=settings.state_ttl_seconds,
+        memories=settings.memory_ttl_seconds,
+    )
 
 
 def _policy(settings: CoreSettings) -> SandboxPolicy:

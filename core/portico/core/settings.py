@@ -97,6 +97,18 @@ class CoreSettings(BaseSettings):
     ephemeral_seconds: float = Field(
         default=60.0, ge=0, description="How long an ephemeral run can still be read after its end."
     )
+    run_ttl_seconds: float | None = Field(
+        default=None, ge=60, description="How long a run is kept after its end; for ever, unless this is set."
+    )
+    session_ttl_seconds: float | None = Field(
+        default=None, ge=60, description="How long a session is kept after its last use, with its messages."
+    )
+    state_ttl_seconds: float | None = Field(
+        default=None, ge=60, description="How long a state is kept after it was saved."
+    )
+    memory_ttl_seconds: float | None = Field(
+        default=None, ge=60, description="How long a memory is kept after it was added."
+    )
     live_runs: int = Field(default=20_000, ge=1, description="Runs that may be live at once.")
     max_message_bytes: int = Field(
         default=16 * 1024 * 1024, ge=64 * 1024, description="The largest gRPC message, in and out."

@@ -150,6 +150,7 @@ TABLE: dict[str, list[Case]] = {
     "IdentityService.GetCaller": [own()],
     "IdentityService.CreateKey": [Case("refused", {"principal": {"user_id": USER}})],
     "IdentityService.ListKeys": [Case("refused", {})],
+    "IdentityService.ForgetUser": [own()],
     "IdentityService.RevokeKey": [Case("refused", {"key_id": "{key}"})],
 }
 METHODS: dict[str, MethodDescriptor] = {
@@ -223,9 +224,12 @@ def message(method: MethodDescriptor, template: Any, names: Any) -> Message:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_what_is_anothers_is_not_there(owned: Estate, name: str, stranger: str) -> None:
     method = METHODS[name]
-    credential = await owned.core.key(*STRANGERS[stranger](name))
+    stranger_is = STRANGERS[stranger](name)
     for case in TABLE[name]:
+        credential = await owned.core.key(*stranger_is)
         theirs = await ask(owned, method, message(method, case.request, owned.names), credential)
+        # Anew, for one of the methods ends all keys of its caller.
+        credential = await owned.core.key(*stranger_is)
         nobodys = await ask(owned, method, message(method, case.request, UNKNOWN), credential)
         assert SECRET.encode() not in theirs.answer
         assert theirs.code == nobodys.code, (theirs, nobodys)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from portico.cli.chat import chat
+from portico.cli.forget import forget
 from portico.cli.keys import keys
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
@@ -28,6 +29,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(runs, name="runs")
 app.add_typer(sandbox, name="sandbox")
 app.command()(chat)
+app.command()(forget)
 
 Target = Annotated[str, typer.Argument(metavar="FILE[:app]", help="The Python file that has your AgentApp.")]
 

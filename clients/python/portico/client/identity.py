@@ -51,3 +51,14 @@ class Identity:
         """Ends a key; harmless when repeated. Needs the scope admin. Raises NotFound."""
         request = identity_pb2.RevokeKeyRequest(key_id=key_id)
         return (await self._calls.unary(self._calls.connection.identity.RevokeKey, request)).key
+
+    async def forget_user(
+        self, user_id: str = "", *, timeout: float = 600.0
+    ) -> identity_pb2.ForgetUserResponse:
+        """Removes all that is kept of a user, the caller if none is named, and says how much it was.
+
+        It may take long, so this has a timeout of its own, in seconds. Raises PermissionDenied, Unavailable.
+        """
+        method = self._calls.connection.identity.ForgetUser
+        request = identity_pb2.ForgetUserRequest(user_id=user_id)
+        return await self._calls.varied(None, None, timeout).unary(method, request)

@@ -42,6 +42,7 @@ class SyncIdentity(Blocking[Identity]):
     create_key = blocking(Identity.create_key)
     list_keys = blocking_listing(Identity.list_keys)
     revoke_key = blocking(Identity.revoke_key)
+    forget_user = blocking(Identity.forget_user)
 
 
 class SyncMemories(Blocking[Memories]):

@@ -108,6 +108,18 @@ class ApiKeys:
             await self._store.revoke(key_id, record.revoked_at or 0.0)
         return self._known[key_id].record
 
+    async def forget(self, tenant: str, user_id: str) -> int:
+        """Remove a user's keys, which are good no more; how many there were."""
+        theirs = [
+            key_id
+            for key_id, known in self._known.items()
+            if (known.record.tenant, known.record.user_id) == (tenant, user_id)
+        ]
+        for key_id in theirs:
+            del self._known[key_id]
+        await self._store.delete(theirs)
+        return len(theirs)
+
 
 def check_names(tenant: str, user_id: str) -> None:
     """A tenant and a user as a principal may have them. Raises InvalidArgument."""

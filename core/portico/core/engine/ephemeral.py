@@ -6,8 +6,8 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from portico.core.engine.sandboxes import Sandboxes
-from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
+from portico.core.engine.removal import Removal
+from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.stores.base import Stores
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ class _Due(NamedTuple):
 class Ephemerals:
     """Removes runs a while after their end. Owned by the engine."""
 
-    def __init__(self, stores: Stores, sandboxes: Sandboxes, kept_seconds: float) -> None:
+    def __init__(self, stores: Stores, removal: Removal, kept_seconds: float) -> None:
         self._stores = stores
-        self._sandboxes = sandboxes
+        self._removal = removal
         self._kept_seconds = kept_seconds
         self._due: deque[_Due] = deque()  # in time's order: all are kept equally long
         self._task: asyncio.Task[None] | None = None
@@ -67,9 +67,7 @@ class Ephemerals:
         if due.session is not None:
             user_id, session_id = due.session
             with suppress(SessionNotFound):
-                await self._stores.sessions.delete(user_id, session_id)
-            await self._sandboxes.release(user_id, session_id)
+                await self._removal.session(user_id, session_id)
             await self._stores.states.delete(user_id, session_id, None)
             await self._stores.memories.delete(user_id, session_id, None)
-        with suppress(RunNotFound):
-            await self._stores.runs.delete(due.run_id)
+        await self._removal.runs([due.run_id])

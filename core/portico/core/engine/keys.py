@@ -7,6 +7,7 @@ settles two repeats that race, and is all there is for keys that begin with
 
 import time
 from collections import OrderedDict
+from collections.abc import Set
 
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.errors import IdempotencyConflict
@@ -60,9 +61,10 @@ class RecentKeys:
             return _same(start, record.run_id, record.request[:DIGEST_BYTES])
         return self.recent(start)  # a repeat may have come while the store was asked
 
-    def forget(self, start: StartRequest) -> None:
-        """The run is deleted; its key is free."""
-        self._recent.pop(_key(start), None)
+    def forget(self, run_ids: Set[str]) -> None:
+        """The runs are deleted; their keys are free."""
+        for key in [key for key, (run_id, _, _) in self._recent.items() if run_id in run_ids]:
+            del self._recent[key]
 
 
 def _key(start: StartRequest) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class LogReader:
     async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:
         """A frame from the store. Raises RunNotFound when the run was deleted meanwhile."""
         frame = self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
-        if not frame and self._live is None and not self.finished:
+        if not frame and self.behind:
             raise RunNotFound(self.run_id)
         return frame
 

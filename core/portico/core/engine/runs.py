@@ -7,7 +7,8 @@ until its terminal event is durable; then the store alone knows it.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from portico.agent import AgentApp, Budget, Message, Status
@@ -24,6 +25,7 @@ from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import Recovery
+from portico.core.engine.removal import Removal
 from portico.core.engine.run_metrics import RunMetrics, states
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits, Turns
@@ -33,6 +35,7 @@ from portico.core.errors import (
     Draining,
     LimitExceeded,
     RunActive,
+    RunNotFound,
     RunNotStarted,
     RunTerminal,
     SessionBusy,
@@ -81,7 +84,8 @@ class RunEngine:
         self._turns: Turns[Execution] = Turns(self._limits.runs, self._begin)
         self._keys = RecentKeys(stores.runs)
         self._continuations = Continuations(stores, self._lanes, self.live)
-        self._ephemerals = Ephemerals(stores, self._sandboxes, self._limits.ephemeral_seconds)
+        self.removal = Removal(stores, self._sandboxes, self._keys)
+        self._ephemerals = Ephemerals(stores, self.removal, self._limits.ephemeral_seconds)
         self.draining = False
         self.launched = 0  # runs that this process has accepted
 
@@ -251,6 +255,14 @@ class RunEngine:
         execution = self._live.get(run_id)
         return None if execution is None else execution.run
 
+    def live_of(self, owner: str) -> Set[str]:
+        """The owner's runs that are live."""
+        return {run_id for run_id, execution in self._live.items() if execution.run.start.owner == owner}
+
+    def busy(self, session: tuple[str, str]) -> bool:
+        """Whether a run of the session is live."""
+        return self._lanes.busy(session) is not None
+
     def execution(self, run_id: str) -> Execution | None:
         return self._live.get(run_id)
 
@@ -299,6 +311,15 @@ class RunEngine:
         Raises RunNotFound, RunTerminal (unless it is canceled), StoreUnavailable.
         """
         await self._stop_run(run_id, Stop.CANCEL, metadata_json)
+
+    async def cancel_all(self, owner: str) -> None:
+        """Return when none of the owner's runs goes on that do so now. Raises StoreUnavailable, Draining."""
+
+        async def cancel(run_id: str) -> None:
+            with suppress(RunTerminal, RunNotFound):  # it has ended by itself
+                await self.cancel(run_id)
+
+        await asyncio.gather(*(cancel(run_id) for run_id in self.live_of(owner)))
 
     async def interrupt(self, run_id: str) -> None:
         """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
@@ -349,9 +370,8 @@ class RunEngine:
         """Raises RunNotFound, RunActive."""
         if run_id in self._live:
             raise RunActive(run_id)
-        record = await self._stores.runs.get(run_id)
-        await self._stores.runs.delete(run_id)
-        self._keys.forget(self._encoder.load_request(record.request, record.user_id))
+        if await self.removal.runs([run_id]) == (0, 0):
+            raise RunNotFound(run_id)
 
     def _open(self, run: LiveRun, app: AgentApp, parent: Execution | None = None) -> Execution:
         execution = Execution(

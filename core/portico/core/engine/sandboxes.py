@@ -7,13 +7,14 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from portico.core.engine.port_access import PortAccess
-from portico.core.engine.sandbox_errors import domain_error, told
+from portico.core.engine.sandbox_errors import SandboxGone, SandboxNotFound, domain_error, told
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.errors import LimitExceeded
 from portico.core.identity import tenant_of
@@ -186,6 +187,21 @@ class Sandboxes:
         for name, kept in list(self._kept.items()):
             if (kept.user_id, kept.session_id) == (user_id, session_id):
                 self._drop(name)
+
+    async def forget(self, user_id: str) -> tuple[int, int]:
+        """End and forget all that a user has; how many sandboxes and how many snapshots that was."""
+        making = [task for key, task in self._making.items() if key[1] == user_id]
+        await asyncio.gather(*making, return_exceptions=True)
+        held = self.listed(user_id)
+        for one in held:
+            with suppress(SandboxNotFound, SandboxGone):  # it has ended by itself
+                await self.delete(one.box.id)
+        snapshots = [name for name, kept in self._kept.items() if kept.user_id == user_id]
+        for name in snapshots:
+            self._drop(name)
+        for sandbox_id in [name for name, user in self._user_of.items() if user == user_id]:
+            del self._user_of[sandbox_id]
+        return len(held), len(snapshots)
 
     async def take(self, held: Held) -> Snapshot:
         """Keep its files, and its kernel if it can be. Raises LimitExceeded."""

@@ -1,7 +1,7 @@
 """Who delivers which push config: each is one claimer's at a time, and another's when that one leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
@@ -71,6 +71,11 @@ class Claims:
         """A config was deleted."""
         if self._records.pop(key, None) is not None and (holder := self._holder(key)) is not None:
             holder.take(key)
+
+    def forget(self, run_ids: Collection[str]) -> None:
+        """All configs of those runs were deleted."""
+        for key in [key for key in self._records if key[0] in run_ids]:
+            self.remove(key)
 
     def delivered(self, key: Key, revision: str, number: int, *, ended: bool) -> None:
         """How far its holder has come."""

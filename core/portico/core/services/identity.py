@@ -1,12 +1,15 @@
 """IdentityService: who calls, and the API keys."""
 
+from dataclasses import asdict
+
 from grpc.aio import ServicerContext
 
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import seconds, timestamp
-from portico.core.identity import Principal
-from portico.core.services.caller import caller
+from portico.core.engine.forgetting import Forgetting
+from portico.core.identity import Principal, tenant_of, user_of
+from portico.core.services.caller import caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.keys import KeyRecord
 from portico.v1 import identity_pb2 as pb
@@ -15,8 +18,9 @@ from portico.v1 import identity_pb2 as pb
 class IdentityService:
     """The callers of one core."""
 
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(self, keys: ApiKeys, forgetting: Forgetting) -> None:
         self._keys = keys
+        self._forgetting = forgetting
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: ServicerContext) -> pb.GetCallerResponse:
         who = caller()
@@ -43,6 +47,16 @@ class IdentityService:
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: ServicerContext) -> pb.RevokeKeyResponse:
         record = await self._keys.revoke(check_id(request.key_id, "key_id"))
         return pb.RevokeKeyResponse(key=_key(record))
+
+    async def ForgetUser(
+        self, request: pb.ForgetUserRequest, context: ServicerContext
+    ) -> pb.ForgetUserResponse:
+        owner = owner_of(request.user_id)
+        told = await self._forgetting.remove(owner)
+        # The last of all: who could not be forgotten must be able to ask again.
+        keys = await self._keys.forget(tenant_of(owner), user_of(owner))
+        await self._forgetting.erase()
+        return pb.ForgetUserResponse(**asdict(told), keys=keys)
 
 
 def _principal(who: Principal) -> pb.Principal:

@@ -34,6 +34,7 @@ class PushService:
         self._pushes = pushes
         self._drain = drain
         self._claims = Claims()
+        engine.removal.tell(self._claims.forget)
         self._loaded = False
         self._loading = asyncio.Lock()
 

@@ -148,6 +148,18 @@ class RunLog(Protocol):
         """Remove the run and its events, not its session's messages. Raises RunNotFound."""
         ...
 
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        """The same for many at once; how many there were."""
+        ...
+
+    async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
+        """Any runs of the user, ephemeral ones too."""
+        ...
+
+    async def ended(self, before: float, limit: int) -> Sequence[str]:
+        """Runs that ended before that time, in no order."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -184,6 +196,10 @@ class StateStore(Protocol):
 
     async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
         """How many were removed."""
+        ...
+
+    async def expire(self, before: float, limit: int) -> int:
+        """Remove so many at most that were saved before that time; how many it was."""
         ...
 
 
@@ -234,8 +250,13 @@ class SessionStore(Protocol):
         """Last used first by (updated_at, session_id), strictly before the given pair."""
         ...
 
-    async def delete(self, user_id: str, session_id: str) -> None:
-        """Raises SessionNotFound."""
+    async def delete(self, user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
+        """With a time: only if it was not used since. Raises SessionNotFound."""
+        ...
+
+    async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
+        """Everybody's, not used since that time, by (updated_at, user_id, session_id), strictly after the
+        given one; without counts and metadata."""
         ...
 
     async def append(
@@ -337,6 +358,10 @@ class MemoryStore(Protocol):
         """How many were removed."""
         ...
 
+    async def expire(self, before: float, limit: int) -> int:
+        """Remove so many at most that were added before that time; how many it was."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -349,6 +374,12 @@ class Stores:
     pushes: PushStore
     keys: KeyStore
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
+    scrub: Callable[[], Awaitable[None]] | None = None  # erases what deleted things leave behind
+
+    async def erase(self) -> None:
+        """Leave no byte of what was deleted before. Raises StoreUnavailable when that can't be done now."""
+        if self.scrub is not None:
+            await self.scrub()
 
     async def close(self) -> None:
         """Safe to repeat. What is called afterwards raises StoreUnavailable."""

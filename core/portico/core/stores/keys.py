@@ -30,3 +30,7 @@ class KeyStore(Protocol):
     async def revoke(self, key_id: str, at: float) -> None:
         """One that is revoked already stays as it is."""
         ...
+
+    async def delete(self, key_ids: Sequence[str]) -> None:
+        """As if they had never been."""
+        ...

@@ -3,6 +3,7 @@
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from uuid import uuid4
 
 from portico.core.errors import EtagMismatch, RunNotFound, StateNotFound, StoreUnavailable
@@ -132,6 +133,26 @@ class MemoryRunLog:
                 del self._by_key[key]
         self._chunks.pop(run_id, None)
 
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        self._check_open()
+        found = [run_id for run_id in dict.fromkeys(run_ids) if run_id in self._runs]
+        for run_id in found:
+            await self.delete(run_id)
+        return len(found)
+
+    async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
+        self._check_open()
+        return [run.run_id for run in islice((r for r in self._runs.values() if r.user_id == user_id), limit)]
+
+    async def ended(self, before: float, limit: int) -> Sequence[str]:
+        self._check_open()
+        over = (
+            run.run_id
+            for run in self._runs.values()
+            if run.updated_at < before and run.status not in UNFINISHED_STATUSES
+        )
+        return list(islice(over, limit))
+
     async def close(self) -> None:
         self._closed = True
 
@@ -225,4 +246,16 @@ class MemoryStateStore:
                 del sessions[session]
         if not sessions:
             self._states.pop(user_id, None)
+        return len(doomed)
+
+    async def expire(self, before: float, limit: int) -> int:
+        doomed = [
+            (record.user_id, session, number)
+            for sessions in self._states.values()
+            for session, rounds in sessions.items()
+            for number, record in rounds.items()
+            if record.updated_at < before
+        ][:limit]
+        for place in doomed:
+            await self.delete(*place)
         return len(doomed)

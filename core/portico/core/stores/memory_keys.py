@@ -22,3 +22,7 @@ class MemoryKeyStore:
         record = self._keys[key_id]
         if record.revoked_at is None:
             self._keys[key_id] = replace(record, revoked_at=at)
+
+    async def delete(self, key_ids: Sequence[str]) -> None:
+        for key_id in key_ids:
+            self._keys.pop(key_id, None)

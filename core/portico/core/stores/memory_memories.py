@@ -88,6 +88,17 @@ class MemoryMemoryStore:
             user.index.remove(name)
         return len(doomed)
 
+    async def expire(self, before: float, limit: int) -> int:
+        doomed = [
+            (memory.user_id, memory.memory_id)
+            for user in self._users.values()
+            for memory in user.memories.values()
+            if memory.created_at < before
+        ][:limit]
+        for user_id, memory_id in doomed:
+            await self.delete(user_id, None, memory_id)
+        return len(doomed)
+
 
 def _place(memory: MemoryRecord) -> tuple[float, str]:
     return memory.created_at, memory.memory_id

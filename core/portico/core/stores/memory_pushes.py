@@ -33,6 +33,12 @@ class MemoryPushStore:
     async def delete(self, run_id: str, config_id: str) -> bool:
         return self._configs.pop((run_id, config_id), None) is not None
 
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        doomed = [key for key in self._configs if key[0] in set(run_ids)]
+        for key in doomed:
+            del self._configs[key]
+        return len(doomed)
+
     async def acknowledge(
         self, run_id: str, config_id: str, revision: str, delivered: int, ended: bool
     ) -> bool:

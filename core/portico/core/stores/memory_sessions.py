@@ -5,7 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from itertools import islice
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
@@ -78,12 +78,25 @@ class MemorySessionStore:
             )
         ]
 
-    async def delete(self, user_id: str, session_id: str) -> None:
+    async def delete(self, user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
         session = self._session(user_id, session_id)
+        if idle_since is not None and session.updated_at >= idle_since:
+            raise SessionNotFound(session_id)
         user = self._users[user_id]
         for message_id in session.messages:
             _unindex(user, (session_id, message_id))
         del user.sessions[session_id]
+
+    async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
+        places = (
+            (session.updated_at, user_id, session_id, session.created_at)
+            for user_id, user in self._users.items()
+            for session_id, session in user.sessions.items()
+            if session.updated_at < before
+        )
+        since = None if after is None else (after.updated_at, after.user_id, after.session_id)
+        found = nsmallest(limit, (place for place in places if since is None or place[:3] > since))
+        return [SessionRecord(user, name, created, updated, 0) for updated, user, name, created in found]
 
     async def append(
         self, user_id: str, session_id: str, messages: Sequence[NewMessage]

@@ -23,6 +23,7 @@ from portico.core.stores.sql_pushes import SqlPushStore
 from portico.core.stores.sql_sessions import SqlSessionStore
 from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_erasure import SqliteErasure
 from portico.core.stores.sqlite_log import SqliteRunLog
 
 SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
@@ -71,6 +72,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
     lock = DatabaseLock(file.path)
     runs = await asyncio.to_thread(_open_log, file, turn := asyncio.Lock(), lock)
     database = Database(sqlite_engine(file), turn)
+    erasure = SqliteErasure(database, runs)
     return Stores(
         runs=runs,
         states=SqlStateStore(database),
@@ -79,6 +81,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         pushes=SqlPushStore(database),
         keys=SqlKeyStore(database),
         release=database.close,
+        scrub=erasure.erase,
     )
 
 

@@ -45,6 +45,10 @@ class PushStore(Protocol):
         """Whether there was one."""
         ...
 
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        """All of those runs; how many there were."""
+        ...
+
     async def acknowledge(
         self, run_id: str, config_id: str, revision: str, delivered: int, ended: bool
     ) -> bool:

@@ -88,6 +88,7 @@ states = Table(
     Column("state", Text, nullable=False),
     Column("etag", String, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Index("states_by_age", "updated_at"),
 )
 
 sessions = Table(
@@ -99,6 +100,7 @@ sessions = Table(
     Column("updated_at", Double, nullable=False),
     Column("metadata", Text, nullable=False),
     Index("sessions_by_use", "user_id", "updated_at", "session_id"),
+    Index("sessions_by_age", "updated_at"),
     sqlite_with_rowid=False,
 )
 
@@ -132,6 +134,7 @@ memories = Table(
     Column("metadata", Text, nullable=False),
     Index("memories_by_time", "user_id", "created_at", "memory_id"),
     Index("memories_by_session", "user_id", "session_id", "created_at", "memory_id"),
+    Index("memories_by_age", "created_at"),
     sqlite_autoincrement=True,
 )
 

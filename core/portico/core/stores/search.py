@@ -46,6 +46,11 @@ _FIND_MESSAGES = text(
     " SELECT session_id, position, message_id, payload, created_at, run_id, -rank"
     " FROM hits JOIN messages USING (position) WHERE user_id = :user_id ORDER BY rank, position DESC"
 )
+# A deleted entry's words stay in an index, with a note that it is gone, until the parts that have the two
+# are merged. With a negative number all parts of the index begin to be, so many pages of them at a time.
+_MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
+_MERGED_PAGES = 200
+_CHANGES = "SELECT total_changes()"
 _MESSAGE_SEARCH = table("message_search", column("rowid"))
 _MEMORY_SEARCH = table("memory_search", column("rowid"))
 _ADD_MEMORY = text("INSERT INTO memory_search (rowid, owner, text) VALUES (:number, :owner, :text)")
@@ -211,3 +216,21 @@ def _find_memories(
             exists().where(member.c.number == stored.c.number, member.c.name == name, member.c.value == value)
         )
     return query
+
+
+async def forget_deleted(database: Database) -> None:
+    """Leave no word in an index that only deleted entries had; in steps, between which others write."""
+    for name in (_MESSAGE_SEARCH.name, _MEMORY_SEARCH.name):
+        pages = -_MERGED_PAGES
+        while await _merged(database, _MERGE.format(table=name, pages=pages)):
+            pages = _MERGED_PAGES
+
+
+async def _merged(database: Database, step: str) -> bool:
+    """Whether there was anything to merge."""
+    async with database.write() as connection:
+        before = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
+        await connection.exec_driver_sql(step)
+        after = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
+    # The command itself counts as one.
+    return bool(after - before > 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from portico.core.stores.database import Database
 from portico.core.stores.keys import KeyRecord
@@ -28,3 +28,7 @@ class SqlKeyStore:
         which = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
         async with self._database.write() as connection:
             await connection.execute(update(api_keys).where(which).values(revoked_at=at))
+
+    async def delete(self, key_ids: Sequence[str]) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(key_ids)))

@@ -92,12 +92,17 @@ class SqlMemoryStore:
             return [MemoryRecord(*row) for row in await connection.execute(query)]
 
     async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
-        doomed = _of(user_id, session_id, memory_id)
-        numbers = select(memories.c.number).where(doomed)
+        return await self._delete(select(memories.c.number).where(_of(user_id, session_id, memory_id)))
+
+    async def expire(self, before: float, limit: int) -> int:
+        old = select(memories.c.number).where(memories.c.created_at < before)
+        return await self._delete(old.order_by(memories.c.created_at, memories.c.number).limit(limit))
+
+    async def _delete(self, numbers: Select[int]) -> int:
         async with self._database.write() as connection:
             await self._index.remove(connection, numbers)
             await connection.execute(delete(memory_members).where(memory_members.c.number.in_(numbers)))
-            result = await connection.execute(delete(memories).where(doomed))
+            result = await connection.execute(delete(memories).where(memories.c.number.in_(numbers)))
         return result.rowcount
 
     async def _insert(

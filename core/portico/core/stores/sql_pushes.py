@@ -57,6 +57,11 @@ class SqlPushStore:
             result = await connection.execute(delete(push_configs).where(_of(run_id, config_id)))
         return result.rowcount > 0
 
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(push_configs).where(_COLUMNS.run_id.in_(run_ids)))
+        return result.rowcount
+
     async def acknowledge(
         self, run_id: str, config_id: str, revision: str, delivered: int, ended: bool
     ) -> bool:

@@ -79,14 +79,27 @@ class SqlSessionStore:
         async with self._database.read() as connection:
             return [SessionRecord(*row) for row in await connection.execute(query)]
 
-    async def delete(self, user_id: str, session_id: str) -> None:
+    async def delete(self, user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
+        this = _is(user_id, session_id)
+        if idle_since is not None:
+            this = and_(this, sessions.c.updated_at < idle_since)
         inside = _inside(user_id, session_id)
         async with self._database.write() as connection:
-            result = await connection.execute(delete(sessions).where(_is(user_id, session_id)))
+            result = await connection.execute(delete(sessions).where(this))
             if result.rowcount == 0:
                 raise SessionNotFound(session_id)
             await self._index.remove(connection, select(messages.c.position).where(inside))
             await connection.execute(delete(messages).where(inside))
+
+    async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
+        place = (sessions.c.updated_at, sessions.c.user_id, sessions.c.session_id)
+        columns = (sessions.c.user_id, sessions.c.session_id, sessions.c.created_at, sessions.c.updated_at)
+        query = select(*columns, literal(0)).where(sessions.c.updated_at < before)
+        if after is not None:
+            query = query.where(tuple_(*place) > (after.updated_at, after.user_id, after.session_id))
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(*place).limit(limit))
+            return [SessionRecord(*row) for row in rows]
 
     async def append(
         self, user_id: str, session_id: str, messages: Sequence[NewMessage]

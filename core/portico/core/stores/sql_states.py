@@ -87,6 +87,13 @@ class SqlStateStore:
             result = await connection.execute(delete(states).where(_of(user_id, session_id, round_id)))
         return result.rowcount
 
+    async def expire(self, before: float, limit: int) -> int:
+        key = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.round_id)
+        old = select(*key).where(_COLUMNS.updated_at < before).limit(limit)
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(states).where(tuple_(*key).in_(old)))
+        return result.rowcount
+
 
 def _of(user_id: str, session_id: str | None, round_id: int | None) -> ColumnElement[bool]:
     terms = [_COLUMNS.user_id == user_id]

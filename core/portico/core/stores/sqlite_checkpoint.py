@@ -60,3 +60,14 @@ def _passive(connection: sqlite3.Connection) -> int:
         log.warning("the write-ahead log was not checkpointed: %s", error)
         return 0
     return int(pages)
+
+
+def cut(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, unless somebody reads it; without waiting for them."""
+    (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0").close()
+    try:
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {milliseconds}").close()
+    return not busy

@@ -39,3 +39,5 @@ class SqliteFile:
         # The checkpointer does it in its own thread; a commit must never pay for it.
         connection.execute("PRAGMA wal_autocheckpoint = 0").close()
         connection.execute("PRAGMA cache_size = -16000")  # KiB
+        # What is deleted is overwritten; many builds of SQLite do so anyway.
+        connection.execute("PRAGMA secure_delete = ON").close()

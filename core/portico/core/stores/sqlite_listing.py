@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portico.core.stores.base import RunFilter
+from portico.agent.protocol import Status
+from portico.core.stores.base import UNFINISHED_STATUSES, RunFilter
 from portico.core.stores.sqlite_writer import RUN_COLUMNS
 
 SELECT_RUNS = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE "  # noqa: S608 - column names are ours
+_ENDED = [status.value for status in Status if status.value not in UNFINISHED_STATUSES]
 
 _Terms = list[tuple[str, Sequence[Any]]]
 
@@ -40,6 +42,13 @@ def counting(where: RunFilter) -> tuple[str, list[Any]]:
     if where.statuses:
         terms.append(_any_of(where.statuses))
     return "SELECT count(*) FROM runs WHERE " + _all_of(terms), _values(terms)  # noqa: S608 - as above
+
+
+def ended(before: float, limit: int) -> tuple[str, list[Any]]:
+    """Runs that ended before that time: for each such status, those that began before it."""
+    walk = "SELECT run_id FROM runs WHERE status = ? AND created_at < ? AND updated_at < ?"
+    walks = " UNION ALL ".join([walk] * len(_ENDED))
+    return f"{walks} LIMIT ?", [*(value for status in _ENDED for value in (status, before, before)), limit]
 
 
 def _terms(where: RunFilter) -> _Terms:

@@ -10,9 +10,9 @@ from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilt
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.schema import IS_EPHEMERAL
-from portico.core.stores.sqlite_checkpoint import Checkpointer
+from portico.core.stores.sqlite_checkpoint import Checkpointer, cut
 from portico.core.stores.sqlite_connection import SqliteFile
-from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, listing
+from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, ended, listing
 from portico.core.stores.sqlite_thread import CallThread
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
@@ -101,8 +101,30 @@ class SqliteRunLog:
     async def delete(self, run_id: str) -> None:
         async with self._turn:
             found = await self._on(self._writer, self._delete, run_id)
-        if not found:
+        if found == 0:
             raise RunNotFound(run_id)
+
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        async with self._turn:
+            return await self._on(self._writer, self._delete, *run_ids)
+
+    async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
+        sql = "SELECT run_id FROM runs WHERE user_id = ? LIMIT ?"
+        return [run_id for (run_id,) in await self._on(self._reader, self._fetch, sql, (user_id, limit))]
+
+    async def ended(self, before: float, limit: int) -> Sequence[str]:
+        rows = await self._on(self._reader, self._fetch, *ended(before, limit))
+        return [run_id for (run_id,) in rows]
+
+    async def rewrite(self) -> None:
+        """Write the file anew, without segments and without what is between rows. Commits wait for it."""
+        async with self._turn:
+            await self._on(self._writer, self._rewrite)
+
+    async def cut(self) -> bool:
+        """Empty the write-ahead log, unless somebody reads it; whether it is empty."""
+        async with self._turn:
+            return await self._on(self._writer, cut, self._writing)
 
     async def close(self) -> None:
         if not self._closed:
@@ -153,14 +175,16 @@ class SqliteRunLog:
     def _commit(self, commit: Commit) -> None:
         self._checkpointer.written(write(self._writing, commit, self._tails))
 
-    def _delete(self, run_id: str) -> bool:
+    def _delete(self, *run_ids: str) -> int:
         connection = self._writing
         connection.execute("BEGIN IMMEDIATE")
         try:
-            found = connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,)).rowcount > 0
-            connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
-            # The run's text goes from segments, too, as far as nobody else needs them.
-            self._tails.forget(run_id)
+            found = 0
+            for run_id in run_ids:
+                found += connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,)).rowcount
+                connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
+                # The run's text goes from segments, too, as far as nobody else needs them.
+                self._tails.forget(run_id)
             connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (self._tails.first_needed(),))
             connection.execute("COMMIT")
         except BaseException:
@@ -168,6 +192,10 @@ class SqliteRunLog:
                 connection.execute("ROLLBACK")
             raise
         return found
+
+    def _rewrite(self) -> None:
+        settle(self._writing, self._tails)
+        self._writing.execute("VACUUM").close()
 
     def _close(self) -> None:
         self._reader.close()

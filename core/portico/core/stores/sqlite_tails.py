@@ -132,8 +132,13 @@ class Tails:
             self._next_segment += 1
 
     def settle_all(self) -> list[Chunk]:
-        """Rows for all tails, for a store that closes."""
+        """Rows for all tails."""
         return [joined(tail.chunks) for tail in self._tails.values()]
+
+    def all_settled(self) -> None:
+        """Those rows are written."""
+        with self._lock:
+            self._tails.clear()
 
     def first_needed(self) -> int:
         """The segment before which all can go."""

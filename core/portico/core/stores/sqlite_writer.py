@@ -77,6 +77,7 @@ def settle(connection: sqlite3.Connection, tails: Tails) -> None:
     """Write all tails as rows; no segment is needed any more."""
     rows = list(chain.from_iterable(tails.settle_all()))
     _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])])
+    tails.all_settled()
 
 
 def restore(connection: sqlite3.Connection) -> Tails:

@@ -27,6 +27,7 @@ from portico.gateways.sse import (
     sessions,
     states,
     terminals,
+    users,
 )
 from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
 from portico.gateways.sse.endpoints import Endpoints
@@ -68,6 +69,7 @@ def create_app(settings: SseSettings) -> FastAPI:
         sandbox_files,
         sandbox_state,
         terminals,
+        users,
     ):
         app.include_router(module.routes)
     _handle_errors(app)

@@ -137,6 +137,20 @@ class MemoryHits(BaseModel):
     hits: list[MemoryHitModel]
 
 
+class Forgotten(BaseModel):
+    """How many of each were removed."""
+
+    runs: int
+    sessions: int
+    messages: int
+    states: int
+    memories: int
+    push_configs: int
+    sandboxes: int
+    snapshots: int
+    keys: int
+
+
 class EndpointModel(BaseModel):
     path: str
     methods: list[str]

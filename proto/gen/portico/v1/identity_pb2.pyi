@@ -305,3 +305,81 @@ class RevokeKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeKeyResponse: _TypeAlias = RevokeKeyResponse  # noqa: Y015
+
+@_typing.final
+class ForgetUserRequest(_message.Message):
+    """ForgetUserRequest names a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Optional. The caller, if it is left out; required while the core checks
+    no credentials. An admin names a user of a tenant tenant:acme:ada.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetUserRequest: _TypeAlias = ForgetUserRequest  # noqa: Y015
+
+@_typing.final
+class ForgetUserResponse(_message.Message):
+    """ForgetUserResponse says how much was removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    MEMORIES_FIELD_NUMBER: _builtins.int
+    PUSH_CONFIGS_FIELD_NUMBER: _builtins.int
+    SANDBOXES_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """Runs with their events, those that were cancelled for it included."""
+    sessions: _builtins.int
+    """Sessions."""
+    messages: _builtins.int
+    """Messages of those sessions."""
+    states: _builtins.int
+    """Rounds of states."""
+    memories: _builtins.int
+    """Memories."""
+    push_configs: _builtins.int
+    """Push configs of those runs."""
+    sandboxes: _builtins.int
+    """Sandboxes with their files."""
+    snapshots: _builtins.int
+    """Snapshots of sandboxes."""
+    keys: _builtins.int
+    """API keys of the user, which are good no more."""
+    def __init__(
+        self,
+        *,
+        runs: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+        messages: _builtins.int = ...,
+        states: _builtins.int = ...,
+        memories: _builtins.int = ...,
+        push_configs: _builtins.int = ...,
+        sandboxes: _builtins.int = ...,
+        snapshots: _builtins.int = ...,
+        keys: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "memories", b"memories", "messages", b"messages", "push_configs", b"push_configs", "runs", b"runs", "sandboxes", b"sandboxes", "sessions", b"sessions", "snapshots", b"snapshots", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetUserResponse: _TypeAlias = ForgetUserResponse  # noqa: Y015

@@ -67,6 +67,11 @@ class IdentityServiceStub(object):
                 request_serializer=portico_dot_v1_dot_identity__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_identity__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.ForgetUser = channel.unary_unary(
+                '/portico.v1.IdentityService/ForgetUser',
+                request_serializer=portico_dot_v1_dot_identity__pb2.ForgetUserRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_identity__pb2.ForgetUserResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer(object):
@@ -116,6 +121,20 @@ class IdentityServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetUser(self, request, context):
+        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
+        all that is kept of it is erased, also from search indexes and from the
+        space that deleted rows leave in a database's files. It answers when that
+        is done, which may take long; to ask again is harmless, and goes on where
+        a call that failed has ended. What begins for the user meanwhile may
+        stay. What agents keep for all users, and log files, are not searched.
+        Scope use for oneself, act-as for users of the tenant, admin for anybody.
+        UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +157,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=portico_dot_v1_dot_identity__pb2.RevokeKeyRequest.FromString,
                     response_serializer=portico_dot_v1_dot_identity__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ForgetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetUser,
+                    request_deserializer=portico_dot_v1_dot_identity__pb2.ForgetUserRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_identity__pb2.ForgetUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -261,6 +285,33 @@ class IdentityService(object):
             '/portico.v1.IdentityService/RevokeKey',
             portico_dot_v1_dot_identity__pb2.RevokeKeyRequest.SerializeToString,
             portico_dot_v1_dot_identity__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.IdentityService/ForgetUser',
+            portico_dot_v1_dot_identity__pb2.ForgetUserRequest.SerializeToString,
+            portico_dot_v1_dot_identity__pb2.ForgetUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

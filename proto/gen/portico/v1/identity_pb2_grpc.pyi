@@ -59,6 +59,16 @@ class IdentityServiceStub:
     that are open go on. Revoking twice is harmless. Scope admin. NOT_FOUND
     (KEY_NOT_FOUND).
     """
+    ForgetUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ForgetUserRequest, _identity_pb2.ForgetUserResponse]
+    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
+    all that is kept of it is erased, also from search indexes and from the
+    space that deleted rows leave in a database's files. It answers when that
+    is done, which may take long; to ask again is harmless, and goes on where
+    a call that failed has ended. What begins for the user meanwhile may
+    stay. What agents keep for all users, and log files, are not searched.
+    Scope use for oneself, act-as for users of the tenant, admin for anybody.
+    UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -90,6 +100,16 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """RevokeKey ends a key: calls that begin from now on are refused. Streams
     that are open go on. Revoking twice is harmless. Scope admin. NOT_FOUND
     (KEY_NOT_FOUND).
+    """
+    ForgetUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.ForgetUserRequest, _identity_pb2.ForgetUserResponse]  # type: ignore[assignment]
+    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
+    all that is kept of it is erased, also from search indexes and from the
+    space that deleted rows leave in a database's files. It answers when that
+    is done, which may take long; to ask again is harmless, and goes on where
+    a call that failed has ended. What begins for the user meanwhile may
+    stay. What agents keep for all users, and log files, are not searched.
+    Scope use for oneself, act-as for users of the tenant, admin for anybody.
+    UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -143,6 +163,22 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """RevokeKey ends a key: calls that begin from now on are refused. Streams
         that are open go on. Revoking twice is harmless. Scope admin. NOT_FOUND
         (KEY_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetUser(
+        self,
+        request: _identity_pb2.ForgetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ForgetUserResponse, _abc.Awaitable[_identity_pb2.ForgetUserResponse]]:
+        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
+        all that is kept of it is erased, also from search indexes and from the
+        space that deleted rows leave in a database's files. It answers when that
+        is done, which may take long; to ask again is harmless, and goes on where
+        a call that failed has ended. What begins for the user meanwhile may
+        stay. What agents keep for all users, and log files, are not searched.
+        Scope use for oneself, act-as for users of the tenant, admin for anybody.
+        UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -158,6 +158,20 @@ async def test_a_reader_of_a_deleted_run_is_told(engine_of: Engines, stores: Sto
         await asyncio.wait_for(read(reader), 10)
 
 
+async def test_a_reader_that_is_behind_when_its_run_is_deleted_is_told(engine_of: Engines) -> None:
+    async def long() -> Any:
+        for _ in range(20):
+            yield "x" * 30_000  # more than memory keeps
+
+    engine = await engine_of(agent(long))
+    execution = engine.launch_now(request("go"))
+    reader = engine.read(execution)
+    await ended(engine, execution)
+    await engine.delete(execution.run.run_id)
+    with pytest.raises(RunNotFound):
+        await asyncio.wait_for(read(reader), 10)
+
+
 async def test_an_answer_that_can_not_be_kept_leaves_the_question_open(engine_of: Engines) -> None:
     async def asking(context: Context) -> Any:
         answer = yield context.input_required("?")

@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.migrate import migrate
+from portico.core.stores.migrate import SCRIPTS, migrate
 from portico.core.stores.schema import metadata
 from portico.core.stores.sqlite_connection import SqliteFile
 
@@ -65,13 +67,17 @@ def test_a_path_with_a_percent_sign_is_migrated(tmp_path: Path) -> None:
 
 def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "x.db")
-    migrate(file)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    engine = create_engine(f"sqlite:///{file.path}")
+    with engine.begin() as opened:
+        config.attributes["connection"] = opened
+        command.upgrade(config, "0002")
+    engine.dispose()
     connection = file.connect()
-    connection.execute("ALTER TABLE push_configs DROP COLUMN protocol")
     connection.execute(
         "INSERT INTO push_configs VALUES ('r', 'c', 'https://e.org', 't', 'Bearer', 's', 4, 0, 1.5, 'v')"
     )
-    connection.execute("UPDATE alembic_version SET version_num = '0002'")
     connection.close()
     migrate(file)
     connection = file.connect()

@@ -257,3 +257,14 @@ async def test_events_tell_what_an_agent_was_told(http: httpx.AsyncClient) -> No
     )
     assert '"input":[{' in resumed.text
     assert "You said Paris." in resumed.text
+
+
+async def test_a_user_is_forgotten(http: httpx.AsyncClient) -> None:
+    run = (await http.post("/runs", json={"input": "echo", "user_id": "gone", "session_id": "g"})).json()
+    await ended(http, run["id"])
+    await http.post("/memories", json={"user_id": "gone", "memories": [{"text": "a"}, {"text": "b"}]})
+    forgotten = await http.delete("/users/gone")
+    counts = {name: count for name, count in forgotten.json().items() if count}
+    assert (forgotten.status_code, counts) == (200, {"runs": 1, "sessions": 1, "messages": 1, "memories": 2})
+    assert (await http.get(f"/runs/{run['id']}")).status_code == 404
+    assert set((await http.delete("/users/gone")).json().values()) == {0}

@@ -1,0 +1,40 @@
+"""`portico forget`: removes a user from a running core, for good."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from portico.cli.connect import connect
+from portico.client import PorticoError
+from portico.v1 import identity_pb2
+
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+
+
+def forget(
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="Who; an admin says tenant:acme:ada.")],
+    core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove all that is kept of a user: runs, sessions, states, memories, sandboxes, keys."""
+    if not yes:
+        typer.confirm(f"Remove all that {core} keeps of {user_id!r}, for good?", abort=True)
+    try:
+        told = asyncio.run(_forget(core, user_id))
+    except PorticoError as error:
+        problems.print(f"[red]{escape(str(error))}[/red]")
+        raise typer.Exit(1) from None
+    table = Table("removed", "", box=None)
+    for field in told.DESCRIPTOR.fields:
+        table.add_row(field.name.replace("_", " "), str(getattr(told, field.name)))
+    console.print(table)
+
+
+async def _forget(core: str, user_id: str) -> identity_pb2.ForgetUserResponse:
+    async with connect(core) as client:
+        return await client.identity.forget_user(user_id)

@@ -1,0 +1,68 @@
+"""Forgets a user: everything that the stores, the sandboxes and this process have of one owner."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from portico.core.engine.removal import BATCH
+from portico.core.engine.runs import RunEngine
+from portico.core.engine.sandboxes import Sandboxes
+from portico.core.errors import SessionNotFound
+from portico.core.stores.base import Stores
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """How many of each there were."""
+
+    runs: int = 0
+    sessions: int = 0
+    messages: int = 0
+    states: int = 0
+    memories: int = 0
+    push_configs: int = 0
+    sandboxes: int = 0
+    snapshots: int = 0
+
+
+class Forgetting:
+    """Across all that one core keeps. What fails half-way is done by the next call."""
+
+    def __init__(self, engine: RunEngine, stores: Stores, sandboxes: Sandboxes) -> None:
+        self._engine = engine
+        self._stores = stores
+        self._sandboxes = sandboxes
+
+    async def remove(self, owner: str) -> Forgotten:
+        """Return when nothing of it can be read any more. Raises StoreUnavailable, Draining."""
+        told = Forgotten()
+        # First what still writes.
+        await self._engine.cancel_all(owner)
+        told.sandboxes, told.snapshots = await self._sandboxes.forget(owner)
+        await self._runs(owner, told)
+        await self._sessions(owner, told)
+        told.states = await self._stores.states.delete(owner, None, None)
+        told.memories = await self._stores.memories.delete(owner, None, None)
+        return told
+
+    async def erase(self) -> None:
+        """Return when no file of the store has anything of what was removed. Raises StoreUnavailable."""
+        await self._stores.erase()
+
+    async def _runs(self, owner: str, told: Forgotten) -> None:
+        while True:
+            live = self._engine.live_of(owner)  # which began meanwhile
+            found = await self._stores.runs.of_user(owner, BATCH + len(live))
+            ended = [run_id for run_id in found if run_id not in live][:BATCH]
+            if not ended:
+                return
+            runs, configs = await self._engine.removal.runs(ended)
+            told.runs += runs
+            told.push_configs += configs
+
+    async def _sessions(self, owner: str, told: Forgotten) -> None:
+        while found := await self._stores.sessions.list(owner, None, BATCH):
+            for session in found:
+                with suppress(SessionNotFound):
+                    await self._engine.removal.session(owner, session.session_id)
+                    told.sessions += 1
+                    told.messages += session.message_count

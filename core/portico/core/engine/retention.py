@@ -1,0 +1,128 @@
+"""Removes what is older than an operator wants to keep.
+
+A little at a time: of batches that commits wait for there are few a second, so
+that a core which was down for long, or is told for the first time to remove
+anything, serves as it does without. Ages are differences of dates, so a clock
+that is set forward makes everything old at once; it is believed after an hour.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from portico.core.engine.removal import BATCH
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import SessionNotFound, StoreUnavailable
+from portico.core.stores.base import Stores
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60.0
+DOUBTED_SECONDS = 3600.0  # how long a clock that was set forward is not believed
+IDLE_SHARE = 4.0  # how long it waits after a batch, in times that the batch took
+
+
+@dataclass(frozen=True, slots=True)
+class Ttls:
+    """How long each kind of thing is kept, in seconds; None: until somebody deletes it."""
+
+    runs: float | None = None  # since their end
+    sessions: float | None = None  # since their last use
+    states: float | None = None  # since they were saved
+    memories: float | None = None  # since they were added
+
+    @property
+    def any(self) -> bool:
+        return any(ttl is not None for ttl in (self.runs, self.sessions, self.states, self.memories))
+
+
+class Retention:
+    """Sweeps the stores from `start` to `stop`."""
+
+    def __init__(
+        self,
+        engine: RunEngine,
+        stores: Stores,
+        ttls: Ttls,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._stores = stores
+        self._ttls = ttls
+        self._clock = clock
+        self._monotonic = monotonic
+        self._seen: deque[tuple[float, float]] = deque()  # when by each clock, in the last hour
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._ttls.any:
+            self._task = asyncio.create_task(self._work(), name="retention")
+
+    async def stop(self) -> None:
+        """What is under way is cut off; the next start goes on with it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self) -> None:
+        """Remove all that is too old now. Raises StoreUnavailable."""
+        now = self._now()
+        ttls = self._ttls
+        if ttls.runs is not None:
+            await self._repeat(self._runs, now - ttls.runs)
+        if ttls.sessions is not None:
+            await self._sessions(now - ttls.sessions)
+        if ttls.states is not None:
+            await self._repeat(self._stores.states.expire, now - ttls.states)
+        if ttls.memories is not None:
+            await self._repeat(self._stores.memories.expire, now - ttls.memories)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except StoreUnavailable as error:
+                log.warning("what is too old can't be removed yet: %s", error)
+            except Exception:
+                log.exception("removing what is too old failed; it is tried again")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _now(self) -> float:
+        """The date; an hour behind a jump."""
+        date, moment = self._clock(), self._monotonic()
+        self._seen.append((date, moment))
+        while self._seen[0][1] < moment - DOUBTED_SECONDS:
+            self._seen.popleft()
+        return min(then + moment - since for then, since in self._seen)
+
+    async def _repeat(self, remove: Callable[[float, int], Awaitable[int]], before: float) -> None:
+        more = True
+        while more:
+            began = self._monotonic()
+            more = await remove(before, BATCH) == BATCH
+            await self._rest(began)
+
+    async def _runs(self, before: float, limit: int) -> int:
+        found = await self._stores.runs.ended(before, limit)
+        await self._engine.removal.runs(found)
+        return len(found)
+
+    async def _sessions(self, before: float) -> None:
+        last = None
+        while found := await self._stores.sessions.idle(before, last, BATCH):
+            for last in found:
+                # A run may be silent for longer than a session is kept.
+                if not self._engine.busy((last.user_id, last.session_id)):
+                    began = self._monotonic()
+                    with suppress(SessionNotFound):
+                        await self._engine.removal.idle_session(last.user_id, last.session_id, before)
+                    await self._rest(began)
+
+    async def _rest(self, began: float) -> None:
+        await asyncio.sleep((self._monotonic() - began) * IDLE_SHARE)

@@ -1,0 +1,16 @@
+"""REST for users: there is one thing to do with them."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from portico.gateways.sse.answers import CoreDep, answer, errors
+from portico.gateways.sse.stored_models import Forgotten
+
+routes = APIRouter(prefix="/users", tags=["users"])
+
+
+@routes.delete("/{user_id}", responses={200: {"model": Forgotten}, **errors()})
+async def forget_user(user_id: str, request: Request, core: CoreDep) -> Response:
+    """Remove all that is kept of a user, for good, and say how much it was. It may take long."""
+    told = await core.of(request).identity.forget_user(user_id)
+    return answer({field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields})

@@ -1,0 +1,248 @@
+"""What is older than it may be goes, and nothing else, in every store. Time is the test's."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+from support.engine import request, text_of
+
+from portico.agent import AgentApp, Context
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine import retention as module
+from portico.core.engine.execution import Execution
+from portico.core.engine.local import LocalHost
+from portico.core.engine.removal import BATCH
+from portico.core.engine.retention import DOUBTED_SECONDS, Retention, Ttls
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import RunNotFound, StoreUnavailable
+from portico.core.stores.base import (
+    Commit,
+    MemoryRecord,
+    NewMessage,
+    NewSession,
+    RunFilter,
+    RunRecord,
+    Stores,
+)
+from portico.core.stores.pushes import PushRecord
+from portico.v1 import query_pb2
+
+DAY = 86_400.0
+EVERYTHING = Ttls(runs=DAY, sessions=DAY, states=DAY, memories=DAY)
+
+
+class Clocks:
+    """The date and the time that goes by, as a retention sees them."""
+
+    def __init__(self) -> None:
+        self.date = time.time()
+        self.moment = 1000.0
+
+    def later(self, seconds: float) -> None:
+        self.date += seconds
+        self.moment += seconds
+
+
+@pytest.fixture
+async def engine(stores: Stores) -> AsyncIterator[RunEngine]:
+    app = AgentApp("echo")
+
+    @app.query
+    async def query(msgs: list[object], context: Context) -> AsyncIterator[str]:
+        if "wait" in str(msgs):
+            await context.input_required("well?")
+        yield "done"
+
+    engine = RunEngine(LocalHost([app]), stores, ProtoEncoder())
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+Sweep = Callable[[Ttls], Retention]
+
+
+@pytest.fixture
+def retention(engine: RunEngine, stores: Stores, clocks: Clocks) -> Sweep:
+    def made(ttls: Ttls) -> Retention:
+        return Retention(engine, stores, ttls, clock=lambda: clocks.date, monotonic=lambda: clocks.moment)
+
+    return made
+
+
+async def run(engine: RunEngine, session_id: str, text: str = "hi") -> str:
+    """The id of a run of ada's that has ended, or waits for somebody."""
+    asked = query_pb2.AgentRequest(user_id="ada", session_id=session_id)
+    execution = engine.launch_now(request(text, agent_name="echo", background=True, request=asked))
+    assert isinstance(execution, Execution)
+    if text == "hi":
+        await text_of(engine, execution)
+    else:
+        while execution.run.paused_at is None:
+            await asyncio.sleep(0.001)
+    return execution.run.run_id
+
+
+async def kept(stores: Stores) -> list[int]:
+    """How many runs, sessions, states and memories there are of ada."""
+    return [
+        await stores.runs.count(RunFilter()),
+        len(await stores.sessions.list("ada", None, 1000)),
+        len(await stores.states.list("ada", None, None, 1000)),
+        len(await stores.memories.list("ada", None, None, 1000)),
+    ]
+
+
+async def one_of_each(engine: RunEngine, stores: Stores, session_id: str, *, date: float) -> str:
+    await stores.states.save("ada", session_id, None, "{}", None)
+    await stores.memories.add([MemoryRecord(f"mem-{session_id}", "ada", session_id, "penguin", date)])
+    return await run(engine, session_id)
+
+
+async def test_each_kind_goes_when_it_is_too_old_and_not_before(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    run_id = await one_of_each(engine, stores, "s1", date=clocks.date)
+    await stores.pushes.set(PushRecord(run_id, "c", "http://x", "", "", "", -1, False, 1.0, "v", ""))
+    sweeping = retention(Ttls(runs=4 * DAY, sessions=3 * DAY, states=2 * DAY, memories=DAY))
+    clocks.later(60)
+    before = [1, 1, 1, 1]
+    for left in ([1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]):
+        clocks.later(DAY - 120)
+        await sweeping.sweep()
+        assert await kept(stores) == before
+        clocks.later(120)
+        await sweeping.sweep()
+        assert await kept(stores) == left
+        before = left
+    with pytest.raises(RunNotFound):
+        await stores.runs.get(run_id)
+    assert await stores.runs.read(run_id, -1, 1000) == []
+    assert await stores.pushes.undelivered() == []
+    assert not await stores.sessions.search("ada", "hi", None, 10)
+    assert not await stores.memories.search("ada", "penguin", 10)
+
+
+async def test_without_a_ttl_everything_stays(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    await one_of_each(engine, stores, "s1", date=clocks.date)
+    clocks.later(1000 * DAY)
+    await retention(Ttls()).sweep()
+    assert await kept(stores) == [1, 1, 1, 1]
+
+
+async def test_what_is_live_stays_however_old_and_its_session(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    waiting = await run(engine, "s1", "wait")
+    await run(engine, "s2")
+    clocks.later(10 * DAY)
+    await retention(EVERYTHING).sweep()
+    assert (await stores.runs.get(waiting)).status == "input_required"
+    assert [one.session_id for one in await stores.sessions.list("ada", None, 10)] == ["s1"]
+    await engine.cancel(waiting)
+    clocks.later(2 * DAY)
+    await retention(EVERYTHING).sweep()
+    assert await kept(stores) == [0, 0, 0, 0]
+
+
+async def test_what_was_used_since_is_not_idle(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(engine, "s1")
+    clocks.later(2 * DAY)
+    delete = stores.sessions.delete
+
+    async def late(user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
+        """Somebody says something after the sweeper has looked, and before it deletes."""
+        record = await stores.sessions.get(user_id, session_id)
+        said = NewMessage("ada", session_id, "m", "user", "hi", b"", clocks.date)
+        assert await stores.sessions.append("ada", session_id, [said])
+        assert (await stores.sessions.get(user_id, session_id)).updated_at > record.updated_at
+        await delete(user_id, session_id, idle_since=idle_since)
+
+    monkeypatch.setattr(stores.sessions, "delete", late)
+    await retention(EVERYTHING).sweep()
+    assert len(await stores.sessions.messages("ada", "s1", None, 10, False)) == 3
+
+
+async def test_more_than_a_batch_goes_and_the_young_stay(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    """As after a long time in which no core ran."""
+    count = 2 * BATCH + 1
+    old = [MemoryRecord(f"m{number}", "ada", "s", "penguin", 1.0) for number in range(count)]
+    await stores.memories.add([*old, MemoryRecord("young", "ada", "s", "penguin", clocks.date)])
+    runs = [_ended(f"r{number}", 1.0) for number in range(count)]
+    sessions = [NewSession("ada", f"s{number}", 1.0) for number in range(BATCH + 1)]
+    await stores.runs.commit(Commit([*runs, _ended("young", clocks.date)], sessions=sessions))
+    await retention(EVERYTHING).sweep()
+    assert await kept(stores) == [1, 0, 0, 1]
+    assert (await stores.runs.get("young")).run_id == "young"
+
+
+async def test_a_clock_that_is_set_forward_is_not_believed_at_once(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    await one_of_each(engine, stores, "s1", date=clocks.date)
+    sweeping = retention(EVERYTHING)
+    await sweeping.sweep()
+    clocks.date += 365 * DAY
+    for _ in range(3):
+        clocks.later(DOUBTED_SECONDS / 3 - 1)
+        await sweeping.sweep()
+        assert await kept(stores) == [1, 1, 1, 1]
+    # It was set right again: nothing was lost.
+    clocks.date -= 365 * DAY
+    await sweeping.sweep()
+    assert await kept(stores) == [1, 1, 1, 1]
+    clocks.date += 365 * DAY
+    await sweeping.sweep()
+    clocks.later(DOUBTED_SECONDS + 1)
+    await sweeping.sweep()
+    assert await kept(stores) == [0, 0, 0, 0]
+
+
+async def test_a_store_that_refuses_is_swept_later(
+    engine: RunEngine,
+    stores: Stores,
+    clocks: Clocks,
+    retention: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await run(engine, "s1")
+    clocks.later(2 * DAY)
+    tries = 0
+    delete_all = stores.runs.delete_all
+
+    async def moody(run_ids: Sequence[str]) -> int:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StoreUnavailable("the disk is full")
+        if tries == 2:
+            raise RuntimeError("a defect")
+        return await delete_all(run_ids)
+
+    monkeypatch.setattr(stores.runs, "delete_all", moody)
+    monkeypatch.setattr(module, "SWEEP_SECONDS", 0.001)
+    sweeping = retention(EVERYTHING)
+    sweeping.start()
+    async with asyncio.timeout(10):
+        while await stores.runs.count(RunFilter()):
+            await asyncio.sleep(0.001)
+    await sweeping.stop()
+    assert "the disk is full" in caplog.text
+    assert "it is tried again" in caplog.text
+
+
+def _ended(run_id: str, at: float) -> RunRecord:
+    return RunRecord(run_id, "a", "ada", "s", "completed", at, at, 0, 1, False, None, b"", b"")
