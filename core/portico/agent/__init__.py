@@ -1,7 +1,7 @@
 """What an agent's author imports: AgentApp, and what its query function may yield."""
 
 from portico.agent.a2a import Peer, PeerAnswer, PeerUpdate
-from portico.agent.app import AgentApp, Endpoint, Skill
+from portico.agent.app import AgentApp, Endpoint, Skill, Workers
 from portico.agent.builders import (
     CallDelta,
     Delta,
@@ -82,6 +82,7 @@ __all__ = [
     "Tool",
     "Usage",
     "VideoContent",
+    "Workers",
     "audio",
     "data",
     "file",

@@ -40,6 +40,27 @@ class Endpoint:
         return inspect.isasyncgenfunction(self.function) or inspect.isgeneratorfunction(self.function)
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Processes of an agent's own, which the core keeps.
+
+    `count` of them; a run goes to the one that has the fewest. One that has come to more than `memory_bytes`
+    is killed, one that has begun `max_runs` runs is replaced when those have ended; 0 is no limit. Agents
+    that have not stopped `stop_seconds` after they were told to are killed with their process.
+    """
+
+    count: int = 1
+    memory_bytes: int = 0
+    max_runs: int = 0
+    stop_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 256:
+            raise ValueError(f"an agent has 1 to 256 workers, not {self.count}")
+        if self.memory_bytes < 0 or self.max_runs < 0 or self.stop_seconds <= 0:
+            raise ValueError("limits of workers are not negative, and stop_seconds is more than 0")
+
+
 @dataclass(eq=False)
 class AgentApp:
     """An agent: `@app.query` is what it does, `@app.init` and `@app.shutdown` are around its life.
@@ -53,6 +74,9 @@ class AgentApp:
 
     `answers_directly` says that its answers come soon and as a whole: to A2A peers they are then
     messages and not tasks.
+
+    `isolation` says where its functions run: "none" is in the core, "process" in a process that may block,
+    leak, crash or be killed without harm to the core; Workers(...) is that with limits.
     """
 
     name: str
@@ -63,6 +87,8 @@ class AgentApp:
     skills: Sequence[Skill] = ()
     on_restart: Literal["fail", "rerun"] = "fail"
     answers_directly: bool = False
+    isolation: Literal["none", "process"] | Workers = "none"
+    source: str = field(default="", init=False)  # the file that a core loaded it from
     query_function: Callable[..., Any] | None = field(default=None, init=False)
     framework: str = field(default="", init=False)
     init_function: Callable[..., Any] | None = field(default=None, init=False)
@@ -76,6 +102,15 @@ class AgentApp:
             )
         if self.on_restart not in ("fail", "rerun"):
             raise ValueError(f'on_restart is "fail" or "rerun", not {self.on_restart!r}')
+        if self.isolation not in ("none", "process") and not isinstance(self.isolation, Workers):
+            raise ValueError(f'isolation is "none", "process" or Workers(...), not {self.isolation!r}')
+
+    @property
+    def workers(self) -> Workers | None:
+        """The processes that it asks for; None when it runs in the core."""
+        if isinstance(self.isolation, Workers):
+            return self.isolation
+        return Workers() if self.isolation == "process" else None
 
     def init(self, function: F) -> F:
         """Called once before the first run."""

@@ -36,8 +36,11 @@ def load_apps(target: str) -> Sequence[AgentApp]:
         app = getattr(module, name, None)
         if not isinstance(app, AgentApp):
             raise LoadError(f"{file!r} has no AgentApp named {name!r}")
+        app.source = str(path)
         return [app]
     apps = list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, AgentApp)))
     if not apps:
         raise LoadError(f'{file!r} has no AgentApp; write `app = AgentApp("name")` at its top level')
+    for app in apps:
+        app.source = str(path)
     return apps

@@ -17,12 +17,13 @@ from portico.core.auth.keys import ApiKeys
 from portico.core.auth.tokens import Issuer, Tokens
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.forgetting import Forgetting
-from portico.core.engine.local import LocalHost
 from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
+from portico.core.engine.workers.host import host_of
+from portico.core.engine.workers.process import interpreters
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication
 from portico.core.services.dispatch import handlers
@@ -81,7 +82,7 @@ class CoreServer:
 
     def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
         self._settings = settings
-        self._host = LocalHost(apps)
+        self._host = host_of(apps, interpreters(*_of_logs(settings)))
         self._drain = Drain()
         self._health = HealthServicer()
         self._sandboxes = Sandboxes(_policy(settings))
@@ -251,6 +252,12 @@ class CoreServer:
                 await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")
+
+
+def _of_logs(settings: CoreSettings) -> list[str]:
+    """The options of workers: they log as the core does."""
+    options = ["--log-level", settings.log_level, "--log-format", settings.log_format]
+    return [*options, "--log-content"] if settings.log_content else options
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -41,6 +41,7 @@ from portico.core.engine.encoding import (
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
+from portico.core.engine.outcomes import not_to_be_yielded
 from portico.core.engine.run_spans import RunSpans
 
 # Of one run. What it says at once is in one frame with the three events that repeat it: four times this
@@ -181,8 +182,7 @@ class Emitter:
         elif isinstance(item, str):
             self._text(str(item), MessageType.MESSAGE)
         elif item is not None:
-            kind = type(item).__name__
-            raise TypeError(f"a query function may yield str, dict, or what portico.agent builds, not {kind}")
+            raise not_to_be_yielded(item)
 
     def _text(self, text: str, type: MessageType) -> None:
         if not text:

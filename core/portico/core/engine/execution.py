@@ -20,6 +20,7 @@ from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask, EventEncoder
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
+from portico.core.engine.outcomes import unknown
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.run_spans import RunSpans
@@ -351,8 +352,8 @@ class Execution:
             # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
             if self._stop is None:
                 log.warning("agent %r raised in run %s", self.app.name, self.run.run_id, exc_info=True)
-            message = f"Unknown agent error: {type(error).__name__}: {_words(error)}"
-            return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", message)
+            told = unknown(error)
+            return Status.FAILED, Error(told.code, told.message)
         return Status.COMPLETED, None
 
     def _arm_deadline(self) -> None:
@@ -377,10 +378,3 @@ class Execution:
         self._deadlines.clear()
         if self.run.ledger is not None:
             self.run.ledger.stop_clock()
-
-
-def _words(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "(its words can't be read)"

@@ -1,8 +1,7 @@
-"""Agent hosts: where agents' code runs. One implementation so far, in this process.
+"""Agent hosts: where agents' code runs. In this process (`local`), or in processes of its own (`workers`).
 
 A host knows how to call an agent and nothing of logs: it feeds what the agent
-yields to a sink and lets exceptions through. Agents in other processes will be
-another host.
+yields to a sink and lets exceptions through.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -10,57 +10,33 @@ from typing import Any
 from portico.agent import AgentApp, Context, Rejection
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest
-from portico.agent.frameworks import FrameworkMissing, load_framework
+from portico.agent.frameworks import load_framework
 from portico.core.engine.calling import bind, call
 from portico.core.engine.host import Sink
+from portico.core.engine.roster import Roster
 from portico.core.engine.threads import Slot, ThreadedGenerator
 from portico.core.engine.translating import TranslatingSink, translate
-from portico.core.errors import AgentNotFound, EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
 
 log = logging.getLogger(__name__)
 
 THREADS = 256  # plain functions at work at once; those that wait for a human do not count
 
 
-class LocalHost:
+class LocalHost(Roster):
     """Agents of this process, the first one given being the default."""
 
     def __init__(self, apps: Sequence[AgentApp], *, threads: int = THREADS) -> None:
-        if not apps:
-            raise ValueError("there is no agent to serve")
-        self._default = apps[0]
-        self._apps = {app.name: app for app in apps}
-        if len(self._apps) < len(apps):
-            raise ValueError(f"two agents have one name: {sorted(app.name for app in apps)}")
+        super().__init__(apps)
         self._threads = asyncio.Semaphore(threads)
-        for app in apps:
-            if app.query_function is None:
-                raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
-            try:
-                offered = load_framework(app.framework).parameters if app.framework else ("msgs",)
-                bind(app.query_function, dict.fromkeys(("self", "request", "context", *offered)))
-            except (TypeError, FrameworkMissing) as error:
-                raise ValueError(f"agent {app.name!r}: {error}") from None
-
-    @property
-    def agents(self) -> Sequence[AgentApp]:
-        return sorted(self._apps.values(), key=lambda app: app.name)
-
-    def find(self, name: str) -> AgentApp:
-        if not name:
-            return self._default
-        try:
-            return self._apps[name]
-        except KeyError:
-            raise AgentNotFound(name) from None
 
     async def start(self) -> None:
-        for app in self._apps.values():
+        for app in self.agents:
             if app.init_function is not None:
                 await call(bind(app.init_function, {"self": app}), Slot(self._threads))
 
     async def stop(self) -> None:
-        for app in self._apps.values():
+        for app in self.agents:
             if app.shutdown_function is not None:
                 try:
                     await call(bind(app.shutdown_function, {"self": app}), Slot(self._threads))

@@ -355,8 +355,9 @@ class Error(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Always set. A stable word: AGENT_UNKNOWN_ERROR, core_restarted, deadline_exceeded,
-    budget_exceeded, interrupted, reader_gone, parent_ended, or the code that the agent gave.
+    """Always set. A stable word: AGENT_UNKNOWN_ERROR, agent_crashed, core_restarted,
+    deadline_exceeded, budget_exceeded, interrupted, reader_gone, parent_ended, or the code that
+    the agent gave.
     """
     message: _builtins.str
     """Always set. For people; never a stack trace."""

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from support.workers import beside
 
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.host import AgentHost
 from portico.core.engine.local import THREADS, LocalHost
 from portico.core.engine.runs import Limits, RunEngine
+from portico.core.engine.workers.host import ProcessHost
 from portico.core.stores.base import Stores
 from portico.core.stores.open import open_stores
 
@@ -20,13 +23,21 @@ async def stores() -> AsyncIterator[Stores]:
     await stores.close()
 
 
+@pytest.fixture(params=["local", "workers"])
+def host_of(request: pytest.FixtureRequest) -> Callable[..., AgentHost]:
+    """A host of agents; what an engine promises it promises with any."""
+    if request.param == "local":
+        return LocalHost
+    return lambda apps, threads=THREADS: ProcessHost(apps, beside(threads))
+
+
 @pytest.fixture
-async def engine_of(stores: Stores) -> AsyncIterator[Callable[..., Any]]:
+async def engine_of(host_of: Callable[..., AgentHost], stores: Stores) -> AsyncIterator[Callable[..., Any]]:
     """Start engines of an agent over the same stores, one after the other."""
     started: list[RunEngine] = []
 
     async def start(app: AgentApp, *, threads: int = THREADS, **limits: Any) -> RunEngine:
-        engine = RunEngine(LocalHost([app], threads=threads), stores, ProtoEncoder(), Limits(**limits))
+        engine = RunEngine(host_of([app], threads=threads), stores, ProtoEncoder(), Limits(**limits))
         started.append(engine)
         await engine.start()
         return engine

@@ -23,6 +23,7 @@ _TERMINAL_EVENT = {
 # Codes of ours that OpenAI's clients know by another name.
 _ERROR_CODE = {
     "AGENT_UNKNOWN_ERROR": "server_error",
+    "agent_crashed": "server_error",
     "core_restarted": "server_error",
     "deadline_exceeded": "server_error",
     "rejected": "invalid_prompt",

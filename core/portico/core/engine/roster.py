@@ -1,0 +1,42 @@
+"""The agents of a host, by name."""
+
+from collections.abc import Sequence
+
+from portico.agent import AgentApp
+from portico.agent.frameworks import FrameworkMissing, load_framework
+from portico.core.engine.calling import bind
+from portico.core.errors import AgentNotFound
+
+
+class Roster:
+    """Agents that can be served; the first one given is the default."""
+
+    def __init__(self, apps: Sequence[AgentApp]) -> None:
+        """Raises ValueError for agents that can't be."""
+        if not apps:
+            raise ValueError("there is no agent to serve")
+        self._default = apps[0]
+        self._apps = {app.name: app for app in apps}
+        if len(self._apps) < len(apps):
+            raise ValueError(f"two agents have one name: {sorted(app.name for app in apps)}")
+        for app in apps:
+            if app.query_function is None:
+                raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
+            try:
+                offered = load_framework(app.framework).parameters if app.framework else ("msgs",)
+                bind(app.query_function, dict.fromkeys(("self", "request", "context", *offered)))
+            except (TypeError, FrameworkMissing) as error:
+                raise ValueError(f"agent {app.name!r}: {error}") from None
+
+    @property
+    def agents(self) -> Sequence[AgentApp]:
+        return sorted(self._apps.values(), key=lambda app: app.name)
+
+    def find(self, name: str) -> AgentApp:
+        """Raises AgentNotFound."""
+        if not name:
+            return self._default
+        try:
+            return self._apps[name]
+        except KeyError:
+            raise AgentNotFound(name) from None

@@ -1,0 +1,147 @@
+"""What a run has in the core, as its agent has it in a worker: the interfaces of `context`, called from afar.
+
+Which methods there are, and which of them stream, the interfaces themselves say, on both sides.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from portico.agent import Context, SandboxAccess
+from portico.agent.children import RunResult
+from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
+from portico.core.engine.workers.channel import Channel
+from portico.core.engine.workers.orders import Address, Offered
+
+MAX_CALLS = 256  # of one run at once; more wait for their turn
+INTERFACES: Mapping[str, type] = {
+    "state": StateAccess,
+    "session": SessionAccess,
+    "memory": MemoryAccess,
+    "agent_memory": MemoryAccess,
+    "sandbox": SandboxAccess,
+}
+
+
+@lru_cache(maxsize=len(INTERFACES))
+def streaming(interface: type) -> Mapping[str, bool]:
+    """An interface's methods that can be called from afar, and whether they stream."""
+    methods = {name: value for name, value in vars(interface).items() if inspect.isfunction(value)}
+    return {
+        name: not inspect.iscoroutinefunction(method)
+        for name, method in methods.items()
+        if not name.startswith("_") and name != "part"
+    }
+
+
+class FarCalls:
+    """The calls of one run to the core."""
+
+    def __init__(self, channel: Channel, run_id: str, before: Callable[[], None]) -> None:
+        """`before` is done before every call: what the agent has said until then is said."""
+        self._channel = channel
+        self._run_id = run_id
+        self._before = before
+        self._free = asyncio.Semaphore(MAX_CALLS)
+
+    async def call(self, path: tuple[str, ...], method: str, /, *args: Any, **named: Any) -> Any:
+        async with self._free:
+            self._before()
+            return await self._channel.call(method, Address(self._run_id, path), *args, **named)
+
+    async def stream(
+        self, path: tuple[str, ...], method: str, /, *args: Any, **named: Any
+    ) -> AsyncGenerator[Any, None]:
+        async with self._free:
+            self._before()
+            items = self._channel.stream(method, Address(self._run_id, path), *args, **named)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+
+class Far:
+    """One interface of a run."""
+
+    def __init__(self, calls: FarCalls, path: tuple[str, ...], offers: "Offers") -> None:
+        self._calls = calls
+        self._path = path
+        self._offers = offers
+
+    def __getattr__(self, name: str) -> Any:
+        streams = streaming(INTERFACES[self._path[0]]).get(name)
+        if streams is None:
+            raise AttributeError(f"context.{self._path[0]} has no {name}")
+        if streams:
+            return lambda *args, **named: self._calls.stream(self._path, name, *args, **named)
+        return lambda *args, **named: self._call(name, *args, **named)
+
+    async def _call(self, name: str, *args: Any, **named: Any) -> Any:
+        with self._offers.of((*args, *named.values())) as offered:
+            sent = [offered.get(id(value), value) for value in args]
+            named = {key: offered.get(id(value), value) for key, value in named.items()}
+            return await self._calls.call(self._path, name, *sent, **named)
+
+    def part(self, name: str) -> "StateAccess":
+        if self._path[0] != "state":
+            raise AttributeError(f"context.{self._path[0]} has no part")
+        return cast(StateAccess, Far(self._calls, (*self._path, name), self._offers))
+
+
+class FarChild:
+    """A child run of a run."""
+
+    def __init__(self, calls: FarCalls, run_id: str) -> None:
+        self._calls = calls
+        self.run_id = run_id
+
+    async def result(self) -> RunResult:
+        return cast(RunResult, await self._calls.call((), "child_result", self.run_id))
+
+    async def cancel(self) -> None:
+        await self._calls.call((), "child_cancel", self.run_id)
+
+
+class Offers:
+    """Iterables that the core may pull from while a call that has them goes on."""
+
+    def __init__(self) -> None:
+        self._iterables: dict[int, AsyncIterable[Any]] = {}
+
+    def of(self, values: tuple[Any, ...]) -> "_Offering":
+        return _Offering(self._iterables, [value for value in values if hasattr(value, "__aiter__")])
+
+    async def pieces(self, number: int) -> AsyncGenerator[Any, None]:
+        async for piece in self._iterables[number]:
+            yield piece
+
+
+class _Offering:
+    def __init__(self, iterables: dict[int, AsyncIterable[Any]], values: list[AsyncIterable[Any]]) -> None:
+        self._iterables = iterables
+        self._values = {id(value): value for value in values}
+
+    def __enter__(self) -> Mapping[int, Offered]:
+        self._iterables.update(self._values)
+        return {number: Offered(number) for number in self._values}
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._values:
+            self._iterables.pop(number, None)
+
+
+def reached(context: Context, path: tuple[str, ...], method: str) -> Callable[..., Any]:
+    """The method that a call from afar means. Raises LookupError."""
+    kind, *more = path
+    if method not in streaming(INTERFACES[kind]):
+        raise LookupError(f"context.{kind} has no {method}")
+    if kind == "sandbox":
+        return cast(Callable[..., Any], getattr(context.sandbox(*more), method))
+    access: Any = getattr(context, kind)
+    for name in more:
+        access = access.part(name)
+    return cast(Callable[..., Any], getattr(access, method))

@@ -1,0 +1,108 @@
+"""The host that runs agents in processes of their own, and the one that joins several hosts."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from portico.agent import AgentApp, AgentError, Context, Workers
+from portico.core.engine.host import AgentHost, Sink
+from portico.core.engine.local import LocalHost
+from portico.core.engine.roster import Roster
+from portico.core.engine.workers.orphans import kill_orphans
+from portico.core.engine.workers.pool import Pool
+from portico.core.engine.workers.process import Launch
+from portico.core.engine.workers.worker import Worker
+from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+
+
+class ProcessHost(Roster):
+    """Agents in workers, whatever their isolation says; the first one given is the default."""
+
+    def __init__(self, apps: Sequence[AgentApp], launch: Launch) -> None:
+        super().__init__(apps)
+        self._launch = launch
+        self._pools: dict[str, Pool] = {}
+
+    async def start(self) -> None:
+        await asyncio.to_thread(kill_orphans)
+        for app in self.agents:
+            self._pools[app.name] = Pool(app, app.workers or Workers(), self._launch)
+        results = await asyncio.gather(
+            *(pool.start() for pool in self._pools.values()), return_exceptions=True
+        )
+        for error in results:
+            if error is not None:
+                await self.stop()
+                raise error
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
+
+    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+        worker = await self._pools[app.name].take()
+        await worker.execute(context, sink)
+
+    async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
+        if path not in app.endpoints:
+            raise EndpointNotFound(path)
+        if app.endpoints[path].streaming:
+            raise EndpointStreams(path)
+        return await (await self._worker(app)).call_endpoint(path, body)
+
+    async def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncGenerator[Any, None]:
+        if path not in app.endpoints:
+            raise EndpointNotFound(path)
+        worker = await self._worker(app)
+        async with aclosing(worker.stream_endpoint(path, body)) as items:
+            async for item in items:
+                yield item
+
+    async def _worker(self, app: AgentApp) -> Worker:
+        try:
+            return await self._pools[app.name].take()
+        except AgentError as error:
+            raise EndpointFailed(error) from None
+
+
+class JoinedHost(Roster):
+    """Agents of several hosts as those of one; the first one given is the default."""
+
+    def __init__(self, apps: Sequence[AgentApp], hosts: Sequence[AgentHost]) -> None:
+        super().__init__(apps)
+        self._hosts = hosts
+        self._host_of: Mapping[str, AgentHost] = {app.name: host for host in hosts for app in host.agents}
+
+    async def start(self) -> None:
+        for host in self._hosts:
+            await host.start()
+
+    async def stop(self) -> None:
+        for host in self._hosts:
+            await host.stop()
+
+    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+        await self._host_of[app.name].execute(app, context, sink)
+
+    async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
+        return await self._host_of[app.name].call_endpoint(app, path, body)
+
+    def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncIterator[Any]:
+        return self._host_of[app.name].stream_endpoint(app, path, body)
+
+
+def host_of(apps: Sequence[AgentApp], launch: Launch) -> AgentHost:
+    """Where each of the agents wants to be. Raises ValueError for agents that can't be served."""
+    apart = [app for app in apps if app.workers is not None]
+    if not apart:
+        return LocalHost(apps)
+    for app in apart:
+        if not app.source:
+            raise ValueError(
+                f"agent {app.name!r} wants a process of its own, which has to load it from its file"
+            )
+    here = [app for app in apps if app.workers is None]
+    hosts: list[AgentHost] = [ProcessHost(apart, launch)]
+    if here:
+        hosts.append(LocalHost(here))
+    return JoinedHost(apps, hosts)

@@ -1,0 +1,247 @@
+"""What a worker does for its core: one agent's runs and endpoints, by a host that is here."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextvars import Context as Variables
+from typing import Any, cast
+
+import orjson
+from opentelemetry import context as tracing
+
+from portico.agent import (
+    AgentApp,
+    AgentError,
+    CallDelta,
+    Context,
+    InputRequest,
+    Message,
+    Rejection,
+    SandboxAccess,
+    Usage,
+)
+from portico.agent.children import ChildRequest
+from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
+from portico.agent.frameworks.known import is_ours
+from portico.core.engine.host import AgentHost
+from portico.core.engine.outcomes import not_to_be_yielded, unknown
+from portico.core.engine.threads import slot_lent
+from portico.core.engine.workers.channel import Channel, Served
+from portico.core.engine.workers.codec import encode
+from portico.core.engine.workers.far import Far, FarCalls, FarChild, Offers
+from portico.core.engine.workers.orders import Order
+from portico.core.engine.workers.window import WINDOW, Item, weight
+from portico.core.errors import EndpointFailed
+from portico.telemetry import ids, spans
+
+log = logging.getLogger(__name__)
+
+_COUNTED = (Message, CallDelta, Usage)  # what a budget may be about
+
+
+async def serve(host: AgentHost, app: AgentApp, there: socket.socket) -> None:
+    """Do what the core at the other end asks, until it is gone."""
+    loop = asyncio.get_running_loop()
+    _, channel = await loop.create_unix_connection(
+        lambda: Channel(lambda end: Worker(host, app, end)), sock=there
+    )
+    await channel.closed
+    await cast(Worker, channel.service).left()
+
+
+class Worker:
+    """The service of a worker."""
+
+    def __init__(self, host: AgentHost, app: AgentApp, channel: Channel) -> None:
+        self._app = app
+        self._channel = channel
+        self._host = host
+        self._runs: dict[str, _Run] = {}
+        self._offers = Offers()
+
+    def serve(
+        self, method: str, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Served, Variables | None]:
+        match method:
+            case "execute":
+                run = _Run(self._channel, args[0], self._offers)
+                self._runs[run.order.run_id] = run
+                return self._execute(run), None
+            case "call_endpoint":
+                return self._call_endpoint(*args), None
+            case "stream_endpoint":
+                return self._stream_endpoint(*args), None
+            case "pieces":
+                return self._offers.pieces(*args), None
+            case "start":
+                return self._host.start(), None
+            case "stop":
+                return self._host.stop(), None
+        raise LookupError(method)
+
+    def note(self, method: str, args: tuple[Any, ...]) -> None:
+        run_id, *rest = args
+        run = self._runs.get(run_id)
+        if run is None:
+            return  # it has ended
+        if method == "stop":
+            run.stop(*rest)
+        else:
+            run.sink.passed_on(*rest)
+
+    async def left(self) -> None:
+        """The core is gone: so are the runs."""
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _execute(self, run: "_Run") -> bool:
+        """Whether the run came to its end by itself, and was not cancelled."""
+        order = run.order
+        ids.run_id.set(order.run_id)
+        tracing.attach(spans.parent_of(order.trace))
+        run.task = asyncio.current_task()
+        try:
+            if run.stopped:
+                return False
+            await self._host.execute(self._app, run.context, run.sink)
+        except asyncio.CancelledError:
+            return False
+        except (Rejection, AgentError):
+            raise
+        except BaseException as error:
+            if not run.stopped:
+                log.warning("agent %r raised in run %s", self._app.name, order.run_id, exc_info=True)
+            raise unknown(error) from None
+        finally:
+            run.sink.flush()
+            self._runs.pop(order.run_id, None)
+        return True
+
+    async def _call_endpoint(self, path: str, body: Any) -> bytes:
+        return _json(await self._host.call_endpoint(self._app, path, body))
+
+    async def _stream_endpoint(self, path: str, body: Any) -> AsyncGenerator[bytes, None]:
+        items = cast(AsyncGenerator[Any, None], self._host.stream_endpoint(self._app, path, body))
+        try:
+            async for item in items:
+                yield _json(item)
+        finally:
+            await items.aclose()
+
+
+class _Run:
+    """A run at work here. Its state and everything else that lasts is the core's."""
+
+    def __init__(self, channel: Channel, order: Order, offers: Offers) -> None:
+        self.order = order
+        self.task: asyncio.Task[Any] | None = None
+        self.stopped = False
+        self._asker: asyncio.Task[Any] | None = None
+        self.sink = FarSink(channel, order.run_id)
+        self._calls = calls = FarCalls(channel, order.run_id, self.sink.flush)
+
+        def far(*path: str) -> Any:
+            return Far(calls, path, offers)
+
+        self.context = Context(
+            run_id=order.run_id,
+            request=order.request,
+            attempt=order.attempt,
+            state=cast(StateAccess, far("state")),
+            session=cast(SessionAccess, far("session")),
+            memory=cast(MemoryAccess, far("memory")),
+            agent_memory=cast(MemoryAccess, far("agent_memory")),
+            ask=self._ask,
+            take_input=self._take_input,
+            loop=asyncio.get_running_loop(),
+            sandboxes=lambda kind: cast(SandboxAccess, far("sandbox", kind)),
+            start_run=self._start_run,
+        )
+
+    def stop(self, cancelled: bool, interrupted: bool, metadata: Mapping[str, Any]) -> None:
+        """The core wants the agent to stop; it may do so again, and more strongly."""
+        self.stopped = True
+        for wanted, interrupt in ((interrupted, True), (cancelled, False)):
+            if wanted:
+                self.context.stop(interrupt=interrupt, metadata=metadata)
+        # Who asks a human may be another task than the agent's, on behalf of a thread for one.
+        for task in {self.task, self._asker}:
+            if task is not None:
+                task.cancel()
+
+    async def _ask(self, request: InputRequest) -> Sequence[Message]:
+        self._asker = asyncio.current_task()
+        try:
+            async with slot_lent():
+                question = (request.id, request.prompt, request.schema, request.kind)
+                return cast(Sequence[Message], await self._calls.call((), "ask", *question))
+        finally:
+            self._asker = None
+
+    async def _start_run(self, request: ChildRequest) -> FarChild:
+        return FarChild(self._calls, await self._calls.call((), "start_run", request))
+
+    async def _take_input(self) -> Sequence[Message]:
+        return cast(Sequence[Message], await self._calls.call((), "new_input"))
+
+
+class FarSink:
+    """Takes what the agent yields to the core: all that is there at once, in one frame."""
+
+    def __init__(self, channel: Channel, run_id: str) -> None:
+        self._channel = channel
+        self._run_id = run_id
+        self._items: list[Item] = []
+        self._ahead = 0
+        self._counted = False  # what is on its way may go beyond the run's budget
+        self._moved = asyncio.Event()
+
+    @property
+    def crowded(self) -> bool:
+        return self._counted or self._ahead >= WINDOW
+
+    async def room(self) -> None:
+        """Return when the core has passed on enough of what it has: all, before a call of a tool is made."""
+        while self.crowded:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def passed_on(self, units: int) -> None:
+        self._ahead -= units
+        self._counted = self._counted and self._ahead > 0
+        self._moved.set()
+
+    def emit(self, item: object) -> None:
+        """Raises TypeError, as the core would."""
+        if type(item) is str:
+            told: Item = item
+        elif is_ours(item) and not isinstance(item, str):
+            told = encode(item)
+            self._counted = self._counted or isinstance(item, _COUNTED)
+        elif isinstance(item, Mapping):
+            told = encode(dict(item))
+            self._counted = True  # who knows
+        elif isinstance(item, str):
+            told = str(item)
+        else:
+            raise not_to_be_yielded(item)
+        if not self._items:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._items.append(told)
+        self._ahead += weight((told,))
+
+    def flush(self) -> None:
+        """What was yielded goes before whatever is sent next."""
+        if self._items:
+            items, self._items = self._items, []
+            self._channel.tell("said", self._run_id, items, self._counted)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise EndpointFailed(error) from None

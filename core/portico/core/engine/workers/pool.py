@@ -1,0 +1,108 @@
+"""The workers of one agent, kept up."""
+
+import asyncio
+import logging
+import time
+
+from portico.agent import AgentApp, AgentError, Workers
+from portico.core.engine.workers.process import Launch
+from portico.core.engine.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.1  # before the start of another worker, when one did not live long; doubled each time
+LAST_DELAY = 2.0
+LONG_LIFE = 5.0
+
+
+class Pool:
+    """So many workers as the agent asks for, each replaced when it ends. Owned by the host."""
+
+    def __init__(self, app: AgentApp, limits: Workers, launch: Launch) -> None:
+        self._app = app
+        self._limits = limits
+        self._launch = launch
+        self._workers: set[Worker] = set()  # also those that only end what they have begun
+        self._keepers: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._next = _hope()
+
+    async def start(self) -> None:
+        """Return when all are ready. Raises ValueError when one can't be started."""
+        starting = [asyncio.create_task(self._start()) for _ in range(self._limits.count)]
+        await asyncio.wait(starting)
+        for task in starting:
+            if (error := task.exception()) is not None:
+                await self.stop()
+                raise ValueError(f"agent {self._app.name!r}: {error}")
+        self._keepers = [asyncio.create_task(self._keep(task.result())) for task in starting]
+
+    async def stop(self) -> None:
+        """Shut all down."""
+        ending = [*self._keepers, *self._leaving]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        self._next.cancel()
+
+    async def take(self) -> Worker:
+        """The one that has the least to do, as soon as there is one. Raises AgentError if the next can't be
+        started."""
+        while not (ready := [worker for worker in self._workers if worker.ready]):
+            await asyncio.shield(self._next)
+        return min(ready, key=lambda worker: worker.load)
+
+    async def _keep(self, worker: Worker) -> None:
+        """See to it that there is one in this one's place."""
+        delay = 0.0
+        while True:
+            began = time.monotonic()
+            await asyncio.wait({worker.ended, worker.spent}, return_when=asyncio.FIRST_COMPLETED)
+            if worker.ended.done():
+                self._workers.discard(worker)
+                log.warning("a process of agent %r %s", self._app.name, worker.fate)
+                delay = 0.0 if time.monotonic() - began > LONG_LIFE else _longer(delay)
+            else:
+                leaving = asyncio.create_task(self._leave(worker))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+            while True:
+                await asyncio.sleep(delay)
+                try:
+                    worker = await self._start()
+                    break
+                except AgentError as error:
+                    log.warning("agent %r has no process: %s", self._app.name, error.message)
+                    delay = _longer(delay)
+
+    async def _leave(self, worker: Worker) -> None:
+        await worker.stop(idle=True)
+        self._workers.discard(worker)
+
+    async def _start(self) -> Worker:
+        hope = self._next
+        try:
+            worker = await Worker.started(self._app, self._limits, self._launch)
+        except AgentError as error:
+            if not hope.done():
+                self._next = _hope()
+                hope.set_exception(error)
+            raise
+        self._workers.add(worker)
+        if not hope.done():
+            self._next = _hope()
+            hope.set_result(None)
+        return worker
+
+
+def _longer(delay: float) -> float:
+    return min(max(delay * 2, FIRST_DELAY), LAST_DELAY)
+
+
+def _hope() -> "asyncio.Future[None]":
+    """What becomes of the next start."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    # Perhaps nobody waits for it.
+    future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return future

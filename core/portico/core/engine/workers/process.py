@@ -1,0 +1,86 @@
+"""A worker's process: a fresh interpreter that loads the agent's file, in a session of its own."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from portico.agent import AgentApp
+from portico.core.engine.workers.orphans import MARK, kill_marked, new_mark
+
+
+class Process(Protocol):
+    """Whatever serves at the other end of a worker's socket."""
+
+    async def wait(self) -> str:
+        """Return when it has ended, with how, in words."""
+        ...
+
+    async def kill(self) -> None:
+        """End it and all that it has started; return when nothing is left."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """What of it is in memory; 0 if nobody knows."""
+        ...
+
+
+Launch = Callable[[AgentApp, socket.socket], Awaitable[Process]]
+
+
+class Interpreter:
+    """`python -m portico.core.worker`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        self._process = process
+        self._mark = mark
+
+    async def wait(self) -> str:
+        status = await self._process.wait()
+        if status >= 0:
+            return f"ended with exit status {status}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+        return f"was killed by signal {-status}"
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await asyncio.to_thread(kill_marked, self._mark)
+        await self._process.wait()
+
+    def memory_bytes(self) -> int:
+        try:
+            pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def interpreters(*options: str) -> Launch:
+    """Starts workers with these options. What they print goes where the core's log goes."""
+
+    async def launch(app: AgentApp, there: socket.socket) -> Interpreter:
+        mark = new_mark()
+        command: Sequence[str] = (sys.executable, "-m", "portico.core.worker")
+        number = there.fileno()
+        process = await asyncio.create_subprocess_exec(
+            *(*command, str(number), str(os.getpid()), app.source, app.name, *options),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=2,
+            stderr=2,
+            pass_fds=(number,),
+            start_new_session=True,
+            env={**os.environ, MARK: mark},
+        )
+        return Interpreter(process, mark)
+
+    return launch

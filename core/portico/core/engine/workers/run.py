@@ -1,0 +1,146 @@
+"""The core's half of a run that executes in a worker."""
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterable, Callable, Sequence
+from typing import Any
+
+from portico.agent import ChildRun, Context, InputRequest
+from portico.agent.children import ChildRequest
+from portico.core.engine.host import Sink
+from portico.core.engine.workers.channel import Channel, Served
+from portico.core.engine.workers.codec import decode
+from portico.core.engine.workers.far import MAX_CALLS, reached
+from portico.core.engine.workers.orders import Offered, Order
+from portico.core.engine.workers.window import WINDOW, Item, weight
+from portico.telemetry import spans
+
+
+class FarRun:
+    """Gives a worker what a run's context has, and the run what its agent says there."""
+
+    def __init__(
+        self, channel: Channel, context: Context, sink: Sink, overdue: Callable[[], asyncio.TimerHandle]
+    ) -> None:
+        """`overdue` sets the time in which an agent has to stop."""
+        self.order = Order(context.run_id, context.request, context.attempt, spans.headers_of())
+        self.where = contextvars.copy_context()  # of what is done for it: its ids, its span
+        self.problem: BaseException | None = None  # with what it said
+        self._channel = channel
+        self._context = context
+        self._sink = sink
+        self._set_overdue = overdue
+        self._overdue: asyncio.TimerHandle | None = None
+        self._taken = 0  # of its window
+        self._making_room: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._children: dict[str, ChildRun] = {}
+        self._told = asyncio.Event()  # to stop
+
+    def stop(self) -> None:
+        """Tell the agent what its context says by now."""
+        context = self._context
+        metadata = dict(context.cancel_metadata)
+        self._channel.tell("stop", context.run_id, context.cancelled, context.interrupted, metadata)
+        self._told.set()
+        # A last word may take its time.
+        if self._overdue is None and (context.cancelled or not context.interrupted):
+            self._overdue = self._set_overdue()
+
+    def said(self, items: Sequence[Item], waits: bool) -> None:
+        """Pass on what the agent said; if it can't be, that ends the run. The agent may wait for it."""
+        if self.problem is not None:
+            return
+        try:
+            for item in items:
+                self._sink.emit(item if type(item) is str else decode(item))  # type: ignore[arg-type]
+        except (Exception, asyncio.CancelledError) as error:
+            self.problem = error
+            self.stop()
+            return
+        self._taken += weight(items)
+        if (waits or self._taken >= WINDOW // 2) and self._making_room is None:
+            if self._sink.crowded:
+                self._making_room = asyncio.create_task(self._make_room())
+            else:
+                self._give_room()
+
+    async def _make_room(self) -> None:
+        await self._sink.room()
+        self._making_room = None
+        self._give_room()
+
+    def _give_room(self) -> None:
+        self._channel.tell("passed_on", self._context.run_id, self._taken)
+        self._taken = 0
+
+    def serve(
+        self, path: tuple[str, ...], method: str, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> Served:
+        """What the agent asks of its context. Raises LookupError."""
+        if not path:
+            return self._kept(self._own(method, *args))
+        given = [self._pieces(value) for value in args]
+        named = {key: self._pieces(value) for key, value in named.items()}
+        made = reached(self._context, path, method)(*given, **named)
+        return made if hasattr(made, "__anext__") else self._kept(made)
+
+    async def _own(self, method: str, *args: Any) -> Any:
+        """The context's own methods."""
+        match method, args:
+            case "ask", (id, prompt, schema, kind):
+                question = InputRequest(self._context, prompt, schema, kind)
+                question.id = id
+                return await self._context.ask(question)
+            case "new_input", ():
+                return await self._context.new_input()
+            case "start_run", (ChildRequest() as asked,):
+                child = await self._context.start_run(
+                    asked.input,
+                    agent_name=asked.agent_name,
+                    session_id=asked.session_id,
+                    metadata=asked.metadata,
+                    budget=asked.budget,
+                )
+                self._children[child.run_id] = child
+                return child.run_id
+            case "child_result", (run_id,):
+                return await self._children[run_id].result()
+            case "child_cancel", (run_id,):
+                return await self._children[run_id].cancel()
+        raise LookupError(f"context has no {method}")
+
+    def _pieces(self, value: Any) -> Any:
+        if not isinstance(value, Offered):
+            return value
+        pieces: AsyncIterable[Any] = self._channel.stream("pieces", value.number)
+        return pieces
+
+    async def _kept(self, work: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._calls) >= MAX_CALLS:
+            work.close()
+            raise RuntimeError(f"a run may have {MAX_CALLS} calls under way at once")
+        self._calls.add(task)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._context.cancelled or self._context.interrupted:
+                # The agent hears of it from whoever stops it, and once.
+                await self._told.wait()
+            raise
+        finally:
+            self._calls.discard(task)
+
+    async def close(self) -> None:
+        """Return when nothing of the run is left here."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+        left = [*self._calls]
+        if self._making_room is not None:
+            left.append(self._making_room)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)

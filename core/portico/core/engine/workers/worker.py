@@ -1,0 +1,214 @@
+"""One worker, as the core has it: from its start to its end, whatever that is."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextvars import Context as Variables
+from functools import partial
+from typing import Any
+
+import orjson
+
+from portico.agent import AgentApp, AgentError, Context, Workers
+from portico.core.engine.host import Sink
+from portico.core.engine.workers.channel import Channel, ChannelClosed, Served
+from portico.core.engine.workers.orders import Address
+from portico.core.engine.workers.process import Launch, Process
+from portico.core.engine.workers.run import FarRun
+from portico.core.errors import EndpointFailed
+
+CRASHED = "agent_crashed"
+LOOK_SECONDS = 0.5  # between two looks at its memory
+LAST_SECONDS = 1.0  # how long a process may take to end after it has closed its socket
+SHUTDOWN_SECONDS = 10.0  # for the agent's shutdown function
+
+
+class Worker:
+    """A process that serves one agent. Owned by its pool, on the event loop."""
+
+    def __init__(self, app: AgentApp, limits: Workers) -> None:
+        self.ended: asyncio.Task[None]  # done when nothing of it is left
+        self.fate = ""  # how it ended
+        self._app = app
+        self._limits = limits
+        self._runs: dict[str, FarRun] = {}
+        self._working = 0
+        self._begun = 0  # runs
+        self.spent: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it gets no more runs
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._verdict = ""
+        self._process: Process
+        self._channel: Channel
+
+    @classmethod
+    async def started(cls, app: AgentApp, limits: Workers, launch: Launch) -> "Worker":
+        """One that has initialised its agent. Raises AgentError; it then has left nothing."""
+        worker = cls(app, limits)
+        here, there = socket.socketpair()
+        with there:
+            try:
+                worker._process = await launch(app, there)
+            except OSError as error:
+                here.close()
+                raise AgentError(f"the agent's process can't be started: {error}", code=CRASHED) from None
+        loop = asyncio.get_running_loop()
+        _, worker._channel = await loop.create_unix_connection(lambda: Channel(lambda _: worker), sock=here)
+        worker.ended = asyncio.create_task(worker._watch())
+        try:
+            await worker._channel.call("start")
+        except ChannelClosed:
+            await worker.ended
+            raise AgentError(f"the agent's process {worker.fate}", code=CRASHED) from None
+        except BaseException as error:
+            worker._end("could not initialise its agent")
+            await asyncio.shield(worker.ended)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            message = f"the agent's init function raised {type(error).__name__}: {error}"
+            raise AgentError(message, code=CRASHED) from None
+        return worker
+
+    @property
+    def load(self) -> int:
+        """Runs and calls under way."""
+        return self._working
+
+    @property
+    def ready(self) -> bool:
+        """It takes another run."""
+        return not (self._channel.closed.done() or self._verdict or self.spent.done())
+
+    # What it may ask for its runs.
+
+    def serve(
+        self, method: str, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Served, Variables | None]:
+        address, *rest = args
+        if not isinstance(address, Address) or (run := self._runs.get(address.run_id)) is None:
+            raise RuntimeError("the run has ended; nobody will answer")
+        return run.serve(address.path, method, tuple(rest), named), run.where
+
+    def note(self, method: str, args: tuple[Any, ...]) -> None:
+        run_id, items, waits = args
+        if (run := self._runs.get(run_id)) is not None:
+            run.said(items, waits)
+
+    # What it does.
+
+    async def execute(self, context: Context, sink: Sink) -> None:
+        """As AgentHost.execute. Raises AgentError with code `agent_crashed` when the worker ends before."""
+        run = FarRun(self._channel, context, sink, partial(self._overdue, context.run_id))
+        self._runs[context.run_id] = run
+        self._enter()
+        self._begun += 1
+        if self._begun == self._limits.max_runs:
+            self.spent.set_result(None)
+        ending = self._channel.begin("execute", run.order)
+        try:
+            while not ending.done():
+                try:
+                    await asyncio.wait({ending})
+                except asyncio.CancelledError:
+                    run.stop()
+            if run.problem is not None:
+                raise run.problem
+            if not await ending:
+                raise asyncio.CancelledError
+        except ChannelClosed:
+            await asyncio.shield(self.ended)
+            raise AgentError(f"the agent's process {self.fate}", code=CRASHED) from None
+        finally:
+            self._leave()
+            await run.close()
+            del self._runs[context.run_id]
+
+    def _overdue(self, run_id: str) -> asyncio.TimerHandle:
+        """From now on the run has so long to stop."""
+        seconds = self._limits.stop_seconds
+        verdict = f"was ended, for its agent had not stopped {seconds:g} s after run {run_id} was to"
+        return asyncio.get_running_loop().call_later(seconds, self._end, verdict)
+
+    async def call_endpoint(self, path: str, body: Any) -> Any:
+        """As AgentHost.call_endpoint."""
+        self._enter()
+        try:
+            return orjson.loads(await self._channel.call("call_endpoint", path, body))
+        except ChannelClosed:
+            raise await self._crashed() from None
+        finally:
+            self._leave()
+
+    async def stream_endpoint(self, path: str, body: Any) -> AsyncGenerator[Any, None]:
+        """As AgentHost.stream_endpoint."""
+        self._enter()
+        items = self._channel.stream("stream_endpoint", path, body)
+        try:
+            async for item in items:
+                yield orjson.loads(item)
+        except ChannelClosed:
+            raise await self._crashed() from None
+        finally:
+            await items.aclose()
+            self._leave()
+
+    async def _crashed(self) -> EndpointFailed:
+        await asyncio.shield(self.ended)
+        return EndpointFailed(AgentError(f"the agent's process {self.fate}", code=CRASHED))
+
+    def _enter(self) -> None:
+        self._working += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._working -= 1
+        if not self._working:
+            self._idle.set()
+
+    # How it ends.
+
+    async def stop(self, *, idle: bool = False) -> None:
+        """Shut the agent down and end the process; `idle` waits for what is under way first."""
+        if idle:
+            idling = asyncio.create_task(self._idle.wait())
+            await asyncio.wait({idling, self.ended}, return_when=asyncio.FIRST_COMPLETED)
+            idling.cancel()
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self._channel.call("stop")
+        except (ChannelClosed, TimeoutError):
+            pass  # what can't be shut down is ended
+        self._end("was shut down")
+        await asyncio.shield(self.ended)
+
+    def _end(self, verdict: str) -> None:
+        self._verdict = self._verdict or verdict
+        self._channel.close()
+
+    async def _watch(self) -> None:
+        """Wait for the end, or bring it about; then take away what is left, and only then tell the runs."""
+        process, channel = self._process, self._channel
+        over = asyncio.create_task(process.wait())
+        signs: set[asyncio.Future[Any]] = {over, channel.closed}
+        watching = asyncio.create_task(self._weigh()) if self._limits.memory_bytes else None
+        try:
+            await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+            if not self._verdict:
+                await asyncio.wait({over}, timeout=LAST_SECONDS)
+        finally:
+            if watching is not None:
+                watching.cancel()
+        gone = over.done()
+        await process.kill()
+        how = await over
+        self.fate = self._verdict or (how if gone and not channel.problem else "broke its connection")
+        # A fork of the agent may have kept the other end open.
+        channel.close()
+
+    async def _weigh(self) -> None:
+        most = self._limits.memory_bytes
+        while True:
+            now = self._process.memory_bytes()
+            if now > most:
+                self._end(f"was ended, for it had come to {now} bytes of memory; it may have {most}")
+            await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,35 @@
+"""Workers in the test's own loop: all of the protocol, over a real socket, without the process."""
+
+import asyncio
+import socket
+
+from portico.agent import AgentApp
+from portico.core.engine.local import THREADS, LocalHost
+from portico.core.engine.workers.inside import serve
+from portico.core.engine.workers.process import Launch
+
+
+class Beside:
+    """Stands for a process."""
+
+    def __init__(self, task: "asyncio.Task[None]") -> None:
+        self._task = task
+
+    async def wait(self) -> str:
+        await asyncio.wait({self._task})
+        return "ended"
+
+    async def kill(self) -> None:
+        self._task.cancel()
+
+    def memory_bytes(self) -> int:
+        return 0
+
+
+def beside(threads: int = THREADS) -> Launch:
+    """Starts such workers; each has so many threads."""
+
+    async def launch(app: AgentApp, there: socket.socket) -> Beside:
+        return Beside(asyncio.create_task(serve(LocalHost([app], threads=threads), app, there.dup())))
+
+    return launch
