@@ -3,12 +3,14 @@ session and a new program all inherit."""
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 MARK = "PORTICO_WORKER"
 ROUNDS = 100  # who forks faster than it is killed is not worth more
+ROUND_SECONDS = 0.01
 _numbers = count(1)
 
 
@@ -25,6 +27,7 @@ def kill_marked(mark: str) -> None:
         if not found:
             return
         _kill(found)
+        time.sleep(ROUND_SECONDS)
 
 
 def kill_orphans() -> None:
