@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from a2a.types import a2a_pb2 as a2a
 from a2a.utils.errors import TaskNotFoundError, UnsupportedOperationError
+from google.protobuf import json_format
 
 from portico.client import Client, MuxStream
 from portico.gateways.a2a.caller import Caller
@@ -11,9 +12,13 @@ from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.parts import struct_json, to_message
 from portico.gateways.a2a.statuses import ENDED, state_of
 from portico.gateways.a2a.translate import Translator
+from portico.gateways.http.budgets import read_budget
 from portico.gateways.http.core import Core
+from portico.gateways.http.errors import BadRequest
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
+
+BUDGET = "portico.budget"  # of a request's metadata
 
 
 @dataclass(slots=True)
@@ -51,6 +56,12 @@ async def start(
     request.input.append(message)
     request.request_id = message.id
     request.metadata_json = struct_json(params.metadata)
+    if BUDGET in params.metadata:
+        given = json_format.MessageToDict(params.metadata)[BUDGET]
+        try:
+            read_budget(given, f"metadata.{BUDGET}", query.budget)
+        except BadRequest as error:
+            raise invalid(error.field, error.message.partition(": ")[2]) from None
     request.accepted_output_modes.extend(params.configuration.accepted_output_modes)
     if params.message.context_id:
         request.session_id = params.message.context_id

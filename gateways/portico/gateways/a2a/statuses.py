@@ -4,6 +4,7 @@ from a2a.types import a2a_pb2 as a2a
 from google.protobuf.struct_pb2 import Struct
 
 from portico.gateways.a2a.parts import json_struct
+from portico.gateways.http.budgets import used_json
 from portico.v1 import events_pb2 as pb
 
 STATES = {
@@ -75,6 +76,11 @@ def set_words(response: pb.Response, task: a2a.Task) -> None:
         schema = json_struct(asked.schema_json)
         if schema is not None:
             message.metadata.get_or_create_struct("schema").CopyFrom(schema)
+
+
+def set_used(used: pb.BudgetUse, metadata: Struct) -> None:
+    """What the run used of its budget."""
+    metadata.get_or_create_struct("portico.used").update(used_json(used))
 
 
 def set_usage(usage: pb.Usage, metadata: Struct) -> None:

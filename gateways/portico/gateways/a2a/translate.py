@@ -19,6 +19,7 @@ from portico.gateways.a2a.statuses import (
     name_type,
     set_time,
     set_usage,
+    set_used,
     set_words,
     state_of,
 )
@@ -248,6 +249,9 @@ class Translator:
         if response.HasField("usage") and state in ENDED:
             set_usage(response.usage, update.metadata)
             set_usage(response.usage, task.metadata)
+        if response.HasField("used") and state in ENDED:
+            set_used(response.used, update.metadata)
+            set_used(response.used, task.metadata)
         if self._omitted and state in ENDED:
             for metadata in (update.metadata, task.metadata):
                 metadata.get_or_create_list("omittedModes").extend(sorted(self._omitted))

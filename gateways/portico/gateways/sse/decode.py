@@ -7,6 +7,7 @@ field that neither it nor Portico has reaches the agent as `request.extra`.
 from typing import Any
 
 from portico.gateways.http import fields
+from portico.gateways.http.budgets import read_budget
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.tools import declared
 from portico.v1 import events_pb2 as pb
@@ -29,7 +30,7 @@ _INTEGERS = {"max_tokens": 2**31 - 1, "n": 2**31 - 1, "seed": 2**63 - 1}
 _KNOWN = frozenset(
     ("input", "stream", "id", "model", "stop", "tools", "session_id", "user_id", "agent", "agent_name")
     + ("metadata", "background", "idempotency_key", "if_session_busy", "timeout")
-    + ("previous_run_id", "fork_session", "before_message_id", "ephemeral")
+    + ("previous_run_id", "fork_session", "before_message_id", "ephemeral", "budget", "parent_run_id")
     + _FLOATS
     + tuple(_INTEGERS)
 )
@@ -57,6 +58,9 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     query.fork_session = fields.flag(value, "fork_session")
     query.before_message_id = fields.text(value, "before_message_id")
     query.ephemeral = fields.flag(value, "ephemeral")
+    query.parent_run_id = fields.text(value, "parent_run_id")
+    if (budget := value.get("budget")) is not None:
+        read_budget(budget, "budget", query.budget)
     if (policy := value.get("if_session_busy")) is not None:
         query.if_session_busy = fields.choice(policy, _POLICIES, "if_session_busy")
     if (timeout := value.get("timeout")) is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from portico.gateways.http.budgets import budget_json, used_json
 from portico.gateways.http.streaming import TERMINAL
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
@@ -89,7 +90,7 @@ def event_json(event: pb.Event) -> dict[str, Any]:
 
 
 def response_json(response: pb.Response, sequence_number: int | None = None) -> dict[str, Any]:
-    """The run. `attempt`, `input_request` and `metadata` are there only when they say something."""
+    """The run. From `attempt` on, what follows is there only when it says something."""
     ended = response.status in TERMINAL
     value: dict[str, Any] = {
         "sequence_number": sequence_number,
@@ -120,6 +121,11 @@ def response_json(response: pb.Response, sequence_number: int | None = None) -> 
         value["input"] = [message_json(message) for message in response.input]
     if response.metadata_json:
         value["metadata"] = embedded(response.metadata_json)
+    if response.HasField("budget"):
+        value["budget"] = budget_json(response.budget)
+        value["used"] = used_json(response.used)
+    if response.parent_run_id:
+        value["parent_run_id"] = response.parent_run_id
     return value
 
 

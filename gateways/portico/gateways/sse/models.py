@@ -47,6 +47,17 @@ class MessageModel(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
+class BudgetModel(BaseModel):
+    """The most that a run may use, its child runs included. A limit that is left out limits nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wall_time: float | None = Field(default=None, gt=0, description="Seconds, without pauses.")
+    tool_calls: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0, description="As the agent reports them.")
+    child_runs: int | None = Field(default=None, ge=0)
+
+
 class StartRun(BaseModel):
     """What an agent is asked. Fields that are not listed reach it as `request.extra`."""
 
@@ -68,6 +79,8 @@ class StartRun(BaseModel):
         default=None, description="As the previous run stood before it was told this message."
     )
     ephemeral: bool | None = Field(default=None, description="Kept for a minute after its end only.")
+    budget: BudgetModel | None = None
+    parent_run_id: str | None = Field(default=None, description="The run whose child run this becomes.")
     metadata: dict[str, Any] | None = Field(default=None, description="Returned with the run.")
     tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the caller offers.")
     model: str | None = None

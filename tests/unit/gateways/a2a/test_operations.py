@@ -584,3 +584,25 @@ async def test_an_agent_sees_what_a_message_says(gateway: Gateway, speaks: tuple
         {"order": 7},
         {"page": 3},
     ]
+
+
+@both
+async def test_a_budget_comes_with_the_metadata_and_its_use_with_the_end(
+    gateway: Gateway, speaks: tuple[str, str]
+) -> None:
+    client = await connect(gateway, speaks, streaming=False)
+    budget = Struct()
+    budget.update({"portico.budget": {"tool_calls": 0}})
+    task = await sent(client, ask("rich", metadata=budget))
+    assert task.status.state == a2a.TASK_STATE_FAILED
+    assert task.status.message.metadata["code"] == "budget_exceeded"
+    assert MessageToDict(task.metadata)["portico.used"]["exceeded"] == "tool_calls"
+
+
+@new
+async def test_a_budget_that_can_not_be_is_refused(gateway: Gateway, speaks: tuple[str, str]) -> None:
+    client = await connect(gateway, speaks, streaming=False)
+    budget = Struct()
+    budget.update({"portico.budget": {"tool_calls": "many"}})
+    with pytest.raises(InvalidParamsError, match=r"portico\.budget\.tool_calls"):
+        await sent(client, ask("rich", metadata=budget))

@@ -234,3 +234,37 @@ async def test_metadata_that_grpc_would_refuse_is_not_passed_on(http: httpx.Asyn
     headers = [(b"authorization", b"Bearer \xff\xfe"), (b"traceparent", b"a\tb"), (b"x-request-id", b"ok")]
     assert (await http.get("/runs", headers=headers)).status_code == 200
     assert (await http.post("/process", json=body("echo x"), headers=headers)).status_code == 200
+
+
+async def test_a_budget_is_kept_to_and_told(http: httpx.AsyncClient) -> None:
+    budget = {"tokens": 4, "wall_time": 60}
+    told = events((await http.post("/process", json=body("rich", budget=budget))).text)
+    assert (told[0]["budget"], told[0]["used"]["tokens"]) == ({"wall_time": 60.0, "tokens": 4}, 0)
+    end = told[-1]
+    assert (end["status"], end["error"]["code"]) == ("failed", "budget_exceeded")
+    assert (end["used"]["tokens"], end["used"]["tool_calls"], end["used"]["exceeded"]) == (5, 1, "tokens")
+    run = (await http.get(f"/runs/{end['id']}")).json()
+    assert (run["budget"], run["used"]) == (end["budget"], end["used"])
+    parent = (await http.post("/runs", json=body("quiet", budget={"child_runs": 1}))).json()["id"]
+    child = await http.post("/runs", json=body("echo hi", parent_run_id=parent))
+    assert child.json()["parent_run_id"] == parent
+    again = await http.post("/runs", json=body("echo hi", parent_run_id=parent))
+    assert again.status_code == 429
+    assert "budget" not in (await http.post("/runs", json=body("echo"))).json()
+
+
+@pytest.mark.parametrize(
+    ("budget", "field"),
+    [
+        (5, "budget"),
+        ({"calls": 5}, "budget.calls"),
+        ({"tool_calls": 1.5}, "budget.tool_calls"),
+        ({"tokens": -1}, "budget.tokens"),
+        ({"wall_time": 0}, "budget.wall_time"),
+        ({"wall_time": 10**7}, "budget.wall_time"),
+    ],
+)
+async def test_a_budget_that_can_not_be_is_refused(http: httpx.AsyncClient, budget: Any, field: str) -> None:
+    answer = await http.post("/process", json=body("echo", budget=budget))
+    assert 400 <= answer.status_code <= 422
+    assert field in answer.text

@@ -33,6 +33,7 @@ _FINISHES = {
     "length": "length",
     "max_tokens": "length",
     "max_output_tokens": "length",
+    "budget_exceeded": "length",
     "content_filter": "content_filter",
 }
 _BLANK_LINE = "\n\n"

@@ -75,6 +75,8 @@ def read_creation(body: dict[str, Any]) -> Creation:
         request.user_id = extra.get("safety_identifier") or extra.get("user") or ""
     query.background = extra.get("background") is True
     query.ephemeral = extra.get("store") is False
+    if (calls := extra.get("max_tool_calls")) is not None:
+        query.budget.tool_calls = calls
     if query.background and query.ephemeral:
         message = "'background' needs 'store': a response in the background is read later."
         raise OpenAiError(message, code="invalid_value", param="background")

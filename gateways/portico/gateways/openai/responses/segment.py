@@ -34,6 +34,12 @@ _REASON = {
     "length": "max_output_tokens",
     "max_output_tokens": "max_output_tokens",
     "content_filter": "content_filter",
+    "budget_exceeded": "budget_exceeded",
+}
+# Of budgets, where OpenAI's clients know a word.
+_LIMIT_REASON = {
+    pb.BUDGET_LIMIT_TOOL_CALLS: "max_tool_calls",
+    pb.BUDGET_LIMIT_TOKENS: "max_output_tokens",
 }
 
 
@@ -141,7 +147,8 @@ class Segment:
             code = response.error.code
             self._error = {"code": _ERROR_CODE.get(code, code), "message": response.error.message}
         elif status == INCOMPLETE:
-            self._reason = reason or _REASON.get(response.error.code, response.error.code)
+            known = _LIMIT_REASON.get(response.used.exceeded) or _REASON.get(response.error.code)
+            self._reason = reason or known or response.error.code
         self.ended = True
         self._tell(_TERMINAL_EVENT[status])
 

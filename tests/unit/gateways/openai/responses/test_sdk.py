@@ -10,6 +10,10 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
+from portico.agent import tool_call
+
+from .conftest import SCRIPTS
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -227,6 +231,20 @@ async def test_an_agent_that_stops_short_is_incomplete(openai: AsyncOpenAI) -> N
     assert response.status == "incomplete"
     assert response.incomplete_details is not None
     assert response.incomplete_details.reason == "max_output_tokens"
+
+
+async def test_calls_beyond_max_tool_calls_are_not_made_and_the_response_is_incomplete(
+    openai: AsyncOpenAI,
+) -> None:
+    SCRIPTS["calls"] = [tool_call("one", {}), tool_call("two", {}), tool_call("three", {}), "done"]
+    response = await openai.responses.create(model="player", input="calls", max_tool_calls=2)
+    assert response.status == "incomplete"
+    assert response.incomplete_details is not None
+    assert response.incomplete_details.to_dict() == {"reason": "max_tool_calls"}
+    assert [item.to_dict()["name"] for item in response.output] == ["one", "two"]
+    assert response.error is None
+    whole = await openai.responses.create(model="player", input="calls", max_tool_calls=3)
+    assert (whole.status, whole.output_text) == ("completed", "done")
 
 
 async def test_chains_and_conversation_carry_what_was_said(openai: AsyncOpenAI) -> None:
