@@ -21,6 +21,11 @@ def _docker(request: pytest.FixtureRequest) -> Backend:
     return DockerBackend(DockerSettings(url=request.getfixturevalue("docker_url")))
 
 
+def _gvisor(request: pytest.FixtureRequest) -> Backend:
+    need("gvisor")
+    return DockerBackend(DockerSettings(url=request.getfixturevalue("docker_url"), runtime="runsc"))
+
+
 def _bubblewrap(_request: pytest.FixtureRequest) -> Backend:
     need("bubblewrap")
     return BubblewrapBackend()
@@ -29,6 +34,7 @@ def _bubblewrap(_request: pytest.FixtureRequest) -> Backend:
 MAKERS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {
     "local": lambda _request: LocalBackend(),
     "docker": _docker,
+    "gvisor": _gvisor,
     "bubblewrap": _bubblewrap,
 }
 
