@@ -48,15 +48,19 @@ def _walk(base: int, rest: str, flags: int, mode: int) -> int:
     parts = [part for part in rest.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise OSError(errno.EXDEV, "..")
+    last = parts.pop() if parts and not flags & os.O_DIRECTORY else "."
     current = os.dup(base)
-    for part in parts[:-1]:
-        following = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
-        os.close(current)
-        current = following
     try:
-        return os.open(
-            parts[-1] if parts else ".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=current
-        )
+        for part in parts:
+            # Looked at before it is entered: with O_DIRECTORY old releases of gVisor follow a link all the same.
+            following = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            os.close(current)
+            current = following
+            kind = os.fstat(current).st_mode
+            if not stat.S_ISDIR(kind):
+                number = errno.ELOOP if stat.S_ISLNK(kind) else errno.ENOTDIR
+                raise OSError(number, os.strerror(number))
+        return os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=current)
     finally:
         os.close(current)
 

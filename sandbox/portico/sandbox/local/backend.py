@@ -167,8 +167,6 @@ class LocalBackend:
         uid = self._uids[box.id] = self._free_uid() if zygote.mapped_by_owner else 0
         ours, theirs = socket.socketpair()
         try:
-            box.group.make()
-            box.group.limit(spec.limits)
             request = {
                 "uid": uid,
                 "disk_bytes": spec.limits.disk_bytes,
@@ -177,8 +175,9 @@ class LocalBackend:
             }
             pidfd = await zygote.fork(request, theirs)
             box.adopt(pidfd)
-            await self._attach(box.group, _pid_of(pidfd))
-            ours.send(b"\0")  # which it waits for
+            # It locks itself up meanwhile, and then does nothing but wait for the byte.
+            await asyncio.to_thread(box.group.enter, _pid_of(pidfd), spec.limits)
+            ours.send(b"\0")
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             if spec.env or spec.network.allow_hosts:
@@ -222,11 +221,6 @@ class LocalBackend:
         if "memory" not in self._hierarchy.controllers:
             rlimits["RLIMIT_DATA"] = limits.memory_bytes
         return rlimits
-
-    async def _attach(self, group: cgroups.Group, pid: int) -> None:
-        # It does nothing but wait until it is in its groups.
-        if self._hierarchy.places():
-            await asyncio.to_thread(group.attach, pid)
 
     def _free_uid(self) -> int:
         used = set(self._uids.values())

@@ -38,7 +38,7 @@ def find(owner: Owner) -> Hierarchy:
     """The groups this process can make, tried out and not guessed."""
     found = Hierarchy()
     name = _PREFIX + owner.name
-    for controller in ("memory", "pids", "cpu", "freezer"):
+    for controller in ("memory", "pids", "cpu"):
         if (_ROOT / controller).is_dir() and _make(_ROOT / controller / name):
             found.controllers[controller] = _ROOT / controller / name
     unified = _ROOT / "unified" if (_ROOT / "unified").is_dir() else _own_group()
@@ -47,6 +47,8 @@ def find(owner: Owner) -> Hierarchy:
         for controller in ("memory", "pids", "cpu"):
             if controller not in found.controllers and _delegate(unified, name, controller):
                 found.controllers[controller] = unified / name
+    if found.unified is None and (_ROOT / "freezer").is_dir() and _make(_ROOT / "freezer" / name):
+        found.controllers["freezer"] = _ROOT / "freezer" / name  # every version 2 group is one
     return found
 
 
@@ -82,17 +84,26 @@ def _delegate(parent: Path, name: str, controller: str) -> bool:
 
 
 class Group:
-    """The groups of one sandbox, one per place."""
+    """The groups of one sandbox, one per place. Paths are plain text: one is made for every sandbox."""
 
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
-        self._paths = [place / name for place in hierarchy.places()]
+        self._paths = {str(place): f"{place}/{name}" for place in hierarchy.places()}
         self.name = name
+
+    def enter(self, pid: int, limits: Limits) -> None:
+        """Makes the groups with these limits and moves a process in. Raises OSError.
+
+        After a while without moves the kernel takes some 10 ms for the next.
+        """
+        self.make()
+        self.limit(limits)
+        self.attach(pid)
 
     def make(self) -> None:
         """Makes the groups. Raises OSError."""
-        for path in self._paths:
-            path.mkdir()
+        for path in self._paths.values():
+            os.mkdir(path)
 
     def limit(self, limits: Limits) -> None:
         """Sets their limits. Raises OSError."""
@@ -109,18 +120,18 @@ class Group:
             self._write("cpu", ("", "cpu.max"), f"{quota} {_PERIOD}")
 
     def attach(self, pid: int) -> None:
-        """Moves a process in. After a while without moves the kernel takes some 10 ms for the next."""
-        for path in self._paths:
-            _put(path / "cgroup.procs", pid)
+        """Moves a process in. Raises OSError."""
+        for path in self._paths.values():
+            _put(f"{path}/cgroup.procs", pid)
 
     def freeze(self, frozen: bool) -> bool:
         """False where there is no freezer."""
-        freezer = self._path("freezer")
-        if freezer is not None and self._version1("freezer"):
-            _put(freezer / "freezer.state", "FROZEN" if frozen else "THAWED")
-            return True
         if self._hierarchy.unified is not None:
-            _put(self._hierarchy.unified / self.name / "cgroup.freeze", int(frozen))
+            _put(f"{self._hierarchy.unified}/{self.name}/cgroup.freeze", int(frozen))
+            return True
+        freezer = self._path("freezer")
+        if freezer is not None:
+            _put(f"{freezer}/freezer.state", "FROZEN" if frozen else "THAWED")
             return True
         return False
 
@@ -137,12 +148,12 @@ class Group:
 
     def remove(self) -> None:
         """Removes the groups; what is still in them is on its way out."""
-        for path in self._paths:
+        for path in self._paths.values():
             _remove(path)
 
-    def _path(self, controller: str) -> Path | None:
+    def _path(self, controller: str) -> str | None:
         place = self._hierarchy.controllers.get(controller)
-        return place / self.name if place is not None else None
+        return None if place is None else self._paths[str(place)]
 
     def _version1(self, controller: str) -> bool:
         place = self._hierarchy.controllers.get(controller)
@@ -151,23 +162,23 @@ class Group:
     def _write(self, controller: str, names: tuple[str, str], value: object, optional: bool = False) -> None:
         path = self._path(controller)
         if path is not None:
-            file = path / names[0 if self._version1(controller) else 1]
-            if not optional or file.exists():
+            file = f"{path}/{names[0 if self._version1(controller) else 1]}"
+            if not optional or os.path.exists(file):
                 _put(file, value)
 
     def _number(self, controller: str, names: tuple[str, str]) -> int | None:
         path = self._path(controller)
         try:
-            return int((path / names[not self._version1(controller)]).read_text()) if path else None
+            return int(Path(path, names[not self._version1(controller)]).read_text()) if path else None
         except (OSError, ValueError):
             return None
 
     def _entry(self, controller: str, names: tuple[str, str], key: str) -> int | None:
         path = self._path(controller)
-        return _entry(path / names[not self._version1(controller)], key) if path else None
+        return _entry(Path(path, names[not self._version1(controller)]), key) if path else None
 
 
-def _put(path: Path, value: object) -> None:
+def _put(path: str, value: object) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, str(value).encode())
@@ -186,10 +197,10 @@ def _entry(path: Path, key: str) -> int | None:
     return None
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path | str) -> None:
     for _ in range(200):
         try:
-            path.rmdir()
+            os.rmdir(path)
             return
         except FileNotFoundError:
             return
