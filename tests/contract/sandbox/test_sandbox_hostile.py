@@ -150,7 +150,11 @@ async def test_a_busy_sandbox_leaves_its_neighbour_time(backend: Backend) -> Non
     spinning = asyncio.ensure_future(box.run_cell(burn))
     neighbour = await backend.create(Spec())
     assert (await neighbour.run_cell("1")).ok
-    assert (await spinning).rich[0].data["text/plain"] == b"True"
+    held = (await spinning).rich[0].data["text/plain"] == b"True"
+    if backend.capabilities.tier == "gvisor":  # whose clocks inside count the time it is not let run, too
+        used = (await box.metrics()).cpu_seconds
+        held = used is not None and used < 2.5
+    assert held
 
 
 async def test_sockets_and_threads_run_out_for_itself_only(backend: Backend, box: Box) -> None:
@@ -158,11 +162,14 @@ async def test_sockets_and_threads_run_out_for_itself_only(backend: Backend, box
     assert (await box.run_cell(sockets)).end.error is not None
     await box.restart_kernel()
     threads = "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"  # noqa: E501
-    error = (await box.run_cell(threads)).end.error
-    assert error is not None
-    assert error.limit == "pids"
-    await box.reset()
-    assert (await box.run_cell("1")).ok
+    end = (await box.run_cell(threads)).end
+    if "survival" in backend.capabilities.missing:
+        assert isinstance(end.failure, errors.SandboxGone) or (end.error and end.error.limit == "pids")
+    else:
+        assert end.error is not None
+        assert end.error.limit == "pids"
+        await box.reset()
+        assert (await box.run_cell("1")).ok
     other = await backend.create(Spec())
     assert (await other.run_cell("import socket; socket.socketpair()")).end.error is None
 

@@ -79,16 +79,23 @@ async def test_dangerous_system_calls_are_refused(box: Box) -> None:
     assert through == {}
 
 
-async def test_attempts_to_get_out_fail(box: Box) -> None:
+async def test_attempts_to_get_out_fail(backend: Backend, box: Box) -> None:
     through = []
     for name, code in CODE.items():
-        if (await box.run_cell(code)).end.error is None:
+        end = (await box.run_cell(code)).end
+        if isinstance(end.failure, errors.SandboxGone) and "survival" in backend.capabilities.missing:
+            box = await backend.create(Spec())  # that was its own process 1
+        elif end.error is None:
             through.append(name)
         assert (await box.run_cell("1")).ok, f"{name} broke the kernel"
+    if "devices" in backend.capabilities.missing:  # these are gVisor's own, and no way to the machine's
+        through = [name for name in through if name not in ("device node", "fuse")]
+    if "agent" in backend.capabilities.missing:
+        through = [name for name in through if not name.startswith("process 1's ")]
     assert through == []
 
 
-async def test_another_architectures_system_calls_kill_the_process(box: Box) -> None:
+async def test_another_architectures_system_calls_kill_the_process(backend: Backend, box: Box) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("i386 calls exist on x86_64 only")
     code = """
@@ -100,16 +107,20 @@ if not pid:
     ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
     os._exit(0)
 os.WTERMSIG(os.waitpid(pid, 0)[1])"""
-    assert (await box.run_cell(code)).rich[0].data["text/plain"] == b"31"
+    killed = (await box.run_cell(code)).rich[0].data["text/plain"]
+    assert killed == b"31" or "architecture" in backend.capabilities.missing
 
 
-async def test_privileges_are_gone_and_cannot_come_back(box: Box) -> None:
-    status = (await box.run_shell("cat /proc/self/status")).stdout.decode()
-    for line in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
-        assert f"{line}:\t0000000000000000" in status
-    assert "NoNewPrivs:\t1" in status
-    assert "Seccomp:\t2" in status
-    assert "\nUid:\t1000" in status
+async def test_privileges_are_gone_and_cannot_come_back(backend: Backend, box: Box) -> None:
+    lines = (await box.run_shell("cat /proc/self/status")).stdout.decode().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    wanted = dict.fromkeys(("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"), "0" * 16)
+    wanted |= {"NoNewPrivs": "1", "Seccomp": "2"}
+    if backend.capabilities.tier == "gvisor":  # which does not show all of them
+        wanted = {name: value for name, value in wanted.items() if name in status}
+        assert {"CapEff", "CapBnd", "Seccomp"} <= set(wanted)
+    assert {name: status.get(name) for name in wanted} == wanted
+    assert status["Uid"].startswith("1000")
 
 
 async def test_no_secret_of_the_owner_is_inside(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def _walk(base: int, rest: str, flags: int, mode: int) -> int:
     current = os.dup(base)
     try:
         for part in parts:
-            # Looked at before it is entered: with O_DIRECTORY old releases of gVisor follow a link all the same.
+            # Looked at before it is entered: old releases of gVisor follow a link opened as a directory.
             following = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
             os.close(current)
             current = following
