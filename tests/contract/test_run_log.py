@@ -195,13 +195,15 @@ async def test_times_of_a_filter_are_half_open(log: RunLog) -> None:
     assert await ids(log, RunFilter(created_from=2, created_until=3), before=(2, "r3")) == "r2"
 
 
-async def test_unfinished_runs_are_those_that_have_not_ended_oldest_first(log: RunLog) -> None:
+async def test_unfinished_runs_are_those_that_have_not_ended_as_they_came_whatever_the_date(
+    log: RunLog,
+) -> None:
     live = list(UNFINISHED_STATUSES)
     statuses = [*live, "completed", "canceled", "failed", "rejected", "incomplete"]
     await log.commit(
         Commit(runs=[run(status, status=status, created_at=-place) for place, status in enumerate(statuses)])
     )
-    assert [record.run_id for record in await log.unfinished()] == live[::-1]
+    assert [record.run_id for record in await log.unfinished()] == live
     await log.commit(Commit(runs=[replace(await log.get("queued"), status="completed")]))
     assert "queued" not in {record.run_id for record in await log.unfinished()}
 

@@ -34,7 +34,7 @@ class Box:
     def __init__(self, sandbox_id: str, spec: Spec) -> None:
         self.id = sandbox_id
         self.spec = spec
-        self.created = time.time()
+        self.begun = time.monotonic()  # its time to live counts from here
         self.channel = Channel(self._on_lost)
         self.files = Files(self)
         self.processes = Processes(self)

@@ -134,7 +134,7 @@ class SandboxManager:
     def set_ttl(self, sandbox_id: str, seconds: float | None, user_id: str | None = None) -> None:
         """Lets it live so many seconds from now on."""
         held = self.get(sandbox_id, user_id)
-        lifetime = None if seconds is None else time.time() - held.box.created + seconds
+        lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
         held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
         self._changed.set()
 
@@ -207,7 +207,7 @@ def remaining(box: Box) -> tuple[float, str]:
     """Seconds a sandbox has left, and what will have ended it."""
     ends = [(float("inf"), "")]
     if box.spec.ttl_seconds is not None:
-        ends.append((box.created + box.spec.ttl_seconds - time.time(), "expired"))
+        ends.append((box.begun + box.spec.ttl_seconds - time.monotonic(), "expired"))
     if box.spec.idle_seconds is not None and not box.busy:
         ends.append((box.last_used + box.spec.idle_seconds - time.monotonic(), "idle"))
     return min(ends)

@@ -36,7 +36,7 @@ class Pool(Generic[B]):
             box = self._waiting.pop(0)
             self.refill()
             if box.gone is None:
-                box.spec, box.created, box.last_used = spec, time.time(), time.monotonic()
+                box.spec, box.begun, box.last_used = spec, time.monotonic(), time.monotonic()
                 return box
         return None
 

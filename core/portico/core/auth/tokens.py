@@ -5,7 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -35,13 +35,21 @@ class Issuer:
     leeway_seconds: float = 30.0
 
 
+class _Good(NamedTuple):
+    """Whose a token is, and until when nobody needs to look again: by time that goes by, and by the date."""
+
+    principal: Principal
+    until: float
+    expires: float
+
+
 class Tokens:
     """Checks tokens."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self._jwks = Jwks(issuer.jwks_url)
-        self._good: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._good: OrderedDict[bytes, _Good] = OrderedDict()
 
     def remembered(self, credential: str) -> Principal | None:
         """Who it is, if that has been found out a while ago at most."""
@@ -49,10 +57,10 @@ class Tokens:
         found = self._good.get(name)
         if found is None:
             return None
-        if found[1] <= time.time():
+        if found.until <= time.monotonic() or found.expires <= time.time():
             del self._good[name]
             return None
-        return found[0]
+        return found.principal
 
     async def check(self, credential: str) -> Principal:
         """Raises Unauthenticated, IssuerUnavailable."""
@@ -71,8 +79,8 @@ class Tokens:
         except (jwt.PyJWTError, InvalidArgument, ValueError) as error:
             log.info("a token is refused: %s", error)
             raise Unauthenticated from None
-        until = min(time.time() + REMEMBERED_SECONDS, float(claims["exp"]) + self._issuer.leeway_seconds)
-        self._good[_digest(credential)] = found, until
+        expires = float(claims["exp"]) + self._issuer.leeway_seconds
+        self._good[_digest(credential)] = _Good(found, time.monotonic() + REMEMBERED_SECONDS, expires)
         while len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
         return found

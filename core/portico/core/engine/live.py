@@ -7,6 +7,7 @@ store waits, a reader that falls behind the ring reads from the store.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -45,6 +46,8 @@ class LiveRun:
         self.run_id = run_id
         self.start = start
         self.created_at = created_at
+        # When by the clock that nobody sets; of one that is taken up, as far as dates tell.
+        self.begun = time.monotonic() - max(time.time() - created_at, 0.0)
         self.updated_at = created_at
         self.attempt = attempt
         self.status = Status.CREATED

@@ -17,11 +17,11 @@ class PortAccess:
         self._key = secrets.token_bytes(32)
 
     def make(self, sandbox_id: str, port: int, lifetime: float) -> tuple[str, float]:
-        """A token and when it expires."""
-        until = int(time.time() + lifetime)
+        """A token and the date when it expires. What counts is the time that goes by: dates get changed."""
+        until = int(time.monotonic() + lifetime)
         text = f"{sandbox_id}.{port}.{until}".encode()
         token = base64.urlsafe_b64encode(text + self._sign(text)).rstrip(b"=")
-        return token.decode(), float(until)
+        return token.decode(), time.time() + until - time.monotonic()
 
     def read(self, token: str) -> tuple[str, int]:
         """The sandbox and the port. Raises SandboxNotFound: who guesses is told nothing."""
@@ -32,7 +32,7 @@ class PortAccess:
         text, signature = data[:-_SIGNATURE_BYTES], data[-_SIGNATURE_BYTES:]
         if hmac.compare_digest(signature, self._sign(text)):
             sandbox_id, port, until = text.decode().rsplit(".", 2)
-            if int(until) > time.time():
+            if int(until) > time.monotonic():
                 return sandbox_id, int(port)
         raise SandboxNotFound("the access token is not valid, or not any more")
 

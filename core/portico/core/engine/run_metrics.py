@@ -53,7 +53,7 @@ class RunMetrics:
     def committed(self, taken: Taken, seconds: float) -> None:
         """The log has these; call it before they are published."""
         self._commit.record(seconds)
-        now = time.time()
+        now = time.monotonic()
         events = 0
         for run, chunks, status in taken:
             if not chunks:
@@ -62,11 +62,11 @@ class RunMetrics:
             events += last - chunks[0].first + 1
             if run.said_from is not None and last >= run.said_from:
                 run.said_from = None
-                self._first.record(now - run.created_at, {"agent": run.start.request.agent_name})
+                self._first.record(now - run.begun, {"agent": run.start.request.agent_name})
             if status.terminal:
                 about = {"agent": run.start.request.agent_name, "status": status.value}
                 self._ended.add(1, about)
-                self._duration.record(now - run.created_at, about)
+                self._duration.record(now - run.begun, about)
         self._events.add(events)
 
     def _histogram(self, name: str, description: str) -> meters.Histogram:

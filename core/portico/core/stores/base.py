@@ -137,7 +137,7 @@ class RunLog(Protocol):
         ...
 
     async def unfinished(self) -> Sequence[RunRecord]:
-        """Runs that have not ended, oldest first."""
+        """Runs that have not ended, in the order in which they came, which dates need not tell."""
         ...
 
     async def left_over(self) -> Sequence[RunRecord]:

@@ -114,7 +114,7 @@ class MemoryRunLog:
 
     async def unfinished(self) -> Sequence[RunRecord]:
         self._check_open()
-        return [run for run in self._oldest_first() if run.status in UNFINISHED_STATUSES]
+        return [run for run in self._runs.values() if run.status in UNFINISHED_STATUSES]
 
     async def left_over(self) -> Sequence[RunRecord]:
         self._check_open()

@@ -92,7 +92,8 @@ class SqliteRunLog:
 
     async def unfinished(self) -> Sequence[RunRecord]:
         waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
-        return await self._select(f"status IN ({waiting}) ORDER BY created_at, run_id")
+        # Rows are in the order in which runs came, whatever the date was.
+        return await self._select(f"status IN ({waiting}) ORDER BY rowid")
 
     async def left_over(self) -> Sequence[RunRecord]:
         waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)

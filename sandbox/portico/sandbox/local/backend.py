@@ -206,7 +206,7 @@ class LocalBackend:
     async def _adapt(self, box: LocalBox, spec: Spec) -> None:
         """Makes one that waited into what is asked for, as far as it is not that already."""
         usual, box.spec = box.spec, spec
-        box.created, box.last_used = time.time(), time.monotonic()
+        box.begun = box.last_used = time.monotonic()
         if spec.limits != usual.limits:
             try:
                 box.group.limit(spec.limits)

@@ -179,6 +179,19 @@ async def test_what_is_remembered_is_bounded_and_expires(
     for token in given:
         await checking.check(token)
     assert [checking.remembered(token) is None for token in given] == [True, True, False, False, False]
-    later = time.time() + tokens.REMEMBERED_SECONDS + 1
-    monkeypatch.setattr(time, "time", lambda: later)
+    # A clock that is set back makes it no longer.
+    before, later = time.time() - 3600, time.monotonic() + tokens.REMEMBERED_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: before)
+    assert checking.remembered(given[-1]) is not None
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert checking.remembered(given[-1]) is None
+
+
+async def test_what_is_remembered_expires_by_its_own_date_too(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.token(exp=time.time() + 600)
+    await checking.check(token)
+    later = time.time() + 700
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert checking.remembered(token) is None
