@@ -108,18 +108,19 @@ test-frameworks: .frameworks/shared/.done .frameworks/agentscope1/.done ## the a
 	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
 	.frameworks/agentscope1/bin/pytest tests/reference $(ARGS)
 
-# What some sandboxes need. `.engines` tells the tests which are there and so have to work; with REQUIRED=yes
-# all of them have to be there that this machine's packages offer.
-ENGINES := dockerd bwrap runsc
+# What some sandboxes need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
+# and so have to work; with REQUIRED=yes all of them have to be there that this machine's packages offer.
+ENGINES := dockerd bwrap runsc cc
+PACKAGES := docker.io bubblewrap runsc gcc libc6-dev
 .PHONY: engines
-engines: ## install what sandboxes in containers are tested with (docker.io, bubblewrap, runsc)
+engines: ## install what sandboxes in containers and faults are tested with (docker.io, bubblewrap, runsc, gcc)
 	@missing=$$(for engine in $(ENGINES); do command -v $$engine >/dev/null || echo $$engine; done); \
 	if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io bubblewrap runsc; } || true; fi
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); } || true; fi
 	@for engine in $(ENGINES); do command -v $$engine >/dev/null && echo $$engine; done > .engines; \
 	missing=$$(for engine in $(ENGINES); do grep -qx $$engine .engines || echo $$engine; done); \
 	if test -n "$$missing"; then echo "NOT INSTALLED, so not tested:" $$missing; \
-		if test "$(REQUIRED)" = yes && apt-cache show docker.io bubblewrap runsc >/dev/null 2>&1; then exit 1; fi; fi
+		if test "$(REQUIRED)" = yes && apt-cache show $(PACKAGES) >/dev/null 2>&1; then exit 1; fi; fi
 
 .PHONY: bench-frameworks
 bench-frameworks: .frameworks/shared/.done ## measure what the adapters cost for each chunk
