@@ -104,16 +104,16 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 	@touch $@
 
 .PHONY: test-frameworks
-test-frameworks: .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
+test-frameworks: engines .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
 	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
 	.frameworks/agentscope1/bin/pytest tests/reference $(ARGS)
 
-# What some sandboxes need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
+# What some sandboxes and services need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
 # and so have to work; with REQUIRED=yes all of them have to be there that this machine's packages offer.
-ENGINES := dockerd bwrap runsc cc
-PACKAGES := docker.io bubblewrap runsc gcc libc6-dev
+ENGINES := dockerd bwrap runsc cc redis-server
+PACKAGES := docker.io bubblewrap runsc gcc libc6-dev redis-server
 .PHONY: engines
-engines: ## install what sandboxes in containers and faults are tested with (docker.io, bubblewrap, runsc, gcc)
+engines: ## install what the tests need beside Python (docker.io, bubblewrap, runsc, gcc, redis-server)
 	@missing=$$(for engine in $(ENGINES); do command -v $$engine >/dev/null || echo $$engine; done); \
 	if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); } || true; fi

@@ -1,4 +1,4 @@
-"""Programs written for AgentScope Runtime. They need AgentScope 1, which is in a venv of its own."""
+"""Programs written for AgentScope Runtime. Some need AgentScope 1, which is in a venv of its own."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,4 +8,4 @@ except PackageNotFoundError:
     present = False
 if not present:
     # `make test-frameworks` runs them where it is.
-    collect_ignore_glob = ["*"]
+    collect_ignore_glob = ["test_agents.py", "test_agentscope_*.py"]

@@ -57,8 +57,14 @@ class Deployment:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = psutil.Popen(self._command, stdout=log, stderr=log, env=self._env)
-        self.wait_ready()
+            self.process = psutil.Popen(
+                self._command, stdout=log, stderr=log, env=self._env, cwd=self.directory
+            )
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.process.kill()  # what it started ends with it
+            raise
 
     def wait_ready(self) -> None:
         until = time.monotonic() + READY_SECONDS

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
+from support.model_dashscope import generation, generations
 from support.model_responses import response_events
 
 
@@ -48,7 +49,8 @@ Script = Mapping[str, Sequence[Reply]]
 
 
 class ScriptedModel:
-    """POST /v1/chat/completions and /v1/responses answer from a script, or always with the same words.
+    """POST /v1/chat/completions, /v1/responses and DashScope's text generation answer from a script, or
+    always with the same words.
 
     What it says depends on what it is asked alone, so that a conversation can be had again and again.
     """
@@ -66,36 +68,40 @@ class ScriptedModel:
                 length = int(self.headers["content-length"])
                 request = json.loads(self.rfile.read(length))
                 model.requests.append(request)
-                responses = self.path.endswith("/responses")
-                reply = model.reply(request.get("input" if responses else "messages"))
+                if self.path.endswith("/responses"):
+                    reply = model.reply(request.get("input"))
+                    events, body = response_events(reply), list(response_events(reply))[-1]["response"]
+                elif self.path.endswith("/generation"):
+                    reply = model.reply(request["input"]["messages"])
+                    events, body = generations(reply), generation(reply)
+                else:
+                    reply = model.reply(request.get("messages"))
+                    events, body = chunks(reply), whole(reply)
                 try:
-                    if request.get("stream"):
-                        self._stream(reply, responses=responses)
+                    if request.get("stream") or self.headers.get("x-dashscope-sse") == "enable":
+                        self._stream(reply, events)
                     else:
-                        self._whole(reply, responses=responses)
+                        self._whole(reply, body)
                 except (BrokenPipeError, ConnectionResetError):
                     model.cut_off += 1
                     self.close_connection = True
 
-            def _stream(self, reply: Reply, *, responses: bool) -> None:
+            def _stream(self, reply: Reply, events: Iterator[dict[str, Any]]) -> None:
                 self.send_response(200)
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("connection", "close")
                 self.end_headers()
-                events = response_events(reply) if responses else chunks(reply)
                 for event in events:
                     name = f"event: {event['type']}\n" if "type" in event else ""
                     self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
                     self.wfile.flush()
                     time.sleep(reply.pause)
-                if not responses:
+                if self.path.endswith("/completions"):
                     self.wfile.write(b"data: [DONE]\n\n")
                 self.close_connection = True
 
-            def _whole(self, reply: Reply, *, responses: bool) -> None:
-                body = json.dumps(
-                    list(response_events(reply))[-1]["response"] if responses else whole(reply)
-                ).encode()
+            def _whole(self, reply: Reply, told: dict[str, Any]) -> None:
+                body = json.dumps(told).encode()
                 self.send_response(500 if reply.fails else 200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))

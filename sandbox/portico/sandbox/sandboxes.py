@@ -139,7 +139,7 @@ class FilesystemSandboxAsync(BaseSandboxAsync):
         return await self.call_tool("list_allowed_directories")
 
 
-class _Loop:
+class LoopThread:
     """An event loop on a thread of its own. Zygotes end with the thread that started them, so it lives as
     long.
     """
@@ -177,13 +177,13 @@ class BaseSandbox:
 
     def __init__(self, spec: Spec | None = None) -> None:
         self._spec = spec
-        self._loop: _Loop | None = None
+        self._loop: LoopThread | None = None
         self._sandbox: BaseSandboxAsync | None = None
 
     def start(self) -> None:
         """Raises BackendUnavailable, InvalidRequest."""
         if self._loop is None:
-            loop = _Loop()
+            loop = LoopThread()
             try:
                 sandbox = self.twin(self._spec)
                 loop.run(sandbox.start())

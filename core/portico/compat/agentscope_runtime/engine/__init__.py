@@ -1,5 +1,27 @@
-"""AgentApp, as the reference has it."""
+"""AgentApp, Runner and deploy managers, as the reference has them."""
 
 from portico.compat.agentscope_runtime.engine.app import AgentApp
+from portico.compat.agentscope_runtime.engine.deployers import (
+    AgentRunDeployManager,
+    DeployManager,
+    FCDeployManager,
+    KnativeDeployManager,
+    KruiseDeployManager,
+    KubernetesDeployManager,
+    LocalDeployManager,
+    ModelstudioDeployManager,
+)
+from portico.compat.agentscope_runtime.engine.runner import Runner
 
-__all__ = ["AgentApp"]
+__all__ = [
+    "AgentApp",
+    "AgentRunDeployManager",
+    "DeployManager",
+    "FCDeployManager",
+    "KnativeDeployManager",
+    "KruiseDeployManager",
+    "KubernetesDeployManager",
+    "LocalDeployManager",
+    "ModelstudioDeployManager",
+    "Runner",
+]

@@ -1,1 +1,1 @@
-"""State and session history, kept as the reference keeps them: in the process that asks."""
+"""State, conversations, memory and sandboxes, kept in the process that asks, or in Redis."""

@@ -1,26 +1,65 @@
 """What all services of the reference can do."""
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Service:
-    """Started and stopped; nothing in memory needs either."""
+class Service(ABC):
+    """Something that is up between start and stop."""
 
-    def __init__(self) -> None:
-        self._running = False
+    @abstractmethod
+    async def start(self) -> None: ...
 
-    async def start(self) -> None:
-        self._running = True
+    @abstractmethod
+    async def stop(self) -> None: ...
 
-    async def stop(self) -> None:
-        self._running = False
+    @abstractmethod
+    async def health(self) -> bool: ...
 
-    async def health(self) -> bool:
-        return self._running
+
+class ServiceLifecycleManagerMixin:
+    """`async with service`."""
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        await self.start()  # type: ignore[attr-defined]
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
-        await self.stop()
+    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> bool:
+        await self.stop()  # type: ignore[attr-defined]
+        return False
+
+
+class ServiceWithLifecycleManager(Service, ServiceLifecycleManagerMixin):
+    """What services are made of."""
+
+
+class NotStarted(RuntimeError):
+    """A service was used before its start, or after its stop."""
+
+    def __init__(self) -> None:
+        super().__init__("Service not started; await its start() first")
+
+
+class InMemory:
+    """start, stop and health of a service whose things are gone when it stops."""
+
+    def __init__(self) -> None:
+        self._up = False
+
+    async def start(self) -> None:
+        self._up = True
+
+    async def stop(self) -> None:
+        self._up = False
+        self._forget()
+
+    async def health(self) -> bool:
+        return self._up
+
+    def _forget(self) -> None:
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Raises NotStarted."""
+        if not self._up:
+            raise NotStarted

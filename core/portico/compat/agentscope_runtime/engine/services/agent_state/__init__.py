@@ -1,34 +1,14 @@
 """Agents' states."""
 
-import copy
-from typing import Any
+from portico.compat.agentscope_runtime.engine.services.agent_state.redis_state_service import (
+    RedisStateService,
+)
+from portico.compat.agentscope_runtime.engine.services.agent_state.state_service import (
+    InMemoryStateService,
+    StateService,
+)
+from portico.compat.agentscope_runtime.engine.services.agent_state.state_service_factory import (
+    StateServiceFactory,
+)
 
-from portico.compat.agentscope_runtime.engine.services.base import Service
-
-__all__ = ["InMemoryStateService"]
-DEFAULT_SESSION = "default"
-
-
-class InMemoryStateService(Service):
-    """States by user, session and round; gone with the process. `context.state` is Portico's, which stays."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._states: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-
-    async def save_state(
-        self, user_id: str, state: dict[str, Any], session_id: str | None = None, round_id: int | None = None
-    ) -> int:
-        """Without a round: the next. Returns the round."""
-        rounds = self._states.setdefault((user_id, session_id or DEFAULT_SESSION), {})
-        number = max(rounds, default=0) + 1 if round_id is None else round_id
-        rounds[number] = copy.deepcopy(state)
-        return number
-
-    async def export_state(
-        self, user_id: str, session_id: str | None = None, round_id: int | None = None
-    ) -> dict[str, Any] | None:
-        """Without a round: the latest; None when there is none."""
-        rounds = self._states.get((user_id, session_id or DEFAULT_SESSION), {})
-        number = max(rounds, default=0) if round_id is None else round_id
-        return copy.deepcopy(rounds.get(number))
+__all__ = ["InMemoryStateService", "RedisStateService", "StateService", "StateServiceFactory"]

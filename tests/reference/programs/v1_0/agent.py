@@ -1,21 +1,20 @@
-# The agent of AgentScope Runtime's README, with its imports renamed and another model.
 import os
 
 from agentscope.agent import ReActAgent
-from agentscope.formatter import OpenAIChatFormatter
-from agentscope.model import OpenAIChatModel
-from agentscope.pipeline import stream_printing_messages
+from agentscope.model import DashScopeChatModel
+from agentscope.formatter import DashScopeChatFormatter
 from agentscope.tool import Toolkit, execute_python_code
+from agentscope.pipeline import stream_printing_messages
 
-from portico.compat.agentscope_runtime.adapters.agentscope.memory import (
+from agentscope_runtime.engine import AgentApp
+from agentscope_runtime.engine.schemas.agent_schemas import AgentRequest
+from agentscope_runtime.adapters.agentscope.memory import (
     AgentScopeSessionHistoryMemory,
 )
-from portico.compat.agentscope_runtime.engine import AgentApp
-from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentRequest
-from portico.compat.agentscope_runtime.engine.services.agent_state import (
+from agentscope_runtime.engine.services.agent_state import (
     InMemoryStateService,
 )
-from portico.compat.agentscope_runtime.engine.services.session_history import (
+from agentscope_runtime.engine.services.session_history import (
     InMemorySessionHistoryService,
 )
 
@@ -60,11 +59,10 @@ async def query_func(
 
     agent = ReActAgent(
         name="Friday",
-        model=OpenAIChatModel(
-            "scripted",
-            api_key="none",
+        model=DashScopeChatModel(
+            "qwen-turbo",
+            api_key=os.getenv("DASHSCOPE_API_KEY"),
             stream=True,
-            client_kwargs={"base_url": os.environ["SCRIPTED_MODEL_URL"], "max_retries": 0},
         ),
         sys_prompt="You're a helpful assistant named Friday.",
         toolkit=toolkit,
@@ -73,7 +71,7 @@ async def query_func(
             session_id=session_id,
             user_id=user_id,
         ),
-        formatter=OpenAIChatFormatter(),
+        formatter=DashScopeChatFormatter(),
     )
     agent.set_console_output_enabled(enabled=False)
 

@@ -5,33 +5,39 @@ from typing import Any
 from agentscope.memory import MemoryBase
 from agentscope.message import Msg
 
-from portico.compat.agentscope_runtime.engine.services.session_history import (
-    InMemorySessionHistoryService,
-    Session,
+from portico.compat.agentscope_runtime.adapters.agentscope.message import (
+    agentscope_msg_to_message,
+    message_to_agentscope_msg,
 )
+from portico.compat.agentscope_runtime.engine.services.session_history import Session, SessionHistoryService
 
 
 class AgentScopeSessionHistoryMemory(MemoryBase):
     """The session is made when it is first used. Its messages are not part of the agent's state, and marks,
     which an agent puts on hints for itself, live as long as this object."""
 
-    def __init__(self, service: InMemorySessionHistoryService, user_id: str, session_id: str) -> None:
+    def __init__(self, service: SessionHistoryService, user_id: str, session_id: str) -> None:
         super().__init__()
         self._service = service
-        self._user_id = user_id
-        self._session_id = session_id
+        self.user_id = user_id
+        self.session_id = session_id
         self._marks: dict[str, set[str]] = {}  # by message
 
     async def _session(self) -> Session:
-        session = await self._service.get_session(self._user_id, self._session_id)
-        return session or await self._service.create_session(self._user_id, self._session_id)
+        session = await self._service.get_session(self.user_id, self.session_id)
+        return session or await self._service.create_session(self.user_id, self.session_id)
+
+    async def _all(self) -> list[Msg]:
+        messages: list[Msg] = message_to_agentscope_msg((await self._session()).messages)
+        return messages
 
     async def add(self, memories: Any = None, marks: Any = None, **_more: Any) -> None:
         messages = memories if isinstance(memories, list) else [memories]
         said = [message for message in messages if message is not None]
         for message in said:
             self._marks.setdefault(message.id, set()).update(_names(marks))
-        await self._service.append_message(await self._session(), said)
+        if said:
+            await self._service.append_message(await self._session(), agentscope_msg_to_message(said))
 
     async def get_memory(
         self,
@@ -43,7 +49,7 @@ class AgentScopeSessionHistoryMemory(MemoryBase):
         summary = self._compressed_summary if prepend_summary else ""
         return ([Msg("user", summary, "user")] if summary else []) + [
             message
-            for message in (await self._session()).messages
+            for message in await self._all()
             if (mark is None or self._has(message, mark))
             and (exclude_mark is None or not self._has(message, exclude_mark))
         ]
@@ -52,17 +58,19 @@ class AgentScopeSessionHistoryMemory(MemoryBase):
         return mark in self._marks.get(message.id, ())
 
     async def size(self) -> int:
-        return len((await self._session()).messages)
+        return len(await self._all())
 
     async def clear(self) -> None:
-        (await self._session()).messages.clear()
+        await self._service.delete_session(self.user_id, self.session_id)
 
     async def delete(self, msg_ids: list[str], **_more: Any) -> int:
         """How many were removed."""
-        session = await self._session()
-        before = len(session.messages)
-        session.messages[:] = [message for message in session.messages if message.id not in msg_ids]
-        return before - len(session.messages)
+        before = await self._all()
+        left = [message for message in before if message.id not in msg_ids]
+        if len(left) < len(before):
+            session = await self._service.create_session(self.user_id, self.session_id)
+            await self._service.append_message(session, agentscope_msg_to_message(left))
+        return len(before) - len(left)
 
     async def delete_by_mark(self, mark: str | list[str], *_arguments: Any, **_more: Any) -> int:
         """How many were removed."""
@@ -74,7 +82,7 @@ class AgentScopeSessionHistoryMemory(MemoryBase):
     ) -> int:
         """How many were changed."""
         changed = 0
-        for message in (await self._session()).messages:
+        for message in await self._all():
             has = self._marks.setdefault(message.id, set())
             if (msg_ids is not None and message.id not in msg_ids) or (old_mark and old_mark not in has):
                 continue

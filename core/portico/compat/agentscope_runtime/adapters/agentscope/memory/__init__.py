@@ -1,0 +1,7 @@
+"""A memory of AgentScope 1 that is a session of a history service."""
+
+from portico.compat.agentscope_runtime.adapters.agentscope.memory.session_history import (
+    AgentScopeSessionHistoryMemory,
+)
+
+__all__ = ["AgentScopeSessionHistoryMemory"]

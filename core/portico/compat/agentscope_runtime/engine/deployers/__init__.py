@@ -1,0 +1,27 @@
+"""Deploy managers: the local one is there."""
+
+from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
+from portico.compat.agentscope_runtime.engine.deployers.elsewhere import (
+    AgentRunDeployManager,
+    FCDeployManager,
+    K8sConfig,
+    KnativeDeployManager,
+    KruiseDeployManager,
+    KubernetesDeployManager,
+    ModelstudioDeployManager,
+    PAIDeployManager,
+)
+from portico.compat.agentscope_runtime.engine.deployers.local_deployer import LocalDeployManager
+
+__all__ = [
+    "AgentRunDeployManager",
+    "DeployManager",
+    "FCDeployManager",
+    "K8sConfig",
+    "KnativeDeployManager",
+    "KruiseDeployManager",
+    "KubernetesDeployManager",
+    "LocalDeployManager",
+    "ModelstudioDeployManager",
+    "PAIDeployManager",
+]

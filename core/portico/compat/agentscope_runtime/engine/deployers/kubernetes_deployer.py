@@ -1,0 +1,5 @@
+"""Under its own name, as the reference has it."""
+
+from portico.compat.agentscope_runtime.engine.deployers.elsewhere import K8sConfig, KubernetesDeployManager
+
+__all__ = ["K8sConfig", "KubernetesDeployManager"]

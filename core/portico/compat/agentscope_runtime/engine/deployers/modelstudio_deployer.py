@@ -1,0 +1,9 @@
+"""Under its own name, as the reference has it."""
+
+from portico.compat.agentscope_runtime.engine.deployers.elsewhere import (
+    ModelstudioConfig,
+    ModelstudioDeployManager,
+    OSSConfig,
+)
+
+__all__ = ["ModelstudioConfig", "ModelstudioDeployManager", "OSSConfig"]

@@ -1,0 +1,1 @@
+"""Builders of event streams, and a client."""

@@ -1,0 +1,118 @@
+"""A Runner: an agent as a class, served by a deploy manager, or asked directly."""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from portico.compat.agentscope_runtime.engine.app.agent_app import AgentApp
+from portico.compat.agentscope_runtime.engine.deployers import DeployManager, LocalDeployManager
+from portico.compat.agentscope_runtime.engine.helpers.agent_api_client import body_of, parse_event
+from portico.compat.agentscope_runtime.engine.paths import PATH
+from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentRequest, Event
+
+if TYPE_CHECKING:
+    from portico.embedded import Embedded
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class Runner:
+    """Subclass it with a query_handler, and say which framework's messages it gets.
+
+    Between `start` and `stop` it is served on a thread of this process, behind a socket that only this user
+    reaches; `stream_query` asks it there. What it is asked is remembered until it stops.
+    """
+
+    def __init__(self) -> None:
+        self.framework_type: str | None = None
+        self._server: Embedded | None = None
+        self._folder: Path | None = None
+        self._deployed: list[tuple[DeployManager, str]] = []
+
+    async def query_handler(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("query_handler not implemented")
+
+    async def init_handler(self, *args: Any, **kwargs: Any) -> None:
+        """Called before the first query."""
+
+    async def shutdown_handler(self, *args: Any, **kwargs: Any) -> None:
+        """Called after the last one."""
+
+    async def start(self) -> Self:
+        from portico.embedded import Embedded
+
+        folder = Path(tempfile.mkdtemp(prefix="portico-"))
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(folder / "http.sock"))
+        listening.listen()
+        server = Embedded([AgentApp(runner=self)], listening, store="memory://")
+        try:
+            await asyncio.to_thread(server.start, START_SECONDS)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._server, self._folder = server, folder
+        return self
+
+    async def stop(self) -> None:
+        server, self._server = self._server, None
+        folder, self._folder = self._folder, None
+        if server is not None and folder is not None:
+            await asyncio.to_thread(server.stop, STOP_SECONDS)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        await self.stop()
+        deployed, self._deployed = self._deployed, []
+        for manager, deploy_id in deployed:
+            await manager.stop(deploy_id)
+
+    async def deploy(
+        self,
+        deploy_manager: DeployManager | None = None,
+        endpoint_path: str = PATH,
+        stream: bool = True,
+        protocol_adapters: Sequence[Any] | None = None,
+        requirements: str | list[str] | None = None,
+        extra_packages: list[str] | None = None,
+        base_image: str = "python:3.9-slim",
+        environment: dict[str, str] | None = None,
+        runtime_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, str]:
+        """{"deploy_id", "url"}; without a manager, of a LocalDeployManager. Raises RuntimeError."""
+        manager = deploy_manager or LocalDeployManager()
+        result = await manager.deploy(
+            runner=self, endpoint_path=endpoint_path, environment=environment, **kwargs
+        )
+        self._deployed.append((manager, result["deploy_id"]))
+        return result
+
+    async def stream_query(
+        self, request: AgentRequest | dict[str, Any], **kwargs: Any
+    ) -> AsyncIterator[Event]:
+        """The events of a run. Raises RuntimeError before the start, httpx.HTTPError for a bad request."""
+        if self._folder is None:
+            raise RuntimeError("Runner has not been started: await runner.start(), or `async with Runner()`")
+        transport = httpx.AsyncHTTPTransport(uds=str(self._folder / "http.sock"))
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://runner", timeout=None) as http,  # noqa: S113 - a run takes its time
+            http.stream("POST", PATH, json=body_of(request)) as answer,
+        ):
+            if answer.is_error:
+                await answer.aread()
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                event = parse_event(line)
+                if event is not None:
+                    yield event

@@ -1,0 +1,27 @@
+"""What is worth remembering of a user."""
+
+from portico.compat.agentscope_runtime.engine.services.elsewhere import (
+    Mem0MemoryService,
+    ReMePersonalMemoryService,
+    ReMeTaskMemoryService,
+    TablestoreMemoryService,
+)
+from portico.compat.agentscope_runtime.engine.services.memory.memory_service import (
+    InMemoryMemoryService,
+    MemoryService,
+)
+from portico.compat.agentscope_runtime.engine.services.memory.memory_service_factory import (
+    MemoryServiceFactory,
+)
+from portico.compat.agentscope_runtime.engine.services.memory.redis_memory_service import RedisMemoryService
+
+__all__ = [
+    "InMemoryMemoryService",
+    "Mem0MemoryService",
+    "MemoryService",
+    "MemoryServiceFactory",
+    "ReMePersonalMemoryService",
+    "ReMeTaskMemoryService",
+    "RedisMemoryService",
+    "TablestoreMemoryService",
+]

@@ -1,0 +1,105 @@
+"""What the services in Redis have in common: the connection, and the names of keys.
+
+Redis is the only owner of what they keep, so any number of processes may share it. Keys and values are laid
+out as the reference has them.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+URL = "redis://localhost:6379/0"
+HOUR = 3600
+
+
+class RedisMissing(ImportError):
+    """The client is not installed; the message says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'services in Redis need its client: pip install "portico-runtime[redis]"', name="redis"
+        )
+
+
+class RedisBacked:
+    """start, stop and health. What is not used for `ttl_seconds` is gone; None keeps it for ever."""
+
+    def __init__(
+        self,
+        redis_url: str = URL,
+        redis_client: "Redis | None" = None,
+        socket_timeout: float | None = 5.0,
+        socket_connect_timeout: float | None = 5.0,
+        max_connections: int | None = None,
+        retry_on_timeout: bool = True,
+        ttl_seconds: int | None = HOUR,
+        health_check_interval: float | None = 30.0,
+        socket_keepalive: bool = True,
+    ) -> None:
+        self._url = redis_url
+        self._client: Any = redis_client
+        self._ttl = None if ttl_seconds is None else int(ttl_seconds)
+        self._options: dict[str, Any] = {
+            "socket_timeout": socket_timeout,
+            "socket_connect_timeout": socket_connect_timeout,
+            "max_connections": max_connections,
+            "health_check_interval": health_check_interval,
+        }
+        if not retry_on_timeout:  # the client's own policy is to try again
+            self._options["retry"] = None
+        if not redis_url.startswith("unix:"):
+            self._options["socket_keepalive"] = socket_keepalive
+
+    async def start(self) -> None:
+        """Raises RedisMissing. The first use connects."""
+        if self._client is None:
+            try:
+                from redis.asyncio import from_url
+            except ImportError:
+                raise RedisMissing from None
+            self._client = from_url(self._url, decode_responses=True, **self._options)
+
+    async def stop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def health(self) -> bool:
+        if self._client is None:
+            return False
+        try:
+            return bool(await self._client.ping())
+        except Exception:
+            return False
+
+    @property
+    def _redis(self) -> Any:
+        """Raises RuntimeError before the start."""
+        if self._client is None:
+            raise RuntimeError("Redis connection is not available; await start() first")
+        return self._client
+
+    async def _used(self, key: str) -> None:
+        """Its time begins anew."""
+        if self._ttl is not None:
+            await self._redis.expire(key, self._ttl)
+
+    async def _change(self, key: str, read: Callable[[Any], Any], write: Callable[[Any, Any], None]) -> None:
+        """Read and write at once, as though nobody else did: again, when somebody was quicker."""
+
+        async def attempt(pipeline: Any) -> None:
+            found = await read(pipeline)
+            pipeline.multi()
+            write(pipeline, found)
+            if self._ttl is not None:
+                pipeline.expire(key, self._ttl)
+
+        await self._redis.transaction(attempt, key)
+
+
+def key_part(name: str) -> str:
+    """A name as one part of a key: two different pairs of names never have one key, and none is a pattern."""
+    return quote(name, safe=" @+=,/!~#&'()$;|<>{}") if any(c in name for c in ":%*?[]\\^") else name

@@ -1,0 +1,100 @@
+"""Conversations in Redis: each session is one JSON text."""
+
+from typing import TYPE_CHECKING, Any
+
+from portico.compat.agentscope_runtime.engine.schemas.session import Session
+from portico.compat.agentscope_runtime.engine.services.redis_backed import HOUR, URL, RedisBacked, key_part
+from portico.compat.agentscope_runtime.engine.services.session_history.session_history_service import (
+    SessionHistoryService,
+    messages_of,
+    new_session,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class RedisSessionHistoryService(RedisBacked, SessionHistoryService):
+    """A session has its newest `max_messages_per_session` messages, or all."""
+
+    def __init__(
+        self,
+        redis_url: str = URL,
+        redis_client: "Redis | None" = None,
+        socket_timeout: float | None = 5.0,
+        socket_connect_timeout: float | None = 5.0,
+        max_connections: int | None = None,
+        retry_on_timeout: bool = True,
+        ttl_seconds: int | None = HOUR,
+        max_messages_per_session: int | None = None,
+        health_check_interval: float | None = 30.0,
+        socket_keepalive: bool = True,
+    ) -> None:
+        super().__init__(
+            redis_url,
+            redis_client,
+            socket_timeout,
+            socket_connect_timeout,
+            max_connections,
+            retry_on_timeout,
+            ttl_seconds,
+            health_check_interval,
+            socket_keepalive,
+        )
+        self._most = max_messages_per_session
+
+    async def create_session(self, user_id: str, session_id: str | None = None) -> Session:
+        session = new_session(user_id, session_id)
+        await self._redis.set(_key(user_id, session.id), session.model_dump_json(), ex=self._ttl)
+        return session
+
+    async def get_session(self, user_id: str, session_id: str) -> Session | None:
+        key = _key(user_id, session_id)
+        session = _session(await self._redis.get(key))
+        if session is not None:
+            await self._used(key)
+        return session
+
+    async def delete_session(self, user_id: str, session_id: str) -> None:
+        await self._redis.delete(_key(user_id, session_id))
+
+    async def list_sessions(self, user_id: str) -> list[Session]:
+        sessions = [_session(await self._redis.get(key)) for key in await self._keys(user_id)]
+        return [Session(id=one.id, user_id=one.user_id) for one in sessions if one is not None]
+
+    async def append_message(self, session: Session, message: Any) -> None:
+        messages = messages_of(message)
+        key = _key(session.user_id, session.id)
+
+        async def read(pipeline: Any) -> Session:
+            return _session(await pipeline.get(key)) or Session(id=session.id, user_id=session.user_id)
+
+        def write(pipeline: Any, kept: Session) -> None:
+            kept.messages = self._newest([*kept.messages, *messages])
+            pipeline.set(key, kept.model_dump_json())
+
+        await self._change(key, read, write)
+        session.messages = self._newest([*session.messages, *messages])
+
+    def _newest(self, messages: list[Any]) -> list[Any]:
+        return messages if self._most is None else messages[-self._most :]
+
+    async def delete_user_sessions(self, user_id: str) -> None:
+        """All of a user's."""
+        keys = await self._keys(user_id)
+        if keys:
+            await self._redis.delete(*keys)
+
+    async def _keys(self, user_id: str) -> list[str]:
+        return [key async for key in self._redis.scan_iter(match=f"session:{key_part(user_id)}:*", count=100)]
+
+
+def _key(user_id: str, session_id: str) -> str:
+    return f"session:{key_part(user_id)}:{key_part(session_id)}"
+
+
+def _session(body: str | bytes | None) -> Session | None:
+    try:
+        return None if body is None else Session.model_validate_json(body)
+    except ValueError:
+        return None  # somebody else's

@@ -1,0 +1,14 @@
+"""A core and its gateways on a thread of this process, for programs that deploy an agent and go on.
+
+`portico run` is for all else: there the crash of one is not the end of the other, and signals mean something.
+"""
+
+import os
+
+# Before gRPC is imported: see portico.core.__main__.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+from portico.embedded.exposure import allowed_host
+from portico.embedded.server import Embedded
+
+__all__ = ["Embedded", "allowed_host"]

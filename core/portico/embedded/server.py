@@ -1,0 +1,131 @@
+"""The thread: one event loop with a core, and before it the HTTP gateways on a socket."""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from portico.agent import AgentApp
+from portico.core.server import CoreServer
+from portico.core.settings import CoreSettings
+from portico.gateways.__main__ import GATEWAYS
+from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.http.settings import HttpSettings
+from portico.gateways.http.site import Site
+
+STOP_SECONDS = 5
+BACKLOG = 1024
+
+
+class Embedded:
+    """All but the MCP gateway, whose SDK would set up the program's logging.
+
+    The agents' functions run on the thread's loop. `listening` is a bound socket, TCP or Unix; it is closed
+    at the end. The store is a URL, such as sqlite:///portico.db or memory://.
+    """
+
+    def __init__(self, apps: Sequence[AgentApp], listening: socket.socket, *, store: str) -> None:
+        self._apps = apps
+        self._listening = listening
+        self._store = store
+        self._thread = threading.Thread(target=self._run, name="portico-embedded", daemon=True)
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def start(self, seconds: float) -> None:
+        """Returns when it answers. Raises what kept it from that, TimeoutError after so many seconds."""
+        self._thread.start()
+        if not self._ready.wait(seconds):
+            self.stop(STOP_SECONDS)
+            raise TimeoutError(f"the agent is not served after {seconds:g} s")
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, seconds: float) -> bool:
+        """Runs that are live get so many seconds to end. Whether it has ended."""
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            try:
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            except RuntimeError:
+                pass  # it has just ended by itself
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._listening.close()
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        folder = Path(tempfile.mkdtemp(prefix="portico-"))
+        try:
+            target = f"unix:{folder / 'core.sock'}"
+            core = CoreServer(self._apps, CoreSettings(listen=[target], store=self._store, drain_seconds=1.0))
+            await core.start()
+            try:
+                await self._serve_http(target, self._stopping)
+            finally:
+                await core.stop()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _serve_http(self, target: str, stopping: asyncio.Event) -> None:
+        gateways = [
+            create(settings(core=target)) for name, (_, settings, create) in GATEWAYS.items() if name != "mcp"
+        ]
+        site = Site(gateways, HttpSettings(core=target))
+        config = uvicorn.Config(
+            site,
+            http=CorkedProtocol,
+            ws="websockets-sansio",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([self._listening]))
+        asked = asyncio.create_task(stopping.wait())
+        while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0.01)
+        self._ready.set()
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        site.stop()
+        server.should_exit = True
+        asked.cancel()
+        await serving
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises OSError."""
+    # With its protocol named, or asyncio leaves Nagle's delay on.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, f"can't listen on {host}:{port}: {error.strerror}") from None
+    return listening

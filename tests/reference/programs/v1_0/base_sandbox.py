@@ -1,0 +1,8 @@
+from agentscope_runtime.sandbox import BaseSandbox
+
+with BaseSandbox() as box:
+    # By default, pulls `agentscope/runtime-sandbox-base:latest` from DockerHub
+    print(box.list_tools()) # List all available tools
+    print(box.run_ipython_cell(code="print('hi')"))  # Run Python code
+    print(box.run_shell_command(command="echo hello"))  # Run shell command
+    input("Press Enter to continue...")

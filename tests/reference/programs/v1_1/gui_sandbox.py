@@ -1,0 +1,21 @@
+# --- Synchronous version ---
+from agentscope_runtime.sandbox import GuiSandbox
+
+with GuiSandbox() as box:
+    # By default, pulls `agentscope/runtime-sandbox-gui:latest` from DockerHub
+    print(box.list_tools())  # List all available tools
+    print(box.desktop_url)  # Web desktop access URL
+    print(box.computer_use(action="get_cursor_position"))  # Get mouse cursor position
+    print(box.computer_use(action="get_screenshot"))  # Capture screenshot
+    input("Press Enter to continue...")
+
+# --- Asynchronous version ---
+from agentscope_runtime.sandbox import GuiSandboxAsync
+
+async with GuiSandboxAsync() as box:
+    # Default image is `agentscope/runtime-sandbox-gui:latest`
+    print(await box.list_tools_async())  # List all available tools
+    print(box.desktop_url)  # Web desktop access URL
+    print(await box.computer_use(action="get_cursor_position"))  # Get mouse cursor position
+    print(await box.computer_use(action="get_screenshot"))  # Capture screenshot
+    input("Press Enter to continue...")
