@@ -243,18 +243,20 @@ def _stored(section: StoredSection) -> Iterator[str]:
 def _sandbox(section: SandboxSection) -> Iterator[str]:
     yield "## Sandboxes\n"
     yield "Through the Python client and gRPC to a core in another process, one run after another with 50 ms"
-    yield "between them, unless it says otherwise; the library is used without a server. Every answer is"
-    yield "checked. A kill has ended when no process of the sandbox is left. PSS is of all processes of a"
-    yield f"sandbox. The machine's load average was {section.load:.1f} before it began" + (
+    yield "between them, unless it says otherwise; a sandbox and its first cell over one stream, where it does"
+    yield "not say a call each; the library is used without a server. Every answer is checked. A kill has"
+    yield "ended when no process of the sandbox is left. PSS is of all processes of a sandbox."
+    yield f"The machine's load average was {section.load:.1f} before it began" + (
         ": others kept its cores busy,\nso times are longer than those of a quiet machine.\n"
         if section.load > section.stamp.machine.cores
         else ".\n"
     )
     yield from _table(
-        ("", "median", "99th percentile", "runs", "goal"),
+        ("", "least", "median", "99th percentile", "runs", "goal"),
         [
             (
                 f"{figure.name}, {figure.unit}",
+                "" if figure.least is None else _number(figure.least),
                 _number(figure.median),
                 "" if figure.p99 is None else _number(figure.p99),
                 f"{figure.runs:,}",

@@ -106,13 +106,14 @@ class Stored(BaseModel):
 
 
 class SandboxFigure(BaseModel):
-    """Over so many runs. No 99th percentile: one figure for all of them."""
+    """Over so many runs. No 99th percentile and no least: one figure for all of them."""
 
     name: str
     unit: str
     runs: int
     median: float
     p99: float | None
+    least: float | None = None  # what it takes when nothing else wants the machine
 
 
 class Seeing(BaseModel):

@@ -216,7 +216,7 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What sandboxes cost in time and memory."""
     section = SandboxSection(stamp=stamp, load=os.getloadavg()[0], figures=[])
     for figure in sandbox.measure(plan.sandbox_runs, plan.sandboxes):
-        p99 = "" if figure.p99 is None else f", p99 {figure.p99:.2f}"
+        p99 = "" if figure.p99 is None else f", least {figure.least:.2f}, p99 {figure.p99:.2f}"
         _say(f"{figure.name}: {figure.median:.2f} {figure.unit}{p99}")
         section.figures.append(figure)
     results.sandbox = section

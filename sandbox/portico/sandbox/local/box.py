@@ -61,6 +61,7 @@ class LocalBox(Box):
     def kill(self) -> None:
         """Kills process 1, and so everything inside; all is dead when the descriptor says it is."""
         if self._pidfd >= 0:
+            self.group.kill()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             if self.paused:
