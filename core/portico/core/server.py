@@ -38,6 +38,7 @@ from portico.core.services.sandbox import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.settings import CoreSettings
+from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
 from portico.core.tls import server_credentials
 from portico.sandbox.spec import Limits as SandboxLimits
@@ -91,7 +92,11 @@ class CoreServer:
     async def start(self) -> None:
         """Open the stores, take up unfinished runs, then serve. Raises OSError for an address in use."""
         settings = self._settings
-        self._stores = await open_stores(settings.store)
+        self._stores = limited(
+            await open_stores(settings.store),
+            per_tenant=settings.tenant_stored_bytes,
+            per_user=settings.user_stored_bytes,
+        )
         try:
             self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
             await self._keys.load()

@@ -80,6 +80,10 @@ class CoreSettings(BaseSettings):
     run_child_runs: int | None = Field(
         default=None, ge=0, description="Runs that a run may start, unless less is asked for."
     )
+    tenant_stored_bytes: int | None = Field(
+        default=None, ge=1, description="What all users of a tenant may have stored; more is refused."
+    )
+    user_stored_bytes: int | None = Field(default=None, ge=1, description="The same for each user.")
     tenant_requests: float | None = Field(
         default=None, gt=0, description="Calls and streams a second, of each tenant; needs auth."
     )

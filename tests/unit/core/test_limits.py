@@ -10,8 +10,8 @@ import pytest
 from support.identity import Callers, guarded_core
 from support.serving import running_site, settings_in
 
-from portico.agent import AgentApp
-from portico.client import Client, Multiplexer, ResourceExhausted, query_request
+from portico.agent import AgentApp, Context
+from portico.client import Client, Multiplexer, ResourceExhausted, RunFailed, query_request
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
 from portico.v1 import events_pb2
@@ -146,3 +146,86 @@ async def test_a_tenants_sandboxes_are_counted_together(tmp_path: Path, gate: Ga
         with pytest.raises(ResourceExhausted):
             await bob.sandboxes.create()
         await (await core.client("bob", "globex")).sandboxes.create()
+
+
+def writer() -> AgentApp:
+    """Says as many letters as it is told to, or remembers them."""
+    app = AgentApp("writer")
+
+    @app.query
+    async def query(msgs: list[Any], context: Context) -> AsyncIterator[str]:
+        word, _, count = msgs[-1].text.partition(" ")
+        match word:
+            case "say":
+                yield "x" * int(count)
+            case "remember":
+                yield await context.memory.add("x" * int(count))
+            case "both":
+                yield "x" * int(count)
+                child = await context.start_run("say 10")
+                yield (await child.result()).text
+
+    return app
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite"])
+async def test_who_has_stored_too_much_is_told_what_to_delete_and_a_run_at_work_goes_on(
+    tmp_path: Path, store: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/limits.db" if store == "sqlite" else store
+    settings = {"user_stored_bytes": 30_000, "store": url}
+    async with guarded_core([writer()], tmp_path, **settings) as core:
+        ada, bob = await core.client("ada"), await core.client("bob")
+        big = ada.runs.query("both 20000", session_id="s")
+        assert await big.text() == "x" * 20_010
+        for refused in (
+            lambda: ada.runs.start("say 1"),
+            lambda: ada.runs.query("say 1").text(),
+            lambda: ada.memories.add(["one more thing"]),
+            lambda: ada.states.save({"a": 1}, session_id="s"),
+            lambda: ada.sessions.append_messages("s", "hi"),
+        ):
+            with pytest.raises(ResourceExhausted) as caught:
+                await refused()
+            assert caught.value.metadata == {"limit": "user_stored_bytes"}
+            assert "delete runs, sessions, states or memories" in str(caught.value)
+        async with Multiplexer(ada) as streams:
+            with pytest.raises(ResourceExhausted), streams.open_query(query_request("say 1")) as stream:
+                _ = [frame async for frame in stream]
+        assert await bob.runs.query("say 1").text() == "x"
+        # What is there can be read, and deleted.
+        assert len([event async for event in ada.runs.watch(big.run_id)]) > 3
+    if store == "sqlite":
+        again = tmp_path / "again"
+        again.mkdir()
+        async with guarded_core([writer()], again, **settings) as core:
+            ada = await core.client("ada")
+            with pytest.raises(ResourceExhausted):
+                await ada.runs.start("say 1")
+            async for run in ada.runs.list():
+                await ada.runs.delete(run.response.id)
+            await ada.sessions.delete("s")
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        assert await ada.runs.query("say 1").text() == "x"
+                        break
+                    except ResourceExhausted:
+                        await asyncio.sleep(0.05)
+
+
+async def test_an_agent_that_would_store_too_much_for_its_user_fails_with_the_reason(tmp_path: Path) -> None:
+    async with guarded_core([writer()], tmp_path, tenant_stored_bytes=5000) as core:
+        ada = await core.client("ada", "acme")
+        stream = ada.runs.query("remember 10000")
+        with pytest.raises(RunFailed, match="LimitExceeded: the tenant has"):
+            await stream.text()
+        settings = SseSettings(**settings_in(tmp_path))
+        key = await core.key("ada", "acme")
+        async with (
+            running_site(SseGateway(settings), settings) as (url, _),
+            httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}) as http,
+        ):
+            assert (await http.post("/process", json={"input": "say 6000"})).status_code == 200
+            refused = await http.post("/process", json={"input": "say 6000"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "LIMIT_EXCEEDED")

@@ -14,6 +14,7 @@ from portico.core.engine.live import LiveRun
 from portico.core.engine.run_metrics import RunMetrics
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
+from portico.core.stores.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,15 @@ RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 class GroupCommitter:
     """Makes what live runs produce durable, then visible."""
 
-    def __init__(self, runs: RunLog, encoder: EventEncoder, metrics: RunMetrics | None = None) -> None:
+    def __init__(
+        self,
+        runs: RunLog,
+        encoder: EventEncoder,
+        metrics: RunMetrics | None = None,
+        room: Room | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._room = room
         self._runs = runs
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
@@ -84,6 +92,9 @@ class GroupCommitter:
             if changed:
                 records.append(self._record(run))
             messages += more
+            if self._room is not None:
+                size = sum(len(chunk.data) for chunk in new) + sum(len(message.payload) for message in more)
+                self._room.add(run.start.owner, size)
             taken.append((run, new, run.status))
         began = time.perf_counter()
         await self._write(Commit(records, chunks, messages, sessions))

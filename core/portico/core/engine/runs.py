@@ -41,6 +41,7 @@ from portico.core.errors import (
     SessionBusy,
 )
 from portico.core.stores.base import Stores
+from portico.core.stores.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class RunEngine:
         self._encoder = encoder
         self._limits = limits or Limits()
         metrics = RunMetrics.wanted()
-        self._committer = GroupCommitter(stores.runs, encoder, metrics)
+        self._committer = GroupCommitter(stores.runs, encoder, metrics, stores.room)
         self._live: dict[str, Execution] = {}
         if metrics is not None:
             metrics.watch(self._states, lambda: self._sandboxes.count)
@@ -144,8 +145,10 @@ class RunEngine:
 
         Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
         """
-        if self.needs_lookup(start) and (found := await self._keys.find(start)) is not None:
+        if self._keys.needs_lookup(start) and (found := await self._keys.find(start)) is not None:
             return found
+        if (room := self._room_for(start)) is not None:
+            await room.measure(start.owner, len(start.payload))
         return self.launch_now(start)
 
     async def launch_after(
@@ -171,8 +174,14 @@ class RunEngine:
                     await self._stores.sessions.delete(owner, session_id)
 
     def needs_lookup(self, start: StartRequest) -> bool:
-        """Whether only the store can tell if the key is new."""
-        return self._keys.needs_lookup(start)
+        """Whether only the store can tell if the key is new, or if there is room."""
+        room = self._room_for(start)
+        unsure = room is not None and not room.knows(start.owner, len(start.payload))
+        return unsure or self._keys.needs_lookup(start)
+
+    def _room_for(self, start: StartRequest) -> Room | None:
+        """A run that began when there was room may go beyond it, and so may those that it starts."""
+        return None if start.parent_run_id else self._stores.room
 
     def launch_now(self, start: StartRequest) -> Execution | str:
         """`launch` for a request whose key, if any, the store does not know."""
@@ -180,6 +189,8 @@ class RunEngine:
             return found
         parent = self._parent_of(start)
         self._admit(parent)
+        if (room := self._room_for(start)) is not None:
+            room.check(start.owner, len(start.payload))
         app = self.host.find(start.request.agent_name)
         start = start.to(app.name)
         session = (start.owner, start.request.session_id)
@@ -202,6 +213,8 @@ class RunEngine:
         else:
             parent.children.add(execution)
         self.launched += 1
+        if room is not None:
+            room.add(start.owner, len(start.payload))
         self._keys.remember(start, run.run_id)
         execution.emitter.created()
         self._enter(execution, start.busy_policy)
@@ -364,6 +377,8 @@ class RunEngine:
         execution = self._live.get(run_id)
         if execution is None:
             raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        if self._stores.room is not None:
+            await self._stores.room.take(execution.owner, 0)
         execution.steer(told)
 
     async def delete(self, run_id: str) -> None:

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
+from portico.core.stores.room import Room
+from portico.core.stores.sizes import SizeStore
 
 # Keys that begin so are clients' own, for retries within seconds; they are not found by key.
 AUTO_PREFIX = "auto:"
@@ -373,6 +375,8 @@ class Stores:
     memories: MemoryStore
     pushes: PushStore
     keys: KeyStore
+    sizes: SizeStore
+    room: Room | None = None  # whether there is some for more, if that is limited
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
     scrub: Callable[[], Awaitable[None]] | None = None  # erases what deleted things leave behind
 

@@ -156,6 +156,16 @@ class MemoryRunLog:
     async def close(self) -> None:
         self._closed = True
 
+    def stored_bytes(self, has: Callable[[str], bool]) -> int:
+        return sum(
+            len(run.request)
+            + len(run.summary)
+            + len(run.answers)
+            + sum(len(chunk.data) for chunk in self._chunks.get(run.run_id, ()))
+            for run in self._runs.values()
+            if has(run.user_id)
+        )
+
     def _oldest_first(self, start: int = 0) -> Iterable[RunRecord]:
         return (self._runs[self._by_time[place][1]] for place in range(start, len(self._by_time)))
 
@@ -259,3 +269,12 @@ class MemoryStateStore:
         for place in doomed:
             await self.delete(*place)
         return len(doomed)
+
+    def stored_bytes(self, has: Callable[[str], bool]) -> int:
+        return sum(
+            len(record.state.encode())
+            for owner, sessions in self._states.items()
+            if has(owner)
+            for rounds in sessions.values()
+            for record in rounds.values()
+        )

@@ -1,6 +1,6 @@
 """Memories in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -24,6 +24,14 @@ class MemoryMemoryStore:
         self._users: dict[str, _User] = {}
         self._owners: dict[str, str] = {}  # by memory id
         self._number = 0
+
+    def stored_bytes(self, has: Callable[[str], bool]) -> int:
+        return sum(
+            len(memory.text.encode()) + len(memory.metadata.encode())
+            for owner, user in self._users.items()
+            if has(owner)
+            for memory in user.memories.values()
+        )
 
     async def add(self, memories: Sequence[MemoryRecord]) -> None:
         read = [(memory, members(memory.metadata)) for memory in memories]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest, nsmallest
 from itertools import islice
@@ -49,6 +49,14 @@ class MemorySessionStore:
                 continue
             session.updated_at = max(session.updated_at, message.created_at)
             self._append(message.session_id, message, user)
+
+    def stored_bytes(self, has: Callable[[str], bool]) -> int:
+        sessions = [
+            session for owner, user in self._users.items() if has(owner) for session in user.sessions.values()
+        ]
+        return sum(len(session.metadata.encode()) for session in sessions) + sum(
+            len(message.payload) for session in sessions for message in session.messages.values()
+        )
 
     async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
         sessions = self._users.setdefault(user_id, _User()).sessions

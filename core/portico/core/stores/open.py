@@ -15,12 +15,14 @@ from portico.core.stores.memory_keys import MemoryKeyStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
 from portico.core.stores.memory_pushes import MemoryPushStore
 from portico.core.stores.memory_sessions import MemorySessionStore
+from portico.core.stores.memory_sizes import MemorySizeStore
 from portico.core.stores.migrate import migrate
 from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
 from portico.core.stores.sql_keys import SqlKeyStore
 from portico.core.stores.sql_memories import SqlMemoryStore
 from portico.core.stores.sql_pushes import SqlPushStore
 from portico.core.stores.sql_sessions import SqlSessionStore
+from portico.core.stores.sql_sizes import SqlSizeStore
 from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_erasure import SqliteErasure
@@ -45,14 +47,16 @@ async def open_stores(url: str) -> Stores:
 
 
 def _memory() -> Stores:
-    sessions = MemorySessionStore()
+    sessions, states, memories = MemorySessionStore(), MemoryStateStore(), MemoryMemoryStore()
+    runs = MemoryRunLog(sessions.keep)
     return Stores(
-        runs=MemoryRunLog(sessions.keep),
-        states=MemoryStateStore(),
+        runs=runs,
+        states=states,
         sessions=sessions,
-        memories=MemoryMemoryStore(),
+        memories=memories,
         pushes=MemoryPushStore(),
         keys=MemoryKeyStore(),
+        sizes=MemorySizeStore((runs, sessions, states, memories)),
     )
 
 
@@ -80,6 +84,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
         pushes=SqlPushStore(database),
         keys=SqlKeyStore(database),
+        sizes=SqlSizeStore(database, runs.tail_bytes),
         release=database.close,
         scrub=erasure.erase,
     )

@@ -99,15 +99,15 @@ async def test_time_ends_a_run_and_a_pause_does_not_count(engine_of: Engines) ->
         await asyncio.sleep(30)
 
     engine = await engine_of(agent(query))
-    execution = launch(engine, budget={"wall_time": {"nanos": 300_000_000}})
+    execution = launch(engine, budget={"wall_time": {"nanos": 800_000_000}})
     await asyncio.wait_for(read(engine.read(execution)), 10)
-    await asyncio.sleep(0.4)
+    await asyncio.sleep(0.9)
     assert execution.paused
     await engine.resume(execution.run.run_id, "", [Message(content="yes")])  # type: ignore[arg-type]
     end = await last(engine, execution.run.run_id)
     assert (end.error.code, end.used.exceeded) == ("budget_exceeded", pb.BUDGET_LIMIT_WALL_TIME)
     assert [message.content[0].text for message in end.output] == ["before ", "after "]
-    assert 290 <= end.used.wall_time.ToMilliseconds() < 5000
+    assert 790 <= end.used.wall_time.ToMilliseconds() < 5000
 
 
 async def test_a_plain_function_hears_of_it_and_ends(engine_of: Engines) -> None:
@@ -185,15 +185,15 @@ async def test_time_goes_on_while_a_core_restarts(engine_of: Engines) -> None:
 
     app = agent(query, on_restart="rerun")
     engine = await engine_of(app)
-    run = launch(engine, budget={"wall_time": {"seconds": 1}}).run
+    run = launch(engine, budget={"wall_time": {"seconds": 2}}).run
     await run.wait_published(2)
     await engine.stop()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2)
     engine = await engine_of(app)
     began = asyncio.get_running_loop().time()
     end = await last(engine, run.run_id)
     assert end.used.exceeded == pb.BUDGET_LIMIT_WALL_TIME
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert asyncio.get_running_loop().time() - began < 1.5
 
 
 class Tree:
@@ -282,20 +282,21 @@ async def test_children_have_ended_before_a_stopped_parent_has(
     engine_of: Engines, tree: Tree, stop: str
 ) -> None:
     engine = await engine_of(tree.app)
-    budget = {"wall_time": {"nanos": 300_000_000}} if stop == "time" else None
+    budget = {"wall_time": {"seconds": 60}} if stop == "time" else None
     execution = launch(engine, "child:child:wait", budget=budget)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(engine._live) < 3:
             await asyncio.sleep(0.01)
     below = [each.run.run_id for each in engine._live.values() if each is not execution]
-    if stop != "time":
+    if execution.run.ledger is not None:
+        execution.run.ledger.run_out()
+    else:
         await getattr(engine, stop)(execution.run.run_id)
     end = await last(engine, execution.run.run_id)
     assert sorted(tree.ended) == ["child:child:wait", "child:wait", "wait"]
     for run_id in below:
         child = await last(engine, run_id)
-        expected = ("parent_ended", "budget_exceeded") if stop == "time" else ("parent_ended",)
-        assert child.error.code in expected
+        assert child.error.code == "parent_ended"
         assert child.completed_time.ToMicroseconds() <= end.completed_time.ToMicroseconds()
 
 
@@ -319,7 +320,7 @@ async def test_children_that_nobody_waits_for_end_with_their_parent(engine_of: E
 async def test_children_are_not_taken_up_by_themselves(engine_of: Engines, tree: Tree) -> None:
     engine = await engine_of(tree.app)
     execution = launch(engine, "child:wait", budget=pb.Budget(child_runs=5))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(engine._live) < 2:
             await asyncio.sleep(0.01)
     child = next(each.run for each in engine._live.values() if each is not execution)
@@ -328,7 +329,7 @@ async def test_children_are_not_taken_up_by_themselves(engine_of: Engines, tree:
     engine = await engine_of(tree.app)
     gone = await last(engine, child.run_id)
     assert (gone.status, gone.error.code) == (pb.RUN_STATUS_FAILED, "core_restarted")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(engine._live) < 2:
             await asyncio.sleep(0.01)
     again = engine._live[execution.run.run_id]

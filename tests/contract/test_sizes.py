@@ -1,0 +1,137 @@
+"""What is stored of a user and of a tenant, counted by every store; and stores with limits."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portico.core.errors import LimitExceeded
+from portico.core.stores.base import Chunk, Commit, MemoryRecord, NewMessage, NewSession, RunRecord, Stores
+from portico.core.stores.limited import limited
+from portico.core.stores.open import open_stores
+from portico.core.stores.sizes import Whose
+
+ADA, BOB = "tenant:acme:ada", "tenant:acme:bob"
+OTHERS = ("carol", "tenant:acme2:ada", "tenant", "tenant;")
+
+
+def run(owner: str, run_id: str, status: str) -> RunRecord:
+    return RunRecord(
+        run_id, "a", owner, "s", status, 1.0, 1.0, 0, 1, True, None, b"r" * 10, b"s" * 5, b"a" * 3
+    )
+
+
+async def fill(stores: Stores, owner: str) -> int:
+    """Something of everything; how much it is."""
+    name = owner.replace(":", "-")
+    live, ended = run(owner, f"live-{name}", "in_progress"), run(owner, f"ended-{name}", "completed")
+    text = "\N{SNOWMAN}" * 10
+    message = NewMessage(owner, "s", "m", "user", text, b"p" * 40, 1.0)
+    chunks = [Chunk(live.run_id, 0, 0, b"l" * 100), Chunk(ended.run_id, 0, 0, b"e" * 200)]
+    await stores.runs.commit(Commit([live, ended], chunks, [message], [NewSession(owner, "s", 1.0)]))
+    # As tails are written: beside the rows, in a commit of its own.
+    await stores.runs.commit(Commit((), [Chunk(live.run_id, 1, 1, b"l" * 100)]))
+    await stores.sessions.update(owner, "s", '{"a":1}')
+    await stores.states.save(owner, "s", None, f'"{text}"', None)
+    await stores.memories.add([MemoryRecord(f"mem-{name}", owner, "s", text, 1.0, "{}")])
+    return 2 * 18 + 400 + 40 + 7 + 32 + 32
+
+
+async def empty(stores: Stores, owner: str) -> None:
+    name = owner.replace(":", "-")
+    await stores.runs.delete(f"live-{name}")
+    await stores.runs.delete(f"ended-{name}")
+    await stores.sessions.delete(owner, "s")
+    await stores.states.delete(owner, None, None)
+    await stores.memories.delete(owner, None, None)
+
+
+async def test_everything_counts_for_its_user_and_its_tenant(stores: Stores) -> None:
+    sizes = [await fill(stores, owner) for owner in (ADA, BOB, *OTHERS)]
+    count = stores.sizes.stored_bytes
+    for owner in (ADA, BOB, *OTHERS):
+        assert await count(Whose(owner)) == sizes[0]
+    assert await count(Whose("acme", tenant=True)) == 2 * sizes[0]
+    assert await count(Whose("acme2", tenant=True)) == sizes[0]
+    assert await count(Whose("", tenant=True)) == 3 * sizes[0]
+    assert await count(Whose("nobody")) == await count(Whose("none", tenant=True)) == 0
+
+
+async def test_what_is_deleted_counts_no_more(stores: Stores) -> None:
+    size = await fill(stores, ADA)
+    await fill(stores, BOB)
+    await stores.states.save(ADA, "s", 1, '""', None)
+    assert await stores.sizes.stored_bytes(Whose(ADA)) == size - 30
+    await empty(stores, ADA)
+    assert await stores.sizes.stored_bytes(Whose(ADA)) == 0
+    assert await stores.sizes.stored_bytes(Whose("acme", tenant=True)) == size
+
+
+async def test_a_restart_finds_the_same(tmp_path: Path) -> None:
+    stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
+    size = await fill(stores, ADA)
+    await stores.close()
+    stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
+    assert await stores.sizes.stored_bytes(Whose(ADA)) == size
+    with pytest.raises(LimitExceeded):
+        await limited(stores, per_tenant=None, per_user=size).states.save(ADA, "t", None, "{}", None)
+    await stores.close()
+
+
+@pytest.mark.parametrize("whose", ["user", "tenant"])
+async def test_who_is_full_is_told_and_has_room_once_something_is_deleted(stores: Stores, whose: str) -> None:
+    size = await fill(stores, ADA)
+    limit = size + 100
+    full = limited(
+        stores,
+        per_tenant=limit if whose == "tenant" else None,
+        per_user=limit if whose == "user" else None,
+    )
+    await full.states.save(ADA, "t", None, '"' + "x" * 98 + '"', None)
+    message = NewMessage(ADA, "s", "n", "user", "x", b"p", 1.0)
+    for attempt in (
+        lambda: full.states.save(ADA, "t", None, "{}", None),
+        lambda: full.sessions.create(ADA, "t", "{}"),
+        lambda: full.sessions.update(ADA, "s", "{}"),
+        lambda: full.sessions.append(ADA, "s", [message]),
+        lambda: full.memories.add([MemoryRecord("m2", ADA, "", "x", 1.0)]),
+    ):
+        with pytest.raises(
+            LimitExceeded, match=f"the {whose} has {limit} of {limit} bytes stored"
+        ) as refused:
+            await attempt()
+        assert refused.value.metadata == {"limit": f"{whose}_stored_bytes"}
+    # Another has room, or has none, in the same tenant.
+    if whose == "user":
+        await full.states.save(BOB, "t", None, "{}", None)
+    else:
+        with pytest.raises(LimitExceeded):
+            await full.states.save(BOB, "t", None, "{}", None)
+    await full.states.save("carol", "t", None, "{}", None)
+    await full.memories.add([MemoryRecord("m3", "agent:a", "", "x", 1.0)])
+    await full.states.delete(ADA, "t", None)
+    began = time.monotonic()
+    while True:
+        try:
+            await full.states.save(ADA, "t", None, "{}", None)
+            break
+        except LimitExceeded:
+            assert time.monotonic() < began + 5
+
+
+async def test_what_a_log_and_a_fork_add_is_counted(stores: Stores) -> None:
+    size = await fill(stores, ADA)
+    full = limited(stores, per_tenant=None, per_user=size + 1000)
+    assert full.room is not None
+    await full.states.save(ADA, "t", None, '"' + "x" * 498 + '"', None)
+    more = replace(run(ADA, "more", "in_progress"), request=b"r" * 400)
+    await stores.runs.commit(Commit([more]))
+    full.room.add(ADA, 408)
+    with pytest.raises(LimitExceeded):
+        await full.states.save(ADA, "u", None, '"' + "x" * 198 + '"', None)
+    await stores.runs.delete("more")
+    for number in range(12):
+        await full.sessions.fork(ADA, "s", "", f"copy-{number}", always=True)
+    with pytest.raises(LimitExceeded):
+        await full.states.save(ADA, "u", None, '"' + "x" * 98 + '"', None)
