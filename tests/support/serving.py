@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from portico.core.settings import CoreSettings
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
+
+Serve = Callable[..., Awaitable[httpx.AsyncClient]]  # starts a gateway with these settings; a client of it
 
 
 @asynccontextmanager
@@ -63,6 +65,19 @@ async def client_of(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[h
     ):
         client.site = site  # type: ignore[attr-defined]
         yield client
+
+
+@asynccontextmanager
+async def served(
+    gateway: Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]],
+) -> AsyncIterator[Serve]:
+    """What starts such gateways, each with the settings that it is given; they stop together."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> httpx.AsyncClient:
+            return await stack.enter_async_context(gateway(**settings))
+
+        yield start
 
 
 def settings_in(directory: Path, **settings: Any) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
-from support.serving import client_of, running_core, settings_in
+from support.serving import Serve, client_of, running_core, served, settings_in
 
 from portico.agent import (
     AgentApp,
@@ -39,8 +40,6 @@ from portico.agent import (
 from portico.core.server import CoreServer
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 def scripted_agents() -> list[AgentApp]:
@@ -154,11 +153,9 @@ def _message(message: Message) -> dict[str, Any]:
     return {"type": message.type, "role": message.role, "content": contents, "metadata": message.metadata}
 
 
-@asynccontextmanager
-async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+def _gateway(directory: Path, **settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
     given = OpenAiSettings(**settings_in(directory, **settings))
-    async with client_of(OpenAiGateway(given), given) as client:
-        yield client
+    return client_of(OpenAiGateway(given), given)
 
 
 @pytest.fixture
@@ -169,12 +166,7 @@ async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
 
 @pytest.fixture
 async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts a gateway with these settings; returns a client of it."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: Any) -> httpx.AsyncClient:
-            return await stack.enter_async_context(_gateway(tmp_path, **settings))
-
+    async with served(partial(_gateway, tmp_path)) as start:
         yield start
 
 

@@ -2,22 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from support.serving import client_of, running_core, settings_in
+from support.serving import Serve, client_of, running_core, served, settings_in
 
 from portico.agent import AgentApp, AgentRequest, Context, Message, data, reasoning, tool_call, usage
 from portico.core.server import CoreServer
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 def scripted_agents() -> list[AgentApp]:
@@ -107,11 +106,9 @@ def _add_endpoints(app: AgentApp) -> None:
             Path(mark).touch()
 
 
-@asynccontextmanager
-async def _gateway(directory: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+def _gateway(directory: Path, **settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
     given = SseSettings(**settings_in(directory, **settings))
-    async with client_of(SseGateway(given), given) as client:
-        yield client
+    return client_of(SseGateway(given), given)
 
 
 @pytest.fixture
@@ -122,12 +119,7 @@ async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
 
 @pytest.fixture
 async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts a gateway with these settings; returns a client of it."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: Any) -> httpx.AsyncClient:
-            return await stack.enter_async_context(_gateway(tmp_path, **settings))
-
+    async with served(partial(_gateway, tmp_path)) as start:
         yield start
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
-from support.serving import client_of, running_core, settings_in
+from support.serving import Serve, client_of, running_core, served, settings_in
 
 from portico.agent import (
     AgentApp,
@@ -34,7 +35,6 @@ from portico.core.server import CoreServer
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 SCRIPTS: dict[str, list[object]] = {}  # what the agent `player` yields, by the text that asks for it
 
 
@@ -173,12 +173,7 @@ async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
 
 @pytest.fixture
 async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
-    """Starts a gateway with these settings; returns a client of it."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: Any) -> httpx.AsyncClient:
-            return await stack.enter_async_context(run_gateway(tmp_path, **settings))
-
+    async with served(partial(run_gateway, tmp_path)) as start:
         yield start
 
 

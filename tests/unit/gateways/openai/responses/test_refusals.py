@@ -5,11 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
+from support.serving import Serve
 
 from portico.core.server import CoreServer
 from portico.gateways.openai.responses.compaction import compact
 
-from .conftest import Serve
 from .order import read_frames
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,8 +10,7 @@ import httpx
 import pytest
 import websockets
 from openai import AsyncOpenAI
-
-from .conftest import Serve
+from support.serving import Serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
