@@ -244,8 +244,8 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
     yield "## Sandboxes\n"
     yield "Through the Python client and gRPC to a core in another process, one run after another with 50 ms"
     yield "between them, unless it says otherwise; a sandbox and its first cell over one stream, where it"
-    yield "does not say a call each; the library is used without a server. Every answer is checked. A kill has"
-    yield "ended when no process of the sandbox is left. PSS is of all processes of a sandbox."
+    yield "does not say a call each; the library is used without a server. Every answer is checked. A kill"
+    yield "has ended when no process of the sandbox is left. PSS is of all processes of a sandbox."
     yield f"The machine's load average was {section.load:.1f} before it began" + (
         ": others kept its cores busy,\nso times are longer than those of a quiet machine.\n"
         if section.load > section.stamp.machine.cores
