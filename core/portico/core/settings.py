@@ -169,7 +169,8 @@ class CoreSettings(BaseSettings):
     )
     sandbox_mounts: list[str] = Field(
         default=[],
-        description="A directory that may be shown inside, with all below it; `:rw` lets code write there.",
+        description="A directory that may be shown inside, with all below it; `:rw` lets code write there, "
+        "`:own` as the directory's owner.",
     )
     sandbox_network: bool = Field(
         default=True, description="Whether callers may name hosts that a sandbox can reach."

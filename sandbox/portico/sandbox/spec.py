@@ -45,11 +45,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory of the node shown inside. Read-only unless it says otherwise."""
+    """A directory of the node shown inside. Read-only unless it says otherwise.
+
+    As its owner: what belongs to the directory's owner on the node belongs to the code inside, and what code
+    makes there belongs to that owner. Only the local backend of root can do that, and never for root's own.
+    """
 
     source: str
     target: str
     writable: bool = False
+    as_owner: bool = False
 
     def check(self) -> None:
         """Raises InvalidRequest."""

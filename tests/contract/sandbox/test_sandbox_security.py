@@ -4,13 +4,14 @@ import asyncio
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import Mount, Spec
 
 # Numbers are x86_64's.
 SYSCALLS = {
@@ -196,3 +197,11 @@ async def test_the_interpreters_of_cell_and_shell_are_the_same(box: Box) -> None
     assert (
         await box.run_shell("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
     ).stdout.strip() == version
+
+
+async def test_a_mount_as_its_owner_is_refused_where_it_cannot_be(backend: Backend, tmp_path: Path) -> None:
+    """root's own directory it can be nowhere; elsewhere than in the local backend, none at all."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 0, 0)
+    with pytest.raises((errors.Unsupported, errors.BackendUnavailable), match="owner"):
+        await backend.create(Spec(mounts=(Mount(str(tmp_path), "/data", as_owner=True),)))

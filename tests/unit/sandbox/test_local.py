@@ -205,6 +205,33 @@ async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, 
         await backend.create(Spec(preload=("no_such_module",)))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a directory as its owner")
+async def test_a_mount_as_its_owner_is_read_and_written_by_nobody_else(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    shared, secret = tmp_path / "shared", tmp_path / "shared/secret"
+    shared.mkdir()
+    secret.write_text("x")
+    for path in (shared, secret):
+        os.chown(path, 4321, 8765)
+        path.chmod(0o700)
+    spec = Spec(mounts=(Mount(str(shared), "/data", writable=True, as_owner=True),))
+    boxes = [await backend.create(spec) for _ in range(2)]
+    for number, box in enumerate(boxes):
+        said = await box.run_shell(f"cat /data/secret && echo {number} > /data/{number} && stat -c %u /data")
+        assert said.stdout == b"x1000\n", said
+    made = [(shared / str(number)).stat() for number in range(2)]
+    assert [(state.st_uid, state.st_gid) for state in made] == [(4321, 8765)] * 2
+    reading = Spec(mounts=(Mount(str(shared), "/workspace/data", as_owner=True),))
+    box = await backend.create(reading)
+    assert await box.files.read("data/secret") == b"x"
+    assert not (await box.run_shell("echo y > data/secret")).ok
+    plain = await backend.create(Spec(mounts=(Mount(str(shared), "/data", writable=True),)))
+    assert not (await plain.run_shell("cat /data/secret")).ok
+    with pytest.raises(errors.BackendUnavailable, match="root"):
+        await backend.create(Spec(mounts=(Mount(str(tmp_path), "/data", as_owner=True),)))
+
+
 async def test_without_control_groups_the_tier_says_so_and_limits_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -34,7 +34,9 @@ class SandboxPolicy:
     )
     ttl_seconds: float = 86_400.0
     idle_seconds: float = 1_800.0
-    mounts: tuple[str, ...] = ()  # directories of this machine; `:rw` behind one allows writing
+    mounts: tuple[
+        str, ...
+    ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
     network: bool = True
     pool_size: int = 0
     snapshots: int = 64
@@ -77,8 +79,8 @@ class SandboxPolicy:
             folder, _, mode = allowed.partition(":")
             folder = os.path.realpath(folder)
             inside = source == folder or source.startswith(f"{folder.rstrip('/')}/")
-            if inside and (mode == "rw" or not mount.writable):
-                return replace(mount, source=source)
+            if inside and (mode in ("rw", "own") or not mount.writable):
+                return replace(mount, source=source, as_owner=mode == "own")
         raise InvalidArgument(
             f"spec.mounts[{index}].source", "is not among the directories that may be shown"
         )

@@ -101,6 +101,8 @@ class BubblewrapBackend:
             raise errors.BackendUnavailable("the bubblewrap backend is not open")
         if spec.preload:
             raise errors.Unsupported("preload: the bubblewrap backend cannot")
+        if any(mount.as_owner for mount in spec.mounts):
+            raise errors.Unsupported("mounts as their owner: the bubblewrap backend cannot")
         name = sandbox_id or f"sbx_{secrets.token_hex(8)}"
         box = self._boxes[name] = BubblewrapBox(name, spec, cgroups.Group(self._hierarchy, name), self._ended)
         try:

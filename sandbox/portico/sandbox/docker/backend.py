@@ -152,6 +152,8 @@ class DockerBackend:
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the docker backend is not open")
+        if any(mount.as_owner for mount in spec.mounts):
+            raise errors.Unsupported("mounts as their owner: the docker backend cannot")
         box = self._pool.claim(spec)
         if box is not None:
             if sandbox_id is not None:

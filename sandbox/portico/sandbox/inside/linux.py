@@ -36,7 +36,8 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
 
-_SYS_OPENAT2: Final = 437  # the same number on every architecture
+_SYS_OPENAT2: Final = 437  # the same numbers on every architecture
+_SYS_MOVE_MOUNT: Final = 429
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_BENEATH: Final = 0x08
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
@@ -73,6 +74,14 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 def umount(target: str, flags: int = 0) -> None:
     _check(_libc.umount2(target.encode(), flags), f"umount {target}")
+
+
+def move_mount(fd: int, target: str) -> None:
+    """Puts a mount that is nowhere yet into its place, and lets go of the descriptor."""
+    try:
+        _check(_libc.syscall(_SYS_MOVE_MOUNT, fd, b"", -100, target.encode(), 4), f"move a mount to {target}")
+    finally:
+        os.close(fd)
 
 
 def pivot_root(new: str, old: str) -> None:

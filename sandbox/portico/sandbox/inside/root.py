@@ -154,8 +154,9 @@ def _in_scratch(target: str) -> bool:
     return any(target.startswith(path + "/") for path in _OWN.values())
 
 
-def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]]) -> None:
-    """Mounts what one sandbox has of its own. The caller is alone in its mount and pid namespaces."""
+def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]], mapped: list[int]) -> None:
+    """Mounts what one sandbox has of its own. The caller is alone in its mount and pid namespaces. Of mounts
+    that are shown as their owner it has been given descriptors, in their order."""
     flags = linux.MS_NOSUID | linux.MS_NODEV
     linux.mount("proc", "/proc", "proc", flags | linux.MS_NOEXEC)
     linux.mount("/proc/sys", "/proc/sys", flags=linux.MS_BIND)
@@ -178,7 +179,10 @@ def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]]) 
         if _in_scratch(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             _make(target, os.path.isdir(source))
-        linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
+        if entry["as_owner"]:
+            linux.move_mount(mapped.pop(0), target)
+        else:
+            linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
         linux.umount(source, linux.MNT_DETACH)
     linux.mount(
         "devpts",

@@ -21,6 +21,7 @@ from typing import Any, Final
 from . import agent, kernel, linux, paths, root, seccomp
 
 _MESSAGE: Final = 128 << 10  # bytes of one request
+_DESCRIPTORS: Final = 200  # of one request: a channel, and mounts
 _NAMESPACES: Final = (
     linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 )
@@ -107,25 +108,61 @@ class _Zygote:
                     os.waitpid(self._children.pop(fd), 0)
                     os.close(fd)
                     continue
-                message, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, 1)
+                message, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, _DESCRIPTORS)
                 if not message:
                     os._exit(0)  # the owner is gone, and with this process every sandbox
-                poll.register(self._spawn(json.loads(message), fds[0]), select.POLLIN)
+                request = json.loads(message)
+                if fds:
+                    poll.register(self._spawn(request, fds[0], fds[1:]), select.POLLIN)
+                else:
+                    self._make_namespace(request)
 
-    def _spawn(self, request: dict[str, Any], channel: int) -> int:
+    def _spawn(self, request: dict[str, Any], channel: int, mapped: list[int]) -> int:
         linux.unshare(linux.CLONE_NEWPID)
         pid = os.fork()
         if pid == 0:
-            self._become_sandbox(request, channel)
+            self._become_sandbox(request, channel, mapped)
         linux.setns(self._own_pids, linux.CLONE_NEWPID)
-        os.close(channel)
+        for fd in (channel, *mapped):
+            os.close(fd)
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = pid
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
-        self._control.sendmsg([str(request["id"]).encode()], rights)
+        self._answer(request, pidfd)
         return pidfd
 
-    def _become_sandbox(self, request: dict[str, Any], channel: int) -> None:
+    def _answer(self, request: dict[str, Any], fd: int) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        self._control.sendmsg([str(request["id"]).encode()], rights)
+
+    def _make_namespace(self, request: dict[str, Any]) -> None:
+        """A user namespace that maps a user and group of files to a sandbox's. Where that is not allowed, the
+        answer is without one."""
+        told, telling = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                linux.unshare(linux.CLONE_NEWUSER)
+                linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or nobody could write its maps
+                os.write(telling, b"k")
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(telling)
+        try:
+            os.read(told, 1)
+            for name in ("user", "group"):
+                linux.write_file(f"/proc/{pid}/{name[0]}id_map", f"{request[name]} {request['uid']} 1")
+            namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            self._answer(request, namespace)
+            os.close(namespace)
+        except OSError:
+            self._control.sendmsg([str(request["id"]).encode()])
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(told)
+
+    def _become_sandbox(self, request: dict[str, Any], channel: int, mapped: list[int]) -> None:
         """Locks the new process up, step by step, and hands it to the agent. Never returns."""
         try:
             self._control.close()
@@ -133,7 +170,7 @@ class _Zygote:
                 os.close(fd)
             os.setsid()
             linux.unshare(_NAMESPACES)
-            root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts)
+            root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts, mapped)
             socket.sethostname("sandbox")
             linux.loopback_up()
             for kind, most in (*_RLIMITS.items(), *request["rlimits"]):

@@ -15,10 +15,13 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from portico.sandbox import errors, inside
+from portico.sandbox.local import idmaps
 from portico.sandbox.local.owners import MARK, Owner
 from portico.sandbox.spec import Mount
 
@@ -43,6 +46,8 @@ class Zygote:
     def __init__(self, template: Template, uid_base: int, env: dict[str, str]) -> None:
         self.template = template
         self.forks = 0
+        self._asked = 0
+        self._sources: list[tuple[Mount, int]] = []  # of mounts that are shown as their owner
         self.living = 0
         self.started = time.monotonic()
         self._uid_base = uid_base
@@ -62,6 +67,10 @@ class Zygote:
     async def start(self) -> None:
         """Raises BackendUnavailable with what the machine refused."""
         loop = asyncio.get_running_loop()
+        for mount in self.template[0]:
+            if mount.as_owner:
+                self._sources.append((mount, idmaps.open_source(mount)))
+                idmaps.owner(mount, self._sources[-1][1])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         code = str(Path(inside.__file__).parent)
@@ -113,7 +122,12 @@ class Zygote:
             "mapped_by_owner": self.mapped_by_owner,
             "python": [str(Path(path).resolve()) for path in dict.fromkeys(paths)] + [sys.prefix],
             "mounts": [
-                {"source": mount.source, "target": mount.target, "writable": mount.writable}
+                {
+                    "source": mount.source,
+                    "target": mount.target,
+                    "writable": mount.writable,
+                    "as_owner": mount.as_owner,
+                }
                 for mount in mounts
             ],
             "preload": list(preload),
@@ -135,13 +149,33 @@ class Zygote:
         """Makes one more process, which will serve the channel, and gives its pidfd. Raises
         BackendUnavailable.
         """
+        mounts: list[int] = []
+        try:
+            for mount, source in self._sources:
+                mounts.append(await self._mapped(mount, source, request["uid"]))
+            self.forks += 1
+            return await self._ask(request, [channel.fileno(), *mounts])
+        finally:
+            for fd in mounts:
+                os.close(fd)
+
+    async def _mapped(self, mount: Mount, source: int, uid: int) -> int:
+        """The mount in which this user is the directory's owner."""
+        user, group = idmaps.owner(mount, source)
+        namespace = await self._ask({"user": user, "group": group, "uid": uid})
+        try:
+            return idmaps.mapped(mount, source, namespace)
+        finally:
+            os.close(namespace)
+
+    async def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> int:
         if self._control is None:
             raise errors.BackendUnavailable("the zygote has ended")
-        self.forks += 1
-        number = self.forks
+        self._asked += 1
+        number = self._asked
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._requests[number] = waiter
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [channel.fileno()]))]
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         message = [json.dumps({**request, "id": number}).encode()]
         while True:
             try:
@@ -167,9 +201,13 @@ class Zygote:
             return
         waiter = self._requests.pop(int(message), None)
         if waiter is not None and not waiter.done():
-            waiter.set_result(fds[0])
-        else:  # whoever asked has given up
-            signal.pidfd_send_signal(fds[0], signal.SIGKILL)
+            if fds:
+                waiter.set_result(fds[0])
+            else:
+                waiter.set_exception(errors.BackendUnavailable("no user namespace can be made for a mount"))
+        elif fds:  # whoever asked has given up
+            with suppress(OSError):  # it is a user namespace
+                signal.pidfd_send_signal(fds[0], signal.SIGKILL)
             os.close(fds[0])
 
     def _lost(self) -> None:
@@ -185,6 +223,8 @@ class Zygote:
     async def stop(self) -> None:
         """Ends the zygote and with it every sandbox that is left."""
         self._lost()
+        while self._sources:
+            os.close(self._sources.pop()[1])
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)

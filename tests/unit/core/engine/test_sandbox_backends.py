@@ -1,5 +1,7 @@
 """A core's backends: the default one, others that a caller may name, and no more."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,7 +9,7 @@ from portico.core.engine.sandbox_errors import SandboxUnavailable, SandboxUnsupp
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.settings import CoreSettings
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import Mount, Spec
 
 
 async def test_a_caller_chooses_among_the_backends_that_there_are(
@@ -43,3 +45,12 @@ def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
     for wrong in ({"sandbox_backend": "moon"}, {"sandbox_backends": ["local", "moon"]}):
         with pytest.raises(ValidationError, match="docker:RUNTIME"):
             CoreSettings(**wrong)
+
+
+def test_the_operator_says_which_mounts_are_shown_as_their_owner(tmp_path: Path) -> None:
+    policy = SandboxPolicy(mounts=(f"{tmp_path}/own:own", f"{tmp_path}/rw:rw"))
+    asked = [Mount(f"{tmp_path}/{name}/x", "/data", writable=True) for name in ("own", "rw")]
+    shown = [policy.allowed(Spec(mounts=(mount,))).mounts[0].as_owner for mount in asked]
+    assert shown == [True, False]
+    stolen = Mount(f"{tmp_path}/rw", "/data", as_owner=True)
+    assert not policy.allowed(Spec(mounts=(stolen,))).mounts[0].as_owner
