@@ -37,6 +37,14 @@ def test_chat_streams_an_answer(deployment: Deployment) -> None:
     assert "hello there" in result.stdout
 
 
+def test_chat_keeps_to_a_budget(deployment: Deployment) -> None:
+    said = portico("chat", "--core", deployment.target, "--budget", "wall_time=0.5", "-m", "forever")
+    assert "budget of 0.5 seconds is used up" in said.stdout
+    wrong = portico("chat", "--core", deployment.target, "--budget", "calls=5", "-m", "forever")
+    assert wrong.returncode == 2
+    assert "tool_calls=5" in wrong.stderr
+
+
 def test_runs_are_listed_watched_and_cancelled(deployment: Deployment) -> None:
     portico("chat", "--core", deployment.target, "-m", "echo listed", "--user-id", "cli")
     listed = portico("runs", "list", "--core", deployment.target, "--user-id", "cli")

@@ -10,10 +10,12 @@ from rich.markup import escape
 
 from portico.cli.connect import connect
 from portico.client import Client, PorticoError
+from portico.client.query import QueryOptions, to_budget
 from portico.client.run_stream import RunStream
 from portico.v1 import events_pb2
 
 console = Console(highlight=False)
+EXAMPLE = "wall_time=60,tool_calls=5,tokens=9000,child_runs=0"
 
 
 def chat(
@@ -22,10 +24,14 @@ def chat(
     message: Annotated[str, typer.Option("--message", "-m", help="Say this and end.")] = "",
     session_id: Annotated[str, typer.Option(help="Go on in this session.")] = "",
     user_id: Annotated[str, typer.Option(help="Who you are, if your credential does not say it.")] = "",
+    budget: Annotated[str, typer.Option(help=f"The most for each answer, such as {EXAMPLE}.")] = "",
 ) -> None:
     """Talk to an agent; its answer streams. An empty line or Ctrl-D ends."""
+    options = QueryOptions(agent=agent, session_id=session_id or f"chat-{uuid4().hex[:8]}", user_id=user_id)
+    if budget:
+        options["budget"] = _budget(budget)
     try:
-        asyncio.run(_chat(agent, core, message, session_id or f"chat-{uuid4().hex[:8]}", user_id))
+        asyncio.run(_chat(core, message, options))
     except PorticoError as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         raise typer.Exit(1) from None
@@ -33,20 +39,33 @@ def chat(
         raise typer.Exit from None
 
 
-async def _chat(agent: str, core: str, message: str, session_id: str, user_id: str) -> None:
+def _budget(text: str) -> events_pb2.Budget:
+    """Raises BadParameter."""
+    limits: dict[str, float] = {}
+    try:
+        for pair in text.split(","):
+            name, _, value = pair.strip().partition("=")
+            limits[name] = float(value) if name == "wall_time" else int(value)
+        return to_budget(limits)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is not like {EXAMPLE}", param_hint="--budget") from None
+
+
+async def _chat(core: str, message: str, options: QueryOptions) -> None:
     async with connect(core) as client:
         # Where the core knows its callers, it knows this one.
-        user_id = user_id or ("terminal" if await client.identity.caller() is None else "")
+        if not options["user_id"] and await client.identity.caller() is None:
+            options["user_id"] = "terminal"
         if message:
-            await _turn(client, message, agent, session_id, user_id)
+            await _turn(client, message, options)
             return
-        console.print(f"session [bold]{session_id}[/bold]; an empty line ends")
+        console.print(f"session [bold]{options['session_id']}[/bold]; an empty line ends")
         while line := (await asyncio.to_thread(console.input, "[bold]you[/bold]  ")).strip():
-            await _turn(client, line, agent, session_id, user_id)
+            await _turn(client, line, options)
 
 
-async def _turn(client: Client, line: str, agent: str, session_id: str, user_id: str) -> None:
-    stream = client.runs.query(line, agent=agent, session_id=session_id, user_id=user_id)
+async def _turn(client: Client, line: str, options: QueryOptions) -> None:
+    stream = client.runs.query(line, **options)
     while True:
         async with stream:
             response = await show(stream)

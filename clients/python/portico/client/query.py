@@ -96,7 +96,7 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
         ephemeral=options.get("ephemeral", False),
         fork_session=options.get("fork_session", False),
         before_message_id=options.get("before_message_id", ""),
-        budget=_to_budget(options["budget"]) if "budget" in options else None,
+        budget=to_budget(options["budget"]) if "budget" in options else None,
         parent_run_id=options.get("parent_run_id", ""),
     )
     if "timeout" in options:
@@ -104,8 +104,9 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
     return request
 
 
-def _to_budget(budget: events_pb2.Budget | Mapping[str, Any]) -> events_pb2.Budget:
-    """Raises ValueError for a limit that there is not."""
+def to_budget(budget: events_pb2.Budget | Mapping[str, Any]) -> events_pb2.Budget:
+    """A dict has wall_time (seconds or a timedelta), tool_calls, tokens and child_runs, as far as they are
+    limited. Raises ValueError for a limit that there is not."""
     if isinstance(budget, events_pb2.Budget):
         return budget
     wall_time = budget.get("wall_time")
