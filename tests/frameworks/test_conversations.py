@@ -11,6 +11,7 @@ import pytest
 from a2a.client import ClientConfig, ClientFactory
 from a2a.client.card_resolver import A2ACardResolver
 from a2a.types import a2a_pb2 as a2a
+from google.protobuf.json_format import MessageToDict
 from openai import AsyncOpenAI
 from support.deployment import Deployment, eventually
 from support.model import ScriptedModel
@@ -145,50 +146,85 @@ async def test_cancelling_reaches_the_model_and_keeps_what_was_said(
 
 
 @framework
-async def test_every_protocol_tells_the_same(client: Client, deployment: Deployment, framework: str) -> None:
-    text = "weather in Paris"
-    over_grpc = told((await ended(client, text, framework)).output)
+@pytest.mark.parametrize("text", ["weather in Paris", "think"])
+async def test_every_protocol_tells_the_same(
+    client: Client, deployment: Deployment, framework: str, text: str
+) -> None:
+    """Thoughts, words, calls, results and usage, in the same order."""
+    response = await ended(client, text, framework)
+    over_grpc = told(response.output)
+    counted = (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens)
     async with httpx.AsyncClient(base_url=deployment.url, timeout=60) as http:
-        body = {
-            "agent": framework,
-            "input": [{"role": "user", "content": [{"type": "text", "text": text}]}],
-        }
-        answer = await http.post("/process", json=body)
-        last = json.loads(answer.text.strip().rpartition("data: ")[2])
-        over_sse = [_sse(message) for message in last["output"]]
-        peer = await _over_a2a(http, deployment.url, framework, text)
-    async with AsyncOpenAI(base_url=f"{deployment.url}/v1", api_key="none", max_retries=0) as openai:
+        assert await _over_sse(http, framework, text) == (over_grpc, counted)
+        assert await _over_a2a(http, deployment.url, framework, text) == (over_grpc, counted)
+    assert await _over_responses(deployment.url, framework, text) == (over_grpc, counted)
+
+
+async def _over_sse(http: httpx.AsyncClient, framework: str, text: str) -> tuple[Said, Any]:
+    body = {"agent": framework, "input": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
+    answer = await http.post("/process", json=body)
+    last = json.loads(answer.text.strip().rpartition("data: ")[2])
+    said = [
+        _one(message["type"], content.get("data"), content.get("text"))
+        for message in last["output"]
+        for content in message["content"]
+    ]
+    return said, _counted(last["usage"])
+
+
+def _one(kind: str, data: Any, text: Any) -> tuple[str, Any]:
+    if kind == "plugin_call":
+        return kind, (data["call_id"], data["name"], json.loads(data["arguments"]))
+    return (kind, (data["call_id"], data["output"])) if kind == "plugin_call_output" else (kind, text)
+
+
+def _counted(usage: Any) -> tuple[int, int, int]:
+    return int(usage["input_tokens"]), int(usage["output_tokens"]), int(usage["total_tokens"])
+
+
+async def _over_a2a(
+    http: httpx.AsyncClient, url: str, framework: str, text: str
+) -> tuple[Said, tuple[int, int, int]]:
+    """Artifacts as they grow, and in their midst what the status tells: thoughts, calls and results."""
+    card = await A2ACardResolver(http, f"{url}/agents/{framework}").get_agent_card()
+    client = ClientFactory(ClientConfig(httpx_client=http, streaming=True)).create(card)
+    message = a2a.Message(message_id=uuid4().hex, role=a2a.ROLE_USER, parts=[a2a.Part(text=text)])
+    said: Said = []
+    artifacts: list[str] = []
+    metadata: Any = {}
+    async for event in client.send_message(a2a.SendMessageRequest(message=message)):
+        if event.HasField("artifact_update"):
+            artifact = event.artifact_update.artifact
+            if artifact.artifact_id not in artifacts:
+                artifacts.append(artifact.artifact_id)
+                said.append(("message", ""))
+            words = "".join(part.text for part in artifact.parts)
+            said[-1] = ("message", said[-1][1] + words)
+        elif event.HasField("status_update"):
+            status = event.status_update.status
+            metadata = MessageToDict(event.status_update.metadata)
+            if status.HasField("message"):
+                kind = MessageToDict(status.message.metadata)["type"]
+                said += [_one(kind, MessageToDict(p.data), p.text) for p in status.message.parts]
+    return said, _counted(metadata["usage"])
+
+
+async def _over_responses(url: str, framework: str, text: str) -> tuple[Said, tuple[int, int, int]]:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as openai:
         response = await openai.responses.create(model=framework, input=text)
-    over_responses: Said = []
+    said: Said = []
     for item in response.output:
         if item.type == "mcp_call":
-            assert (item.name, json.loads(item.arguments)) == ("get_weather", {"city": "Paris"})
-            over_responses += [LOOKED_IN_PARIS, ("plugin_call_output", ("call_1", item.output))]
+            # A call and its result in one; its id is the item's.
+            said += [
+                ("plugin_call", ("call_1", item.name, json.loads(item.arguments))),
+                ("plugin_call_output", ("call_1", item.output)),
+            ]
+        elif item.type == "reasoning":
+            said += [("reasoning", part.text) for part in item.content or item.summary]
         elif item.type == "message":
-            over_responses.append(("message", "".join(getattr(part, "text", "") for part in item.content)))
-    assert over_sse == over_grpc
-    assert over_responses == over_grpc
-    assert peer == "".join(said for kind, said in over_grpc if kind == "message")
-
-
-def _sse(message: dict[str, Any]) -> tuple[str, Any]:
-    content = message["content"][0]
-    data = content.get("data") or {}
-    if message["type"] == "plugin_call":
-        return message["type"], (data["call_id"], data["name"], json.loads(data["arguments"]))
-    if message["type"] == "plugin_call_output":
-        return message["type"], (data["call_id"], data["output"])
-    return message["type"], content["text"]
-
-
-async def _over_a2a(http: httpx.AsyncClient, url: str, framework: str, text: str) -> str:
-    card = await A2ACardResolver(http, f"{url}/agents/{framework}").get_agent_card()
-    client = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(card)
-    message = a2a.Message(message_id=uuid4().hex, role=a2a.ROLE_USER, parts=[a2a.Part(text=text)])
-    said = ""
-    async for event in client.send_message(a2a.SendMessageRequest(message=message)):
-        said += "".join(part.text for artifact in event.task.artifacts for part in artifact.parts)
-    return said
+            said.append(("message", "".join(getattr(part, "text", "") for part in item.content)))
+    return said, _counted(response.usage.model_dump() if response.usage else {})
 
 
 @pytest.fixture(scope="module")
