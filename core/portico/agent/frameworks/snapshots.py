@@ -60,7 +60,8 @@ class Snapshots:
         if not isinstance(source, Mapping):
             return [data(dict(block))]
         type = str(source.get("media_type") or f"{kind}/*")
-        return [located(str(source.get("url") or f"data:{type};base64,{source.get('data')}"), type)]
+        url = str(source.get("url") or f"data:{type};base64,{source.get('data')}")
+        return [located(url, type, str(block.get("name") or ""))]
 
     def _call(self, block: Mapping[str, Any], *, last: bool) -> list[object]:
         id, name = str(block["id"]), str(block["name"])

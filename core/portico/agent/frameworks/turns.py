@@ -8,7 +8,7 @@ import binascii
 import json
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -59,6 +59,14 @@ class Result:
     call_id: str
     name: str
     output: str
+    media: tuple[Content, ...] = ()  # pictures, sound and files that it gave beside words
+
+    @property
+    def words(self) -> str:
+        """The output, with what is no words named: for frameworks whose results are words."""
+        things = [thing for content in self.media if (thing := media(content)) is not None]
+        named = [f"[{thing.kind}: {thing.name or thing.url or thing.media_type}]" for thing in things]
+        return "\n".join([self.output, *named] if self.output else named)
 
 
 @dataclass(slots=True)
@@ -105,6 +113,10 @@ def _join(turn: Turn, message: Message) -> None:
         id, name = str(data.get("call_id") or ""), str(data.get("name") or "")
         if message.type in CALLS and data:
             turn.calls.append(Call(id, name, _words(data.get("arguments", "{}"))))
+        elif turn.role is Role.TOOL and turn.results and media(content) is not None:
+            # A picture is of the result before it, and none of its own.
+            last = turn.results[-1]
+            turn.results[-1] = replace(last, media=(*last.media, content))
         elif turn.role is Role.TOOL:
             output = _words(data["output"]) if "output" in data else spoken(content) or ""
             turn.results.append(Result(id, name, output))

@@ -19,7 +19,7 @@ from agentscope.message import (
     UserMsg,
 )
 
-from portico.agent.frameworks.turns import Turn, media, spoken, turns
+from portico.agent.frameworks.turns import Result, Turn, media, spoken, turns
 from portico.agent.protocol import Content, Message, Role
 
 
@@ -52,10 +52,16 @@ def _assistant_blocks(turn: Turn) -> list[Any]:
     blocks += [ToolCallBlock(id=call.id, name=call.name, input=call.arguments) for call in turn.calls]
     done = ToolResultState.SUCCESS
     blocks += [
-        ToolResultBlock(id=result.call_id, name=result.name, output=result.output, state=done)
+        ToolResultBlock(id=result.call_id, name=result.name, output=_output(result), state=done)
         for result in turn.results
     ]
     return blocks
+
+
+def _output(result: Result) -> Any:
+    """A plain text where that says it all."""
+    words = [TextBlock(text=result.output)] if result.output else []
+    return [*words, *map(_block, result.media)] if result.media else result.output
 
 
 def _block(content: Content) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from agentscope.message import Msg
 
-from portico.agent.frameworks.turns import Turn, media, spoken, turns
+from portico.agent.frameworks.turns import Result, Turn, media, spoken, turns
 from portico.agent.protocol import Content, Message, Role
 
 
@@ -17,7 +17,7 @@ def to_agentscope1(messages: Sequence[Message]) -> list[Msg]:
 def _message(turn: Turn) -> Msg:
     if turn.role is Role.TOOL:
         results: list[Any] = [
-            {"type": "tool_result", "id": result.call_id, "name": result.name, "output": result.output}
+            {"type": "tool_result", "id": result.call_id, "name": result.name, "output": _output(result)}
             for result in turn.results
         ]
         return Msg("system", results, "system")
@@ -27,6 +27,12 @@ def _message(turn: Turn) -> Msg:
         {"type": "tool_use", "id": call.id, "name": call.name, "input": call.decoded()} for call in turn.calls
     ]
     return Msg(turn.role.value, blocks, turn.role.value)  # type: ignore[arg-type]
+
+
+def _output(result: Result) -> Any:
+    """A plain text where that says it all."""
+    words = [{"type": "text", "text": result.output}] if result.output else []
+    return [*words, *map(_block, result.media)] if result.media else result.output
 
 
 def _block(content: Content) -> Any:

@@ -21,7 +21,7 @@ def to_agno(messages: Sequence[Message]) -> list[AgnoMessage]:
 def _messages(turn: Turn) -> list[AgnoMessage]:
     if turn.role is Role.TOOL:
         return [
-            AgnoMessage(role="tool", content=r.output, tool_call_id=r.call_id, tool_name=r.name)
+            AgnoMessage(role="tool", content=r.words, tool_call_id=r.call_id, tool_name=r.name)
             for r in turn.results
         ]
     fields: dict[str, Any] = {}

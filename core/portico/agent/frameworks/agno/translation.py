@@ -177,11 +177,14 @@ def _all_media(event: Any) -> Iterable[Content]:
     for name, usual in _TYPES.items():
         for thing in getattr(event, name, None) or ():
             yield _media(thing, usual)
+    if spoken := getattr(event, "response_audio", None):
+        yield _media(spoken, _TYPES["audio"])
 
 
 def _media(thing: Any, usual: str) -> Content:
     type = getattr(thing, "mime_type", None) or usual
+    name = getattr(thing, "filename", None) or ""
     content = getattr(thing, "content", None)
     if isinstance(content, bytes):
-        return located(f"data:{type};base64,{b64encode(content).decode()}", type)
-    return located(str(getattr(thing, "url", None) or ""), type)
+        return located(f"data:{type};base64,{b64encode(content).decode()}", type, name)
+    return located(str(getattr(thing, "url", None) or ""), type, name)

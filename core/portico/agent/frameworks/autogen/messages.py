@@ -18,7 +18,7 @@ def to_autogen(messages: Sequence[Message]) -> list[Any]:
 def _message(turn: Turn) -> Any:
     parts = [_part(content) for content in turn.contents]
     parts += [f"[called {call.name}: {call.arguments}]" for call in turn.calls]
-    parts += [result.output for result in turn.results]
+    parts += [result.words for result in turn.results]
     if all(isinstance(part, str) for part in parts):
         return TextMessage(content="\n".join(parts), source=turn.role.value)
     return MultiModalMessage(content=parts, source=turn.role.value)

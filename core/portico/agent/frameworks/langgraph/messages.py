@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call
 
-from portico.agent.frameworks.turns import Call, Turn, media, spoken, turns
+from portico.agent.frameworks.turns import Call, Result, Turn, media, spoken, turns
 from portico.agent.protocol import Content, Message, Role
 
 
@@ -19,7 +19,7 @@ def _messages(turn: Turn) -> list[BaseMessage]:
     id = turn.id or None
     if turn.role is Role.TOOL:
         return [
-            ToolMessage(content=result.output, tool_call_id=result.call_id, name=result.name or None)
+            ToolMessage(content=_output(result), tool_call_id=result.call_id, name=result.name or None)
             for result in turn.results
         ]
     content = _content(turn)
@@ -31,6 +31,12 @@ def _messages(turn: Turn) -> list[BaseMessage]:
     good = [call for call in calls if call["type"] == "tool_call"]
     bad = [call for call in calls if call["type"] != "tool_call"]
     return [AIMessage(content=content, id=id, tool_calls=good, invalid_tool_calls=bad)]
+
+
+def _output(result: Result) -> Any:
+    """A plain text where that says it all."""
+    words = [{"type": "text", "text": result.output}] if result.output else []
+    return [*words, *map(_block, result.media)] if result.media else result.output
 
 
 def _tool_call(call: Call) -> Any:

@@ -21,7 +21,7 @@ def _message(turn: Turn) -> TheirMessage:
         TheirContent.from_function_call(call.id, call.name, arguments=call.arguments) for call in turn.calls
     ]
     contents += [
-        TheirContent.from_function_result(result.call_id, result=result.output) for result in turn.results
+        TheirContent.from_function_result(result.call_id, result=result.words) for result in turn.results
     ]
     return TheirMessage(turn.role.value, contents, message_id=turn.id or None)
 
@@ -32,4 +32,4 @@ def _content(content: Content) -> TheirContent:
         return TheirContent.from_text(spoken(content) or "")
     if thing.id:
         return TheirContent.from_hosted_file(thing.id)
-    return TheirContent.from_uri(thing.data_url, media_type=thing.media_type)
+    return TheirContent.from_uri(thing.data_url, media_type=thing.media_type, name=thing.name or None)

@@ -129,7 +129,7 @@ class AgentFrameworkRun:
         return [Usage(heard, spoken, total, cached, reasoned)]
 
     def _located(self, content: Any) -> list[object]:
-        return [located(content.uri, content.media_type or "application/octet-stream")]
+        return [located(content.uri, content.media_type or "application/octet-stream", content.name or "")]
 
     def _failed(self, content: Any) -> list[object]:
         code = content.error_code or "MODEL_EXECUTION_FAILED"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portico.agent.frameworks.turns import Media, Turn, media, spoken, turns
+from portico.agent.frameworks.turns import Media, Result, Turn, media, spoken, turns
 from portico.agent.protocol import Content, Message, Role
 
 
@@ -14,7 +14,7 @@ def to_chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 def _chat(turn: Turn) -> list[dict[str, Any]]:
     if turn.role is Role.TOOL:
-        return [{"role": "tool", "tool_call_id": r.call_id, "content": r.output} for r in turn.results]
+        return [{"role": "tool", "tool_call_id": r.call_id, "content": r.words} for r in turn.results]
     if turn.role is Role.USER:
         parts = [_chat_part(content) for content in turn.contents]
         plain = all(part["type"] == "text" for part in parts)
@@ -57,7 +57,7 @@ def to_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _items(turn: Turn) -> list[dict[str, Any]]:
     if turn.role is Role.TOOL:
         return [
-            {"type": "function_call_output", "call_id": r.call_id, "output": r.output} for r in turn.results
+            {"type": "function_call_output", "call_id": r.call_id, "output": _output(r)} for r in turn.results
         ]
     if turn.role is Role.ASSISTANT:
         said = [{"role": "assistant", "content": turn.text}] if turn.text else []
@@ -68,6 +68,12 @@ def _items(turn: Turn) -> list[dict[str, Any]]:
     parts = [_input_part(content) for content in turn.contents]
     plain = all(part["type"] == "input_text" for part in parts)
     return [{"role": turn.role.value, "content": turn.text if plain else parts}]
+
+
+def _output(result: Result) -> Any:
+    """A plain text where that says it all."""
+    words = [{"type": "input_text", "text": result.output}] if result.output else []
+    return [*words, *map(_input_part, result.media)] if result.media else result.output
 
 
 def _input_part(content: Content) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from portico.agent.builders import CallDelta, Delta, NewMessage, data, image, refusal, tool_output
+from portico.agent.builders import CallDelta, Delta, NewMessage, data, file, image, refusal, tool_output
 from portico.agent.frameworks.openai.fields import as_dict, failure_of, get, many, usage_of
-from portico.agent.protocol import MessageType
+from portico.agent.protocol import Content, MessageType
 
 _REASONING = MessageType.REASONING
 
@@ -122,6 +122,23 @@ class ResponsesReader:
             raise failure_of(error)
         said = [part for item in many(response, "output") for part in self._item(item)]
         return [*said, usage_of(get(response, "usage"))] if get(response, "usage") else said
+
+
+def output_of(output: Any) -> tuple[Any, list[Content]]:
+    """What a tool gave: its words, and the pictures and files among its parts."""
+    parts = output if isinstance(output, list | tuple) else ()
+    if not parts or not all(str(get(part, "type")).startswith("input_") for part in parts):
+        return output, []
+    words = [get(part, "text") or "" for part in parts if get(part, "type") == "input_text"]
+    media: list[Content] = []
+    for part in parts:
+        if get(part, "type") == "input_image":
+            url, id = get(part, "image_url"), get(part, "file_id")
+            media.append(image(url) if url else file(id=id or ""))
+        elif get(part, "type") == "input_file":
+            given = {name: get(part, f"file_{name}") or "" for name in ("url", "id", "data")}
+            media.append(file(name=get(part, "filename") or "", **given))
+    return "\n".join(words), media
 
 
 def _part(part: Any) -> object:

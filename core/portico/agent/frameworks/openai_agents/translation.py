@@ -13,7 +13,7 @@ from portico.agent.context import Context, InputRequest
 from portico.agent.frameworks.history import earlier
 from portico.agent.frameworks.openai.fields import get
 from portico.agent.frameworks.openai.messages import to_items
-from portico.agent.frameworks.openai.responses import ResponsesReader
+from portico.agent.frameworks.openai.responses import ResponsesReader, output_of
 from portico.agent.frameworks.questions import approval_of, approved
 from portico.agent.protocol import Message
 
@@ -74,7 +74,9 @@ class AgentsRun:
             return ()
         output = item.output if isinstance(item.output, str) else get(item.raw_item, "output")
         id = get(item.raw_item, "call_id") or ""
-        return (tool_output(id, output, name=self._reader.names.get(id, "")),)
+        words, media = output_of(output)
+        said = tool_output(id, words, name=self._reader.names.get(id, ""))
+        return (Message(said.role, (*said.content, *media), said.type),)
 
     def rest(self) -> Iterable[object]:
         return ()

@@ -7,6 +7,7 @@ from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
     DocumentUrl,
+    FilePart,
     ImageUrl,
     ModelMessage,
     ModelRequest,
@@ -20,7 +21,7 @@ from pydantic_ai.messages import (
     VideoUrl,
 )
 
-from portico.agent.frameworks.turns import Turn, media, spoken, turns
+from portico.agent.frameworks.turns import Result, Turn, media, spoken, turns
 from portico.agent.protocol import Content, Message, Role
 
 _URLS: dict[str, Any] = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl, "file": DocumentUrl}
@@ -45,17 +46,24 @@ def _message(turn: Turn) -> ModelMessage:
     if turn.role is Role.TOOL:
         return ModelRequest(
             parts=[
-                ToolReturnPart(tool_name=result.name, content=result.output, tool_call_id=result.call_id)
+                ToolReturnPart(tool_name=result.name, content=_returned(result), tool_call_id=result.call_id)
                 for result in turn.results
             ]
         )
     parts: list[Any] = [ThinkingPart(content=turn.reasoning)] if turn.reasoning else []
     if turn.text:
         parts.append(TextPart(content=turn.text))
+    made = [_content(content) for content in turn.contents if media(content) is not None]
+    parts += [FilePart(content=thing) for thing in made if isinstance(thing, BinaryContent)]
     parts += [
         ToolCallPart(tool_name=call.name, args=call.arguments, tool_call_id=call.id) for call in turn.calls
     ]
     return ModelResponse(parts=parts)
+
+
+def _returned(result: Result) -> Any:
+    things = [_content(content) for content in result.media]
+    return [result.output, *things] if things else result.output
 
 
 def _content(content: Content) -> Any:

@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic_ai.messages import (
+    AudioUrl,
+    BinaryContent,
+    DocumentUrl,
     FilePart,
     FunctionToolResultEvent,
+    ImageUrl,
     NativeToolCallPart,
     NativeToolReturnPart,
     PartDeltaEvent,
@@ -18,6 +22,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
     ToolCallPart,
     ToolCallPartDelta,
+    VideoUrl,
 )
 from pydantic_ai.run import AgentRunResultEvent
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDenied
@@ -29,7 +34,7 @@ from portico.agent.frameworks.located import located
 from portico.agent.frameworks.pydantic_ai.messages import prompt_of, to_pydantic_ai
 from portico.agent.frameworks.questions import approval_of, approved, question_of
 from portico.agent.frameworks.turns import answer_value, turns
-from portico.agent.protocol import Message, MessageType, Role, Usage
+from portico.agent.protocol import Content, Message, MessageType, Role, Usage
 
 _REASONING = MessageType.REASONING
 
@@ -105,7 +110,8 @@ class PydanticRun:
         failed = isinstance(part, RetryPromptPart)
         words = part.model_response() if failed else part.model_response_str()
         said = tool_output(event.tool_call_id, words, name=part.tool_name or "")
-        return [Message(said.role, said.content, said.type, metadata={"status": "error"} if failed else {})]
+        content = (*said.content, *_media(part.content), *_media(event.content))
+        return [Message(said.role, content, said.type, metadata={"status": "error"} if failed else {})]
 
     def _ended(self, event: AgentRunResultEvent[Any]) -> list[object]:
         result = event.result
@@ -150,3 +156,14 @@ class PydanticRun:
 
     async def end(self) -> None:
         """The session has kept everything as it went."""
+
+
+def _media(content: Any) -> list[Content]:
+    """Pictures, sound and files that a tool gave, by itself or among others."""
+    said: list[Content] = []
+    for part in content if isinstance(content, list | tuple) else (content,):
+        if isinstance(part, BinaryContent):
+            said.append(located(part.data_uri, part.media_type))
+        elif isinstance(part, ImageUrl | AudioUrl | VideoUrl | DocumentUrl):
+            said.append(located(part.url, part.media_type))
+    return said
