@@ -139,6 +139,10 @@ test: check engines .peer/.done .a2a-old/.done .frameworks/shared/.done ## every
 soak: $(VENV)/.dev ## mixed load with random faults, then an audit (SECONDS=600)
 	PORTICO_SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/pytest -s tests/soak/test_soak.py $(ARGS)
 
+.PHONY: restarts
+restarts: $(VENV)/.dev ## restart core and gateways under load; no caller may see a failed run (COUNT=100)
+	PORTICO_SOAK_RESTARTS=$(or $(COUNT),100) $(BIN)/pytest -s tests/soak/test_restarts.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/.dev ## format code and contract
 	$(BIN)/ruff check --fix --quiet . || true

@@ -24,7 +24,7 @@ from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings
-from portico.telemetry import lines, logs, prometheus
+from portico.telemetry import lines, logs
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
@@ -66,6 +66,8 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry) -> in
         closing.callback(telemetry.close)
         try:
             if settings.metrics_listen:
+                from portico.telemetry import prometheus
+
                 closing.enter_context(prometheus.served(settings.metrics_listen))
             if settings.audit_log:
                 closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
-from portico.core.auth.tokens import Issuer, Tokens
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.forgetting import Forgetting
 from portico.core.engine.retention import Retention, Ttls
@@ -201,6 +200,9 @@ class CoreServer:
             return None
         tokens = None
         if settings.jwt_issuer:
+            # What checks signatures takes long to import, and few need it.
+            from portico.core.auth.tokens import Issuer, Tokens
+
             issuer = Issuer(
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,

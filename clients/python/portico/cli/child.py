@@ -63,8 +63,8 @@ class Child:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            # Somebody killed it, or it lived for a while: that is no crash at the start, over and over.
-            failures = 0 if stable or status == -signal.SIGKILL else failures + 1
+            # Somebody ended or killed it, or it lived for a while: no crash at the start, over and over.
+            failures = 0 if stable or status in (0, -signal.SIGKILL) else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
             console.print(f"[yellow]{self.name} ended ({how}); restarting it in {delay} s[/yellow]")

@@ -1,11 +1,14 @@
 """From a call's metadata to its principal."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from portico.core.auth.keys import PREFIX, ApiKeys
-from portico.core.auth.tokens import Tokens
 from portico.core.errors import Unauthenticated
 from portico.core.identity import Principal
+
+if TYPE_CHECKING:
+    from portico.core.auth.tokens import Tokens
 
 CREDENTIAL_CHARACTERS = 16 * 1024
 _MISSING = "the call needs a credential: metadata authorization, Bearer and an API key or a JWT"
@@ -14,7 +17,7 @@ _MISSING = "the call needs a credential: metadata authorization, Bearer and an A
 class Authenticator:
     """Checks credentials."""
 
-    def __init__(self, keys: ApiKeys, tokens: Tokens | None) -> None:
+    def __init__(self, keys: ApiKeys, tokens: "Tokens | None") -> None:
         self._keys = keys
         self._tokens = tokens
 

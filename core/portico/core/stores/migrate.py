@@ -1,14 +1,9 @@
 """Brings a database file to the newest schema."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine, event, inspect
-from sqlalchemy.engine import Connection
-
-from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 
@@ -17,23 +12,26 @@ SCRIPTS = Path(__file__).parent / "migrations"
 
 def migrate(file: SqliteFile) -> None:
     """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
-    engine = create_engine("sqlite://", creator=file.connect, poolclass=NullPool)
-    event.listen(engine, "begin", _begin)
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    with plain_failures(), closing(file.connect()) as connection:
+        if _revision(connection) == newest():
+            return
+    # What does the work takes long to import, and most starts have none.
+    from portico.core.stores.upgrade import upgrade
+
+    upgrade(file)
+
+
+def newest() -> str:
+    """The revision of the newest script, which is in its name."""
+    return max(script.name for script in (SCRIPTS / "versions").glob("v*.py"))[1:5]
+
+
+def _revision(connection: sqlite3.Connection) -> str:
+    """Empty for a database that has none, or none of ours."""
     try:
-        with plain_failures(), engine.begin() as connection:
-            tables = inspect(connection).get_table_names()
-            if tables and "alembic_version" not in tables:
-                raise StoreUnavailable("the database belongs to another program")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreUnavailable("the database was written by a newer release of Portico") from error
-    finally:
-        engine.dispose()
-
-
-def _begin(connection: Connection) -> None:
-    # At once for writing: of two processes that start together, one migrates and the other finds it done.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return ""
+        raise
+    return "" if row is None else str(row[0])

@@ -1,14 +1,17 @@
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.migrate import SCRIPTS, migrate
+from portico.core.stores.migrate import SCRIPTS, migrate, newest
 from portico.core.stores.schema import metadata
 from portico.core.stores.sqlite_connection import SqliteFile
 
@@ -31,6 +34,24 @@ def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path: Path) -> Non
     metadata.create_all(engine)
     engine.dispose()
     assert _schema(tmp_path / "migrated.db") == _schema(tmp_path / "created.db")
+
+
+def test_the_newest_migration_is_known_by_its_name() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_current_head() == newest()
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_what_migrates(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "x.db")
+    migrate(file)
+    program = (
+        "import sys; from pathlib import Path; from portico.core.stores.migrate import migrate;"
+        "from portico.core.stores.sqlite_connection import SqliteFile;"
+        f"migrate(SqliteFile(Path({str(file.path)!r}))); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
