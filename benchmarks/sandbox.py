@@ -88,7 +88,7 @@ async def _warm(started: core.Core, runs: int) -> list[SandboxFigure]:
         name = "create to first result, warm pool"
         return [
             await _creates(client, name, runs),
-            await _creates(client, f"{name}, a call each", runs, calls=True),
+            await _creates(client, f"{name}, a call each", runs // 2, calls=True),
         ]
 
 

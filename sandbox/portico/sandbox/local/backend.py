@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -176,8 +177,9 @@ class LocalBackend:
             pidfd = await zygote.fork(request, theirs)
             box.adopt(pidfd)
             # It locks itself up meanwhile, and then does nothing but wait for the byte.
-            await asyncio.to_thread(box.group.enter, _pid_of(pidfd), spec.limits)
-            ours.send(b"\0")
+            with suppress(ProcessLookupError, BrokenPipeError):  # it has ended, as the next call will say
+                await asyncio.to_thread(box.group.enter, _pid_of(pidfd), spec.limits)
+                ours.send(b"\0")
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             if spec.env or spec.network.allow_hosts:
