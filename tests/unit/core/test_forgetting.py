@@ -1,5 +1,6 @@
 """A user is forgotten: nothing of it can be read, nor found in a file; what others have stays."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from support.foreign import SECRET, TENANT, USER, Estate, estate, keeper
 from support.serving import running_core
 
-from portico.client import Client, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from portico.client import Client, InvalidArgument, NotFound, PermissionDenied, SyncClient, Unauthenticated
 from portico.core.services import audit
 from portico.v1 import identity_pb2
 
@@ -127,3 +128,10 @@ async def test_without_auth_somebody_must_be_named(tmp_path: Path) -> None:
             await client.identity.forget_user()
         await client.memories.add([SECRET], user_id="ada")
         assert (await client.identity.forget_user("ada")).memories == 1
+        await client.memories.add([SECRET], user_id="ada")
+
+        def without_async() -> identity_pb2.ForgetUserResponse:
+            with SyncClient(server.addresses[0]) as blocking:
+                return blocking.identity.forget_user("ada")
+
+        assert (await asyncio.to_thread(without_async)).memories == 1

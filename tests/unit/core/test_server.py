@@ -1,8 +1,10 @@
 """A core server as a whole, in process: what operators and tools rely on."""
 
+import asyncio
 import importlib
 import inspect
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,10 +13,14 @@ import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.serving import running_core
 
 from portico.agent import AgentApp
+from portico.client import Client
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
+from portico.core.stores.base import Commit, MemoryRecord, NewSession, RunFilter, RunRecord
+from portico.core.stores.open import open_stores
 
 
 def echo() -> AgentApp:
@@ -74,3 +80,27 @@ async def test_an_address_in_use_is_named(tmp_path: Path) -> None:
             await second.start()
     finally:
         await first.stop()
+
+
+async def test_what_became_too_old_while_no_core_ran_goes_at_the_start(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/portico.db"
+    stores = await open_stores(url)
+    for name, age in (("old", 3600), ("young", 0)):
+        at = time.time() - age
+        run = RunRecord(name, "echo", "ada", name, "completed", at, at, -1, 1, False, None, b"", b"")
+        await stores.runs.commit(Commit(runs=[run], sessions=[NewSession("ada", name, at)]))
+        await stores.memories.add([MemoryRecord(name, "ada", name, "penguin", at)])
+    await stores.close()
+    kept = {f"{kind}_ttl_seconds": 600 for kind in ("run", "session", "state", "memory")}
+    async with (
+        running_core([echo()], tmp_path, store=url, **kept) as server,
+        Client(server.addresses[0]) as client,
+        asyncio.timeout(20),
+    ):
+        while True:
+            sessions = [one.session_id async for one in client.sessions.list(user_id="ada")]
+            memories = [one.memory_id async for one in client.memories.list(user_id="ada")]
+            runs = [record.run_id for record in await server._stores.runs.list(RunFilter(), None, 9)]
+            if (sessions, memories, runs) == (["young"], ["young"], ["young"]):
+                break
+            await asyncio.sleep(0.02)

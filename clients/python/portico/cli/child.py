@@ -64,7 +64,8 @@ class Child:
                 await self._changed.wait()
                 continue
             # Somebody ended or killed it, or it lived for a while: no crash at the start, over and over.
-            failures = 0 if stable or status in (0, -signal.SIGKILL) else failures + 1
+            ended = status in (0, -signal.SIGTERM, -signal.SIGKILL)
+            failures = 0 if stable or ended else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
             console.print(f"[yellow]{self.name} ended ({how}); restarting it in {delay} s[/yellow]")
