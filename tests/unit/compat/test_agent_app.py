@@ -9,6 +9,7 @@ import pytest
 
 from portico.agent import AgentApp as PorticoApp
 from portico.compat.agentscope_runtime.engine import AgentApp, Runner
+from portico.compat.agentscope_runtime.engine.adapting import adapted
 from portico.compat.agentscope_runtime.engine.helpers.agent_api_builder import ResponseBuilder
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import (
     AgentRequest,
@@ -180,6 +181,44 @@ def test_every_kind_of_function_stays_what_it_is(kind: str) -> None:
     assert app.query(framework="text")(functions[kind]) is functions[kind]
     assert app.framework == ""
     assert isinstance(app, PorticoApp)
+
+
+async def test_what_is_sent_and_thrown_in_reaches_an_async_generator() -> None:
+    async def query(self: Any) -> Any:
+        answer = yield "question"
+        try:
+            yield f"got {answer}"
+        except ValueError:
+            yield Message(content=[TextContent(text="caught")], status="completed")
+
+    stream = await adapted(query)(self=None)
+    assert await stream.__anext__() == "question"
+    assert await stream.asend("this") == "got this"
+    assert (await stream.athrow(ValueError())).text == "caught"
+    with pytest.raises(StopAsyncIteration):
+        await stream.__anext__()
+    await stream.aclose()
+
+
+def test_what_is_sent_and_thrown_in_reaches_a_generator() -> None:
+    ended = []
+
+    def query(self: Any) -> Any:
+        try:
+            answer = yield "question"
+            try:
+                yield f"got {answer}"
+            except ValueError:
+                yield "caught"
+        finally:
+            ended.append(True)
+
+    stream = adapted(query)(self=None)
+    assert next(stream) == "question"
+    assert stream.send("this") == "got this"
+    assert stream.throw(ValueError()) == "caught"
+    stream.close()
+    assert ended == [True]
 
 
 def test_what_means_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
