@@ -11,27 +11,11 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from support.deployment import Deployment
+from support.rpcs import METHODS, TYPED, call
 
-from portico.v1 import agent_pb2, memory_pb2, push_pb2, query_pb2, sandbox_pb2, session_pb2, state_pb2
+from portico.v1 import query_pb2
 
-FILES = (query_pb2, agent_pb2, state_pb2, session_pb2, memory_pb2, push_pb2, sandbox_pb2)
-METHODS = [
-    method
-    for file in FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-]
 START_RUN = next(method for method in METHODS if method.name == "StartRun")
-TYPED = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNIMPLEMENTED,
-}
 # Streams that go on until their caller leaves: the test leaves after this many seconds.
 ENDLESS = {"ClaimPushes": 0.5}
 TEXTS = {
@@ -83,34 +67,11 @@ def bodies(method: MethodDescriptor) -> Iterator[tuple[str, bytes]]:
         yield name, fill(request_class(), text).SerializeToString()
 
 
-async def call(channel: Any, method: MethodDescriptor, body: bytes) -> grpc.aio.AioRpcError | None:
-    """The error that the call ends with, if any."""
-    try:
-        await succeed(channel, method, body)
-    except grpc.aio.AioRpcError as error:
-        return error
-    return None
-
-
-async def succeed(channel: Any, method: MethodDescriptor, body: bytes) -> None:
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    timeout = ENDLESS.get(method.name, 20)
-    if method.client_streaming:
-        stream = channel.stream_stream(path)(iter([body]), timeout=timeout)
-        async for _ in stream:
-            pass
-    elif method.server_streaming:
-        async for _ in channel.unary_stream(path)(body, timeout=timeout):
-            pass
-    else:
-        await channel.unary_unary(path)(body, timeout=timeout)
-
-
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_odd_input_gets_a_typed_answer(deployment: Deployment, method: MethodDescriptor) -> None:
     async with grpc.aio.insecure_channel(deployment.target) as channel:
         for name, body in bodies(method):
-            error = await call(channel, method, body)
+            error = await call(channel, method, [body], ENDLESS.get(method.name, 20))
             if error is None:
                 continue
             if method.name in ENDLESS and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -129,7 +90,7 @@ async def test_a_message_over_the_limit_is_refused(deployment: Deployment) -> No
     async with grpc.aio.insecure_channel(deployment.target, options=options) as channel:
         request = query_pb2.StartRunRequest()
         request.query.request.input.add().content.add(text="x" * (17 * 1024 * 1024))
-        error = await call(channel, START_RUN, request.SerializeToString())
+        error = await call(channel, START_RUN, [request.SerializeToString()], 20)
         assert error is not None
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 

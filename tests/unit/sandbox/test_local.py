@@ -201,7 +201,7 @@ async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, 
     assert (await box.run_cell("open('/data/new', 'w')")).end.error is not None
     with pytest.raises(errors.BackendUnavailable):
         await backend.create(Spec(mounts=(Mount("/nonsense", "/data"),)))
-    with pytest.raises(errors.BackendUnavailable):
+    with pytest.raises(errors.InvalidRequest, match="no_such_module"):
         await backend.create(Spec(preload=("no_such_module",)))
 
 

@@ -57,7 +57,7 @@ def takes(schema: str | dict[str, Any]) -> dict[str, Any]:
 def checked(model: type[Model], value: dict[str, Any]) -> Model:
     """The body as a model. Raises BadRequest with the path of the first thing that is wrong."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=True)  # a number is no text, and 1 is not true
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = field_path(first["loc"])

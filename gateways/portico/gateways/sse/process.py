@@ -108,7 +108,7 @@ def openapi(path: str) -> dict[str, Any]:
                             },
                         },
                         "content": {
-                            "text/event-stream": {"schema": {"type": "string"}},
+                            "text/event-stream": {},
                             "application/json": {"schema": {"$ref": "#/components/schemas/RunResponse"}},
                         },
                     },

@@ -23,7 +23,7 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.decode import query_request, read_required_input
+from portico.gateways.sse.decode import query_request, read_required_input, wants_stream
 from portico.gateways.sse.encode import STATUS, response_json
 from portico.gateways.sse.models import (
     Asked,
@@ -38,7 +38,7 @@ from portico.gateways.sse.rendering import AgentEvents
 from portico.v1 import events_pb2, query_pb2
 
 _BACKGROUND = "background"
-_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENTS: dict[str, Any] = {"text/event-stream": {}}
 Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Seconds since 1970.")]
 
 
@@ -237,6 +237,7 @@ def task_routes(process_path: str) -> APIRouter:
 
 
 def _query(body: dict[str, Any], request: Request) -> query_pb2.QueryRequest:
+    wants_stream(body)  # it means nothing here, and must be in order all the same
     query = query_request(body)
     key = request.headers.get("idempotency-key", "")
     if key and not query.idempotency_key:

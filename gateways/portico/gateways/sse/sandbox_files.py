@@ -1,6 +1,6 @@
 """REST for the files of a sandbox. Contents go through in pieces, whatever their size."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -140,11 +140,11 @@ async def search_files(
     pattern: str = "",
     path: PathQuery = "",
     text: Annotated[str, Query(description="A text that they have.")] = "",
-    exclude: Annotated[list[str] | None, Query()] = None,
+    exclude: Annotated[Sequence[str], Query()] = (),
 ) -> Response:
     """Files by name and content."""
     found = await core.of(request).sandboxes.search_files(
-        sandbox_id, pattern, path=path, text=text, exclude=exclude or ()
+        sandbox_id, pattern, path=path, text=text, exclude=exclude
     )
     return answer({"files": [{"path": one.path, "line": one.line} for one in found]})
 
@@ -164,7 +164,7 @@ async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreD
 
 @routes.get(
     "/changes",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **failures()},
+    responses={200: {"content": {"text/event-stream": {}}}, **failures()},
 )
 async def watch_files(
     sandbox_id: str, request: Request, core: CoreDep, path: PathQuery = "", recursive: bool = False

@@ -1,12 +1,16 @@
 """REST for what a sandbox keeps and shows: checkpoints, snapshots, forks, ports."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from portico.gateways.sse import sandbox_models as models
 from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, seconds, takes
 from portico.gateways.sse.sandbox_json import sandbox_json
 from portico.gateways.sse.sandboxes import failures
+
+Port = Annotated[int, Path(ge=1, le=65535)]
 
 routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
 
@@ -17,7 +21,7 @@ routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
     responses={201: {"model": models.PortModel}, **failures(*BODY)},
     openapi_extra=takes("PortRequest"),
 )
-async def open_port(sandbox_id: str, port: int, given: Given, request: Request, core: CoreDep) -> Response:
+async def open_port(sandbox_id: str, port: Port, given: Given, request: Request, core: CoreDep) -> Response:
     """A signed path below which anybody reaches an HTTP server inside, for a while."""
     body = checked(models.PortRequest, given)
     sandboxes = core.of(request).sandboxes

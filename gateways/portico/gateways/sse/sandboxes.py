@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from portico.client import JsonText
@@ -33,7 +33,9 @@ from portico.gateways.sse.sandbox_streams import stream, wants_stream, whole
 
 routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
 
-_SSE: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+_SSE: dict[str, Any] = {"content": {"text/event-stream": {}}}
+
+Pid = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 def failures(*more: int) -> dict[int | str, dict[str, Any]]:
@@ -176,7 +178,7 @@ async def list_processes(sandbox_id: str, request: Request, core: CoreDep) -> Re
 @routes.get("/{sandbox_id}/processes/{pid}/output", responses={200: _SSE, **failures()})
 async def watch_process(
     sandbox_id: str,
-    pid: int,
+    pid: Pid,
     request: Request,
     core: CoreDep,
     offset: Annotated[int, Query(ge=0, lt=2**63, description="Where to begin.")] = 0,
@@ -192,7 +194,7 @@ async def watch_process(
     responses=failures(*BODY),
     openapi_extra=takes("ProcessInput"),
 )
-async def write_process(sandbox_id: str, pid: int, given: Given, request: Request, core: CoreDep) -> Response:
+async def write_process(sandbox_id: str, pid: Pid, given: Given, request: Request, core: CoreDep) -> Response:
     """Write to a process's standard input."""
     body = checked(models.ProcessInput, given)
     await core.of(request).sandboxes.write_process(sandbox_id, pid, body.data.encode(), eof=body.eof)
@@ -206,7 +208,7 @@ async def write_process(sandbox_id: str, pid: int, given: Given, request: Reques
     openapi_extra=takes("ProcessSignal"),
 )
 async def signal_process(
-    sandbox_id: str, pid: int, given: Given, request: Request, core: CoreDep
+    sandbox_id: str, pid: Pid, given: Given, request: Request, core: CoreDep
 ) -> Response:
     """Send a signal to a process and what it has started."""
     body = checked(models.ProcessSignal, given)

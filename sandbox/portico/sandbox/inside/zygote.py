@@ -86,7 +86,7 @@ class _Zygote:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         kernel.prepare(template["env"])
         for name in template["preload"]:
-            importlib.import_module(name)
+            self._preload(name)
         sys.dont_write_bytecode = True
         agent.rehearse()
         self._agent = agent.Agent()
@@ -95,6 +95,14 @@ class _Zygote:
         # pages.
         gc.collect()
         gc.freeze()
+
+    def _preload(self, name: str) -> None:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            # The caller's mistake, and not this machine's.
+            self._control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
+            os._exit(1)
 
     def serve(self) -> None:
         os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way

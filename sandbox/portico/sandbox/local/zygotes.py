@@ -107,6 +107,8 @@ class Zygote:
             ours.close()
             await self.stop()
             reason = self._last_words()
+            if answer.startswith(b"preload: "):
+                raise errors.InvalidRequest(answer.decode(errors="replace"))
             raise errors.BackendUnavailable(
                 f"the zygote cannot start: {reason or answer.decode(errors='replace')}"
             )

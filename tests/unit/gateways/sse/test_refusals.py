@@ -45,6 +45,29 @@ def refused(answer: httpx.Response, status: int, code: str = "", field: str | No
         assert error["message"].startswith(field)
 
 
+async def test_a_wrong_method_is_told_all_the_right_ones(http: httpx.AsyncClient) -> None:
+    answer = await http.request("PATCH", "/memories")
+    refused(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["allow"] == "DELETE, GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/sandboxes/sbx_0/processes/738031779192520/output", None),
+        ("POST", "/sandboxes/sbx_0/ports/65536", {}),
+        ("POST", "/sandboxes", {"fresh": 0}),
+        ("POST", "/process/task", {**GOOD, "stream": {}}),
+    ],
+)
+async def test_what_the_schema_forbids_is_refused(
+    http: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    answer = await http.request(method, path, json=body)
+    assert answer.status_code in (400, 422)
+    refused(answer, answer.status_code, "INVALID_ARGUMENT")
+
+
 @pytest.mark.parametrize(("method", "path"), BODY_ROUTES)
 async def test_every_body_is_checked_alike(http: httpx.AsyncClient, method: str, path: str) -> None:
     async def send(content: bytes | Any, **headers: str) -> httpx.Response:
