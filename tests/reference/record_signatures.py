@@ -60,8 +60,9 @@ EARLIER = {
 }
 
 
-def told(value: Any) -> dict[str, Any]:
-    """A class as its constants, fields and public methods; a function as its parameters."""
+def told(value: Any, *, inherited: bool = False) -> dict[str, Any]:
+    """A class as its constants, fields and public methods, also those that it has from other packages if they
+    are wanted; a function as its parameters."""
     if not inspect.isclass(value):
         return {"parameters": parameters(value)} if callable(value) else {}
     if issubclass(value, enum.Enum):
@@ -70,7 +71,7 @@ def told(value: Any) -> dict[str, Any]:
     methods, constants = {}, {}
     for name in dir(value):
         owner = next(one for one in value.__mro__ if name in vars(one))
-        if owner.__module__.partition(".")[0] not in (PACKAGE, "portico"):
+        if not inherited and owner.__module__.partition(".")[0] != PACKAGE:
             continue
         member = inspect.getattr_static(value, name)
         if name.startswith("_") and name != "__init__":

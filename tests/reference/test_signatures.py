@@ -37,7 +37,7 @@ def test_a_name_takes_what_it_took(module: str, name: str) -> None:
         pytest.skip("AgentScope is not installed; make test-frameworks has it")
     ours = getattr(importlib.import_module(f"{OURS}.{module}"), name)
     theirs = RECORD[module][name]
-    have = told(ours)
+    have = told(ours, inherited=True)
     assert theirs.get("constants", {}).items() <= {**have.get("constants", {})}.items()
     assert set(theirs.get("fields", [])) <= set(have.get("fields", []))
     takes(parameters(ours) if "parameters" in theirs else [], theirs.get("parameters", []), name)
