@@ -22,6 +22,7 @@ class Limit(StrEnum):
     CHILD_RUNS = "child_runs"
 
 
+_UNLIMITED = Budget()
 _WORDS = {
     Limit.WALL_TIME: "{:g} seconds",
     Limit.TOOL_CALLS: "{} tool calls",
@@ -166,7 +167,9 @@ class Ledger:
 
 def open_ledger(most: Budget, asked: Budget | None, above: Ledger | None) -> Ledger | None:
     """For a run that asks for this, where nobody may have more than `most`; None if nothing is limited."""
-    budgets = [most, asked or Budget(), Budget() if above is None else above.left()]
+    if asked is None and above is None:  # as most runs are
+        return None if most == _UNLIMITED else Ledger(most)
+    budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.left()]
     least = {
         field.name: min(
             (value for budget in budgets if (value := getattr(budget, field.name)) is not None), default=None
@@ -174,7 +177,7 @@ def open_ledger(most: Budget, asked: Budget | None, above: Ledger | None) -> Led
         for field in fields(Budget)
     }
     budget = Budget(**least)
-    return None if budget == Budget() else Ledger(budget, above=above)
+    return None if budget == _UNLIMITED else Ledger(budget, above=above)
 
 
 def _nothing() -> None:

@@ -201,19 +201,23 @@ class Tree:
 
     def __init__(self) -> None:
         self.results: list[Any] = []
+        self.begun: list[str] = []
         self.ended: list[str] = []
         self.app = AgentApp("tree", on_restart="rerun")
         self.app.query(self.query)
 
     async def query(self, msgs: Any, context: Context) -> Any:
         text = msgs[-1].text
+        self.begun.append(text)
         try:
             if text.startswith("children:"):
                 told = text.removeprefix("children:").split(",")
                 started = []
                 for each in told:
+                    count = len(self.begun)
                     started.append(await context.start_run(each))
-                    await asyncio.sleep(0.01)
+                    while len(self.begun) == count:
+                        await asyncio.sleep(0.001)
                 for child in started:
                     result = await child.result()
                     self.results.append(result)
@@ -285,7 +289,7 @@ async def test_children_have_ended_before_a_stopped_parent_has(
     budget = {"wall_time": {"seconds": 60}} if stop == "time" else None
     execution = launch(engine, "child:child:wait", budget=budget)
     async with asyncio.timeout(30):
-        while len(engine._live) < 3:
+        while len(tree.begun) < 3:
             await asyncio.sleep(0.01)
     below = [each.run.run_id for each in engine._live.values() if each is not execution]
     if execution.run.ledger is not None:
