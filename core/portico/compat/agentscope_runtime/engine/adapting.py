@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from portico.compat.agentscope_runtime.engine.conversion import Said, to_request
-from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentResponse
+from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentResponse, Event
 
 _OWN = "response"  # what Portico does not offer
 
@@ -111,12 +111,18 @@ class _Stream:
         while not self._waiting:
             item = await step()
             step = self._stream.__anext__
-            if type(item) is str:
+            if not isinstance(item, Event):
                 return item
             self._waiting.extend(self._said.say(item))
         return self._waiting.popleft()
 
     async def __anext__(self) -> Any:
+        # Most items are no events: they pass at once.
+        if not self._waiting:
+            item = await self._stream.__anext__()
+            if not isinstance(item, Event):
+                return item
+            self._waiting.extend(self._said.say(item))
         return await self._next(self._stream.__anext__)
 
     async def asend(self, value: Any) -> Any:
