@@ -21,17 +21,20 @@ def start(loop: Loop, call: Call, request: dict[str, Any]) -> None:
     fd = linux.inotify_init()
     watched: dict[int, str] = {}
 
-    def add(path: str) -> None:
+    def add(path: str, *, fresh: bool = False) -> None:
         directory = paths.open_directory(path)
         try:
             watched[linux.inotify_add(fd, f"/proc/self/fd/{directory}", _MASK)] = path
-            names = [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in os.scandir(directory)]
         finally:
             os.close(directory)
+        if fresh:  # what was made in it before it was watched; a few may be told twice
+            for name, is_directory in entries:
+                call.event({"type": "created", "path": f"{path}/{name}", "directory": is_directory})
         if recursive and len(watched) < _MAX_DIRECTORIES:
-            for name in names:
+            for name in (name for name, is_directory in entries if is_directory):
                 try:
-                    add(f"{path}/{name}")
+                    add(f"{path}/{name}", fresh=fresh)
                 except OSError:
                     continue  # removed meanwhile
 
@@ -50,7 +53,7 @@ def start(loop: Loop, call: Call, request: dict[str, Any]) -> None:
                 call.event({"type": kind, "path": path, "directory": bool(mask & 0x40000000)})
                 if recursive and kind == "created" and mask & 0x40000000:
                     try:
-                        add(path)
+                        add(path, fresh=True)
                     except OSError:
                         pass  # removed meanwhile
 
