@@ -15,6 +15,7 @@ from portico.client import Client, RunStream
 from portico.v1 import events_pb2, sandbox_pb2
 
 HOUR = 3600.0
+pytestmark = pytest.mark.xdist_group("clocks")  # one deployment for all
 JUMPS = cycle((5.0, -7.0, 1000.0, 0.0))  # hours
 
 

@@ -15,6 +15,7 @@ from portico.client import Client
 from portico.core.audit import Audit
 from portico.v1 import events_pb2
 
+pytestmark = pytest.mark.xdist_group("processes")  # one deployment for those that leave it whole
 STOPPED_SECONDS = 2.0
 COUNT = 250  # 2.5 seconds of tokens, so that every run is live when a process is stopped
 TEXT = "".join(f"{number} " for number in range(COUNT))
