@@ -33,6 +33,15 @@ def coder() -> AgentApp:
                 await box.start_process(["sleep", "1000"])
                 yield "started"
                 await box.run_shell("sleep 1000")
+            case "upload":
+
+                async def pieces() -> AsyncIterator[bytes]:
+                    for number in range(3):
+                        yield f"{number} ".encode()
+
+                await box.upload("numbers", pieces())
+                async for piece in box.download("numbers"):
+                    yield piece.decode()
             case "fails":
                 await context.sandbox("nonsense").run_cell("1")
 

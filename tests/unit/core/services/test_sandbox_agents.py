@@ -3,10 +3,24 @@
 import asyncio
 
 import pytest
+from support.workers import beside
 from unit.core.services.sandboxes import cell, command, gone
 
 from portico.client import Client, RunFailed
+from portico.core import server
+from portico.core.engine.workers.host import ProcessHost
 from portico.v1 import events_pb2
+
+
+@pytest.fixture(params=["local", "workers"], autouse=True)
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever an agent runs, it has the same sandbox."""
+    if request.param == "workers":
+        monkeypatch.setattr(server, "host_of", lambda apps, _: ProcessHost(apps, beside()))
+
+
+async def test_files_go_in_pieces_either_way(client: Client) -> None:
+    assert await client.runs.query("upload x", agent="coder").text() == "0 1 2 "
 
 
 async def test_runs_of_a_session_share_its_sandbox(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
 from typing import Any
 
 from portico.agent import ChildRun, Context, InputRequest
@@ -83,7 +83,9 @@ class FarRun:
         given = [self._pieces(value) for value in args]
         named = {key: self._pieces(value) for key, value in named.items()}
         made = reached(self._context, path, method)(*given, **named)
-        return made if hasattr(made, "__anext__") else self._kept(made)
+        if hasattr(made, "__anext__"):
+            return self._kept_stream(made)
+        return self._kept(self._once_cancelled(made) if path[0] == "sandbox" else made)
 
     async def _own(self, method: str, *args: Any) -> Any:
         """The context's own methods."""
@@ -125,18 +127,49 @@ class FarRun:
         self._calls.add(task)
         try:
             return await work
-        except asyncio.CancelledError:
-            if self._context.cancelled or self._context.interrupted:
+        except BaseException:
+            if self._stopping:
                 # The agent hears of it from whoever stops it, and once.
                 await self._told.wait()
             raise
         finally:
             self._calls.discard(task)
 
+    async def _kept_stream(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        async def step() -> Any:
+            return await anext(items)
+
+        try:
+            while True:
+                try:
+                    item = await self._once_cancelled(step())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            await items.aclose()
+
+    async def _once_cancelled(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Who stops the run has cancelled what it has under way in its sandbox; what the agent cancels then
+        is only waited for: a second time would make a sandbox hasty."""
+        task = asyncio.create_task(work)
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    task.cancel()
+        return task.result()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._context.cancelled or self._context.interrupted
+
     async def close(self) -> None:
         """Return when nothing of the run is left here."""
         if self._overdue is not None:
             self._overdue.cancel()
+        self._told.set()  # nobody is left to be told
         left = [*self._calls]
         if self._making_room is not None:
             left.append(self._making_room)
