@@ -21,9 +21,10 @@ from portico.agent import (
     usage,
 )
 
-app = AgentApp("scripted", description="Does what the text says.")
+apart: Any = os.environ.get("SCRIPTED_ISOLATION", "none")
+app = AgentApp("scripted", description="Does what the text says.", isolation=apart)
 again = AgentApp("again", on_restart="rerun")
-plain = AgentApp("plain", description="A plain generator, in a thread.")
+plain = AgentApp("plain", description="A plain generator, in a thread.", isolation=apart)
 
 
 async def perform(
