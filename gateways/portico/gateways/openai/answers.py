@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Request
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from portico.client import Client
@@ -18,7 +19,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 After = Annotated[str, Query(description="The id of the last item you have.")]
 Include = Annotated[
-    list[str] | None, Query(alias="include[]", description="Accepted; nothing depends on it.")
+    list[str] | SkipJsonSchema[None], Query(alias="include[]", description="Accepted; nothing depends on it.")
 ]
 
 

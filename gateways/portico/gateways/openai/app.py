@@ -15,11 +15,13 @@ from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
+from portico.gateways.http.methods import allowed
 from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
 from portico.gateways.openai.chat.endpoint import Chat
+from portico.gateways.openai.documented import ErrorAnswer
 from portico.gateways.openai.errors import (
     OpenAiError,
     as_told,
@@ -33,7 +35,7 @@ from portico.gateways.openai.responses import conversations, counting, create
 from portico.gateways.openai.responses import routes as responses
 from portico.gateways.openai.responses.create import Create
 from portico.gateways.openai.responses.opening import Opener
-from portico.gateways.openai.responses.schemas import ErrorAnswer, ResponseObject
+from portico.gateways.openai.responses.schemas import ResponseObject
 from portico.gateways.openai.responses.websocket import Sockets
 from portico.gateways.openai.settings import OpenAiSettings
 
@@ -122,8 +124,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        unknown = from_status(error.status_code, request.method, request.url.path, error.headers)
-        return await told(request, unknown)
+        headers = {"allow": allowed(app, request.scope)} if error.status_code == 405 else error.headers
+        return await told(request, from_status(error.status_code, request.method, request.url.path, headers))
 
     async def nobody_waits(request: Request, error: Exception) -> Response:
         return Response(status_code=499)
@@ -146,7 +148,6 @@ def _document(app: FastAPI) -> None:
                 **create.openapi(f"{PREFIXES[0]}/responses"),
                 **chat.openapi(f"{PREFIXES[0]}/chat/completions"),
             }
-            schema["paths"] = {**by_hand, **schema["paths"]}
             schemas = schema["components"]["schemas"]
             for model in (ResponseObject, ErrorAnswer):
                 described = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -157,6 +158,7 @@ def _document(app: FastAPI) -> None:
             for path in schema["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
+            schema["paths"] = {**by_hand, **schema["paths"]}
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from portico.client import Client, NotFound
 from portico.gateways.http.core import Core, core_of
+from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.v1 import agent_pb2
 
@@ -98,14 +99,14 @@ def _answer(value: dict[str, Any], request: Request) -> Response:
     return Response(orjson.dumps(value), 200, headers, "application/json")
 
 
-@routes.get("", responses={200: {"model": ModelList}})
+@routes.get("", responses={200: {"model": ModelList}, **errors()})
 async def list_models(request: Request, core: CoreDep) -> Response:
     """The agents, the default one first."""
     agents = await _listed(core.of(request))
     return _answer({"object": "list", "data": [_model(agent) for agent in agents]}, request)
 
 
-@routes.get("/{model:path}", responses={200: {"model": Model}})
+@routes.get("/{model:path}", responses={200: {"model": Model}, **errors(404)})
 async def retrieve_model(model: str, request: Request, core: CoreDep) -> Response:
     """One agent."""
     client = core.of(request)

@@ -8,7 +8,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
@@ -16,6 +15,7 @@ from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
+from portico.gateways.http.methods import allowed
 from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import (
@@ -190,7 +190,7 @@ def _handle_errors(app: FastAPI) -> None:
             except Disconnected:
                 return await nobody_waits(request, error)
         if error.status_code == 405:
-            return from_status(405, {"allow": ", ".join(_allowed(app, request.scope))})
+            return from_status(405, {"allow": allowed(app, request.scope)})
         return from_status(error.status_code, error.headers)
 
     async def nobody_waits(request: Request, error: Exception) -> Response:
@@ -205,15 +205,6 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, unrouted)
     app.add_exception_handler(Disconnected, nobody_waits)
     app.add_exception_handler(Exception, defect)
-
-
-def _allowed(app: FastAPI, scope: Scope) -> list[str]:
-    """The methods that a path has; the router names those of one route only."""
-    return [
-        method
-        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
-    ]
 
 
 def _document(app: FastAPI, process_path: str) -> None:

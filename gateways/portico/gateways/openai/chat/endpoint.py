@@ -14,7 +14,8 @@ from portico.gateways.http.core import Core, caller_metadata, idempotency_key
 from portico.gateways.http.streaming import Frames, Streams, id_headers, stops
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
-from portico.gateways.openai.chat.request import ChatRequest, chat_request
+from portico.gateways.openai.chat.request import ChatRequest, body_schema, chat_request
+from portico.gateways.openai.documented import errors_by_hand
 from portico.gateways.openai.errors import (
     OpenAiError,
     as_told,
@@ -161,7 +162,7 @@ def openapi(path: str) -> dict[str, Any]:
                 "operationId": "chat_completions" + path.replace("/", "_").replace("-", "_"),
                 "requestBody": {
                     "required": True,
-                    "content": {"application/json": {"schema": {"type": "object"}}},
+                    "content": {"application/json": {"schema": body_schema()}},
                 },
                 "responses": {
                     "200": {
@@ -171,6 +172,7 @@ def openapi(path: str) -> dict[str, Any]:
                             "text/event-stream": {"schema": {"type": "string"}},
                         },
                     },
+                    **errors_by_hand(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504),
                 },
             }
         }

@@ -11,6 +11,7 @@ from typing import Any
 
 from portico.gateways.http import fields
 from portico.gateways.http.tools import declared
+from portico.gateways.openai.documented import or_null
 from portico.gateways.openai.errors import invalid, missing, unsupported
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
@@ -66,6 +67,32 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
     return ChatRequest(
         query, fields.text(body, "model"), fields.flag(body, "stream"), fields.flag(options, "include_usage")
     )
+
+
+def body_schema() -> dict[str, Any]:
+    """The body, as OpenAPI tells it; agents get whatever else it has."""
+    objects = {"type": "array", "items": {"type": "object"}}
+    texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    told: dict[str, Any] = {
+        "model": {"type": "string", "description": "An agent."},
+        "tools": objects,
+        "stop": texts,
+        "seed": {"type": "integer"},
+        "n": {"type": "integer", "minimum": 1, "maximum": 1},
+        **{key: {"type": "integer"} for key in ("max_tokens", "max_completion_tokens")},
+        **{key: {"type": "boolean"} for key in ("stream", "store")},
+        **{key: {"type": "object"} for key in ("stream_options", "metadata")},
+        **{key: {"type": "string"} for key in ("user", "safety_identifier")},
+        **{key: {"type": "number"} for key in _FLOATS},
+    }
+    return {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "messages": {**objects, "minItems": 1},
+            **{name: or_null(schema) for name, schema in told.items()},
+        },
+    }
 
 
 def _only_one(n: Any) -> None:

@@ -20,13 +20,14 @@ from portico.gateways.openai.answers import (
     item_list,
     takes,
 )
+from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, missing, unsupported
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.items_in import Items
 from portico.gateways.openai.responses.items_known import check_new
 from portico.gateways.openai.responses.opening import conversation_not_found
 from portico.gateways.openai.responses.request import check_include, metadata_text
-from portico.gateways.openai.responses.schemas import ConversationObject, Deleted, ItemList, errors
+from portico.gateways.openai.responses.schemas import ConversationObject, Deleted, ItemList
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2, session_pb2
 

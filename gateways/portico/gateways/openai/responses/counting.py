@@ -12,6 +12,7 @@ from portico.client import Client, NotFound
 from portico.gateways.http import fields
 from portico.gateways.http.core import Core
 from portico.gateways.openai.answers import CoreDep, Given, answer, client_of, metadata_of, takes
+from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, missing
 from portico.gateways.openai.responses.compaction import compact
 from portico.gateways.openai.responses.items_back import message_item
@@ -19,7 +20,7 @@ from portico.gateways.openai.responses.items_in import Items
 from portico.gateways.openai.responses.opening import conversation_not_found
 from portico.gateways.openai.responses.previous import Previous, find_previous
 from portico.gateways.openai.responses.request import conversation_id
-from portico.gateways.openai.responses.schemas import CompactedObject, TokenCount, errors
+from portico.gateways.openai.responses.schemas import CompactedObject, TokenCount
 from portico.gateways.openai.responses.segment import usage_json
 from portico.gateways.openai.responses.tools import read_tools
 from portico.v1 import events_pb2 as pb

@@ -12,6 +12,7 @@ from portico.gateways.http.body import Disconnected, read_json_body, unless_gone
 from portico.gateways.http.core import Core, caller_metadata, idempotency_key
 from portico.gateways.http.streaming import Frames, Streams, id_headers
 from portico.gateways.openai.bodies import load
+from portico.gateways.openai.documented import errors_by_hand
 from portico.gateways.openai.errors import as_told, error_response, request_id
 from portico.gateways.openai.models import COMPATIBLE
 from portico.gateways.openai.responses.ids import run_of
@@ -19,7 +20,6 @@ from portico.gateways.openai.responses.opening import Opener, Plan
 from portico.gateways.openai.responses.render import ResponseEvents
 from portico.gateways.openai.responses.replay import replay
 from portico.gateways.openai.responses.request import Creation, body_schema, read_creation
-from portico.gateways.openai.responses.schemas import ERROR_TEXTS
 from portico.gateways.openai.responses.segment import Segment
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import NEVER, Writer, dumps
@@ -103,7 +103,6 @@ def _take(translator: Translator, frames: Frames) -> bool:
 def openapi(path: str) -> dict[str, Any]:
     """What the OpenAPI document says of it."""
     answer = {"$ref": "#/components/schemas/ResponseObject"}
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     return {
         path: {
             "post": {
@@ -145,10 +144,7 @@ def openapi(path: str) -> dict[str, Any]:
                             "text/event-stream": {"schema": {"type": "string"}},
                         },
                     },
-                    **{
-                        str(status): {"description": text, "content": error}
-                        for status, text in ERROR_TEXTS.items()
-                    },
+                    **errors_by_hand(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504),
                 },
             }
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.gateways.http import fields
+from portico.gateways.openai.documented import or_null
 from portico.gateways.openai.errors import OpenAiError, invalid, missing, unsupported
 from portico.gateways.openai.responses.items_in import Items
 from portico.gateways.openai.responses.tools import read_tools
@@ -279,4 +280,5 @@ def body_schema() -> dict[str, Any]:
     for name, check in _EXTRA.items():
         if check is not _refused:
             told[name] = _SCHEMAS.get(check, {})
-    return told
+    # What is null is as good as left out.
+    return {name: schema if name == "input" else or_null(schema) for name, schema in told.items()}

@@ -21,13 +21,14 @@ from portico.gateways.openai.answers import (
     metadata_of,
     page_of,
 )
+from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.ids import run_of
 from portico.gateways.openai.responses.items_back import message_item
 from portico.gateways.openai.responses.render import ResponseEvents
 from portico.gateways.openai.responses.replay import replayed, response_not_found
-from portico.gateways.openai.responses.schemas import Deleted, ItemList, ResponseObject, errors
+from portico.gateways.openai.responses.schemas import Deleted, ItemList, ResponseObject
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import NEVER
 from portico.v1 import events_pb2 as pb

@@ -5,21 +5,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class ErrorBody(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorAnswer(BaseModel):
-    """The body of every answer that is not a success."""
-
-    error: ErrorBody
-
-
 class ResponseObject(BaseModel):
     """A Response of OpenAI's API; more members than these are always there."""
 
@@ -72,24 +57,3 @@ class ConversationObject(BaseModel):
     object: Literal["conversation"]
     created_at: int
     metadata: dict[str, str]
-
-
-ERROR_TEXTS = {
-    400: "A parameter is wrong; `param` names it",
-    401: "No credential, or not a valid one",
-    404: "Not there",
-    409: "Not possible as things stand",
-    413: "Too large",
-    415: "Not application/json",
-    429: "A limit was reached",
-    500: "A defect; the request id is to be quoted",
-    503: "The core is away, or stops",
-}
-
-
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, beside those that every route has."""
-    return {
-        status: {"model": ErrorAnswer, "description": ERROR_TEXTS[status]}
-        for status in sorted({400, 401, 500, 503, *statuses})
-    }

@@ -232,3 +232,19 @@ async def test_another_gateway_resumes_byte_for_byte(serve: Serve) -> None:
     await asyncio.sleep(0)
     whole = await other.get(path, params={"stream": True})
     assert b"\n\n".join(frames) + b"\n\n" + rest.content == whole.content
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/responses/compact", "POST"),
+        ("/v1/responses/resp_1", "DELETE, GET"),
+        ("/v1/conversations/conv_1", "DELETE, GET, POST"),
+        ("/v1/responses", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_told_which_there_are(
+    http: httpx.AsyncClient, path: str, methods: str
+) -> None:
+    answer = await http.patch(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
