@@ -8,16 +8,12 @@ from starlette.types import Scope
 def allowed(app: FastAPI, scope: Scope) -> str:
     """The value of Allow for this path; the router's own names the methods of one route only.
 
-    A path that is named is not taken for a value of another's parameter.
+    A path that the document names is not taken for a value of another's parameter.
     """
-    named: list[str] = []
-    fit: list[str] = []
-    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
-        for route in app.router.routes:
-            match, found = route.matches({**scope, "method": method, "path_params": {}})
-            if match is Match.FULL:
-                fit.append(method)
-                if not found.get("path_params"):
-                    named.append(method)
-                break
-    return ", ".join(named or fit)
+    named = app.openapi()["paths"].get(scope["path"], {})
+    methods = [method.upper() for method in named] or [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]
+    return ", ".join(sorted(methods))
