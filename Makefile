@@ -67,13 +67,20 @@ BUF := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/buf
 # What the contract must stay compatible with: main, or on main itself the commit before.
 AGAINST ?= $(shell main=$$(git rev-parse --verify --quiet origin/main); if test -n "$$main" -a "$$main" != "$$(git rev-parse HEAD)"; then echo $$main; else git rev-parse --verify --quiet HEAD~1; fi)
 
+# Environments for tests, which need few of their files: what is not imported is not compiled.
+ENVIRONMENTS := .peer/.done .a2a-old/.done .frameworks/shared/.done .frameworks/agentscope1/.done
+NEXT_TO_US := pip install --quiet --no-compile
+.PHONY: environments
+environments: ## install all that is tested beside Portico, at the same time
+	@$(MAKE) --no-print-directory --jobs=4 $(ENVIRONMENTS)
+
 .PHONY: peer
 peer: .peer/.done ## install the system that we compare with into .peer
 
 .peer/.done: benchmarks/peer/requirements.txt
 	$(PYTHON) -m venv .peer
 	.peer/bin/pip install --quiet --upgrade pip
-	.peer/bin/pip install --quiet -r benchmarks/peer/requirements.txt
+	.peer/bin/$(NEXT_TO_US) -r benchmarks/peer/requirements.txt
 	@touch $@
 
 .PHONY: a2a-old
@@ -82,7 +89,7 @@ a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, in
 .a2a-old/.done:
 	$(PYTHON) -m venv .a2a-old
 	.a2a-old/bin/pip install --quiet --upgrade pip
-	.a2a-old/bin/pip install --quiet 'a2a-sdk[grpc,http-server]==0.3.26'
+	.a2a-old/bin/$(NEXT_TO_US) 'a2a-sdk[grpc,http-server]==0.3.26'
 	@touch $@
 
 .PHONY: frameworks
@@ -92,21 +99,21 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 .frameworks/shared/.done: pyproject.toml | $(VENV)/.base
 	$(PYTHON) -m venv .frameworks/shared
 	.frameworks/shared/bin/pip install --quiet --upgrade pip
-	.frameworks/shared/bin/pip install --quiet --editable '.[$(ADAPTERS)]' --group frameworks
-	.frameworks/shared/bin/pip install --quiet --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
+	.frameworks/shared/bin/$(NEXT_TO_US) --editable '.[$(ADAPTERS)]' --group frameworks
+	.frameworks/shared/bin/$(NEXT_TO_US) --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
 	@touch $@
 
 # AgentScope 1 and the older MCP that it asks for, with which Portico has no MCP gateway.
 .frameworks/agentscope1/.done: pyproject.toml | $(VENV)/.base
 	$(PYTHON) -m venv .frameworks/agentscope1
 	.frameworks/agentscope1/bin/pip install --quiet --upgrade pip
-	.frameworks/agentscope1/bin/pip install --quiet --editable '.[redis]' --group agentscope1
+	.frameworks/agentscope1/bin/$(NEXT_TO_US) --editable '.[redis]' --group agentscope1
 	@touch $@
 
 .PHONY: test-frameworks
 test-frameworks: engines .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
-	.frameworks/shared/bin/pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
-	.frameworks/agentscope1/bin/pytest tests/reference/test_ag*.py tests/reference/test_signatures.py $(ARGS)
+	.frameworks/shared/bin/pytest -n $(WORKERS) --dist loadfile tests/frameworks $(ARGS)
+	.frameworks/agentscope1/bin/pytest -n $(WORKERS) tests/reference/test_ag*.py tests/reference/test_signatures.py $(ARGS)
 
 # What some sandboxes and services need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
 # and so have to work; with REQUIRED=yes all of them have to be there that this machine's packages offer.
@@ -126,13 +133,16 @@ engines: ## install what the tests need beside Python (docker.io, bubblewrap, ru
 bench-frameworks: .frameworks/shared/.done ## measure what the adapters cost for each chunk
 	.frameworks/shared/bin/python -m benchmarks.frameworks
 
+# Tests that start processes wait a good deal.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+
 .PHONY: unit
 unit: $(VENV)/.dev ## the fast tests: unit and contract
-	$(BIN)/pytest -n auto tests/unit tests/contract $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) tests/unit tests/contract $(ARGS)
 
 .PHONY: test
-test: check engines .peer/.done .a2a-old/.done .frameworks/shared/.done ## everything: all checks, all tests
-	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+test: check engines environments ## everything: all checks, all tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 	@$(MAKE) --no-print-directory test-frameworks
 
 .PHONY: soak
