@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 from support.deployment import Deployment, ask, eventually
+from support.processes import none_alive
 
 from portico.client import Client, PorticoError
 from portico.v1 import sandbox_pb2
@@ -29,10 +30,6 @@ def coder(tmp_path: Path) -> Iterator[Deployment]:
 def of_core(core: psutil.Process) -> list[psutil.Process]:
     """All that runs on behalf of a core: its zygotes, and what they have forked."""
     return core.children(recursive=True)
-
-
-def none_alive(processes: list[psutil.Process]) -> bool:
-    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
 
 
 async def test_the_coder_runs_fenced_python_and_remembers(coder: Deployment) -> None:

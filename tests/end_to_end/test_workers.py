@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.deployment import Deployment, eventually
+from support.processes import none_alive
 
 from portico.client import Client, PorticoError
 from portico.v1 import events_pb2
@@ -23,7 +24,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     core = started.child("portico.core")
     left = core.children(recursive=True)
     assert started.stop() == 0
-    assert not [process for process in left if process.is_running()]
+    assert none_alive(left)
 
 
 @pytest.fixture(autouse=True)

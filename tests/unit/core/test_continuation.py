@@ -252,7 +252,10 @@ async def test_an_ephemeral_run_leaves_a_session_that_it_was_given(client: Clien
 
 async def test_a_core_that_starts_removes_what_another_left_over(tmp_path: Path) -> None:
     settings = CoreSettings(
-        listen=[f"unix:{tmp_path}/core.sock"], store=f"sqlite:///{tmp_path}/portico.db", drain_seconds=0
+        listen=[f"unix:{tmp_path}/core.sock"],
+        store=f"sqlite:///{tmp_path}/portico.db",
+        drain_seconds=0,
+        ephemeral_seconds=1,
     )
     server = CoreServer(agents(), settings)
     await server.start()
@@ -261,6 +264,9 @@ async def test_a_core_that_starts_removes_what_another_left_over(tmp_path: Path)
         await server.stop()
         server = CoreServer(agents(), settings)
         await server.start()
+        # Whoever was cut off comes back for the rest.
+        events = [event async for event in client.runs.watch(response.id)]
+        assert events[-1].response.status == response.status
         async with asyncio.timeout(5):
             while True:
                 try:

@@ -30,11 +30,12 @@ class Ephemerals:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Remove what an earlier process left over."""
+        """Take over what an earlier process has left: its readers may be on their way back."""
         for record in await self._stores.runs.left_over():
-            session = (record.user_id, record.session_id) if record.ephemeral == "session" else None
-            self._due.append(_Due(0.0, record.run_id, session))
-        self._work()
+            self.ended(
+                record.run_id,
+                (record.user_id, record.session_id) if record.ephemeral == "session" else None,
+            )
 
     async def stop(self) -> None:
         if self._task is not None:
