@@ -121,7 +121,7 @@ class ScriptedModel:
         if not isinstance(self._script, Mapping):
             return Reply(self._script)
         turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        said = next(_text(turn["content"]) for turn in reversed(turns) if turn.get("role") == "user")
+        said = next(_text(turn["content"]) for turn in reversed(turns) if _by_the_user(turn))
         replies = next((self._script[key] for key in self._script if key in said), None)
         if replies is None:
             return Reply([f"no script for {said!r}"])
@@ -138,12 +138,17 @@ def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
     rounds, results = 0, False
     for message in messages:
         result = message.get("role") == "tool" or message.get("type") == "function_call_output"
-        if message.get("role") == "user":
+        if _by_the_user(message):
             rounds, results = 0, False
         elif result and not results:
             rounds += 1
         results = result
     return rounds
+
+
+def _by_the_user(message: Mapping[str, Any]) -> bool:
+    """And not by a framework, in the user's name."""
+    return message.get("role") == "user" and not _text(message["content"]).startswith("<system-reminder>")
 
 
 def _text(content: Any) -> str:

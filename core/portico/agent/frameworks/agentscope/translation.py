@@ -24,6 +24,8 @@ from portico.agent.frameworks.turns import answer_value
 from portico.agent.protocol import Content, Message, MessageType, Role, TextContent, Usage
 
 _REASONING = MessageType.REASONING
+# The framework's own notes to the model: the time, how full its context is. Nobody else is meant.
+_RUNTIME_STATE = '{"label": "System", "sublabel": "Runtime State"}'
 
 
 class AgentRun:
@@ -130,6 +132,8 @@ class AgentRun:
 
     def _hint(self, event: Any) -> Iterable[object]:
         """What the agent was told meanwhile, by somebody else."""
+        if event.source == _RUNTIME_STATE:
+            return ()
         hint = event.hint if isinstance(event.hint, str) else ""
         words = hint or "".join(block.text for block in event.hint if block.type == "text")
         about = {"source": event.source} if event.source else {}
