@@ -1,19 +1,41 @@
 """Tools of a sandbox, and of an MCP server, as every framework's own."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import pytest
 from autogen_core import CancellationToken
-from mcp.client import Client as McpClient
-from mcp.server import MCPServer
 
 from portico.sandbox.tools import list_tools
 
 ARGUMENTS = {"code": "6 * 7"}
+
+
+# AgentScope keeps this environment at version 1 of mcp, where both have other names.
+MCP = import_module("mcp.client")
+NEW = hasattr(MCP, "Client")
+
+
+def mcp_server(name: str) -> Any:
+    if NEW:
+        return import_module("mcp.server").MCPServer(name)
+    return import_module("mcp.server.fastmcp").FastMCP(name)
+
+
+@asynccontextmanager
+async def connected(server: Any) -> AsyncIterator[Any]:
+    """A session with it."""
+    if NEW:
+        async with MCP.Client(server) as client:
+            yield client.session
+    else:
+        memory = import_module("mcp.shared.memory")
+        async with memory.create_connected_server_and_client_session(server._mcp_server) as session:
+            yield session
 
 
 class Sandbox:
@@ -113,15 +135,15 @@ async def test_what_is_no_tool_of_a_sandbox_is_refused(call: Call) -> None:
 
 @each
 async def test_a_tool_of_an_mcp_server_has_its_schema_and_is_called(call: Call) -> None:
-    server = MCPServer("sums")
+    server = mcp_server("sums")
 
     @server.tool()
     def add(a: int, b: int) -> str:
         """Add two numbers."""
         return str(a + b)
 
-    async with McpClient(server) as client:
-        (tool,) = await adapter_of(call).mcp_tools(client.session)
+    async with connected(server) as session:
+        (tool,) = await adapter_of(call).mcp_tools(session)
         assert tool.name == "add"
         assert SCHEMAS[call.__name__](tool)["properties"]["a"]["type"] == "integer"
         assert await call(tool, {"a": 2, "b": 3}) == "5"
