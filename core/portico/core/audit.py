@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from google.protobuf.message import DecodeError
 
 from portico.core.convert.words import STATUS_TO_PROTO
 from portico.core.stores.base import UNFINISHED_STATUSES
-from portico.core.stores.migrate import SCRIPTS
+from portico.core.stores.migrate import newest, revision_of, revisions
 from portico.core.stores.sqlite_tails import decode
 from portico.v1 import query_pb2
 
@@ -45,15 +43,14 @@ class Audit:
     def revision(self) -> str:
         """`newest`, `older` (the next start of a core brings it up), `newer`, or `none` of ours."""
         try:
-            (found,) = self._connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            found = revision_of(self._connection)
         except sqlite3.OperationalError:
+            found = ""
+        if not found:
             return "none"
-        config = Config()
-        config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-        scripts = ScriptDirectory.from_config(config)
-        if found == scripts.get_current_head():
+        if found == newest():
             return "newest"
-        return "older" if found in {script.revision for script in scripts.walk_revisions()} else "newer"
+        return "older" if found in revisions() else "newer"
 
     def counts(self) -> dict[str, int]:
         """Rows of what people ask about."""

@@ -1,5 +1,7 @@
 """What of the reference is not here."""
 
+from typing import Any, ClassVar, NoReturn
+
 
 class NotThereYet(NotImplementedError):
     """A name of the reference that Portico does not offer; the message says what to use in its place."""
@@ -11,3 +13,15 @@ class NotThereYet(NotImplementedError):
             " (docs/migrating-from-agentscope-runtime.md)"
         )
         self.name = name
+
+
+class Elsewhere:
+    """A class of the reference that Portico does not have: making one says so, and `instead`."""
+
+    instead: ClassVar[str]
+
+    def __init__(self, *_arguments: Any, **_named: Any) -> None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise NotThereYet(type(self).__name__, self.instead)

@@ -40,13 +40,18 @@ async def _open(engine: RunEngine, launching: Awaitable[Execution | str]) -> Log
     return await engine.watch(launched, -1) if isinstance(launched, str) else engine.read(launched)
 
 
+async def _check_behind(engine: RunEngine, query: pb.QueryRequest, run_id: str) -> None:
+    """That the caller may ask this of a run that is there."""
+    check_query(query)
+    owner_of(query.request.user_id, "request.user_id", required=False)
+    await check_run(engine, run_id)
+
+
 async def launch_after(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
     """Accept a run that continues another."""
-    check_query(query)
-    owner_of(query.request.user_id, "request.user_id", required=False)
-    await check_run(engine, query.previous_run_id)
+    await _check_behind(engine, query, query.previous_run_id)
 
     def start(owner: str, session_id: str, own: bool) -> StartRequest:
         return start_request(query, background=background, place=Place(owner, session_id, own))
@@ -63,9 +68,7 @@ async def launch_child(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
     """Accept a run that is started on behalf of another."""
-    check_query(query)
-    owner_of(query.request.user_id, "request.user_id", required=False)
-    await check_run(engine, query.parent_run_id)
+    await _check_behind(engine, query, query.parent_run_id)
     parent = (await engine.parent(query.parent_run_id)).run.start
     if query.request.user_id not in ("", user_of(parent.owner)):
         raise InvalidArgument("request.user_id", "is not the parent run's user; leave it out")

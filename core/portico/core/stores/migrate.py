@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parent / "migrations"
 def migrate(file: SqliteFile) -> None:
     """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
     with plain_failures(), closing(file.connect()) as connection:
-        if _revision(connection) == newest():
+        if revision_of(connection) == newest():
             return
     # What does the work takes long to import, and most starts have none.
     from portico.core.stores.upgrade import upgrade
@@ -22,11 +22,16 @@ def migrate(file: SqliteFile) -> None:
 
 
 def newest() -> str:
-    """The revision of the newest script, which is in its name."""
-    return max(script.name for script in (SCRIPTS / "versions").glob("v*.py"))[1:5]
+    """The newest revision."""
+    return max(revisions())
 
 
-def _revision(connection: sqlite3.Connection) -> str:
+def revisions() -> set[str]:
+    """Those that there are scripts for; each is in its script's name."""
+    return {script.name[1:5] for script in (SCRIPTS / "versions").glob("v*.py")}
+
+
+def revision_of(connection: sqlite3.Connection) -> str:
     """Empty for a database that has none, or none of ours."""
     try:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -11,6 +11,7 @@ from portico.compat.agentscope_runtime.sandbox.place import Local, Place, Remote
 from portico.sandbox.sandboxes import LoopThread
 
 log = logging.getLogger(__name__)
+_NO_MCP = "give the agent an MCP server's tools with mcp_tools(session)"
 T = TypeVar("T")
 
 
@@ -87,7 +88,7 @@ class SandboxAsync(SandboxBase):
 
     async def add_mcp_servers_async(self, server_configs: dict[str, Any], overwrite: bool = False) -> Any:
         """Raises NotThereYet."""
-        raise NotThereYet("add_mcp_servers", "give the agent an MCP server's tools with mcp_tools(session)")
+        raise NotThereYet("add_mcp_servers", _NO_MCP)
 
 
 class Sandbox(SandboxBase):
@@ -153,7 +154,7 @@ class Sandbox(SandboxBase):
 
     def add_mcp_servers(self, server_configs: dict[str, Any], overwrite: bool = False) -> Any:
         """Raises NotThereYet."""
-        raise NotThereYet("add_mcp_servers", "give the agent an MCP server's tools with mcp_tools(session)")
+        raise NotThereYet("add_mcp_servers", _NO_MCP)
 
 
 def _grouped(tools: dict[str, Any], group: str | None) -> dict[str, Any]:

@@ -12,16 +12,6 @@ NO_DESKTOP = "sandboxes have no desktop; run programs with run_shell_command"
 class BaseSandbox(Sandbox):
     """Python and shell."""
 
-    def __init__(
-        self,
-        sandbox_id: str | None = None,
-        base_url: str | None = None,
-        bearer_token: str | None = None,
-        sandbox_type: SandboxType = SandboxType.BASE,
-        workspace_dir: str | None = None,
-    ) -> None:
-        super().__init__(sandbox_id, base_url, bearer_token, sandbox_type, workspace_dir)
-
     def run_ipython_cell(self, code: str) -> Any:
         """Run an IPython cell.
 
@@ -41,16 +31,6 @@ class BaseSandbox(Sandbox):
 
 class BaseSandboxAsync(SandboxAsync):
     """Python and shell."""
-
-    def __init__(
-        self,
-        sandbox_id: str | None = None,
-        base_url: str | None = None,
-        bearer_token: str | None = None,
-        sandbox_type: SandboxType = SandboxType.BASE_ASYNC,
-        workspace_dir: str | None = None,
-    ) -> None:
-        super().__init__(sandbox_id, base_url, bearer_token, sandbox_type, workspace_dir)
 
     async def run_ipython_cell(self, code: str) -> Any:
         """Run an IPython cell.

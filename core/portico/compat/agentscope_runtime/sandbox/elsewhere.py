@@ -1,18 +1,12 @@
 """Sandboxes of the reference that Portico does not have: making one says so."""
 
-from typing import Any, NoReturn
-
-from portico.compat.agentscope_runtime.errors import NotThereYet
+from portico.compat.agentscope_runtime.errors import Elsewhere
 
 INSTEAD = "there are BaseSandbox and FilesystemSandbox, and their async twins"
 
 
-class _Elsewhere:
-    def __init__(self, *_arguments: Any, **_named: Any) -> None:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise NotThereYet(type(self).__name__, INSTEAD)
+class _Elsewhere(Elsewhere):
+    instead = INSTEAD
 
 
 class GuiSandbox(_Elsewhere):

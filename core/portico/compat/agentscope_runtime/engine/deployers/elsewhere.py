@@ -1,20 +1,14 @@
 """Deploy managers of the reference for places that Portico does not deploy to: making one says so."""
 
-from typing import Any, NoReturn
-
 from pydantic import BaseModel, ConfigDict
 
-from portico.compat.agentscope_runtime.errors import NotThereYet
+from portico.compat.agentscope_runtime.errors import Elsewhere
 
 INSTEAD = "there is LocalDeployManager; elsewhere start `portico run` or `portico core` and `portico gateway`"
 
 
-class _Elsewhere:
-    def __init__(self, *_arguments: Any, **_named: Any) -> None:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise NotThereYet(type(self).__name__, INSTEAD)
+class _Elsewhere(Elsewhere):
+    instead = INSTEAD
 
 
 class KubernetesDeployManager(_Elsewhere):

@@ -1,20 +1,14 @@
 """Services of the reference whose stores Portico does not talk to: making one says so."""
 
-from typing import Any, NoReturn
-
-from portico.compat.agentscope_runtime.errors import NotThereYet
+from portico.compat.agentscope_runtime.errors import Elsewhere
 
 INSTEAD = (
     "there are in-memory and Redis services, and context.session and context.memory, which survive a restart"
 )
 
 
-class _Elsewhere:
-    def __init__(self, *_arguments: Any, **_named: Any) -> None:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise NotThereYet(type(self).__name__, INSTEAD)
+class _Elsewhere(Elsewhere):
+    instead = INSTEAD
 
 
 class TablestoreSessionHistoryService(_Elsewhere):

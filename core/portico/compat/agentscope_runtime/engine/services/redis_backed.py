@@ -100,6 +100,39 @@ class RedisBacked:
         await self._redis.transaction(attempt, key)
 
 
+class RedisMessages(RedisBacked):
+    """Keeps messages: of each session the newest `max_messages_per_session`, or all."""
+
+    def __init__(
+        self,
+        redis_url: str = URL,
+        redis_client: "Redis | None" = None,
+        socket_timeout: float | None = 5.0,
+        socket_connect_timeout: float | None = 5.0,
+        max_connections: int | None = None,
+        retry_on_timeout: bool = True,
+        ttl_seconds: int | None = HOUR,
+        max_messages_per_session: int | None = None,
+        health_check_interval: float | None = 30.0,
+        socket_keepalive: bool = True,
+    ) -> None:
+        super().__init__(
+            redis_url,
+            redis_client,
+            socket_timeout,
+            socket_connect_timeout,
+            max_connections,
+            retry_on_timeout,
+            ttl_seconds,
+            health_check_interval,
+            socket_keepalive,
+        )
+        self._most = max_messages_per_session
+
+    def _newest(self, messages: list[Any]) -> list[Any]:
+        return messages if self._most is None else messages[-self._most :]
+
+
 def key_part(name: str) -> str:
     """A name as one part of a key: two different pairs of names never have one key, and none is a pattern."""
     return quote(name, safe=" @+=,/!~#&'()$;|<>{}") if any(c in name for c in ":%*?[]\\^") else name

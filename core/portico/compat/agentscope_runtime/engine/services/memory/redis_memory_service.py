@@ -1,7 +1,7 @@
 """What is worth remembering, in Redis: a hash for each user, with JSON by session."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -12,42 +12,13 @@ from portico.compat.agentscope_runtime.engine.services.memory.memory_service imp
     found,
     page,
 )
-from portico.compat.agentscope_runtime.engine.services.redis_backed import HOUR, URL, RedisBacked, key_part
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from portico.compat.agentscope_runtime.engine.services.redis_backed import RedisMessages, key_part
 
 _MESSAGES = TypeAdapter(list[Message])
 
 
-class RedisMemoryService(RedisBacked, MemoryService):
+class RedisMemoryService(RedisMessages, MemoryService):
     """A session keeps its newest `max_messages_per_session` messages, or all."""
-
-    def __init__(
-        self,
-        redis_url: str = URL,
-        redis_client: "Redis | None" = None,
-        socket_timeout: float | None = 5.0,
-        socket_connect_timeout: float | None = 5.0,
-        max_connections: int | None = None,
-        retry_on_timeout: bool = True,
-        ttl_seconds: int | None = HOUR,
-        max_messages_per_session: int | None = None,
-        health_check_interval: float | None = 30.0,
-        socket_keepalive: bool = True,
-    ) -> None:
-        super().__init__(
-            redis_url,
-            redis_client,
-            socket_timeout,
-            socket_connect_timeout,
-            max_connections,
-            retry_on_timeout,
-            ttl_seconds,
-            health_check_interval,
-            socket_keepalive,
-        )
-        self._most = max_messages_per_session
 
     async def add_memory(self, user_id: str, messages: list[Any], session_id: str | None = None) -> None:
         key, field = _key(user_id), session_id or DEFAULT_SESSION
@@ -56,8 +27,7 @@ class RedisMemoryService(RedisBacked, MemoryService):
             return _messages(await pipeline.hget(key, field))
 
         def write(pipeline: Any, kept: Sequence[Message]) -> None:
-            newest = [*kept, *messages][-(self._most or 0) :]
-            pipeline.hset(key, field, _MESSAGES.dump_json(newest))
+            pipeline.hset(key, field, _MESSAGES.dump_json(self._newest([*kept, *messages])))
 
         await self._change(key, read, write)
 

@@ -1,47 +1,18 @@
 """Conversations in Redis: each session is one JSON text."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portico.compat.agentscope_runtime.engine.schemas.session import Session
-from portico.compat.agentscope_runtime.engine.services.redis_backed import HOUR, URL, RedisBacked, key_part
+from portico.compat.agentscope_runtime.engine.services.redis_backed import RedisMessages, key_part
 from portico.compat.agentscope_runtime.engine.services.session_history.session_history_service import (
     SessionHistoryService,
     messages_of,
     new_session,
 )
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
-
-class RedisSessionHistoryService(RedisBacked, SessionHistoryService):
+class RedisSessionHistoryService(RedisMessages, SessionHistoryService):
     """A session has its newest `max_messages_per_session` messages, or all."""
-
-    def __init__(
-        self,
-        redis_url: str = URL,
-        redis_client: "Redis | None" = None,
-        socket_timeout: float | None = 5.0,
-        socket_connect_timeout: float | None = 5.0,
-        max_connections: int | None = None,
-        retry_on_timeout: bool = True,
-        ttl_seconds: int | None = HOUR,
-        max_messages_per_session: int | None = None,
-        health_check_interval: float | None = 30.0,
-        socket_keepalive: bool = True,
-    ) -> None:
-        super().__init__(
-            redis_url,
-            redis_client,
-            socket_timeout,
-            socket_connect_timeout,
-            max_connections,
-            retry_on_timeout,
-            ttl_seconds,
-            health_check_interval,
-            socket_keepalive,
-        )
-        self._most = max_messages_per_session
 
     async def create_session(self, user_id: str, session_id: str | None = None) -> Session:
         session = new_session(user_id, session_id)
@@ -75,9 +46,6 @@ class RedisSessionHistoryService(RedisBacked, SessionHistoryService):
 
         await self._change(key, read, write)
         session.messages = self._newest([*session.messages, *messages])
-
-    def _newest(self, messages: list[Any]) -> list[Any]:
-        return messages if self._most is None else messages[-self._most :]
 
     async def delete_user_sessions(self, user_id: str) -> None:
         """All of a user's."""
