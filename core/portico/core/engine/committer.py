@@ -12,6 +12,7 @@ from dataclasses import replace
 from portico.core.engine.encoding import EventEncoder, Snapshot
 from portico.core.engine.live import LiveRun
 from portico.core.engine.run_metrics import RunMetrics
+from portico.core.engine.ticks import Ticks
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.room import Room
@@ -36,6 +37,7 @@ class GroupCommitter:
         self._runs = runs
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
+        self._ticks = Ticks()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,6 +45,7 @@ class GroupCommitter:
         self.failure: StoreUnavailable | None = None  # set while the store refuses writes
 
     def start(self) -> None:
+        self._ticks.start()
         self._task = asyncio.create_task(self._loop(), name="group-commit")
 
     async def stop(self) -> None:
@@ -57,6 +60,7 @@ class GroupCommitter:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
+        self._ticks.stop()
 
     def add(self, run: LiveRun) -> None:
         self._dirty.append(run)
@@ -71,6 +75,7 @@ class GroupCommitter:
             self._wake.clear()
             dirty, self._dirty = self._dirty, []
             await self._commit(dirty)
+            self._ticks.commit()
             if not self._dirty:
                 self._idle.set()
 
