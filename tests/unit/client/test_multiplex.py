@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -36,6 +37,25 @@ async def numbers(stream: MuxStream, pause: float = 0) -> list[int]:
             assert frames, "what is returned is never empty"
             seen += [event.sequence_number for frame in frames for event in frame.events]
             await asyncio.sleep(pause)
+    return seen
+
+
+async def offered(stream: MuxStream, takes: Callable[[], bool]) -> list[int]:
+    """What is read by somebody who takes at once what comes, or leaves it."""
+    seen: list[int] = []
+
+    def take(frames: list[query_pb2.StreamFrame]) -> None:
+        assert frames
+        seen.extend(event.sequence_number for frame in frames for event in frame.events)
+
+    def at_once(frames: list[query_pb2.StreamFrame]) -> bool:
+        if taken := takes():
+            take(frames)
+        return taken
+
+    with stream:
+        while (frames := await stream.next_frames(at_once)) is not None:
+            take(frames)
     return seen
 
 
@@ -98,6 +118,40 @@ async def test_streams_are_whole_when_connections_break(
     results = await asyncio.gather(*(numbers(mux.open_query(query()), pause) for pause in pauses))
     assert results == [list(range(108))] * 20
     assert len(core.logs) == 20, "no run was started twice"
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_what_is_taken_at_once_comes_once_and_in_order(
+    core: "ScriptedCore", mux: Multiplexer, seed: int
+) -> None:
+    dice = random.Random(seed)
+    core.make_runs("abcdefghijklmnopqrstuvwxyz" * 4)
+    core.frame_events = dice.randint(1, 8)
+    core.connection_cuts = [dice.randint(0, 150) for _ in range(6)]
+    readers: list[Callable[[], bool]] = [lambda: True, lambda: False, lambda: dice.random() < 0.5]
+    results = await asyncio.gather(*(offered(mux.open_query(query()), takes) for takes in readers * 6))
+    assert results == [list(range(108))] * 18
+
+
+async def test_the_window_of_what_is_taken_at_once_is_paid_back(
+    core: "ScriptedCore", mux: Multiplexer
+) -> None:
+    core.make_runs("x" * 100_000)
+    core.frame_events = 200
+    assert await offered(mux.open_query(query()), lambda: True) == list(range(100_004))
+    assert 0 < core.credits < 100
+
+
+async def test_a_reader_whose_taking_fails_fails_alone(core: "ScriptedCore", mux: Multiplexer) -> None:
+    def fails() -> bool:
+        raise ValueError("its own")
+
+    core.frame_events = 1
+    other = asyncio.create_task(numbers(mux.open_query(query())))
+    with pytest.raises(ValueError, match="its own"):
+        await offered(mux.open_query(query()), fails)
+    assert await other == list(range(7))
+    assert core.connections == 1
 
 
 async def test_a_restart_of_the_core_is_survived(

@@ -9,10 +9,11 @@ away and read from the log once more: a stream never holds more than a window.
 """
 
 import asyncio
+from collections.abc import Callable
 from copy import copy
 from time import monotonic
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from portico.client.backoff import Outage
 from portico.client.convert import to_duration
@@ -32,6 +33,8 @@ _CREDIT_BYTES = WINDOW_BYTES // 2
 # A frame keeps the response in memory that it came in, other runs' frames included.
 _SHARED_FRAMES = 8
 _STATUS_OK = 0
+
+AtOnce: TypeAlias = Callable[[list[query_pb2.StreamFrame]], bool]
 
 
 class Carrier(Protocol):
@@ -76,6 +79,7 @@ class MuxStream:
         self._taken = progress.mark()
         self._frames: list[query_pb2.StreamFrame] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._at_once: AtOnce | None = None
         self._ended = False
         self._error: PorticoError | None = None
 
@@ -99,10 +103,12 @@ class MuxStream:
         next_number, _ = self._taken
         return next_number - 1 if next_number else None
 
-    async def next_frames(self) -> list[query_pb2.StreamFrame] | None:
+    async def next_frames(self, at_once: AtOnce | None = None) -> list[query_pb2.StreamFrame] | None:
         """All frames that are ready, at least one; None when the log ended or paused.
 
-        Raises PorticoError when the stream failed, after what came before was returned.
+        What comes while this waits, but for the end, is offered to `at_once` in the step that brings it:
+        a switch to this task costs more than a token. It returns whether it took it all in.
+        Raises PorticoError when the stream failed, after what came before was returned, and as `at_once`.
         """
         while not self._frames:
             if self._error is not None:
@@ -111,10 +117,14 @@ class MuxStream:
             if self._ended:
                 return None
             self._waiter = self._loop.create_future()
+            self._at_once = at_once
             try:
                 await self._waiter
             finally:
-                self._waiter = None
+                self._waiter = self._at_once = None
+        return self._take()
+
+    def _take(self) -> list[query_pb2.StreamFrame]:
         frames = self._frames
         self._frames = []
         self._taken = self._received.mark()
@@ -183,6 +193,9 @@ class MuxStream:
                 self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
         if frame.HasField("end"):
             self._on_end(frame.end)
+        elif self._at_once is not None and self._frames:
+            self._offer(self._at_once)
+            return
         self._notify()
 
     def cut(self, cause: PorticoError) -> None:
@@ -262,6 +275,21 @@ class MuxStream:
             if timer is not None:
                 timer.cancel()
         self._expiry = self._retry = None
+
+    def _offer(self, at_once: AtOnce) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return  # the consumer takes these too
+        try:
+            taken = at_once(self._frames)
+        except Exception as error:
+            # It is the consumer's, and must not end the reading for all others.
+            waiter.set_exception(error)
+            return
+        if taken:
+            self._take()
+        else:
+            self._notify()
 
     def _notify(self) -> None:
         waiter = self._waiter

@@ -1,38 +1,71 @@
 """An HTTP/1.1 connection that writes once per turn of the event loop.
 
 A protocol that wants each of its frames in a chunk of its own sends many small bodies at once; a system call
-for each of them would cost more than all the rest.
+for each of them would cost more than all the rest. Once an answer has begun, `Chunks` write them without a
+turn of the loop, and without ASGI's messages.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from portico.gateways.http.bounded import BoundedProtocol
+
+CHUNKS = "portico.chunks"  # among an ASGI scope's extensions
+
+
+class Cork:
+    """What one event loop's connections keep until its next turn."""
+
+    def __init__(self) -> None:
+        self._held: list[CorkedTransport] = []
+
+    def hold(self, transport: "CorkedTransport") -> None:
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._pull)
+        self._held.append(transport)
+
+    def _pull(self) -> None:
+        held, self._held = self._held, []
+        # In one go: a reader of several that the first has woken is still awake for the others.
+        for transport in held:
+            try:
+                transport.flush()
+            except Exception as error:
+                transport.abort()
+                problem = {"message": "a write failed", "exception": error, "transport": transport}
+                asyncio.get_running_loop().call_exception_handler(problem)
 
 
 class CorkedTransport(asyncio.Transport):
     """A transport that keeps what is written until the loop's next turn. All else is the inner one's."""
 
-    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, inner: asyncio.Transport, cork: Cork) -> None:
         super().__init__()
         self._inner = inner
-        self._loop = loop
+        self._cork = cork
         self._parts: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not data:
-            return
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(bytes(data))
+        if data:
+            self.write_parts((bytes(data),))
 
-    def _flush(self) -> None:
+    def write_parts(self, parts: Iterable[bytes]) -> None:
+        if not self._parts:
+            self._cork.hold(self)
+        self._parts += parts
+
+    def flush(self) -> None:
         parts, self._parts = self._parts, []
         if parts and not self._inner.is_closing():
             self._inner.write(b"".join(parts))
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._inner.close()
 
     def abort(self) -> None:
@@ -67,8 +100,47 @@ class CorkedTransport(asyncio.Transport):
         self._inner.set_write_buffer_limits(high, low)
 
 
+class Chunks:
+    """The way around ASGI's `send` for an answer that has begun in chunks, and has not ended."""
+
+    __slots__ = ("_flow", "_transport")
+
+    def __init__(self, transport: CorkedTransport, flow: FlowControl) -> None:
+        self._transport = transport
+        self._flow = flow
+
+    @property
+    def flowing(self) -> bool:
+        """Whether the reader keeps up: if it does not, only `send` waits for it."""
+        return not self._flow.write_paused
+
+    def write(self, pieces: Iterable[bytes | None]) -> None:
+        """Each piece that is not empty in a chunk of its own; all of them at once."""
+        parts: list[bytes] = []
+        for piece in pieces:
+            if piece:
+                parts += (b"%x\r\n" % len(piece), piece, b"\r\n")
+        if parts:
+            self._transport.write_parts(parts)
+
+
 class CorkedProtocol(BoundedProtocol):
     """The bounded HTTP protocol on such a transport."""
 
+    _corks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cork]] = WeakKeyDictionary()
+    _chunks: Chunks
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(CorkedTransport(transport, self.loop))
+        corked = CorkedTransport(transport, self._corks.setdefault(self.loop, Cork()))
+        super().connection_made(corked)
+        self._chunks = Chunks(corked, self.flow)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CHUNKS: {"chunks": self._chunks}}
+
+
+def chunks_of(scope: Scope) -> Chunks | None:
+    """None on a server that is not this one."""
+    chunks: Chunks | None = scope.get("extensions", {}).get(CHUNKS, {}).get("chunks")
+    return chunks

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import MuxStream, PorticoError, Unavailable
 from portico.gateways.http.body import Disconnected, wait_disconnect
+from portico.gateways.http.corked import chunks_of
 from portico.v1 import events_pb2, query_pb2
 
 HEADERS = [
@@ -134,6 +135,7 @@ class SseStream(Reading):
         self._rendering = rendering
         self._scope = scope
         self._send = send
+        self._chunks = chunks_of(scope)
         self._ping_seconds = ping
         self._started = False
         self._idle = False
@@ -187,13 +189,23 @@ class SseStream(Reading):
     async def _next(self) -> Frames | None:
         self._idle = True
         try:
-            return await self._stream.next_frames()
+            return await self._stream.next_frames(self._at_once if self._started and self._chunks else None)
         finally:
             self._idle = False
             if self._pinging is not None:
                 # Two must not send at once.
                 await self._pinging
                 self._pinging = None
+
+    def _at_once(self, frames: Frames) -> bool:
+        assert self._chunks is not None
+        if not self._chunks.flowing:
+            return False
+        pieces = self._rendering.events(frames)
+        self._chunks.write(pieces)
+        if pieces and pieces[-1] is None:
+            self._stream.close()
+        return True
 
     def _stays(self) -> None:
         self._watch()

@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
-from portico.gateways.http.corked import CorkedTransport
+import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from portico.gateways.http.corked import Chunks, Cork, CorkedTransport
 
 
 class Inner(asyncio.Transport):
@@ -11,9 +14,12 @@ class Inner(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.broken = False
 
     def write(self, data: Any) -> None:
         assert not self.closed
+        if self.broken:
+            raise OSError("broken")
         self.written.append(bytes(data))
 
     def close(self) -> None:
@@ -29,9 +35,14 @@ class Inner(asyncio.Transport):
         return 0
 
 
-async def test_writes_of_one_turn_are_one() -> None:
+@pytest.fixture
+def cork() -> Cork:
+    return Cork()
+
+
+async def test_writes_of_one_turn_are_one(cork: Cork) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, asyncio.get_running_loop())
+    corked = CorkedTransport(inner, cork)
     corked.write(b"a")
     corked.write(b"b")
     assert inner.written == []
@@ -42,9 +53,9 @@ async def test_writes_of_one_turn_are_one() -> None:
     assert inner.written == [b"ab", b"c"]
 
 
-async def test_close_writes_what_is_left() -> None:
+async def test_close_writes_what_is_left(cork: Cork) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, asyncio.get_running_loop())
+    corked = CorkedTransport(inner, cork)
     corked.write(b"a")
     corked.close()
     assert (inner.written, inner.closed) == ([b"a"], True)
@@ -52,12 +63,43 @@ async def test_close_writes_what_is_left() -> None:
     assert inner.written == [b"a"]
 
 
-async def test_abort_drops_it_and_a_lost_connection_takes_nothing() -> None:
+async def test_abort_drops_it_and_a_lost_connection_takes_nothing(cork: Cork) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, asyncio.get_running_loop())
+    corked = CorkedTransport(inner, cork)
     corked.write(b"a")
     corked.abort()
     await asyncio.sleep(0)
     corked.write(b"b")
     await asyncio.sleep(0)
     assert inner.written == []
+
+
+async def test_a_connection_that_cannot_write_costs_no_other_its_turn(cork: Cork) -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+    inner = [Inner() for _ in range(3)]
+    inner[1].broken = True
+    corked = [CorkedTransport(one, cork) for one in inner]
+    for _ in range(2):
+        for one in corked:
+            one.write(b"a")
+        await asyncio.sleep(0)
+    assert [one.written for one in inner] == [[b"a", b"a"], [], [b"a", b"a"]]
+    assert [one.closed for one in inner] == [False, True, False]
+    assert [problem["message"] for problem in problems] == ["a write failed"]
+
+
+async def test_each_piece_has_a_chunk_and_nothing_has_none(cork: Cork) -> None:
+    inner = Inner()
+    corked = CorkedTransport(inner, cork)
+    flow = FlowControl(corked)
+    chunks = Chunks(corked, flow)
+    corked.write(b"head ")
+    chunks.write((b"a" * 16, b"", b"bc", None))
+    chunks.write(())
+    await asyncio.sleep(0)
+    assert inner.written == [b"head 10\r\naaaaaaaaaaaaaaaa\r\n2\r\nbc\r\n"]
+    flow.pause_writing()
+    assert not chunks.flowing
+    flow.resume_writing()
+    assert chunks.flowing

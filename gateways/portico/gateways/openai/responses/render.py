@@ -43,10 +43,12 @@ class ResponseEvents:
         return told
 
     def ended(self, *, stopping: bool) -> bytes:
+        if self._translator.done:
+            return b""
         if stopping:
             stops = OpenAiError("this gateway stops; ask another", status=503, code="draining")
             return self._error(stops) + DONE
-        return b"" if self._translator.done else DONE
+        return DONE
 
     def refusal(self, error: PorticoError) -> Response:
         return error_response(from_core(error), self._request_id)
