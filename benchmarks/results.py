@@ -116,13 +116,6 @@ class SandboxFigure(BaseModel):
     least: float | None = None  # what it takes when nothing else wants the machine
 
 
-class Seeing(BaseModel):
-    """One load, and the CPU time that a reply took of all processes."""
-
-    load: Throughput
-    cpu_ms: float
-
-
 class ReplySection(BaseModel):
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -190,12 +183,13 @@ class SandboxSection(BaseModel):
 
 
 class SeeingSection(BaseModel):
-    """By what is exported; each round has all of them in turn."""
+    """CPU time per reply in ms by what is exported; each round has all of them at the same time."""
 
     stamp: Stamp
     load: float
     tokens: int
-    ways: dict[str, list[Seeing]]
+    clients: int
+    cpu_ms: dict[str, list[float]]
 
 
 class Results(BaseModel):

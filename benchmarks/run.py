@@ -224,15 +224,18 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What traces and metrics cost."""
+    clients = CLIENTS // len(seeing.WAYS)
     section = SeeingSection(
-        stamp=stamp, load=os.getloadavg()[0], tokens=TOKENS, ways={way: [] for way in seeing.WAYS}
+        stamp=stamp,
+        load=os.getloadavg()[0],
+        tokens=TOKENS,
+        clients=clients,
+        cpu_ms={way: [] for way in seeing.WAYS},
     )
-    for number in range(stamp.rounds):
-        for way in list(seeing.WAYS)[:: 1 if number % 2 == 0 else -1]:
-            found = seeing.measure(way, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds)
-            section.ways[way].append(found)
-            rate = found.load.replies_per_second
-            _say(f"{way}: {rate:.0f} replies per second, {found.cpu_ms:.2f} ms of CPU for one")
+    for found in seeing.measure(tokens=TOKENS, clients=clients, seconds=plan.seconds, rounds=stamp.rounds):
+        _say(", ".join(f"{way}: {cpu_ms:.2f} ms of CPU" for way, cpu_ms in found.items()))
+        for way, cpu_ms in found.items():
+            section.cpu_ms[way].append(cpu_ms)
     results.seeing = section
 
 

@@ -21,15 +21,20 @@ from portico.telemetry import meters, spans
 _FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
 
+_SYSTEM = "grpc"
+_LABELS = ("rpc.system.name", "rpc.method", "rpc.response.status_code")
+
+
 class Calls:
     """The calls of one server."""
 
     def __init__(self) -> None:
         meter = meters.meter()
-        self._durations: meters.Histogram | None = None
+        self._durations: meters.Durations | None = None
         if meter is not None:
             name = "rpc.server.call.duration"
-            self._durations = meters.seconds(meter, name, "How long calls take; streams, until their end.")
+            about = "How long calls take; streams, until their end."
+            self._durations = meters.seconds(meter, name, about, *_LABELS)
 
     @property
     def seen(self) -> bool:
@@ -47,17 +52,18 @@ class Calls:
 class Call:
     """One call under way. It ends once, however often it is told to."""
 
-    __slots__ = ("_attributes", "_began", "_durations", "_parent", "_span")
+    __slots__ = ("_began", "_durations", "_method", "_parent", "_span")
 
     def __init__(
-        self, method: str, metadata: Mapping[str, str], durations: meters.Histogram | None, *, span: bool
+        self, method: str, metadata: Mapping[str, str], durations: meters.Durations | None, *, span: bool
     ) -> None:
-        self._attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-        self._durations: meters.Histogram | None = durations
+        self._method = method
+        self._durations: meters.Durations | None = durations
         self._parent = spans.parent_of(metadata)
         self._span = None
         if span:
-            self._span = spans.begin(method, self._attributes, kind=SpanKind.SERVER, parent=self._parent)
+            about = {"rpc.system.name": _SYSTEM, "rpc.method": method}
+            self._span = spans.begin(method, about, kind=SpanKind.SERVER, parent=self._parent)
         self._began = time.perf_counter()
 
     @property
@@ -69,13 +75,10 @@ class Call:
         """`code` is the name of a gRPC status."""
         span, self._span = self._span, None
         if span is not None:
-            span.set_attribute("rpc.response.status_code", code)
-            spans.end(span, code if code in _FAULTS else "")
+            spans.end(span, code if code in _FAULTS else "", {"rpc.response.status_code": code})
         durations, self._durations = self._durations, None
         if durations is not None:
-            durations.record(
-                time.perf_counter() - self._began, {**self._attributes, "rpc.response.status_code": code}
-            )
+            durations.record(time.perf_counter() - self._began, _SYSTEM, self._method, code)
 
 
 class SeenCalls(grpc.aio.ServerInterceptor):

@@ -1,19 +1,85 @@
 """Metrics: none, until there is a meter."""
 
-from opentelemetry.metrics import Histogram, Meter
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from opentelemetry.metrics import Meter
 
 # In seconds: from what a busy loop does at once to what an agent takes for a long answer.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-__all__ = ["Histogram", "meter", "seconds", "use"]
+Label = str | int
+
+
+class Durations(Protocol):
+    """A histogram of how long something takes."""
+
+    def record(self, seconds: float, *values: Label) -> None:
+        """`values` are of its labels, in their order."""
+        ...
+
+
+@dataclass(slots=True)
+class Series:
+    """What has been recorded for one set of values."""
+
+    since: int = field(default_factory=time.time_ns)
+    counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
+    sum: float = 0.0
+    least: float = float("inf")
+    most: float = 0.0
+
+
+class Timing:
+    """Added up here, for a tenth of what it costs in the SDK. Recorded on one thread, read on any."""
+
+    def __init__(self, name: str, description: str, labels: Sequence[str]) -> None:
+        self.name = name
+        self.description = description
+        self.labels = labels
+        self._series: dict[tuple[Label, ...], Series] = {}
+
+    def record(self, seconds: float, *values: Label) -> None:
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = Series()
+        series.counts[bisect_left(SECONDS, seconds)] += 1
+        series.sum += seconds
+        if seconds < series.least:
+            series.least = seconds
+        if seconds > series.most:
+            series.most = seconds
+
+    def series(self) -> Iterator[tuple[dict[str, Label], Series]]:
+        """All that there are, by their labels."""
+        for values, series in tuple(self._series.items()):
+            yield dict(zip(self.labels, values, strict=True)), series
+
+
+class _OfTheSdk:
+    """The same for who wants other buckets, or only what is new since the last time."""
+
+    def __init__(self, meter: Meter, name: str, description: str, labels: Sequence[str]) -> None:
+        self._labels = labels
+        self._histogram = meter.create_histogram(
+            name, "s", description, explicit_bucket_boundaries_advisory=SECONDS
+        )
+
+    def record(self, seconds: float, *values: Label) -> None:
+        self._histogram.record(seconds, dict(zip(self._labels, values, strict=True)))
+
 
 _meter: Meter | None = None
+_timings: list[Timing] | None = None
 
 
-def use(meter: Meter | None) -> None:
-    """Whom this process measures with from now on."""
-    global _meter
-    _meter = meter
+def use(meter: Meter | None, timings: list[Timing] | None = None) -> None:
+    """Whom this process measures with from now on; without a list of timings, durations too."""
+    global _meter, _timings
+    _meter, _timings = meter, timings
 
 
 def meter() -> Meter | None:
@@ -21,6 +87,10 @@ def meter() -> Meter | None:
     return _meter
 
 
-def seconds(meter: Meter, name: str, description: str) -> Histogram:
+def seconds(meter: Meter, name: str, description: str, *labels: str) -> Durations:
     """A histogram of how long something takes."""
-    return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=SECONDS)
+    if _timings is None:
+        return _OfTheSdk(meter, name, description, labels)
+    timing = Timing(name, description, labels)
+    _timings.append(timing)
+    return timing

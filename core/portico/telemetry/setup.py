@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
 
+    from portico.telemetry.readers import Timings
+
 SCOPE = "portico"
 CLOSE_SECONDS = 5.0  # a collector that does not answer must not hold up the end of a process
 _YES = ("true", "1", "yes", "on")
@@ -53,31 +55,36 @@ class Telemetry:
     def _trace(self, service: str, exporters: Sequence[str]) -> None:
         version_ = version("portico-runtime")
         if exporters and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-            provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
-            for name in exporters:
-                provider.add_span_processor(BatchSpanProcessor(_span_exporter(name)))
-            trace.set_tracer_provider(provider)
-            self._providers.append(provider)
-        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            from portico.telemetry.traces import Traces
+
+            scope = InstrumentationScope(SCOPE, version_)
+            traces = Traces(exporters, _protocol("TRACES"), _resource(service), scope)
+            trace.set_tracer_provider(traces.provider)
+            self._providers.append(traces.provider)
+            spans.use(traces.starter)
+        elif not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             spans.use(trace.get_tracer(SCOPE, version_))
 
     def _measure(self, service: str, exporters: Sequence[str], *, prometheus: bool) -> None:
-        readers = [_metric_reader(name) for name in exporters]
-        if prometheus:
-            from opentelemetry.exporter.prometheus import PrometheusMetricReader
-
-            readers.append(PrometheusMetricReader())
-        if not readers:
+        if not exporters and not prometheus:
             return
         from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+        from portico.telemetry.readers import PrometheusReader, Timings
+
+        scope = InstrumentationScope(SCOPE, version("portico-runtime"))
+        added_up: list[meters.Timing] | None = [] if _usual_histograms(os.environ) else None
+        timings = Timings(scope, added_up if added_up is not None else ())
+        readers: list[MetricReader] = [_metric_reader(name, timings) for name in exporters]
+        if prometheus:
+            readers.append(PrometheusReader(timings))
         provider = MeterProvider(readers, _resource(service), shutdown_on_exit=False)
         metrics.set_meter_provider(provider)
         self._providers.append(provider)
-        meters.use(provider.get_meter(SCOPE, version("portico-runtime")))
+        meters.use(provider.get_meter(scope.name, scope.version), added_up)
 
 
 def _as_the_reference_says(environment: MutableMapping[str, str]) -> None:
@@ -112,32 +119,29 @@ def _protocol(signal: str) -> str:
     return protocol
 
 
-def _span_exporter(name: str) -> Any:
-    if name == "console":
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-        return ConsoleSpanExporter()
-    if _protocol("TRACES") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-
-        return GrpcExporter()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()
+def _usual_histograms(environment: Mapping[str, str]) -> bool:
+    """Whether durations are to be added up since the start, in buckets of ours."""
+    wanted = {
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram",
+    }
+    return all((environment.get(name) or usual).lower() == usual for name, usual in wanted.items())
 
 
-def _metric_reader(name: str) -> "MetricReader":
-    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+def _metric_reader(name: str, timings: "Timings") -> "MetricReader":
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+    from portico.telemetry.readers import PeriodicReader
 
     if name == "console":
-        return PeriodicExportingMetricReader(ConsoleMetricExporter())
+        return PeriodicReader(ConsoleMetricExporter(), timings)
     if _protocol("METRICS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return PeriodicExportingMetricReader(GrpcExporter())
+        return PeriodicReader(GrpcExporter(), timings)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter())
+    return PeriodicReader(OTLPMetricExporter(), timings)
 
 
 def _resource(service: str) -> "Resource":

@@ -4,27 +4,41 @@ What they are called and say follows OpenTelemetry's conventions for GenAI, RPC 
 words of a caller or an agent in it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 Attributes = Mapping[str, str | int | float | bool]
 
+
+class Starter(Protocol):
+    """What begins spans: a tracer of the SDK, or a recorder."""
+
+    def start_span(
+        self, name: str, context: Context | None, kind: SpanKind, attributes: Attributes
+    ) -> Span: ...
+
+
+# What nearly everybody sends; the library reads the rest.
+_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NOWHERE = Context()
 _w3c = TraceContextTextMapPropagator()
-_tracer: Tracer | None = None
+_tracer: Starter | None = None
 
 
-def use(tracer: Tracer | None) -> None:
+def use(tracer: Starter | None) -> None:
     """Whom this process makes its spans with from now on."""
     global _tracer
     _tracer = tracer
 
 
-def tracer() -> Tracer | None:
+def tracer() -> Starter | None:
     """None while nothing is traced."""
     return _tracer
 
@@ -40,10 +54,12 @@ def begin(
     return None if _tracer is None else _tracer.start_span(name, parent, kind, attributes)
 
 
-def end(span: Span | None, error: str = "") -> None:
+def end(span: Span | None, error: str = "", attributes: Attributes | None = None) -> None:
     """`error` is the kind of what went wrong, if it did: a code, or an exception's class."""
     if span is None:
         return
+    if attributes:
+        span.set_attributes(attributes)
     if error:
         span.set_attribute("error.type", error)
         span.set_status(StatusCode.ERROR)
@@ -77,12 +93,23 @@ def enter(span: Span | None) -> None:
 
 def parent_of(carrier: Mapping[str, str]) -> Context:
     """The caller's trace, by the W3C's headers; an empty context if there are none that can be read."""
-    return _w3c.extract(carrier, Context()) if "traceparent" in carrier else Context()
+    named = carrier.get("traceparent")
+    if named is None:
+        return _NOWHERE
+    found = None if "tracestate" in carrier else _TRACEPARENT.fullmatch(named)
+    if found is None:
+        return _w3c.extract(carrier, _NOWHERE)
+    trace_id, span_id, flags = (int(digits, 16) for digits in found.groups())
+    parent = SpanContext(trace_id, span_id, True, TraceFlags(flags))
+    return trace.set_span_in_context(NonRecordingSpan(parent), _NOWHERE) if parent.is_valid else _NOWHERE
 
 
 def headers_of(span: Span | None = None) -> dict[str, str]:
     """The W3C's headers for a call in this span, or the current one; none when there is none."""
-    headers: dict[str, str] = {}
-    # Only these two travel, whatever OTEL_PROPAGATORS adds: baggage may hold what is nobody's business.
-    _w3c.inject(headers, None if span is None else trace.set_span_in_context(span))
+    own = (trace.get_current_span() if span is None else span).get_span_context()
+    if not own.is_valid:
+        return {}
+    headers = {"traceparent": f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"}
+    if own.trace_state:
+        headers["tracestate"] = own.trace_state.to_header()
     return headers

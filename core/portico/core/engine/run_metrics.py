@@ -20,14 +20,20 @@ class RunMetrics:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        histogram = self._histogram
-        self._ended = meter.create_counter("portico.runs", "{run}", "Runs that have ended, by status.")
-        self._events = meter.create_counter("portico.events", "{event}", "Events in the log.")
-        self._duration = histogram("portico.run.duration", "From a run's acceptance to its end.")
-        self._first = histogram(
-            "portico.run.first_event.duration", "From a run's acceptance to what its agent first says."
+        self._ended: Counter[tuple[str, str]] = Counter()
+        self._events = 0
+        self._duration = meters.seconds(
+            meter, "portico.run.duration", "From a run's acceptance to its end.", "agent", "status"
         )
-        self._commit = histogram("portico.log.commit.duration", "How long a transaction of the log takes.")
+        self._first = meters.seconds(
+            meter,
+            "portico.run.first_event.duration",
+            "From a run's acceptance to what its agent first says.",
+            "agent",
+        )
+        self._commit = meters.seconds(
+            meter, "portico.log.commit.duration", "How long a transaction of the log takes."
+        )
 
     @classmethod
     def wanted(cls) -> "RunMetrics | None":
@@ -45,6 +51,12 @@ class RunMetrics:
         def held(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(sandboxes())]
 
+        self._meter.create_observable_counter(
+            "portico.runs", [self._all_ended], "{run}", "Runs that have ended, by status."
+        )
+        self._meter.create_observable_counter(
+            "portico.events", [self._all_events], "{event}", "Events in the log."
+        )
         self._meter.create_observable_gauge(
             "portico.runs.live", [runs], "{run}", "Runs that have not ended; those queued wait for a session."
         )
@@ -62,15 +74,19 @@ class RunMetrics:
             events += last - chunks[0].first + 1
             if run.said_from is not None and last >= run.said_from:
                 run.said_from = None
-                self._first.record(now - run.begun, {"agent": run.start.request.agent_name})
+                self._first.record(now - run.begun, run.start.request.agent_name)
             if status.terminal:
-                about = {"agent": run.start.request.agent_name, "status": status.value}
-                self._ended.add(1, about)
-                self._duration.record(now - run.begun, about)
-        self._events.add(events)
+                about = (run.start.request.agent_name, status.value)
+                self._ended[about] += 1
+                self._duration.record(now - run.begun, *about)
+        self._events += events
 
-    def _histogram(self, name: str, description: str) -> meters.Histogram:
-        return meters.seconds(self._meter, name, description)
+    def _all_ended(self, _: CallbackOptions) -> Iterable[Observation]:
+        ended = tuple(self._ended.items())
+        return [Observation(count, {"agent": agent, "status": status}) for (agent, status), count in ended]
+
+    def _all_events(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._events)]
 
 
 def states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:

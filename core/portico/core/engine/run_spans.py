@@ -68,12 +68,12 @@ class RunSpans:
     def end(self) -> None:
         """The agent has ended. Calls without an output are somebody else's to make: they have no span."""
         run, span = self._run, self._span
-        span.set_attribute("portico.run.status", run.status.value)
+        told: dict[str, str | int] = {"portico.run.status": run.status.value}
         if run.usage is not None:
-            span.set_attribute("gen_ai.usage.input_tokens", run.usage.input_tokens)
-            span.set_attribute("gen_ai.usage.output_tokens", run.usage.output_tokens)
+            told["gen_ai.usage.input_tokens"] = run.usage.input_tokens
+            told["gen_ai.usage.output_tokens"] = run.usage.output_tokens
         error = "" if run.error is None or run.status not in _FAULTS else run.error.code
-        spans.end(span, error)
+        spans.end(span, error, told)
 
     def _call(self, call_id: str, name: str, kind: str) -> None:
         if not name or len(self._open) >= OPEN_CALLS:

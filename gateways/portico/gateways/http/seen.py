@@ -19,19 +19,21 @@ NOT_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "auto_con
 _PROBES = frozenset(("/health", "/liveness", "/readiness"))  # they come for ever, and say nothing
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OTHER = "_OTHER"
+_LABELS = ("http.request.method", "portico.gateway", "http.response.status_code")
 _NOBODY = 499  # the caller has left before there was an answer
 
 
 class Requests:
-    """What is made of the requests of one process."""
+    """What is made of the requests of one process, to gateways of these names."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateways: Iterable[str]) -> None:
         meter = meters.meter()
-        self._durations: meters.Histogram | None = None
-        self._active: Counter[str] = Counter()
+        self._durations: meters.Durations | None = None
+        self._active = Counter(dict.fromkeys(gateways, 0))
         if meter is not None:
             name = "http.server.request.duration"
-            self._durations = meters.seconds(meter, name, "How long requests take; streams, until their end.")
+            about = "How long requests take; streams, until their end."
+            self._durations = meters.seconds(meter, name, about, *_LABELS)
             meter.create_observable_gauge(
                 "http.server.active_requests", [self._count], "{request}", "Requests that are under way."
             )
@@ -50,7 +52,6 @@ class Requests:
             await app(scope, receive, send)
             return
         method = _method(scope)
-        told = {"http.request.method": method, "portico.gateway": gateway}
         status = 0
 
         async def noted(message: Message) -> None:
@@ -81,15 +82,15 @@ class Requests:
             context.detach(token)
             self._active[gateway] -= 1
             if durations is not None:
-                answered: spans.Attributes = {**told, "http.response.status_code": status or _NOBODY}
-                durations.record(time.perf_counter() - began, answered)
+                durations.record(time.perf_counter() - began, method, gateway, status or _NOBODY)
             if span is not None:
+                answered: dict[str, str | int] = {}
                 if route := _route(scope):
                     span.update_name(f"{method} {route}")
-                    span.set_attribute("http.route", route)
+                    answered["http.route"] = route
                 if status:
-                    span.set_attribute("http.response.status_code", status)
-                spans.end(span, error or (str(status) if status >= 500 else ""))
+                    answered["http.response.status_code"] = status
+                spans.end(span, error or (str(status) if status >= 500 else ""), answered)
 
 
 def enter_request(headers: Iterable[tuple[bytes, bytes]]) -> None:

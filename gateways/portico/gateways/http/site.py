@@ -74,7 +74,7 @@ class Site:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._requests = Requests()
+        self._requests = Requests(gateway.name for gateway in self.gateways)
         async with (
             Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
