@@ -40,15 +40,16 @@ def measure(*, tokens: int, clients: int, seconds: int, rounds: int) -> Iterator
     with ExitStack() as stack:
         url = stack.enter_context(_collector())
         pool = stack.enter_context(ThreadPoolExecutor(len(WAYS)))
-        running: dict[str, Server] = {}
-        for way, more in WAYS.items():
+
+        def start(more: Mapping[str, str] | None) -> Server:
             environment = {} if more is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": url, **OFTEN, **more}
-            running[way] = stack.enter_context(servers.running("portico", environment=environment))
+            return stack.enter_context(servers.running("portico", environment=environment))
 
         def replies(server: Server, seconds: int) -> float:
             load = wrk.load(server, tokens=tokens, clients=clients, seconds=seconds)
             return load.replies_per_second * seconds
 
+        running = dict(zip(WAYS, pool.map(start, WAYS.values()), strict=True))
         list(pool.map(replies, running.values(), [WARM_SECONDS] * len(running)))
         for _ in range(rounds):
             before = [_cpu_seconds(server) for server in running.values()]
