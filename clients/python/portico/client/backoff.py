@@ -31,18 +31,14 @@ class Backoff:
 class Outage:
     """One reader's outage: it lasts until events come again, and only so long."""
 
-    __slots__ = ("_limit", "_opened_at", "_since", "backoff")
+    __slots__ = ("_limit", "_opened_at", "_since", "backoff", "lasts")
 
     def __init__(self, limit: float) -> None:
         self.backoff = Backoff()
+        self.lasts = False  # whether events are still to come after the last break
         self._limit = limit
-        self._since: float | None = None
+        self._since = 0.0
         self._opened_at: float | None = None
-
-    @property
-    def lasts(self) -> bool:
-        """Whether events are still to come after the last break."""
-        return self._since is not None
 
     def opened(self) -> None:
         """The stream was opened (again); whether it holds is not known yet."""
@@ -50,7 +46,7 @@ class Outage:
 
     def ended(self) -> None:
         """Events came."""
-        self._since = None
+        self.lasts = False
         self.backoff.reset()
 
     def broke(self) -> float:
@@ -58,7 +54,8 @@ class Outage:
         now = monotonic()
         held = self._opened_at is not None and now - self._opened_at >= _STABLE_SECONDS
         self._opened_at = None
-        if self._since is None or held:
+        if held or not self.lasts:
+            self.lasts = True
             self._since = now
             self.backoff.reset()
         return self._since + self._limit - now

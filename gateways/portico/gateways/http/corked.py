@@ -55,6 +55,7 @@ class CorkedTransport(asyncio.Transport):
             self.write_parts((bytes(data),))
 
     def write_parts(self, parts: Iterable[bytes]) -> None:
+        """One part at least, none of which is empty."""
         if not self._parts:
             self._cork.hold(self)
         self._parts += parts
@@ -103,16 +104,11 @@ class CorkedTransport(asyncio.Transport):
 class Chunks:
     """The way around ASGI's `send` for an answer that has begun in chunks, and has not ended."""
 
-    __slots__ = ("_flow", "_transport")
+    __slots__ = ("_transport", "flow")
 
     def __init__(self, transport: CorkedTransport, flow: FlowControl) -> None:
         self._transport = transport
-        self._flow = flow
-
-    @property
-    def flowing(self) -> bool:
-        """Whether the reader keeps up: if it does not, only `send` waits for it."""
-        return not self._flow.write_paused
+        self.flow = flow
 
     def write(self, pieces: Iterable[bytes | None]) -> None:
         """Each piece that is not empty in a chunk of its own; all of them at once."""

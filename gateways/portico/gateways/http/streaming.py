@@ -189,7 +189,7 @@ class SseStream(Reading):
     async def _next(self) -> Frames | None:
         self._idle = True
         try:
-            return await self._stream.next_frames(self._at_once if self._started and self._chunks else None)
+            return await self._stream.next_frames(self._at_once if self._started else None)
         finally:
             self._idle = False
             if self._pinging is not None:
@@ -198,11 +198,11 @@ class SseStream(Reading):
                 self._pinging = None
 
     def _at_once(self, frames: Frames) -> bool:
-        assert self._chunks is not None
-        if not self._chunks.flowing:
-            return False
+        chunks = self._chunks
+        if chunks is None or chunks.flow.write_paused:
+            return False  # only `send` waits for a slow reader
         pieces = self._rendering.events(frames)
-        self._chunks.write(pieces)
+        chunks.write(pieces)
         if pieces and pieces[-1] is None:
             self._stream.close()
         return True

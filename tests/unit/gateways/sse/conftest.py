@@ -35,10 +35,6 @@ def scripted_agents() -> list[AgentApp]:
                 for part in rest.split():
                     yield part
                     await asyncio.sleep(0)
-            case "flood":  # flood COUNT: 4 kB each
-                for _ in range(int(rest)):
-                    yield "x" * 4096
-                    await asyncio.sleep(0)
             case "rich":
                 yield reasoning("Hm.")
                 yield tool_call("get_weather", {"city": "Paris"}, call_id="call_1")

@@ -1,13 +1,11 @@
 """Silent streams, gateways that stop, cores that go away, defects, and what is set."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from portico.core.server import CoreServer
 from portico.gateways.sse.app import create_app
@@ -111,39 +109,6 @@ async def test_a_stream_whose_core_goes_away_ends_with_an_error_event(serve: Any
         await stopping
     last = text.removesuffix("\n\n").split("\n\n")[-1]
     assert last.startswith('event: error\ndata: {"error":{"code":"')
-
-
-async def test_a_reader_that_falls_behind_and_catches_up_misses_nothing(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits = 0
-    drain = FlowControl.drain
-
-    async def counted(flow: FlowControl) -> None:
-        nonlocal waits
-        waits += 1
-        await drain(flow)
-
-    monkeypatch.setattr(FlowControl, "drain", counted)
-    http = await serve()
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        slow.connect((http.base_url.host, http.base_url.port))
-        body = b'{"input":"flood 700"}'
-        slow.sendall(
-            b"POST /process HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        reader, writer = await asyncio.open_connection(sock=slow, limit=2**24)
-        numbers = []
-        async for line in reader:
-            if line.startswith(b"id: "):
-                numbers.append(int(line[4:]))
-                if len(numbers) in (10, 600):
-                    await asyncio.sleep(0.2)
-        writer.close()
-    assert numbers == list(range(706))
-    assert waits
 
 
 async def test_a_defect_is_one_error_with_an_id_to_quote(

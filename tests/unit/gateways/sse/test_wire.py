@@ -167,7 +167,7 @@ async def test_who_leaves_is_no_reader_from_then_on(
     assert (await core.until("stop")).stream_id == opened.stream_id
 
 
-async def test_a_slow_reader_gets_no_more_than_it_takes(serve: Any, scripted: Any) -> None:
+async def test_a_slow_reader_gets_no_more_than_it_takes_and_all_of_it(serve: Any, scripted: Any) -> None:
     core, target = scripted
     core.frames = [query_pb2.StreamFrame(events=[created()])]
     core.endless_bytes = 32 * 1024 * 1024
@@ -186,6 +186,14 @@ async def test_a_slow_reader_gets_no_more_than_it_takes(serve: Any, scripted: An
             await asyncio.sleep(0.3)
         # What the kernel's buffers take, and a window.
         assert 0 < sent < core.endless_bytes / 2
+        reader, writer = await asyncio.open_connection(sock=slow, limit=2**20)
+        numbers: list[int] = []
+        while len(numbers) <= core.endless_bytes // TEXT_BYTES:
+            line = await reader.readline()
+            if line.startswith(b"id: "):
+                numbers.append(int(line[4:]))
+        writer.close()
+    assert numbers == list(range(len(numbers)))
     await core.until("stop")
 
 

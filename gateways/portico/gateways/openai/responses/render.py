@@ -35,12 +35,12 @@ class ResponseEvents:
         return headers
 
     def events(self, frames: Frames) -> Sequence[bytes | None]:
-        told: list[bytes | None] = [*self._translator.feed(frames)]
-        if self._translator.done:
-            if self._translator.ahead:
-                told.append(self._error(_AHEAD))
-            told += (DONE, None)
-        return told
+        told = self._translator.feed(frames)
+        if not self._translator.done:
+            return told
+        if self._translator.ahead:
+            told.append(self._error(_AHEAD))
+        return (*told, DONE, None)
 
     def ended(self, *, stopping: bool) -> bytes:
         if self._translator.done:

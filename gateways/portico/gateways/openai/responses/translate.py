@@ -6,7 +6,7 @@ follow), and is silent about the others.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from portico.gateways.http.streaming import TERMINAL
 from portico.gateways.openai.responses.answering import echo_of
@@ -26,6 +26,9 @@ _STATUS = {
     pb.RUN_STATUS_INCOMPLETE: INCOMPLETE,
 }
 _UNDER_WAY = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
+
+_Text: TypeAlias = tuple[str, int, TextItem | None]  # its message and content, and the item that it grows
+_NO_TEXT: _Text = ("", -1, None)
 
 
 class Translator:
@@ -60,7 +63,7 @@ class Translator:
         # What an attempt says until all of them were repeated: the responses before have told it.
         self._withheld: list[pb.Event] | None = None
         # The text that streams: further deltas of it need no look at anything else.
-        self._text: tuple[str, int, TextItem | None] = ("", -1, None)
+        self._text = _NO_TEXT
         self.wanted: Segment | None = None
         self.told: list[Segment] = []  # the wanted one and, if following, those before it that were
         self.done = False  # nothing more will be told
@@ -68,10 +71,19 @@ class Translator:
 
     def feed(self, frames: Iterable[query_pb2.StreamFrame]) -> list[bytes]:
         """The SSE frames of what these bring."""
-        self._frames.clear()
+        told = self._frames
+        told.clear()
+        open_id, index, item = self._text
         for frame in frames:
-            self._read(frame.events)
-        return list(self._frames)
+            for event in frame.events:
+                content = event.content
+                text = content.text
+                if text and content.delta and content.msg_id == open_id and content.index == index:
+                    if item is not None:
+                        item.delta(text)
+                elif not self.done:
+                    self._text = open_id, index, item = self._read(event)
+        return told.copy()
 
     def json(self) -> dict[str, Any] | None:
         """The wanted response as it stands; None while it has not begun."""
@@ -92,30 +104,21 @@ class Translator:
         """Whether the reader's last event is none that the wanted response has."""
         return self.wanted is not None and NEVER > self._after >= self.next_number
 
-    def _read(self, events: Iterable[pb.Event]) -> None:
-        open_id, index, item = self._text
-        for event in events:
-            if self.done:
-                return
-            content = event.content
-            text = content.text
-            if text and content.delta and content.msg_id == open_id and content.index == index:
-                if item is not None:
-                    item.delta(text)
-                continue
-            match event.WhichOneof("object"):
-                case "response":
-                    self._response(event.response, event.sequence_number)
-                case "message" | "content" if self._withheld is not None:
-                    self._withheld.append(event)
-                case "message" if self._messages is not None:
-                    self._messages.message(event.message)
-                case "content" if self._messages is not None:
-                    growing = self._messages.content(content)
-                    self._text = (content.msg_id, content.index, growing) if growing else ("", -1, None)
-                    open_id, index, item = self._text
-                    continue
-            self._text = open_id, index, item = ("", -1, None)
+    def _read(self, event: pb.Event) -> _Text:
+        """Returns the text that streams behind the event."""
+        match event.WhichOneof("object"):
+            case "response":
+                self._response(event.response, event.sequence_number)
+            case "message" | "content" if self._withheld is not None:
+                self._withheld.append(event)
+            case "message" if self._messages is not None:
+                self._messages.message(event.message)
+            case "content" if self._messages is not None:
+                content = event.content
+                growing = self._messages.content(content)
+                if growing is not None:
+                    return content.msg_id, content.index, growing
+        return _NO_TEXT
 
     def _response(self, response: pb.Response, sequence_number: int) -> None:
         again = response.attempt > self._attempt > 0
