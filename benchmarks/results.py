@@ -183,13 +183,13 @@ class SandboxSection(BaseModel):
 
 
 class SeeingSection(BaseModel):
-    """CPU time per reply in ms by what is exported; each round has all of them at the same time."""
+    """CPU time per reply in ms by what is exported: with nothing, and with that at the same time."""
 
     stamp: Stamp
     load: float
     tokens: int
     clients: int
-    cpu_ms: dict[str, list[float]]
+    cpu_ms: dict[str, list[tuple[float, float]]]
 
 
 class Results(BaseModel):

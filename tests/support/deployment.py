@@ -7,9 +7,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-import httpx
 import psutil
 
 SCRIPTED = Path(__file__).parents[1] / "end_to_end" / "agents" / "scripted.py"
@@ -69,15 +69,23 @@ class Deployment:
     def wait_ready(self) -> None:
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
-            try:
-                if httpx.get(f"{self.url}/readiness", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
+            if self._ready():
+                return
             assert self.process.is_running(), self.log.read_text()
             assert self.process.status() != psutil.STATUS_ZOMBIE, self.log.read_text()
             time.sleep(0.05)
         raise AssertionError(self.log.read_text())
+
+    def _ready(self) -> bool:
+        # A client of httpx's for each look would take more of the machine than what is waited for.
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=5)
+        try:
+            connection.request("GET", "/readiness")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def child(self, module: str) -> psutil.Process:
         """The core's process (portico.core) or the gateway's (portico.gateways)."""

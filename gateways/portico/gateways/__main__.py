@@ -1,14 +1,21 @@
 """`python -m portico.gateways NAME`: one gateway process, until SIGTERM or SIGINT."""
 
+import gc
+import sys
+
+if __name__ == "__main__":
+    # What is imported stays: to look through it again and again would be a quarter of the start.
+    gc.disable()
+    # A gateway has no database. The A2A SDK's stores, which are not used here, do without it when it is not
+    # there; it would be a tenth of the start.
+    sys.modules.setdefault("sqlalchemy", None)  # type: ignore[arg-type]
+
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata, util
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -19,6 +26,7 @@ from portico.gateways.exposure import Exposed, check_guarded, is_local
 from portico.gateways.http.core import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
+from portico.gateways.mcp.late import LateMcpGateway, McpMissing
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -31,26 +39,10 @@ from portico.telemetry.setup import Telemetry
 log = logging.getLogger("portico.gateways")
 
 
-class McpMissing(Exception):
-    """This environment has no MCP SDK that the MCP gateway works with; the message says what to do."""
-
-
-def _mcp(settings: McpSettings) -> Gateway:
-    """Raises McpMissing. Only here is MCP's SDK imported: all else works with an older one, or none."""
-    try:
-        from portico.gateways.mcp.app import McpGateway
-    except ImportError as error:
-        if not (error.name or "").startswith("mcp"):
-            raise
-        found = metadata.version("mcp") if util.find_spec("mcp") else "none"
-        raise McpMissing(f'it needs mcp 2.3 or newer and found {found}; pip install "mcp>=2.3,<3"') from None
-    return McpGateway(settings)
-
-
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
     "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
-    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, _mcp),
+    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, LateMcpGateway),
     "openai": ("Responses, Conversations and Chat Completions of OpenAI", OpenAiSettings, OpenAiGateway),
     "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
 }
@@ -71,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
     try:
         serve(site, host, port, fd)
     finally:

@@ -11,10 +11,9 @@ from starlette.types import Receive, Scope, Send
 from portico.client import PermissionDenied, PorticoError, Unauthenticated
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import CHALLENGE
-from portico.gateways.mcp.settings import McpSettings
+from portico.gateways.mcp.settings import PATH, McpSettings
 from portico.gateways.mcp.tools import Tools
 
-PATH = "/mcp"
 _INSTRUCTIONS = (
     "Sandboxes to run code in: Python whose names live on, a shell, files. Without a sandbox_id every call "
     "goes to your own sandbox; sandbox_create makes more. There is no network unless hosts were allowed."

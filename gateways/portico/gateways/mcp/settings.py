@@ -5,6 +5,8 @@ from pydantic_settings import SettingsConfigDict
 
 from portico.gateways.http.settings import HttpSettings
 
+PATH = "/mcp"
+
 
 class McpSettings(HttpSettings):
     """Everything that an operator can set."""

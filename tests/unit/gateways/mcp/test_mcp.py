@@ -11,7 +11,7 @@ from mcp import Client
 from support.serving import running_core, running_site, settings_in
 
 from portico.agent import AgentApp
-from portico.gateways.mcp.app import McpGateway
+from portico.gateways.mcp.late import LateMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 
 
@@ -28,7 +28,8 @@ def nobody() -> AgentApp:
 @pytest.fixture
 async def url(tmp_path: Path) -> AsyncIterator[str]:
     settings = McpSettings(**settings_in(tmp_path, output_characters=1000, file_bytes=1024))
-    async with running_core([nobody()], tmp_path), running_site(McpGateway(settings), settings) as (site, _):
+    gateway = LateMcpGateway(settings)
+    async with running_core([nobody()], tmp_path), running_site(gateway, settings) as (site, _):
         yield f"{site}/mcp"
 
 
@@ -127,3 +128,11 @@ async def test_a_rebound_name_is_not_answered(url: str) -> None:
         answer = await http.post(url, json={}, headers={"host": "evil.example"})
         assert answer.status_code == 421
     await asyncio.sleep(0)
+
+
+async def test_many_who_ask_at_once_and_first_get_one_gateway(url: str) -> None:
+    async with httpx.AsyncClient(timeout=60) as http:
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        headers = {"accept": "application/json, text/event-stream"}
+        answers = await asyncio.gather(*(http.post(url, json=ping, headers=headers) for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5, answers[0].text

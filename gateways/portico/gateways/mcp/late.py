@@ -1,0 +1,74 @@
+"""The MCP gateway among others: there from the start, its SDK imported when somebody first asks for it.
+
+That takes longer than all other gateways together, and many never need it.
+"""
+
+import asyncio
+from importlib import import_module, metadata
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from portico.gateways.http.core import Core
+from portico.gateways.http.site import Gateway
+from portico.gateways.mcp.settings import PATH, McpSettings
+
+NEEDED = (2, 3)
+
+
+class McpMissing(Exception):
+    """This environment has no MCP SDK that the MCP gateway works with; the message says what to do."""
+
+
+class LateMcpGateway:
+    """What a site serves."""
+
+    name = "mcp"
+
+    def __init__(self, settings: McpSettings) -> None:
+        """Raises McpMissing."""
+        check_sdk()
+        self._settings = settings
+        self._making: asyncio.Task[Gateway] | None = None
+        self._core: Core | None = None
+        self._stopped = False
+
+    def claims(self, path: str) -> bool:
+        return path == PATH
+
+    def open(self, core: Core) -> None:
+        self._core = core
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stopped and scope["type"] == "http":
+            await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
+            return
+        if self._making is None:
+            self._making = asyncio.create_task(self._make(), name="mcp import")
+        gateway = await asyncio.shield(self._making)
+        await gateway(scope, receive, send)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._making is not None and self._making.done():
+            self._making.result().stop()
+
+    async def _make(self) -> Gateway:
+        # In a thread: everybody else's streams go on.
+        app = await asyncio.to_thread(import_module, "portico.gateways.mcp.app")
+        gateway: Gateway = app.McpGateway(self._settings)
+        assert self._core is not None
+        gateway.open(self._core)
+        if self._stopped:
+            gateway.stop()
+        return gateway
+
+
+def check_sdk() -> None:
+    """Raises McpMissing."""
+    try:
+        found = metadata.version("mcp")
+    except metadata.PackageNotFoundError:
+        found = "none"
+    if found == "none" or tuple(int(part) for part in found.split(".")[:2]) < NEEDED:
+        raise McpMissing(f'it needs mcp 2.3 or newer and found {found}; pip install "mcp>=2.3,<3"')
