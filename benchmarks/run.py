@@ -224,18 +224,14 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What traces and metrics cost."""
-    clients = CLIENTS // 2
-    section = SeeingSection(
-        stamp=stamp,
-        load=os.getloadavg()[0],
-        tokens=TOKENS,
-        clients=clients,
-        cpu_ms={way: [] for way in seeing.WAYS},
-    )
-    found = seeing.measure(tokens=TOKENS, clients=clients, seconds=plan.seconds, rounds=stamp.rounds)
-    for way, off, on in found:
-        _say(f"{way}: {on:.2f} ms of CPU for a reply, {off:.2f} ms with nothing")
-        section.cpu_ms[way].append((off, on))
+    load, clients = os.getloadavg()[0], CLIENTS // 2
+    section = SeeingSection(stamp=stamp, load=load, tokens=TOKENS, clients=clients, cpu_ms={})
+    for way in seeing.WAYS:
+        section.cpu_ms[way] = []
+        pairs = seeing.measure(way, tokens=TOKENS, clients=clients, seconds=plan.seconds, rounds=stamp.rounds)
+        for off, on in pairs:
+            _say(f"{way}: {on:.2f} ms of CPU for a reply, {off:.2f} ms with nothing")
+            section.cpu_ms[way].append((off, on))
     results.seeing = section
 
 

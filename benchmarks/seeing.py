@@ -1,8 +1,8 @@
 """What it costs to be seen: the same load with nothing, metrics, and traces, exported to a collector.
 
-Each way is loaded at the same time as one with nothing, so that whatever the machine does meets both alike:
-one after the other they would differ by more than what is measured. What lies between two with nothing is
-noise.
+Each way is loaded at the same time as one with nothing, both of them new, so that whatever the machine does
+meets both alike: one after the other they would differ by more than what is measured. What lies between two
+with nothing is noise.
 """
 
 import subprocess
@@ -32,14 +32,14 @@ WAYS: Mapping[str, Mapping[str, str] | None] = {
 WARM_SECONDS = 4
 
 
-def measure(*, tokens: int, clients: int, seconds: int, rounds: int) -> Iterator[tuple[str, float, float]]:
-    """A way in turn, and the CPU ms that a reply takes of all of Portico's processes: with nothing, and seen.
+def measure(
+    way: str, *, tokens: int, clients: int, seconds: int, rounds: int
+) -> Iterator[tuple[float, float]]:
+    """CPU ms that a reply takes of all of Portico's processes, with nothing and in this way, in each round.
 
     Each of the two has so many clients.
     """
-    with ExitStack() as stack:
-        url = stack.enter_context(_collector())
-        pool = stack.enter_context(ThreadPoolExecutor(len(WAYS) + 1))
+    with _collector() as url, ThreadPoolExecutor(2) as pool, ExitStack() as stack:
 
         def start(more: Mapping[str, str] | None) -> Server:
             environment = {} if more is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
@@ -49,18 +49,16 @@ def measure(*, tokens: int, clients: int, seconds: int, rounds: int) -> Iterator
             load = wrk.load(server, tokens=tokens, clients=clients, seconds=seconds)
             return load.replies_per_second * seconds
 
-        nothing, *seen = pool.map(start, (None, *WAYS.values()))
-        list(pool.map(replies, (nothing, *seen), [WARM_SECONDS] * (len(seen) + 1)))
+        pair = list(pool.map(start, (None, WAYS[way])))
+        list(pool.map(replies, pair, (WARM_SECONDS, WARM_SECONDS)))
         for _ in range(rounds):
-            for way, server in zip(WAYS, seen, strict=True):
-                pair = (nothing, server)
-                before = [_cpu_seconds(one) for one in pair]
-                counts = list(pool.map(replies, pair, (seconds, seconds)))
-                after = [_cpu_seconds(one) for one in pair]
-                # The clients' last requests are cut off, and their work is in neither figure.
-                spent = zip(before, after, counts, strict=True)
-                off, on = ((end - begin) / count * 1e3 for begin, end, count in spent)
-                yield way, off, on
+            before = [_cpu_seconds(server) for server in pair]
+            counts = list(pool.map(replies, pair, (seconds, seconds)))
+            after = [_cpu_seconds(server) for server in pair]
+            # The clients' last requests are cut off, and their work is in neither figure.
+            spent = zip(before, after, counts, strict=True)
+            off, on = ((end - begin) / count * 1e3 for begin, end, count in spent)
+            yield off, on
 
 
 @contextmanager
