@@ -10,6 +10,9 @@ if __name__ == "__main__":
 # Before gRPC is imported. What this process starts, sandboxes first of all, is a fork for a moment, in which
 # gRPC's handlers would set its threads going again.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# A message is taken off the wire by the thread that waits for it, and not handed from one thread to the next:
+# three wake-ups less on each side, 0.1 to 0.2 ms of a round trip.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 import argparse
 import asyncio

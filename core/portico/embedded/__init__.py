@@ -7,6 +7,7 @@ import os
 
 # Before gRPC is imported: see portico.core.__main__.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 from portico.embedded.exposure import allowed_host
 from portico.embedded.server import Embedded

@@ -1,6 +1,7 @@
 """`python -m portico.gateways NAME`: one gateway process, until SIGTERM or SIGINT."""
 
 import gc
+import os
 import sys
 
 if __name__ == "__main__":
@@ -10,10 +11,12 @@ if __name__ == "__main__":
     # there; it would be a tenth of the start.
     sys.modules.setdefault("sqlalchemy", None)  # type: ignore[arg-type]
 
+# Before gRPC is imported: see portico.core.__main__.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+
 import argparse
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
