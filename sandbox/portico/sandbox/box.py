@@ -95,7 +95,7 @@ class Box:
             expired = Deadline(call, seconds)
             events: list[CellEvent] = []
             try:
-                async for batch in call.batches():
+                while batch := await call.batch():
                     events += [_cell_event(kind, payload) for kind, payload in batch]
                     if not call.finished:
                         yield events
@@ -118,14 +118,15 @@ class Box:
         streams: dict[type, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
         rich: list[Rich] = []
         end = CellEnd()
-        async with aclosing(self.stream_cell(code, timeout)) as events:
-            async for event in events:
-                if isinstance(event, Rich):
-                    rich.append(event)
-                elif isinstance(event, CellEnd):
-                    end = event
-                else:
-                    streams[type(event)] += event.data
+        async with aclosing(self.cell_batches(code, timeout)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    if isinstance(event, Rich):
+                        rich.append(event)
+                    elif isinstance(event, CellEnd):
+                        end = event
+                    else:
+                        streams[type(event)] += event.data
         return CellResult(bytes(streams[Stdout]), bytes(streams[Stderr]), rich, end)
 
     async def restart_kernel(self) -> None:

@@ -40,18 +40,17 @@ class Call:
         """Whether it has ended and all its frames have been taken."""
         return self.result is not None and not self._frames
 
-    async def batches(self) -> AsyncIterator[list[tuple[int, bytes]]]:
-        """OUT, ERR and EVENT frames in order, as many as are there. Raises SandboxGone when the sandbox ends
-        first.
+    async def batch(self) -> list[tuple[int, bytes]]:
+        """OUT, ERR and EVENT frames in order, as many as are there; none when the call has ended and all have
+        been taken. Raises SandboxGone when the sandbox ends first.
         """
-        while True:
-            while self._frames:
-                yield self._take()
+        while not self._frames:
             if self._failure is not None:
                 raise self._failure
             if self.result is not None:
-                return
+                return []
             await self._wait()
+        return self._take()
 
     def _take(self) -> list[tuple[int, bytes]]:
         batch: list[tuple[int, bytes]] = []
@@ -69,13 +68,13 @@ class Call:
 
     async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
         """The same, one by one."""
-        async for batch in self.batches():
+        while batch := await self.batch():
             for frame in batch:
                 yield frame
 
     async def answer(self) -> dict[str, Any]:
         """The result, when nothing else is of interest. Raises what went wrong, by its own type."""
-        async for _ in self.frames():
+        while await self.batch():
             pass
         assert self.result is not None
         if "error" in self.result and isinstance(self.result["error"], dict):

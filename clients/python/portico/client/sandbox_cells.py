@@ -39,13 +39,14 @@ class Cells:
         ended = False
         try:
             await self._send(sandbox_pb2.RunCellsRequest(code=code, timeout=duration))
-            await self.sandbox()
+            if self._sandbox is None:
+                await self.sandbox()
             while not ended:
                 item = (await self._read()).cell
                 more = list(item.more)
                 item.ClearField("more")
                 for event in (item, *more):
-                    ended = event.WhichOneof("event") == "end"
+                    ended = event.HasField("end")
                     yield event
         finally:
             if not ended:

@@ -1,6 +1,6 @@
 """The methods of SandboxService that run cells."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from grpc.aio import ServicerContext
@@ -13,7 +13,6 @@ from portico.core.errors import InvalidArgument
 from portico.core.services.caller import caller, session_owner
 from portico.core.services.dispatch import parse
 from portico.core.services.sandbox_base import SandboxMethods
-from portico.sandbox.box import Box
 from portico.sandbox.manager import Held
 from portico.v1 import sandbox_pb2 as pb
 
@@ -24,9 +23,11 @@ class SandboxCells(SandboxMethods):
     async def RunCell(
         self, request: pb.RunCellRequest, context: ServicerContext
     ) -> AsyncIterator[pb.RunCellResponse]:
-        async with aclosing(_run(self._box(request.sandbox_id), request)) as responses:
-            async for response in responses:
-                yield response
+        box = self._box(request.sandbox_id)
+        with told(sandbox_id=box.id):
+            async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
+                async for batch in batches:
+                    yield cell_events(batch)
 
     async def RunCells(
         self, requests: AsyncIterator[bytes], context: ServicerContext
@@ -45,9 +46,11 @@ class SandboxCells(SandboxMethods):
             elif request.WhichOneof("sandbox"):
                 raise InvalidArgument("sandbox", "is for the first request")
             # Looked up each time: it may have ended.
-            async with aclosing(_run(self._box(held.box.id), request)) as responses:
-                async for response in responses:
-                    yield pb.RunCellsResponse(cell=response)
+            box = self._box(held.box.id)
+            with told(sandbox_id=box.id):
+                async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
+                    async for batch in batches:
+                        yield pb.RunCellsResponse(cell=cell_events(batch))
 
     async def _made(self, request: pb.CreateSandboxRequest) -> Held:
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
@@ -73,11 +76,5 @@ class SandboxCells(SandboxMethods):
         return sandbox_to_proto(held, self._sandboxes.tier(held))
 
 
-async def _run(
-    box: Box, request: pb.RunCellRequest | pb.RunCellsRequest
-) -> AsyncGenerator[pb.RunCellResponse, None]:
-    timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
-    with told(sandbox_id=box.id):
-        async with aclosing(box.cell_batches(request.code, timeout)) as batches:
-            async for batch in batches:
-                yield cell_events(batch)
+def _timeout(request: pb.RunCellRequest | pb.RunCellsRequest) -> float | None:
+    return seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None

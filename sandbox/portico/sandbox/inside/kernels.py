@@ -1,10 +1,9 @@
 """The agent's side of the Python kernel: starts it, runs cells in it one by one, and says how it died."""
 
-import json
+import _socket
 import os
 import select
 import signal
-import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,10 +26,11 @@ class Kernels:
         self._pid = 0
         self._live = 0  # differs from _pid once there are checkpoints
         self._told: dict[str, str] = {}
-        self._control: socket.socket | None = None
+        self._control: _socket.socket | None = None
         self._buffer = bytearray()
         self._pipes: dict[int, int] = {}  # descriptor -> frame kind
         self._printing = select.poll()  # the same
+        self._listening = False  # whether the loop watches them
         self._call: Call | None = None
         self._output = 0
         self._output_limit = 0
@@ -50,7 +50,7 @@ class Kernels:
         """Starts a kernel if none is alive."""
         if self._pid:
             return
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket.socketpair()  # the bare ones, without names for numbers
         out_reader, out_writer = os.pipe()
         err_reader, err_writer = os.pipe()
         try:
@@ -67,17 +67,22 @@ class Kernels:
         theirs.close()
         os.close(out_writer)
         os.close(err_writer)
+        self.adopt(pid, ours, out_reader, err_reader)
+
+    def adopt(self, pid: int, control: _socket.socket, out: int, err: int) -> None:
+        """Takes a kernel: its process, the way to talk to it, and what it prints."""
         self._pid = self._live = pid
         self._told = self.env
-        self._control = ours
-        ours.setblocking(False)
+        self._control = control
+        control.setblocking(False)
         self._buffer.clear()
-        self._loop.watch(ours.fileno(), READ, self._answered)
-        self._pipes = {out_reader: wire.OUT, err_reader: wire.ERR}
+        self._loop.watch(control.fileno(), READ, self._answered)
+        self._pipes = {out: wire.OUT, err: wire.ERR}
         self._printing = select.poll()
         for fd in self._pipes:
             os.set_blocking(fd, False)
             self._printing.register(fd, select.POLLIN)
+        self._listening = False
         self._watch_pipes()
 
     def forget_death(self) -> None:
@@ -134,7 +139,7 @@ class Kernels:
 
     def _tell(self, request: dict[str, Any]) -> None:
         assert self._control is not None
-        data = json.dumps(request).encode()
+        data = wire.encode(request)
         frame = kernel.LENGTH.pack(len(data)) + data
         try:
             sent = self._control.send(frame)
@@ -177,8 +182,12 @@ class Kernels:
     def _watch_pipes(self) -> None:
         """Reads output while somebody may be sent it. Between cells it is read and dropped: a background
         process of an earlier cell must not block because nobody listens."""
+        listening = self._call is None or self._call.credit > 0
+        if listening == self._listening:
+            return
+        self._listening = listening
         for fd, kind in self._pipes.items():
-            if self._call is None or self._call.credit > 0:
+            if listening:
                 self._loop.watch(fd, READ, self._reader(fd, kind))
             else:
                 self._loop.forget(fd)
@@ -228,6 +237,7 @@ class Kernels:
         except OSError:
             data = b""
         self._buffer += data
+        drained = False
         try:
             if not data:
                 raise wire.BadFrame("closed")
@@ -239,6 +249,9 @@ class Kernels:
                 if len(self._buffer) < end:
                     return
                 message = wire.parse_json(bytes(self._buffer[kernel.LENGTH.size : end]))
+                if not drained:
+                    drained = True
+                    self._drain()  # what was printed before a message goes before it
                 del self._buffer[:end]
                 self._message(message, size)
         except wire.BadFrame:
@@ -254,7 +267,6 @@ class Kernels:
             return
         event, answer = message.get("event"), message.get("end")
         if isinstance(event, dict) and event.get("type") in ("display", "result"):
-            self._drain()  # what was printed before it goes before it
             self._count(size)
             if not self._over:
                 call.event(event)
@@ -265,7 +277,6 @@ class Kernels:
             if isinstance(error, dict) and "kind" in error:
                 raise wire.BadFrame("a failure, which only this process tells")
             self._live = message["pid"]
-            self._drain()
             self._call = None
             told = {name: answer[name] for name in _TOLD if name in answer}
             if self._over:

@@ -39,8 +39,13 @@ def pack(call: int, kind: int, payload: bytes = b"") -> bytes:
     return HEADER.pack(len(payload), call, kind) + payload
 
 
+def encode(message: Any) -> bytes:
+    """As JSON."""
+    return _encode(message).encode()
+
+
 def pack_json(call: int, kind: int, message: Any) -> bytes:
-    return pack(call, kind, _encode(message).encode())
+    return pack(call, kind, encode(message))
 
 
 def pack_ack(call: int, size: int) -> bytes:
