@@ -124,8 +124,8 @@ async def test_a_waiting_sandbox_takes_on_what_is_asked_for(pool_size: int) -> N
         box = await backend.create(Spec(env={"A": "b"}, limits=limits), "sbx_named")
         assert box.id == "sbx_named"
         assert len(waiting & set(backend._boxes)) == len(waiting) - 1
-        first = await box.run_cell("import os; print(os.environ['A'])")
-        assert (first.stdout, first.end.execution_count) == (b"b\n", 1)
+        first = await box.run_cell("import os; print(os.environ['A'], _)")
+        assert (first.stdout, first.end.execution_count) == (b"b None\n", 1)
         assert (await box.run_shell("echo $A")).stdout == b"b\n"
         code = "import resource as r\n[r.getrlimit(k)[1] for k in (r.RLIMIT_NPROC, r.RLIMIT_FSIZE)]"
         for _ in range(2):  # the kernel that was there, and one that is started later

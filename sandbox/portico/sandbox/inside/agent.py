@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
 
-from . import files, kernel, kernels, network, output, paths, processes, tree, wire
+from . import files, kernel, kernels, linux, network, output, paths, processes, tree, wire
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
 _MAX_CALLS: Final = 512
 _RESET_ROUNDS: Final = 200
 _RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc at every read
+_NOBODY: Final = 1 << 30  # a process that there is not
 _BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
 
 
@@ -196,7 +197,7 @@ class Agent:
 def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoReturn:
     """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
     all share. With the kernel first, what the two do from now on happens in pages of their own, once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    linux.on_signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
     agent.open(channel)
@@ -206,30 +207,38 @@ def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoRe
 
 
 def rehearse() -> None:
-    """Does once, in the zygote, what every sandbox does at its start: code is then specialised and caches
-    are filled in memory that all share, and a fork's first call neither copies those pages nor waits for
+    """Does in the zygote, and often, what every sandbox does at its start: code is then specialised and
+    caches are filled in memory that all share, and a fork's first calls neither copy those pages nor wait for
     them."""
-    ours, theirs = socket.socketpair()
+    owner, theirs = socket.socketpair()
     agent = Agent()
     agent.open(theirs)
+    control, stage = socket.socketpair()
+    (out, out_writer), (err, err_writer) = os.pipe(), os.pipe()
+    agent.kernel.adopt(_NOBODY, control, out, err)
+    understudy = kernel.Understudy(stage.fileno())
     request = {"command": ["rehearsal"], "keep": False, "output_bytes": 1}
     for number in range(20):
         process = output.Process(request)
         process.keep_output(b"x", wire.OUT)
         process.describe()
-        for frame in (
-            wire.pack_json(1, wire.CALL, {"op": "disk"}),
-            wire.pack_ack(1, 1),
-            wire.pack(1, wire.IN),
-        ):
-            ours.send(frame)
-        agent._ready(READ)
-        agent._flush()
-        ours.recv(4096)
+        cell = {
+            "op": "cell",
+            "code": f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')",
+            "output_bytes": 1 << 20,
+        }
+        owner.send(wire.pack_json(1, wire.CALL, {"op": "ping"}))
+        owner.send(wire.pack_ack(1, 1) + wire.pack(1, wire.IN) + wire.pack_json(2, wire.CALL, cell))
         agent.loop.later(0, lambda: None)
-        kernel.rehearse(f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')")
-    ours.close()
-    theirs.close()
+        agent.loop.turn()
+        understudy.play()
+        agent.loop.turn()
+        owner.recv(4096)
+    understudy.leave()
+    for one in (owner, theirs, control, stage):
+        one.close()
+    for fd in (out, out_writer, err, err_writer):
+        os.close(fd)
     agent.loop.close()
 
 

@@ -56,7 +56,7 @@ def main() -> NoReturn:
     os.close(null)
     try:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-        linux.install_filter(seccomp.program())
+        linux.follow([linux.installing_filter(seccomp.program())])
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
         for name in sys.argv[1:]:
             importlib.import_module(name)

@@ -15,7 +15,6 @@ import linecache
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import traceback
@@ -50,13 +49,15 @@ class Kernel:
     def serve(self) -> NoReturn:
         sys.modules["__main__"] = self._module
         sys.displayhook = self._show
-        signal.signal(signal.SIGINT, self._interrupt)
+        linux.on_signal(signal.SIGINT, self._interrupt)
         while True:
             try:
                 request = self._receive()
                 operation = request["op"]
                 if operation == "cell":
                     answer = self._run(request["code"])
+                    if request.get("trial"):
+                        self._forget()
                 elif operation == "env":
                     os.environ.update(request["env"])
                     continue  # nobody waits for an answer
@@ -120,6 +121,12 @@ class Kernel:
             except Exception:  # noqa: S110  a cell may have replaced or closed it
                 pass
         return {"count": self._count, "error": error}
+
+    def _forget(self) -> None:
+        """As if no cell had been run."""
+        self._count = 0
+        self._module.__dict__["_"] = None
+        linecache.cache.clear()
 
     def _execute(self, code: str, name: str) -> None:
         tree = ast.parse(magics.translate(code), name)
@@ -259,23 +266,25 @@ def _reseed() -> None:
         sys.modules["numpy.random"].seed()
 
 
-def rehearse(code: str) -> None:
-    """Runs a cell in the zygote, whose output goes nowhere, to warm what every kernel will use."""
-    ours, theirs = socket.socketpair()
-    saved = sys.stdout, sys.stderr, sys.displayhook
-    kernel = Kernel(theirs.fileno())
-    sys.displayhook = kernel._show
-    sys.stdout = io.TextIOWrapper(
-        io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
-    request = json.dumps({"op": "cell", "code": code}).encode()
-    ours.sendall(LENGTH.pack(len(request)) + request)
-    kernel._send({"end": kernel._run(kernel._receive()["code"]), "pid": os.getpid()})
-    kernel._run("1 / 0")
-    linecache.cache.clear()
-    sys.stdout, sys.stderr, sys.displayhook = saved
-    ours.close()
-    theirs.close()
+class Understudy:
+    """A kernel in the zygote itself, whose output goes nowhere, to warm what every kernel will use."""
+
+    def __init__(self, control: int) -> None:
+        self._kernel = Kernel(control)
+        self._saved = sys.stdout, sys.stderr, sys.displayhook
+        sys.displayhook = self._kernel._show
+        sys.stdout = io.TextIOWrapper(
+            io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+
+    def play(self) -> None:
+        """Answers one request for a cell."""
+        self._kernel._send({"end": self._kernel._run(self._kernel._receive()["code"]), "pid": os.getpid()})
+
+    def leave(self) -> None:
+        self._kernel._run("1 / 0")
+        linecache.cache.clear()
+        sys.stdout, sys.stderr, sys.displayhook = self._saved
 
 
 _prepared: dict[str, str] | None = None  # the environment that this process has already
@@ -312,7 +321,7 @@ def start(
     os.set_inheritable(CONTROL, False)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
+        linux.on_signal(number, signal.SIG_DFL)
     linux.write_file("/proc/self/oom_score_adj", "500")  # user code dies first, the agent last
     if env is not _prepared:
         os.environ.clear()

@@ -2,11 +2,11 @@
 
 import ctypes
 import errno
-import fcntl
 import os
-import socket
+import signal
 import struct
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,10 +31,14 @@ MNT_DETACH: Final = 2
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_SECCOMP: Final = 22
+PR_CAPBSET_READ: Final = 23
 PR_CAPBSET_DROP: Final = 24
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
+
+# As `signal.signal`, without making names of numbers and numbers of names.
+on_signal: Final[Callable[[int, Any], Any]] = getattr(signal.signal, "__wrapped__", signal.signal)
 
 _SYS_OPENAT2: Final = 437  # the same numbers on every architecture
 _SYS_MOVE_MOUNT: Final = 429
@@ -49,6 +53,25 @@ _libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
 _libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
+# The same functions, which take numbers, bytes and None as they are, and of which each call is like the next.
+_plain = ctypes.CDLL(None, use_errno=True)
+_holding = ctypes.PyDLL(None, use_errno=True)  # without letting other threads run meanwhile
+Step = tuple[Callable[..., int], tuple[Any, ...]]
+
+
+def step(name: str, *arguments: Any) -> Step:
+    """A call to be made later, of a function of the C library that fails with less than 0."""
+    return getattr(_plain, name), arguments
+
+
+def follow(steps: Iterable[Step]) -> None:
+    """Makes one call after the other. A process just forked pays for every page it writes on, and Python
+    writes on whatever it uses; this uses the same few things again and again."""
+    for function, arguments in steps:
+        if function(*arguments) < 0:
+            _check(-1, f"{getattr(function, '__name__', function)}{arguments}")
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
@@ -58,6 +81,12 @@ def _check(result: int, what: str) -> int:
 
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
+
+
+def fork() -> int:
+    """As os.fork, but for what Python does in a child on account of threads and random numbers. Only for a
+    process that has neither; what that one forks with os.fork is as every other."""
+    return _check(_holding.fork(), "fork")
 
 
 def setns(fd: int, flags: int) -> None:
@@ -105,41 +134,45 @@ def adopt_orphans() -> None:
             raise
 
 
-def drop_capabilities() -> None:
+def dropping_capabilities() -> list[Step]:
     """Empties the bounding, ambient, inheritable, permitted and effective sets, for good."""
-    capability, drop = 0, _libc.prctl
-    while drop(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
-        capability += 1
+    last = 0
+    while _libc.prctl(PR_CAPBSET_READ, last, 0, 0, 0) >= 0:
+        last += 1
     if ctypes.get_errno() != errno.EINVAL:  # which says that this kernel knows no more of them
-        _check(-1, f"drop capability {capability}")
-    prctl(PR_CAP_AMBIENT, 4)
-    header = struct.pack("Ii", 0x20080522, 0)
-    _check(_libc.capset(header, bytes(24)), "capset")
+        _check(-1, f"ask for capability {last}")
+    return [
+        *(step("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0) for capability in range(last)),
+        step("prctl", PR_CAP_AMBIENT, 4, 0, 0, 0),
+        step("capset", struct.pack("Ii", 0x20080522, 0), bytes(24)),
+    ]
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install_filter(program: bytes) -> None:
+def installing_filter(program: bytes) -> Step:
     """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start."""
-    instructions = _Program(len(program) // 8, program)
-    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(instructions))
+    return step("prctl", PR_SET_SECCOMP, 2, ctypes.pointer(_Program(len(program) // 8, program)), 0, 0)
 
 
 def loopback_up() -> None:
-    probe = socket.SocketType(socket.AF_INET, socket.SOCK_DGRAM)  # the bare one, without names for numbers
-    fcntl.ioctl(probe.fileno(), 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS, UP|RUNNING
-    probe.close()
+    probe = _check(_plain.socket(2, 2, 0), "socket")  # AF_INET, SOCK_DGRAM
+    _check(_plain.ioctl(probe, 0x8914, _LOOPBACK_UP), "loopback")  # SIOCSIFFLAGS
+    _plain.close(probe)
+
+
+_LOOPBACK_UP: Final = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # UP, RUNNING
 
 
 def write_file(path: str, text: str) -> None:
     """In one call, without the layers of `open`, each of which copies pages in a process just forked."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = _check(_plain.open(path.encode(), os.O_WRONLY | os.O_CLOEXEC), path)
     try:
-        os.write(fd, text.encode())
+        _check(_plain.write(fd, text.encode(), len(text.encode())), path)
     finally:
-        os.close(fd)
+        _plain.close(fd)
 
 
 def openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:

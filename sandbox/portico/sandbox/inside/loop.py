@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from . import linux
+
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -45,7 +47,7 @@ class Loop:
         """Calls back after children of this process have changed state; how many is not told."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        linux.on_signal(signal.SIGCHLD, lambda *_: None)
 
         def drain(_events: int) -> None:
             os.read(reader, 4096)
@@ -59,11 +61,15 @@ class Loop:
 
     def run(self) -> NoReturn:
         while True:
-            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for fd, events in self._poll.poll(timeout):
-                known = self._callbacks.get(fd)
-                if known is not None:
-                    known[1](events)
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
-            self.after_turn()
+            self.turn()
+
+    def turn(self) -> None:
+        """Waits until something is ready or due, and serves all that is."""
+        timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        for fd, events in self._poll.poll(timeout):
+            known = self._callbacks.get(fd)
+            if known is not None:
+                known[1](events)
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+        self.after_turn()

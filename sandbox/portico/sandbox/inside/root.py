@@ -154,26 +154,52 @@ def _in_scratch(target: str) -> bool:
     return any(target.startswith(path + "/") for path in _OWN.values())
 
 
-def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]], mapped: list[int]) -> None:
-    """Mounts what one sandbox has of its own. The caller is alone in its mount and pid namespaces. Of mounts
-    that are shown as their owner it has been given descriptors, in their order."""
-    flags = linux.MS_NOSUID | linux.MS_NODEV
-    linux.mount("proc", "/proc", "proc", flags | linux.MS_NOEXEC)
-    linux.mount("/proc/sys", "/proc/sys", flags=linux.MS_BIND)
-    linux.mount(
-        "none",
-        "/proc/sys",
-        flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | flags | linux.MS_NOEXEC,
-    )
-    linux.mount("tmpfs", "/scratch", "tmpfs", flags, f"size={disk_bytes},nr_inodes={inodes},mode=755")
-    for name, mode in _SCRATCH.items():
-        path = f"/scratch/{name}"
-        os.mkdir(path)
-        os.chmod(path, mode)
-        os.chown(path, owner, owner)
-        linux.mount(path, _OWN[name], flags=linux.MS_BIND)
-    linux.mount("/scratch/tmp", "/var/tmp", flags=linux.MS_BIND)  # noqa: S108
-    linux.umount("/scratch", linux.MNT_DETACH)
+_PLAIN: Final = linux.MS_NOSUID | linux.MS_NODEV
+_SPECIAL: Final = (
+    linux.step("mount", b"proc", b"/proc", b"proc", _PLAIN | linux.MS_NOEXEC, None),
+    linux.step("mount", b"/proc/sys", b"/proc/sys", None, linux.MS_BIND, None),
+    linux.step(
+        "mount",
+        b"none",
+        b"/proc/sys",
+        None,
+        linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | _PLAIN | linux.MS_NOEXEC,
+        None,
+    ),
+    linux.step(
+        "mount",
+        b"devpts",
+        b"/dev/pts",
+        b"devpts",
+        linux.MS_NOSUID | linux.MS_NOEXEC,
+        b"newinstance,ptmxmode=0666,mode=600,max=64",
+    ),
+)
+_BOUND: Final = (
+    *(
+        linux.step("mount", f"/scratch/{name}".encode(), target.encode(), None, linux.MS_BIND, None)
+        for name, target in (*_OWN.items(), ("tmp", "/var/tmp"))  # noqa: S108
+    ),
+    linux.step("umount2", b"/scratch", linux.MNT_DETACH),
+)
+_MADE: Final = [
+    (linux.step("mkdir", path, mode), linux.step("chmod", path, mode), path)
+    for path, mode in ((f"/scratch/{name}".encode(), mode) for name, mode in _SCRATCH.items())
+]
+
+
+def own(disk_bytes: int, inodes: int, owner: int) -> list[linux.Step]:
+    """Mounts what one sandbox has of its own. Who follows this is alone in its mount and pid namespaces."""
+    options = f"size={disk_bytes},nr_inodes={inodes},mode=755".encode()
+    steps = [*_SPECIAL, linux.step("mount", b"tmpfs", b"/scratch", b"tmpfs", _PLAIN, options)]
+    for make, change, path in _MADE:
+        steps += make, change, linux.step("chown", path, owner, owner)
+    return [*steps, *_BOUND]
+
+
+def show(mounts: list[dict[str, Any]], mapped: list[int]) -> None:
+    """Puts the template's mounts into their places. Of those that are shown as their owner this has been
+    given descriptors, in their order."""
     for place, entry in enumerate(mounts):
         source, target = f"/mounts/{place}", entry["target"]
         if _in_scratch(target):
@@ -184,10 +210,3 @@ def own(disk_bytes: int, inodes: int, owner: int, mounts: list[dict[str, Any]], 
         else:
             linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
         linux.umount(source, linux.MNT_DETACH)
-    linux.mount(
-        "devpts",
-        "/dev/pts",
-        "devpts",
-        linux.MS_NOSUID | linux.MS_NOEXEC,
-        "newinstance,ptmxmode=0666,mode=600,max=64",
-    )

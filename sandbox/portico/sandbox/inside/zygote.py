@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 from typing import Any, Final
 
@@ -26,13 +27,28 @@ _NAMESPACES: Final = (
     linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 )
 INSIDE_UID: Final = 1000
-_RLIMITS: Final = {  # whatever is asked for; the agent knows the rest when it is
+_RLIMITS: Final = {  # whatever is asked for
     resource.RLIMIT_NOFILE: 2_048,
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_MEMLOCK: 64 << 10,
     resource.RLIMIT_MSGQUEUE: 0,
     resource.RLIMIT_SIGPENDING: 1_024,
 }
+# The steps of locking up, as far as they are the same for every sandbox.
+_ALONE: Final = (
+    linux.step("setsid"),
+    linux.step("unshare", _NAMESPACES),
+    linux.step("sethostname", b"sandbox", 7),
+    *(linux.step("setrlimit", int(kind), struct.pack("QQ", most, most)) for kind, most in _RLIMITS.items()),
+)
+# The namespaces above belong to the zygote's user namespace. From the one inside it, whatever capability were
+# won would say nothing about them.
+_NOBODY: Final = (
+    linux.step(
+        "prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0
+    ),  # /proc/self is root's until then, and so its maps
+    linux.step("unshare", linux.CLONE_NEWUSER),
+)
 
 
 def main(control: socket.socket, owner_pid: int) -> None:
@@ -79,7 +95,13 @@ class _Zygote:
         self._control = control
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._children: dict[int, int] = {}  # pidfd -> pid
-        self._filter = seccomp.program()
+        self._locks = [
+            *linux.dropping_capabilities(),
+            linux.step("prctl", linux.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            linux.installing_filter(seccomp.program()),
+            linux.step("prctl", linux.PR_SET_DUMPABLE, 0, 0, 0, 0),
+            linux.step("chdir", b"/workspace"),
+        ]
         self._mounts = template["mounts"]
         paths.roots += [entry["target"] for entry in self._mounts]
         sys.path[:] = [path for path in sys.path if os.path.exists(path)]
@@ -127,7 +149,7 @@ class _Zygote:
 
     def _spawn(self, request: dict[str, Any], channel: int, mapped: list[int]) -> int:
         linux.unshare(linux.CLONE_NEWPID)
-        pid = os.fork()
+        pid = linux.fork()
         if pid == 0:
             self._become_sandbox(request, channel, mapped)
         linux.setns(self._own_pids, linux.CLONE_NEWPID)
@@ -176,28 +198,19 @@ class _Zygote:
             self._control.close()
             for fd in (*self._children, self._own_pids):
                 os.close(fd)
-            os.setsid()
-            linux.unshare(_NAMESPACES)
-            root.own(request["disk_bytes"], request["inodes"], request["uid"], self._mounts, mapped)
-            socket.sethostname("sandbox")
-            linux.loopback_up()
-            for kind, most in (*_RLIMITS.items(), *request["rlimits"]):
-                resource.setrlimit(kind, (most, most))
             uid = request["uid"]
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            # The namespaces above belong to the zygote's user namespace. From this one inside it, whatever
-            # capability were won would say nothing about them.
-            linux.prctl(
-                linux.PR_SET_DUMPABLE, 1
-            )  # /proc/self is root's until then, and the maps cannot be written
-            linux.unshare(linux.CLONE_NEWUSER)
+            linux.follow(_ALONE)
+            linux.follow(root.own(request["disk_bytes"], request["inodes"], uid))
+            root.show(self._mounts, mapped)
+            linux.loopback_up()
+            linux.follow(
+                linux.step("setrlimit", kind, struct.pack("QQ", most, most))
+                for kind, most in request["rlimits"]
+            )
+            linux.follow((linux.step("setresgid", uid, uid, uid), linux.step("setresuid", uid, uid, uid)))
+            linux.follow(_NOBODY)
             write_maps(INSIDE_UID, uid, uid)
-            linux.drop_capabilities()
-            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-            linux.install_filter(self._filter)
-            linux.prctl(linux.PR_SET_DUMPABLE, 0)
-            os.chdir("/workspace")
+            linux.follow(self._locks)
             os.read(channel, 1)  # the owner has put this process into its groups: it may have children
             agent.become(self._agent, socket.SocketType(fileno=channel), kernel_first=True)
         except BaseException as error:  # whatever it was, this process must not go on as a zygote

@@ -174,11 +174,13 @@ class LocalBackend:
                 "inodes": spec.limits.inodes,
                 "rlimits": [(getattr(resource, name), most) for name, most in self._rlimits(spec).items()],
             }
+            box.group.make()
+            box.group.limit(spec.limits)
             pidfd = await zygote.fork(request, theirs)
             box.adopt(pidfd)
             # It locks itself up meanwhile, and then does nothing but wait for the byte.
             with suppress(ProcessLookupError, BrokenPipeError):  # it has ended, as the next call will say
-                await asyncio.to_thread(box.group.enter, _pid_of(pidfd), spec.limits)
+                await box.group.enter(_pid_of(pidfd))
                 ours.send(b"\0")
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
@@ -200,7 +202,8 @@ class LocalBackend:
     async def _wake(self, box: LocalBox) -> None:
         """Its first cell touches what the next will need."""
         try:
-            (await box.run_cell("")).end  # noqa: B018
+            limit = box.spec.limits.output_bytes
+            await box.call("cell", code="1 + 1", output_bytes=limit, trial=True).answer()
         except BaseException:
             await box.destroy()
             raise

@@ -88,4 +88,4 @@ class LocalBox(Box):
         self.kill()
 
     async def _clean(self) -> None:
-        await asyncio.to_thread(self.group.remove)
+        await self.group.remove()

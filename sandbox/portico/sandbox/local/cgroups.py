@@ -4,6 +4,7 @@ Each owner process makes its groups below one directory that carries its pid and
 comes later can tell the groups of the living from those of the dead.
 """
 
+import asyncio
 import os
 import time
 from contextlib import suppress
@@ -17,6 +18,7 @@ from portico.sandbox.spec import Limits
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
 _PERIOD: Final = 100_000  # microseconds
+_WARM: Final = 0.01  # seconds after a move in which the next is quick
 
 
 @dataclass(slots=True)
@@ -25,6 +27,8 @@ class Hierarchy:
 
     controllers: dict[str, Path] = field(default_factory=dict)
     unified: Path | None = None  # a version 2 tree, good for freezing and killing even without controllers
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    moved: float = -1.0  # when a process was last moved into a group, by the monotonic clock
 
     @property
     def limits(self) -> frozenset[str]:
@@ -92,14 +96,19 @@ class Group:
         self._paths = {str(place): f"{place}/{name}" for place in hierarchy.places()}
         self.name = name
 
-    def enter(self, pid: int, limits: Limits) -> None:
-        """Makes the groups with these limits and moves a process in. Raises OSError.
+    async def enter(self, pid: int) -> None:
+        """Moves a process in. Raises OSError.
 
-        After a while without moves the kernel takes some 10 ms for the next.
+        After a while without moves the kernel takes some 10 ms for the next. That is worth a thread; of many
+        at once only the first pays for it.
         """
-        self.make()
-        self.limit(limits)
-        self.attach(pid)
+        hierarchy = self._hierarchy
+        async with hierarchy.moving:
+            if time.monotonic() - hierarchy.moved < _WARM:
+                self.attach(pid)
+            else:
+                await asyncio.to_thread(self.attach, pid)
+            hierarchy.moved = time.monotonic()
 
     def make(self) -> None:
         """Makes the groups. Raises OSError."""
@@ -155,10 +164,15 @@ class Group:
         used = _entry(path / self.name / "cpu.stat", "usage_usec") if path is not None else None
         return used / 1e6 if used is not None else None
 
-    def remove(self) -> None:
+    async def remove(self) -> None:
         """Removes the groups; what is still in them is on its way out."""
         for path in self._paths.values():
-            _remove(path)
+            try:
+                os.rmdir(path)
+            except FileNotFoundError:
+                pass  # they were never made, or this is the second time
+            except OSError:
+                await asyncio.to_thread(_remove, path)
 
     def _path(self, controller: str) -> str | None:
         place = self._hierarchy.controllers.get(controller)
@@ -207,14 +221,15 @@ def _entry(path: Path, key: str) -> int | None:
 
 
 def _remove(path: Path | str) -> None:
-    for _ in range(200):
+    for attempt in range(200):
         try:
             os.rmdir(path)
             return
         except FileNotFoundError:
             return
         except OSError:
-            time.sleep(0.005)  # the last process has been killed and is not quite gone
+            # The last process has been killed and is not quite gone.
+            time.sleep(0.0005 if attempt < 10 else 0.005)
 
 
 def sweep() -> int:
