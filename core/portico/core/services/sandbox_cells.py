@@ -1,5 +1,6 @@
 """The methods of SandboxService that run cells."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -35,13 +36,15 @@ class SandboxCells(SandboxMethods):
         held: Held | None = None
         async for data in requests:
             request = parse(pb.RunCellsRequest, data)
+            made: pb.RunCellsResponse | None = None
             if held is None:
                 if request.WhichOneof("sandbox") == "create":
                     held = await self._made(request.create)
                 else:
                     held = self._held(request.sandbox_id)
-                yield pb.RunCellsResponse(sandbox=self._told(held))
+                made = pb.RunCellsResponse(sandbox=self._told(held))
                 if not request.code:
+                    yield made
                     continue
             elif request.WhichOneof("sandbox"):
                 raise InvalidArgument("sandbox", "is for the first request")
@@ -49,6 +52,14 @@ class SandboxCells(SandboxMethods):
             box = self._box(held.box.id)
             with told(sandbox_id=box.id):
                 async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
+                    if made is not None:
+                        first = asyncio.ensure_future(anext(batches))
+                        try:
+                            yield made  # while the cell runs
+                            yield pb.RunCellsResponse(cell=cell_events(await first))
+                        finally:
+                            first.cancel()
+                            await asyncio.gather(first, return_exceptions=True)
                     async for batch in batches:
                         yield pb.RunCellsResponse(cell=cell_events(batch))
 
