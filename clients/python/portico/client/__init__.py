@@ -1,11 +1,5 @@
 """The Python client of Portico: run agents, follow runs, keep sessions, states and memories."""
 
-import os
-
-# Before gRPC is imported, if this comes first: a message is then taken off the wire by the thread that waits
-# for it, and not handed from one thread to the next, which takes 0.1 ms of each round trip.
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
-
 from portico.client.client import Client
 from portico.client.convert import JsonText, user_message
 from portico.client.errors import (
