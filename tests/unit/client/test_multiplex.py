@@ -106,14 +106,20 @@ async def test_a_stream_of_a_plain_channel_works_too(core: "ScriptedCore") -> No
         assert await numbers(mux.open_query(query())) == list(range(7))
 
 
-@pytest.mark.parametrize("seed", range(20))
-async def test_streams_are_whole_when_connections_break(
-    core: "ScriptedCore", mux: Multiplexer, seed: int
-) -> None:
+def breaking(core: "ScriptedCore", seed: int) -> random.Random:
+    """Runs of 108 events, in frames of some size, over connections that break now and then."""
     dice = random.Random(seed)
     core.make_runs("abcdefghijklmnopqrstuvwxyz" * 4)
     core.frame_events = dice.randint(1, 8)
     core.connection_cuts = [dice.randint(0, 150) for _ in range(6)]
+    return dice
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_streams_are_whole_when_connections_break(
+    core: "ScriptedCore", mux: Multiplexer, seed: int
+) -> None:
+    dice = breaking(core, seed)
     pauses = [dice.choice([0, 0, 0.001, 0.01]) for _ in range(20)]
     results = await asyncio.gather(*(numbers(mux.open_query(query()), pause) for pause in pauses))
     assert results == [list(range(108))] * 20
@@ -124,10 +130,7 @@ async def test_streams_are_whole_when_connections_break(
 async def test_what_is_taken_at_once_comes_once_and_in_order(
     core: "ScriptedCore", mux: Multiplexer, seed: int
 ) -> None:
-    dice = random.Random(seed)
-    core.make_runs("abcdefghijklmnopqrstuvwxyz" * 4)
-    core.frame_events = dice.randint(1, 8)
-    core.connection_cuts = [dice.randint(0, 150) for _ in range(6)]
+    dice = breaking(core, seed)
     readers: list[Callable[[], bool]] = [lambda: True, lambda: False, lambda: dice.random() < 0.5]
     results = await asyncio.gather(*(offered(mux.open_query(query()), takes) for takes in readers * 6))
     assert results == [list(range(108))] * 18
