@@ -44,9 +44,8 @@ _ALONE: Final = (
 # The namespaces above belong to the zygote's user namespace. From the one inside it, whatever capability were
 # won would say nothing about them.
 _NOBODY: Final = (
-    linux.step(
-        "prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0
-    ),  # /proc/self is root's until then, and so its maps
+    # /proc/self is root's until then, and so its maps.
+    linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),
     linux.step("unshare", linux.CLONE_NEWUSER),
 )
 
