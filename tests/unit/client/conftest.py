@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,10 +191,11 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
 
             async def stream(self_: Any, request: Any, context: Any) -> AsyncIterator[Any]:
                 answer = await self._answer("StreamEndpoint", request, context)
-                for item in answer:
-                    yield item
-                if self.hold:
-                    await self._hold()
+                with self._noticing_cancel():
+                    for item in answer:
+                        yield item
+                    if self.hold:
+                        await asyncio.Event().wait()
 
             members["StreamEndpoint"] = stream
         return type("Answering", (base,), members)()
@@ -238,14 +240,16 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
     async def Query(self, request: Any, context: Any) -> AsyncIterator[query_pb2.QueryResponse]:
         self.metadata.append(dict(context.invocation_metadata()))
         self.asked.append("Query")
-        async for events in self._follow(self._begin(request), None, context):
-            yield query_pb2.QueryResponse(events=events)
+        with self._noticing_cancel():
+            async for events in self._follow(self._begin(request), None, context):
+                yield query_pb2.QueryResponse(events=events)
 
     async def WatchRun(self, request: Any, context: Any) -> AsyncIterator[query_pb2.WatchRunResponse]:
         after = request.after_sequence_number if request.HasField("after_sequence_number") else None
         self.asked.append(f"WatchRun {after}")
-        async for events in self._follow(request.run_id, after, context):
-            yield query_pb2.WatchRunResponse(events=events)
+        with self._noticing_cancel():
+            async for events in self._follow(request.run_id, after, context):
+                yield query_pb2.WatchRunResponse(events=events)
 
     def _begin(self, request: query_pb2.QueryRequest) -> str:
         key = request.idempotency_key
@@ -275,13 +279,16 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
             self.cut_behind_end = False
             await self.cut_as.abort(context)
         if self.hold:
-            await self._hold()
-
-    async def _hold(self) -> None:
-        try:
             await asyncio.Event().wait()
-        finally:
+
+    @contextmanager
+    def _noticing_cancel(self) -> Iterator[None]:
+        """Wherever the call is when its caller leaves: also between two frames."""
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled.set()
+            raise
 
     async def Multiplex(  # type: ignore[override]  # the stub knows generators only
         self, request_iterator: Any, context: Any
