@@ -147,10 +147,8 @@ class Callers:
         session = uuid4().hex
         turns = self._chance.randrange(2, 5)
         for turn in range(turns):
-            stream = self._client.runs.query(
-                f"echo turn {turn}", agent="again", user_id=USER, session_id=session
-            )
-            assert (await stream.text()).endswith(f"turn {turn}"), session
+            text = await self._told(f"echo turn {turn}", user_id=USER, session_id=session)
+            assert text.endswith(f"turn {turn}"), session
         self.sessions[session] = turns
 
     async def saving(self) -> None:
@@ -173,9 +171,6 @@ class Callers:
         except PorticoError:
             # Sandboxes end with their core.
             await asyncio.sleep(0.5)
-
-    async def _client_call(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._persist(call)
 
     async def _told(self, text: str, **options: str) -> str:
         key = uuid4().hex
