@@ -50,6 +50,22 @@ async def test_any_root_with_a_python_will_do_and_its_commands_run(root: Path) -
     assert await no_traces(), traces()
 
 
+async def test_an_environment_that_no_sandbox_sees_gives_way_to_its_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        link = Path(folder, "python")
+        link.symlink_to("/usr/bin/python3")
+        monkeypatch.setattr("sys.executable", str(link))
+        monkeypatch.setattr("sys.prefix", folder)
+        monkeypatch.setattr("sys.base_prefix", "/usr")
+        async with BubblewrapBackend() as backend:
+            box = await backend.create(Spec())
+            executable = (await box.run_cell("import sys; sys.executable")).rich[0].data["text/plain"]
+    assert executable.startswith(b"'/usr/bin/python3")
+
+
 async def test_no_sandbox_is_the_hosts_root_whoever_starts_it() -> None:
     async with BubblewrapBackend() as backend:
         boxes = [await backend.create(Spec()) for _ in range(2)]

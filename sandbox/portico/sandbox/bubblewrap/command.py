@@ -87,15 +87,22 @@ def _files_of_this_machine() -> tuple[str, list[str]]:
             told += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
             told += ["--ro-bind", path, path]
-    python = os.path.realpath(sys.executable)
-    if not _reachable(python):
-        return "/usr/bin/python3", told
-    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
-        if not prefix.startswith("/usr"):
-            told += ["--ro-bind", prefix, prefix]
-    return sys.executable, told
+    # This environment's interpreter, or the one that it was made from.
+    for python, prefixes in (
+        (sys.executable, (sys.base_prefix, sys.prefix)),
+        (os.path.realpath(sys.executable), (sys.base_prefix,)),
+    ):
+        if all(map(_seen, (python, os.path.realpath(python), *prefixes))):
+            for prefix in dict.fromkeys(prefixes):
+                if not prefix.startswith("/usr"):
+                    told += ["--ro-bind", prefix, prefix]
+            return python, told
+    return "/usr/bin/python3", told
 
 
-def _reachable(path: str) -> bool:
-    """Whether everybody may go there."""
-    return all(os.stat(folder).st_mode & 0o001 for folder in Path(path).parents)
+def _seen(path: str) -> bool:
+    """Whether everybody may go there, and a sandbox has nothing of its own in its place."""
+    folders = Path(path).parents
+    return all(os.stat(folder).st_mode & 0o001 for folder in folders) and not any(
+        Path(own) in folders for own in _SHARES
+    )
