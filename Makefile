@@ -1,7 +1,10 @@
 # Portico: one place for every command. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# A distribution's Python is built with profile-guided optimisation, one that was compiled on the machine often without:
+# that costs a fifth of the speed (docs/decisions/0015-the-interpreter.md). PYTHON=/path/to/python3 says which to take.
+USABLE := import os, shutil, sys; assert sys.version_info >= (3, 11); os.getuid() == 0 and shutil.which("apt-get") or __import__("ensurepip")
+PYTHON ?= $(shell /usr/bin/python3 -c '$(USABLE)' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard proto/portico/v1/*.proto))
@@ -15,6 +18,7 @@ LOCKED := --constraint requirements.lock
 $(VENV)/.base: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv || { echo "python3-venv is missing; install it: apt-get install python3-venv"; exit 1; }; }
+	@$(PYTHON) -c 'import sys; print(f"Python {sys.version.split()[0]}, {sys.executable}")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(LOCKED) --editable '.[openai]'
