@@ -26,10 +26,10 @@ class Core:
 
 @contextmanager
 def running(*options: str) -> Iterator[Core]:
-    """A core on a free port, ready, with nothing stored; stopped again at the end."""
-    command = [sys.executable, "-m", "portico.core", str(HERE / "agents/tokens.py")]
-    command += ["--listen", "127.0.0.1:0", "--store", "memory://", *options]
+    """A core on a Unix socket, as gateways have it, ready, with nothing stored; stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
+        command = [sys.executable, "-m", "portico.core", str(HERE / "agents/tokens.py")]
+        command += ["--listen", f"unix:{name}/core.sock", "--store", "memory://", *options]
         log = Path(name) / "core.log"
         with log.open("wb") as output:
             child = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)

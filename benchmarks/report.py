@@ -17,6 +17,7 @@ from benchmarks.results import (
     ReplySection,
     ResponsesSection,
     Results,
+    SandboxFigure,
     SandboxSection,
     SeeingSection,
     Side,
@@ -45,18 +46,21 @@ numbers, one terminal event. An error, or replies of the wrong size, end the ben
 better.
 """
 
-SANDBOX_GOALS = {
-    "create to first result": "≤ 8 ms",
-    "create to first result, warm pool": "≤ 2 ms",
-    "cell round trip": "≤ 0.8 ms",
-    "create to first result, pandas": "≤ 20 ms",
-    "50 creates at once": "p99 ≤ 150 ms",
-    "create to first result, docker": "≤ 250 ms",
-    "PSS of an idle sandbox": "≤ 3 MB",
-    "checkpoint": "≤ 2 ms",
-    "rollback": "≤ 2 ms",
-    "kill of a tree of 20 processes": "p99 ≤ 5 ms",
+# In ms unless the figure has another unit; of the 99th percentile where it says so. They were set on a
+# machine on which the yardstick took so many ms.
+SANDBOX_GOALS: dict[str, tuple[float, bool]] = {
+    "create to first result": (8, False),
+    "create to first result, warm pool": (2, False),
+    "cell round trip": (0.8, False),
+    "create to first result, pandas": (20, False),
+    "50 creates at once": (150, True),
+    "create to first result, docker": (250, False),
+    "PSS of an idle sandbox": (3, False),
+    "checkpoint": (2, False),
+    "rollback": (2, False),
+    "kill of 5 orphans": (5, True),
 }
+GOALS_YARDSTICK = 5.13
 
 
 def write(results: Results) -> None:
@@ -245,14 +249,17 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
     yield "Through the Python client and gRPC to a core in another process, one run after another with 50 ms"
     yield "between them, unless it says otherwise; a sandbox and its first cell over one stream, where it"
     yield "does not say a call each; the library is used without a server. Every answer is checked. A kill"
-    yield "has ended when no process of the sandbox is left. PSS is of all processes of a sandbox."
+    yield "has ended when no process of the sandbox is left; each orphan ignores signals and has a child."
+    yield "PSS is of all processes of a sandbox. × bwrap is the figure over what bubblewrap took beside it to"
+    yield "start `true` in namespaces of its own, and nothing else: machines differ, also from hour to hour,"
+    yield f"and the goals were set on one where that took {GOALS_YARDSTICK} ms."
     yield f"The machine's load average was {section.load:.1f} before it began" + (
         ": others kept its cores busy,\nso times are longer than those of a quiet machine.\n"
         if section.load > section.stamp.machine.cores
         else ".\n"
     )
     yield from _table(
-        ("", "least", "median", "99th percentile", "runs", "goal"),
+        ("", "least", "median", "99th percentile", "runs", "goal", "bwrap, ms", "× bwrap", "goal"),
         [
             (
                 f"{figure.name}, {figure.unit}",
@@ -260,12 +267,29 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
                 _number(figure.median),
                 "" if figure.p99 is None else _number(figure.p99),
                 f"{figure.runs:,}",
-                SANDBOX_GOALS.get(figure.name, ""),
+                *_sandbox_goal(figure),
             )
             for figure in section.figures
         ],
     )
     yield _said(section.stamp)
+
+
+def _sandbox_goal(figure: SandboxFigure) -> Row:
+    """The goal, the yardstick, and both as ratios."""
+    goal, worst = SANDBOX_GOALS.get(figure.name, (None, False))
+    said = "" if goal is None else f"{'p99 ' if worst else ''}≤ {goal:g}"
+    if figure.yardstick is None or figure.unit != "ms":
+        return said, "", "", ""
+    if goal is None:
+        return said, _number(figure.yardstick), "", ""
+    value = figure.p99 if worst and figure.p99 is not None else figure.median
+    return (
+        said,
+        _number(figure.yardstick),
+        f"{value / figure.yardstick:.2f}",
+        f"≤ {goal / GOALS_YARDSTICK:.2f}",
+    )
 
 
 def _more(figures: Mapping[Side, Figures], name: str) -> Row:

@@ -114,6 +114,7 @@ class SandboxFigure(BaseModel):
     median: float
     p99: float | None
     least: float | None = None  # what it takes when nothing else wants the machine
+    yardstick: float | None = None  # ms that bubblewrap takes beside it to start `true` on its own
 
 
 class ReplySection(BaseModel):

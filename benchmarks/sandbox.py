@@ -5,6 +5,8 @@ All but the library's own figures go through gRPC to a core in another process.
 
 import asyncio
 import resource
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -29,13 +31,21 @@ PAUSE_SECONDS = 0.05  # between runs: a machine that has been quiet is slower at
 SETTLE_SECONDS = 2
 BURST = 50
 CHECKPOINTS = 15  # that one kernel may keep, less one
-TREE = 20  # processes that a kill has to find
+TREES = 5, 20  # processes that a kill has to find, each with a child
 PANDAS = "import pandas\nint(pandas.DataFrame({'a': range(4)})['a'].sum())"
-ORPHANS = f"""
+ORPHANS = """
 import subprocess
-for _ in range({TREE}):
-    subprocess.Popen("trap '' TERM HUP; sleep 1000", shell=True, start_new_session=True)
+for _ in range({}):
+    subprocess.Popen("trap '' TERM HUP; sleep 1000; true", shell=True, start_new_session=True)
 """
+# Somebody else's sandbox, started beside each figure: what it takes tells how fast a machine is at such work.
+YARDSTICK = (
+    *("bwrap", "--unshare-all", "--uid", "1000", "--gid", "1000", "--proc", "/proc", "--dev", "/dev"),
+    *("--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"),
+    *("--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+    "true",
+)
+YARDSTICKS = 40  # starts
 
 
 def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
@@ -64,7 +74,7 @@ async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
             *await _cells(client, runs * 5),
             await _creates(client, "create to first result, pandas", runs, _spec(preload=["pandas"]), PANDAS),
             *await _checkpoints(client, runs),
-            await _kills(client, runs),
+            *[await _kills(client, runs, tree) for tree in TREES],
             await _bursts(client, -(-runs // BURST)),
         ]
 
@@ -147,14 +157,14 @@ async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
     return [_figure("checkpoint", taken), _figure("rollback", back)]
 
 
-async def _kills(client: Client, runs: int) -> SandboxFigure:
+async def _kills(client: Client, runs: int, tree: int) -> SandboxFigure:
     """A sandbox whose cell has left processes behind that ignore all they can; none is left afterwards."""
     times = []
     for _ in range(runs):
         sandbox_id = await _create(client)
-        await _run(client, sandbox_id, ORPHANS)
+        await _run(client, sandbox_id, ORPHANS.format(tree))
         times.append(await _timed(client.sandboxes.delete(sandbox_id)))
-    return _figure(f"kill of a tree of {TREE} processes", times)
+    return _figure(f"kill of {tree} orphans", times)
 
 
 async def _bursts(client: Client, rounds: int) -> SandboxFigure:
@@ -278,4 +288,17 @@ def _figure(name: str, seconds: Sequence[float]) -> SandboxFigure:
         median=median(milliseconds),
         least=min(milliseconds),
         p99=percentile(milliseconds, 99),
+        yardstick=_yardstick(),
     )
+
+
+def _yardstick() -> float | None:
+    """What bubblewrap takes now, in ms; None where there is none."""
+    if shutil.which("bwrap") is None:
+        return None
+    times = []
+    for _ in range(YARDSTICKS):
+        began = time.perf_counter()
+        subprocess.run(YARDSTICK, check=True)
+        times.append(time.perf_counter() - began)
+    return median(times) * 1e3
