@@ -54,6 +54,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
         if isinstance(value, BaseException):
             return _error, _told(value)
+        if isinstance(value, Enum) and _known(type(value)):
+            return type(value), (value.value,)  # some releases of Python would name `getattr`
         if (
             value is _error
             or value is _from_json
