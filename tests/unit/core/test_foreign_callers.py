@@ -3,6 +3,7 @@
 A method that is not in the table fails the test that walks the contract.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,6 +255,14 @@ async def test_without_a_credential_there_is_nothing(owned: Estate, name: str) -
         outcome = await ask(owned, method, message(method, case.request, owned.names), "")
         assert outcome.code == ("OK" if name == "AgentService.GetAgent" else "UNAUTHENTICATED"), outcome
     await owned.intact()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_is_refused_while_writing_is_told_why(owned: Estate) -> None:
+    method = METHODS["SandboxService.OpenTerminal"]
+    request = message(method, TABLE[method.full_name.removeprefix("portico.v1.")][0].request, owned.names)
+    outcomes = [await ask(owned, method, request, "") for _ in range(600)]
+    assert {outcome.code for outcome in outcomes} == {"UNAUTHENTICATED"}
 
 
 USERS = {name: "user_id" for name, method in METHODS.items() if "user_id" in method.input_type.fields_by_name}

@@ -1,6 +1,8 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -26,6 +28,7 @@ OPEN = frozenset(
 )
 _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
+_FIRST_SECONDS = 1.0
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -98,6 +101,13 @@ class StreamAuthentication:
         check_scope(who, method)
 
 
+async def _first(requests: AsyncIterator[bytes]) -> None:
+    """Wait for what such a call begins with: a status under its write may be lost on the caller."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_SECONDS):
+            await anext(requests, None)
+
+
 def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:
     async def unary(request: Any, context: ServicerContext) -> Any:
         await abort(context, error)
@@ -105,6 +115,8 @@ def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bo
     async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
         if uploads:
             await stop_sending(request, context)
+        elif handler.request_streaming:
+            await _first(request)
         await abort(context, error)
         yield  # makes this a generator
 
