@@ -11,7 +11,9 @@ from portico.sandbox import errors
 from portico.sandbox.inside import wire
 
 _STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its sandbox counts as broken
-GRACE: Final = 0.5  # seconds between the interrupt and the kill of a cell
+# Seconds between the interrupt and the kill of a cell, which takes its variables: on a machine full of work a
+# kernel may wait for a good deal of that.
+GRACE: Final = 2.0
 _ACK_EVERY: Final = wire.WINDOW // 4
 _BATCH: Final = 256 << 10  # bytes
 
@@ -98,7 +100,7 @@ class Call:
         if not self.ended:
             self._channel.write(wire.pack(self.number, wire.IN))
 
-    def cancel(self, grace: float = 0.5) -> None:
+    def cancel(self, grace: float = GRACE) -> None:
         """Asks the agent to end the call; the sandbox is given up if it does not."""
         if self.ended:
             return
@@ -111,7 +113,7 @@ class Call:
 
         loop.call_later(grace + _STUCK, stuck)
 
-    async def abort(self, grace: float = 0.5) -> None:
+    async def abort(self, grace: float = GRACE) -> None:
         """Ends the call and returns when it has ended; what it still sends is dropped."""
         self._abandoned = True
         self._frames.clear()
