@@ -3,7 +3,6 @@
 A method that is not in the table fails the test that walks the contract.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
