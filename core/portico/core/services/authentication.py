@@ -1,8 +1,6 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -13,7 +11,7 @@ from portico.core.errors import PorticoError
 from portico.core.identity import Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
-from portico.core.services.dispatch import abort, stop_sending
+from portico.core.services.dispatch import abort, await_first, stop_sending
 from portico.core.services.rates import Rates
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -28,7 +26,6 @@ OPEN = frozenset(
 )
 _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
-_FIRST_SECONDS = 1.0
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -101,13 +98,6 @@ class StreamAuthentication:
         check_scope(who, method)
 
 
-async def _first(requests: AsyncIterator[bytes]) -> None:
-    """Wait for what such a call begins with: a status under its write may be lost on the caller."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_FIRST_SECONDS):
-            await anext(requests, None)
-
-
 def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:
     async def unary(request: Any, context: ServicerContext) -> Any:
         await abort(context, error)
@@ -116,7 +106,7 @@ def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bo
         if uploads:
             await stop_sending(request, context)
         elif handler.request_streaming:
-            await _first(request)
+            await await_first(request)
         await abort(context, error)
         yield  # makes this a generator
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "portico"
 # What these have begun they note down themselves, because they know the run.
 _NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
+FIRST_SECONDS = 1.0  # how long a caller who is refused may take to write what a call begins with
 STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
 
 
@@ -171,6 +172,13 @@ async def abort(context: ServicerContext, error: Exception, path: str = "") -> N
 
 async def _abort_with(context: ServicerContext, status: Status) -> None:
     await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[no-untyped-call]
+
+
+async def await_first(requests: AsyncIterator[bytes]) -> None:
+    """Wait for what a call begins with: a status under that write may be lost on the caller."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_SECONDS):
+            await anext(requests, None)
 
 
 async def stop_sending(requests: AsyncIterator[bytes], context: ServicerContext) -> None:
