@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from portico.sandbox import egress, errors, mime
-from portico.sandbox.channel import GRACE, Call, Channel, Deadline, failure
+from portico.sandbox.channel import Call, Channel, Deadline, failure
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import (
     CellEnd,
@@ -111,7 +111,7 @@ class Box:
                 self.last_used = time.monotonic()
                 expired.stop()
                 if not call.ended:
-                    await call.abort(GRACE)
+                    await call.abort()
 
     async def run_cell(self, code: str, timeout: float | None = None) -> CellResult:
         """Runs a cell and collects what it gives; see stream_cell."""

@@ -258,8 +258,9 @@ async def test_without_a_credential_there_is_nothing(owned: Estate, name: str) -
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_who_is_refused_while_writing_is_told_why(owned: Estate) -> None:
-    method = METHODS["SandboxService.OpenTerminal"]
-    request = message(method, TABLE[method.full_name.removeprefix("portico.v1.")][0].request, owned.names)
+    name = "SandboxService.OpenTerminal"
+    method = METHODS[name]
+    request = message(method, TABLE[name][0].request, owned.names)
     outcomes = [await ask(owned, method, request, "") for _ in range(600)]
     assert {outcome.code for outcome in outcomes} == {"UNAUTHENTICATED"}
 
