@@ -55,7 +55,7 @@ class Ledger:
         self.over: Callable[[], None] = _nothing
         self.changed: Callable[[], None] = _nothing
         self._above = above
-        self._whose = self
+        self._whose: Ledger | None = None  # whose budget it was that is used up, if not this one
         self._seconds = used.wall_time
         self._since: float | None = None
         self._counts = {
@@ -75,6 +75,10 @@ class Ledger:
         """Use so many, which is done already; False when they were too many."""
         self._count(Limit.TOKENS, tokens)
         return self._check(Limit.TOKENS, 0)
+
+    def end(self) -> None:
+        """The run has ended: there is nobody to stop, and no record to write."""
+        self.over = self.changed = _nothing
 
     def run_out(self) -> None:
         """The time is over."""
@@ -123,8 +127,8 @@ class Ledger:
     def error(self) -> Error:
         """Why the run was stopped."""
         limit = self.exceeded or Limit.WALL_TIME
-        budget = _WORDS[limit].format(getattr(self._whose.budget, limit))
-        whose = "the run's" if self._whose is self else "the parent run's"
+        budget = _WORDS[limit].format(getattr((self._whose or self).budget, limit))
+        whose = "the run's" if self._whose is None else "the parent run's"
         return Error("budget_exceeded", f"{whose} budget of {budget} is used up")
 
     def _use(self, seconds: float) -> Use:
@@ -155,7 +159,7 @@ class Ledger:
 
     def _exceed(self, limit: Limit, whose: "Ledger") -> None:
         if self.exceeded is None:
-            self.exceeded, self._whose = limit, whose
+            self.exceeded, self._whose = limit, None if whose is self else whose
             self.over()
 
     def _chain(self) -> Iterator["Ledger"]:

@@ -20,7 +20,7 @@ from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask, EventEncoder
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
-from portico.core.engine.outcomes import unknown
+from portico.core.engine.outcomes import failed
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.run_spans import RunSpans
@@ -189,7 +189,7 @@ class Execution:
         self._stop = stop
         status, error = stop.value
         self._finish(status, error)
-        self._on_end(self)
+        self._leave()
 
     def leave_parent(self) -> None:
         self.request_stop(Stop.PARENT)
@@ -198,7 +198,7 @@ class Execution:
         """End a run that could not even begin."""
         self.emitter.discard()
         self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not begin"))
-        self._on_end(self)
+        self._leave()
 
     def resume(self, request_id: str, answer: Sequence[Message]) -> None:
         """Raises RunNotPaused when nothing, or another question, is open."""
@@ -301,7 +301,7 @@ class Execution:
             self.emitter.discard()
             problem = "the agent's last message can't be encoded"
             self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
-        self._on_end(self)
+        self._leave()
 
     def _finish(self, status: Status, error: Error | None) -> None:
         """Write the terminal event. What a child run said its parent may yet ask for."""
@@ -309,6 +309,17 @@ class Execution:
         if self.parent is not None:
             self._said = tuple(finished.message for finished in output)
         self._ended.set()
+
+    def _leave(self) -> None:
+        """The run has its end. What leads back here is cut, so that it is gone with the last who looks at it.
+
+        Left to the garbage collector, the runs of half a minute would stop all others for half a second.
+        """
+        self._on_end(self)
+        self.readers.end()
+        if self.run.ledger is not None:
+            self.run.ledger.end()
+        del self.context
 
     async def result(self) -> RunResult:
         """How a child run ended, once that is durable."""
@@ -344,16 +355,11 @@ class Execution:
             if self._stop is None:
                 # The agent cancelled itself, as some libraries' timeouts do.
                 return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
-        except Rejection as rejection:
-            return Status.REJECTED, Error(rejection.code, rejection.reason)
-        except AgentError as error:
-            return Status.FAILED, Error(error.code, error.message)
         except BaseException as error:
-            # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
-            if self._stop is None:
+            if self._stop is None and not isinstance(error, Rejection | AgentError):
                 log.warning("agent %r raised in run %s", self.app.name, self.run.run_id, exc_info=True)
-            told = unknown(error)
-            return Status.FAILED, Error(told.code, told.message)
+            error.__traceback__ = None  # it leads to those who hold the error
+            return failed(error)
         return Status.COMPLETED, None
 
     def _arm_deadline(self) -> None:

@@ -169,6 +169,8 @@ class LiveRun:
             self.paused_at = self.published if status is Status.INPUT_REQUIRED else None
         for notify in tuple(self._subscribers):
             notify()
+        if self.ended:
+            self._subscribers.clear()
 
     def ring(self, after: int) -> list[Chunk] | None:
         """Published chunks that hold events beyond `after`; None when only the store has them."""

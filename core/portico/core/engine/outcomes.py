@@ -1,10 +1,18 @@
 """What an agent's own mistakes are called, wherever it runs."""
 
-from portico.agent import AgentError
+from portico.agent import AgentError, Error, Rejection, Status
+
+
+def failed(error: BaseException) -> tuple[Status, Error]:
+    """How a run ends whose agent raised this; also SystemExit, which ends the run and nothing else."""
+    if isinstance(error, Rejection):
+        return Status.REJECTED, Error(error.code, error.reason)
+    told = error if isinstance(error, AgentError) else unknown(error)
+    return Status.FAILED, Error(told.code, told.message)
 
 
 def unknown(error: BaseException) -> AgentError:
-    """How a run ends whose agent raised this; also SystemExit, which ends the run and nothing else."""
+    """An exception that is not of our kinds, as one that is."""
     try:
         words = str(error)
     except Exception:

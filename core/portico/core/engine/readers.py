@@ -13,13 +13,13 @@ class Readers:
     def __init__(self, run: LiveRun, grace_seconds: float, on_gone: Callable[[], None]) -> None:
         self._run = run
         self._grace_seconds = grace_seconds
-        self._on_gone = on_gone
+        self._on_gone: Callable[[], None] | None = on_gone
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self) -> None:
         self._count += 1
-        self.close()
+        self._stop()
 
     def leave(self) -> None:
         self._count -= 1
@@ -33,7 +33,12 @@ class Readers:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._grace_seconds, self._missed)
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """The run has ended: nobody is to be told any more."""
+        self._stop()
+        self._on_gone = None
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -42,5 +47,5 @@ class Readers:
         self._timer = None
         if self._run.status is Status.INPUT_REQUIRED and not self._run.start.ephemeral:
             self.watch()  # a human may take longer; ask again later
-        elif not self._run.status.terminal:
+        elif self._on_gone is not None and not self._run.status.terminal:
             self._on_gone()

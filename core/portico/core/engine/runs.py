@@ -422,12 +422,10 @@ class RunEngine:
     def _ended(self, execution: Execution) -> None:
         """The next run of the session begins; this one is forgotten once its end is durable."""
         run = execution.run
-        execution.readers.close()
 
         def forget() -> None:
             if run.ended:
                 self._live.pop(run.run_id, None)
-                run.unsubscribe(forget)
                 if run.start.ephemeral:
                     session = run.session if run.start.ephemeral == "session" else None
                     self._ephemerals.ended(run.run_id, session)

@@ -80,8 +80,10 @@ class Reading:
 
     def release(self) -> None:
         """Follow no more."""
-        if self._watching is not None:
-            self._watching.cancel()
+        # Not kept: once cancelled it leads back here, and that only the garbage collector would end.
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
         self._stream.close()
 
     def _watch(self) -> None:

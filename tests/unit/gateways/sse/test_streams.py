@@ -1,13 +1,16 @@
 """Silent streams, gateways that stop, cores that go away, defects, and what is set."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from portico.core.server import CoreServer
+from portico.gateways.http.streaming import Reading
 from portico.gateways.sse.app import create_app
 from portico.gateways.sse.settings import SseSettings
 
@@ -172,3 +175,27 @@ def test_settings_are_checked() -> None:
             SseSettings(**wrong)
     moved = create_app(SseSettings(process_path="/chat"))
     assert {"/chat", "/chat/task", "/chat/task/{task_id}"} <= set(moved.openapi()["paths"])
+
+
+@pytest.mark.parametrize("how", ["streamed", "whole", "left"])
+async def test_an_answer_leaves_nothing_to_the_garbage_collector(
+    serve: Any, tmp_path: Path, how: str
+) -> None:
+    """It looks through all answers at once, and all of them wait for it."""
+    http = await serve()
+    mark = tmp_path / "mark"
+    gc.collect()
+    gc.disable()
+    try:
+        # By then somebody watches whether the reader is still there.
+        asyncio.get_running_loop().call_later(0.2, mark.touch)
+        asked = {"input": f"until {mark}", "stream": how != "whole"}
+        async with http.stream("POST", "/process", json=asked) as answer:
+            if how == "left":
+                await asyncio.sleep(0.15)
+            else:
+                await answer.aread()
+        await asyncio.sleep(0.1)
+        assert not [found for found in gc.get_objects() if isinstance(found, Reading)]
+    finally:
+        gc.enable()
