@@ -5,8 +5,11 @@ comes later can tell the groups of the living from those of the dead.
 """
 
 import asyncio
+import errno
 import os
+import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,26 +236,43 @@ def _remove(path: Path | str) -> None:
 
 
 def sweep() -> int:
-    """Kills and removes what owners that are dead have left; says how many groups there were."""
+    """Kills and removes what owners that are dead have left; says how many groups there were.
+
+    Those of this user, and of everybody for root.
+    """
     swept = 0
+    for group in _left():
+        pids = _processes(group)
+        if pids is None:
+            continue  # somebody else sweeps too
+        swept += 1
+        for pid in pids:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pid, signal.SIGKILL)
+        _remove(group)
+    return swept
+
+
+def _left() -> Iterator[Path]:
+    """The groups of dead owners, inner ones first."""
     roots = [path for path in (_ROOT, *_ROOT.glob("*")) if (path / "cgroup.procs").exists()]
     for top in (path for root in roots for path in root.glob(_PREFIX + "*")):
         owner = Owner.parse(top.name.removeprefix(_PREFIX))
         if owner is None or owner.alive():
             continue
-        for group in [*(child for child in top.iterdir() if child.is_dir()), top]:
-            try:
-                pids = (group / "cgroup.procs").read_text().split()
-            except FileNotFoundError:
-                continue  # somebody else sweeps too
-            swept += 1
-            for pid in pids:
-                try:
-                    os.kill(int(pid), 9)
-                except ProcessLookupError:
-                    pass  # it has ended by itself
-            _remove(group)
-    return swept
+        with suppress(FileNotFoundError):
+            if os.geteuid() in (0, top.stat().st_uid):
+                yield from [*(child for child in top.iterdir() if child.is_dir()), top]
+
+
+def _processes(group: Path) -> list[int] | None:
+    """Its processes; None if it is gone. One that goes while it is read says that there is no such device."""
+    try:
+        return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return None
 
 
 def remove_all(hierarchy: Hierarchy) -> None:
