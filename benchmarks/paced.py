@@ -7,6 +7,8 @@ same millisecond would be served in step, which is easier than life.
 import random
 import time
 
+import psutil
+
 from benchmarks import wrk
 from benchmarks.crowd import Crowd
 from benchmarks.results import Held, Memory, PacedPoint
@@ -19,10 +21,13 @@ IDEAL = 4.0
 QUIET = 3.8  # less than the pauses between the tokens
 SECONDS = 18  # to start, and for three replies each
 LIMIT = 1.05
+STOLEN = 0.05  # CPUs: a try during which the host gave more of them to others says little
+TRIES = 5
 
 
 def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
     """How much longer than ideal the replies take with so many streams at once."""
+    stolen, began = psutil.cpu_times().steal, time.monotonic()
     seen = wrk.load(
         server, tokens=TOKENS, clients=streams, seconds=SECONDS, wire=wire, pace="paced", spread=IDEAL
     )
@@ -32,20 +37,24 @@ def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
         median=seen.median_ms / ideal,
         p95=seen.p95_ms / ideal,
         generator_cpu=seen.generator_cpu,
+        stolen=(psutil.cpu_times().steal - stolen) / (time.monotonic() - began),
     )
 
 
 def hold(server: Server, *, start: int, most: int, wire: Wire = PROCESS) -> Held:
     """The largest number of streams within the limit, to a twentieth: grow by half, then halve the gap.
 
-    A number fails when it fails twice, since anything else on the machine can spoil one try.
+    A number fails when it fails twice, since anything else on the machine can spoil one try. Tries that the
+    host spoils count only when they have all failed.
     """
     points: list[PacedPoint] = []
 
     def holds(streams: int) -> bool:
-        tries = [stretch(server, streams, wire)]
-        if tries[0].median > LIMIT:
+        tries: list[PacedPoint] = []
+        while len(tries) < TRIES and sum(point.stolen <= STOLEN for point in tries) < 2:
             tries.append(stretch(server, streams, wire))
+            if tries[-1].median <= LIMIT:
+                break
         points.append(min(tries, key=lambda point: point.median))
         return points[-1].median <= LIMIT
 

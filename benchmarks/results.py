@@ -61,6 +61,7 @@ class PacedPoint(BaseModel):
     median: float
     p95: float
     generator_cpu: float
+    stolen: float = 0  # CPUs that the machine's host gave to others meanwhile
 
 
 class Held(BaseModel):
@@ -127,6 +128,7 @@ class ReplySection(BaseModel):
 class PacedSection(BaseModel):
     stamp: Stamp
     held: dict[Side, list[Held]]
+    bare: list[Held] = []  # the yardstick
 
 
 class ResponsesSection(BaseModel):
@@ -135,6 +137,7 @@ class ResponsesSection(BaseModel):
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
     held: list[Held]
+    bare: list[Held] = []  # the yardstick
     first_byte: dict[Literal["sse", "responses"], list[FirstByte]]
 
 

@@ -26,6 +26,7 @@ from benchmarks import (
 from benchmarks.results import (
     SIDES,
     A2aSection,
+    Held,
     MemorySection,
     PacedSection,
     ReaderSection,
@@ -43,6 +44,7 @@ from benchmarks.wires import A2A, RESPONSES
 CLIENTS = 50
 TOKENS = 200
 MEMORY_STREAMS = 500
+TURNS = 5  # that two gateways take in one round: a slow minute is then both's
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,18 @@ def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
         for point in held.points:
             _say(f"{side}: {point.streams} paced streams, stretch {point.median:.3f}")
         section.held[side].append(held)
+        if side == "portico":
+            section.bare.append(bare(plan))
     results.paced = section
+
+
+def bare(plan: Plan) -> Held:
+    """What the yardstick holds."""
+    with servers.running("bare") as server:
+        held = paced.hold(server, start=200, most=plan.most_streams)
+    for point in held.points:
+        _say(f"bare: {point.streams} paced streams, stretch {point.median:.3f}")
+    return held
 
 
 def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
@@ -150,12 +163,16 @@ def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
                 wrk.load(server, tokens=TOKENS, clients=CLIENTS, seconds=plan.seconds, wire=RESPONSES)
             )
             if side == "portico":
-                section.first_byte["sse"].append(first_byte.wait(server, requests=plan.requests))
-                section.first_byte["responses"].append(
-                    first_byte.wait(server, requests=plan.requests, wire=RESPONSES)
-                )
+                for _ in range(TURNS):
+                    requests = plan.requests // TURNS
+                    section.first_byte["sse"].append(first_byte.wait(server, requests=requests))
+                    section.first_byte["responses"].append(
+                        first_byte.wait(server, requests=requests, wire=RESPONSES)
+                    )
                 section.held.append(paced.hold(server, start=150, most=plan.most_streams, wire=RESPONSES))
                 _say(f"responses: {section.held[-1].streams} paced streams held")
+        if side == "portico":
+            section.bare.append(bare(plan))
         _say(f"{side}: {section.streaming[side][-1].replies_per_second:.0f} responses per second")
     results.responses = section
 

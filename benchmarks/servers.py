@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -23,7 +24,8 @@ ROOT = HERE.parent
 PEER_PYTHON = ROOT / ".peer/bin/python"
 START_SECONDS = 60
 STOP_SECONDS = 20
-READY = {"peer": "/health", "portico": "/readiness"}
+READY = {"peer": "/health", "portico": "/readiness", "bare": "/health"}
+Served = Side | Literal["bare"]
 ROLES = {"portico.cli": "supervisor", "portico.core": "core", "portico.gateways": "gateway"}
 
 
@@ -35,7 +37,7 @@ class NotStarted(Exception):
 class Server:
     """A running side."""
 
-    side: Side
+    side: Served
     port: int
     process: psutil.Process
     directory: Path
@@ -56,7 +58,7 @@ class Server:
 
 @contextmanager
 def running(
-    side: Side, *, a2a: bool = False, environment: Mapping[str, str] | None = None
+    side: Served, *, a2a: bool = False, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
     """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK."""
     port, rpc_port = free_ports(2)
@@ -66,6 +68,8 @@ def running(
             command = [sys.executable, str(HERE / "peer/a2a_app.py"), str(port)]
         elif side == "peer":
             command = [str(PEER_PYTHON), str(HERE / "peer/app.py"), str(port)]
+        elif side == "bare":
+            command = [sys.executable, "-m", "benchmarks.bare", str(port), name]
         else:
             tokens = str(HERE / "agents/tokens.py")
             command = [sys.executable, "-m", "portico.cli", "run", tokens, "--port", str(port)]
@@ -76,7 +80,7 @@ def running(
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=directory,
+                cwd=ROOT if side == "bare" else directory,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
@@ -134,12 +138,12 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _memory(side: Side, process: psutil.Process) -> Process:
+def _memory(side: Served, process: psutil.Process) -> Process:
     memory = process.memory_full_info()
     return Process(role=_role(side, process.cmdline()), pss=memory.pss / 2**20, rss=memory.rss / 2**20)
 
 
-def _role(side: Side, command: Sequence[str]) -> str:
+def _role(side: Served, command: Sequence[str]) -> str:
     if side == "peer":
         return "server"
     return next((role for module, role in ROLES.items() if module in command), "other")
