@@ -129,7 +129,7 @@ def _paced(section: PacedSection) -> Iterator[str]:
     yield f"at most {(LIMIT - 1) * 100:.0f} % longer? They start spread over 4 s and run back to back."
     yield f"wrk itself took up to {cpu * 100:.0f} % of a core. The bare relay (benchmarks/bare) is a"
     yield "yardstick: the same libraries with nothing of Portico. Where the goal was set such a one held"
-    yield f"{GOALS_BARE}. A number fails in two tries during which the host left this machine its processors.\n"
+    yield f"{GOALS_BARE}. A number fails in two tries during which the host left this machine its cores.\n"
     yield from _table(
         ("", "AgentScope Runtime", "Portico", "×", "goal"),
         [
