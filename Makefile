@@ -14,12 +14,17 @@ SERVICE_PROTOS := $(shell grep -l '^service' $(PROTOS))
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+# An environment of another Python goes first: made over, half of it would stay.
+OTHERS := import os, shutil, sys; there = sys.argv[1]; real = os.path.realpath
+OTHERS += ; real(there + "/bin/python") == real(sys.executable) or shutil.rmtree(there, ignore_errors=True)
+venv = $(PYTHON) -c '$(OTHERS)' $(1) && $(PYTHON) -m venv $(1)
+
 LOCKED := --constraint requirements.lock
 $(VENV)/.base: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv || { echo "python3-venv is missing; install it: apt-get install python3-venv"; exit 1; }; }
 	@$(PYTHON) -c 'import sys; print(f"Python {sys.version.split()[0]}, {sys.executable}")'
-	$(PYTHON) -m venv $(VENV)
+	$(call venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(LOCKED) --editable '.[openai]'
 	@touch $@
@@ -40,7 +45,7 @@ run: $(VENV)/.base ## start core and gateway with the example agent
 	@$(BIN)/portico run examples/librarian.py $(ARGS)
 
 $(VENV)-proto/.done: pyproject.toml | $(VENV)/.base
-	$(PYTHON) -m venv $(VENV)-proto
+	$(call venv,$(VENV)-proto)
 	$(VENV)-proto/bin/pip install --quiet --upgrade pip
 	$(VENV)-proto/bin/pip install --quiet --group proto
 	@touch $@
@@ -82,7 +87,7 @@ environments: ## install all that is tested beside Portico, at the same time
 peer: .peer/.done ## install the system that we compare with into .peer
 
 .peer/.done: benchmarks/peer/requirements.txt
-	$(PYTHON) -m venv .peer
+	$(call venv,.peer)
 	.peer/bin/pip install --quiet --upgrade pip
 	.peer/bin/$(NEXT_TO_US) -r benchmarks/peer/requirements.txt
 	@touch $@
@@ -91,7 +96,7 @@ peer: .peer/.done ## install the system that we compare with into .peer
 a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, into .a2a-old
 
 .a2a-old/.done:
-	$(PYTHON) -m venv .a2a-old
+	$(call venv,.a2a-old)
 	.a2a-old/bin/pip install --quiet --upgrade pip
 	.a2a-old/bin/$(NEXT_TO_US) 'a2a-sdk[grpc,http-server]==0.3.26'
 	@touch $@
@@ -101,7 +106,7 @@ frameworks: .frameworks/shared/.done ## install the agent frameworks into .frame
 
 ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_agents,pydantic_ai
 .frameworks/shared/.done: pyproject.toml | $(VENV)/.base
-	$(PYTHON) -m venv .frameworks/shared
+	$(call venv,.frameworks/shared)
 	.frameworks/shared/bin/pip install --quiet --upgrade pip
 	.frameworks/shared/bin/$(NEXT_TO_US) --editable '.[$(ADAPTERS)]' --group frameworks
 	.frameworks/shared/bin/$(NEXT_TO_US) --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
@@ -109,7 +114,7 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 
 # AgentScope 1 and the older MCP that it asks for, with which Portico has no MCP gateway.
 .frameworks/agentscope1/.done: pyproject.toml | $(VENV)/.base
-	$(PYTHON) -m venv .frameworks/agentscope1
+	$(call venv,.frameworks/agentscope1)
 	.frameworks/agentscope1/bin/pip install --quiet --upgrade pip
 	.frameworks/agentscope1/bin/$(NEXT_TO_US) --editable '.[redis]' --group agentscope1
 	@touch $@
