@@ -262,7 +262,12 @@ def _left() -> Iterator[Path]:
             continue
         with suppress(FileNotFoundError):
             if os.geteuid() in (0, top.stat().st_uid):
-                yield from [*(child for child in top.iterdir() if child.is_dir()), top]
+                yield from _inner_first(top)
+
+
+def _inner_first(top: Path) -> list[Path]:
+    """An owner's groups, and where they are."""
+    return [*(child for child in top.iterdir() if child.is_dir()), top]
 
 
 def _processes(group: Path) -> list[int] | None:
@@ -279,7 +284,5 @@ def remove_all(hierarchy: Hierarchy) -> None:
     """Removes this owner's own directories at the end."""
     for place in hierarchy.places():
         if place.is_dir():
-            for child in place.iterdir():
-                if child.is_dir():
-                    _remove(child)
-            _remove(place)
+            for group in _inner_first(place):
+                _remove(group)

@@ -4,10 +4,9 @@ The collector looks through all runs at once, and all agents wait for it.
 """
 
 import asyncio
-import gc
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,14 +41,6 @@ async def query(msgs: list[Message], context: Context) -> Any:
         case _:
             yield "said"
             yield usage(input_tokens=1, output_tokens=1)
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 async def cancel(engine: RunEngine, run_id: str) -> None:

@@ -177,6 +177,7 @@ def test_settings_are_checked() -> None:
     assert {"/chat", "/chat/task", "/chat/task/{task_id}"} <= set(moved.openapi()["paths"])
 
 
+@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("how", ["streamed", "whole", "left"])
 async def test_an_answer_leaves_nothing_to_the_garbage_collector(
     serve: Any, tmp_path: Path, how: str
@@ -184,18 +185,13 @@ async def test_an_answer_leaves_nothing_to_the_garbage_collector(
     """It looks through all answers at once, and all of them wait for it."""
     http = await serve()
     mark = tmp_path / "mark"
-    gc.collect()
-    gc.disable()
-    try:
-        # By then somebody watches whether the reader is still there.
-        asyncio.get_running_loop().call_later(0.2, mark.touch)
-        asked = {"input": f"until {mark}", "stream": how != "whole"}
-        async with http.stream("POST", "/process", json=asked) as answer:
-            if how == "left":
-                await asyncio.sleep(0.15)
-            else:
-                await answer.aread()
-        await asyncio.sleep(0.1)
-        assert not [found for found in gc.get_objects() if isinstance(found, Reading)]
-    finally:
-        gc.enable()
+    # By then somebody watches whether the reader is still there.
+    asyncio.get_running_loop().call_later(0.2, mark.touch)
+    asked = {"input": f"until {mark}", "stream": how != "whole"}
+    async with http.stream("POST", "/process", json=asked) as answer:
+        if how == "left":
+            await asyncio.sleep(0.15)
+        else:
+            await answer.aread()
+    await asyncio.sleep(0.1)
+    assert not [found for found in gc.get_objects() if isinstance(found, Reading)]
