@@ -1,6 +1,7 @@
 """The local backend: tiers, the pool, zygotes that wear out, and that nothing stays behind."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import backend as local
 from portico.sandbox.local import cgroups, owners, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
+from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.owners import Owner
 from portico.sandbox.local.stock import Stock
 from portico.sandbox.spec import Limits, Mount, Spec
@@ -306,3 +308,81 @@ async def test_the_end_of_a_zygote_is_told_and_a_new_one_takes_over(backend: Loc
     assert isinstance(failure, errors.SandboxGone)
     fresh = await backend.create(Spec())
     assert (await fresh.run_cell("1")).ok
+
+
+def process_of(box: LocalBox) -> int:
+    """Process 1's number, as this process sees it."""
+    lines = Path(f"/proc/self/fdinfo/{box._pidfd}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+
+
+async def test_a_sandbox_is_in_all_its_groups_from_the_start(backend: LocalBackend) -> None:
+    places = backend._hierarchy.places()
+    if not places:
+        pytest.skip("NOT TESTED: no control groups can be made here")
+    box = await backend.create(Spec())
+    first = process_of(box)
+    kernel = int(Path(f"/proc/{first}/task/{first}/children").read_text())
+    for pid in (first, kernel):
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        assert len([line for line in groups if line.endswith(f"/{box.group.name}")]) == len(places)
+
+
+async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not backend._hierarchy.places():
+        pytest.skip("NOT TESTED: no control groups can be made here")
+    ways_in = cgroups.Group.ways_in
+
+    def pulled_away(group: cgroups.Group) -> tuple[list[int], list[int]]:
+        found = ways_in(group)
+        for place in backend._hierarchy.places():
+            (place / group.name).rmdir()
+        return found
+
+    await filled(backend)
+    monkeypatch.setattr(cgroups.Group, "ways_in", pulled_away)
+    with pytest.raises(errors.BackendUnavailable):
+        await backend._make(Spec())
+    monkeypatch.undo()
+    assert (await (await backend._make(Spec())).run_cell("1")).ok
+
+
+async def test_an_end_that_nobody_waits_for_any_more_is_an_end(backend: LocalBackend) -> None:
+    box = await backend.create(Spec())
+    ending = asyncio.ensure_future(box.destroy())
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+    await box.destroy()
+    assert not [place for place in backend._hierarchy.places() if (place / box.group.name).exists()]
+
+
+def test_the_interpreters_code_lies_in_huge_pages() -> None:
+    """And goes on to run; where the machine has none, it stays where it is."""
+    program = """
+        import ctypes
+        from portico.sandbox.inside import huge_pages, linux
+        start, end = huge_pages._aligned(*huge_pages._code())
+        try:
+            room = linux.mmap_anonymous(2 * huge_pages.HUGE)
+            ctypes.memset(room, 1, 2 * huge_pages.HUGE)
+            linux.collapse(-(-room // huge_pages.HUGE) * huge_pages.HUGE, huge_pages.HUGE)
+            possible = max(0, end - start)
+        except OSError:
+            possible = 0
+        moved = huge_pages.take_code()
+        import json, decimal, sqlite3
+        maps = [line.split() for line in open("/proc/self/maps")]
+        here = [line for line in maps if line[0].startswith(f"{start:08x}-")]
+        print(json.dumps([possible, moved, [line[1:3] + line[5:] for line in here]]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    possible, moved, here = json.loads(done.stdout)
+    assert moved == possible
+    if not possible:
+        pytest.skip("NOT TESTED: no huge pages here, or an interpreter with little code")
+    assert here == [["r-xp", "00000000"]]  # of no file

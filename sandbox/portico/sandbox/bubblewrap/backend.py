@@ -193,7 +193,7 @@ class BubblewrapBackend:
         boxes = list(self._boxes.values())
         await asyncio.gather(*(box.destroy("owner") for box in boxes), return_exceptions=True)
         await asyncio.gather(*self._cleaning, return_exceptions=True)
-        await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+        await asyncio.to_thread(cgroups.leave, self._hierarchy)
         if self._code is not None:
             self._code.cleanup()
             self._code = None

@@ -16,6 +16,8 @@ CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
+_CLONE_PIDFD: Final = 0x00001000
+_CLONE_INTO_CGROUP: Final = 0x200000000
 CLONE_NEWNET: Final = 0x40000000
 
 MS_RDONLY: Final = 1
@@ -27,6 +29,13 @@ MS_BIND: Final = 4096
 MS_REC: Final = 16384
 MS_PRIVATE: Final = 1 << 18
 MNT_DETACH: Final = 2
+
+PROT_READ: Final = 1
+PROT_EXEC: Final = 4
+_PROT_WRITE: Final = 2
+_MAP_PRIVATE_ANONYMOUS: Final = 0x22
+_MREMAP_MAYMOVE_FIXED: Final = 3
+_MADV_COLLAPSE: Final = 25
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
@@ -42,6 +51,7 @@ on_signal: Final[Callable[[int, Any], Any]] = getattr(signal.signal, "__wrapped_
 
 _SYS_OPENAT2: Final = 437  # the same numbers on every architecture
 _SYS_MOVE_MOUNT: Final = 429
+_SYS_CLONE3: Final = 435
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_BENEATH: Final = 0x08
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
@@ -51,6 +61,11 @@ _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 _libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
 _libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_libc.mmap.restype = _libc.mremap.restype = ctypes.c_ssize_t
+_libc.mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.madvise.argtypes = _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 # The same functions, which take numbers, bytes and None as they are, and of which each call is like the next.
@@ -72,6 +87,31 @@ def follow(steps: Iterable[Step]) -> None:
             _check(-1, f"{getattr(function, '__name__', function)}{arguments}")
 
 
+def mmap_anonymous(size: int) -> int:
+    """The address of new memory of this process's own."""
+    access = PROT_READ | _PROT_WRITE
+    return _check(_libc.mmap(None, size, access, _MAP_PRIVATE_ANONYMOUS, -1, 0), "mmap")
+
+
+def munmap(address: int, size: int) -> None:
+    """What is not mapped does not matter."""
+    _check(_libc.munmap(address, size), "munmap")
+
+
+def mprotect(address: int, size: int, access: int) -> None:
+    _check(_libc.mprotect(address, size, access), "mprotect")
+
+
+def mremap_onto(address: int, size: int, target: int) -> None:
+    """Moves memory to where other memory is, in place of that."""
+    _check(_libc.mremap(address, size, size, _MREMAP_MAYMOVE_FIXED, target), "mremap")
+
+
+def collapse(address: int, size: int) -> None:
+    """Puts memory into huge pages, now. From Linux 6.1 on."""
+    _check(_libc.madvise(address, size, _MADV_COLLAPSE), "madvise")
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
@@ -83,14 +123,19 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
-def fork() -> int:
-    """As os.fork, but for what Python does in a child on account of threads and random numbers. Only for a
-    process that has neither; what that one forks with os.fork is as every other."""
-    return _check(_holding.fork(), "fork")
+def fork(namespaces: int, group: int | None) -> tuple[int, int]:
+    """As os.fork, but into new namespaces, and into the version 2 control group whose directory is open as
+    this. Gives the child's pid and pidfd, and zero and nothing of worth in the child.
 
-
-def setns(fd: int, flags: int) -> None:
-    _check(_libc.setns(fd, flags), "setns")
+    Nothing is done of what the C library and Python do in a child on account of threads and random numbers:
+    this is only for a process that has neither, and is process 1 as its child will be, so that the C library
+    knows that one's number. What the child forks with os.fork is as every other.
+    """
+    pidfd = ctypes.c_int(-1)
+    flags = namespaces | _CLONE_PIDFD | (0 if group is None else _CLONE_INTO_CGROUP)
+    arguments = (flags, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, group or 0)
+    told = struct.pack("11Q", *arguments)  # struct clone_args
+    return _check(_holding.syscall(_SYS_CLONE3, told, len(told)), "clone3"), pidfd.value
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:

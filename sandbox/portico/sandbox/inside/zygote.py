@@ -19,7 +19,7 @@ import struct
 import sys
 from typing import Any, Final
 
-from . import agent, kernel, linux, paths, root, seccomp
+from . import agent, huge_pages, kernel, linux, paths, root, seccomp
 
 _MESSAGE: Final = 128 << 10  # bytes of one request
 _DESCRIPTORS: Final = 200  # of one request: a channel, and mounts
@@ -92,7 +92,6 @@ def write_maps(inside: int, uid: int, gid: int) -> None:
 class _Zygote:
     def __init__(self, control: socket.socket, template: dict[str, Any]) -> None:
         self._control = control
-        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._children: dict[int, int] = {}  # pidfd -> pid
         self._locks = [
             *linux.dropping_capabilities(),
@@ -116,6 +115,7 @@ class _Zygote:
         # pages.
         gc.collect()
         gc.freeze()
+        huge_pages.take_code()
 
     def _preload(self, name: str) -> None:
         try:
@@ -142,26 +142,36 @@ class _Zygote:
                     os._exit(0)  # the owner is gone, and with this process every sandbox
                 request = json.loads(message)
                 if fds:
-                    poll.register(self._spawn(request, fds[0], fds[1:]), select.POLLIN)
+                    pidfd = self._spawn(request, fds)
+                    if pidfd is not None:
+                        poll.register(pidfd, select.POLLIN)
                 else:
                     self._make_namespace(request)
 
-    def _spawn(self, request: dict[str, Any], channel: int, mapped: list[int]) -> int:
-        linux.unshare(linux.CLONE_NEWPID)
-        pid = linux.fork()
-        if pid == 0:
-            self._become_sandbox(request, channel, mapped)
-        linux.setns(self._own_pids, linux.CLONE_NEWPID)
-        for fd in (channel, *mapped):
-            os.close(fd)
-        pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = pid
-        self._answer(request, pidfd)
+    def _spawn(self, request: dict[str, Any], fds: list[int]) -> int | None:
+        """The descriptors: the channel, the ways into the control groups, mounts. None where the machine
+        allows no more processes, or the group is gone."""
+        birthplace = fds[1] if request["born_inside"] else None
+        pidfd = None
+        try:
+            pid, pidfd = linux.fork(linux.CLONE_NEWPID, birthplace)
+            if pid == 0:
+                self._become_sandbox(request, fds)
+            self._children[pidfd] = pid
+            self._answer(request, pidfd)
+        except OSError as error:
+            self._refuse(request, str(error))
+        finally:
+            for fd in fds:
+                os.close(fd)
         return pidfd
 
     def _answer(self, request: dict[str, Any], fd: int) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         self._control.sendmsg([str(request["id"]).encode()], rights)
+
+    def _refuse(self, request: dict[str, Any], reason: str) -> None:
+        self._control.sendmsg([f"{request['id']} {reason}".encode()])
 
     def _make_namespace(self, request: dict[str, Any]) -> None:
         """A user namespace that maps a user and group of files to a sandbox's. Where that is not allowed, the
@@ -185,17 +195,21 @@ class _Zygote:
             self._answer(request, namespace)
             os.close(namespace)
         except OSError:
-            self._control.sendmsg([str(request["id"]).encode()])
+            self._refuse(request, "no user namespace can be made for a mount")
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             os.close(told)
 
-    def _become_sandbox(self, request: dict[str, Any], channel: int, mapped: list[int]) -> None:
+    def _become_sandbox(self, request: dict[str, Any], fds: list[int]) -> None:
         """Locks the new process up, step by step, and hands it to the agent. Never returns."""
+        channel, first = fds[0], 2 if request["born_inside"] else 1
+        lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
         try:
+            # Who enters alone need not wait until the kernel is sure of every other process.
+            linux.follow(linux.step("write", fd, b"0", 1) for fd in lists)
             self._control.close()
-            for fd in (*self._children, self._own_pids):
+            for fd in (*self._children, *fds[1:first], *lists):
                 os.close(fd)
             uid = request["uid"]
             linux.follow(_ALONE)
@@ -210,7 +224,6 @@ class _Zygote:
             linux.follow(_NOBODY)
             write_maps(INSIDE_UID, uid, uid)
             linux.follow(self._locks)
-            os.read(channel, 1)  # the owner has put this process into its groups: it may have children
             agent.become(self._agent, socket.SocketType(fileno=channel), kernel_first=True)
         except BaseException as error:  # whatever it was, this process must not go on as a zygote
             agent.refuse(channel, error)

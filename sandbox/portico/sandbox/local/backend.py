@@ -7,7 +7,6 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +44,7 @@ class LocalBackend:
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self._settings = settings or LocalSettings()
         self._hierarchy = cgroups.Hierarchy()
+        self._nursery = cgroups.Nursery()
         self._zygotes: dict[Template, asyncio.Task[Zygote]] = {}
         self._retired: set[Zygote] = set()
         self._zygote_of: dict[str, Zygote] = {}
@@ -76,10 +76,11 @@ class LocalBackend:
         self._hierarchy = await asyncio.to_thread(cgroups.find, owners.Owner.current())
         self.capabilities = self._describe()
         if self._settings.minimum_tier == FULL and self.capabilities.tier != FULL:
-            await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+            await asyncio.to_thread(cgroups.leave, self._hierarchy)
             raise errors.BackendUnavailable(f"tier {FULL} is not possible here: {self.capabilities.missing}")
         self._opened = True
         try:
+            self._nursery.open(self._hierarchy, os.geteuid() or self._settings.uid_base)
             await self._zygote(_PLAIN)
         except BaseException:
             await self.close()
@@ -174,14 +175,9 @@ class LocalBackend:
                 "inodes": spec.limits.inodes,
                 "rlimits": [(getattr(resource, name), most) for name, most in self._rlimits(spec).items()],
             }
-            box.group.make()
+            box.group.make(self._nursery.user)
             box.group.limit(spec.limits)
-            pidfd = await zygote.fork(request, theirs)
-            box.adopt(pidfd)
-            # It locks itself up meanwhile, and then does nothing but wait for the byte.
-            with suppress(ProcessLookupError, BrokenPipeError):  # it has ended, as the next call will say
-                await box.group.enter(_pid_of(pidfd))
-                ours.send(b"\0")
+            box.adopt(await zygote.fork(request, theirs, box.group))
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             if spec.env or spec.network.allow_hosts:
@@ -259,7 +255,7 @@ class LocalBackend:
             self._retire(zygote)
 
     async def _start_zygote(self, template: Template) -> Zygote:
-        zygote = Zygote(template, self._settings.uid_base, environment(Spec()))
+        zygote = Zygote(template, self._settings.uid_base, environment(Spec()), self._nursery)
         await zygote.start()
         return zygote
 
@@ -304,7 +300,8 @@ class LocalBackend:
             await zygote.stop()
         self._retired.clear()
         await asyncio.gather(*self._cleaning, return_exceptions=True)
-        await asyncio.to_thread(cgroups.remove_all, self._hierarchy)
+        await asyncio.to_thread(self._nursery.remove)
+        await asyncio.to_thread(cgroups.leave, self._hierarchy)
 
 
 def _done_well(task: asyncio.Task[Zygote]) -> bool:
@@ -313,8 +310,3 @@ def _done_well(task: asyncio.Task[Zygote]) -> bool:
 
 def new_id() -> str:
     return f"sbx_{secrets.token_hex(8)}"
-
-
-def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}") as table:
-        return next(int(line.split()[1]) for line in table if line.startswith("Pid:"))

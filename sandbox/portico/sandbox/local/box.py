@@ -1,15 +1,19 @@
 """A sandbox on this machine: the process it is, and its control groups."""
 
 import asyncio
+import fcntl
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.local.cgroups import Group
 from portico.sandbox.spec import Spec
+
+_PIDFD_GET_MNT_NAMESPACE: Final = 0xFF03  # of Linux 6.11 and later
 
 
 class LocalBox(Box):
@@ -20,6 +24,8 @@ class LocalBox(Box):
         self.group = group
         self._ended = ended
         self._pidfd = -1
+        self._killed = False
+        self._mounts = -1  # the namespace, once killed
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def adopt(self, pidfd: int) -> None:
@@ -54,21 +60,32 @@ class LocalBox(Box):
         if self.gone is None:
             self.gone = errors.SandboxGone(f"sandbox {self.id} was ended: {cause}", cause)
         self.kill()
-        await self._dead
+        await asyncio.shield(self._dead)  # others wait for it, too
         self.channel.lost(self.gone)
         await asyncio.shield(asyncio.ensure_future(self._clean()))
 
     def kill(self) -> None:
         """Kills process 1, and so everything inside; all is dead when the descriptor says it is."""
+        if self._killed:
+            return
+        self._killed = True
         if self._pidfd >= 0:
-            self.group.kill()
+            self._hold_mounts()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self.group.kill()
             if self.paused:
                 self.paused = False
                 self.group.freeze(False)  # a frozen version 1 group dies when it thaws
         elif not self._dead.done():
             self._dead.set_result(None)  # it has not come to life
+
+    def _hold_mounts(self) -> None:
+        """Keeps the mount namespace beyond the death of what is in it: else the last of them to die takes it
+        down, which takes as long as the rest, before it is dead. Where the kernel does not allow that, it
+        does."""
+        with suppress(OSError):
+            self._mounts = fcntl.ioctl(self._pidfd, _PIDFD_GET_MNT_NAMESPACE)
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -89,3 +106,6 @@ class LocalBox(Box):
 
     async def _clean(self) -> None:
         await self.group.remove()
+        mounts, self._mounts = self._mounts, -1
+        if mounts >= 0:
+            asyncio.get_running_loop().run_in_executor(None, os.close, mounts)

@@ -7,10 +7,11 @@ comes later can tell the groups of the living from those of the dead.
 import asyncio
 import errno
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,6 @@ from portico.sandbox.spec import Limits
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
 _PERIOD: Final = 100_000  # microseconds
-_WARM: Final = 0.01  # seconds after a move in which the next is quick
 
 
 @dataclass(slots=True)
@@ -30,8 +30,6 @@ class Hierarchy:
 
     controllers: dict[str, Path] = field(default_factory=dict)
     unified: Path | None = None  # a version 2 tree, good for freezing and killing even without controllers
-    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
-    moved: float = -1.0  # when a process was last moved into a group, by the monotonic clock
 
     @property
     def limits(self) -> frozenset[str]:
@@ -97,26 +95,36 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
         self._paths = {str(place): f"{place}/{name}" for place in hierarchy.places()}
+        self._unified = None if hierarchy.unified is None else f"{hierarchy.unified}/{name}"
         self.name = name
 
-    async def enter(self, pid: int) -> None:
-        """Moves a process in. Raises OSError.
-
-        After a while without moves the kernel takes some 10 ms for the next. That is worth a thread; of many
-        at once only the first pays for it.
-        """
-        hierarchy = self._hierarchy
-        async with hierarchy.moving:
-            if time.monotonic() - hierarchy.moved < _WARM:
-                self.attach(pid)
-            else:
-                await asyncio.to_thread(self.attach, pid)
-            hierarchy.moved = time.monotonic()
-
-    def make(self) -> None:
-        """Makes the groups. Raises OSError."""
+    def make(self, parent: int | None = None) -> None:
+        """Makes the groups. Processes of the parent, a user id, may be the parents of what is born in them.
+        Raises OSError."""
         for path in self._paths.values():
             os.mkdir(path)
+        if self._unified is not None and parent is not None:
+            os.chown(f"{self._unified}/cgroup.procs", parent, -1)
+
+    def ways_in(self) -> tuple[list[int], list[int]]:
+        """Descriptors by which a new process gets in: of a version 2 group, to be born into, and of version
+        1 groups, to write its number to, which is 0 for itself. Raises OSError.
+
+        Neither makes the kernel wait; to move another process in takes some 10 ms after a quiet moment, and
+        whoever makes, kills or removes a group waits as long.
+        """
+        with ExitStack() as opened:
+
+            def way(path: str, access: int) -> int:
+                fd = os.open(path, access | os.O_CLOEXEC)
+                opened.callback(os.close, fd)
+                return fd
+
+            births = [way(self._unified, os.O_PATH)] if self._unified is not None else []
+            others = (path for path in self._paths.values() if path != self._unified)
+            lists = [way(f"{path}/tasks", os.O_WRONLY) for path in others]
+            opened.pop_all()
+        return births, lists
 
     def limit(self, limits: Limits) -> None:
         """Sets their limits. Raises OSError."""
@@ -133,14 +141,14 @@ class Group:
             self._write("cpu", ("", "cpu.max"), f"{quota} {_PERIOD}")
 
     def attach(self, pid: int) -> None:
-        """Moves a process in. Raises OSError."""
+        """Moves a process in, which may take some time. Raises OSError."""
         for path in self._paths.values():
             _put(f"{path}/cgroup.procs", pid)
 
     def freeze(self, frozen: bool) -> bool:
         """False where there is no freezer."""
-        if self._hierarchy.unified is not None:
-            _put(f"{self._hierarchy.unified}/{self.name}/cgroup.freeze", int(frozen))
+        if self._unified is not None:
+            _put(f"{self._unified}/cgroup.freeze", int(frozen))
             return True
         freezer = self._path("freezer")
         if freezer is not None:
@@ -152,9 +160,9 @@ class Group:
         """Kills what can be killed from here at once, and lets it die at full speed: what has used up its CPU
         time would otherwise die when its next period begins."""
         with suppress(OSError):
+            if self._unified is not None:
+                _put(f"{self._unified}/cgroup.kill", 1)
             self._write("cpu", ("cpu.cfs_quota_us", "cpu.max"), -1 if self._version1("cpu") else "max")
-            if self._hierarchy.unified is not None:
-                _put(f"{self._hierarchy.unified}/{self.name}/cgroup.kill", 1)
 
     def memory_bytes(self) -> int | None:
         return self._number("memory", ("memory.usage_in_bytes", "memory.current"))
@@ -163,8 +171,7 @@ class Group:
         return self._entry("memory", ("memory.oom_control", "memory.events"), "oom_kill")
 
     def cpu_seconds(self) -> float | None:
-        path = self._hierarchy.unified
-        used = _entry(path / self.name / "cpu.stat", "usage_usec") if path is not None else None
+        used = _entry(Path(self._unified, "cpu.stat"), "usage_usec") if self._unified is not None else None
         return used / 1e6 if used is not None else None
 
     async def remove(self) -> None:
@@ -202,6 +209,34 @@ class Group:
     def _entry(self, controller: str, names: tuple[str, str], key: str) -> int | None:
         path = self._path(controller)
         return _entry(Path(path, names[not self._version1(controller)]), key) if path else None
+
+
+class Nursery:
+    """The version 2 group where zygotes live, because who gives birth into a group has to belong to one
+    beside it. Nothing where there is no version 2.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self.user = 0  # the zygotes'
+
+    def open(self, hierarchy: Hierarchy, user: int) -> None:
+        """Raises OSError."""
+        self.user = user
+        if hierarchy.unified is not None:
+            self._path = hierarchy.unified / f"zygotes-{secrets.token_hex(4)}"
+            self._path.mkdir()
+            os.chown(hierarchy.unified / "cgroup.procs", user, -1)
+
+    def take(self, pid: int) -> None:
+        """Moves a zygote in, before it has children. Raises OSError."""
+        if self._path is not None:
+            _put(f"{self._path}/cgroup.procs", pid)
+
+    def remove(self) -> None:
+        """When the zygotes have ended."""
+        if self._path is not None:
+            _remove(self._path)
 
 
 def _put(path: str, value: object) -> None:
@@ -280,9 +315,8 @@ def _processes(group: Path) -> list[int] | None:
         return None
 
 
-def remove_all(hierarchy: Hierarchy) -> None:
-    """Removes this owner's own directories at the end."""
+def leave(hierarchy: Hierarchy) -> None:
+    """Removes this owner's own directories at the end, unless another backend of it has groups there."""
     for place in hierarchy.places():
-        if place.is_dir():
-            for group in _inner_first(place):
-                _remove(group)
+        if place.is_dir() and not any(child.is_dir() for child in place.iterdir()):
+            _remove(place)

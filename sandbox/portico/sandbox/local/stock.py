@@ -1,8 +1,7 @@
 """Sandboxes that wait to be asked for, so that whoever asks waits less.
 
-A spare is in its namespaces and its control groups (into which to move a process takes some 10 ms after a
-quiet moment), has the usual limits and environment, and its kernel waits for a cell. A ready one has run one.
-Whoever asks for something unusual has it changed at the claim.
+A spare is in its namespaces and its control groups, has the usual limits and environment, and its kernel
+waits for a cell. A ready one has run one. Whoever asks for something unusual has it changed at the claim.
 """
 
 import asyncio

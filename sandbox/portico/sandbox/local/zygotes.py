@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from portico.sandbox import errors, inside
 from portico.sandbox.local import idmaps
+from portico.sandbox.local.cgroups import Group, Nursery
 from portico.sandbox.local.owners import MARK, Owner
 from portico.sandbox.spec import Mount
 
@@ -43,7 +44,7 @@ Template = tuple[tuple[Mount, ...], tuple[str, ...]]
 
 
 class Zygote:
-    def __init__(self, template: Template, uid_base: int, env: dict[str, str]) -> None:
+    def __init__(self, template: Template, uid_base: int, env: dict[str, str], nursery: Nursery) -> None:
         self.template = template
         self.forks = 0
         self._asked = 0
@@ -52,6 +53,7 @@ class Zygote:
         self.started = time.monotonic()
         self._uid_base = uid_base
         self._env = env
+        self._nursery = nursery
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._requests: dict[int, asyncio.Future[int]] = {}
@@ -88,6 +90,7 @@ class Zygote:
         )
         theirs.close()
         try:
+            await asyncio.to_thread(self._nursery.take, self._process.pid)
             async with asyncio.timeout(_START_SECONDS):
                 await loop.sock_sendall(ours, json.dumps(self._describe()).encode())
                 answer = await loop.sock_recv(ours, 4096)
@@ -147,18 +150,20 @@ class Zygote:
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    async def fork(self, request: dict[str, Any], channel: socket.socket) -> int:
+    async def fork(self, request: dict[str, Any], channel: socket.socket, group: Group) -> int:
         """Makes one more process, which will serve the channel, and gives its pidfd. Raises
         BackendUnavailable.
         """
-        mounts: list[int] = []
+        birthplace, lists = group.ways_in()
+        passed = [*birthplace, *lists]
+        told = {**request, "born_inside": bool(birthplace), "lists": len(lists)}
         try:
             for mount, source in self._sources:
-                mounts.append(await self._mapped(mount, source, request["uid"]))
+                passed.append(await self._mapped(mount, source, request["uid"]))
             self.forks += 1
-            return await self._ask(request, [channel.fileno(), *mounts])
+            return await self._ask(told, [channel.fileno(), *passed])
         finally:
-            for fd in mounts:
+            for fd in passed:
                 os.close(fd)
 
     async def _mapped(self, mount: Mount, source: int, uid: int) -> int:
@@ -193,7 +198,7 @@ class Zygote:
     def _answered(self) -> None:
         assert self._control is not None
         try:
-            message, fds, _, _ = socket.recv_fds(self._control, 64, 1)
+            message, fds, _, _ = socket.recv_fds(self._control, 4096, 1)
         except BlockingIOError:
             return
         except OSError:
@@ -201,12 +206,13 @@ class Zygote:
         if not message:
             self._lost()
             return
-        waiter = self._requests.pop(int(message), None)
+        number, _, reason = message.decode().partition(" ")
+        waiter = self._requests.pop(int(number), None)
         if waiter is not None and not waiter.done():
             if fds:
                 waiter.set_result(fds[0])
             else:
-                waiter.set_exception(errors.BackendUnavailable("no user namespace can be made for a mount"))
+                waiter.set_exception(errors.BackendUnavailable(reason))
         elif fds:  # whoever asked has given up
             with suppress(OSError):  # it is a user namespace
                 signal.pidfd_send_signal(fds[0], signal.SIGKILL)
