@@ -127,7 +127,7 @@ async def _creates(
                 sandbox_id = (await cells.sandbox()).sandbox_id
         await client.sandboxes.delete(sandbox_id)
         await asyncio.sleep(PAUSE_SECONDS)
-    return _figure(name, times[WARM:])
+    return _figure(name, times[WARM:], PAUSE_SECONDS)
 
 
 async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
@@ -160,17 +160,17 @@ async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
 async def _kills(client: Client, runs: int, tree: int) -> SandboxFigure:
     """A sandbox whose cell has left processes behind that ignore all they can; none is left afterwards."""
     times = []
-    for _ in range(runs):
+    for _ in range(WARM + runs):
         sandbox_id = await _create(client)
         await _run(client, sandbox_id, ORPHANS.format(tree))
         times.append(await _timed(client.sandboxes.delete(sandbox_id)))
-    return _figure(f"kill of {tree} orphans", times)
+    return _figure(f"kill of {tree} orphans", times[WARM:])
 
 
 async def _bursts(client: Client, rounds: int) -> SandboxFigure:
     """So many at once, each with a cell's result; the time of each since all of them were asked for."""
     times = []
-    for _ in range(rounds):
+    for _ in range(1 + rounds):
         began = time.perf_counter()
 
         async def one(since: float = began) -> tuple[str, float]:
@@ -183,7 +183,7 @@ async def _bursts(client: Client, rounds: int) -> SandboxFigure:
         times += [seconds for _, seconds in made]
         await asyncio.gather(*(client.sandboxes.delete(sandbox_id) for sandbox_id, _ in made))
         await asyncio.sleep(SETTLE_SECONDS / 4)
-    return _figure(f"{BURST} creates at once", times)
+    return _figure(f"{BURST} creates at once", times[BURST:])
 
 
 async def _library(runs: int) -> list[SandboxFigure]:
@@ -200,7 +200,7 @@ async def _library(runs: int) -> list[SandboxFigure]:
         box = await backend.create(Spec())
         cells = [await _timed(box.run_cell("1 + 1")) for _ in range(WARM + runs * 5)]
     return [
-        _figure("create to first result, library", made[WARM:]),
+        _figure("create to first result, library", made[WARM:], PAUSE_SECONDS),
         _figure("cell round trip, library", cells[WARM:]),
     ]
 
@@ -279,7 +279,8 @@ async def _timed(work: Awaitable[object]) -> float:
     return time.perf_counter() - began
 
 
-def _figure(name: str, seconds: Sequence[float]) -> SandboxFigure:
+def _figure(name: str, seconds: Sequence[float], pause: float = 0) -> SandboxFigure:
+    """The yardstick is measured now, with the same pauses between."""
     milliseconds = [one * 1e3 for one in seconds]
     return SandboxFigure(
         name=name,
@@ -288,12 +289,12 @@ def _figure(name: str, seconds: Sequence[float]) -> SandboxFigure:
         median=median(milliseconds),
         least=min(milliseconds),
         p99=percentile(milliseconds, 99),
-        yardstick=_yardstick(),
+        yardstick=_yardstick(pause),
     )
 
 
-def _yardstick() -> float | None:
-    """What bubblewrap takes now, in ms; None where there is none."""
+def _yardstick(pause: float) -> float | None:
+    """What bubblewrap takes, in ms; None where there is none."""
     if shutil.which("bwrap") is None:
         return None
     times = []
@@ -301,4 +302,5 @@ def _yardstick() -> float | None:
         began = time.perf_counter()
         subprocess.run(YARDSTICK, check=True)
         times.append(time.perf_counter() - began)
+        time.sleep(pause)
     return median(times) * 1e3

@@ -40,6 +40,7 @@ class SandboxManager:
         self._ended: dict[str, tuple[str, errors.SandboxGone]] = {}  # with whose it was
         self._making = 0
         self._reaper: asyncio.Task[None] | None = None
+        self._next_look = 0.0  # the reaper's, by the monotonic clock
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> "SandboxManager":
@@ -79,7 +80,7 @@ class SandboxManager:
             self._making -= 1
         held = Held(box, chosen.name, user_id, session_id, time.time())
         self._held[box.id] = held
-        self._changed.set()
+        self._look_in_time(held)
         return held
 
     async def connect(
@@ -136,7 +137,7 @@ class SandboxManager:
         held = self.get(sandbox_id, user_id)
         lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
         held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
-        self._changed.set()
+        self._look_in_time(held)
 
     async def delete(self, sandbox_id: str, user_id: str | None = None) -> None:
         """Ends a sandbox; nothing of it is left afterwards. Raises SandboxNotFound, SandboxGone."""
@@ -181,8 +182,15 @@ class SandboxManager:
         while len(self._ended) > _MAX_REMEMBERED:
             del self._ended[next(iter(self._ended))]
 
+    def _look_in_time(self, held: Held) -> None:
+        """The reaper looks at all there are; most new ones have more time left than it sleeps."""
+        if time.monotonic() + remaining(held.box)[0] < self._next_look:
+            self._changed.set()
+
     async def _reap(self) -> None:
         while True:
+            self._changed.clear()
+            self._next_look = float("inf")  # whoever comes meanwhile is looked at in another round
             nap = _NAP
             for held in list(self._held.values()):
                 left, cause = remaining(held.box)
@@ -195,7 +203,7 @@ class SandboxManager:
                         continue  # it will be looked at again
                 else:
                     nap = min(nap, left)
-            self._changed.clear()
+            self._next_look = time.monotonic() + nap
             try:
                 async with asyncio.timeout(nap):
                     await self._changed.wait()

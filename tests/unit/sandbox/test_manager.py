@@ -70,3 +70,21 @@ async def test_a_sandbox_that_ended_by_itself_is_replaced_for_its_session() -> N
                 await asyncio.sleep(0.01)
         fresh = await manager.connect("ann", "s1")
         assert (await fresh.box.run_cell("1")).ok
+
+
+async def test_one_that_comes_while_another_is_ended_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SandboxManager({"local": LocalBackend()}) as manager:
+        slow = await manager.create(Spec(ttl_seconds=0.1))
+        destroy, begun = slow.box.destroy, asyncio.Event()
+
+        async def slowly(cause: str) -> None:
+            begun.set()
+            await asyncio.sleep(0.2)
+            await destroy(cause)
+
+        monkeypatch.setattr(slow.box, "destroy", slowly)
+        await begun.wait()
+        late = await manager.create(Spec(ttl_seconds=0.1))
+        async with asyncio.timeout(3):  # it naps for five at most
+            while late.box.gone is None:
+                await asyncio.sleep(0.02)

@@ -52,6 +52,7 @@ class LocalBackend:
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
         self._stocks: dict[Template, Stock] = {}
+        self._awaited = 0  # how many are made for somebody who waits
         self._cleaning: set[asyncio.Task[None]] = set()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
@@ -113,7 +114,11 @@ class LocalBackend:
             raise errors.BackendUnavailable("the local backend is not open")
         box = self._claim(spec)
         if box is None:
-            box = await self._make(spec)
+            self._awaited += 1
+            try:
+                box = await self._make(spec)
+            finally:
+                self._awaited -= 1
         else:
             try:
                 await self._adapt(box, spec)
@@ -148,7 +153,12 @@ class LocalBackend:
             ready = self._settings.pool_size if template == _PLAIN else 0
             spares = self._settings.spares
             self._stocks[template] = Stock(
-                lambda: self._make(spec), self._wake, self._good, spares=spares, ready=ready
+                lambda: self._make(spec),
+                self._wake,
+                self._good,
+                lambda: self._awaited > 0,
+                spares=spares,
+                ready=ready,
             )
         return self._stocks[template]
 

@@ -21,7 +21,7 @@ from portico.sandbox.spec import Limits
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
-_PERIOD: Final = 100_000  # microseconds
+_PERIOD: Final = 100_000  # microseconds, in which a group may use its quota; what the kernel begins with
 
 
 @dataclass(slots=True)
@@ -134,11 +134,7 @@ class Group:
         )
         self._write("pids", ("pids.max", "pids.max"), limits.processes + 1)  # the agent is one of them
         quota = max(1_000, int(limits.cpus * _PERIOD))
-        if self._version1("cpu"):
-            self._write("cpu", ("cpu.cfs_period_us", ""), _PERIOD)
-            self._write("cpu", ("cpu.cfs_quota_us", ""), quota)
-        else:
-            self._write("cpu", ("", "cpu.max"), f"{quota} {_PERIOD}")
+        self._write("cpu", ("cpu.cfs_quota_us", "cpu.max"), quota)
 
     def attach(self, pid: int) -> None:
         """Moves a process in, which may take some time. Raises OSError."""

@@ -23,12 +23,14 @@ class Stock:
         make: Callable[[], Awaitable[LocalBox]],
         wake: Callable[[LocalBox], Awaitable[None]],
         good: Callable[[LocalBox], bool],
+        hurried: Callable[[], bool],
         *,
         spares: int,
         ready: int,
     ) -> None:
-        """`make` gives a spare, `wake` makes it ready, `good` says whether it is still fit to be given."""
-        self._make, self._wake, self._good = make, wake, good
+        """`make` gives a spare, `wake` makes it ready, `good` says whether it is still fit to be given,
+        `hurried` whether somebody waits for a sandbox."""
+        self._make, self._wake, self._good, self._hurried = make, wake, good, hurried
         self._wanted = {"spare": spares, "ready": ready}
         self._waiting: dict[str, list[LocalBox]] = {"spare": [], "ready": []}
         self._claimed = 0.0
@@ -68,8 +70,8 @@ class Stock:
         try:
             while (kind := self._missing()) is not None:
                 left = self._claimed + _AFTER - time.monotonic()
-                if left > 0:
-                    await asyncio.sleep(left)
+                if left > 0 or self._hurried():
+                    await asyncio.sleep(max(left, _AFTER))
                     continue
                 if kind == "ready" and self._waiting["spare"]:
                     box = self._waiting["spare"].pop(0)
