@@ -29,6 +29,7 @@ LENGTH: Final = struct.Struct("!I")
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
 MAX_CHECKPOINTS: Final = 16
 _HOLD: Final = 64 << 10  # bytes
+_PID: Final = b"%10d}"  # the end of an answer
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
@@ -62,7 +63,10 @@ class Kernel:
                     os.environ.update(request["env"])
                     continue  # nobody waits for an answer
                 elif operation == "checkpoint":
-                    answer = self._checkpoint(request["id"])
+                    refused = self._checkpoint(request["id"])
+                    if refused is None:
+                        continue  # the answer is on its way
+                    answer = refused
                 else:
                     answer = self._roll_back(request["id"])
             except KeyboardInterrupt:
@@ -89,8 +93,11 @@ class Kernel:
             self._held = frame  # a result is mostly the last thing before the end, and goes with it
         else:
             self._held = b""
-            while frame:
-                frame = frame[os.write(self._control, frame) :]
+            self._write(frame)
+
+    def _write(self, frame: bytes) -> None:
+        while frame:
+            frame = frame[os.write(self._control, frame) :]
 
     def _interrupt(self, _number: int, _frame: types.FrameType | None) -> None:
         if self._waiting:
@@ -194,24 +201,31 @@ class Kernel:
             "limit": _limit_of(problem),
         }
 
-    def _checkpoint(self, name: str) -> dict[str, Any]:
-        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another."""
+    def _checkpoint(self, name: str) -> dict[str, Any] | None:
+        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another. The
+        child answers first of all, with what was made ready: after a fork each page that is written on is
+        copied, and to make an answer takes a hundred."""
         if len(self._checkpoints) >= MAX_CHECKPOINTS:
             return {"error": f"more than {MAX_CHECKPOINTS} checkpoints"}
         self._checkpoints.append(name)
+        answer = _encode({"end": {"checkpoints": self._checkpoints}})[:-1].encode() + b',"pid":'
+        frame = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
         old = 0
+        reader, writer = os.pipe()
         while True:
-            reader, writer = os.pipe()
             pid = os.fork()
             if pid == 0:
+                self._write(frame + _PID % os.getpid())
                 os.close(reader)
                 self._older.append(writer)
                 _reseed()
-                return {"checkpoints": self._checkpoints}
+                return None
             os.close(writer)
             if old:
                 os.waitpid(old, 0)  # it ended while its successor began
+            ahead = os.pipe()
             old = self._sleep(pid, reader)
+            reader, writer = ahead
 
     def _sleep(self, pid: int, reader: int) -> int:
         """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older
