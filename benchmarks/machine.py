@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,20 @@ import psutil
 from benchmarks import wrk
 from benchmarks.results import Machine
 from benchmarks.servers import PEER_PYTHON
+
+# CPUs: a try during which the host gave more of them to others says little.
+STOLEN = 0.05
+
+
+class Host:
+    """What gives a virtual machine its CPUs, from now on."""
+
+    def __init__(self) -> None:
+        self._taken, self._began = psutil.cpu_times().steal, time.monotonic()
+
+    def stolen(self) -> float:
+        """How many CPUs it gave to others, on average."""
+        return (psutil.cpu_times().steal - self._taken) / (time.monotonic() - self._began)
 
 
 def describe() -> Machine:

@@ -7,10 +7,9 @@ same millisecond would be served in step, which is easier than life.
 import random
 import time
 
-import psutil
-
 from benchmarks import wrk
 from benchmarks.crowd import Crowd
+from benchmarks.machine import STOLEN, Host
 from benchmarks.results import Held, Memory, PacedPoint
 from benchmarks.servers import Server
 from benchmarks.wires import PROCESS, Wire
@@ -21,13 +20,12 @@ IDEAL = 4.0
 QUIET = 3.8  # less than the pauses between the tokens
 SECONDS = 18  # to start, and for three replies each
 LIMIT = 1.05
-STOLEN = 0.05  # CPUs: a try during which the host gave more of them to others says little
 TRIES = 5
 
 
 def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
     """How much longer than ideal the replies take with so many streams at once."""
-    stolen, began = psutil.cpu_times().steal, time.monotonic()
+    host = Host()
     seen = wrk.load(
         server, tokens=TOKENS, clients=streams, seconds=SECONDS, wire=wire, pace="paced", spread=IDEAL
     )
@@ -37,7 +35,7 @@ def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
         median=seen.median_ms / ideal,
         p95=seen.p95_ms / ideal,
         generator_cpu=seen.generator_cpu,
-        stolen=(psutil.cpu_times().steal - stolen) / (time.monotonic() - began),
+        stolen=host.stolen(),
     )
 
 

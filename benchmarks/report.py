@@ -272,7 +272,9 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
     yield "has ended when no process of the sandbox is left; each orphan ignores signals and has a child."
     yield "PSS is of all processes of a sandbox. × bwrap is the figure over what bubblewrap took beside it to"
     yield "start `true` in namespaces of its own, and nothing else: machines differ, also from hour to hour,"
-    yield f"and the goals were set on one where that took {GOALS_YARDSTICK} ms."
+    yield f"and the goals were set on one where that took {GOALS_YARDSTICK} ms. A figure during which the"
+    yield "host took more than a twentieth of a CPU away is measured again, twice at most, and the least"
+    yield "disturbed is told."
     yield f"The machine's load average was {section.load:.1f} before it began" + (
         ": others kept its cores busy,\nso times are longer than those of a quiet machine.\n"
         if section.load > section.stamp.machine.cores

@@ -1,6 +1,7 @@
 """Cells: state, output, rich results, errors, and every way a kernel can end."""
 
 import asyncio
+import textwrap
 from contextlib import aclosing
 
 import pytest
@@ -201,4 +202,30 @@ async def test_checkpoint_and_rollback_of_a_live_kernel(backend: Backend, box: B
         await box.rollback("two")
     result = await box.run_cell("while True: pass", timeout=0.3)
     assert isinstance(result.end.failure, errors.SandboxTimeout)
+    assert (await box.run_cell("x")).rich[0].data["text/plain"] == b"1"
+
+
+async def test_without_room_for_a_process_there_is_no_checkpoint_but_a_way_back(
+    backend: Backend, box: Box
+) -> None:
+    if "checkpoints" in backend.capabilities.missing:
+        with pytest.raises(errors.Unsupported):
+            await box.checkpoint("one")
+        return
+    await box.run_cell("x = 1")
+    await box.checkpoint("one")
+    fill = """
+        import subprocess
+        x = 2
+        try:
+            while True:
+                subprocess.Popen(["sleep", "60"])
+        except OSError:
+            pass
+    """
+    assert (await box.run_cell(textwrap.dedent(fill))).ok
+    with pytest.raises(errors.InvalidRequest, match="no checkpoint"):
+        await box.checkpoint("two")
+    assert (await box.run_cell("x")).rich[0].data["text/plain"] == b"2"
+    await box.rollback("one")
     assert (await box.run_cell("x")).rich[0].data["text/plain"] == b"1"

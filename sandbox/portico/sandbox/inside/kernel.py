@@ -202,30 +202,49 @@ class Kernel:
         }
 
     def _checkpoint(self, name: str) -> dict[str, Any] | None:
-        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another. The
-        child answers first of all, with what was made ready: after a fork each page that is written on is
-        copied, and to make an answer takes a hundred."""
+        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
+
+        The parent answers, with what was made ready: after a fork each page that is written on is copied, and
+        to make an answer takes a hundred. For a rollback it answers before it forks, for what it is then is
+        what the checkpoint was. Returns None in the process that serves on.
+        """
         if len(self._checkpoints) >= MAX_CHECKPOINTS:
             return {"error": f"more than {MAX_CHECKPOINTS} checkpoints"}
         self._checkpoints.append(name)
         answer = _encode({"end": {"checkpoints": self._checkpoints}})[:-1].encode() + b',"pid":'
-        frame = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
-        old = 0
+        told = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
         reader, writer = os.pipe()
-        while True:
+        try:
             pid = os.fork()
-            if pid == 0:
-                self._write(frame + _PID % os.getpid())
-                os.close(reader)
-                self._older.append(writer)
-                _reseed()
-                return None
+        except OSError as error:
+            os.close(reader)
             os.close(writer)
-            if old:
-                os.waitpid(old, 0)  # it ended while its successor began
+            self._checkpoints.pop()
+            return {"error": f"no checkpoint: {error.strerror}"}
+        if pid:
+            self._write(told + _PID % pid)
+        while pid:
+            os.close(writer)
             ahead = os.pipe()
             old = self._sleep(pid, reader)
             reader, writer = ahead
+            self._write(told + _PID % os.getpid())
+            try:
+                pid = os.fork()
+            except OSError:  # this process serves on, and what it was before can't be kept again
+                os.waitpid(old, 0)
+                os.close(reader)
+                os.close(writer)
+                self._checkpoints.pop()
+                return None
+            if pid:
+                os.waitpid(old, 0)  # it ended while its successor began
+            else:
+                self._send({"live": os.getpid()})
+        os.close(reader)
+        self._older.append(writer)
+        _reseed()
+        return None
 
     def _sleep(self, pid: int, reader: int) -> int:
         """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older

@@ -262,6 +262,9 @@ class Kernels:
 
     def _message(self, message: dict[str, Any], size: int) -> None:
         """Raises BadFrame for what the kernel's own code never says."""
+        if isinstance(live := message.get("live"), int):
+            self._live = live
+            return
         call = self._call
         if call is None:
             return
