@@ -26,6 +26,7 @@ class LocalBox(Box):
         self._pidfd = -1
         self._killed = False
         self._mounts = -1  # the namespace, once killed
+        self._cleaning: asyncio.Task[None] | None = None
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def adopt(self, pidfd: int) -> None:
@@ -62,7 +63,9 @@ class LocalBox(Box):
         self.kill()
         await asyncio.shield(self._dead)  # others wait for it, too
         self.channel.lost(self.gone)
-        await asyncio.shield(asyncio.ensure_future(self._clean()))
+        if self._cleaning is None:
+            self._cleaning = asyncio.ensure_future(self._clean())
+        await asyncio.shield(self._cleaning)
 
     def kill(self) -> None:
         """Kills process 1, and so everything inside; all is dead when the descriptor says it is."""
