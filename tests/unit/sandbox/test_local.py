@@ -328,6 +328,18 @@ async def test_a_sandbox_is_in_all_its_groups_from_the_start(backend: LocalBacke
         assert len([line for line in groups if line.endswith(f"/{box.group.name}")]) == len(places)
 
 
+async def test_a_zygote_sees_the_groups_into_which_it_gives_birth_and_a_sandbox_does_not(
+    backend: LocalBackend,
+) -> None:
+    """Where control groups are mounted with nsdelegate, as systemd does, the kernel asks for the first."""
+    box = await backend.create(Spec())
+    first = process_of(box)
+    zygote = int(Path(f"/proc/{first}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    here, there, inside = (os.readlink(f"/proc/{pid}/ns/cgroup") for pid in ("self", zygote, first))
+    assert there == here
+    assert inside != here
+
+
 async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,8 @@ def main(control: socket.socket, owner_pid: int) -> None:
         control.recv(1)
     else:
         write_maps(0, uid, gid)
-    linux.unshare(_NAMESPACES | linux.CLONE_NEWPID)
+    # Not that of control groups: who gives birth into a group has to see it, where namespaces delegate them.
+    linux.unshare(_NAMESPACES & ~linux.CLONE_NEWCGROUP | linux.CLONE_NEWPID)
     # Sources are opened while the caller's own rights still count; the tree is built without them.
     sources = root.open_sources(template)
     os.setgroups([]) if template["mapped_by_owner"] else None

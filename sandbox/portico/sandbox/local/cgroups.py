@@ -314,5 +314,6 @@ def _processes(group: Path) -> list[int] | None:
 def leave(hierarchy: Hierarchy) -> None:
     """Removes this owner's own directories at the end, unless another backend of it has groups there."""
     for place in hierarchy.places():
-        if place.is_dir() and not any(child.is_dir() for child in place.iterdir()):
-            _remove(place)
+        with suppress(FileNotFoundError):  # another of them leaves, too
+            if not any(child.is_dir() for child in place.iterdir()):
+                _remove(place)
