@@ -1,19 +1,15 @@
 """A sandbox on this machine: the process it is, and its control groups."""
 
 import asyncio
-import fcntl
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.local.cgroups import Group
 from portico.sandbox.spec import Spec
-
-_PIDFD_GET_MNT_NAMESPACE: Final = 0xFF03  # of Linux 6.11 and later
 
 
 class LocalBox(Box):
@@ -25,7 +21,6 @@ class LocalBox(Box):
         self._ended = ended
         self._pidfd = -1
         self._killed = False
-        self._mounts = -1  # the namespace, once killed
         self._cleaning: asyncio.Task[None] | None = None
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -73,7 +68,6 @@ class LocalBox(Box):
             return
         self._killed = True
         if self._pidfd >= 0:
-            self._hold_mounts()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             self.group.kill()
@@ -82,13 +76,6 @@ class LocalBox(Box):
                 self.group.freeze(False)  # a frozen version 1 group dies when it thaws
         elif not self._dead.done():
             self._dead.set_result(None)  # it has not come to life
-
-    def _hold_mounts(self) -> None:
-        """Keeps the mount namespace beyond the death of what is in it: else the last of them to die takes it
-        down, which takes as long as the rest, before it is dead. Where the kernel does not allow that, it
-        does."""
-        with suppress(OSError):
-            self._mounts = fcntl.ioctl(self._pidfd, _PIDFD_GET_MNT_NAMESPACE)
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -109,6 +96,3 @@ class LocalBox(Box):
 
     async def _clean(self) -> None:
         await self.group.remove()
-        mounts, self._mounts = self._mounts, -1
-        if mounts >= 0:
-            asyncio.get_running_loop().run_in_executor(None, os.close, mounts)
