@@ -44,6 +44,7 @@ from benchmarks.wires import A2A, RESPONSES
 CLIENTS = 50
 TOKENS = 200
 MEMORY_STREAMS = 500
+STARTS: dict[servers.Served, int] = {"peer": 10, "portico": 200, "bare": 200}  # streams, to be tried first
 TURNS = 5  # that two gateways take in one round: a slow minute is then both's
 
 
@@ -127,24 +128,19 @@ def replies(results: Results, stamp: Stamp, plan: Plan) -> None:
 def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
     """The most paced streams that are held without getting slower."""
     section = PacedSection(stamp=stamp, held={side: [] for side in SIDES})
-    starts: dict[Side, int] = {"peer": 10, "portico": 200}
     for side in _turns(stamp.rounds):
-        with servers.running(side) as server:
-            held = paced.hold(server, start=starts[side], most=plan.most_streams)
-        for point in held.points:
-            _say(f"{side}: {point.streams} paced streams, stretch {point.median:.3f}")
-        section.held[side].append(held)
+        section.held[side].append(_held(side, plan))
         if side == "portico":
-            section.bare.append(bare(plan))
+            section.bare.append(_held("bare", plan))
     results.paced = section
 
 
-def bare(plan: Plan) -> Held:
-    """What the yardstick holds."""
-    with servers.running("bare") as server:
-        held = paced.hold(server, start=200, most=plan.most_streams)
+def _held(side: servers.Served, plan: Plan) -> Held:
+    """The most paced streams that a side holds, or the yardstick."""
+    with servers.running(side) as server:
+        held = paced.hold(server, start=STARTS[side], most=plan.most_streams)
     for point in held.points:
-        _say(f"bare: {point.streams} paced streams, stretch {point.median:.3f}")
+        _say(f"{side}: {point.streams} paced streams, stretch {point.median:.3f}")
     return held
 
 
@@ -172,7 +168,7 @@ def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
                 section.held.append(paced.hold(server, start=150, most=plan.most_streams, wire=RESPONSES))
                 _say(f"responses: {section.held[-1].streams} paced streams held")
         if side == "portico":
-            section.bare.append(bare(plan))
+            section.bare.append(_held("bare", plan))
         _say(f"{side}: {section.streaming[side][-1].replies_per_second:.0f} responses per second")
     results.responses = section
 

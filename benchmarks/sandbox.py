@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
 from operator import itemgetter
 from statistics import median
+from typing import Any, ParamSpec
 
 import psutil
 
@@ -50,6 +52,9 @@ YARDSTICK = (
 YARDSTICKS = 40  # starts
 TRIES = 3
 
+P = ParamSpec("P")
+Measured = Coroutine[Any, Any, list[SandboxFigure]]
+
 
 def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
     """Every figure, each over so many runs; the crowd is how many sandboxes are to live at once."""
@@ -58,7 +63,7 @@ def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
         yield from asyncio.run(_one_by_one(started, runs))
     with core.running("--sandbox-pool-size", "4") as started:
         yield from asyncio.run(_warm(started, runs))
-    yield from asyncio.run(_undisturbed(lambda: _library(runs)))
+    yield from asyncio.run(_library(runs))
     if refused:
         print(f"docker: not measured: {refused}", file=sys.stderr)
     else:
@@ -74,24 +79,14 @@ async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
     async with Client(started.target) as client:
         name, pandas = "create to first result", _spec(preload=["pandas"])
         return [
-            *await _undisturbed(lambda: _creates(client, name, runs)),
-            *await _undisturbed(lambda: _cells(client, runs * 5)),
-            *await _undisturbed(lambda: _creates(client, f"{name}, pandas", runs, pandas, PANDAS)),
-            *await _undisturbed(lambda: _checkpoints(client, runs)),
-            *await _undisturbed(lambda: _kills(client, runs, TREES[0])),
-            *await _undisturbed(lambda: _kills(client, runs, TREES[1])),
-            *await _undisturbed(lambda: _bursts(client, -(-runs // BURST))),
+            *await _creates(client, name, runs),
+            *await _cells(client, runs * 5),
+            *await _creates(client, f"{name}, pandas", runs, pandas, PANDAS),
+            *await _checkpoints(client, runs),
+            *await _kills(client, runs, TREES[0]),
+            *await _kills(client, runs, TREES[1]),
+            *await _bursts(client, -(-runs // BURST)),
         ]
-
-
-async def _undisturbed(measure: Callable[[], Awaitable[list[SandboxFigure]]]) -> list[SandboxFigure]:
-    """Of some tries, made while the host takes CPUs away, the one in which it took least."""
-    tries: list[tuple[float, list[SandboxFigure]]] = []
-    while not tries or (len(tries) < TRIES and tries[-1][0] > STOLEN):
-        host = Host()
-        figures = await measure()
-        tries.append((host.stolen(), figures))
-    return min(tries, key=itemgetter(0))[1]
 
 
 async def _image() -> str:
@@ -106,18 +101,34 @@ async def _image() -> str:
 async def _docker(started: core.Core, runs: int) -> list[SandboxFigure]:
     async with Client(started.target) as client:
         name, spec = "create to first result, docker", _spec(backend="docker")
-        return await _undisturbed(lambda: _creates(client, name, runs, spec))
+        return await _creates(client, name, runs, spec)
 
 
 async def _warm(started: core.Core, runs: int) -> list[SandboxFigure]:
     async with Client(started.target) as client:
         name = "create to first result, warm pool"
         return [
-            *await _undisturbed(lambda: _creates(client, name, runs)),
-            *await _undisturbed(lambda: _creates(client, f"{name}, a call each", runs // 2, calls=True)),
+            *await _creates(client, name, runs),
+            *await _creates(client, f"{name}, a call each", runs // 2, calls=True),
         ]
 
 
+def _undisturbed(measure: Callable[P, Measured]) -> Callable[P, Measured]:
+    """Of some tries, made while the host takes CPUs away, the one in which it took least."""
+
+    @wraps(measure)
+    async def tried(*args: P.args, **options: P.kwargs) -> list[SandboxFigure]:
+        tries: list[tuple[float, list[SandboxFigure]]] = []
+        while not tries or (len(tries) < TRIES and tries[-1][0] > STOLEN):
+            host = Host()
+            figures = await measure(*args, **options)
+            tries.append((host.stolen(), figures))
+        return min(tries, key=itemgetter(0))[1]
+
+    return tried
+
+
+@_undisturbed
 async def _creates(
     client: Client,
     name: str,
@@ -146,6 +157,7 @@ async def _creates(
     return [_figure(name, times[WARM:], PAUSE_SECONDS)]
 
 
+@_undisturbed
 async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
     """Over one stream, and with a call for each."""
     sandbox_id = await _create(client)
@@ -157,6 +169,7 @@ async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
     return [_figure(name, stream[WARM:]), _figure(f"{name}, a call each", calls[WARM:])]
 
 
+@_undisturbed
 async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
     """Each kernel keeps as many as it may; after each a name changes, and comes back."""
     taken: list[float] = []
@@ -173,6 +186,7 @@ async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
     return [_figure("checkpoint", taken), _figure("rollback", back)]
 
 
+@_undisturbed
 async def _kills(client: Client, runs: int, tree: int) -> list[SandboxFigure]:
     """A sandbox whose cell has left processes behind that ignore all they can; none is left afterwards."""
     times = []
@@ -183,6 +197,7 @@ async def _kills(client: Client, runs: int, tree: int) -> list[SandboxFigure]:
     return [_figure(f"kill of {tree} orphans", times[WARM:])]
 
 
+@_undisturbed
 async def _bursts(client: Client, rounds: int) -> list[SandboxFigure]:
     """So many at once, each with a cell's result; the time of each since all of them were asked for."""
     times = []
@@ -202,6 +217,7 @@ async def _bursts(client: Client, rounds: int) -> list[SandboxFigure]:
     return [_figure(f"{BURST} creates at once", times[BURST:])]
 
 
+@_undisturbed
 async def _library(runs: int) -> list[SandboxFigure]:
     """The same without a server: what gRPC costs is the difference."""
     made = []

@@ -51,6 +51,7 @@ class Kernel:
         sys.modules["__main__"] = self._module
         sys.displayhook = self._show
         linux.on_signal(signal.SIGINT, self._interrupt)
+        answer: dict[str, Any] | None
         while True:
             try:
                 request = self._receive()
@@ -63,10 +64,9 @@ class Kernel:
                     os.environ.update(request["env"])
                     continue  # nobody waits for an answer
                 elif operation == "checkpoint":
-                    refused = self._checkpoint(request["id"])
-                    if refused is None:
-                        continue  # the answer is on its way
-                    answer = refused
+                    answer = self._checkpoint(request["id"])
+                    if answer is None:
+                        continue  # it is on its way
                 else:
                     answer = self._roll_back(request["id"])
             except KeyboardInterrupt:

@@ -22,10 +22,8 @@ from typing import Any, Final
 from . import agent, huge_pages, kernel, linux, paths, root, seccomp
 
 _MESSAGE: Final = 128 << 10  # bytes of one request
-_DESCRIPTORS: Final = 200  # of one request: a channel, and mounts
-_NAMESPACES: Final = (
-    linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
-)
+_DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
+_NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
 _RLIMITS: Final = {  # whatever is asked for
     resource.RLIMIT_NOFILE: 2_048,
@@ -37,7 +35,7 @@ _RLIMITS: Final = {  # whatever is asked for
 # The steps of locking up, as far as they are the same for every sandbox.
 _ALONE: Final = (
     linux.step("setsid"),
-    linux.step("unshare", _NAMESPACES),
+    linux.step("unshare", _NAMESPACES | linux.CLONE_NEWCGROUP),
     linux.step("sethostname", b"sandbox", 7),
     *(linux.step("setrlimit", int(kind), struct.pack("QQ", most, most)) for kind, most in _RLIMITS.items()),
 )
@@ -64,7 +62,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     else:
         write_maps(0, uid, gid)
     # Not that of control groups: who gives birth into a group has to see it, where namespaces delegate them.
-    linux.unshare(_NAMESPACES & ~linux.CLONE_NEWCGROUP | linux.CLONE_NEWPID)
+    linux.unshare(_NAMESPACES | linux.CLONE_NEWPID)
     # Sources are opened while the caller's own rights still count; the tree is built without them.
     sources = root.open_sources(template)
     os.setgroups([]) if template["mapped_by_owner"] else None
@@ -152,7 +150,7 @@ class _Zygote:
     def _spawn(self, request: dict[str, Any], fds: list[int]) -> int | None:
         """The descriptors: the channel, the ways into the control groups, mounts. None where the machine
         allows no more processes, or the group is gone."""
-        birthplace = fds[1] if request["born_inside"] else None
+        birthplace = fds[1] if request["births"] else None
         pidfd = None
         try:
             pid, pidfd = linux.fork(linux.CLONE_NEWPID, birthplace)
@@ -204,7 +202,7 @@ class _Zygote:
 
     def _become_sandbox(self, request: dict[str, Any], fds: list[int]) -> None:
         """Locks the new process up, step by step, and hands it to the agent. Never returns."""
-        channel, first = fds[0], 2 if request["born_inside"] else 1
+        channel, first = fds[0], 1 + request["births"]
         lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
         try:
             # Who enters alone need not wait until the kernel is sure of every other process.

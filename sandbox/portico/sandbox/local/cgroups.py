@@ -293,12 +293,7 @@ def _left() -> Iterator[Path]:
             continue
         with suppress(FileNotFoundError):
             if os.geteuid() in (0, top.stat().st_uid):
-                yield from _inner_first(top)
-
-
-def _inner_first(top: Path) -> list[Path]:
-    """An owner's groups, and where they are."""
-    return [*(child for child in top.iterdir() if child.is_dir()), top]
+                yield from [*(child for child in top.iterdir() if child.is_dir()), top]
 
 
 def _processes(group: Path) -> list[int] | None:

@@ -69,9 +69,8 @@ class Stock:
     async def _fill(self) -> None:
         try:
             while (kind := self._missing()) is not None:
-                left = self._claimed + _AFTER - time.monotonic()
-                if left > 0 or self._hurried():
-                    await asyncio.sleep(max(left, _AFTER))
+                if self._hurried() or time.monotonic() < self._claimed + _AFTER:
+                    await asyncio.sleep(_AFTER)
                     continue
                 if kind == "ready" and self._waiting["spare"]:
                     box = self._waiting["spare"].pop(0)

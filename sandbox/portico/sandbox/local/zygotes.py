@@ -154,9 +154,9 @@ class Zygote:
         """Makes one more process, which will serve the channel, and gives its pidfd. Raises
         BackendUnavailable.
         """
-        birthplace, lists = group.ways_in()
-        passed = [*birthplace, *lists]
-        told = {**request, "born_inside": bool(birthplace), "lists": len(lists)}
+        births, lists = group.ways_in()
+        passed = [*births, *lists]
+        told = {**request, "births": len(births), "lists": len(lists)}
         try:
             for mount, source in self._sources:
                 passed.append(await self._mapped(mount, source, request["uid"]))
