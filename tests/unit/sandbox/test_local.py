@@ -371,6 +371,27 @@ async def test_an_end_that_nobody_waits_for_any_more_is_an_end(backend: LocalBac
     assert not [place for place in backend._hierarchy.places() if (place / box.group.name).exists()]
 
 
+async def test_a_zygote_has_nothing_left_of_its_rehearsal() -> None:
+    async with LocalBackend(LocalSettings(spares=0)) as backend:
+        outer = (await backend._zygotes[(), ()])._process
+        assert outer is not None
+        zygote = Path(f"/proc/{children(outer.pid)[0]}")
+        assert not children(int(zygote.name))
+        assert len(os.listdir(zygote / "fd")) == 4  # standard ones and its owner's
+        status = dict(line.split(":\t") for line in (zygote / "status").read_text().splitlines())
+        assert int(status["SigCgt"], 16) == 0
+        for number in (signal.SIGINT, signal.SIGPIPE):
+            assert int(status["SigIgn"], 16) & 1 << number - 1
+        box = await backend.create(Spec())
+        cell = await box.run_cell("import sys; _, 'x' in vars(), sys.path.count('/workspace')")
+        assert cell.rich[0].data["text/plain"] == b"(None, False, 1)"
+        assert cell.end.execution_count == 1
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def test_the_interpreters_code_lies_in_huge_pages() -> None:
     """And goes on to run; where the machine has none, it stays where it is."""
     program = """

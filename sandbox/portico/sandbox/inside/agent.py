@@ -9,19 +9,17 @@ import gc
 import os
 import resource
 import signal
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
 
-from . import files, kernel, kernels, linux, network, output, paths, processes, tree, wire
+from . import files, kernels, linux, network, paths, processes, tree, wire
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
 _MAX_CALLS: Final = 512
 _RESET_ROUNDS: Final = 200
 _RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc at every read
-_NOBODY: Final = 1 << 30  # a process that there is not
 _BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
 
 
@@ -61,17 +59,19 @@ class Agent:
         channel.setblocking(False)
         self._channel = channel
         self.loop.open()
+        self.loop.on_child_exit(self._reap)
         self.loop.after_turn = self._flush
         self.loop.watch(channel.fileno(), READ, self._ready)
-
-    def serve(self) -> NoReturn:
-        self.loop.on_child_exit(self._reap)
-        self.loop.run()
 
     def open_call(self) -> Call:
         """A call from this side; the owner is told by a CALL frame, which the caller sends."""
         self._next_call = wire.AGENT_CALL | ((self._next_call + 1) & 0x7FFFFFFF)
         return self._add(self._next_call)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call has not ended yet."""
+        return bool(self._calls)
 
     def _add(self, number: int) -> Call:
         call = Call(number, self._send, self._ended)
@@ -197,49 +197,18 @@ class Agent:
 def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoReturn:
     """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
     all share. With the kernel first, what the two do from now on happens in pages of their own, once."""
-    linux.on_signal(signal.SIGINT, signal.SIG_IGN)
+    begin(agent, channel, kernel_first=kernel_first)
+    while True:
+        agent.loop.turn()
+
+
+def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
+    linux.on_signal(signal.SIGINT, linux.IGNORE)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
     agent.open(channel)
     if kernel_first:
         agent.kernel.ensure()
-    agent.serve()
-
-
-def rehearse() -> None:
-    """Does in the zygote, and often, what every sandbox does at its start: code is then specialised and
-    caches are filled in memory that all share, and a fork's first calls neither copy those pages nor wait for
-    them."""
-    owner, theirs = socket.socketpair()
-    agent = Agent()
-    agent.open(theirs)
-    control, stage = socket.socketpair()
-    (out, out_writer), (err, err_writer) = os.pipe(), os.pipe()
-    agent.kernel.adopt(_NOBODY, control, out, err)
-    understudy = kernel.Understudy(stage.fileno())
-    request = {"command": ["rehearsal"], "keep": False, "output_bytes": 1}
-    for number in range(20):
-        process = output.Process(request)
-        process.keep_output(b"x", wire.OUT)
-        process.describe()
-        cell = {
-            "op": "cell",
-            "code": f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')",
-            "output_bytes": 1 << 20,
-        }
-        owner.send(wire.pack_json(1, wire.CALL, {"op": "ping"}))
-        owner.send(wire.pack_ack(1, 1) + wire.pack(1, wire.IN) + wire.pack_json(2, wire.CALL, cell))
-        agent.loop.later(0, lambda: None)
-        agent.loop.turn()
-        understudy.play()
-        agent.loop.turn()
-        owner.recv(4096)
-    understudy.leave()
-    for one in (owner, theirs, control, stage):
-        one.close()
-    for fd in (out, out_writer, err, err_writer):
-        os.close(fd)
-    agent.loop.close()
 
 
 def refuse(channel: int, error: BaseException) -> None:

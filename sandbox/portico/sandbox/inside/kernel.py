@@ -20,7 +20,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from . import display, linux, magics, scratch
@@ -47,31 +47,34 @@ class Kernel:
         self._checkpoints: list[str] = []
         self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
 
-    def serve(self) -> NoReturn:
+    def open(self) -> None:
+        """Takes this process over."""
         sys.modules["__main__"] = self._module
         sys.displayhook = self._show
         linux.on_signal(signal.SIGINT, self._interrupt)
+
+    def turn(self) -> None:
+        """Serves one request."""
         answer: dict[str, Any] | None
-        while True:
-            try:
-                request = self._receive()
-                operation = request["op"]
-                if operation == "cell":
-                    answer = self._run(request["code"])
-                    if request.get("trial"):
-                        self._forget()
-                elif operation == "env":
-                    os.environ.update(request["env"])
-                    continue  # nobody waits for an answer
-                elif operation == "checkpoint":
-                    answer = self._checkpoint(request["id"])
-                    if answer is None:
-                        continue  # it is on its way
-                else:
-                    answer = self._roll_back(request["id"])
-            except KeyboardInterrupt:
-                continue  # the signal came a moment after the cell it was meant for
-            self._send({"end": answer, "pid": os.getpid()})
+        try:
+            request = self._receive()
+            operation = request["op"]
+            if operation == "cell":
+                answer = self._run(request["code"])
+                if request.get("trial"):
+                    self._forget()
+            elif operation == "env":
+                os.environ.update(request["env"])
+                return  # nobody waits for an answer
+            elif operation == "checkpoint":
+                answer = self._checkpoint(request["id"])
+                if answer is None:
+                    return  # it is on its way
+            else:
+                answer = self._roll_back(request["id"])
+        except KeyboardInterrupt:
+            return  # the signal came a moment after the cell it was meant for
+        self._send({"end": answer, "pid": os.getpid()})
 
     def _receive(self) -> Any:
         size = LENGTH.unpack(self._read(LENGTH.size))[0]
@@ -300,24 +303,27 @@ def _reseed() -> None:
 
 
 class Understudy:
-    """A kernel in the zygote itself, whose output goes nowhere, to warm what every kernel will use."""
+    """A kernel in the zygote itself, whose output goes nowhere, to rehearse what every kernel does."""
 
     def __init__(self, control: int) -> None:
+        self._control = control
         self._kernel = Kernel(control)
-        self._saved = sys.stdout, sys.stderr, sys.displayhook
-        sys.displayhook = self._kernel._show
+        self._saved = sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"]
         sys.stdout = io.TextIOWrapper(
             io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
 
     def play(self) -> None:
-        """Answers one request for a cell."""
-        self._kernel._send({"end": self._kernel._run(self._kernel._receive()["code"]), "pid": os.getpid()})
+        """Begins, and answers one request."""
+        _enter(self._control, 1, 2, lambda: None, linux.pretend)
+        linux.write_file("/dev/null", "")
+        self._kernel.open()
+        self._kernel.turn()
 
     def leave(self) -> None:
         self._kernel._run("1 / 0")
         linecache.cache.clear()
-        sys.stdout, sys.stderr, sys.displayhook = self._saved
+        sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"] = self._saved
 
 
 _prepared: dict[str, str] | None = None  # the environment that this process has already
@@ -342,24 +348,40 @@ def start(
     control: int, stdout: int, stderr: int, env: dict[str, str], closing: Callable[[], None]
 ) -> NoReturn:
     """Becomes the kernel, in a process just forked from the agent."""
-    os.setsid()
-    linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or its own /proc entries would be closed to it
-    linux.adopt_orphans()  # so that whatever a cell starts can be found below it
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)
-    os.dup2(control, CONTROL)
-    closing()
-    os.set_inheritable(CONTROL, False)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE):
-        linux.on_signal(number, signal.SIG_DFL)
-    linux.write_file("/proc/self/oom_score_adj", "500")  # user code dies first, the agent last
+    _enter(control, stdout, stderr, closing, linux.follow)
     if env is not _prepared:
         os.environ.clear()
         os.environ.update(env)
     sys.path.insert(0, "/workspace")
-    _reseed()
     gc.enable()
-    _kernel.serve()
+    _kernel.open()
+    while True:
+        _kernel.turn()
+
+
+_ALONE: Final = (
+    linux.step("setsid"),
+    linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),  # or its own /proc entries would be closed to it
+)
+_FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # and the agent last
+
+
+def _enter(
+    control: int,
+    stdout: int,
+    stderr: int,
+    closing: Callable[[], None],
+    follow: Callable[[Iterable[linux.Step]], None],
+) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    follow(_ALONE)
+    follow((linux.step("dup2", null, 0), linux.step("dup2", stdout, 1), linux.step("dup2", stderr, 2)))
+    follow((linux.step("dup3", control, CONTROL, os.O_CLOEXEC),))
+    os.close(null)
+    linux.adopt_orphans()  # so that whatever a cell starts can be found below it
+    closing()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGPIPE):
+        linux.on_signal(number, linux.DEFAULT)
+    follow(_FIRST_TO_GO)
+    _reseed()

@@ -1,5 +1,6 @@
 """The system calls that Python 3.11 does not offer, by ctypes. Each raises OSError with its errno."""
 
+import _signal  # type: ignore[import-not-found]  # it has no stub
 import ctypes
 import errno
 import os
@@ -47,7 +48,9 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
 
 # As `signal.signal`, without making names of numbers and numbers of names.
-on_signal: Final[Callable[[int, Any], Any]] = getattr(signal.signal, "__wrapped__", signal.signal)
+on_signal: Final[Callable[[int, Any], Any]] = _signal.signal
+IGNORE: Final[int] = _signal.SIG_IGN
+DEFAULT: Final[int] = _signal.SIG_DFL
 
 _SYS_OPENAT2: Final = 437  # the same numbers on every architecture
 _SYS_MOVE_MOUNT: Final = 429
@@ -75,7 +78,7 @@ Step = tuple[Callable[..., int], tuple[Any, ...]]
 
 
 def step(name: str, *arguments: Any) -> Step:
-    """A call to be made later, of a function of the C library that fails with less than 0."""
+    """A call to be made later, of a function of the C library. As every step, it fails with less than 0."""
     return getattr(_plain, name), arguments
 
 
@@ -85,6 +88,12 @@ def follow(steps: Iterable[Step]) -> None:
     for function, arguments in steps:
         if function(*arguments) < 0:
             _check(-1, f"{getattr(function, '__name__', function)}{arguments}")
+
+
+def pretend(steps: Iterable[Step]) -> None:
+    """Goes through steps as `follow` does, and makes none of the calls: to rehearse what they are part of."""
+    for _function, _arguments in steps:
+        pass
 
 
 def mmap_anonymous(size: int) -> int:
@@ -211,13 +220,16 @@ def loopback_up() -> None:
 _LOOPBACK_UP: Final = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # UP, RUNNING
 
 
-def write_file(path: str, text: str) -> None:
-    """In one call, without the layers of `open`, each of which copies pages in a process just forked."""
+def write_file(path: str, text: str) -> int:
+    """In one call, without the layers of `open`, each of which copies pages in a process just forked. Gives
+    0, so that it can be a step.
+    """
     fd = _check(_plain.open(path.encode(), os.O_WRONLY | os.O_CLOEXEC), path)
     try:
         _check(_plain.write(fd, text.encode(), len(text.encode())), path)
     finally:
         _plain.close(fd)
+    return 0
 
 
 def openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:

@@ -6,21 +6,26 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 from . import linux
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
 class Loop:
     _poll: select.epoll
 
     def __init__(self) -> None:
+        self._exits: tuple[int, ...] = ()  # a pipe, where the system tells of children
+        self._exited: Callable[[], None] = _nothing
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
-        self.after_turn: Callable[[], None] = lambda: None  # runs once all that was ready has been served
+        self.after_turn: Callable[[], None] = _nothing  # runs once all that was ready has been served
 
     def open(self) -> None:
         """In the process that it will run in."""
@@ -45,23 +50,21 @@ class Loop:
 
     def on_child_exit(self, callback: Callable[[], None]) -> None:
         """Calls back after children of this process have changed state; how many is not told."""
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._exits = reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        linux.on_signal(signal.SIGCHLD, lambda *_: None)
+        linux.on_signal(signal.SIGCHLD, _nothing)
+        self._exited = callback
+        self.watch(reader, READ, self._drain)
 
-        def drain(_events: int) -> None:
-            os.read(reader, 4096)
-            callback()
-
-        self.watch(reader, READ, drain)
+    def _drain(self, _events: int) -> None:
+        os.read(self._exits[0], 4096)
+        self._exited()
 
     def close(self) -> None:
-        """Lets go of the poll descriptor, in a child that goes another way."""
+        """Lets go of its own descriptors, in a child that goes another way."""
         self._poll.close()
-
-    def run(self) -> NoReturn:
-        while True:
-            self.turn()
+        for fd in self._exits:
+            os.close(fd)
 
     def turn(self) -> None:
         """Waits until something is ready or due, and serves all that is."""

@@ -6,24 +6,23 @@ them all; and it ends when the owner's socket closes or its parent dies. It stay
 what makes a bare fork safe.
 """
 
+import _socket
 import array
-import gc
-import importlib
-import json
 import os
 import resource
 import select
 import signal
 import socket
 import struct
-import sys
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from . import agent, huge_pages, kernel, linux, paths, root, seccomp
+from . import agent, linux, paths, root, seccomp, wire
 
-_MESSAGE: Final = 128 << 10  # bytes of one request
-_DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
-_NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+MESSAGE: Final = 128 << 10  # bytes of one request
+# Of one request: a channel, the ways into control groups, and mounts.
+_DESCRIPTORS: Final = socket.CMSG_SPACE(200 * array.array("i").itemsize)
+NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
 _RLIMITS: Final = {  # whatever is asked for
     resource.RLIMIT_NOFILE: 2_048,
@@ -35,7 +34,7 @@ _RLIMITS: Final = {  # whatever is asked for
 # The steps of locking up, as far as they are the same for every sandbox.
 _ALONE: Final = (
     linux.step("setsid"),
-    linux.step("unshare", _NAMESPACES | linux.CLONE_NEWCGROUP),
+    linux.step("unshare", NAMESPACES | linux.CLONE_NEWCGROUP),
     linux.step("sethostname", b"sandbox", 7),
     *(linux.step("setrlimit", int(kind), struct.pack("QQ", most, most)) for kind, most in _RLIMITS.items()),
 )
@@ -48,49 +47,22 @@ _NOBODY: Final = (
 )
 
 
-def main(control: socket.socket, owner_pid: int) -> None:
-    """The first process: leaves the host's namespaces, and stays as the one whose death ends the zygote."""
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    template = json.loads(control.recv(_MESSAGE))
-    if os.getppid() != owner_pid:
-        return  # the owner died before the line above could notice
-    uid, gid = os.getuid(), os.getgid()
-    linux.unshare(linux.CLONE_NEWUSER)
-    if template["mapped_by_owner"]:
-        control.send(b"map")
-        control.recv(1)
-    else:
-        write_maps(0, uid, gid)
-    # Not that of control groups: who gives birth into a group has to see it, where namespaces delegate them.
-    linux.unshare(_NAMESPACES | linux.CLONE_NEWPID)
-    # Sources are opened while the caller's own rights still count; the tree is built without them.
-    sources = root.open_sources(template)
-    os.setgroups([]) if template["mapped_by_owner"] else None
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    child = os.fork()
-    if child:
-        control.close()
-        os.waitpid(child, 0)
-        return
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    root.build(sources, template["mounts"])
-    _Zygote(control, template).serve()
-
-
-def write_maps(inside: int, uid: int, gid: int) -> None:
+def maps(inside: int, uid: int, gid: int) -> tuple[linux.Step, ...]:
     """Maps one id into the user namespace this process has just made, as any user may."""
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{inside} {uid} 1"),
-        ("gid_map", f"{inside} {gid} 1"),
-    ):
-        linux.write_file(f"/proc/self/{name}", text)
+    return (
+        (linux.write_file, ("/proc/self/setgroups", "deny")),
+        (linux.write_file, ("/proc/self/uid_map", f"{inside} {uid} 1")),
+        (linux.write_file, ("/proc/self/gid_map", f"{inside} {gid} 1")),
+    )
 
 
-class _Zygote:
-    def __init__(self, control: socket.socket, template: dict[str, Any]) -> None:
-        self._control = control
+class Zygote:
+    """What is made of a template. `open` it, and make it `turn` for ever."""
+
+    _control: _socket.socket
+    _poll: select.poll
+
+    def __init__(self, template: dict[str, Any]) -> None:
         self._children: dict[int, int] = {}  # pidfd -> pid
         self._locks = [
             *linux.dropping_capabilities(),
@@ -101,51 +73,34 @@ class _Zygote:
         ]
         self._mounts = template["mounts"]
         paths.roots += [entry["target"] for entry in self._mounts]
-        sys.path[:] = [path for path in sys.path if os.path.exists(path)]
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        kernel.prepare(template["env"])
-        for name in template["preload"]:
-            self._preload(name)
-        sys.dont_write_bytecode = True
-        agent.rehearse()
         self._agent = agent.Agent()
         self._agent.kernel.env = self._agent.processes.env = template["env"]
-        # Objects that exist now are never collected, so that a collection in a fork does not copy their
-        # pages.
-        gc.collect()
-        gc.freeze()
-        huge_pages.take_code()
 
-    def _preload(self, name: str) -> None:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:
-            # The caller's mistake, and not this machine's.
-            self._control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
-            os._exit(1)
+    def open(self, control: _socket.socket) -> None:
+        """Takes the owner's requests from here on."""
+        self._control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
 
-    def serve(self) -> None:
-        os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
-        self._control.send(b'{"ready":true}')
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd in self._children:
-                    poll.unregister(fd)
-                    os.waitpid(self._children.pop(fd), 0)
-                    os.close(fd)
-                    continue
-                message, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, _DESCRIPTORS)
-                if not message:
-                    os._exit(0)  # the owner is gone, and with this process every sandbox
-                request = json.loads(message)
-                if fds:
-                    pidfd = self._spawn(request, fds)
-                    if pidfd is not None:
-                        poll.register(pidfd, select.POLLIN)
-                else:
-                    self._make_namespace(request)
+    def turn(self) -> None:
+        """Waits until something has happened, and sees to it."""
+        for fd, _ in self._poll.poll():
+            if fd in self._children:
+                self._poll.unregister(fd)
+                os.waitpid(self._children.pop(fd), 0)
+                os.close(fd)
+                continue
+            message, ancillary, _, _ = self._control.recvmsg(MESSAGE, _DESCRIPTORS)
+            if not message:
+                os._exit(0)  # the owner is gone, and with this process every sandbox
+            request = wire.parse_json(message)
+            if ancillary:
+                fds = array.array("i", ancillary[0][2]).tolist()
+                pidfd = self._spawn(request, fds)
+                if pidfd is not None:
+                    self._poll.register(pidfd, select.POLLIN)
+            else:
+                self._make_namespace(request)
 
     def _spawn(self, request: dict[str, Any], fds: list[int]) -> int | None:
         """The descriptors: the channel, the ways into the control groups, mounts. None where the machine
@@ -201,30 +156,38 @@ class _Zygote:
             os.close(told)
 
     def _become_sandbox(self, request: dict[str, Any], fds: list[int]) -> None:
-        """Locks the new process up, step by step, and hands it to the agent. Never returns."""
-        channel, first = fds[0], 1 + request["births"]
-        lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
+        """Locks the new process up and hands it to the agent. Never returns."""
         try:
-            # Who enters alone need not wait until the kernel is sure of every other process.
-            linux.follow(linux.step("write", fd, b"0", 1) for fd in lists)
-            self._control.close()
-            for fd in (*self._children, *fds[1:first], *lists):
-                os.close(fd)
-            uid = request["uid"]
-            linux.follow(_ALONE)
-            linux.follow(root.own(request["disk_bytes"], request["inodes"], uid))
-            root.show(self._mounts, mapped)
-            linux.loopback_up()
-            linux.follow(
-                linux.step("setrlimit", kind, struct.pack("QQ", most, most))
-                for kind, most in request["rlimits"]
-            )
-            linux.follow((linux.step("setresgid", uid, uid, uid), linux.step("setresuid", uid, uid, uid)))
-            linux.follow(_NOBODY)
-            write_maps(INSIDE_UID, uid, uid)
-            linux.follow(self._locks)
-            agent.become(self._agent, socket.SocketType(fileno=channel), kernel_first=True)
+            self.lock_up(request, fds, self._mounts, linux.follow)
+            agent.become(self._agent, _socket.socket(fileno=fds[0]), kernel_first=True)
         except BaseException as error:  # whatever it was, this process must not go on as a zygote
-            agent.refuse(channel, error)
+            agent.refuse(fds[0], error)
         finally:
             os._exit(1)
+
+    def lock_up(
+        self,
+        request: dict[str, Any],
+        fds: list[int],
+        mounts: list[dict[str, Any]],
+        follow: Callable[[Iterable[linux.Step]], None],
+    ) -> None:
+        """Puts this process into its control groups, its namespaces and its tree, and takes from it what it
+        could do elsewhere: step by step, in an order in which each step is still allowed."""
+        first = 1 + request["births"]
+        lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
+        uid = request["uid"]
+        for fd in lists:  # who enters alone need not wait until the kernel is sure of every other process
+            follow((linux.step("write", fd, b"0", 1),))
+        for fd in (*self._children, *fds[1:first], *lists, self._control.fileno()):
+            follow((linux.step("close", fd),))
+        follow(_ALONE)
+        follow(root.own(request["disk_bytes"], request["inodes"], uid))
+        root.show(mounts, mapped)
+        linux.loopback_up()
+        for kind, most in request["rlimits"]:
+            follow((linux.step("setrlimit", kind, struct.pack("QQ", most, most)),))
+        follow((linux.step("setresgid", uid, uid, uid), linux.step("setresuid", uid, uid, uid)))
+        follow(_NOBODY)
+        follow(maps(INSIDE_UID, uid, uid))
+        follow(self._locks)

@@ -33,8 +33,8 @@ spec = importlib.util.spec_from_file_location("portico_inside", folder + "/__ini
 spec.submodule_search_locations = [folder]
 package = sys.modules["portico_inside"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
-from portico_inside import zygote
-zygote.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
+from portico_inside import boot
+boot.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
 """
 _START_SECONDS: Final = 60.0  # preloaded modules count
 MAX_FORKS: Final = 2_000

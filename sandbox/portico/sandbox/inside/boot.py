@@ -1,0 +1,67 @@
+"""How a zygote comes to be: out of the host's namespaces, into a tree of its own, warm, and ready."""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+
+from . import huge_pages, kernel, linux, rehearsal, root, zygote
+
+
+def main(control: socket.socket, owner_pid: int) -> None:
+    """The first process: leaves the host's namespaces, and stays as the one whose death ends the zygote."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    template = json.loads(control.recv(zygote.MESSAGE))
+    if os.getppid() != owner_pid:
+        return  # the owner died before the line above could notice
+    uid, gid = os.getuid(), os.getgid()
+    linux.unshare(linux.CLONE_NEWUSER)
+    if template["mapped_by_owner"]:
+        control.send(b"map")
+        control.recv(1)
+    else:
+        linux.follow(zygote.maps(0, uid, gid))
+    # Not that of control groups: who gives birth into a group has to see it, where namespaces delegate them.
+    linux.unshare(zygote.NAMESPACES | linux.CLONE_NEWPID)
+    # Sources are opened while the caller's own rights still count; the tree is built without them.
+    sources = root.open_sources(template)
+    os.setgroups([]) if template["mapped_by_owner"] else None
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    child = os.fork()
+    if child:
+        control.close()
+        os.waitpid(child, 0)
+        return
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    root.build(sources, template["mounts"])
+    sys.path[:] = [path for path in sys.path if os.path.exists(path)]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    kernel.prepare(template["env"])
+    for name in template["preload"]:
+        _preload(name, control)
+    sys.dont_write_bytecode = True
+    served = zygote.Zygote(template)
+    huge_pages.take_code()
+    gc.collect()
+    rehearsal.rehearse(served, template["env"])
+    # Objects that exist now are never collected, so that a collection in a fork does not copy their pages.
+    gc.collect()
+    gc.freeze()
+    os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
+    control.send(b'{"ready":true}')
+    served.open(control)
+    while True:
+        served.turn()
+
+
+def _preload(name: str, control: socket.socket) -> None:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        # The caller's mistake, and not this machine's.
+        control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
+        os._exit(1)

@@ -1,0 +1,91 @@
+"""The dress rehearsal: before it serves, a zygote does again and again what it and every sandbox will do.
+
+A fork pays for each page that it is the first to write on, and Python writes where it seems only to read. A
+function counts its first calls in its code, and then each place in it counts until it has been specialised.
+A look-up of a method puts it into the interpreter's cache, and the references to two names change: of the one
+that comes and of the one that goes. Whatever has been done a few times in the zygote does none of this in
+its forks.
+"""
+
+import _socket
+import array
+import os
+import signal
+import socket
+from typing import Any, Final
+
+from . import kernel, linux, output, wire
+from .agent import Agent, begin
+from .zygote import Zygote
+
+_TIMES: Final = 10  # a function is warm after 8 calls; what its parts have learnt shows in the next few
+_REQUEST: Final[dict[str, Any]] = {
+    "id": 1, "uid": 1, "disk_bytes": 1 << 28, "inodes": 1 << 16, "rlimits": [(0, 1), (1, 1)],
+}  # fmt: skip
+_NO_FDS: Final = [*range(1 << 20, (1 << 20) + 5)]  # for steps that are not made
+
+
+def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
+    """Leaves nothing behind but warm code: no process, descriptor, handler or name."""
+    owner, control = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    zygote.open(control)
+    teller, stage = _socket.socketpair()
+    understudy = kernel.Understudy(stage.fileno())
+    for number in range(_TIMES):
+        _spawn(zygote, owner)
+        zygote.lock_up({**_REQUEST, "births": 1, "lists": 3}, _NO_FDS, [], linux.pretend)
+        cell = {
+            "op": "cell",
+            "code": f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')",
+            "output_bytes": 1 << 20,
+        }
+        _serve(cell, env)
+        told = wire.encode(cell)
+        teller.send(kernel.LENGTH.pack(len(told)) + told)
+        understudy.play()
+        os.closerange(1 << 20, 1 << 20)  # of nothing
+        teller.recv(1 << 16)
+    understudy.leave()
+    signal.set_wakeup_fd(-1)
+    linux.on_signal(signal.SIGINT, linux.IGNORE)
+    linux.on_signal(signal.SIGCHLD, linux.DEFAULT)
+    linux.on_signal(signal.SIGPIPE, linux.IGNORE)
+    for one in (owner, control, teller, stage):
+        one.close()
+
+
+def _spawn(zygote: Zygote, owner: _socket.socket) -> None:
+    """Asks for a sandbox that cannot be, for it is not told its lists, and so ends at once."""
+    ours, theirs = _socket.socketpair()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+    owner.sendmsg([wire.encode({**_REQUEST, "births": 0})], rights)
+    theirs.close()
+    zygote.turn()
+    _, ancillary, _, _ = owner.recvmsg(64, socket.CMSG_SPACE(4))
+    os.close(int.from_bytes(ancillary[0][2], "little"))
+    zygote.turn()  # it has ended
+    ours.close()
+
+
+def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
+    """A whole agent, with a kernel of its own, from its beginning to the kernel's end."""
+    owner, theirs = _socket.socketpair()
+    agent = Agent()
+    agent.kernel.env = agent.processes.env = env
+    begin(agent, theirs, kernel_first=True)
+    process = output.Process({"command": ["rehearsal"], "keep": False, "output_bytes": 1})
+    process.keep_output(b"x", wire.OUT)
+    process.describe()
+    owner.send(wire.pack_json(1, wire.CALL, {"op": "ping"}))
+    agent.loop.turn()
+    owner.send(wire.pack_ack(1, 1) + wire.pack(1, wire.IN) + wire.pack_json(2, wire.CALL, cell))
+    agent.loop.later(0, lambda: None)
+    agent.loop.turn()
+    while agent.busy:
+        agent.loop.turn()
+    os.kill(agent.kernel.pid, signal.SIGKILL)
+    while agent.kernel.pid:
+        agent.loop.turn()
+    agent.loop.close()
+    owner.close()
+    theirs.close()
