@@ -16,18 +16,19 @@ from unit.sandbox.traces import no_traces, traces
 from portico.sandbox import errors
 from portico.sandbox.inside import seccomp
 from portico.sandbox.local import backend as local
-from portico.sandbox.local import cgroups, owners, zygotes
+from portico.sandbox.local import cgroups, owners, stock, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.owners import Owner
-from portico.sandbox.local.stock import Stock
+from portico.sandbox.local.stock import MOST, Stock
 from portico.sandbox.spec import Limits, Mount, Spec
 
 SOURCE = Path(__file__).parents[3] / "sandbox"
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def descriptors(backend: LocalBackend) -> int:
+    """This process's, but for the two that it has of each sandbox that waits."""
+    return len(os.listdir("/proc/self/fd")) - 2 * len(backend._boxes)
 
 
 def mounted() -> set[str]:
@@ -41,7 +42,7 @@ async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBacken
     await box.run_cell("1")
     await box.destroy()
     await filled(backend)
-    before, mounts = descriptors(), mounted()
+    before, mounts = descriptors(backend), mounted()
 
     async def client(number: int) -> None:
         for turn in range(4):
@@ -53,7 +54,7 @@ async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBacken
 
     await asyncio.gather(*(client(number) for number in range(10)))
     await filled(backend)
-    assert descriptors() <= before + 1
+    assert descriptors(backend) <= before + 1
     assert mounted() == mounts
     # This one passes over what others remove meanwhile; Path.glob only in later releases of Python.
     found = glob(f"/sys/fs/cgroup/**/portico-{Owner.current().name}/sbx_*", recursive=True)
@@ -110,20 +111,19 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     assert await orphan.wait() == -signal.SIGKILL
 
 
-async def filled(backend: LocalBackend) -> Stock:
-    """The stock of plain sandboxes, with all of it there."""
-    stock = backend._stocks[(), ()]
+async def filled(backend: LocalBackend, spec: Spec | None = None) -> Stock:
+    """The stock of such sandboxes (default: plain ones), with all of it there."""
+    one = backend._stocks[((), ()) if spec is None else (spec.mounts, spec.preload)]
     async with asyncio.timeout(20):
-        while stock._filling is None or not stock._filling.done():
+        while one._filling is None or not one._filling.done():
             await asyncio.sleep(0.01)
-    return stock
+    return one
 
 
 @pytest.mark.parametrize("pool_size", [0, 2])
 async def test_a_waiting_sandbox_takes_on_what_is_asked_for(pool_size: int) -> None:
     async with LocalBackend(LocalSettings(pool_size=pool_size)) as backend:
-        stock = await filled(backend)
-        assert len(stock.ready) == pool_size
+        assert len((await filled(backend)).ready) == pool_size
         waiting = set(backend._boxes)
         limits = Limits(memory_bytes=64 << 20, processes=16, cpus=0.5)
         box = await backend.create(Spec(env={"A": "b"}, limits=limits), "sbx_named")
@@ -162,6 +162,30 @@ async def test_more_than_wait_are_made_when_asked_for(backend: LocalBackend) -> 
     assert len({box.id for box in made}) == 8
     results = await asyncio.gather(*(box.run_cell("1") for box in made))
     assert all(result.ok for result in results)
+
+
+async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with LocalBackend() as backend:
+        await filled(backend)
+        await asyncio.gather(*(backend.create(Spec()) for _ in range(6)))
+        assert (await filled(backend)).extra == 4  # for whom none had waited
+        other = Spec(preload=("decimal",))
+        await asyncio.gather(*(backend.create(other) for _ in range(MOST)))
+        await filled(backend, other)
+        stocks = list(backend._stocks.values())
+        assert sum(stock.extra for stock in stocks) == MOST  # together, whatever it is that waits
+        monkeypatch.setattr(stock, "_LATELY", 0.0)
+        waiting = len(backend._boxes)
+        for one in stocks:
+            assert one._easing is not None
+            one._easing.cancel()
+            one._ease()
+            assert one.extra == 0
+            assert one._easing is None
+        async with asyncio.timeout(20):
+            while len(backend._boxes) > waiting - MOST:
+                await asyncio.sleep(0.01)
+    assert await no_traces()
 
 
 async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(

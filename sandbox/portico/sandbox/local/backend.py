@@ -16,7 +16,7 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
-from portico.sandbox.local.stock import Stock
+from portico.sandbox.local.stock import MOST, Stock
 from portico.sandbox.local.zygotes import Template, Zygote
 from portico.sandbox.spec import Limits, Spec
 
@@ -31,7 +31,7 @@ _TEMPLATES: Final = 16  # of which something waits; each is a process with what 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     minimum_tier: str = RLIMITS  # `full`: refuse to work on a machine that cannot limit a sandbox as a whole
-    spares: int = 2  # that wait and have run nothing yet, of each kind that is in use
+    spares: int = 2  # that wait and have run nothing yet, of each kind that is in use; after a rush, more
     pool_size: int = 0  # that wait and have run a cell, without mounts and preloaded modules
     uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
 
@@ -157,6 +157,8 @@ class LocalBackend:
                 self._wake,
                 self._good,
                 lambda: self._awaited > 0,
+                lambda: MOST - sum(stock.extra for stock in self._stocks.values()),
+                lambda box: self._later(box.destroy()),
                 spares=spares,
                 ready=ready,
             )

@@ -2,17 +2,23 @@
 
 A spare is in its namespaces and its control groups, has the usual limits and environment, and its kernel
 waits for a cell. A ready one has run one. Whoever asks for something unusual has it changed at the claim.
+
+Who asks for many at once is likely to do so again. For each for whom nothing waited, one more spare is kept
+for a while.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.local.box import LocalBox
 
+MOST: Final = 14  # spares beyond the usual
 _AFTER: Final = 0.03  # seconds since the last claim; whoever has claimed goes first
+_LATELY: Final = 30.0  # seconds for which it is remembered that nothing waited
 
 
 class Stock:
@@ -24,16 +30,22 @@ class Stock:
         wake: Callable[[LocalBox], Awaitable[None]],
         good: Callable[[LocalBox], bool],
         hurried: Callable[[], bool],
+        room: Callable[[], int],
+        release: Callable[[LocalBox], None],
         *,
         spares: int,
         ready: int,
     ) -> None:
         """`make` gives a spare, `wake` makes it ready, `good` says whether it is still fit to be given,
-        `hurried` whether somebody waits for a sandbox."""
+        `hurried` whether somebody waits for a sandbox, `room` how many more than usual may wait; `release`
+        ends what need not wait any longer."""
         self._make, self._wake, self._good, self._hurried = make, wake, good, hurried
+        self._room, self._release = room, release
         self._wanted = {"spare": spares, "ready": ready}
         self._waiting: dict[str, list[LocalBox]] = {"spare": [], "ready": []}
         self._claimed = 0.0
+        self._missed: deque[float] = deque(maxlen=MOST)  # when nothing waited
+        self._easing: asyncio.TimerHandle | None = None
         self._filling: asyncio.Task[None] | None = None
 
     @property
@@ -49,7 +61,15 @@ class Stock:
                 box = self._waiting[kind].pop(0)
                 if self._good(box):
                     return box
+        self._missed.append(self._claimed)
+        if self._easing is None:
+            self._easing = asyncio.get_running_loop().call_later(_LATELY, self._ease)
         return None
+
+    @property
+    def extra(self) -> int:
+        """How many spares wait beyond the usual."""
+        return max(0, len(self._waiting["spare"]) - self._wanted["spare"])
 
     def fill(self) -> None:
         """Begins to make what is missing."""
@@ -58,6 +78,8 @@ class Stock:
 
     async def close(self) -> None:
         """Makes no more, and ends what waits."""
+        if self._easing is not None:
+            self._easing.cancel()
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
@@ -87,4 +109,21 @@ class Stock:
             self._waiting[kind] = [box for box in self._waiting[kind] if self._good(box)]
             if len(self._waiting[kind]) < wanted:
                 return kind
+        if self._wanted["spare"] and self.extra < self._expected() and self._room() > 0:
+            return "spare"
         return None
+
+    def _expected(self) -> int:
+        """How many more than usual would have been of use lately."""
+        while self._missed and self._missed[0] + _LATELY < time.monotonic():
+            self._missed.popleft()
+        return len(self._missed)
+
+    def _ease(self) -> None:
+        """Ends spares that were of use a while ago, and looks again when the next has not been of use."""
+        self._easing = None
+        for _ in range(self.extra - self._expected()):
+            self._release(self._waiting["spare"].pop())
+        if self._missed:
+            later = self._missed[0] + _LATELY - time.monotonic()
+            self._easing = asyncio.get_running_loop().call_later(max(0.1, later), self._ease)
