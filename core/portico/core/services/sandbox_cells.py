@@ -36,15 +36,14 @@ class SandboxCells(SandboxMethods):
         held: Held | None = None
         async for data in requests:
             request = parse(pb.RunCellsRequest, data)
-            made: pb.RunCellsResponse | None = None
+            introduced = held is not None
             if held is None:
                 if request.WhichOneof("sandbox") == "create":
                     held = await self._made(request.create)
                 else:
                     held = self._held(request.sandbox_id)
-                made = pb.RunCellsResponse(sandbox=self._told(held))
                 if not request.code:
-                    yield made
+                    yield pb.RunCellsResponse(sandbox=self._told(held))
                     continue
             elif request.WhichOneof("sandbox"):
                 raise InvalidArgument("sandbox", "is for the first request")
@@ -52,10 +51,13 @@ class SandboxCells(SandboxMethods):
             box = self._box(held.box.id)
             with told(sandbox_id=box.id):
                 async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
-                    if made is not None:
+                    if not introduced:
                         first = asyncio.ensure_future(anext(batches))
                         try:
-                            yield made  # while the cell runs
+                            await asyncio.sleep(
+                                0
+                            )  # the cell is on its way: it runs while its sandbox is told
+                            yield pb.RunCellsResponse(sandbox=self._told(held))
                             yield pb.RunCellsResponse(cell=cell_events(await first))
                         finally:
                             first.cancel()
