@@ -16,7 +16,7 @@ from typing import Final
 from portico.sandbox import errors
 from portico.sandbox.local.box import LocalBox
 
-MOST: Final = 14  # spares beyond the usual
+MOST: Final = 22  # spares beyond the usual
 _AFTER: Final = 0.03  # seconds since the last claim; whoever has claimed goes first
 _LATELY: Final = 30.0  # seconds for which it is remembered that nothing waited
 
