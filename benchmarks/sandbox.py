@@ -61,6 +61,7 @@ def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
     refused = asyncio.run(_image())
     with core.running("--sandbox-pool-size", "0") as started:
         yield from asyncio.run(_one_by_one(started, runs))
+    yield from asyncio.run(_first_rushes(-(-runs // BURST)))
     with core.running("--sandbox-pool-size", "4") as started:
         yield from asyncio.run(_warm(started, runs))
     yield from asyncio.run(_library(runs))
@@ -199,22 +200,42 @@ async def _kills(client: Client, runs: int, tree: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _bursts(client: Client, rounds: int) -> list[SandboxFigure]:
-    """So many at once, each with a cell's result; the time of each since all of them were asked for."""
+    """One after the other: for each but the first, some wait on account of the one before."""
     times = []
     for _ in range(1 + rounds):
-        began = time.perf_counter()
-
-        async def one(since: float = began) -> tuple[str, float]:
-            async with client.sandboxes.cells(user_id="bench", fresh=True) as cells:
-                await _check(cells.run("1 + 1"), "1 + 1", "2")
-                took = time.perf_counter() - since
-                return (await cells.sandbox()).sandbox_id, took
-
-        made = await asyncio.gather(*(one() for _ in range(BURST)))
-        times += [seconds for _, seconds in made]
-        await asyncio.gather(*(client.sandboxes.delete(sandbox_id) for sandbox_id, _ in made))
+        times += await _burst(client)
         await asyncio.sleep(SETTLE_SECONDS / 4)
     return [_figure(f"{BURST} creates at once", times[BURST:])]
+
+
+@_undisturbed
+async def _first_rushes(rounds: int) -> list[SandboxFigure]:
+    """Each the first of a core, which has made one sandbox before."""
+    times = []
+    for _ in range(rounds):
+        with core.running("--sandbox-pool-size", "0") as started:
+            async with Client(started.target) as client:
+                sandbox_id = await _create(client)
+                await _run(client, sandbox_id, "1 + 1", "2")
+                await client.sandboxes.delete(sandbox_id)
+                await asyncio.sleep(SETTLE_SECONDS / 4)
+                times += await _burst(client)
+    return [_figure(f"{BURST} creates at once, the first rush", times)]
+
+
+async def _burst(client: Client) -> list[float]:
+    """So many at once, each with a cell's result; the time of each since all of them were asked for."""
+    began = time.perf_counter()
+
+    async def one() -> tuple[str, float]:
+        async with client.sandboxes.cells(user_id="bench", fresh=True) as cells:
+            await _check(cells.run("1 + 1"), "1 + 1", "2")
+            took = time.perf_counter() - began
+            return (await cells.sandbox()).sandbox_id, took
+
+    made = await asyncio.gather(*(one() for _ in range(BURST)))
+    await asyncio.gather(*(client.sandboxes.delete(sandbox_id) for sandbox_id, _ in made))
+    return [seconds for _, seconds in made]
 
 
 @_undisturbed
@@ -257,12 +278,14 @@ async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
         took = time.perf_counter() - began
         await asyncio.sleep(SETTLE_SECONDS)
         inside = [process for process in started.children() if process.pid not in idle]
-        shared = sum(process.memory_full_info().pss for process in inside) / 2**20 / (count - 1)
+        numbers = {process.pid for process in inside}
+        sandboxes = sum(process.ppid() not in numbers for process in inside)  # those that wait are some
+        shared = sum(process.memory_full_info().pss for process in inside) / 2**20 / sandboxes
         gone = (before - psutil.virtual_memory().available) / 2**20 / count
         answers = [await _timed(_run(client, sandbox_id, "x * 0", "0")) for sandbox_id in made]
     each = f"{count:,} idle sandboxes"
     return [
-        SandboxFigure(name="PSS of an idle sandbox", unit="MiB", runs=count - 1, median=shared, p99=None),
+        SandboxFigure(name="PSS of an idle sandbox", unit="MiB", runs=sandboxes, median=shared, p99=None),
         SandboxFigure(name=f"{each}: memory of the machine, each", unit="MiB", runs=1, median=gone, p99=None),
         SandboxFigure(name=f"{each}: made, eight at a time, in", unit="s", runs=1, median=took, p99=None),
         _figure(f"{each}: an answer", answers),
