@@ -219,6 +219,8 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape only
+        if self._failure is not None:  # it was over before it began
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost(errors.SandboxGone("the sandbox has ended", "killed"))

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.sandbox.traces import no_traces, traces
@@ -21,6 +23,7 @@ from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSett
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.owners import Owner
 from portico.sandbox.local.stock import MOST, Stock
+from portico.sandbox.local.zygotes import Zygote
 from portico.sandbox.spec import Limits, Mount, Spec
 
 SOURCE = Path(__file__).parents[3] / "sandbox"
@@ -115,7 +118,7 @@ async def filled(backend: LocalBackend, spec: Spec | None = None) -> Stock:
     """The stock of such sandboxes (default: plain ones), with all of it there."""
     one = backend._stocks[((), ()) if spec is None else (spec.mounts, spec.preload)]
     async with asyncio.timeout(20):
-        while one._filling is None or not one._filling.done():
+        while one.busy:
             await asyncio.sleep(0.01)
     return one
 
@@ -383,6 +386,33 @@ async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
         await backend._make(Spec())
     monkeypatch.undo()
     assert (await (await backend._make(Spec())).run_cell("1")).ok
+
+
+async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = LocalBackend(LocalSettings(spares=0))
+    await backend.open()
+    fork, born, closing = Zygote.fork, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> int:
+        pidfd = await fork(*arguments)
+        born.set()
+        await closing.wait()
+        return pidfd
+
+    monkeypatch.setattr(Zygote, "fork", slow)
+    making = asyncio.ensure_future(backend.create(Spec()))
+    await born.wait()
+    ending = asyncio.ensure_future(backend.close())
+    await asyncio.sleep(0.05)
+    closing.set()
+    began = time.monotonic()
+    await ending
+    assert time.monotonic() - began < cgroups._PATIENCE / 2  # nothing lived on for which it had to wait
+    with pytest.raises(errors.SandboxError):
+        await making
+    assert await no_traces(), traces()
 
 
 async def test_an_end_that_nobody_waits_for_any_more_is_an_end(backend: LocalBackend) -> None:

@@ -55,7 +55,7 @@ def spec_from_proto(given: pb.SandboxSpec, defaults: Limits) -> Spec:
     idle = seconds_of(given.idle_timeout, "spec.idle_timeout") if given.HasField("idle_timeout") else None
     return Spec(
         type=given.type or "base",
-        limits=_limits(given.limits, defaults),
+        limits=_limits(given.limits, defaults) if given.HasField("limits") else defaults,
         env=dict(given.env),
         mounts=tuple(Mount(mount.source, mount.target, mount.writable) for mount in given.mounts),
         network=NetworkPolicy(tuple(given.allow_hosts)),

@@ -136,7 +136,9 @@ class Agent:
                 if len(self._calls) > _MAX_CALLS:
                     raise Failure("limit", f"more than {_MAX_CALLS} calls at once", limit="calls")
                 request = wire.parse_json(payload)
+                call.asked = payload
                 self._operations[request["op"]](call, request)
+                call.asked = b""
             except Exception as error:  # one call's mistake is that call's answer
                 call.fail(error)
             return

@@ -20,7 +20,7 @@ _METHODS: Final = {
 def bundle(value: Any) -> dict[str, Any]:
     """Every form the object offers; text/plain always. A form whose method fails is left out."""
     data: dict[str, Any] = {}
-    if not isinstance(value, type):
+    if type(value).__module__ != "builtins" and not isinstance(value, type):  # those offer nothing
         offered = _call(value, "_repr_mimebundle_")
         if isinstance(offered, tuple):
             offered = offered[0]

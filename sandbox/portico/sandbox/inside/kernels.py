@@ -92,7 +92,7 @@ class Kernels:
     def tell_environment(self) -> None:
         """For a kernel that was started before its environment was known."""
         if self._told != self.env and self._call is None:
-            self._tell({"op": "env", "env": self.env})
+            self._tell(wire.encode({"op": "env", "env": self.env}))
             self._told = self.env
 
     def exited(self, pid: int, code: int) -> bool:
@@ -135,12 +135,11 @@ class Kernels:
         self._output, self._over, self._cancelled = 0, False, False
         call.on_credit = self._watch_pipes
         call.on_cancel = self._cancel
-        self._tell(request)
+        self._tell(call.asked)
 
-    def _tell(self, request: dict[str, Any]) -> None:
+    def _tell(self, request: bytes) -> None:
         assert self._control is not None
-        data = wire.encode(request)
-        frame = kernel.LENGTH.pack(len(data)) + data
+        frame = kernel.LENGTH.pack(len(request)) + request
         try:
             sent = self._control.send(frame)
             if sent < len(frame):
@@ -274,7 +273,7 @@ class Kernels:
             if not self._over:
                 call.event(event)
             if event["type"] == "display":
-                self._tell({})
+                self._tell(b"{}")
         elif isinstance(answer, dict) and isinstance(message.get("pid"), int):
             error = answer.get("error")
             if isinstance(error, dict) and "kind" in error:

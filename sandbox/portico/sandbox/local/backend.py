@@ -125,6 +125,9 @@ class LocalBackend:
             except BaseException:
                 await box.destroy()
                 raise
+        if not self._opened:
+            await box.destroy("owner")
+            raise errors.BackendUnavailable("the local backend has been closed")
         if sandbox_id is not None:
             self._rename(box, sandbox_id)
         self._stock((spec.mounts, spec.preload)).fill()

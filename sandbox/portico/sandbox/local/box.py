@@ -28,6 +28,8 @@ class LocalBox(Box):
         """Takes the descriptor of the sandbox's process 1."""
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._died)
+        if self._killed:  # before it came to life
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     async def pause(self) -> None:
         """By the freezer where there is one, else by signals, which a process can see."""

@@ -6,6 +6,7 @@ comes later can tell the groups of the living from those of the dead.
 
 import asyncio
 import errno
+import logging
 import os
 import secrets
 import signal
@@ -19,8 +20,11 @@ from typing import Final
 from portico.sandbox.local.owners import Owner
 from portico.sandbox.spec import Limits
 
+log = logging.getLogger(__name__)
+
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
+_PATIENCE: Final = 10.0  # seconds for which it is tried to remove a group
 _PERIOD: Final = 100_000  # microseconds, in which a group may use its quota; what the kernel begins with
 
 
@@ -255,15 +259,21 @@ def _entry(path: Path, key: str) -> int | None:
 
 
 def _remove(path: Path | str) -> None:
-    for attempt in range(200):
+    """Waits for the last process, which has been killed and is not quite gone: on a machine full of work that
+    may take seconds. What still cannot be removed then is left to the sweep of whoever comes next."""
+    pause, until = 0.0005, time.monotonic() + _PATIENCE
+    while True:
         try:
             os.rmdir(path)
             return
         except FileNotFoundError:
             return
-        except OSError:
-            # The last process has been killed and is not quite gone.
-            time.sleep(0.0005 if attempt < 10 else 0.005)
+        except OSError as error:
+            if time.monotonic() > until:
+                log.warning("a control group is left behind: %s", error)
+                return
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
 
 
 def sweep() -> int:

@@ -17,7 +17,7 @@ from portico.sandbox import errors
 from portico.sandbox.local.box import LocalBox
 
 MOST: Final = 22  # spares beyond the usual
-_AFTER: Final = 0.03  # seconds since the last claim; whoever has claimed goes first
+_AFTER: Final = 0.03  # seconds since the last claim
 _LATELY: Final = 30.0  # seconds for which it is remembered that nothing waited
 
 
@@ -46,7 +46,12 @@ class Stock:
         self._claimed = 0.0
         self._missed: deque[float] = deque(maxlen=MOST)  # when nothing waited
         self._easing: asyncio.TimerHandle | None = None
-        self._filling: asyncio.Task[None] | None = None
+        self._filling: asyncio.TimerHandle | asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being made, or about to be."""
+        return self._filling is not None
 
     @property
     def ready(self) -> list[LocalBox]:
@@ -72,17 +77,22 @@ class Stock:
         return max(0, len(self._waiting["spare"]) - self._wanted["spare"])
 
     def fill(self) -> None:
-        """Begins to make what is missing."""
-        if self._filling is None or self._filling.done():
-            self._filling = asyncio.ensure_future(self._fill())
+        """Begins to make what is missing, in a moment: whoever has just claimed goes first."""
+        if self._filling is None:
+            self._filling = asyncio.get_running_loop().call_later(_AFTER, self._begin)
+
+    def _begin(self) -> None:
+        self._filling = asyncio.ensure_future(self._fill())
 
     async def close(self) -> None:
         """Makes no more, and ends what waits."""
         if self._easing is not None:
             self._easing.cancel()
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
+        filling, self._filling = self._filling, None
+        if filling is not None:
+            filling.cancel()
+        if isinstance(filling, asyncio.Task):
+            await asyncio.gather(filling, return_exceptions=True)
         waiting = [box for boxes in self._waiting.values() for box in boxes]
         for boxes in self._waiting.values():
             boxes.clear()
@@ -103,6 +113,8 @@ class Stock:
                 self._waiting[kind].append(box)
         except errors.SandboxError:
             return  # the next claim tries again, and its caller is told
+        finally:
+            self._filling = None
 
     def _missing(self) -> str | None:
         for kind, wanted in self._wanted.items():
