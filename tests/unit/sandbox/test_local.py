@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -444,6 +445,23 @@ async def test_a_zygote_has_nothing_left_of_its_rehearsal() -> None:
 
 def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_caller_with_few_descriptors_has_sandboxes() -> None:
+    program = """
+from portico.sandbox import BaseSandbox
+with BaseSandbox() as box:
+    print(box.run_ipython_cell("6 * 7"))
+"""
+    command = f"ulimit -Sn 256 && exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    started = await asyncio.create_subprocess_shell(
+        command,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output, _ = await started.communicate()
+    assert b"'42'" in output, output.decode()
 
 
 def test_the_interpreters_code_lies_in_huge_pages() -> None:

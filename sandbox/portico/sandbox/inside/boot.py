@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -37,6 +38,8 @@ def main(control: socket.socket, owner_pid: int) -> None:
         os.waitpid(child, 0)
         return
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # it has a descriptor of each of its sandboxes
     root.build(sources, template["mounts"])
     sys.path[:] = [path for path in sys.path if os.path.exists(path)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -26,7 +26,8 @@ _NO_FDS: Final = [*range(1 << 20, (1 << 20) + 5)]  # for steps that are not made
 
 
 def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
-    """Leaves nothing behind but warm code: no process, descriptor, handler or name."""
+    """Leaves nothing behind but warm code: no process, descriptor, handler or name. Raises OSError where no
+    sandbox can be made."""
     owner, control = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     zygote.open(control)
     teller, stage = _socket.socketpair()
@@ -61,7 +62,9 @@ def _spawn(zygote: Zygote, owner: _socket.socket) -> None:
     owner.sendmsg([wire.encode({**_REQUEST, "births": 0})], rights)
     theirs.close()
     zygote.turn()
-    _, ancillary, _, _ = owner.recvmsg(64, socket.CMSG_SPACE(4))
+    answer, ancillary, _, _ = owner.recvmsg(1024, socket.CMSG_SPACE(4))
+    if not ancillary:
+        raise OSError(answer.decode())  # no more processes are allowed
     os.close(int.from_bytes(ancillary[0][2], "little"))
     zygote.turn()  # it has ended
     ours.close()
@@ -83,6 +86,8 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     agent.loop.turn()
     while agent.busy:
         agent.loop.turn()
+    if not agent.kernel.pid:
+        raise OSError("a kernel ended before it had answered")
     os.kill(agent.kernel.pid, signal.SIGKILL)
     while agent.kernel.pid:
         agent.loop.turn()
