@@ -302,30 +302,6 @@ def _reseed() -> None:
         sys.modules["numpy.random"].seed()
 
 
-class Understudy:
-    """A kernel in the zygote itself, whose output goes nowhere, to rehearse what every kernel does."""
-
-    def __init__(self, control: int) -> None:
-        self._control = control
-        self._kernel = Kernel(control)
-        self._saved = sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"]
-        sys.stdout = io.TextIOWrapper(
-            io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
-
-    def play(self) -> None:
-        """Begins, and answers one request."""
-        _enter(self._control, 1, 2, lambda: None, linux.pretend)
-        linux.write_file("/dev/null", "")
-        self._kernel.open()
-        self._kernel.turn()
-
-    def leave(self) -> None:
-        self._kernel._run("1 / 0")
-        linecache.cache.clear()
-        sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"] = self._saved
-
-
 _prepared: dict[str, str] | None = None  # the environment that this process has already
 _kernel = Kernel(CONTROL)
 
@@ -348,7 +324,7 @@ def start(
     control: int, stdout: int, stderr: int, env: dict[str, str], closing: Callable[[], None]
 ) -> NoReturn:
     """Becomes the kernel, in a process just forked from the agent."""
-    _enter(control, stdout, stderr, closing, linux.follow)
+    enter(control, stdout, stderr, closing, linux.follow)
     if env is not _prepared:
         os.environ.clear()
         os.environ.update(env)
@@ -366,13 +342,14 @@ _ALONE: Final = (
 _FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # and the agent last
 
 
-def _enter(
+def enter(
     control: int,
     stdout: int,
     stderr: int,
     closing: Callable[[], None],
     follow: Callable[[Iterable[linux.Step]], None],
 ) -> None:
+    """Makes the process one of its own, with its streams and nothing else that the agent has open."""
     null = os.open("/dev/null", os.O_RDONLY)
     follow(_ALONE)
     follow((linux.step("dup2", null, 0), linux.step("dup2", stdout, 1), linux.step("dup2", stderr, 2)))

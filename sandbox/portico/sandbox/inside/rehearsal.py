@@ -9,9 +9,12 @@ its forks.
 
 import _socket
 import array
+import io
+import linecache
 import os
 import signal
 import socket
+import sys
 from typing import Any, Final
 
 from . import kernel, linux, output, wire
@@ -31,7 +34,7 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
     owner, control = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     zygote.open(control)
     teller, stage = _socket.socketpair()
-    understudy = kernel.Understudy(stage.fileno())
+    understudy = _Understudy(stage.fileno())
     for number in range(_TIMES):
         _spawn(zygote, owner)
         zygote.lock_up({**_REQUEST, "births": 1, "lists": 3}, _NO_FDS, [], linux.pretend)
@@ -41,11 +44,9 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
             "output_bytes": 1 << 20,
         }
         _serve(cell, env)
-        told = wire.encode(cell)
-        teller.send(kernel.LENGTH.pack(len(told)) + told)
-        understudy.play()
+        understudy.play(cell, teller)
         os.closerange(1 << 20, 1 << 20)  # of nothing
-        teller.recv(1 << 16)
+    understudy.play({"op": "cell", "code": "1 / 0"}, teller)
     understudy.leave()
     signal.set_wakeup_fd(-1)
     linux.on_signal(signal.SIGINT, linux.IGNORE)
@@ -94,3 +95,29 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     agent.loop.close()
     owner.close()
     theirs.close()
+
+
+class _Understudy:
+    """A kernel in the zygote itself, whose output goes nowhere."""
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._kernel = kernel.Kernel(control)
+        self._saved = sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"]
+        sys.stdout = io.TextIOWrapper(
+            io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+
+    def play(self, request: dict[str, Any], teller: _socket.socket) -> None:
+        """Begins, and answers one request, which comes from the other end of its control."""
+        told = wire.encode(request)
+        teller.send(kernel.LENGTH.pack(len(told)) + told)
+        kernel.enter(self._control, 1, 2, lambda: None, linux.pretend)
+        linux.write_file("/dev/null", "")
+        self._kernel.open()
+        self._kernel.turn()
+        teller.recv(1 << 16)
+
+    def leave(self) -> None:
+        linecache.cache.clear()
+        sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"] = self._saved
