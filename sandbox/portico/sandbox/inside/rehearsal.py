@@ -48,7 +48,6 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
         os.closerange(1 << 20, 1 << 20)  # of nothing
     understudy.play({"op": "cell", "code": "1 / 0"}, teller)
     understudy.leave()
-    signal.set_wakeup_fd(-1)
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     linux.on_signal(signal.SIGCHLD, linux.DEFAULT)
     linux.on_signal(signal.SIGPIPE, linux.IGNORE)
@@ -92,6 +91,7 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     os.kill(agent.kernel.pid, signal.SIGKILL)
     while agent.kernel.pid:
         agent.loop.turn()
+    signal.set_wakeup_fd(-1)  # or the next child's end would be told to whatever has its number then
     agent.loop.close()
     owner.close()
     theirs.close()
