@@ -48,6 +48,26 @@ def test_what_is_left_in_a_group_is_killed(left: list[Path]) -> None:
     assert not left[0].exists()
 
 
+def test_what_is_left_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(f"/sys/fs/cgroup/freezer/test-{os.getpid()}")
+    if not os.access(root.parent, os.W_OK):
+        pytest.skip("NOT TESTED: no freezer of version 1 can be had here")
+    monkeypatch.setattr(cgroups, "_ROOT", root)
+    group = root / f"portico-{os.getpid()}-1" / "sbx_frozen"
+    group.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            (group / "cgroup.procs").write_text(str(process.pid))
+            (group / "freezer.state").write_text("FROZEN")
+            assert cgroups.sweep() == 2
+            assert process.wait(5) == -9
+            assert not group.parent.exists()
+        finally:
+            if group.exists():
+                (group / "freezer.state").write_text("THAWED")
+    root.rmdir()
+
+
 def test_those_of_another_user_are_that_users(left: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: left[0].stat().st_uid + 1)
     cgroups.sweep()

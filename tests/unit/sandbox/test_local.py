@@ -174,6 +174,8 @@ async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatc
         await asyncio.gather(*(backend.create(Spec()) for _ in range(6)))
         assert (await filled(backend)).extra == 4  # for whom none had waited
         other = Spec(preload=("decimal",))
+        await backend.create(other)
+        assert (await filled(backend, other)).extra == 0  # for the first of a kind none could wait
         await asyncio.gather(*(backend.create(other) for _ in range(MOST)))
         await filled(backend, other)
         stocks = list(backend._stocks.values())
@@ -393,6 +395,7 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = LocalBackend(LocalSettings(spares=0))
+    before = descriptors(backend)
     await backend.open()
     fork, born, closing = Zygote.fork, asyncio.Event(), asyncio.Event()
 
@@ -414,6 +417,25 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
     with pytest.raises(errors.SandboxError):
         await making
     assert await no_traces(), traces()
+    assert descriptors(backend) == before
+
+
+async def test_a_sandbox_that_comes_when_nobody_waits_any_more_is_let_go(backend: LocalBackend) -> None:
+    await filled(backend)
+    zygote = await backend._zygotes[(), ()]
+    assert zygote._control is not None
+    before = descriptors(backend)
+    making = asyncio.ensure_future(backend._make(Spec()))
+
+    def answered() -> None:
+        zygote._answered()
+        making.cancel()
+
+    asyncio.get_running_loop().add_reader(zygote._control, answered)
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    asyncio.get_running_loop().add_reader(zygote._control, zygote._answered)
+    assert descriptors(backend) == before
 
 
 async def test_an_end_that_nobody_waits_for_any_more_is_an_end(backend: LocalBackend) -> None:

@@ -15,12 +15,14 @@ _METHODS: Final = {
     "image/jpeg": "_repr_jpeg_",
     "application/json": "_repr_json_",
 }
+# These offer no other form, and need not be asked.
+_PLAIN: Final = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tuple, type(None)})
 
 
 def bundle(value: Any) -> dict[str, Any]:
     """Every form the object offers; text/plain always. A form whose method fails is left out."""
     data: dict[str, Any] = {}
-    if type(value).__module__ != "builtins" and not isinstance(value, type):  # those offer nothing
+    if type(value) not in _PLAIN and not isinstance(value, type):
         offered = _call(value, "_repr_mimebundle_")
         if isinstance(offered, tuple):
             offered = offered[0]

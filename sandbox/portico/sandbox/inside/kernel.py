@@ -8,6 +8,7 @@ agent believes none of it, and nothing of worth is in its memory.
 import ast
 import builtins
 import errno
+import fcntl
 import gc
 import io
 import json
@@ -339,6 +340,7 @@ _ALONE: Final = (
     linux.step("setsid"),
     linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),  # or its own /proc entries would be closed to it
 )
+_NOT_FOR_PROGRAMS: Final = linux.step("fcntl", CONTROL, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
 _FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # and the agent last
 
 
@@ -353,8 +355,8 @@ def enter(
     null = os.open("/dev/null", os.O_RDONLY)
     follow(_ALONE)
     follow((linux.step("dup2", null, 0), linux.step("dup2", stdout, 1), linux.step("dup2", stderr, 2)))
-    follow((linux.step("dup3", control, CONTROL, os.O_CLOEXEC),))
     os.close(null)
+    follow((linux.step("dup2", control, CONTROL), _NOT_FOR_PROGRAMS))
     linux.adopt_orphans()  # so that whatever a cell starts can be found below it
     closing()
     signal.set_wakeup_fd(-1)

@@ -47,7 +47,7 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
         understudy.play(cell, teller)
         os.closerange(1 << 20, 1 << 20)  # of nothing
     understudy.play({"op": "cell", "code": "1 / 0"}, teller)
-    understudy.leave()
+    linecache.cache.clear()
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     linux.on_signal(signal.SIGCHLD, linux.DEFAULT)
     linux.on_signal(signal.SIGPIPE, linux.IGNORE)
@@ -86,8 +86,7 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     agent.loop.turn()
     while agent.busy:
         agent.loop.turn()
-    if not agent.kernel.pid:
-        raise OSError("a kernel ended before it had answered")
+    _check(owner.recv(1 << 16))
     os.kill(agent.kernel.pid, signal.SIGKILL)
     while agent.kernel.pid:
         agent.loop.turn()
@@ -97,14 +96,21 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     theirs.close()
 
 
+def _check(told: bytes) -> None:
+    """That the last call has ended well."""
+    *_, (_, kind, payload) = wire.Parser().feed(told)
+    error = wire.parse_json(payload).get("error")
+    if kind != wire.END or error is not None:
+        raise OSError(f"a kernel cannot run: {error}")
+
+
 class _Understudy:
     """A kernel in the zygote itself, whose output goes nowhere."""
 
     def __init__(self, control: int) -> None:
         self._control = control
         self._kernel = kernel.Kernel(control)
-        self._saved = sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"]
-        sys.stdout = io.TextIOWrapper(
+        self._output = io.TextIOWrapper(
             io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
 
@@ -112,12 +118,11 @@ class _Understudy:
         """Begins, and answers one request, which comes from the other end of its control."""
         told = wire.encode(request)
         teller.send(kernel.LENGTH.pack(len(told)) + told)
+        saved = sys.stdout, sys.displayhook, sys.modules["__main__"]
+        sys.stdout = self._output
         kernel.enter(self._control, 1, 2, lambda: None, linux.pretend)
         linux.write_file("/dev/null", "")
         self._kernel.open()
         self._kernel.turn()
+        sys.stdout, sys.displayhook, sys.modules["__main__"] = saved
         teller.recv(1 << 16)
-
-    def leave(self) -> None:
-        linecache.cache.clear()
-        sys.stdout, sys.stderr, sys.displayhook, sys.modules["__main__"] = self._saved

@@ -29,7 +29,7 @@ class LocalBox(Box):
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._died)
         if self._killed:  # before it came to life
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            self._kill()
 
     async def pause(self) -> None:
         """By the freezer where there is one, else by signals, which a process can see."""
@@ -70,14 +70,17 @@ class LocalBox(Box):
             return
         self._killed = True
         if self._pidfd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self.group.kill()
-            if self.paused:
-                self.paused = False
-                self.group.freeze(False)  # a frozen version 1 group dies when it thaws
+            self._kill()
         elif not self._dead.done():
             self._dead.set_result(None)  # it has not come to life
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self.group.kill()
+        if self.paused:
+            self.paused = False
+            self.group.freeze(False)  # a frozen version 1 group dies when it thaws
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)

@@ -176,13 +176,9 @@ class Group:
 
     async def remove(self) -> None:
         """Removes the groups; what is still in them is on its way out."""
-        for path in self._paths.values():
-            try:
-                os.rmdir(path)
-            except FileNotFoundError:
-                pass  # they were never made, or this is the second time
-            except OSError:
-                await asyncio.to_thread(_remove, path)
+        busy = [path for path in self._paths.values() if not _gone(path)]
+        if busy:
+            await asyncio.to_thread(_remove, *busy)
 
     def _path(self, controller: str) -> str | None:
         place = self._hierarchy.controllers.get(controller)
@@ -258,22 +254,30 @@ def _entry(path: Path, key: str) -> int | None:
     return None
 
 
-def _remove(path: Path | str) -> None:
-    """Waits for the last process, which has been killed and is not quite gone: on a machine full of work that
-    may take seconds. What still cannot be removed then is left to the sweep of whoever comes next."""
+def _remove(*paths: Path | str) -> None:
+    """Waits for the last processes, which have been killed and are not quite gone: on a machine full of work
+    that may take seconds. What still cannot be removed then is left to the sweep of whoever comes next."""
+    left: list[Path | str] = list(paths)
     pause, until = 0.0005, time.monotonic() + _PATIENCE
-    while True:
-        try:
-            os.rmdir(path)
+    while left := [path for path in left if not _gone(path)]:
+        if time.monotonic() > until:
+            log.warning("control groups are left behind, with processes that do not die: %s", left)
             return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if time.monotonic() > until:
-                log.warning("a control group is left behind: %s", error)
-                return
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
+
+
+def _gone(path: Path | str) -> bool:
+    """Removes a group; False while there are processes in it, or groups below it."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass  # it was never made, or this is the second time
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        log.warning("a control group is left behind: %s", error)
+    return True
 
 
 def sweep() -> int:
@@ -281,23 +285,28 @@ def sweep() -> int:
 
     Those of this user, and of everybody for root.
     """
-    swept = 0
+    swept: list[Path] = []
     for group in _left():
         pids = _processes(group)
         if pids is None:
             continue  # somebody else sweeps too
-        swept += 1
+        swept.append(group)
         for pid in pids:
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(pid, signal.SIGKILL)
-        _remove(group)
-    return swept
+        with suppress(OSError):  # there is no freezer, or somebody else has swept it
+            _put(f"{group}/freezer.state", "THAWED")  # what is frozen dies when it thaws
+    _remove(*swept)
+    return len(swept)
 
 
 def _left() -> Iterator[Path]:
     """The groups of dead owners, inner ones first."""
-    roots = [path for path in (_ROOT, *_ROOT.glob("*")) if (path / "cgroup.procs").exists()]
-    for top in (path for root in roots for path in root.glob(_PREFIX + "*")):
+    tops: list[Path] = []
+    for root in [path for path in (_ROOT, *_ROOT.glob("*")) if (path / "cgroup.procs").exists()]:
+        with suppress(FileNotFoundError):  # somebody else sweeps, too
+            tops += root.glob(_PREFIX + "*")
+    for top in tops:
         owner = Owner.parse(top.name.removeprefix(_PREFIX))
         if owner is None or owner.alive():
             continue

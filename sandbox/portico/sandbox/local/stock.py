@@ -44,6 +44,8 @@ class Stock:
         self._wanted = {"spare": spares, "ready": ready}
         self._waiting: dict[str, list[LocalBox]] = {"spare": [], "ready": []}
         self._claimed = 0.0
+        self._complete = False  # whether all that was wanted has been there once
+        self._making = 0  # spares
         self._missed: deque[float] = deque(maxlen=MOST)  # when nothing waited
         self._easing: asyncio.TimerHandle | None = None
         self._filling: asyncio.TimerHandle | asyncio.Task[None] | None = None
@@ -66,15 +68,16 @@ class Stock:
                 box = self._waiting[kind].pop(0)
                 if self._good(box):
                     return box
-        self._missed.append(self._claimed)
-        if self._easing is None:
-            self._easing = asyncio.get_running_loop().call_later(_LATELY, self._ease)
+        if self._complete:
+            self._missed.append(self._claimed)
+            if self._easing is None:
+                self._easing = asyncio.get_running_loop().call_later(_LATELY, self._ease)
         return None
 
     @property
     def extra(self) -> int:
-        """How many spares wait beyond the usual."""
-        return max(0, len(self._waiting["spare"]) - self._wanted["spare"])
+        """How many spares wait, or are being made, beyond the usual."""
+        return max(0, len(self._waiting["spare"]) + self._making - self._wanted["spare"])
 
     def fill(self) -> None:
         """Begins to make what is missing, in a moment: whoever has just claimed goes first."""
@@ -104,17 +107,25 @@ class Stock:
                 if self._hurried() or time.monotonic() < self._claimed + _AFTER:
                     await asyncio.sleep(_AFTER)
                     continue
-                if kind == "ready" and self._waiting["spare"]:
-                    box = self._waiting["spare"].pop(0)
-                else:
-                    box = await self._make()
                 if kind == "ready":
+                    spares = self._waiting["spare"]
+                    box = spares.pop(0) if spares else await self._make()
                     await self._wake(box)
+                else:
+                    box = await self._make_spare()
                 self._waiting[kind].append(box)
+            self._complete = True
         except errors.SandboxError:
             return  # the next claim tries again, and its caller is told
         finally:
             self._filling = None
+
+    async def _make_spare(self) -> LocalBox:
+        self._making += 1
+        try:
+            return await self._make()
+        finally:
+            self._making -= 1
 
     def _missing(self) -> str | None:
         for kind, wanted in self._wanted.items():

@@ -193,7 +193,12 @@ class Zygote:
             except OSError as error:
                 self._lost()
                 raise errors.BackendUnavailable("the zygote has ended") from error
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                _let_go(waiter.result())  # it came at the same moment
+            raise
 
     def _answered(self) -> None:
         assert self._control is not None
@@ -214,9 +219,7 @@ class Zygote:
             else:
                 waiter.set_exception(errors.BackendUnavailable(reason))
         elif fds:  # whoever asked has given up
-            with suppress(OSError):  # it is a user namespace
-                signal.pidfd_send_signal(fds[0], signal.SIGKILL)
-            os.close(fds[0])
+            _let_go(fds[0])
 
     def _lost(self) -> None:
         control, self._control = self._control, None
@@ -236,3 +239,10 @@ class Zygote:
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+
+
+def _let_go(fd: int) -> None:
+    """Ends a process that nobody wants any more, by its descriptor."""
+    with suppress(OSError):  # it is a user namespace
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    os.close(fd)
