@@ -30,10 +30,11 @@ from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Spec
 from portico.v1 import sandbox_pb2 as pb
 
-WARM = 10  # runs that do not count
+WARM = 12  # runs that do not count
 PAUSE_SECONDS = 0.05  # between runs: a machine that has been quiet is slower at some things, and that counts
 SETTLE_SECONDS = 2
 BURST = 50
+POOL = 4  # sandboxes that wait
 CHECKPOINTS = 15  # that one kernel may keep, less one
 TREES = 5, 20  # processes that a kill has to find, each with a child
 PANDAS = "import pandas\nint(pandas.DataFrame({'a': range(4)})['a'].sum())"
@@ -62,7 +63,7 @@ def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
     with core.running("--sandbox-pool-size", "0") as started:
         yield from asyncio.run(_one_by_one(started, runs))
     yield from asyncio.run(_first_rushes(-(-runs // BURST)))
-    with core.running("--sandbox-pool-size", "4") as started:
+    with core.running("--sandbox-pool-size", str(POOL)) as started:
         yield from asyncio.run(_warm(started, runs))
     yield from asyncio.run(_library(runs))
     if refused:
@@ -110,7 +111,9 @@ async def _warm(started: core.Core, runs: int) -> list[SandboxFigure]:
         name = "create to first result, warm pool"
         return [
             *await _creates(client, name, runs),
+            *await _creates(client, f"{name}, {POOL} in a row", runs, row=POOL),
             *await _creates(client, f"{name}, a call each", runs // 2, calls=True),
+            *await _touches(client, runs),
         ]
 
 
@@ -138,11 +141,13 @@ async def _creates(
     code: str = "1 + 1",
     *,
     calls: bool = False,
+    row: int = 1,
 ) -> list[SandboxFigure]:
-    """Each run makes a sandbox, has a cell's result, and ends it: one stream for both, or a call each."""
+    """Each run makes a sandbox, has a cell's result, and ends it: one stream for both, or a call each. There
+    is a pause after each, or after so many in a row."""
     times = []
     result = "2" if spec is None or not spec.preload else "6"
-    for _ in range(WARM + runs):
+    for number in range(WARM + runs):
         began = time.perf_counter()
         if calls:
             sandbox_id = await _create(client, spec)
@@ -154,8 +159,20 @@ async def _creates(
                 times.append(time.perf_counter() - began)
                 sandbox_id = (await cells.sandbox()).sandbox_id
         await client.sandboxes.delete(sandbox_id)
+        if number % row == row - 1:
+            await asyncio.sleep(PAUSE_SECONDS * row)
+    return [_figure(name, times[WARM:], PAUSE_SECONDS if row == 1 else 0)]
+
+
+@_undisturbed
+async def _touches(client: Client, runs: int) -> list[SandboxFigure]:
+    """What a call takes that does nothing, after the same pauses."""
+    sandbox_id, times = await _create(client), []
+    for _ in range(WARM + runs):
+        times.append(await _timed(client.sandboxes.touch(sandbox_id)))
         await asyncio.sleep(PAUSE_SECONDS)
-    return [_figure(name, times[WARM:], PAUSE_SECONDS)]
+    await client.sandboxes.delete(sandbox_id)
+    return [_figure("a call that does nothing", times[WARM:], PAUSE_SECONDS)]
 
 
 @_undisturbed
