@@ -352,7 +352,7 @@ async def test_a_sandbox_is_in_all_its_groups_from_the_start(backend: LocalBacke
         pytest.skip("NOT TESTED: no control groups can be made here")
     box = await backend.create(Spec())
     first = process_of(box)
-    kernel = int(Path(f"/proc/{first}/task/{first}/children").read_text())
+    (kernel,) = children(first)
     for pid in (first, kernel):
         groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
         assert len([line for line in groups if line.endswith(f"/{box.group.name}")]) == len(places)

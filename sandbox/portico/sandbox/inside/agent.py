@@ -136,9 +136,7 @@ class Agent:
                 if len(self._calls) > _MAX_CALLS:
                     raise Failure("limit", f"more than {_MAX_CALLS} calls at once", limit="calls")
                 request = wire.parse_json(payload)
-                call.asked = payload
                 self._operations[request["op"]](call, request)
-                call.asked = b""
             except Exception as error:  # one call's mistake is that call's answer
                 call.fail(error)
             return
@@ -205,6 +203,7 @@ def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoRe
 
 
 def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
+    """All that comes before the first turn of the agent's loop."""
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote

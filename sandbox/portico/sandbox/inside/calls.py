@@ -20,7 +20,6 @@ class Call:
 
     def __init__(self, number: int, send: Callable[[bytes], None], closed: Callable[[int], None]) -> None:
         self.number = number
-        self.asked = b""  # the request as it came, while it is taken
         self.credit = wire.WINDOW
         self.ended = False
         self.on_input: Callable[[bytes], None] | None = None  # b"" is the end of the input

@@ -16,13 +16,13 @@ _METHODS: Final = {
     "application/json": "_repr_json_",
 }
 # These offer no other form, and need not be asked.
-_PLAIN: Final = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tuple, type(None)})
+_SIMPLE: Final = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tuple, type(None)})
 
 
 def bundle(value: Any) -> dict[str, Any]:
     """Every form the object offers; text/plain always. A form whose method fails is left out."""
     data: dict[str, Any] = {}
-    if type(value) not in _PLAIN and not isinstance(value, type):
+    if type(value) not in _SIMPLE and not isinstance(value, type):
         offered = _call(value, "_repr_mimebundle_")
         if isinstance(offered, tuple):
             offered = offered[0]

@@ -92,7 +92,7 @@ class Kernels:
     def tell_environment(self) -> None:
         """For a kernel that was started before its environment was known."""
         if self._told != self.env and self._call is None:
-            self._tell(wire.encode({"op": "env", "env": self.env}))
+            self._tell({"op": "env", "env": self.env})
             self._told = self.env
 
     def exited(self, pid: int, code: int) -> bool:
@@ -135,11 +135,12 @@ class Kernels:
         self._output, self._over, self._cancelled = 0, False, False
         call.on_credit = self._watch_pipes
         call.on_cancel = self._cancel
-        self._tell(call.asked)
+        self._tell(request)
 
-    def _tell(self, request: bytes) -> None:
+    def _tell(self, request: dict[str, Any]) -> None:
         assert self._control is not None
-        frame = kernel.LENGTH.pack(len(request)) + request
+        data = wire.encode(request)
+        frame = kernel.LENGTH.pack(len(data)) + data
         try:
             sent = self._control.send(frame)
             if sent < len(frame):
@@ -273,7 +274,7 @@ class Kernels:
             if not self._over:
                 call.event(event)
             if event["type"] == "display":
-                self._tell(b"{}")
+                self._tell({})
         elif isinstance(answer, dict) and isinstance(message.get("pid"), int):
             error = answer.get("error")
             if isinstance(error, dict) and "kind" in error:

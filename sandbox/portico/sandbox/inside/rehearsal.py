@@ -8,7 +8,6 @@ its forks.
 """
 
 import _socket
-import array
 import io
 import linecache
 import os
@@ -31,7 +30,7 @@ _NO_FDS: Final = [*range(1 << 20, (1 << 20) + 5)]  # for steps that are not made
 def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
     """Leaves nothing behind but warm code: no process, descriptor, handler or name. Raises OSError where no
     sandbox can be made."""
-    owner, control = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    owner, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     zygote.open(control)
     teller, stage = _socket.socketpair()
     understudy = _Understudy(stage.fileno())
@@ -55,17 +54,16 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
         one.close()
 
 
-def _spawn(zygote: Zygote, owner: _socket.socket) -> None:
+def _spawn(zygote: Zygote, owner: socket.socket) -> None:
     """Asks for a sandbox that cannot be, for it is not told its lists, and so ends at once."""
     ours, theirs = _socket.socketpair()
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
-    owner.sendmsg([wire.encode({**_REQUEST, "births": 0})], rights)
+    socket.send_fds(owner, [wire.encode({**_REQUEST, "births": 0})], [theirs.fileno()])
     theirs.close()
     zygote.turn()
-    answer, ancillary, _, _ = owner.recvmsg(1024, socket.CMSG_SPACE(4))
-    if not ancillary:
+    answer, fds, _, _ = socket.recv_fds(owner, 1024, 1)
+    if not fds:
         raise OSError(answer.decode())  # no more processes are allowed
-    os.close(int.from_bytes(ancillary[0][2], "little"))
+    os.close(fds[0])
     zygote.turn()  # it has ended
     ours.close()
 

@@ -20,8 +20,7 @@ from typing import Any, Final
 from . import agent, linux, paths, root, seccomp, wire
 
 MESSAGE: Final = 128 << 10  # bytes of one request
-# Of one request: a channel, the ways into control groups, and mounts.
-_DESCRIPTORS: Final = socket.CMSG_SPACE(200 * array.array("i").itemsize)
+_DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
 NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
 _RLIMITS: Final = {  # whatever is asked for
@@ -59,7 +58,7 @@ def maps(inside: int, uid: int, gid: int) -> tuple[linux.Step, ...]:
 class Zygote:
     """What is made of a template. `open` it, and make it `turn` for ever."""
 
-    _control: _socket.socket
+    _control: socket.socket
     _poll: select.poll
 
     def __init__(self, template: dict[str, Any]) -> None:
@@ -76,7 +75,7 @@ class Zygote:
         self._agent = agent.Agent()
         self._agent.kernel.env = self._agent.processes.env = template["env"]
 
-    def open(self, control: _socket.socket) -> None:
+    def open(self, control: socket.socket) -> None:
         """Takes the owner's requests from here on."""
         self._control = control
         self._poll = select.poll()
@@ -90,12 +89,11 @@ class Zygote:
                 os.waitpid(self._children.pop(fd), 0)
                 os.close(fd)
                 continue
-            message, ancillary, _, _ = self._control.recvmsg(MESSAGE, _DESCRIPTORS)
+            message, fds, _, _ = socket.recv_fds(self._control, MESSAGE, _DESCRIPTORS)
             if not message:
                 os._exit(0)  # the owner is gone, and with this process every sandbox
             request = wire.parse_json(message)
-            if ancillary:
-                fds = array.array("i", ancillary[0][2]).tolist()
+            if fds:
                 pidfd = self._spawn(request, fds)
                 if pidfd is not None:
                     self._poll.register(pidfd, select.POLLIN)

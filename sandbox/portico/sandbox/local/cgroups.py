@@ -176,7 +176,7 @@ class Group:
 
     async def remove(self) -> None:
         """Removes the groups; what is still in them is on its way out."""
-        busy = [path for path in self._paths.values() if not _gone(path)]
+        busy = [path for path in self._paths.values() if not _rmdir(path)]
         if busy:
             await asyncio.to_thread(_remove, *busy)
 
@@ -259,7 +259,7 @@ def _remove(*paths: Path | str) -> None:
     that may take seconds. What still cannot be removed then is left to the sweep of whoever comes next."""
     left: list[Path | str] = list(paths)
     pause, until = 0.0005, time.monotonic() + _PATIENCE
-    while left := [path for path in left if not _gone(path)]:
+    while left := [path for path in left if not _rmdir(path)]:
         if time.monotonic() > until:
             log.warning("control groups are left behind, with processes that do not die: %s", left)
             return
@@ -267,7 +267,7 @@ def _remove(*paths: Path | str) -> None:
         pause = min(2 * pause, 0.02)
 
 
-def _gone(path: Path | str) -> bool:
+def _rmdir(path: Path | str) -> bool:
     """Removes a group; False while there are processes in it, or groups below it."""
     try:
         os.rmdir(path)

@@ -196,7 +196,7 @@ class Zygote:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if not waiter.cancelled() and waiter.exception() is None:
                 _let_go(waiter.result())  # it came at the same moment
             raise
 
