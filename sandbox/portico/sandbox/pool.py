@@ -1,75 +1,214 @@
-"""Sandboxes that wait ready, primed with a first cell, for whoever asks for just such ones."""
+"""Sandboxes that wait to be asked for, so that callers wait less. Every backend keeps its own in these pools.
+
+A spare has been made and has run nothing. A ready one has run one cell. Both were made for a usual spec; the
+backend changes what it claims into what the caller asked for.
+
+Callers who ask for many at once are likely to do so again. For each caller who found none waiting, a pool
+keeps one more spare for a while.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.spec import Spec
 
+MOST: Final = 22  # spares beyond the usual, of all pools of a backend
+_AFTER: Final = 0.03  # seconds since the last claim
+_LATELY: Final = 30.0  # seconds for which a pool remembers that nothing waited
+
 B = TypeVar("B", bound=Box)
 
 
-class Pool(Generic[B]):
-    """`make` gives a sandbox whose kernel has started. One is made at a time."""
+class Demand:
+    """What the pools of one backend share."""
 
-    def __init__(self, size: int, make: Callable[[Spec], Awaitable[B]]) -> None:
-        self._size = size
-        self._make = make
-        self._spec = Spec()
-        self._waiting: list[B] = []
-        self._filling: asyncio.Task[None] | None = None
-        self._closed = False
+    def __init__(self) -> None:
+        self.callers = 0  # who wait now for a sandbox to be made
+        self.pools: set[Pool[Any]] = set()
+
+    @contextmanager
+    def caller(self) -> Iterator[None]:
+        """Pools make nothing meanwhile."""
+        self.callers += 1
+        try:
+            yield
+        finally:
+            self.callers -= 1
 
     @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def room(self) -> int:
+        """How many more spares than usual may wait."""
+        return MOST - sum(pool.extra for pool in self.pools)
 
-    def claim(self, spec: Spec) -> B | None:
-        """A waiting sandbox that serves the spec, from now on the caller's; none: make one."""
-        if _kind(spec) != _kind(self._spec):
-            return None
-        while self._waiting:
-            box = self._waiting.pop(0)
-            self.refill()
-            if box.gone is None:
-                box.spec, box.begun, box.last_used = spec, time.monotonic(), time.monotonic()
-                return box
+
+class Pool(Generic[B]):
+    """What waits of one kind. Owned by a backend, on its loop."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[B]],
+        demand: Demand,
+        *,
+        spares: int = 0,
+        ready: int = 0,
+        fit: Callable[[B], bool] = lambda _: True,
+    ) -> None:
+        """`make` gives a spare; `fit` says whether a living one may still be given to a caller."""
+        self._make, self._demand, self._fit = make, demand, fit
+        self._wanted = {"spare": spares, "ready": ready}
+        self._waiting: dict[str, list[B]] = {"spare": [], "ready": []}
+        self._claimed = 0.0
+        self._complete = False  # whether all that was wanted has been there once
+        self._making = 0  # spares
+        self._missed: deque[float] = deque(maxlen=MOST)  # when nothing waited
+        self._easing: asyncio.TimerHandle | None = None
+        self._filling: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
+        demand.pools.add(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being made, or about to be."""
+        return self._filling is not None
+
+    @property
+    def ready(self) -> list[B]:
+        """Those that have run a cell, the next one first."""
+        return [box for box in self._waiting["ready"] if box.gone is None]
+
+    @property
+    def extra(self) -> int:
+        """How many spares wait, or are being made, beyond the usual."""
+        return max(0, len(self._waiting["spare"]) + self._making - self._wanted["spare"])
+
+    def claim(self) -> B | None:
+        """The best there is, from now on the caller's, or None."""
+        self._claimed = time.monotonic()
+        for kind in ("ready", "spare"):
+            while self._waiting[kind]:
+                box = self._waiting[kind].pop(0)
+                if self._good(box):
+                    box.begun = box.last_used = self._claimed
+                    return box
+        if self._complete:
+            self._missed.append(self._claimed)
+            if self._easing is None:
+                self._easing = asyncio.get_running_loop().call_later(_LATELY, self._ease)
         return None
 
-    def forget(self, box: B) -> None:
-        """It has ended while it waited."""
-        if box in self._waiting:
-            self._waiting.remove(box)
-            self.refill()
-
-    def refill(self) -> None:
-        if self._size and not self._closed and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.ensure_future(self._fill())
-
-    async def _fill(self) -> None:
-        while not self._closed and len(self._waiting) < self._size:
-            try:
-                box = await self._make(self._spec)
-                await box.run_cell("")  # it touches what the next will need
-            except errors.SandboxError:
-                return  # the next claim tries again
-            if box.gone is None:
-                self._waiting.append(box)
+    def fill(self) -> None:
+        """Begins to make what is missing, in a moment: whoever has just claimed goes first."""
+        if self._filling is None and not self._closed and any(self._wanted.values()):
+            self._filling = asyncio.get_running_loop().call_later(_AFTER, self._begin)
 
     async def close(self) -> None:
-        """Makes no more; those that wait are the backend's to end."""
+        """Makes no more, and ends what waits."""
         self._closed = True
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
-        self._waiting.clear()
+        self._demand.pools.discard(self)
+        if self._easing is not None:
+            self._easing.cancel()
+        filling, self._filling = self._filling, None
+        if filling is not None:
+            filling.cancel()
+        if isinstance(filling, asyncio.Task):
+            await asyncio.gather(filling, return_exceptions=True)
+        waiting = [box for boxes in self._waiting.values() for box in boxes]
+        for boxes in self._waiting.values():
+            boxes.clear()
+        ends = (box.destroy() for box in waiting)
+        await asyncio.gather(*ends, *self._ending, return_exceptions=True)
+
+    def _begin(self) -> None:
+        self._filling = asyncio.ensure_future(self._fill())
+
+    async def _fill(self) -> None:
+        try:
+            while (kind := self._missing()) is not None:
+                if self._demand.callers or time.monotonic() < self._claimed + _AFTER:
+                    await asyncio.sleep(_AFTER)
+                    continue
+                if kind == "ready":
+                    spares = self._waiting["spare"]
+                    box = spares.pop(0) if spares else await self._make()
+                    await _wake(box)
+                else:
+                    box = await self._make_spare()
+                self._waiting[kind].append(box)
+            self._complete = True
+        except errors.SandboxError:
+            return  # the next claim tries again, and its caller gets the error
+        finally:
+            self._filling = None
+
+    async def _make_spare(self) -> B:
+        self._making += 1
+        try:
+            return await self._make()
+        finally:
+            self._making -= 1
+
+    def _missing(self) -> str | None:
+        for kind, wanted in self._wanted.items():
+            self._waiting[kind] = [box for box in self._waiting[kind] if self._good(box)]
+            if len(self._waiting[kind]) < wanted:
+                return kind
+        if self._wanted["spare"] and self.extra < self._expected() and self._demand.room > 0:
+            return "spare"
+        return None
+
+    def _good(self, box: B) -> bool:
+        """Ends one that lives and is not fit."""
+        if box.gone is not None:
+            return False
+        if not self._fit(box):
+            self._end(box)
+            return False
+        return True
+
+    def _end(self, box: B) -> None:
+        task = asyncio.ensure_future(box.destroy())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _expected(self) -> int:
+        """How many more than usual would have been of use lately."""
+        while self._missed and self._missed[0] + _LATELY < time.monotonic():
+            self._missed.popleft()
+        return len(self._missed)
+
+    def _ease(self) -> None:
+        """Ends spares that were of use a while ago, and looks again when the next has not been of use."""
+        self._easing = None
+        for _ in range(self.extra - self._expected()):
+            self._end(self._waiting["spare"].pop())
+        if self._missed:
+            later = self._missed[0] + _LATELY - time.monotonic()
+            self._easing = asyncio.get_running_loop().call_later(max(0.1, later), self._ease)
 
 
-def _kind(spec: Spec) -> tuple[object, ...]:
-    """What of a spec must be the same for a waiting sandbox to serve it; the rest comes with the claim."""
-    limits = replace(spec.limits, output_bytes=0, call_seconds=0)
-    return limits, spec.mounts, spec.network, spec.preload
+async def _wake(box: Box) -> None:
+    """Its first cell touches what the next will need."""
+    try:
+        limit = box.spec.limits.output_bytes
+        await box.call("cell", code="1 + 1", output_bytes=limit, trial=True).answer()
+    except BaseException:
+        await box.destroy()
+        raise
+
+
+def serves(made: Spec, asked: Spec) -> bool:
+    """Whether a sandbox that was made for one spec needs only another environment to be what is asked for."""
+
+    def kind(spec: Spec) -> tuple[object, ...]:
+        limits = replace(spec.limits, output_bytes=0, call_seconds=0)  # the owner sees to these
+        return limits, spec.mounts, spec.network, spec.preload
+
+    return kind(made) == kind(asked)

@@ -113,7 +113,7 @@ async def test_a_container_is_made_as_hard_as_it_can_be(docker: DockerBackend) -
 async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for(settings: DockerSettings) -> None:
     async with DockerBackend(replace(settings, pool_size=1)) as docker:
         async with asyncio.timeout(30):
-            while not docker._pool.waiting:
+            while not docker._pool.ready:
                 await asyncio.sleep(0.05)
         waiting = set(docker._boxes)
         box = await docker.create(Spec(env={"A": "b"}), "sbx_mine")

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 from unit.sandbox.traces import no_traces, traces
 
-from portico.sandbox import errors
+from portico.sandbox import errors, pool
 from portico.sandbox.inside import seccomp
 from portico.sandbox.local import backend as local
-from portico.sandbox.local import cgroups, owners, stock, zygotes
+from portico.sandbox.local import cgroups, owners, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.owners import Owner
-from portico.sandbox.local.stock import MOST, Stock
 from portico.sandbox.local.zygotes import Zygote
+from portico.sandbox.pool import MOST, Pool
 from portico.sandbox.spec import Limits, Mount, Spec
 
 SOURCE = Path(__file__).parents[3] / "sandbox"
@@ -115,9 +115,9 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     assert await orphan.wait() == -signal.SIGKILL
 
 
-async def filled(backend: LocalBackend, spec: Spec | None = None) -> Stock:
-    """The stock of such sandboxes (default: plain ones), with all of it there."""
-    one = backend._stocks[((), ()) if spec is None else (spec.mounts, spec.preload)]
+async def filled(backend: LocalBackend, spec: Spec | None = None) -> Pool[LocalBox]:
+    """The pool of such sandboxes (default: plain ones), with all of it there."""
+    one = backend._pools[((), ()) if spec is None else (spec.mounts, spec.preload)]
     async with asyncio.timeout(20):
         while one.busy:
             await asyncio.sleep(0.01)
@@ -178,11 +178,11 @@ async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatc
         assert (await filled(backend, other)).extra == 0  # for the first of a kind none could wait
         await asyncio.gather(*(backend.create(other) for _ in range(MOST)))
         await filled(backend, other)
-        stocks = list(backend._stocks.values())
-        assert sum(stock.extra for stock in stocks) == MOST  # together, whatever it is that waits
-        monkeypatch.setattr(stock, "_LATELY", 0.0)
+        pools = list(backend._pools.values())
+        assert sum(one.extra for one in pools) == MOST  # together, whatever it is that waits
+        monkeypatch.setattr(pool, "_LATELY", 0.0)
         waiting = len(backend._boxes)
-        for one in stocks:
+        for one in pools:
             assert one._easing is not None
             one._easing.cancel()
             one._ease()
@@ -218,7 +218,7 @@ async def test_templates_that_nobody_asks_for_any_more_do_not_wait_for_ever(
     for module in ("calendar", "colorsys", "csv", "fractions"):
         await (await backend.create(Spec(preload=(module,)))).destroy()
     assert len(backend._zygotes) == 3
-    assert set(backend._stocks) == set(backend._zygotes)
+    assert set(backend._pools) == set(backend._zygotes)
     assert (await first.run_cell("1")).ok
     async with asyncio.timeout(20):
         while len(backend._retired) != 1:  # that of the first, which lives

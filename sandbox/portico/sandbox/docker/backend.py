@@ -16,12 +16,13 @@ from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import ENVIRONMENT
 from portico.sandbox.local.owners import Owner
-from portico.sandbox.pool import Pool
+from portico.sandbox.pool import Demand, Pool, serves
 from portico.sandbox.spec import Spec
 
 _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and who made it where
 _OWNER: Final = "portico.owner"
 _HOST: Final = "portico.host"
+_USUAL: Final = Spec()  # what waiting sandboxes are made for
 _LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENFORCED: Final = {
@@ -54,7 +55,8 @@ class DockerBackend:
         self.name = self._settings.backend
         self._engine = Engine(self._settings.url)
         self._boxes: dict[str, DockerBox] = {}
-        self._pool = Pool(self._settings.pool_size, self._make_pooled)
+        self._demand = Demand()
+        self._pool = Pool(self._make_usual, self._demand, ready=self._settings.pool_size)
         self._cpus = 1
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "freezer")
@@ -81,7 +83,7 @@ class DockerBackend:
             await self._engine.close()
             raise
         self._opened = True
-        self._pool.refill()
+        self._pool.fill()
 
     def _describe(self, info: dict[str, Any]) -> Capabilities:
         runtimes = info.get("Runtimes") or {}
@@ -154,18 +156,21 @@ class DockerBackend:
             raise errors.BackendUnavailable("the docker backend is not open")
         if any(mount.as_owner for mount in spec.mounts):
             raise errors.Unsupported("mounts as their owner: the docker backend cannot")
-        box = self._pool.claim(spec)
+        box = self._pool.claim() if serves(_USUAL, spec) else None
         if box is not None:
+            self._pool.fill()
+            box.spec = spec
             if sandbox_id is not None:
                 self._boxes[sandbox_id] = self._boxes.pop(box.id)
                 box.id = sandbox_id
             # No answer is awaited: calls are served in order, so the next one finds the environment.
             box.start(_environment(spec))
             return box
-        return await self._make(spec, sandbox_id or f"sbx_{secrets.token_hex(8)}")
+        with self._demand.caller():
+            return await self._make(spec, sandbox_id or _new_id())
 
-    async def _make_pooled(self, spec: Spec) -> DockerBox:
-        return await self._make(spec, f"sbx_{secrets.token_hex(8)}")
+    async def _make_usual(self) -> DockerBox:
+        return await self._make(_USUAL, _new_id())
 
     async def _make(self, spec: Spec, sandbox_id: str) -> DockerBox:
         box = self._boxes[sandbox_id] = DockerBox(sandbox_id, spec, self._engine, self._ended)
@@ -182,7 +187,8 @@ class DockerBackend:
 
     def _ended(self, box: DockerBox) -> None:
         self._boxes.pop(box.id, None)
-        self._pool.forget(box)
+        if self._opened:
+            self._pool.fill()  # it may have waited
 
     async def close(self) -> None:
         """Ends every sandbox; when it returns no container of them is left."""
@@ -194,6 +200,10 @@ class DockerBackend:
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
         )
         await self._engine.close()
+
+
+def _new_id() -> str:
+    return f"sbx_{secrets.token_hex(8)}"
 
 
 def _environment(spec: Spec) -> dict[str, str]:

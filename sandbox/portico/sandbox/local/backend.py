@@ -5,7 +5,6 @@ import os
 import resource
 import secrets
 import socket
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,8 +15,8 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
-from portico.sandbox.local.stock import MOST, Stock
 from portico.sandbox.local.zygotes import Template, Zygote
+from portico.sandbox.pool import Demand, Pool
 from portico.sandbox.spec import Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
@@ -51,8 +50,8 @@ class LocalBackend:
         self._boxes: dict[str, LocalBox] = {}
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
-        self._stocks: dict[Template, Stock] = {}
-        self._awaited = 0  # how many are made for somebody who waits
+        self._demand = Demand()
+        self._pools: dict[Template, Pool[LocalBox]] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
@@ -86,7 +85,7 @@ class LocalBackend:
         except BaseException:
             await self.close()
             raise
-        self._stock(_PLAIN).fill()
+        self._pool(_PLAIN).fill()
 
     def _sweep(self) -> None:
         owners.kill_orphans()
@@ -114,11 +113,8 @@ class LocalBackend:
             raise errors.BackendUnavailable("the local backend is not open")
         box = self._claim(spec)
         if box is None:
-            self._awaited += 1
-            try:
+            with self._demand.caller():
                 box = await self._make(spec)
-            finally:
-                self._awaited -= 1
         else:
             try:
                 await self._adapt(box, spec)
@@ -130,7 +126,7 @@ class LocalBackend:
             raise errors.BackendUnavailable("the local backend has been closed")
         if sandbox_id is not None:
             self._rename(box, sandbox_id)
-        self._stock((spec.mounts, spec.preload)).fill()
+        self._pool((spec.mounts, spec.preload)).fill()
         return box
 
     def _claim(self, spec: Spec) -> LocalBox | None:
@@ -142,30 +138,19 @@ class LocalBackend:
             self.capabilities.missing and limits.memory_bytes > _USUAL.memory_bytes
         ):
             return None
-        return self._stock((spec.mounts, spec.preload)).claim()
+        return self._pool((spec.mounts, spec.preload)).claim()
 
-    def _good(self, box: LocalBox) -> bool:
-        """What waits and is not, ends: its zygote is too old, or has ended."""
-        if box.gone is None and self._zygote_of[box.id].worn:
-            self._later(box.destroy())
-        return box.gone is None and not self._zygote_of[box.id].worn
-
-    def _stock(self, template: Template) -> Stock:
-        if template not in self._stocks:
+    def _pool(self, template: Template) -> Pool[LocalBox]:
+        if template not in self._pools:
             spec = Spec(mounts=template[0], preload=template[1])
-            ready = self._settings.pool_size if template == _PLAIN else 0
-            spares = self._settings.spares
-            self._stocks[template] = Stock(
+            self._pools[template] = Pool(
                 lambda: self._make(spec),
-                self._wake,
-                self._good,
-                lambda: self._awaited > 0,
-                lambda: MOST - sum(stock.extra for stock in self._stocks.values()),
-                lambda box: self._later(box.destroy()),
-                spares=spares,
-                ready=ready,
+                self._demand,
+                spares=self._settings.spares,
+                ready=self._settings.pool_size if template == _PLAIN else 0,
+                fit=lambda box: not self._zygote_of[box.id].worn,
             )
-        return self._stocks[template]
+        return self._pools[template]
 
     def _rename(self, box: LocalBox, sandbox_id: str) -> None:
         self._boxes[sandbox_id] = self._boxes.pop(box.id)
@@ -210,19 +195,9 @@ class LocalBackend:
             theirs.close()
         return box
 
-    async def _wake(self, box: LocalBox) -> None:
-        """Its first cell touches what the next will need."""
-        try:
-            limit = box.spec.limits.output_bytes
-            await box.call("cell", code="1 + 1", output_bytes=limit, trial=True).answer()
-        except BaseException:
-            await box.destroy()
-            raise
-
     async def _adapt(self, box: LocalBox, spec: Spec) -> None:
         """Makes one that waited into what is asked for, as far as it is not that already."""
         usual, box.spec = box.spec, spec
-        box.begun = box.last_used = time.monotonic()
         if spec.limits != usual.limits:
             try:
                 box.group.limit(spec.limits)
@@ -264,9 +239,9 @@ class LocalBackend:
         usable = [one for one, task in self._zygotes.items() if one != _PLAIN and _done_well(task)]
         for template in usable[: max(0, len(self._zygotes) - _TEMPLATES + 1)]:
             zygote = self._zygotes.pop(template).result()
-            stock = self._stocks.pop(template, None)
-            if stock is not None:
-                self._later(stock.close())
+            pool = self._pools.pop(template, None)
+            if pool is not None:
+                self._later(pool.close())
             self._retire(zygote)
 
     async def _start_zygote(self, template: Template) -> Zygote:
@@ -299,8 +274,8 @@ class LocalBackend:
     async def close(self) -> None:
         """Ends every sandbox and zygote, and returns when nothing of them is left."""
         self._opened = False
-        await asyncio.gather(*(stock.close() for stock in self._stocks.values()))
-        self._stocks.clear()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        self._pools.clear()
         await asyncio.gather(
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
         )
