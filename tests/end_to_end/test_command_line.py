@@ -10,6 +10,7 @@ import httpx
 import pytest
 from support.deployment import SCRIPTED, Deployment, free_port
 from support.model import ScriptedModel
+from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,19 @@ def test_chat_streams_an_answer(deployment: Deployment) -> None:
     result = portico("chat", "--core", deployment.target, "-m", "echo hello there")
     assert result.returncode == 0, result.stderr
     assert "hello there" in result.stdout
+
+
+def test_what_an_agent_says_does_not_act_on_the_terminal(deployment: Deployment) -> None:
+    said = "echo \x1b]52;c;aGk=\x07\x1b[2J[link=file:///x]here[/link]"
+    shown = in_terminal(
+        "portico.cli", "chat", "--core", deployment.target, "-m", said, "--user-id", "\x1b]0;u\x07"
+    )
+    assert rb"\x1b]52;c;aGk=" in shown
+    assert b"[link=file:///x]here[/link]" in shown
+    listed = in_terminal("portico.cli", "runs", "list", "--core", deployment.target)
+    for text in (shown, listed):
+        assert b"\x1b]" not in text
+        assert b"\x1b[2J" not in text
 
 
 def test_chat_keeps_to_a_budget(deployment: Deployment) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from support.deployment import Deployment, ask, eventually
 from support.processes import none_alive
+from support.terminal import in_terminal
 
 from portico.client import Client, PorticoError
 from portico.v1 import sandbox_pb2
@@ -217,3 +218,19 @@ def test_the_command_line_looks_after_a_cores_sandboxes(coder: Deployment) -> No
     assert portico("sandbox", "delete", sandbox_id, "--core", coder.target).returncode == 0
     assert sandbox_id not in portico("sandbox", "list", "--core", coder.target).stdout
     assert portico("sandbox", "delete", sandbox_id, "--core", coder.target).returncode == 1
+
+
+def test_what_a_sandbox_prints_does_not_act_on_the_terminal() -> None:
+    says = r"printf '\033]52;c;aGk=\007\033]0;owned\007\033[2J\033[31mred\033[0m 9%%\r10%%\n'"
+    code = r"print('\x1b]52;c;aGk=\x07'); raise ValueError('\x1b]0;owned\x07')"
+    shell = ("portico.sandbox", "run", "--shell", f"{says}; {says} >&2")
+    for shown in (in_terminal(*shell), in_terminal("portico.sandbox", "run", code)):
+        assert rb"\x1b]52;c;aGk=\x07" in shown
+        assert b"\x1b]" not in shown
+        assert b"\x1b[2J" not in shown
+        assert b"\x07" not in shown
+    shown = in_terminal(*shell)
+    assert shown.count(b"\x1b[31mred\x1b[0m 9%\r10%\r\n") == 2
+    assert b"\x1b]52;c;aGk=\x07" in in_terminal(*shell, "--raw")
+    # Whoever reads a pipe gets the bytes.
+    assert "\x1b]52;c;aGk=\x07\x1b]0;owned\x07\x1b[2J" in portico("sandbox", "run", "--shell", says).stdout

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from portico.core.audit import SHOWN, Audit
 from portico.core.settings import CoreSettings
+from portico.telemetry.visible import visible
 
 LOW_DISK = 512 * 1024 * 1024
 FILES = 4096
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     wrong = False
     for finding in (*_machine(path), *_database(path)):
-        print(f"{finding.level:8} {finding.words}")
+        print(visible(f"{finding.level:8} {finding.words}"))
         wrong = wrong or finding.level == "problem"
     return 1 if wrong else 0
 

@@ -15,6 +15,7 @@ import orjson
 from opentelemetry import trace
 
 from portico.telemetry import ids
+from portico.telemetry.visible import visible
 
 Format = Literal["human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -80,14 +81,14 @@ class _Formatter(logging.Formatter):
 
 
 class HumanFormatter(_Formatter):
-    """One line, and the exception below it."""
+    """One line, and the exception below it; no control characters, as it may go to a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         about = "".join(f" {name}={value}" for name, value in known_ids().items() if name != "span_id")
         line = f"{at} {record.levelname} {record.name} {without_secrets(record.getMessage())}{about}"
         exception = self._exception(record)
-        return f"{line}\n{exception}" if exception else line
+        return visible(f"{line}\n{exception}" if exception else line)
 
 
 class JsonFormatter(_Formatter):

@@ -7,12 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Final, Self, TextIO
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.choice import make_backend
 from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr
+from portico.sandbox.printable import Printable, printable
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
 
 _RAISED: Final = 1  # exit statuses: the code raised, the call was wrong, there is no sandbox, it was ended
@@ -27,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_build(options) if options.command == "build" else _run(options))
     except errors.BackendUnavailable as error:
-        print(f"portico sandbox: {error.message}", file=sys.stderr)
+        _complain(f"portico sandbox: {error.message}")
         return _UNAVAILABLE
     except (errors.SandboxError, OSError) as error:
-        print(f"portico sandbox: {error}", file=sys.stderr)
+        _complain(f"portico sandbox: {error}")
         return _WRONG
     except KeyboardInterrupt:
         return 130
@@ -47,7 +48,10 @@ async def _run(options: argparse.Namespace) -> int:
         for name in options.file:
             path = Path(name)
             await box.files.upload(path.name, _pieces(path))
-        return await (_shell(box, code) if options.shell else _cell(box, code, options.images))
+        with _Screen(raw=options.raw) as screen:
+            return await (
+                _shell(box, code, screen) if options.shell else _cell(box, code, screen, options.images)
+            )
     finally:
         await backend.close()
 
@@ -59,13 +63,13 @@ async def _build(options: argparse.Namespace) -> int:
     settings = DockerSettings.from_environment()
     packages = tuple(options.package)
     name = await images.build(
-        settings, base=options.base, packages=packages, local_root=options.local_root, say=print
+        settings, base=options.base, packages=packages, local_root=options.local_root, say=_tell
     )
     print(name)
     return 0
 
 
-async def _cell(box: Box, code: str, images: str) -> int:
+async def _cell(box: Box, code: str, screen: "_Screen", images: str) -> int:
     shown = 0
     end = CellEnd()
     async with aclosing(box.stream_cell(code)) as events:
@@ -79,40 +83,79 @@ async def _cell(box: Box, code: str, images: str) -> int:
                         suffix = kind.partition("/")[2].partition("+")[0]
                         path = Path(images) / f"image-{shown}.{suffix}"
                         await asyncio.to_thread(path.write_bytes, event.data[kind])
-                        print(f"[{path}]")
+                        screen.out.write(f"[{path}]\n".encode())
                         break
                 else:
-                    print(event.data.get("text/plain", b"").decode(errors="replace"))
+                    screen.out.write(event.data.get("text/plain", b"") + b"\n")
             else:
-                _say(event.data, to_error=isinstance(event, Stderr))
+                (screen.error if isinstance(event, Stderr) else screen.out).write(event.data)
     if end.failure is not None:
-        print(f"{end.failure.reason}: {end.failure.message}", file=sys.stderr)
+        screen.error.write(f"{end.failure.reason}: {end.failure.message}\n".encode(errors="replace"))
         return _ENDED
     if end.error is not None:
-        print(end.error.traceback, file=sys.stderr)
+        screen.error.write(f"{end.error.traceback}\n".encode(errors="replace"))
         return _RAISED
     return 0
 
 
-async def _shell(box: Box, command: str) -> int:
+async def _shell(box: Box, command: str, screen: "_Screen") -> int:
     end = ProcessEnd(None)
     async with aclosing(box.stream_shell(command)) as events:
         async for event in events:
             if isinstance(event, ProcessEnd):
                 end = event
             elif not isinstance(event, Lost):
-                _say(event.data, to_error=isinstance(event, Stderr))
+                (screen.error if isinstance(event, Stderr) else screen.out).write(event.data)
     if end.failure is not None:
-        print(f"{end.failure.reason}: {end.failure.message}", file=sys.stderr)
+        screen.error.write(f"{end.failure.reason}: {end.failure.message}\n".encode(errors="replace"))
         return _ENDED
     status = end.exit_code
     return _ENDED if status is None else status if status >= 0 else 128 - status
 
 
-def _say(data: bytes, *, to_error: bool) -> None:
-    stream = sys.stderr if to_error else sys.stdout
-    stream.buffer.write(data)
-    stream.flush()
+class _Stream:
+    """Standard output or error: bytes as they are, or on a terminal as text that does not act on it."""
+
+    def __init__(self, stream: TextIO, *, raw: bool) -> None:
+        self._stream = stream
+        self._shown = None if raw or not stream.isatty() else Printable()
+
+    def write(self, data: bytes) -> None:
+        self._put(data if self._shown is None else self._encoded(self._shown.feed(data)))
+
+    def end(self) -> None:
+        if self._shown is not None:
+            self._put(self._encoded(self._shown.end()))
+
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self._stream.encoding, "backslashreplace")
+
+    def _put(self, data: bytes) -> None:
+        self._stream.buffer.write(data)
+        self._stream.flush()
+
+
+class _Screen:
+    """Where what code inside prints is shown."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self.out = _Stream(sys.stdout, raw=raw)
+        self.error = _Stream(sys.stderr, raw=raw)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.out.end()
+        self.error.end()
+
+
+def _tell(words: str) -> None:
+    print(printable(words.encode(errors="backslashreplace")))
+
+
+def _complain(words: str) -> None:
+    print(printable(words.encode(errors="backslashreplace")), file=sys.stderr)
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
@@ -135,6 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--file", action="append", default=[], help="Copy a file into the workspace before.")
     run.add_argument("--images", default="", metavar="DIR", help="Where to save images that are shown.")
+    run.add_argument(
+        "--raw",
+        action="store_true",
+        help="Write what it prints to the terminal as it is, with all control sequences.",
+    )
     run.add_argument(
         "--backend", default="local", help="Where: local, docker, docker:RUNTIME. Default: local."
     )

@@ -117,6 +117,16 @@ def test_ordinary_lines_stay_as_they_are() -> None:
         assert logs.without_secrets(line) == line
 
 
+def test_a_line_for_people_does_not_act_on_their_terminal(stream: io.StringIO) -> None:
+    logs.configure(level="info", format="human", content=True, service="s", stream=stream)
+    try:
+        raise ValueError("\x1b]0;title\x07")
+    except ValueError:
+        logging.getLogger("t").exception("of %s", "\x1b[2J")
+    assert "of \\x1b[2J" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
 def test_what_is_no_text_does_not_lose_the_line(stream: io.StringIO) -> None:
     configure(stream, "json")
     log.info("half a \ud800 character")

@@ -5,16 +5,16 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from portico.cli.connect import connect
+from portico.cli.console import Console
 from portico.client import Client, PorticoError
 from portico.client.query import QueryOptions, to_budget
 from portico.client.run_stream import RunStream
 from portico.v1 import events_pb2
 
-console = Console(highlight=False)
+console = Console()
 EXAMPLE = "wall_time=60,tool_calls=5,tokens=9000,child_runs=0"
 
 
@@ -33,7 +33,7 @@ def chat(
     try:
         asyncio.run(_chat(core, message, options))
     except PorticoError as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
+        console.print(str(error), style="red")
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, EOFError):
         raise typer.Exit from None
@@ -59,8 +59,8 @@ async def _chat(core: str, message: str, options: QueryOptions) -> None:
         if message:
             await _turn(client, message, options)
             return
-        console.print(f"session [bold]{options['session_id']}[/bold]; an empty line ends")
-        while line := (await asyncio.to_thread(console.input, "[bold]you[/bold]  ")).strip():
+        console.print(f"session {options['session_id']}; an empty line ends")
+        while line := (await asyncio.to_thread(console.input, Text("you  ", style="bold"))).strip():
             await _turn(client, line, options)
 
 
@@ -71,9 +71,8 @@ async def _turn(client: Client, line: str, options: QueryOptions) -> None:
             response = await show(stream)
         if response is None or response.status != events_pb2.RUN_STATUS_INPUT_REQUIRED:
             return
-        answer = await asyncio.to_thread(
-            console.input, f"[bold]{escape(response.input_request.prompt)}[/bold] "
-        )
+        prompt = Text(f"{response.input_request.prompt} ", style="bold")
+        answer = await asyncio.to_thread(console.input, prompt)
         run = await client.runs.resume(response.id, answer)
         stream = client.runs.watch(response.id, after=run.last_sequence_number)
 
@@ -91,19 +90,19 @@ async def show(stream: RunStream) -> events_pb2.Response | None:
                     events_pb2.MESSAGE_TYPE_REASONING,
                 ):
                     name = events_pb2.MessageType.Name(event.message.type)
-                    console.print(f"[dim]{name.removeprefix('MESSAGE_TYPE_').lower()}[/dim]")
+                    console.print(name.removeprefix("MESSAGE_TYPE_").lower(), style="dim")
             case "message":
                 console.print()
             case "content" if event.content.delta:
                 style = "dim" if reasoning else ""
-                console.print(event.content.text, end="", style=style, markup=False, soft_wrap=True)
+                console.print(event.content.text, end="", style=style, soft_wrap=True)
             case "content" if event.content.HasField("data_json"):
                 if event.content.status == events_pb2.RUN_STATUS_COMPLETED:
-                    console.print(event.content.data_json, style="dim", markup=False, soft_wrap=True, end="")
+                    console.print(event.content.data_json, style="dim", soft_wrap=True, end="")
             case "response":
                 response = event.response
                 if response.attempt > 1 and response.status == events_pb2.RUN_STATUS_IN_PROGRESS:
-                    console.print(f"\n[yellow]the core restarted; attempt {response.attempt}[/yellow]")
+                    console.print(f"\nthe core restarted; attempt {response.attempt}", style="yellow")
     if response is not None and response.HasField("error"):
-        console.print(f"[red]{escape(response.error.code)}: {escape(response.error.message)}[/red]")
+        console.print(f"{response.error.code}: {response.error.message}", style="red")
     return response

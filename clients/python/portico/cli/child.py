@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
+from portico.cli.console import Console
 
 STOP_SECONDS = 20.0
 STABLE_SECONDS = 5.0  # a child that lived this long is restarted at once
@@ -18,7 +18,7 @@ BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 USAGE_ERROR = 2  # an exit status that no restart mends
 _PR_SET_PDEATHSIG = 1
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True)
 
 
 class Child:
@@ -59,7 +59,7 @@ class Child:
             if status == USAGE_ERROR or (status == 1 and not ever_stable):
                 if not self._patient:
                     return status
-                console.print(f"[yellow]{self.name} can't start; waiting for a change[/yellow]")
+                console.print(f"{self.name} can't start; waiting for a change", style="yellow")
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -68,7 +68,7 @@ class Child:
             failures = 0 if stable or ended else failures + 1
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
-            console.print(f"[yellow]{self.name} ended ({how}); restarting it in {delay} s[/yellow]")
+            console.print(f"{self.name} ended ({how}); restarting it in {delay} s", style="yellow")
             await asyncio.sleep(delay)
 
     async def restart(self) -> None:

@@ -4,16 +4,15 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from portico.cli.connect import connect
+from portico.cli.console import Console
 from portico.client import PorticoError
 from portico.v1 import identity_pb2
 
-console = Console(highlight=False)
-problems = Console(stderr=True, highlight=False)
+console = Console()
+problems = Console(stderr=True)
 
 
 def forget(
@@ -27,7 +26,7 @@ def forget(
     try:
         told = asyncio.run(_forget(core, user_id))
     except PorticoError as error:
-        problems.print(f"[red]{escape(str(error))}[/red]")
+        problems.print(str(error), style="red")
         raise typer.Exit(1) from None
     table = Table("removed", "", box=None)
     for field in told.DESCRIPTOR.fields:

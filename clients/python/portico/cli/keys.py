@@ -7,15 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from portico.cli.connect import CREDENTIAL, connect
+from portico.cli.console import Console
 from portico.client import PorticoError
 
-console = Console(highlight=False)
-problems = Console(stderr=True, highlight=False)
+console = Console()
+problems = Console(stderr=True)
 keys = typer.Typer(
     help=f"Create, list and revoke API keys. {CREDENTIAL} must hold one with the scope admin.",
     no_args_is_help=True,
@@ -71,9 +70,9 @@ def list_keys(core: Core = LOCAL) -> None:
                     ends = "revoked"
                 table.add_row(
                     key.key_id,
-                    escape(key.name),
+                    key.name,
                     key.principal.tenant,
-                    escape(key.principal.user_id),
+                    key.principal.user_id,
                     " ".join(key.principal.scopes),
                     f"{key.created_time.ToDatetime():%Y-%m-%d %H:%M}",
                     ends,
@@ -104,12 +103,12 @@ def _lifetime(text: str) -> timedelta:
 
 
 def _whose(tenant: str, user_id: str) -> str:
-    return escape(f"{tenant}/{user_id}" if tenant else user_id)
+    return f"{tenant}/{user_id}" if tenant else user_id
 
 
 def _do(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except PorticoError as error:
-        problems.print(f"[red]{escape(str(error))}[/red]")
+        problems.print(str(error), style="red")
         raise typer.Exit(1) from None

@@ -16,14 +16,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.text import Text
 
 from portico.cli.child import Child
+from portico.cli.console import Console
 
 START_SECONDS = 60.0
 SOCKET_PATH_BYTES = 100  # the kernel takes 107, less what gRPC adds
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def supervise(options: RunOptions) -> int:
     try:
         return asyncio.run(_supervise(options))
     except OSError as error:
-        console.print(f"[red]portico run:[/red] {error}")
+        console.print(f"portico run: {error}", style="red")
         return 1
 
 
@@ -156,13 +157,14 @@ async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
     until = time.monotonic() + START_SECONDS
     while not await _ready(options, port):
         if time.monotonic() > until:
-            console.print("[yellow]still not ready after a minute; see the messages above[/yellow]")
+            console.print("still not ready after a minute; see the messages above", style="yellow")
             return
         await asyncio.sleep(0.05)
     base = f"{'http' if options.tls_cert is None else 'https'}://{options.host}:{port}"
     body = '{"input": "hello"}'
     console.print(
-        f"\n[bold]Portico[/bold] serves {options.target}\n"
+        Text("\nPortico", style="bold"),
+        f"serves {options.target}\n"
         f"  HTTP  {base}   (its API: {base}/docs)\n"
         f"  gRPC  {options.host}:{grpc_port}\n"
         f"  A2A   {base}/.well-known/agent-card.json\n"

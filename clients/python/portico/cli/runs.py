@@ -8,17 +8,16 @@ from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToJson
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from portico.cli.chat import show
 from portico.cli.connect import connect
+from portico.cli.console import Console
 from portico.client import PorticoError
 from portico.v1 import events_pb2
 
 # A pipe has no width: whole ids matter more than columns there.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+console = Console(width=None if sys.stdout.isatty() else 240)
 runs = typer.Typer(help="See, follow and stop runs.", no_args_is_help=True)
 
 Core = Annotated[str, typer.Option(help="The core's address.")]
@@ -30,7 +29,7 @@ def _do(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except PorticoError as error:
-        console.print(f"[red]{escape(str(error))}[/red]")
+        console.print(str(error), style="red")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -105,7 +104,7 @@ def watch(
         ):
             response = await show(stream)
             if response is not None:
-                console.print(f"[dim]{_status(response.status)}[/dim]")
+                console.print(_status(response.status), style="dim")
 
     _do(work())
 

@@ -5,15 +5,15 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from portico.cli.connect import connect
+from portico.cli.console import Console
 from portico.client import PorticoError
 from portico.v1 import sandbox_pb2
 
 sandbox = typer.Typer(help="Run untrusted code, and look after sandboxes.", no_args_is_help=True)
-console = Console(highlight=False)
+console = Console()
 
 Core = Annotated[str, typer.Option(help="The core's address.")]
 SandboxId = Annotated[str, typer.Argument(help="The sandbox's id.")]
@@ -50,5 +50,5 @@ def _do(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except PorticoError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red")
         raise typer.Exit(1) from None

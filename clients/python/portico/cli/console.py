@@ -1,0 +1,28 @@
+"""How the command line prints. What it prints are often the words of callers, agents and models."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from portico.telemetry.visible import visible
+
+
+class Console(rich.console.Console):
+    """Shows no markup, and control characters by their number: text has no power over the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)  # before it is measured
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment  # our own: text never becomes one
+            else:
+                yield Segment(visible(segment.text), segment.style)

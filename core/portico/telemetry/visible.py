@@ -1,0 +1,17 @@
+"""Text of callers, agents and models, before it is shown in a terminal."""
+
+from typing import Final
+
+# C0 but tab and line feed, DEL, C1, and what turns the direction of a line (Unicode TR 36, section 2.8).
+_STEERING: Final = (
+    *(code for code in range(0x20) if chr(code) not in "\t\n"),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+_NAMES: Final = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _STEERING}
+
+
+def visible(text: str) -> str:
+    """The text with each control character by its number, such as \\x1b: none of it acts on a terminal."""
+    return text if text.isprintable() else text.translate(_NAMES)
