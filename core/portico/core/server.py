@@ -300,6 +300,7 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         idle_seconds=settings.sandbox_idle_seconds,
         mounts=tuple(settings.sandbox_mounts),
         network=settings.sandbox_network,
+        preload=tuple(settings.sandbox_preload),
         pool_size=settings.sandbox_pool_size,
         snapshots=settings.sandbox_snapshots,
     )

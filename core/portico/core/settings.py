@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import is_local
 from portico.sandbox.choice import NAMES, is_backend
+from portico.sandbox.spec import is_module
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -175,6 +177,10 @@ class CoreSettings(BaseSettings):
     sandbox_network: bool = Field(
         default=True, description="Whether callers may name hosts that a sandbox can reach."
     )
+    sandbox_preload: list[str] = Field(
+        default=list(PRELOAD),
+        description="A module that callers may have preloaded; * allows every module that is installed.",
+    )
     sandbox_snapshots: int = Field(default=64, ge=0, description="Snapshots that are kept at once.")
     reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")
     metrics_listen: str = Field(
@@ -223,4 +229,12 @@ class CoreSettings(BaseSettings):
         for name in [value] if isinstance(value, str) else value:
             if not is_backend(name) and value != "none":
                 raise ValueError(f"no backend is called {name!r}; there are {NAMES}")
+        return value
+
+    @field_validator("sandbox_preload")
+    @classmethod
+    def _are_modules(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name != ANY and not is_module(name):
+                raise ValueError(f"not the name of a module: {name!r}")
         return value

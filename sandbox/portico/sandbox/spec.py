@@ -9,6 +9,8 @@ from portico.sandbox.errors import InvalidRequest
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
+MODULES: Final = 16  # that one sandbox may have preloaded
+MODULE_LENGTH: Final = 100  # characters of a module's name
 _HOST: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -95,10 +97,14 @@ class Spec:
     env: dict[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     network: NetworkPolicy = field(default_factory=NetworkPolicy)
-    preload: tuple[str, ...] = ()  # modules that are imported before the sandbox is made
+    preload: tuple[str, ...] = ()  # modules that are imported before the sandbox is made; sorted, each once
     ttl_seconds: float | None = None  # from its creation; none: until it is destroyed
     idle_seconds: float | None = 1_800.0  # since the last call
     metadata: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preload:  # the same modules are the same spec, and share what is made for it
+            object.__setattr__(self, "preload", tuple(sorted(set(self.preload))))
 
     def check(self) -> None:
         """Raises InvalidRequest."""
@@ -111,10 +117,20 @@ class Spec:
         for name, value in self.env.items():
             if not _ENV_NAME.fullmatch(name) or "\0" in value:
                 raise InvalidRequest(f"env: not a variable: {name!r}")
+        if len(self.preload) > MODULES:
+            raise InvalidRequest(f"preload: more than {MODULES} modules")
         for module in self.preload:
-            if not all(part.isidentifier() for part in module.split(".")):
+            if len(module) > MODULE_LENGTH:
+                raise InvalidRequest(f"preload: a name of more than {MODULE_LENGTH} characters")
+            if not is_module(module):
                 raise InvalidRequest(f"preload: not a module: {module!r}")
         for name in ("ttl_seconds", "idle_seconds"):
             seconds = getattr(self, name)
             if seconds is not None and seconds <= 0:
                 raise InvalidRequest(f"{name}: not positive")
+
+
+def is_module(name: str) -> bool:
+    """Whether a module can have this name; a `__main__` is a program."""
+    parts = name.split(".")
+    return all(part.isidentifier() for part in parts) and "__main__" not in parts

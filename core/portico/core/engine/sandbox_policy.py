@@ -5,9 +5,15 @@ from dataclasses import dataclass, field, fields, replace
 
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
-from portico.sandbox.spec import MIB, Limits, Mount, Spec
+from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Mount, Spec
 
-MODULES = 16  # that one sandbox may have preloaded: each set of them is a process that waits
+# What may be preloaded unless the operator says otherwise: modules that take long to import and start no
+# thread, process or connection while they are imported.
+PRELOAD = (
+    "PIL", "PIL.Image", "asyncio", "matplotlib", "matplotlib.pyplot", "networkx", "numpy", "openpyxl",
+    "pandas", "requests", "scipy", "scipy.stats", "seaborn", "sklearn", "statsmodels", "sympy",
+)  # fmt: skip
+ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class SandboxPolicy:
         str, ...
     ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
     network: bool = True
+    preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
     pool_size: int = 0
     snapshots: int = 64
 
@@ -59,8 +66,13 @@ class SandboxPolicy:
                 raise InvalidArgument(f"spec.limits.{each.name}", f"at most {most}")
         if spec.network.allow_hosts and not self.network:
             raise InvalidArgument("spec.allow_hosts", "this core's sandboxes have no network")
-        if len(spec.preload) > MODULES:
-            raise InvalidArgument("spec.preload", f"more than {MODULES} modules")
+        for module in spec.preload:
+            if module not in self.preload and ANY not in self.preload:
+                name = module[:MODULE_LENGTH]
+                raise InvalidArgument(
+                    "spec.preload",
+                    f"{name!r} may not be preloaded here; import it in a cell",
+                )
         ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
         idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
         spec = replace(

@@ -38,7 +38,9 @@ class SpecModel(Given):
     env: dict[str, str] = Field(default_factory=dict)
     mounts: list[MountModel] = Field(default_factory=list)
     allow_hosts: list[str] = Field(default_factory=list, description="Hosts that may be reached; none.")
-    preload: list[str] = Field(default_factory=list, description="Python modules to import before.")
+    preload: list[str] = Field(
+        default_factory=list, description="Python modules to import before; those that the operator allows."
+    )
     ttl_seconds: float | None = Field(default=None, gt=0, lt=1e9)
     idle_seconds: float | None = Field(default=None, gt=0, lt=1e9)
     metadata: dict[str, str] = Field(default_factory=dict)

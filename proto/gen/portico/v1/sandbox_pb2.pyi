@@ -208,7 +208,11 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def preload(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Python modules that are imported before the sandbox is handed out."""
+        """Optional. Python modules that are imported before the sandbox is handed out;
+        their order and repeats mean nothing. At most 16, with names of at most 100
+        characters, and only those that the server's operator allows; others are
+        INVALID_ARGUMENT.
+        """
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from portico.core.engine.sandbox_errors import SandboxUnavailable, SandboxUnsupported
-from portico.core.engine.sandbox_policy import SandboxPolicy
+from portico.core.engine.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
+from portico.core.errors import InvalidArgument
 from portico.core.settings import CoreSettings
 from portico.sandbox.spec import Mount, Spec
 
@@ -54,3 +55,25 @@ def test_the_operator_says_which_mounts_are_shown_as_their_owner(tmp_path: Path)
     assert shown == [True, False]
     stolen = Mount(f"{tmp_path}/rw", "/data", as_owner=True)
     assert not policy.allowed(Spec(mounts=(stolen,))).mounts[0].as_owner
+
+
+def test_the_operator_says_which_modules_are_preloaded() -> None:
+    asked = Spec(preload=("test.support", "numpy"))
+    with pytest.raises(InvalidArgument, match=r"test\.support.*import it in a cell"):
+        SandboxPolicy().allowed(asked)
+    SandboxPolicy().allowed(Spec(preload=("numpy",)))
+    for preload in (("numpy", "test.support"), ("*",)):
+        assert SandboxPolicy(preload=preload).allowed(asked).preload == ("numpy", "test.support")
+    with pytest.raises(InvalidArgument, match="numpy"):  # a name is not all that is below it
+        SandboxPolicy(preload=("numpy.linalg",)).allowed(Spec(preload=("numpy",)))
+    with pytest.raises(InvalidArgument):
+        SandboxPolicy(preload=()).allowed(Spec(preload=("numpy",)))
+
+
+def test_settings_name_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CoreSettings().sandbox_preload == list(PRELOAD)
+    monkeypatch.setenv("PORTICO_CORE_SANDBOX_PRELOAD", '["torch"]')
+    assert CoreSettings().sandbox_preload == ["torch"]
+    for wrong in ("a b", "numpy.*", "", "test.__main__"):
+        with pytest.raises(ValidationError, match="name of a module"):
+            CoreSettings(sandbox_preload=[wrong])
