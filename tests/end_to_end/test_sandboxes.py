@@ -74,7 +74,7 @@ async def test_a_killed_core_leaves_no_sandbox_process(coder: Deployment) -> Non
             again = await client.sandboxes.create(fresh=True)
             assert again.sandbox_id not in {one.sandbox_id for one in made}
             assert [one.sandbox_id async for one in client.sandboxes.list()] == [again.sandbox_id]
-            assert not list(Path("/tmp").glob(f"portico-core-{core.pid}-*")), turn
+            assert not list(Path("/tmp").glob(f"portico-snapshots-{core.pid}-*")), turn
 
 
 async def _serves(client: Client) -> bool:

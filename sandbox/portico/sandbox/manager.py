@@ -1,47 +1,48 @@
-"""Who owns which sandbox, and for how long. It is bounded, and everything it made is gone when it closes."""
+"""Who owns which sandbox, until when, and its snapshots. Everything it made is gone when it closes."""
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
+from portico.sandbox.book import Book, Held, everybody
+from portico.sandbox.bounds import Ledger
+from portico.sandbox.reaper import Reaper
+from portico.sandbox.snapshots import Snapshot, Snapshots
 from portico.sandbox.spec import Spec
 
-_NAP: Final = 5.0  # seconds at most between two looks for what has expired
-_MAX_REMEMBERED: Final = 1_000  # ended sandboxes of which is known why they ended
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A sandbox with what the manager knows of it."""
-
-    box: Box
-    backend: str
-    user_id: str
-    session_id: str
-    created: float  # Unix seconds
+Key = tuple[str, ...]
 
 
 class SandboxManager:
-    """Sandboxes by id, and one by (user_id, session_id). What belongs to another user does not exist."""
+    """Sandboxes by id, by (user_id, session_id) and by the key they were made for; and their snapshots.
+
+    All methods belong to one event loop. `visible` says of a user id whether the caller may know of what
+    belongs to that user; what it may not know of does not exist.
+    """
 
     def __init__(
-        self, backends: Mapping[str, Backend], *, default: str = "local", max_sandboxes: int = 200
+        self,
+        backends: Mapping[str, Backend],
+        *,
+        default: str = "local",
+        ledger: Ledger | None = None,
+        allowed: Callable[[Spec], Spec] = lambda spec: spec,
     ) -> None:
+        """`allowed` gives the spec that a new sandbox gets for the one that was asked for, or raises."""
         self._backends = dict(backends)
         self._default = default
-        self._max = max_sandboxes
-        self._held: dict[str, Held] = {}
-        self._by_session: dict[tuple[str, str], asyncio.Task[Held]] = {}
-        self._ended: dict[str, tuple[str, errors.SandboxGone]] = {}  # with whose it was
-        self._making = 0
-        self._reaper: asyncio.Task[None] | None = None
-        self._next_look = 0.0  # the reaper's, by the monotonic clock
-        self._changed = asyncio.Event()
+        self._allowed = allowed
+        ledger = ledger or Ledger()
+        self._book = Book(ledger)
+        self.snapshots = Snapshots(ledger=ledger)
+        self._once: dict[Key, asyncio.Task[Held]] = {}
+        self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # with whose it will be
+        self._reaper = Reaper(self._book, self._end)
 
     async def __aenter__(self) -> "SandboxManager":
         await self.open()
@@ -61,161 +62,197 @@ class SandboxManager:
             for backend in opened:
                 await backend.close()
             raise
-        self._reaper = asyncio.ensure_future(self._reap())
+        self._reaper.start()
 
     async def create(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
-        """Makes one more sandbox. Raises LimitExceeded("sandboxes"), Unsupported for an unknown backend,
-        and what the backend raises."""
+        """Makes one more sandbox. Raises LimitExceeded, Unsupported for an unknown backend, what `allowed`
+        raises, and what the backend raises."""
+        spec = self._allowed(spec)
         chosen = self._backends.get(backend or self._default)
         if chosen is None:
             raise errors.Unsupported(
                 f"no backend {backend or self._default!r}; there are {', '.join(self._backends)}"
             )
-        if len(self._held) + self._making >= self._max:
-            raise errors.LimitExceeded(f"there are {self._max} sandboxes already", "sandboxes")
-        self._making += 1
+        self._book.reserve(user_id)
+        made = asyncio.get_running_loop().create_future()
+        self._making[made] = user_id, session_id
         try:
             box = await chosen.create(spec)
+            held = Held(box, chosen.name, user_id, session_id, time.time())
+            self._book.enter(held)
+        except BaseException:
+            self._book.cancel(user_id)
+            raise
         finally:
-            self._making -= 1
-        held = Held(box, chosen.name, user_id, session_id, time.time())
-        self._held[box.id] = held
-        self._look_in_time(held)
+            del self._making[made]
+            made.set_result(None)
+        self._reaper.notice(held)
         return held
 
-    async def connect(
-        self, user_id: str, session_id: str, spec: Spec | None = None, backend: str = ""
+    async def own(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
+        """The session's own sandbox of the spec's type, made if need be; many at once get the same. Raises as
+        `create`."""
+        key = ("own", user_id, session_id, spec.type, backend or self._default)
+        return await self._made_once(
+            key, lambda: self.create(spec, user_id=user_id, session_id=session_id, backend=backend)
+        )
+
+    async def keyed(
+        self,
+        key: tuple[str, str],
+        spec: Spec,
+        *,
+        fresh: bool = False,
+        user_id: str = "",
+        session_id: str = "",
+        backend: str = "",
     ) -> Held:
-        """The sandbox of a session, made at the first call; many at once get the same. Raises as `create`."""
-        key = (user_id, session_id)
-        task = self._by_session.get(key)
-        if (
-            task is not None
-            and task.done()
-            and (task.exception() is not None or task.result().box.gone is not None)
-        ):
-            task = None
-        if task is None:
-            made = self.create(spec or Spec(), user_id=user_id, session_id=session_id, backend=backend)
-            task = self._by_session[key] = asyncio.ensure_future(made)
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to whoever waits
+        """The sandbox that was made for a key of an owner, while it lives; else the session's own, or a fresh
+        one. Raises as `create`."""
+        make = self.create if fresh else self.own
+        return await self._made_once(
+            ("key", *key), lambda: make(spec, user_id=user_id, session_id=session_id, backend=backend)
+        )
+
+    async def _made_once(self, key: Key, make: Callable[[], Coroutine[Any, Any, Held]]) -> Held:
+        task = self._once.get(key)
+        if task is None or _useless(task):
+            for other in [other for other, made in self._once.items() if _useless(made)]:
+                del self._once[other]
+            task = self._once[key] = asyncio.create_task(make())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to who waits
         held = await asyncio.shield(task)
-        self.touch(held.box.id, user_id)
+        self.touch(held)
         return held
 
-    def get(self, sandbox_id: str, user_id: str | None = None) -> Held:
-        """Raises SandboxNotFound, SandboxGone with the cause for one that was there. No user: whoever's it
-        is.
-        """
-        held = self._held.get(sandbox_id)
-        if held is None or (user_id is not None and held.user_id != user_id):
-            owner, gone = self._ended.get(sandbox_id, ("", None))
-            if gone is not None and user_id in (None, owner):
-                raise gone
-            raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
-        if held.box.gone is not None:
-            self._forget(held)
-            raise held.box.gone
-        return held
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
+        """Raises SandboxNotFound, SandboxGone with the cause for one that was there."""
+        return self._book.get(sandbox_id, visible)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self._held)
+        return self._book.count
 
-    def list_held(self, user_id: str | None = None) -> list[Held]:
-        return [
-            held for held in self._held.values() if user_id in (None, held.user_id) and held.box.gone is None
-        ]
+    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
+        """Newest first; None: of all users, of all sessions."""
+        return self._book.listed(user_id, session_id)
 
-    def touch(self, sandbox_id: str, user_id: str | None = None) -> None:
-        """Says that it is in use; its idle time begins anew. Raises SandboxNotFound, SandboxGone."""
-        self.get(sandbox_id, user_id).box.last_used = time.monotonic()
+    def tier(self, held: Held) -> str:
+        """How strongly it is isolated, by its backend's own word."""
+        return self._backends[held.backend].capabilities.tier
 
-    def set_ttl(self, sandbox_id: str, seconds: float | None, user_id: str | None = None) -> None:
+    def touch(self, held: Held) -> None:
+        """Its idle time begins anew."""
+        held.box.last_used = time.monotonic()
+
+    def set_ttl(self, held: Held, seconds: float | None) -> None:
         """Lets it live so many seconds from now on."""
-        held = self.get(sandbox_id, user_id)
         lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
         held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
-        self._look_in_time(held)
+        self._reaper.notice(held)
 
-    async def delete(self, sandbox_id: str, user_id: str | None = None) -> None:
-        """Ends a sandbox; nothing of it is left afterwards. Raises SandboxNotFound, SandboxGone."""
-        await self._end(self.get(sandbox_id, user_id), "destroyed")
+    async def delete(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> None:
+        """Ends a sandbox; nothing of it is left afterwards but its snapshots. Raises SandboxNotFound,
+        SandboxGone."""
+        await self._end(self.get(sandbox_id, visible), "destroyed")
 
     async def release(self, user_id: str, session_id: str) -> None:
-        """Ends what belongs to a session that has ended."""
-        self._by_session.pop((user_id, session_id), None)
-        mine = [
-            held for held in self._held.values() if (held.user_id, held.session_id) == (user_id, session_id)
-        ]
-        await asyncio.gather(*(self._end(held, "destroyed") for held in mine))
+        """Ends what belongs to a session that has ended, and deletes its snapshots."""
+        await self._settled(
+            lambda user, session: (user, session) == (user_id, session_id),
+            lambda key: key[:3] == ("own", user_id, session_id),
+        )
+        await asyncio.gather(*(self._end(held, "destroyed") for held in self.listed(user_id, session_id)))
+        for snapshot in self.snapshots.listed(user_id, session_id):
+            self.snapshots.delete(snapshot.id)
+
+    async def forget(self, user_id: str) -> tuple[int, int]:
+        """Ends and forgets all that a user has; how many sandboxes and how many snapshots that was."""
+        await self._settled(lambda user, _session: user == user_id, lambda key: key[1] == user_id)
+        held = self.listed(user_id)
+        for one in held:
+            with suppress(errors.SandboxNotFound, errors.SandboxGone):  # it has ended by itself
+                await self.delete(one.box.id)
+        taken = self.snapshots.listed(user_id)
+        for snapshot in taken:
+            self.snapshots.delete(snapshot.id)
+        self._book.forget(user_id)
+        for key in [key for key, task in self._once.items() if key[1] == user_id and _useless(task)]:
+            del self._once[key]
+        return len(held), len(taken)
+
+    async def _settled(self, making: Callable[[str, str], bool], keyed: Callable[[Key], bool]) -> None:
+        """Waits for sandboxes that are being made for somebody."""
+        pending: list[asyncio.Future[Any]] = [future for future, of in self._making.items() if making(*of)]
+        pending += [task for key, task in self._once.items() if keyed(key) and not task.done()]
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    async def take_snapshot(self, held: Held, kernel: bool = True) -> Snapshot:
+        """Keeps a sandbox's files, and its kernel if it can. Raises LimitExceeded, SandboxGone."""
+        owner = {"user_id": held.user_id, "session_id": held.session_id, "backend": held.backend}
+        return await self.snapshots.take(held.box, kernel, **owner)
+
+    async def roll_back(self, held: Held, snapshot_id: str) -> bool:
+        """Takes a sandbox back to a snapshot of the same user; whether the kernel came back too. Raises
+        SnapshotNotFound."""
+        self.snapshots.get(snapshot_id, lambda user_id: user_id == held.user_id)
+        return await self.snapshots.rollback(held.box, snapshot_id)
+
+    async def fork(
+        self, snapshot_id: str, session_id: str, spec: Spec | None = None, backend: str = ""
+    ) -> Held:
+        """A new sandbox of the snapshot's user, with its files. Raises SnapshotNotFound, and as `create`."""
+        taken = self.snapshots.get(snapshot_id)
+        held = await self.create(
+            spec or taken.spec,
+            user_id=taken.user_id,
+            session_id=session_id,
+            backend=backend or taken.backend,
+        )
+        try:
+            await self.snapshots.rollback(held.box, snapshot_id)
+        except BaseException:
+            await self._end(held, "destroyed")
+            raise
+        return held
+
+    async def fork_live(
+        self, source: Held, session_id: str, spec: Spec | None = None, backend: str = ""
+    ) -> Held:
+        """A new sandbox with another's files as they are now. Raises as `take_snapshot` and `create`."""
+        taken = await self.take_snapshot(source, kernel=False)
+        try:
+            return await self.fork(taken.id, session_id, spec, backend)
+        finally:
+            with suppress(errors.SnapshotNotFound):  # its session has ended meanwhile
+                self.snapshots.delete(taken.id)
 
     async def close(self) -> None:
-        """Ends every sandbox and closes the backends."""
-        if self._reaper is not None:
-            self._reaper.cancel()
-            await asyncio.gather(self._reaper, return_exceptions=True)
-        pending = [task for task in self._by_session.values() if not task.done()]
+        """Ends every sandbox, closes the backends, and removes all snapshots."""
+        await self._reaper.stop()
+        pending = [task for task in self._once.values() if not task.done()]
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        await asyncio.gather(
-            *(self._end(held, "owner") for held in list(self._held.values())), return_exceptions=True
-        )
+        await asyncio.gather(*(self._end(held, "owner") for held in self.listed()), return_exceptions=True)
         for backend in self._backends.values():
             await backend.close()
+        self.snapshots.close()
 
     async def _end(self, held: Held, cause: str) -> None:
-        self._forget(held)
-        await held.box.destroy(cause)
-        if held.box.gone is not None:
-            self._ended[held.box.id] = held.user_id, held.box.gone
-
-    def _forget(self, held: Held) -> None:
-        self._held.pop(held.box.id, None)
-        task = self._by_session.get((held.user_id, held.session_id))
-        if task is not None and task.done() and not task.exception() and task.result() is held:
-            del self._by_session[held.user_id, held.session_id]
-        if held.box.gone is not None:
-            self._ended[held.box.id] = held.user_id, held.box.gone
-        while len(self._ended) > _MAX_REMEMBERED:
-            del self._ended[next(iter(self._ended))]
-
-    def _look_in_time(self, held: Held) -> None:
-        """The reaper looks at all there are; most new ones have more time left than it sleeps."""
-        if time.monotonic() + remaining(held.box)[0] < self._next_look:
-            self._changed.set()
-
-    async def _reap(self) -> None:
-        while True:
-            self._changed.clear()
-            self._next_look = float("inf")  # whoever comes meanwhile is looked at in another round
-            nap = _NAP
-            for held in list(self._held.values()):
-                left, cause = remaining(held.box)
-                if held.box.gone is not None:
-                    self._forget(held)
-                elif left <= 0:
-                    try:
-                        await self._end(held, cause)
-                    except errors.SandboxError:
-                        continue  # it will be looked at again
-                else:
-                    nap = min(nap, left)
-            self._next_look = time.monotonic() + nap
-            try:
-                async with asyncio.timeout(nap):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        """Raises what the backend raises; what is left then is for the backend's sweep."""
+        gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
+        counted = self._book.leave(held, gone)
+        try:
+            await held.box.destroy(cause)
+        finally:
+            if counted:
+                self._book.cancel(held.user_id)
 
 
-def remaining(box: Box) -> tuple[float, str]:
-    """Seconds a sandbox has left, and what will have ended it."""
-    ends = [(float("inf"), "")]
-    if box.spec.ttl_seconds is not None:
-        ends.append((box.begun + box.spec.ttl_seconds - time.monotonic(), "expired"))
-    if box.spec.idle_seconds is not None and not box.busy:
-        ends.append((box.last_used + box.spec.idle_seconds - time.monotonic(), "idle"))
-    return min(ends)
+def _useless(task: asyncio.Task[Held]) -> bool:
+    """It made no sandbox, or one that has ended."""
+    return task.done() and (
+        task.cancelled() or task.exception() is not None or task.result().box.gone is not None
+    )

@@ -6,60 +6,102 @@ kernel is kept by the sandbox itself, as a sleeping process, and can only come b
 
 import asyncio
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
 from portico.sandbox import errors
+from portico.sandbox.book import everybody
+from portico.sandbox.bounds import Ledger
 from portico.sandbox.box import Box
+from portico.sandbox.local.owners import Owner
 from portico.sandbox.spec import Spec
 
 _PIECE: Final = 256 << 10  # bytes
+_FOLDER: Final = "portico-snapshots-"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """A snapshot, whose it is, and what a fork of it needs to know."""
+
     id: str
     sandbox_id: str
     created: float  # Unix seconds
     size_bytes: int
     kernel: bool  # can it take back variables too, in the sandbox it was made of?
+    user_id: str = ""
+    session_id: str = ""
+    spec: Spec = field(default_factory=Spec)
+    backend: str = ""
 
 
 class Snapshots:
     """Snapshots in a directory of their own, which goes with `close`."""
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="portico-snapshots-", dir=directory)
+    def __init__(self, directory: Path | None = None, ledger: Ledger | None = None) -> None:
+        """The ledger counts snapshots of each user; without one their number has no limit."""
+        self._directory = directory
+        self._ledger = ledger or Ledger()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._kept: dict[str, Snapshot] = {}
 
     def close(self) -> None:
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
+        for snapshot in self._kept.values():
+            self._ledger.give_back("snapshots", snapshot.user_id)
         self._kept.clear()
 
-    def list_all(self, sandbox_id: str | None = None) -> list[Snapshot]:
-        return [snapshot for snapshot in self._kept.values() if sandbox_id in (None, snapshot.sandbox_id)]
+    def listed(
+        self, user_id: str | None = None, session_id: str | None = None, sandbox_id: str | None = None
+    ) -> list[Snapshot]:
+        """Newest first; None: of all users, of all sessions, of all sandboxes."""
+        found = [
+            snapshot
+            for snapshot in self._kept.values()
+            if user_id in (None, snapshot.user_id)
+            and session_id in (None, snapshot.session_id)
+            and sandbox_id in (None, snapshot.sandbox_id)
+        ]
+        return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.id), reverse=True)
 
-    async def take(self, box: Box, kernel: bool = True) -> Snapshot:
-        """Keeps the files below /workspace, and the kernel if it can be. Raises SandboxGone."""
-        name = f"snap_{secrets.token_hex(8)}"
-        size = 0
-        with await asyncio.to_thread(open, self._path(name), "wb") as file:
-            async with aclosing(box.files.pack()) as pieces:
-                async for piece in pieces:
-                    size += len(piece)
-                    await asyncio.to_thread(file.write, piece)
-        if kernel:
-            try:
-                await box.checkpoint(name)
-            except (errors.InvalidRequest, errors.Unsupported):
-                kernel = False  # there are as many checkpoints as a kernel can keep, or none can be made
-        snapshot = self._kept[name] = Snapshot(name, box.id, time.time(), size, kernel)
+    def get(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
+        """Raises SnapshotNotFound, also where its user is not visible."""
+        snapshot = self._kept.get(snapshot_id)
+        if snapshot is None or not visible(snapshot.user_id):
+            raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
         return snapshot
+
+    async def take(
+        self, box: Box, kernel: bool = True, *, user_id: str = "", session_id: str = "", backend: str = ""
+    ) -> Snapshot:
+        """Keeps the files below /workspace, and the kernel if it can. Raises LimitExceeded, SandboxGone."""
+        self._ledger.take("snapshots", user_id)
+        try:
+            name = f"snap_{secrets.token_hex(8)}"
+            size = 0
+            with await asyncio.to_thread(open, self._path(name), "wb") as file:
+                async with aclosing(box.files.pack()) as pieces:
+                    async for piece in pieces:
+                        size += len(piece)
+                        await asyncio.to_thread(file.write, piece)
+            if kernel:
+                try:
+                    await box.checkpoint(name)
+                except (errors.InvalidRequest, errors.Unsupported):
+                    kernel = False  # there are as many checkpoints as a kernel can keep, or none can be made
+        except BaseException:
+            self._ledger.give_back("snapshots", user_id)
+            raise
+        taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, box.spec, backend)
+        self._kept[name] = taken
+        return taken
 
     async def rollback(self, box: Box, snapshot_id: str) -> bool:
         """Takes files back, and the kernel too if it is still kept; says whether it was.
@@ -67,7 +109,7 @@ class Snapshots:
         Otherwise the sandbox goes on with a new kernel, because the old one's variables belong to other
         files. Raises SnapshotNotFound.
         """
-        snapshot = self._get(snapshot_id)
+        snapshot = self.get(snapshot_id)
         await self._restore(box, snapshot)
         if snapshot.kernel and snapshot.sandbox_id == box.id:
             try:
@@ -84,7 +126,7 @@ class Snapshots:
         """A new sandbox like another, with its files as they are now or were then, and a kernel that knows
         nothing. It is made by `create`: who counts and owns sandboxes is to know of this one, too.
         """
-        taken = await self.take(source, kernel=False) if snapshot_id is None else self._get(snapshot_id)
+        taken = await self.take(source, kernel=False) if snapshot_id is None else self.get(snapshot_id)
         try:
             box = await create(source.spec)
             try:
@@ -99,12 +141,14 @@ class Snapshots:
 
     def delete(self, snapshot_id: str) -> None:
         """Raises SnapshotNotFound."""
-        self._path(self._get(snapshot_id).id).unlink(missing_ok=True)
+        snapshot = self.get(snapshot_id)
+        self._path(snapshot.id).unlink(missing_ok=True)
         del self._kept[snapshot_id]
+        self._ledger.give_back("snapshots", snapshot.user_id)
 
     def forget(self, sandbox_id: str) -> None:
         """Deletes what belongs to a sandbox that has ended."""
-        for snapshot in self.list_all(sandbox_id):
+        for snapshot in self.listed(sandbox_id=sandbox_id):
             self.delete(snapshot.id)
 
     async def _restore(self, box: Box, snapshot: Snapshot) -> None:
@@ -112,13 +156,19 @@ class Snapshots:
             await box.files.unpack(_pieces(file), clear=True)
 
     def _path(self, name: str) -> Path:
+        if self._folder is None:
+            # It carries its owner's name, so that `sweep` can tell whether the owner is alive.
+            prefix = f"{_FOLDER}{Owner.current().name}-"
+            self._folder = tempfile.TemporaryDirectory(prefix=prefix, dir=self._directory)
         return Path(self._folder.name) / f"{name}.tar"
 
-    def _get(self, snapshot_id: str) -> Snapshot:
-        try:
-            return self._kept[snapshot_id]
-        except KeyError:
-            raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}") from None
+
+def sweep() -> None:
+    """Removes the snapshots of owners that have died."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
+        if owner is not None and not owner.alive():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -51,4 +51,4 @@ async def test_a_fork_has_the_files_and_is_independent(
     assert await box.files.read("shared") == b"1"
     assert fork.id != box.id
     assert fork.spec == box.spec
-    assert snapshots.list_all() == []
+    assert snapshots.listed() == []

@@ -1,33 +1,43 @@
 """Who owns which sandbox, how long it lives, and what is told when it is gone."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from unit.sandbox.traces import no_traces
 
 from portico.sandbox import errors
+from portico.sandbox.bounds import Bounds, Ledger
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.manager import SandboxManager
 from portico.sandbox.spec import Spec
 
 
+def only(user: str) -> Callable[[str], bool]:
+    return lambda user_id: user_id == user
+
+
 async def test_a_session_has_one_sandbox_and_it_is_nobody_elses() -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
-        held = await asyncio.gather(*(manager.connect("ann", "s1") for _ in range(5)))
+        asked = {"user_id": "ann", "session_id": "s1"}
+        held = await asyncio.gather(*(manager.own(Spec(), **asked) for _ in range(5)))
         assert len({one.box.id for one in held}) == 1
-        other = await manager.connect("bob", "s1")
+        other = await manager.own(Spec(), user_id="bob", session_id="s1")
         assert other.box.id != held[0].box.id
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(held[0].box.id, "bob")
-        assert [one.box.id for one in manager.list_held("bob")] == [other.box.id]
+            manager.get(held[0].box.id, only("bob"))
+        assert [one.box.id for one in manager.listed("bob")] == [other.box.id]
         await manager.release("ann", "s1")
         with pytest.raises(errors.SandboxGone):
-            manager.get(held[0].box.id, "ann")
+            manager.get(held[0].box.id, only("ann"))
         with pytest.raises(errors.SandboxGone):
             manager.get(held[0].box.id)
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(held[0].box.id, "bob")
-        assert (await manager.connect("ann", "s1")).box.id != held[0].box.id
+            manager.get(held[0].box.id, only("bob"))
+        assert (await manager.own(Spec(), **asked)).box.id != held[0].box.id
+        await manager.forget("ann")
+        with pytest.raises(errors.SandboxNotFound):
+            manager.get(held[0].box.id)
     assert await no_traces()
 
 
@@ -39,21 +49,22 @@ async def test_time_to_live_and_idle_time_end_a_sandbox_but_not_a_busy_one() -> 
         assert (await busy.box.run_cell("import time; time.sleep(1)")).ok
         for held, cause in ((short, "expired"), (idle, "idle")):
             with pytest.raises(errors.SandboxGone) as caught:
-                manager.get(held.box.id, "ann")
+                manager.get(held.box.id, only("ann"))
             assert caught.value.cause == cause
         assert manager.get(busy.box.id).box.gone is None
-        manager.set_ttl(busy.box.id, 0.1)
+        manager.set_ttl(busy, 0.1)
         async with asyncio.timeout(5):
             while busy.box.gone is None:
                 await asyncio.sleep(0.02)
 
 
 async def test_the_number_of_sandboxes_is_bounded() -> None:
-    async with SandboxManager({"local": LocalBackend()}, max_sandboxes=2) as manager:
+    ledger = Ledger(total=Bounds(sandboxes=2))
+    async with SandboxManager({"local": LocalBackend()}, ledger=ledger) as manager:
         made = await asyncio.gather(*(manager.create(Spec()) for _ in range(3)), return_exceptions=True)
         refused = [one for one in made if isinstance(one, BaseException)]
         assert [type(one) for one in refused] == [errors.LimitExceeded]
-        await manager.delete(manager.list_held()[0].box.id)
+        await manager.delete(manager.listed()[0].box.id)
         await manager.create(Spec())
         with pytest.raises(errors.Unsupported):
             await manager.create(Spec(), backend="moon")
@@ -61,14 +72,47 @@ async def test_the_number_of_sandboxes_is_bounded() -> None:
             await manager.create(Spec())
 
 
+async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_limits() -> None:
+    ledger = Ledger(
+        per_tenant=Bounds(sandboxes=3), per_user=Bounds(sandboxes=2), tenant_of=lambda user: user[0]
+    )
+    async with SandboxManager({"local": LocalBackend()}, ledger=ledger) as manager:
+        for user, room, limit in (("a1", 2, "sandboxes"), ("a2", 1, "tenant_sandboxes")):
+            made = await asyncio.gather(
+                *(manager.create(Spec(), user_id=user) for _ in range(4)), return_exceptions=True
+            )
+            refused = [one.limit for one in made if isinstance(one, errors.LimitExceeded)]
+            assert refused == [limit] * (4 - room)
+            assert len(manager.listed(user)) == room
+        dead = manager.listed("a1")[0]
+        dead.box.kill()  # type: ignore[attr-defined]
+        async with asyncio.timeout(5):
+            while dead.box.gone is None:
+                await asyncio.sleep(0.01)
+        await manager.create(Spec(), user_id="a1")  # what has ended by itself does not count
+
+
+async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portico.sandbox.book._MAX_REMEMBERED", 1)
+    async with SandboxManager({"local": LocalBackend()}) as manager:
+        lives, first, second = [await manager.create(Spec()) for _ in range(3)]
+        await manager.delete(first.box.id)
+        await manager.delete(second.box.id)
+        assert manager.get(lives.box.id) is lives
+        with pytest.raises(errors.SandboxNotFound):
+            manager.get(first.box.id)
+        with pytest.raises(errors.SandboxGone):
+            manager.get(second.box.id)
+
+
 async def test_a_sandbox_that_ended_by_itself_is_replaced_for_its_session() -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
-        held = await manager.connect("ann", "s1")
+        held = await manager.own(Spec(), user_id="ann", session_id="s1")
         held.box.kill()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
             while held.box.gone is None:
                 await asyncio.sleep(0.01)
-        fresh = await manager.connect("ann", "s1")
+        fresh = await manager.own(Spec(), user_id="ann", session_id="s1")
         assert (await fresh.box.run_cell("1")).ok
 
 

@@ -11,6 +11,7 @@ from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.identity import user_of
 from portico.sandbox import errors
+from portico.sandbox.book import Held
 from portico.sandbox.events import (
     CellEnd,
     CellEvent,
@@ -25,7 +26,6 @@ from portico.sandbox.events import (
     Stderr,
     Stdout,
 )
-from portico.sandbox.manager import Held
 from portico.sandbox.spec import Limits, Mount, NetworkPolicy, Spec
 from portico.v1 import sandbox_pb2 as pb
 

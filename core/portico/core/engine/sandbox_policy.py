@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.identity import tenant_of
+from portico.sandbox.bounds import Bounds, Ledger
 from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Mount, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
@@ -47,6 +49,15 @@ class SandboxPolicy:
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
     pool_size: int = 0
     snapshots: int = 64
+
+    def ledger(self) -> Ledger:
+        """Counts sandboxes and snapshots, none so far."""
+        return Ledger(
+            total=Bounds(sandboxes=self.max_sandboxes, snapshots=self.snapshots),
+            per_tenant=Bounds(sandboxes=self.per_tenant),
+            per_user=Bounds(sandboxes=self.per_user),
+            tenant_of=tenant_of,
+        )
 
     def defaults(self) -> Limits:
         least = Limits()

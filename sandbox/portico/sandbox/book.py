@@ -1,0 +1,110 @@
+"""Whose every sandbox is, and why those have ended that are no more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from portico.sandbox import errors
+from portico.sandbox.bounds import Ledger
+from portico.sandbox.box import Box
+
+_MAX_REMEMBERED: Final = 10_000  # ended sandboxes
+
+
+def everybody(user_id: str) -> bool:
+    """Sees what belongs to any user."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A sandbox with what its owner knows of it."""
+
+    box: Box
+    backend: str
+    user_id: str
+    session_id: str
+    created: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    user_id: str
+    message: str
+    cause: str
+
+
+class Book:
+    """Sandboxes by id. Counts each in the ledger until it has left."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._held: dict[str, Held] = {}
+        self._ended: dict[str, _Ended] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self._held)
+
+    def reserve(self, user_id: str) -> None:
+        """Counts a sandbox that is to be made. Raises LimitExceeded."""
+        try:
+            self._ledger.take("sandboxes", user_id)
+        except errors.LimitExceeded:
+            self.look()
+            self._ledger.take("sandboxes", user_id)
+
+    def cancel(self, user_id: str) -> None:
+        """Counts a sandbox no more: it could not be made, or it has been ended."""
+        self._ledger.give_back("sandboxes", user_id)
+
+    def enter(self, held: Held) -> None:
+        """A sandbox for which was reserved."""
+        self._held[held.box.id] = held
+
+    def leave(self, held: Held, gone: errors.SandboxGone) -> bool:
+        """It ends, and `cancel` is to follow; false if it has left before."""
+        if self._held.pop(held.box.id, None) is None:
+            return False
+        self._ended[held.box.id] = _Ended(held.user_id, gone.message, gone.cause)
+        while len(self._ended) > _MAX_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        return True
+
+    def look(self) -> None:
+        """Lets those leave that have ended by themselves."""
+        for held in list(self._held.values()):
+            self._living(held)
+
+    def _living(self, held: Held) -> bool:
+        if held.box.gone is None:
+            return True
+        if self.leave(held, held.box.gone):
+            self.cancel(held.user_id)
+        return False
+
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
+        """Raises SandboxNotFound, also where its user is not visible, and SandboxGone with the cause."""
+        held = self._held.get(sandbox_id)
+        if held is not None and self._living(held) and visible(held.user_id):
+            return held
+        ended = self._ended.get(sandbox_id)
+        if ended is not None and visible(ended.user_id):
+            raise errors.SandboxGone(ended.message, ended.cause)
+        raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
+
+    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
+        """Those that live, newest first; None: of all users, of all sessions."""
+        found = [
+            held
+            for held in self._held.values()
+            if held.box.gone is None
+            and user_id in (None, held.user_id)
+            and session_id in (None, held.session_id)
+        ]
+        return sorted(found, key=lambda held: (held.created, held.box.id), reverse=True)
+
+    def forget(self, user_id: str) -> None:
+        """Remembers no ended sandbox of a user."""
+        for sandbox_id in [name for name, ended in self._ended.items() if ended.user_id == user_id]:
+            del self._ended[sandbox_id]

@@ -1,0 +1,72 @@
+"""Ends sandboxes whose time is over."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from portico.sandbox import errors
+from portico.sandbox.book import Book, Held
+from portico.sandbox.box import Box
+
+log = logging.getLogger(__name__)
+
+_NAP: Final = 5.0  # seconds at most between two looks
+
+
+class Reaper:
+    """Looks at all sandboxes of a book again and again, also for those that have ended by themselves."""
+
+    def __init__(self, book: Book, end: Callable[[Held, str], Awaitable[None]]) -> None:
+        """`end` ends a sandbox for a cause."""
+        self._book = book
+        self._end = end
+        self._task: asyncio.Task[None] | None = None
+        self._next_look = 0.0  # by the monotonic clock
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        self._task = asyncio.ensure_future(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def notice(self, held: Held) -> None:
+        """A sandbox is new or has another time to live; most have more time left than the reaper sleeps."""
+        if time.monotonic() + remaining(held.box)[0] < self._next_look:
+            self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            self._next_look = float("inf")  # whoever comes meanwhile is looked at in another round
+            nap = _NAP
+            self._book.look()
+            for held in self._book.listed():
+                left, cause = remaining(held.box)
+                if left <= 0:
+                    try:
+                        await self._end(held, cause)
+                    except errors.SandboxError as error:
+                        log.warning("sandbox %s could not be ended: %s", held.box.id, error.message)
+                else:
+                    nap = min(nap, left)
+            self._next_look = time.monotonic() + nap
+            try:
+                async with asyncio.timeout(nap):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+
+def remaining(box: Box) -> tuple[float, str]:
+    """Seconds a sandbox has left, and what will have ended it."""
+    ends = [(float("inf"), "")]
+    if box.spec.ttl_seconds is not None:
+        ends.append((box.begun + box.spec.ttl_seconds - time.monotonic(), "expired"))
+    if box.spec.idle_seconds is not None and not box.busy:
+        ends.append((box.last_used + box.spec.idle_seconds - time.monotonic(), "idle"))
+    return min(ends)
