@@ -58,7 +58,7 @@ class KernelDied(SandboxError):
 
 
 class LimitExceeded(SandboxError):
-    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes. `kernel_lost` tells if
+    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes, preload. `kernel_lost` tells if
     variables went.
     """
 

@@ -240,6 +240,60 @@ async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, 
         await backend.create(Spec(preload=("no_such_module",)))
 
 
+async def test_nothing_of_a_mount_is_preloaded(backend: LocalBackend, tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "planted.py").write_text("")
+    for target in ("/data", "/workspace/x", "/opt/x", "/tmp/x", *sys.path):
+        try:
+            spec = Spec(mounts=(Mount(str(tmp_path), target),), preload=("planted",))
+            spec.check()
+        except errors.InvalidRequest:
+            continue
+        with pytest.raises(errors.SandboxError, match=r"preload: planted|cannot start"):
+            await backend.create(spec)
+
+
+@pytest.mark.parametrize("groups", [True, False])
+async def test_modules_that_take_too_much_are_refused_by_name(
+    groups: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not groups:
+        monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.Hierarchy())
+    async with LocalBackend(LocalSettings(preload_bytes=20 << 20)) as backend:
+        if groups and "memory" not in backend._hierarchy.controllers:
+            pytest.skip("NOT TESTED: no control group for memory can be made here")
+        with pytest.raises(errors.SandboxError) as refused:
+            await backend.create(Spec(preload=("numpy", "matplotlib.pyplot")))
+        assert isinstance(refused.value, errors.LimitExceeded if groups else errors.InvalidRequest)
+        assert "preload: matplotlib.pyplot" in refused.value.message
+        if isinstance(refused.value, errors.LimitExceeded):
+            assert refused.value.limit == "preload"
+        assert (await (await backend.create(Spec())).run_cell("1")).ok
+    assert await no_traces(), traces()
+
+
+async def test_modules_that_write_caches_can_be_preloaded(backend: LocalBackend) -> None:
+    box = await backend.create(Spec(preload=("matplotlib.pyplot",)))
+    shown = await box.run_cell("import os, sys; ('matplotlib.pyplot' in sys.modules, os.listdir('/tmp'))")
+    assert shown.rich[0].data["text/plain"] == b"(True, [])"
+    figure = await box.run_cell("import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")
+    assert figure.end.error is None
+
+
+async def test_a_zygote_is_counted_and_has_room_for_its_sandboxes(backend: LocalBackend) -> None:
+    if "memory" not in backend._hierarchy.controllers:
+        pytest.skip("NOT TESTED: no control group for memory can be made here")
+    boxes = [await backend.create(Spec()) for _ in range(40)]
+    nursery = backend._zygote_of[boxes[0].id]._nursery
+    most = nursery._number("memory", ("memory.limit_in_bytes", "memory.max"))
+    assert most is not None
+    used = nursery.memory_bytes()
+    assert used is not None
+    assert 5 << 20 < used < most
+    assert most > backend._settings.preload_bytes + len(boxes) * (2 << 20)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a directory as its owner")
 async def test_a_mount_as_its_owner_is_read_and_written_by_nobody_else(
     backend: LocalBackend, tmp_path: Path

@@ -44,8 +44,8 @@ def main(control: socket.socket, owner_pid: int) -> None:
     sys.path[:] = [path for path in sys.path if os.path.exists(path)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kernel.prepare(template["env"])
-    for name in template["preload"]:
-        _preload(name, control)
+    if template["preload"]:
+        _preload(template["preload"], template["data_bytes"], control)
     sys.dont_write_bytecode = True
     served = zygote.Zygote(template)
     huge_pages.take_code()
@@ -61,10 +61,24 @@ def main(control: socket.socket, owner_pid: int) -> None:
         served.turn()
 
 
-def _preload(name: str, control: socket.socket) -> None:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:
-        # The caller's mistake, and not this machine's.
-        control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
-        os._exit(1)
+_FOLDER = "/tmp"  # noqa: S108
+
+
+def _preload(modules: list[str], data_bytes: int | None, control: socket.socket) -> None:
+    """Imports them, with so much memory at most where no control group limits that. Some write caches while
+    they are imported, which are gone afterwards: no sandbox sees them."""
+    control.send(b"importing")
+    usual = resource.getrlimit(resource.RLIMIT_DATA)
+    if data_bytes is not None and usual[1] in (resource.RLIM_INFINITY, max(data_bytes, usual[1])):
+        resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, usual[1]))
+    linux.mount("tmpfs", _FOLDER, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=16m,nr_inodes=1k,mode=700")
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            # The caller's mistake, and not this machine's.
+            control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
+            os._exit(1)
+    linux.umount(_FOLDER, linux.MNT_DETACH)
+    resource.setrlimit(resource.RLIMIT_DATA, usual)
+    control.send(b"imported")

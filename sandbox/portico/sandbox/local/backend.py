@@ -17,7 +17,7 @@ from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
 from portico.sandbox.local.zygotes import Template, Zygote
 from portico.sandbox.pool import Demand, Pool
-from portico.sandbox.spec import Limits, Spec
+from portico.sandbox.spec import MIB, Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
 RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per process, CPU not at all
@@ -33,6 +33,7 @@ class LocalSettings:
     spares: int = 2  # that wait and have run nothing yet, of each kind that is in use; after a rush, more
     pool_size: int = 0  # that wait and have run a cell, without mounts and preloaded modules
     uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
+    preload_bytes: int = 512 * MIB  # of memory that one sandbox's preloaded modules may take
 
 
 class LocalBackend:
@@ -43,13 +44,13 @@ class LocalBackend:
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self._settings = settings or LocalSettings()
         self._hierarchy = cgroups.Hierarchy()
-        self._nursery = cgroups.Nursery()
         self._zygotes: dict[Template, asyncio.Task[Zygote]] = {}
         self._retired: set[Zygote] = set()
         self._zygote_of: dict[str, Zygote] = {}
         self._boxes: dict[str, LocalBox] = {}
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
+        self._zygotes_user = os.geteuid() or self._settings.uid_base
         self._demand = Demand()
         self._pools: dict[Template, Pool[LocalBox]] = {}
         self._cleaning: set[asyncio.Task[None]] = set()
@@ -80,7 +81,7 @@ class LocalBackend:
             raise errors.BackendUnavailable(f"tier {FULL} is not possible here: {self.capabilities.missing}")
         self._opened = True
         try:
-            self._nursery.open(self._hierarchy, os.geteuid() or self._settings.uid_base)
+            cgroups.admit(self._hierarchy, self._zygotes_user)
             await self._zygote(_PLAIN)
         except BaseException:
             await self.close()
@@ -175,7 +176,7 @@ class LocalBackend:
                 "inodes": spec.limits.inodes,
                 "rlimits": [(getattr(resource, name), most) for name, most in self._rlimits(spec).items()],
             }
-            box.group.make(self._nursery.user)
+            box.group.make(self._zygotes_user)
             box.group.limit(spec.limits)
             box.adopt(await zygote.fork(request, theirs, box.group))
             ours.setblocking(False)
@@ -245,7 +246,8 @@ class LocalBackend:
             self._retire(zygote)
 
     async def _start_zygote(self, template: Template) -> Zygote:
-        zygote = Zygote(template, self._settings.uid_base, environment(Spec()), self._nursery)
+        settings, nursery = self._settings, cgroups.Nursery(self._hierarchy)
+        zygote = Zygote(template, settings.uid_base, environment(Spec()), nursery, settings.preload_bytes)
         await zygote.start()
         return zygote
 
@@ -290,7 +292,6 @@ class LocalBackend:
             await zygote.stop()
         self._retired.clear()
         await asyncio.gather(*self._cleaning, return_exceptions=True)
-        await asyncio.to_thread(self._nursery.remove)
         await asyncio.to_thread(cgroups.leave, self._hierarchy)
 
 

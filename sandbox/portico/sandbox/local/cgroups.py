@@ -207,32 +207,34 @@ class Group:
         return _entry(Path(path, names[not self._version1(controller)]), key) if path else None
 
 
-class Nursery:
-    """The version 2 group where zygotes live, because who gives birth into a group has to belong to one
-    beside it. Nothing where there is no version 2.
-    """
+class Nursery(Group):
+    """The groups of one zygote, where its memory has a limit. In version 2 the zygote has to be in one beside
+    those of its sandboxes, because the kernel asks that of who gives birth into a group."""
 
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self.user = 0  # the zygotes'
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        memory = {name: path for name, path in hierarchy.controllers.items() if name == "memory"}
+        super().__init__(Hierarchy(memory, hierarchy.unified), f"zygote-{secrets.token_hex(4)}")
 
-    def open(self, hierarchy: Hierarchy, user: int) -> None:
+    @property
+    def limits_memory(self) -> bool:
+        return "memory" in self._hierarchy.controllers
+
+    def take(self, pid: int, memory_bytes: int) -> None:
+        """Makes the groups and moves a zygote in, before it has children. Raises OSError."""
+        self.make()
+        self.bound(memory_bytes)
+        self._write("memory", ("memory.swappiness", "memory.swap.max"), 0, optional=True)
+        self.attach(pid)
+
+    def bound(self, memory_bytes: int) -> None:
         """Raises OSError."""
-        self.user = user
-        if hierarchy.unified is not None:
-            self._path = hierarchy.unified / f"zygotes-{secrets.token_hex(4)}"
-            self._path.mkdir()
-            os.chown(hierarchy.unified / "cgroup.procs", user, -1)
+        self._write("memory", ("memory.limit_in_bytes", "memory.max"), memory_bytes)
 
-    def take(self, pid: int) -> None:
-        """Moves a zygote in, before it has children. Raises OSError."""
-        if self._path is not None:
-            _put(f"{self._path}/cgroup.procs", pid)
 
-    def remove(self) -> None:
-        """When the zygotes have ended."""
-        if self._path is not None:
-            _remove(self._path)
+def admit(hierarchy: Hierarchy, user: int) -> None:
+    """Lets a zygote, whose user this is, give birth into the groups of a hierarchy. Raises OSError."""
+    if hierarchy.unified is not None:
+        os.chown(hierarchy.unified / "cgroup.procs", user, -1)
 
 
 def _put(path: str, value: object) -> None:

@@ -37,14 +37,19 @@ from portico_inside import boot
 boot.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
 """
 _START_SECONDS: Final = 60.0  # preloaded modules count
+_LATE: Final = f"not ready after {_START_SECONDS:g} seconds"
 MAX_FORKS: Final = 2_000
 MAX_AGE: Final = 1_800.0  # seconds
+_ROOM: Final = 64  # sandboxes more than there are, for which a zygote has memory
 
 Template = tuple[tuple[Mount, ...], tuple[str, ...]]
 
 
 class Zygote:
-    def __init__(self, template: Template, uid_base: int, env: dict[str, str], nursery: Nursery) -> None:
+    def __init__(
+        self, template: Template, uid_base: int, env: dict[str, str], nursery: Nursery, memory_bytes: int
+    ) -> None:
+        """`memory_bytes` is what it may take until it is ready."""
         self.template = template
         self.forks = 0
         self._asked = 0
@@ -54,6 +59,9 @@ class Zygote:
         self._uid_base = uid_base
         self._env = env
         self._nursery = nursery
+        self._memory_bytes = memory_bytes
+        self._used = 0  # bytes, when it was ready
+        self._taken: asyncio.Future[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._requests: dict[int, asyncio.Future[int]] = {}
@@ -67,7 +75,8 @@ class Zygote:
         return os.geteuid() == 0
 
     async def start(self) -> None:
-        """Raises BackendUnavailable with what the machine refused."""
+        """Raises BackendUnavailable with what the machine refused, InvalidRequest for a module that cannot be
+        imported, LimitExceeded("preload") for modules that take too much memory or time."""
         loop = asyncio.get_running_loop()
         for mount in self.template[0]:
             if mount.as_owner:
@@ -89,8 +98,11 @@ class Zygote:
             cwd="/",
         )
         theirs.close()
+        importing = False
         try:
-            await asyncio.to_thread(self._nursery.take, self._process.pid)
+            pid, most = self._process.pid, self._memory_bytes
+            self._taken = asyncio.ensure_future(asyncio.to_thread(self._nursery.take, pid, most))
+            await asyncio.shield(self._taken)
             async with asyncio.timeout(_START_SECONDS):
                 await loop.sock_sendall(ours, json.dumps(self._describe()).encode())
                 answer = await loop.sock_recv(ours, 4096)
@@ -98,27 +110,42 @@ class Zygote:
                     self._map(self._process.pid)
                     await loop.sock_sendall(ours, b"k")
                     answer = await loop.sock_recv(ours, 4096)
-        except (OSError, TimeoutError) as error:
-            answer = (str(error) or f"not ready after {_START_SECONDS:g} seconds").encode()
+                while answer in (b"importing", b"imported"):
+                    importing = answer == b"importing"
+                    answer = await loop.sock_recv(ours, 4096)
+        except TimeoutError:
+            answer = _LATE.encode()
+        except OSError as error:
+            answer = str(error).encode()
         except asyncio.CancelledError:
             ours.close()
-            self._process.kill()
-            self._last_words()
             await asyncio.shield(self.stop())
             raise
         if answer != b'{"ready":true}':
             ours.close()
+            self._process.kill()
+            reason = await asyncio.to_thread(self._last_words)
+            said = answer.decode(errors="replace")
+            starved = bool(self._nursery.memory_kills()) or said.endswith(": MemoryError")
             await self.stop()
-            reason = self._last_words()
-            if answer.startswith(b"preload: "):
-                raise errors.InvalidRequest(answer.decode(errors="replace"))
-            raise errors.BackendUnavailable(
-                f"the zygote cannot start: {reason or answer.decode(errors='replace')}"
-            )
+            if importing:
+                raise self._refusal(said, starved)
+            raise errors.BackendUnavailable(f"the zygote cannot start: {reason or said}")
+        self._used = self._nursery.memory_bytes() or 0
         assert self._process.stderr is not None
         self._process.stderr.close()
         self._control = ours
         loop.add_reader(ours, self._answered)
+
+    def _refusal(self, said: str, starved: bool) -> errors.SandboxError:
+        """Why its modules cannot be imported."""
+        modules = ", ".join(self.template[1])
+        if starved:
+            most = self._memory_bytes >> 20
+            return errors.LimitExceeded(f"preload: {modules}: more than {most} MiB of memory", "preload")
+        if said == _LATE:
+            return errors.LimitExceeded(f"preload: {modules}: {said}", "preload")
+        return errors.InvalidRequest(said or f"preload: {modules}: the import has ended its process")
 
     def _describe(self) -> dict[str, Any]:
         mounts, preload = self.template
@@ -136,6 +163,7 @@ class Zygote:
                 for mount in mounts
             ],
             "preload": list(preload),
+            "data_bytes": None if self._nursery.limits_memory else self._memory_bytes,
             "env": self._env,
         }
 
@@ -160,11 +188,19 @@ class Zygote:
         try:
             for mount, source in self._sources:
                 passed.append(await self._mapped(mount, source, request["uid"]))
+            if self.forks % (_ROOM // 2) == 0:
+                self._make_room()
             self.forks += 1
             return await self._ask(told, [channel.fileno(), *passed])
         finally:
             for fd in passed:
                 os.close(fd)
+
+    def _make_room(self) -> None:
+        """For each of its sandboxes: page tables, and what either writes on first after a fork."""
+        each = (2 << 20) + self._used // 256
+        with suppress(OSError):  # it cannot be lowered at once
+            self._nursery.bound(self._memory_bytes + (self.living + _ROOM) * each)
 
     async def _mapped(self, mount: Mount, source: int, uid: int) -> int:
         """The mount in which this user is the directory's owner."""
@@ -239,6 +275,11 @@ class Zygote:
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+        if self._taken is not None:
+            await asyncio.wait([self._taken])  # a thread makes the groups, also when nobody waits any more
+            await self._nursery.remove()
 
 
 def _let_go(fd: int) -> None:
