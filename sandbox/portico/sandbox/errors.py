@@ -16,6 +16,7 @@ SandboxError
   OperationFailed                     the system inside refused
 """
 
+import signal
 from typing import ClassVar
 
 
@@ -48,13 +49,21 @@ class SandboxPaused(SandboxError):
 
 
 class KernelDied(SandboxError):
-    """`exit_code` is negative for a signal. Variables are lost, files are not."""
+    """`exit_code` is negative for a signal, and `signal` is its name. Variables are lost, files are not."""
 
     reason = "KERNEL_DIED"
 
     def __init__(self, message: str, exit_code: int = 0) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    @property
+    def signal(self) -> str:
+        """Such as SIGSEGV; empty when the kernel ended by itself."""
+        try:
+            return signal.Signals(-self.exit_code).name
+        except ValueError:
+            return f"signal {-self.exit_code}" if self.exit_code < 0 else ""
 
 
 class LimitExceeded(SandboxError):

@@ -159,6 +159,8 @@ def failure_to_proto(failure: errors.SandboxError) -> pb.SandboxFailure:
         limit=failure.limit if isinstance(failure, errors.LimitExceeded) else "",
         kernel_lost=isinstance(failure, errors.KernelDied | errors.SandboxGone)
         or bool(getattr(failure, "kernel_lost", False)),
+        exit_code=failure.exit_code if isinstance(failure, errors.KernelDied) else None,
+        signal=failure.signal if isinstance(failure, errors.KernelDied) else "",
     )
 
 

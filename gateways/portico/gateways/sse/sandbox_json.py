@@ -122,6 +122,8 @@ def failure_json(failure: pb.SandboxFailure) -> dict[str, Any]:
         "message": failure.message,
         "limit": failure.limit,
         "kernel_lost": failure.kernel_lost,
+        "exit_code": failure.exit_code if failure.HasField("exit_code") else None,
+        "signal": failure.signal,
     }
 
 

@@ -97,6 +97,8 @@ class FailureModel(BaseModel):
     message: str
     limit: str
     kernel_lost: bool
+    exit_code: int | None = Field(description="Of a kernel that died; negative for a signal.")
+    signal: str = Field(description="That ended the kernel, such as SIGSEGV.")
 
 
 class RaisedModel(BaseModel):

@@ -715,6 +715,8 @@ class SandboxFailure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     KERNEL_LOST_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Always set. A name from ErrorReason, less its prefix: KERNEL_DIED,
     LIMIT_EXCEEDED, SANDBOX_TIMEOUT, SANDBOX_GONE, CALL_CANCELLED.
@@ -725,6 +727,12 @@ class SandboxFailure(_message.Message):
     """Set for LIMIT_EXCEEDED: memory, pids, disk, inodes, output."""
     kernel_lost: _builtins.bool
     """Whether the names of the kernel are lost; files never are."""
+    exit_code: _builtins.int
+    """Set for KERNEL_DIED: the exit code of the Python process, negative for a
+    signal.
+    """
+    signal: _builtins.str
+    """Set for KERNEL_DIED when a signal ended it: its name, such as SIGSEGV."""
     def __init__(
         self,
         *,
@@ -732,12 +740,16 @@ class SandboxFailure(_message.Message):
         message: _builtins.str = ...,
         limit: _builtins.str = ...,
         kernel_lost: _builtins.bool = ...,
+        exit_code: _builtins.int | None = ...,
+        signal: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kernel_lost", b"kernel_lost", "limit", b"limit", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "kernel_lost", b"kernel_lost", "limit", b"limit", "message", b"message", "reason", b"reason", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___SandboxFailure: _TypeAlias = SandboxFailure  # noqa: Y015
 

@@ -82,12 +82,11 @@ class Agent:
         self._calls.pop(number, None)
 
     def _only_stdio(self) -> None:
-        """In a child that was forked from here: lets go of everything but the standard streams and the
-        control.
-        """
+        """In a child that was forked from here: lets go of everything but the standard streams, and what a
+        kernel keeps from 900 on."""
         self.loop.close()
         os.closerange(3, 900)
-        os.closerange(901, 4096)
+        os.closerange(903, 4096)
 
     def _start(self, call: Call, request: dict[str, Any]) -> None:
         self.kernel.env = self.processes.env = request["env"]

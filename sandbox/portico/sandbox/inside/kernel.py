@@ -5,32 +5,26 @@ what child processes and C code print arrives too. Everything here shares a proc
 agent believes none of it, and nothing of worth is in its memory.
 """
 
+import _thread
 import ast
 import builtins
 import errno
-import fcntl
 import gc
-import io
 import json
 import linecache
 import os
-import select
 import signal
-import struct
 import sys
-import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
-from . import display, linux, magics, scratch
+from . import checkpoints, display, linux, magics, scratch, streams, tracebacks
+from .checkpoints import LENGTH as LENGTH
 
-LENGTH: Final = struct.Struct("!I")
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
-MAX_CHECKPOINTS: Final = 16
 _HOLD: Final = 64 << 10  # bytes
-_PID: Final = b"%10d}"  # the end of an answer
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
@@ -45,14 +39,21 @@ class Kernel:
         self._silent = False
         self._held = b""
         self._waiting = self._interrupted = False
-        self._checkpoints: list[str] = []
-        self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
+        self._checkpoints = checkpoints.Checkpoints(self._write)
+        self._pid = self._thread = 0
+        self._speaking = _thread.RLock()  # threads of a cell display, too
 
     def open(self) -> None:
         """Takes this process over."""
+        self._pid, self._thread = os.getpid(), _thread.get_ident()
         sys.modules["__main__"] = self._module
         sys.displayhook = self._show
         linux.on_signal(signal.SIGINT, self._interrupt)
+
+    def before_fork(self) -> None:
+        """Leaves nothing in a buffer, or two processes would write it."""
+        if self._pid:
+            streams.flush()
 
     def turn(self) -> None:
         """Serves one request."""
@@ -68,14 +69,15 @@ class Kernel:
                 os.environ.update(request["env"])
                 return  # nobody waits for an answer
             elif operation == "checkpoint":
-                answer = self._checkpoint(request["id"])
+                answer = self._checkpoints.take(request["id"])
+                self._pid = os.getpid()
                 if answer is None:
                     return  # it is on its way
             else:
-                answer = self._roll_back(request["id"])
+                answer = self._checkpoints.roll_back(request["id"])
         except KeyboardInterrupt:
             return  # the signal came a moment after the cell it was meant for
-        self._send({"end": answer, "pid": os.getpid()})
+        self._send({"end": answer, "pid": self._pid})
 
     def _receive(self) -> Any:
         size = LENGTH.unpack(self._read(LENGTH.size))[0]
@@ -123,15 +125,17 @@ class Kernel:
                 self._emit(figure, "display")
         except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel lives on
             self._running = False
-            error = self._describe(problem)
+            if os.getpid() != self._pid:
+                _end_child(problem)
+            error = tracebacks.describe(problem) | {"limit": _limit_of(problem)}
         finally:
             self._running = False
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:  # noqa: S110  a cell may have replaced or closed it
-                pass
-        return {"count": self._count, "error": error}
+        if os.getpid() != self._pid:
+            _end_child(None)
+        streams.flush()
+        streams.mend()
+        with self._speaking:  # a thread that displays something reads its answer first
+            return {"count": self._count, "error": error}
 
     def _forget(self) -> None:
         """As if no cell had been run."""
@@ -172,115 +176,47 @@ class Kernel:
             self._emit(display.bundle(value), "display")
 
     def _emit(self, data: dict[str, Any], kind: str) -> None:
-        sys.stdout.flush()
+        streams.flush()
+        if os.getpid() != self._pid:  # a fork that the cell has made: only the kernel itself may answer
+            print(data.get("text/plain", ""))
+            return
         event = {"event": {"type": kind, "data": data}}
         if kind == "result":
             self._send(event, hold=True)
             return
-        # What is printed next must not overtake this on the other pipe, so the agent says when it has it. An
-        # interrupt waits as long, or it would leave half an answer behind.
+        if _thread.get_ident() != self._thread:
+            self._show_at_once(event)
+            return
+        # An interrupt waits until the answer is here, or it would leave half of it behind.
         self._waiting = True
         try:
-            self._send(event)
-            self._receive()
+            self._show_at_once(event)
         finally:
             self._waiting = False
         if self._interrupted:
             self._interrupted = False
             raise KeyboardInterrupt
 
-    def _describe(self, problem: BaseException) -> dict[str, Any]:
-        trace = problem.__traceback__
-        while trace is not None and not trace.tb_frame.f_code.co_filename.startswith("<cell "):
-            trace = trace.tb_next  # the kernel's own frames say nothing to the reader
-        try:
-            lines = traceback.format_exception(type(problem), problem, trace)
-            message = str(problem)
-        except Exception:  # an exception whose own __str__ fails
-            lines, message = [f"{type(problem).__name__}\n"], ""
-        return {
-            "name": type(problem).__name__,
-            "message": message[:10_000],
-            "traceback": "".join(lines)[-100_000:],
-            "limit": _limit_of(problem),
-        }
+    def _show_at_once(self, event: dict[str, Any]) -> None:
+        """Waits until the agent has it: what is printed next, on another pipe, must not overtake it."""
+        with self._speaking:
+            if self._running:  # and not in a thread whose cell has ended
+                self._send(event)
+                self._receive()
 
-    def _checkpoint(self, name: str) -> dict[str, Any] | None:
-        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
 
-        The parent answers, with what was made ready: after a fork each page that is written on is copied, and
-        to make an answer takes a hundred. For a rollback it answers before it forks, for what it is then is
-        what the checkpoint was. Returns None in the process that serves on.
-        """
-        if len(self._checkpoints) >= MAX_CHECKPOINTS:
-            return {"error": f"more than {MAX_CHECKPOINTS} checkpoints"}
-        self._checkpoints.append(name)
-        answer = _encode({"end": {"checkpoints": self._checkpoints}})[:-1].encode() + b',"pid":'
-        told = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
-        reader, writer = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os.close(reader)
-            os.close(writer)
-            self._checkpoints.pop()
-            return {"error": f"no checkpoint: {error.strerror}"}
-        if pid:
-            self._write(told + _PID % pid)
-        while pid:
-            os.close(writer)
-            ahead = os.pipe()
-            old = self._sleep(pid, reader)
-            reader, writer = ahead
-            self._write(told + _PID % os.getpid())
-            try:
-                pid = os.fork()
-            except OSError:  # this process serves on, and what it was before can't be kept again
-                os.waitpid(old, 0)
-                os.close(reader)
-                os.close(writer)
-                self._checkpoints.pop()
-                return None
-            if pid:
-                os.waitpid(old, 0)  # it ended while its successor began
-            else:
-                self._send({"live": os.getpid()})
-        os.close(reader)
-        self._older.append(writer)
-        _reseed()
-        return None
-
-    def _sleep(self, pid: int, reader: int) -> int:
-        """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older
-        one, or dies."""
-        poll, pidfd = select.poll(), os.pidfd_open(pid)
-        for fd in (reader, pidfd):
-            poll.register(fd, select.POLLIN)
-        poll.poll()
-        os.set_blocking(reader, False)
-        try:
-            steps = os.read(reader, 1)
-        except BlockingIOError:
-            steps = b""
-        os.close(reader)
-        os.close(pidfd)
-        if steps == b"\0":
-            return pid
-        if steps:
-            self._give_way(steps[0] - 1)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os._exit(status if status >= 0 else 128 - status)
-
-    def _roll_back(self, name: str) -> dict[str, Any]:
-        if name in self._checkpoints:
-            # The name's place tells how many sleeping parents give way too. The last one's child answers.
-            self._give_way(len(self._checkpoints) - 1 - self._checkpoints.index(name))
-        return {"error": f"no checkpoint {name!r}"}
-
-    def _give_way(self, steps: int) -> NoReturn:
-        if self._older:
-            os.write(self._older[-1], bytes([steps]))
-        os._exit(0)
+def _end_child(problem: BaseException | None) -> NoReturn:
+    """Ends a process that a cell has forked and that has come to the cell's end, as a program would end."""
+    code: object = 0
+    if isinstance(problem, SystemExit):
+        code = 0 if problem.code is None else problem.code
+    elif problem is not None:
+        code = tracebacks.describe(problem)["traceback"].rstrip("\n")
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    streams.flush()
+    os._exit(code & 0xFF)
 
 
 def _limit_of(problem: BaseException) -> str | None:
@@ -296,13 +232,6 @@ def _limit_of(problem: BaseException) -> str | None:
     return None
 
 
-def _reseed() -> None:
-    """Gives this process random numbers of its own: a fork begins with a copy of its parent's. Python's own
-    module does that by itself."""
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()
-
-
 _prepared: dict[str, str] | None = None  # the environment that this process has already
 _kernel = Kernel(CONTROL)
 
@@ -314,9 +243,8 @@ def prepare(env: dict[str, str] | None = None) -> None:
         os.environ.clear()
         os.environ.update(env)
         _prepared = env
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        assert isinstance(stream, io.TextIOWrapper)
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    streams.prepare()
+    os.register_at_fork(before=_kernel.before_fork)
     sys.argv = [""]
     warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
 
@@ -340,7 +268,6 @@ _ALONE: Final = (
     linux.step("setsid"),
     linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),  # or its own /proc entries would be closed to it
 )
-_NOT_FOR_PROGRAMS: Final = linux.step("fcntl", CONTROL, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
 _FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # and the agent last
 
 
@@ -356,11 +283,11 @@ def enter(
     follow(_ALONE)
     follow((linux.step("dup2", null, 0), linux.step("dup2", stdout, 1), linux.step("dup2", stderr, 2)))
     os.close(null)
-    follow((linux.step("dup2", control, CONTROL), _NOT_FOR_PROGRAMS))
+    kept = {CONTROL: control, streams.SPARES[1]: stdout, streams.SPARES[2]: stderr}
+    follow(linux.step("dup3", fd, target, os.O_CLOEXEC) for target, fd in kept.items())
     linux.adopt_orphans()  # so that whatever a cell starts can be found below it
     closing()
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGPIPE):
-        linux.on_signal(number, linux.DEFAULT)
+    linux.on_signal(signal.SIGCHLD, linux.DEFAULT)  # SIGPIPE stays ignored, as in every Python
     follow(_FIRST_TO_GO)
-    _reseed()
+    checkpoints.reseed()

@@ -106,7 +106,7 @@ class Kernels:
         self._loop.forget(self._control.fileno())
         self._control.close()
         self._pid, self._control, self._pipes = 0, None, {}
-        death = {"kind": "kernel_died", "message": "the Python kernel died", "exit_code": code}
+        death = {"kind": "kernel_died", "message": f"the Python kernel {_how(code)}", "exit_code": code}
         call, self._call = self._call, None
         if call is None:
             self._death = death
@@ -290,3 +290,13 @@ class Kernels:
             self._watch_pipes()
         else:
             raise wire.BadFrame("neither an event nor an end")
+
+
+def _how(code: int) -> str:
+    """How a process has ended, in words; the code is negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

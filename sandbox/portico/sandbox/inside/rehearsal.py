@@ -49,7 +49,6 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
     linecache.cache.clear()
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     linux.on_signal(signal.SIGCHLD, linux.DEFAULT)
-    linux.on_signal(signal.SIGPIPE, linux.IGNORE)
     for one in (owner, control, teller, stage):
         one.close()
 

@@ -27,12 +27,21 @@ from portico.sandbox.local.owners import MARK, Owner
 from portico.sandbox.spec import Mount
 
 _BOOT: Final = """
-import importlib.util, socket, sys
-folder = sys.argv[1]
-spec = importlib.util.spec_from_file_location("portico_inside", folder + "/__init__.py")
-spec.submodule_search_locations = [folder]
-package = sys.modules["portico_inside"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
+import _imp, importlib.machinery, socket, sys
+class Finder(importlib.machinery.SourceFileLoader):
+    # Code objects get another path: tracebacks inside must not show the folder, which is the host's.
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        package, _, module = name.partition(".")
+        if package != "portico_inside":
+            return None
+        loader = cls(name, f"{sys.argv[1]}/{module or '__init__'}.py")
+        return importlib.machinery.ModuleSpec(name, loader, is_package=not module)
+    def get_code(self, name):
+        code = super().get_code(name)
+        _imp._fix_co_filename(code, f"/.portico/{name.replace('.', '/')}.py")
+        return code
+sys.meta_path.append(Finder)
 from portico_inside import boot
 boot.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
 """

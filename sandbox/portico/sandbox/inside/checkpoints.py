@@ -1,0 +1,111 @@
+"""Checkpoints of a kernel: forks of it that sleep until somebody wants them back."""
+
+import os
+import select
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from . import wire
+
+LENGTH: Final = struct.Struct("!I")
+MOST: Final = 16
+_PID: Final = b"%10d}"  # the end of an answer
+
+
+class Checkpoints:
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._names: list[str] = []
+        self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
+
+    def take(self, name: str) -> dict[str, Any] | None:
+        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
+
+        The parent answers, with what was made ready: after a fork each page that is written on is copied, and
+        to make an answer takes a hundred. For a rollback it answers before it forks, for what it is then is
+        what the checkpoint was. Returns None in the process that serves on.
+        """
+        if len(self._names) >= MOST:
+            return {"error": f"more than {MOST} checkpoints"}
+        self._names.append(name)
+        answer = wire.encode({"end": {"checkpoints": self._names}})[:-1] + b',"pid":'
+        told = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
+        reader, writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(reader)
+            os.close(writer)
+            self._names.pop()
+            return {"error": f"no checkpoint: {error.strerror}"}
+        if pid:
+            self._write(told + _PID % pid)
+        while pid:
+            os.close(writer)
+            ahead = os.pipe()
+            old = self._sleep(pid, reader)
+            reader, writer = ahead
+            self._write(told + _PID % os.getpid())
+            try:
+                pid = os.fork()
+            except OSError:  # this process serves on, and what it was before can't be kept again
+                os.waitpid(old, 0)
+                os.close(reader)
+                os.close(writer)
+                self._names.pop()
+                return None
+            if pid:
+                os.waitpid(old, 0)  # it ended while its successor began
+            else:
+                live = wire.encode({"live": os.getpid()})
+                self._write(LENGTH.pack(len(live)) + live)
+        os.close(reader)
+        self._older.append(writer)
+        reseed()
+        return None
+
+    def _sleep(self, pid: int, reader: int) -> int:
+        """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older
+        one, or dies."""
+        poll, pidfd = select.poll(), os.pidfd_open(pid)
+        for fd in (reader, pidfd):
+            poll.register(fd, select.POLLIN)
+        poll.poll()
+        os.set_blocking(reader, False)
+        try:
+            steps = os.read(reader, 1)
+        except BlockingIOError:
+            steps = b""
+        os.close(reader)
+        os.close(pidfd)
+        if steps == b"\0":
+            return pid
+        if steps:
+            self._give_way(steps[0] - 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status < 0:  # the agent is to see how the kernel has died
+            if -status != signal.SIGKILL:
+                signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        os._exit(abs(status))
+
+    def roll_back(self, name: str) -> dict[str, Any]:
+        if name in self._names:
+            # The name's place tells how many sleeping parents give way too. The last one's child answers.
+            self._give_way(len(self._names) - 1 - self._names.index(name))
+        return {"error": f"no checkpoint {name!r}"}
+
+    def _give_way(self, steps: int) -> NoReturn:
+        if self._older:
+            os.write(self._older[-1], bytes([steps]))
+        os._exit(0)
+
+
+def reseed() -> None:
+    """Gives this process random numbers of its own: a fork begins with a copy of its parent's. Python's own
+    module does that by itself."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()

@@ -1,0 +1,44 @@
+"""The kernel's standard streams: text as UTF-8, flushed by line, and mended when a cell has closed them."""
+
+import fcntl
+import io
+import os
+import sys
+from typing import Any, Final
+
+SPARES: Final = {1: 901, 2: 902}  # copies of standard output and error, out of the way of code inside
+_NAMES: Final = {1: "stdout", 2: "stderr"}
+_OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
+
+
+def prepare() -> None:
+    """Sets up the streams of this process, which its forks have, too."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(**_OPTIONS)
+
+
+def flush() -> None:
+    """Writes out what is buffered."""
+    for name in _NAMES.values():
+        try:
+            getattr(sys, name).flush()
+        except Exception:  # noqa: S110  a cell may have replaced or closed it
+            pass
+
+
+def mend() -> None:
+    """Opens again what a cell has closed, so that the next cell can print."""
+    for fd, spare in SPARES.items():
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            os.dup2(spare, fd)
+        stream = getattr(sys, _NAMES[fd], None)
+        if stream is None or getattr(stream, "closed", False):
+            raw = open(fd, "wb", closefd=False)  # noqa: SIM115  it stays open as long as the kernel lives
+            setattr(sys, _NAMES[fd], io.TextIOWrapper(raw, **_OPTIONS))
+    try:
+        fcntl.fcntl(0, fcntl.F_GETFD)
+    except OSError:
+        os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)  # takes the lowest free descriptor
