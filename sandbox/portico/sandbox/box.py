@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from portico.sandbox import egress, errors, mime
+from portico.sandbox import egress, errors, mime, sources
 from portico.sandbox.channel import Call, Channel, Deadline, failure
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import (
@@ -66,7 +66,11 @@ class Box:
             self.channel.on_connect = egress.Egress(self.spec.network).serve
             await self.call("proxy").answer()
             told = {**egress.ENVIRONMENT, **env}
-        await self.start(told, rlimits).answer()
+        self._confirm(await self.start(told, rlimits).answer())
+
+    def _confirm(self, answer: dict[str, Any]) -> None:
+        """No code has been run yet. Raises BackendUnavailable for a mount that is not what was opened."""
+        sources.confirm(self.spec.mounts, answer)
 
     def start(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> Call:
         """Tells the environment of what will run inside, and limits of each process by their names in

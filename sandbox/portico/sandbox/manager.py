@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ class SandboxManager:
         *,
         default: str = "local",
         ledger: Ledger | None = None,
-        allowed: Callable[[Spec], Spec] = lambda spec: spec,
+        allowed: Callable[[Spec], Awaitable[Spec]] | None = None,
     ) -> None:
         """`allowed` gives the spec that a new sandbox gets for the one that was asked for, or raises."""
         self._backends = dict(backends)
@@ -67,7 +67,8 @@ class SandboxManager:
     async def create(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
         """Makes one more sandbox. Raises LimitExceeded, Unsupported for an unknown backend, what `allowed`
         raises, and what the backend raises."""
-        spec = self._allowed(spec)
+        if self._allowed is not None:
+            spec = await self._allowed(spec)
         chosen = self._backends.get(backend or self._default)
         if chosen is None:
             raise errors.Unsupported(

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,6 +20,7 @@ from portico.sandbox.book import everybody
 from portico.sandbox.bounds import Ledger
 from portico.sandbox.box import Box
 from portico.sandbox.local.owners import Owner
+from portico.sandbox.sources import closed
 from portico.sandbox.spec import Spec
 
 _PIECE: Final = 256 << 10  # bytes
@@ -99,7 +100,8 @@ class Snapshots:
         except BaseException:
             self._ledger.give_back("snapshots", user_id)
             raise
-        taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, box.spec, backend)
+        spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them anew
+        taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
         self._kept[name] = taken
         return taken
 

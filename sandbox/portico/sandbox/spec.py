@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from portico.sandbox.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from portico.sandbox.sources import Source
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
@@ -47,26 +51,34 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory of the node shown inside. Read-only unless it says otherwise.
+    """A directory or file of the node shown inside. Read-only unless it says otherwise.
 
     As its owner: what belongs to the directory's owner on the node belongs to the code inside, and what code
-    makes there belongs to that owner. Only the local backend of root can do that, and never for root's own.
+    makes there belongs to that owner. Without root's rights that owner is the user who makes the sandbox.
     """
 
     source: str
     target: str
     writable: bool = False
     as_owner: bool = False
+    opened: "Source | None" = None  # what the source led to when it was checked; none: it is opened by path
 
     def check(self) -> None:
         """Raises InvalidRequest."""
         for name, path in (("source", self.source), ("target", self.target)):
-            if not path.startswith("/") or ".." in PurePosixPath(path).parts or "\0" in path or "//" in path:
+            plain = PurePosixPath(path)
+            if "\0" in path or not plain.is_absolute() or ".." in plain.parts or _unlike(plain, path):
                 raise InvalidRequest(f"mounts.{name}: not an absolute plain path: {path!r}")
         if self.target.rstrip("/") in ("", "/workspace", "/tmp") or self.target.split("/")[1] in (  # noqa: S108
-            "proc", "dev", "usr", "bin", "sbin", "lib", "lib64", "etc", "sys", "mounts", "scratch",
-        ):  # fmt: skip
+            "proc", "dev", "usr", "bin", "sbin", "lib", "lib32", "lib64", "etc", "sys", "mounts", "scratch",
+            "root", "home", ".portico",
+        ) or f"{self.target}/".startswith("/opt/portico/"):  # fmt: skip
             raise InvalidRequest(f"mounts.target: not allowed: {self.target!r}")
+
+
+def _unlike(plain: PurePosixPath, path: str) -> bool:
+    """Whether a path has more in it than the names on the way, such as `//` or `/./`."""
+    return str(plain) != (path.rstrip("/") or "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,11 @@ class Spec:
         self.network.check()
         for mount in self.mounts:
             mount.check()
+        # What is below another mount would be put where links in that one lead.
+        targets = sorted(f"{mount.target.rstrip('/')}/" for mount in self.mounts)
+        for one, following in pairwise(targets):
+            if following.startswith(one):
+                raise InvalidRequest(f"mounts.target: {following!r} is not apart from {one!r}")
         for name, value in self.env.items():
             if not _ENV_NAME.fullmatch(name) or "\0" in value:
                 raise InvalidRequest(f"env: not a variable: {name!r}")

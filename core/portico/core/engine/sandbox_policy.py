@@ -1,13 +1,12 @@
 """What callers may ask of a sandbox, as the operator says."""
 
-import os
 from dataclasses import dataclass, field, fields, replace
 
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.identity import tenant_of
 from portico.sandbox.bounds import Bounds, Ledger
-from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Mount, Spec
+from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
 # thread, process or connection while they are imported.
@@ -70,7 +69,8 @@ class SandboxPolicy:
         )
 
     def allowed(self, spec: Spec) -> Spec:
-        """The spec with its mounts resolved. Raises InvalidArgument for what nobody may ask."""
+        """The spec with its times filled in; its mounts are for AllowedMounts to open. Raises InvalidArgument
+        for what nobody may ask."""
         for each in fields(Limits):
             most = getattr(self.limits, each.name)
             if getattr(spec.limits, each.name) > most:
@@ -86,24 +86,7 @@ class SandboxPolicy:
                 )
         ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
         idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
-        spec = replace(
-            spec,
-            mounts=tuple(self._mount(mount, index) for index, mount in enumerate(spec.mounts)),
-            ttl_seconds=ttl,
-            idle_seconds=idle,
-        )
+        spec = replace(spec, ttl_seconds=ttl, idle_seconds=idle)
         with told():
             spec.check()
         return spec
-
-    def _mount(self, mount: Mount, index: int) -> Mount:
-        source = os.path.realpath(mount.source)
-        for allowed in self.mounts:
-            folder, _, mode = allowed.partition(":")
-            folder = os.path.realpath(folder)
-            inside = source == folder or source.startswith(f"{folder.rstrip('/')}/")
-            if inside and (mode in ("rw", "own") or not mount.writable):
-                return replace(mount, source=source, as_owner=mode == "own")
-        raise InvalidArgument(
-            f"spec.mounts[{index}].source", "is not among the directories that may be shown"
-        )

@@ -3,9 +3,11 @@ started before the first is asked for."""
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from portico.core.engine.port_access import PortAccess
 from portico.core.engine.sandbox_errors import told
+from portico.core.engine.sandbox_mounts import AllowedMounts
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, snapshots
 from portico.sandbox.backend import Backend
@@ -26,6 +28,7 @@ class Sandboxes:
         self._manager: SandboxManager | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._mounts = AllowedMounts(())
 
     @property
     def count(self) -> int:
@@ -33,9 +36,11 @@ class Sandboxes:
         return 0 if self._manager is None else self._manager.count
 
     async def start(self) -> None:
-        """End what a core that was killed has left behind."""
+        """End what a core that was killed has left behind, and open the directories that may be shown. Raises
+        ValueError for one that is not there."""
         if self.policy.backend != "none":
             await asyncio.to_thread(_sweep)
+            self._mounts = await asyncio.to_thread(AllowedMounts, self.policy.mounts)
 
     async def close(self) -> None:
         """End every sandbox."""
@@ -145,6 +150,13 @@ class Sandboxes:
                 raise errors.BackendUnavailable("the core stops")
             return self._manager
 
+    async def _allowed(self, spec: Spec) -> Spec:
+        """The spec that a sandbox gets, its mounts open. Raises InvalidArgument for what nobody may ask."""
+        spec = self.policy.allowed(spec)
+        if spec.mounts:
+            spec = replace(spec, mounts=await asyncio.to_thread(self._mounts.opened, spec.mounts))
+        return spec
+
     async def _open(self) -> SandboxManager:
         async with self._opening:
             if self._manager is None:
@@ -154,7 +166,7 @@ class Sandboxes:
                     _backends(self.policy),
                     default=self.policy.backend,
                     ledger=self.policy.ledger(),
-                    allowed=self.policy.allowed,
+                    allowed=self._allowed,
                 )
                 await manager.open()
                 self._manager = manager

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
@@ -19,10 +19,11 @@ from portico.sandbox.bubblewrap.command import arguments
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
 from portico.sandbox.inside.root import FILES
-from portico.sandbox.local import cgroups
+from portico.sandbox.local import cgroups, idmaps
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import ENVIRONMENT
 from portico.sandbox.local.owners import Owner
+from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
 FULL: Final = "bubblewrap"
@@ -101,8 +102,11 @@ class BubblewrapBackend:
             raise errors.BackendUnavailable("the bubblewrap backend is not open")
         if spec.preload:
             raise errors.Unsupported("preload: the bubblewrap backend cannot")
-        if any(mount.as_owner for mount in spec.mounts):
-            raise errors.Unsupported("mounts as their owner: the bubblewrap backend cannot")
+        if spec.mounts:
+            spec = replace(spec, mounts=await opened(spec.mounts))
+            idmaps.check(spec.mounts)
+        if any(idmaps.is_mapped(mount) for mount in spec.mounts):
+            raise errors.Unsupported("mounts as their owner: the bubblewrap backend of root cannot")
         name = sandbox_id or f"sbx_{secrets.token_hex(8)}"
         box = self._boxes[name] = BubblewrapBox(name, spec, cgroups.Group(self._hierarchy, name), self._ended)
         try:
@@ -184,6 +188,7 @@ class BubblewrapBackend:
         if known is None:
             return
         self._uids.discard(known.uid)
+        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         task = asyncio.ensure_future(box.destroy())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)

@@ -45,7 +45,8 @@ def arguments(program: str, root: Path, code: Path, spec: Spec, filter_fd: int, 
     if root == Path("/") or not (root / "var").exists():
         told += ["--symlink", "/tmp", "/var/tmp"]  # noqa: S108
     for mount in spec.mounts:
-        told += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
+        path = mount.source if mount.opened is None else mount.opened.path
+        told += ["--bind" if mount.writable else "--ro-bind", path, mount.target]
     return [
         *told,
         "--remount-ro",

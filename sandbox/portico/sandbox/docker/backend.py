@@ -4,12 +4,14 @@ import asyncio
 import os
 import secrets
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from portico.sandbox import errors
 from portico.sandbox.docker import hardening, images
+from portico.sandbox.docker.binds import Binds, sweep
 from portico.sandbox.docker.box import DockerBox
 from portico.sandbox.docker.engine import Engine, NotThere
 from portico.sandbox.docker.settings import DockerSettings
@@ -17,6 +19,7 @@ from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import ENVIRONMENT
 from portico.sandbox.local.owners import Owner
 from portico.sandbox.pool import Demand, Pool, serves
+from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
 _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and who made it where
@@ -58,6 +61,8 @@ class DockerBackend:
         self._demand = Demand()
         self._pool = Pool(self._make_usual, self._demand, ready=self._settings.pool_size)
         self._cpus = 1
+        self._remapped = False  # whether the engine maps the ids of users
+        self._binds = Binds()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "freezer")
 
@@ -77,6 +82,8 @@ class DockerBackend:
             info = await self._engine.open()
             self.capabilities = self._describe(info)
             self._cpus = int(info.get("NCPU") or 1)
+            options = " ".join(info.get("SecurityOptions") or [])
+            self._remapped = "name=userns" in options or "name=rootless" in options
             await self._check_image()
             await self._sweep()
         except BaseException:
@@ -108,6 +115,8 @@ class DockerBackend:
             missing["memory"] = "swap is not limited with it"
         if hardening.is_gvisor(runtime):
             missing |= _NOT_IN_GVISOR
+            if os.geteuid() != 0:
+                missing["mounts"] = "only root can hand an opened directory to gVisor"
         limits = {"memory", "processes", "cpus", "inodes"} - missing.keys()
         always = {"disk", "output", "time"}
         tier = "gvisor" if hardening.is_gvisor(runtime) else runtime or "container"
@@ -130,6 +139,7 @@ class DockerBackend:
 
     async def _sweep(self) -> None:
         """Removes containers whose owner is dead. They have ended with it; what they were is left."""
+        await asyncio.to_thread(sweep)
         listed = await self._engine.call("containers", all=True, filters={"label": [_MARK]})
         for container in listed:
             if await self._is_orphan(container):
@@ -154,8 +164,9 @@ class DockerBackend:
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the docker backend is not open")
-        if any(mount.as_owner for mount in spec.mounts):
-            raise errors.Unsupported("mounts as their owner: the docker backend cannot")
+        if spec.mounts:
+            spec = replace(spec, mounts=await opened(spec.mounts))
+            hardening.check_mounts(spec.mounts, remapped=self._remapped)
         box = self._pool.claim() if serves(_USUAL, spec) else None
         if box is not None:
             self._pool.fill()
@@ -178,14 +189,30 @@ class DockerBackend:
         labels = {_MARK: sandbox_id, _OWNER: Owner.current().name, _HOST: _host()}
         settings = self._settings
         try:
-            await box.boot(hardening.config(spec, settings.image, settings.runtime, labels, self._cpus))
+            sources = await asyncio.to_thread(self._sources, box) if spec.mounts else []
+            config = hardening.config(spec, settings.image, settings.runtime, labels, self._cpus, sources)
+            await box.boot(config)
             await box.begin(_environment(spec))
         except BaseException:
             await box.destroy()
             raise
         return box
 
+    def _sources(self, box: DockerBox) -> list[str]:
+        """Where the engine finds what the mounts have opened."""
+        sources = [mount.opened for mount in box.spec.mounts if mount.opened is not None]
+        if not hardening.is_gvisor(self._settings.runtime):
+            return [source.path for source in sources]  # and the agent says which inodes that led to
+        if "mounts" in self.capabilities.missing:
+            raise errors.Unsupported(f"mounts: {self.capabilities.missing['mounts']}")
+        for source in sources:
+            box.binds.append(self._binds.add(source))
+        return box.binds
+
     def _ended(self, box: DockerBox) -> None:
+        for path in box.binds:
+            self._binds.remove(path)
+        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         self._boxes.pop(box.id, None)
         if self._opened:
             self._pool.fill()  # it may have waited
@@ -199,6 +226,7 @@ class DockerBackend:
         await asyncio.gather(
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
         )
+        await asyncio.to_thread(self._binds.close)
         await self._engine.close()
 
 

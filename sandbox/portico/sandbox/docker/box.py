@@ -19,6 +19,7 @@ class DockerBox(Box):
         self._engine = engine
         self._ended = ended
         self._container = ""
+        self.binds: list[str] = []  # made for its mounts
         self._missing: frozenset[str] = frozenset()
         self._removal: asyncio.Task[None] | None = None
 
@@ -41,6 +42,10 @@ class DockerBox(Box):
     def lacking(self, missing: frozenset[str]) -> None:
         """What its runtime cannot do is refused from now on: pause, checkpoints."""
         self._missing = missing
+
+    def _confirm(self, answer: dict[str, Any]) -> None:
+        if not self.binds:
+            super()._confirm(answer)
 
     async def checkpoint(self, name: str) -> None:
         self._refuse("checkpoints")

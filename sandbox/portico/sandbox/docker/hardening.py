@@ -7,6 +7,7 @@ calls. Nothing here depends on the engine being on this machine.
 
 from typing import Any, Final
 
+from portico.sandbox import errors
 from portico.sandbox.spec import Limits, Mount, Spec
 
 UID: Final = 1000
@@ -20,8 +21,28 @@ def is_gvisor(runtime: str) -> bool:
     return runtime.startswith("runsc")
 
 
-def config(spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: int) -> dict[str, Any]:
-    """The body of a create call, for a machine with so many CPUs."""
+def check_mounts(mounts: tuple[Mount, ...], *, remapped: bool) -> None:
+    """Refuses a mount in which code inside would be its owner without having been asked to: unless the engine
+    maps user ids, a container's user is the machine's user of the same number. Raises Unsupported."""
+    for mount in mounts:
+        assert mount.opened is not None
+        is_owner = mount.opened.owner[0] == UID and not remapped
+        if mount.as_owner and not is_owner:
+            raise errors.Unsupported(
+                f"mount {mount.source} as its owner: in a container of this engine code is not its owner"
+            )
+        if is_owner and not mount.as_owner:
+            raise errors.Unsupported(
+                f"mount {mount.source}: code in a container is user {UID}, who owns it; allow it by showing "
+                "the mount as its owner, or turn on the engine's userns-remap"
+            )
+
+
+def config(
+    spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: int, sources: list[str]
+) -> dict[str, Any]:
+    """The body of a create call, for a machine with so many CPUs. The sources are the mounts' paths, as the
+    engine is to find them."""
     return {
         "Image": image,
         "Cmd": list(spec.preload),
@@ -35,11 +56,11 @@ def config(spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: i
         "AttachStderr": False,
         "Tty": False,
         "NetworkDisabled": True,
-        "HostConfig": _host(spec, runtime, cpus),
+        "HostConfig": _host(spec, runtime, cpus, sources),
     }
 
 
-def _host(spec: Spec, runtime: str, cpus: int) -> dict[str, Any]:
+def _host(spec: Spec, runtime: str, cpus: int, sources: list[str]) -> dict[str, Any]:
     limits = spec.limits
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
@@ -47,7 +68,7 @@ def _host(spec: Spec, runtime: str, cpus: int) -> dict[str, Any]:
         "Privileged": False,
         "ReadonlyRootfs": True,
         "Tmpfs": {path: _tmpfs(limits, share) for path, share in _SHARES.items()},
-        "Mounts": [_mount(mount) for mount in spec.mounts],
+        "Mounts": [_mount(mount, path) for mount, path in zip(spec.mounts, sources, strict=True)],
         "NetworkMode": "none",
         "IpcMode": "private",
         "CgroupnsMode": "private",
@@ -78,10 +99,10 @@ def _tmpfs(limits: Limits, share: int) -> str:
     return f"rw,nosuid,nodev,exec,size={size},nr_inodes={inodes},mode=1777,uid={UID},gid={UID}"
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount, path: str) -> dict[str, Any]:
     return {
         "Type": "bind",
-        "Source": mount.source,
+        "Source": path,
         "Target": mount.target,
         "ReadOnly": not mount.writable,
         "BindOptions": {"Propagation": "rprivate"},

@@ -97,7 +97,7 @@ class Agent:
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
             for pid in (0, self.kernel.pid):  # which is 0, too, while there is none
                 resource.prlimit(pid, kind, (most, most))
-        call.end()
+        call.end(**(paths.shown() if request["roots"] else {}))
         self._flush()  # the owner need not wait for the kernel; if it cannot start, the first cell says so
         if request["kernel"]:
             self.kernel.ensure()

@@ -56,6 +56,7 @@ _SYS_OPENAT2: Final = 437  # the same numbers on every architecture
 _SYS_MOVE_MOUNT: Final = 429
 _SYS_CLONE3: Final = 435
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 
@@ -244,3 +245,13 @@ def inotify_init() -> int:
 
 def inotify_add(fd: int, path: str, mask: int) -> int:
     return _check(_libc.inotify_add_watch(fd, os.fsencode(path), mask), path)
+
+
+def boot_id() -> str:
+    """Of the kernel: the same for two processes only if they run on one machine. Empty where it has none, as
+    gVisor."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

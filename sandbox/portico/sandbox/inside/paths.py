@@ -5,7 +5,7 @@ the way.
 import errno
 import os
 import stat
-from typing import Final
+from typing import Any, Final
 
 from . import linux
 from .calls import Failure
@@ -13,6 +13,12 @@ from .calls import Failure
 roots: list[str] = ["/workspace", "/tmp"]  # noqa: S108  mounts join at the start
 OWN: Final = len(roots)  # that every sandbox has
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def shown() -> dict[str, Any]:
+    """Which inodes the mounts are, and of which kernel."""
+    states = [os.stat(root) for root in roots[OWN:]]
+    return {"boot": linux.boot_id(), "mounts": [[state.st_dev, state.st_ino] for state in states]}
 
 
 def split(path: str) -> tuple[str, str]:

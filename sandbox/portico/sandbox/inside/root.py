@@ -6,6 +6,7 @@ scratch tmpfs, which holds /workspace, /tmp and /dev/shm, so that one size and o
 them all.
 """
 
+import errno
 import os
 from typing import Any, Final
 
@@ -43,6 +44,21 @@ class Source:
         self.link = os.readlink(path) if os.path.islink(path) and path in SYSTEM else ""
         self.fd = -1 if self.link else os.open(path, os.O_PATH | os.O_CLOEXEC)
         self.directory = os.path.isdir(path)
+
+    @classmethod
+    def of_mount(cls, entry: dict[str, Any], target: str) -> "Source":
+        """Raises FileNotFoundError unless the path still leads to the inode that the owner opened and holds,
+        so that nobody else's can have its number."""
+        source = cls.__new__(cls)
+        source.target, source.writable, source.directory = target, entry["writable"], entry["directory"]
+        source.link = ""
+        links = linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_MAGICLINKS
+        source.fd = linux.openat2(-100, entry["source"], os.O_PATH, 0, links)
+        state = os.fstat(source.fd)
+        if [state.st_dev, state.st_ino] != entry["inode"]:
+            os.close(source.fd)
+            raise FileNotFoundError(errno.ENOENT, "replaced by another one meanwhile", entry["source"])
+        return source
 
     def bind(self, root: str) -> None:
         target = root + self.target
@@ -85,7 +101,7 @@ def open_sources(template: dict[str, Any]) -> list[Source]:
     sources += [Source(f"/dev/{name}", f"/dev/{name}") for name in _DEVICES]
     mounts = enumerate(template["mounts"])
     return sources + [
-        Source(entry["source"], f"/mounts/{place}", entry["writable"]) for place, entry in mounts
+        Source.of_mount(entry, f"/mounts/{place}") for place, entry in mounts if not entry["mapped"]
     ]
 
 
@@ -118,10 +134,10 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
         os.symlink(f"/proc/self/fd/{number}", f"{_BASE}/dev/{name}")
     os.symlink("/proc/self/fd", f"{_BASE}/dev/fd")
     os.symlink("pts/ptmx", f"{_BASE}/dev/ptmx")
-    for source, entry in zip(sources[len(sources) - len(mounts) :], mounts, strict=True):
+    for entry in mounts:
         if not _in_scratch(entry["target"]) and not os.path.lexists(_BASE + entry["target"]):
             os.makedirs(os.path.dirname(_BASE + entry["target"]), exist_ok=True)
-            _make(_BASE + entry["target"], source.directory)
+            _make(_BASE + entry["target"], entry["directory"])
     linux.mount("proc", f"{_BASE}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     linux.pivot_root(_BASE, f"{_BASE}/old")
     os.chdir("/")
@@ -204,9 +220,9 @@ def show(mounts: list[dict[str, Any]], mapped: list[int]) -> None:
         source, target = f"/mounts/{place}", entry["target"]
         if _in_scratch(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            _make(target, os.path.isdir(source))
-        if entry["as_owner"]:
+            _make(target, entry["directory"])
+        if entry["mapped"]:
             linux.move_mount(mapped.pop(0), target)
         else:
             linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
-        linux.umount(source, linux.MNT_DETACH)
+            linux.umount(source, linux.MNT_DETACH)

@@ -6,17 +6,18 @@ import resource
 import secrets
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from portico.sandbox import errors
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
-from portico.sandbox.local import cgroups, owners
+from portico.sandbox.local import cgroups, idmaps, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
 from portico.sandbox.local.zygotes import Template, Zygote
 from portico.sandbox.pool import Demand, Pool
+from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import MIB, Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
@@ -112,6 +113,9 @@ class LocalBackend:
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
+        if spec.mounts:
+            spec = replace(spec, mounts=await opened(spec.mounts))
+            idmaps.check(spec.mounts)
         box = self._claim(spec)
         if box is None:
             with self._demand.caller():
@@ -262,6 +266,7 @@ class LocalBackend:
         if self._boxes.pop(box.id, None) is None:
             return
         self._uids.pop(box.id, None)
+        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         zygote = self._zygote_of.pop(box.id)
         zygote.living -= 1
         if zygote in self._retired:

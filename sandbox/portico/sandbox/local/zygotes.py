@@ -62,7 +62,6 @@ class Zygote:
         self.template = template
         self.forks = 0
         self._asked = 0
-        self._sources: list[tuple[Mount, int]] = []  # of mounts that are shown as their owner
         self.living = 0
         self.started = time.monotonic()
         self._uid_base = uid_base
@@ -87,10 +86,6 @@ class Zygote:
         """Raises BackendUnavailable with what the machine refused, InvalidRequest for a module that cannot be
         imported, LimitExceeded("preload") for modules that take too much memory or time."""
         loop = asyncio.get_running_loop()
-        for mount in self.template[0]:
-            if mount.as_owner:
-                self._sources.append((mount, idmaps.open_source(mount)))
-                idmaps.owner(mount, self._sources[-1][1])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         code = str(Path(inside.__file__).parent)
@@ -162,15 +157,7 @@ class Zygote:
         return {
             "mapped_by_owner": self.mapped_by_owner,
             "python": [str(Path(path).resolve()) for path in dict.fromkeys(paths)] + [sys.prefix],
-            "mounts": [
-                {
-                    "source": mount.source,
-                    "target": mount.target,
-                    "writable": mount.writable,
-                    "as_owner": mount.as_owner,
-                }
-                for mount in mounts
-            ],
+            "mounts": [_describe(mount) for mount in mounts],
             "preload": list(preload),
             "data_bytes": None if self._nursery.limits_memory else self._memory_bytes,
             "env": self._env,
@@ -195,8 +182,8 @@ class Zygote:
         passed = [*births, *lists]
         told = {**request, "births": len(births), "lists": len(lists)}
         try:
-            for mount, source in self._sources:
-                passed.append(await self._mapped(mount, source, request["uid"]))
+            for mount in filter(idmaps.is_mapped, self.template[0]):
+                passed.append(await self._mapped(mount, request["uid"]))  # noqa: PERF401  or one would leak
             if self.forks % (_ROOM // 2) == 0:
                 self._make_room()
             self.forks += 1
@@ -211,12 +198,13 @@ class Zygote:
         with suppress(OSError):  # it cannot be lowered at once
             self._nursery.bound(self._memory_bytes + (self.living + _ROOM) * each)
 
-    async def _mapped(self, mount: Mount, source: int, uid: int) -> int:
+    async def _mapped(self, mount: Mount, uid: int) -> int:
         """The mount in which this user is the directory's owner."""
-        user, group = idmaps.owner(mount, source)
+        assert mount.opened is not None
+        user, group = mount.opened.owner
         namespace = await self._ask({"user": user, "group": group, "uid": uid})
         try:
-            return idmaps.mapped(mount, source, namespace)
+            return idmaps.mapped(mount, mount.opened, namespace)
         finally:
             os.close(namespace)
 
@@ -279,8 +267,6 @@ class Zygote:
     async def stop(self) -> None:
         """Ends the zygote and with it every sandbox that is left."""
         self._lost()
-        while self._sources:
-            os.close(self._sources.pop()[1])
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
@@ -289,6 +275,19 @@ class Zygote:
         if self._taken is not None:
             await asyncio.wait([self._taken])  # a thread makes the groups, also when nobody waits any more
             await self._nursery.remove()
+
+
+def _describe(mount: Mount) -> dict[str, Any]:
+    source = mount.opened
+    assert source is not None
+    return {
+        "source": source.path,
+        "inode": source.inode,
+        "directory": source.is_directory,
+        "target": mount.target,
+        "writable": mount.writable,
+        "mapped": idmaps.is_mapped(mount),
+    }
 
 
 def _let_go(fd: int) -> None:

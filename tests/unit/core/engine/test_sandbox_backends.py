@@ -1,11 +1,13 @@
 """A core's backends: the default one, others that a caller may name, and no more."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from portico.core.engine.sandbox_errors import SandboxUnavailable, SandboxUnsupported
+from portico.core.engine.sandbox_mounts import AllowedMounts
 from portico.core.engine.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
@@ -49,12 +51,43 @@ def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
 
 
 def test_the_operator_says_which_mounts_are_shown_as_their_owner(tmp_path: Path) -> None:
-    policy = SandboxPolicy(mounts=(f"{tmp_path}/own:own", f"{tmp_path}/rw:rw"))
-    asked = [Mount(f"{tmp_path}/{name}/x", "/data", writable=True) for name in ("own", "rw")]
-    shown = [policy.allowed(Spec(mounts=(mount,))).mounts[0].as_owner for mount in asked]
-    assert shown == [True, False]
+    for name in ("own", "rw"):
+        (tmp_path / name / "x").mkdir(parents=True)
+    allowed = AllowedMounts((f"{tmp_path}/own:own", f"{tmp_path}/rw:rw"))
+    asked = tuple(Mount(f"{tmp_path}/{name}/x", "/data", writable=True) for name in ("own", "rw"))
+    assert [mount.as_owner for mount in allowed.opened(asked)] == [True, False]
     stolen = Mount(f"{tmp_path}/rw", "/data", as_owner=True)
-    assert not policy.allowed(Spec(mounts=(stolen,))).mounts[0].as_owner
+    assert not allowed.opened((stolen,))[0].as_owner
+
+
+def test_a_mount_leads_nowhere_else_than_below_what_the_operator_named(tmp_path: Path) -> None:
+    (tmp_path / "real/shown/x").mkdir(parents=True)
+    (tmp_path / "real/secret").mkdir()
+    (tmp_path / "named").symlink_to("real")
+    (tmp_path / "real/shown/out").symlink_to("../secret")
+    (tmp_path / "real/shown/same").symlink_to("x")
+    os.mkfifo(tmp_path / "real/shown/pipe")
+    allowed = AllowedMounts((f"{tmp_path}/named/shown",))
+    for name in ("named", "real"):
+        (mount,) = allowed.opened((Mount(f"{tmp_path}/{name}/shown/x/", "/data"),))
+        assert mount.opened is not None
+        assert mount.source == mount.opened.path == f"{tmp_path}/real/shown/x"
+    for path in ("out", "same", "pipe", "none", "../secret", "x/../../secret"):
+        with pytest.raises(InvalidArgument):
+            allowed.opened((Mount(f"{tmp_path}/real/shown/{path}", "/data"),))
+    with pytest.raises(InvalidArgument):
+        allowed.opened((Mount(f"{tmp_path}/real/shown/x", "/data", writable=True),))
+    (tmp_path / "real/shown").rename(tmp_path / "real/moved")
+    (tmp_path / "real/shown").symlink_to("secret")
+    (mount,) = allowed.opened((Mount(f"{tmp_path}/real/shown/x", "/data"),))
+    assert mount.opened is not None
+    assert mount.opened.inode[1] == (tmp_path / "real/moved/x").stat().st_ino
+
+
+@pytest.mark.parametrize("entry", ["data", "/none/of/it", "/etc:rx", "/etc:rw:own", ""])
+def test_a_directory_to_show_that_is_not_understood_or_not_there_stops_the_start(entry: str) -> None:
+    with pytest.raises(ValueError, match="sandbox mounts"):
+        AllowedMounts((entry,))
 
 
 def test_the_operator_says_which_modules_are_preloaded() -> None:

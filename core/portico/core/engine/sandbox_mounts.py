@@ -1,0 +1,66 @@
+"""The directories that the operator lets sandboxes show. Each is opened once, when the core starts; what a
+caller names is opened below that descriptor, without links, and never looked up by its path again."""
+
+import os
+from dataclasses import dataclass, replace
+from typing import Final
+
+from portico.core.engine.sandbox_errors import told
+from portico.core.errors import InvalidArgument
+from portico.sandbox import errors
+from portico.sandbox.sources import Source, open_source
+from portico.sandbox.spec import Mount
+
+_MODES: Final = ("", "rw", "own")
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    names: tuple[str, ...]  # as the operator wrote it, and without links
+    source: Source
+    mode: str
+
+
+class AllowedMounts:
+    """The operator's list: `/data`, `/data:rw` that code may write to, `/data:own` shown as its owner."""
+
+    def __init__(self, entries: tuple[str, ...]) -> None:
+        """Opens all of them. Raises ValueError for one that is not understood or not there."""
+        self._folders = [_folder(entry) for entry in entries]
+
+    def opened(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        """The mounts with their sources open. Raises InvalidArgument for one that may not be shown."""
+        return tuple(self._opened(mount, index) for index, mount in enumerate(mounts))
+
+    def _opened(self, mount: Mount, index: int) -> Mount:
+        for folder in self._folders:
+            if mount.writable and folder.mode not in ("rw", "own"):
+                continue
+            for name in folder.names:
+                if mount.source != name and not mount.source.startswith(f"{name.rstrip('/')}/"):
+                    continue
+                rest = os.path.normpath(mount.source[len(name) :].strip("/") or ".")
+                path = os.path.normpath(f"{folder.source.path}/{rest}")
+                try:
+                    source = open_source(path, folder.source.fd, rest)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    with told():
+                        raise errors.BackendUnavailable(f"mount {index}: {error.strerror}") from error
+                return replace(mount, source=path, as_owner=folder.mode == "own", opened=source)
+        raise InvalidArgument(
+            f"spec.mounts[{index}].source",
+            "is not among the directories that may be shown, or is not there, or a link is on the way to it",
+        )
+
+
+def _folder(entry: str) -> _Folder:
+    path, _, mode = entry.partition(":")
+    if not path.startswith("/") or mode not in _MODES:
+        raise ValueError(f"sandbox mounts: not /directory, /directory:rw or /directory:own: {entry!r}")
+    plain = os.path.realpath(path)
+    try:
+        return _Folder(tuple(dict.fromkeys((os.path.normpath(path), plain))), open_source(plain), mode)
+    except OSError as error:
+        raise ValueError(f"sandbox mounts: {path}: {error.strerror}") from error

@@ -1,0 +1,112 @@
+"""Directories and files of this machine that sandboxes show: each is opened once, and is known from then on
+by what was opened.
+
+A path can lead elsewhere a moment later: whoever may write to a directory on the way can put a link there. So
+a path is resolved once, by whoever checks it, and whoever mounts it has to find the same inode or refuse.
+"""
+
+import asyncio
+import errno
+import os
+import stat
+import threading
+from dataclasses import replace
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from portico.sandbox import errors
+from portico.sandbox.inside import linux
+from portico.sandbox.spec import Mount
+
+NO_LINKS: Final = linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_MAGICLINKS
+BENEATH: Final = linux.RESOLVE_BENEATH | NO_LINKS
+_ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.ENAMETOOLONG}
+
+
+class Source:
+    """An open directory or regular file. There is one object for each inode, mount and path, as long as
+    somebody holds it; then the descriptor is closed, and not before, so that the kernel gives the inode's
+    number to nothing else."""
+
+    __slots__ = ("__weakref__", "fd", "inode", "is_directory", "owner", "path")
+
+    def __init__(self, fd: int, path: str, state: os.stat_result) -> None:
+        self.fd, self.path = fd, path
+        self.inode = (state.st_dev, state.st_ino)
+        self.is_directory = stat.S_ISDIR(state.st_mode)
+        self.owner = (state.st_uid, state.st_gid)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+_known: Final[WeakValueDictionary[tuple[object, ...], Source]] = WeakValueDictionary()
+_knowing: Final = threading.Lock()
+
+
+def open_source(path: str, beneath: int = -1, rest: str = "") -> Source:
+    """Opens a path that has no links in it; with a directory's descriptor, what the rest leads to below that
+    directory. Raises FileNotFoundError for what is not there, not to be reached, behind a link, or neither a
+    directory nor a regular file, and OSError for what this machine refuses.
+    """
+    try:
+        if beneath < 0:
+            fd = linux.openat2(-100, path, os.O_PATH, 0, NO_LINKS)
+        else:
+            fd = linux.openat2(beneath, rest, os.O_PATH, 0, BENEATH)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(error.errno or 0), path) from error
+        raise
+    try:
+        state = os.fstat(fd)
+        if not (stat.S_ISDIR(state.st_mode) or stat.S_ISREG(state.st_mode)):
+            raise FileNotFoundError(errno.ENOENT, "neither a directory nor a regular file", path)
+        with _knowing:
+            key = (path, _mount_id(fd), state.st_dev, state.st_ino)
+            source = _known.get(key)
+            if source is None:
+                source = _known[key] = Source(fd, path, state)
+                fd = -1
+        return source
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _mount_id(fd: int) -> str:
+    """The same directory can be seen through two mounts, with different things mounted below it."""
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return next(line for line in lines if line.startswith("mnt_id:"))
+
+
+async def opened(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """The mounts, each with its source open; those that are open stay as they are. Links in the path of
+    another are followed, once. Raises BackendUnavailable for one that is not there."""
+    if all(mount.opened is not None for mount in mounts):
+        return mounts
+    return tuple([mount if mount.opened else await asyncio.to_thread(_opened, mount) for mount in mounts])
+
+
+def _opened(mount: Mount) -> Mount:
+    try:
+        return replace(mount, opened=open_source(os.path.realpath(mount.source)))
+    except OSError as error:
+        raise errors.BackendUnavailable(f"mount {mount.source}: {error.strerror}") from error
+
+
+def closed(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """The mounts without what was opened for them: what is over need not hold it."""
+    return tuple(replace(mount, opened=None) for mount in mounts)
+
+
+def confirm(mounts: tuple[Mount, ...], told: dict[str, Any]) -> None:
+    """Checks what an agent tells of its mounts. Raises BackendUnavailable unless each is the inode that was
+    opened, on this machine's kernel."""
+    if not mounts:
+        return
+    here = linux.boot_id()
+    if not here or told.get("boot") != here:
+        raise errors.BackendUnavailable("mounts: the sandbox is on another machine or kernel")
+    if told.get("mounts") != [list(mount.opened.inode) for mount in mounts if mount.opened is not None]:
+        raise errors.BackendUnavailable("mounts: a directory was replaced by another one meanwhile")

@@ -1,0 +1,13 @@
+"""Directories that every user of the machine may enter. A pytest that starts closes those of all others."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def open_to_all() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="portico-test-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
