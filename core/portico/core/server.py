@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 
 import grpc
@@ -42,7 +41,6 @@ from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
 from portico.core.tls import server_credentials
 from portico.sandbox.spec import Limits as SandboxLimits
-from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.v1 import (
     agent_pb2,
@@ -232,17 +230,12 @@ class CoreServer:
         return interceptors
 
     def _bind(self, address: str) -> int:
-        # A Unix socket is its owner's alone from the moment it is there. What other threads of this process
-        # make meanwhile is, too.
-        before = os.umask(0o177)
         try:
             if self._tls is not None and not address.startswith("unix:"):
                 return self._server.add_secure_port(address, self._tls)
             return self._server.add_insecure_port(address)
         except RuntimeError:
             raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
-        finally:
-            os.umask(before)
 
     @property
     def addresses(self) -> list[str]:
@@ -307,11 +300,6 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         idle_seconds=settings.sandbox_idle_seconds,
         mounts=tuple(settings.sandbox_mounts),
         network=settings.sandbox_network,
-        network_bounds=NetworkBounds(
-            hosts=tuple(settings.sandbox_network_hosts),
-            deny=tuple(settings.sandbox_network_deny),
-            open=tuple(settings.sandbox_network_open),
-        ),
         preload=tuple(settings.sandbox_preload),
         pool_size=settings.sandbox_pool_size,
         snapshots=settings.sandbox_snapshots,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from portico.sandbox import errors, mime, sources
+from portico.sandbox import egress, errors, mime, sources
 from portico.sandbox.channel import Call, Channel, Deadline, failure
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import (
@@ -63,12 +63,9 @@ class Box:
         """Opens the network that is allowed, and starts; returns when the agent serves."""
         told = dict(env)
         if self.spec.network.allow_hosts:
-            # Imported here: who allows no hosts need not load what parses their protocols.
-            from portico.sandbox.egress.proxy import ENVIRONMENT, Egress
-
-            self.channel.on_connect = Egress(self.spec.network).serve
+            self.channel.on_connect = egress.Egress(self.spec.network).serve
             await self.call("proxy").answer()
-            told = {**ENVIRONMENT, **env}
+            told = {**egress.ENVIRONMENT, **env}
         self._confirm(await self.start(told, rlimits).answer())
 
     def _confirm(self, answer: dict[str, Any]) -> None:

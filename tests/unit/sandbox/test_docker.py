@@ -193,7 +193,8 @@ async def test_an_engine_that_cannot_limit_is_refused_unless_that_is_accepted(
     with pytest.raises(errors.BackendUnavailable, match="processes"):
         await DockerBackend(settings).open()
     async with DockerBackend(replace(settings, weaker=True)) as docker:
-        assert set(docker.capabilities.missing) == {"memory", "swap", "processes", "filter"}
+        always = {"terminals", "user", "TCP buffers"}  # the last where control groups are of version 1
+        assert set(docker.capabilities.missing) - always == {"memory", "swap", "processes", "filter"}
         assert docker.capabilities.limits == {"cpus", "disk", "inodes", "output", "time"}
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from portico.sandbox import errors, inside
 from portico.sandbox.bubblewrap.command import arguments
 from portico.sandbox.events import Capabilities
-from portico.sandbox.inside import seccomp
+from portico.sandbox.inside import rlimits, seccomp
 from portico.sandbox.inside.root import FILES
 from portico.sandbox.local import cgroups, idmaps
 from portico.sandbox.local.box import LocalBox
@@ -90,6 +90,7 @@ class BubblewrapBackend:
         }
         tier = RLIMITS if missing else FULL
         missing["inodes"] = "bubblewrap cannot limit them; the memory they need is limited"
+        missing["terminals"] = "bubblewrap limits them only by processes and open files"
         freezes = "freezer" in self._hierarchy.controllers or self._hierarchy.unified
         always = frozenset({"processes", "disk", "output", "time"})
         pause = "freezer" if freezes else "signals"
@@ -113,17 +114,14 @@ class BubblewrapBackend:
             box.group.make()
             box.group.limit(spec.limits)
             await self._start(box, Path(self._code.name))
-            rlimits = {
+            told = {
                 "RLIMIT_NPROC": spec.limits.processes + 1,
                 "RLIMIT_FSIZE": spec.limits.disk_bytes,
-                "RLIMIT_NOFILE": 2_048,
-                "RLIMIT_CORE": 0,
-                "RLIMIT_MEMLOCK": 64 << 10,
-                "RLIMIT_MSGQUEUE": 0,
+                **rlimits.ALWAYS,
             }
             if "memory" not in self._hierarchy.controllers:
-                rlimits["RLIMIT_DATA"] = spec.limits.memory_bytes
-            await box.begin({**ENVIRONMENT, "PATH": _PATH, **spec.env}, rlimits)
+                told["RLIMIT_DATA"] = spec.limits.memory_bytes
+            await box.begin({**ENVIRONMENT, "PATH": _PATH, **spec.env}, told)
         except BaseException as error:
             await box.destroy()
             self._ended(box)
@@ -136,15 +134,12 @@ class BubblewrapBackend:
     async def _start(self, box: "BubblewrapBox", code: Path) -> None:
         ours, theirs = socket.socketpair()
         told, telling = os.pipe()
-        rules = os.memfd_create("filter")
-        os.write(rules, seccomp.program())
-        os.lseek(rules, 0, os.SEEK_SET)
         identity: dict[str, object] = {}
         if os.geteuid() == 0:
             box.uid = self._free_uid()
             identity = {"user": box.uid, "group": box.uid, "extra_groups": []}
         try:
-            command = arguments(self._program, self._root, code, box.spec, rules, telling)
+            command = arguments(self._program, self._root, code, box.spec, telling)
             # From this thread, because it dies when the thread that started it ends.
             box.process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: ASYNC220, S603
                 [*command, str(theirs.fileno())],
@@ -153,12 +148,11 @@ class BubblewrapBackend:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=[theirs.fileno(), rules, telling],
+                pass_fds=[theirs.fileno(), telling],
                 **identity,
             )
-            for fd in (telling, rules):
-                os.close(fd)
-            telling = rules = -1
+            os.close(telling)
+            telling = -1
             theirs.close()
             pid = await asyncio.to_thread(_read_pid, told)
             box.adopt(os.pidfd_open(pid))
@@ -173,7 +167,7 @@ class BubblewrapBackend:
             raise
         finally:
             theirs.close()
-            for fd in (told, telling, rules):
+            for fd in (told, telling):
                 if fd >= 0:
                     os.close(fd)
 

@@ -15,9 +15,11 @@ from portico.sandbox.spec import Spec
 
 CODE: Final = "/.portico"
 _BOOT: Final = (
-    f"import socket, sys; sys.path.append('{CODE}'); from portico_inside import agent, kernel, linux; "
+    f"import socket, sys; sys.path.append('{CODE}'); "
+    "from portico_inside import agent, kernel, linux, seccomp; "
+    "listener = linux.follow([linux.installing_filter(seccomp.program())]); "
     "linux.prctl(linux.PR_SET_DUMPABLE, 0); channel = socket.socket(fileno=int(sys.argv[1])); "
-    "kernel.prepare(); agent.become(agent.Agent(), channel)"
+    "kernel.prepare(); agent.become(agent.Agent(), channel, listener)"
 )
 _PYTHONS: Final = ("usr/local/bin/python3", "usr/bin/python3", "bin/python3")
 _OWN: Final = {
@@ -26,7 +28,7 @@ _OWN: Final = {
 _SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108  sixteenths of the disk
 
 
-def arguments(program: str, root: Path, code: Path, spec: Spec, filter_fd: int, info_fd: int) -> list[str]:
+def arguments(program: str, root: Path, code: Path, spec: Spec, info_fd: int) -> list[str]:
     """The whole command but for the channel's descriptor, which goes last. Raises BackendUnavailable."""
     python, files = _files(root)
     if root == Path("/"):
@@ -35,7 +37,7 @@ def arguments(program: str, root: Path, code: Path, spec: Spec, filter_fd: int, 
     told = [
         program, "--unshare-all", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox",
         "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL",
-        "--seccomp", str(filter_fd), "--info-fd", str(info_fd),
+        "--info-fd", str(info_fd),
         *files,
         "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev",
         "--ro-bind", f"{code}/code", CODE,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from dataclasses import replace
@@ -35,6 +36,12 @@ _ENFORCED: Final = {
     "cpus": "CpuCfsQuota",
 }
 
+# What no container has a limit for. They are the machine's, and not gVisor's own as they are in gVisor.
+_NOT_IN_CONTAINERS: Final = {
+    "terminals": "the engine limits them only by processes and open files; the machine has kernel.pty.max",
+    "user": "containers share one user, and what that may have of inotify instances and buffers of pipes",
+}
+_FIRST_TO_ASK: Final = (5, 5)  # the kernel from which on a filter can ask process 1
 
 # What gVisor's release of 2022 does not do, or does another way; each case is tested over it.
 _NOT_IN_GVISOR: Final = {
@@ -117,6 +124,8 @@ class DockerBackend:
             missing |= _NOT_IN_GVISOR
             if os.geteuid() != 0:
                 missing["mounts"] = "only root can hand an opened directory to gVisor"
+        else:
+            missing |= _NOT_IN_CONTAINERS | _of_kernel(info)
         limits = {"memory", "processes", "cpus", "inodes"} - missing.keys()
         always = {"disk", "output", "time"}
         tier = "gvisor" if hardening.is_gvisor(runtime) else runtime or "container"
@@ -232,6 +241,17 @@ class DockerBackend:
 
 def _new_id() -> str:
     return f"sbx_{secrets.token_hex(8)}"
+
+
+def _of_kernel(info: dict[str, Any]) -> dict[str, str]:
+    """What the engine's kernel does not do, by its version and that of its control groups."""
+    missing = {}
+    if str(info.get("CgroupVersion")) != "2":
+        missing["TCP buffers"] = "control groups of version 1 count them apart, and the engine sets no limit"
+    numbers = re.findall(r"\d+", info.get("KernelVersion") or "")[:2]
+    if tuple(map(int, numbers)) < _FIRST_TO_ASK:
+        missing["datagrams"] = "a kernel before 5.5 counts neither datagram nor netlink sockets"
+    return missing
 
 
 def _environment(spec: Spec) -> dict[str, str]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
 
-from . import files, kernels, linux, network, paths, processes, tree, wire
+from . import files, kernels, linux, network, paths, processes, sockets, tree, wire
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
@@ -193,10 +193,13 @@ class Agent:
                 self.processes.exited(pid, code)
 
 
-def become(agent: Agent, channel: Stream, *, kernel_first: bool = False) -> NoReturn:
+def become(agent: Agent, channel: Stream, listener: int, *, kernel_first: bool = False) -> NoReturn:
     """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
-    all share. With the kernel first, what the two do from now on happens in pages of their own, once."""
+    all share. With the kernel first, what the two do from now on happens in pages of their own, once. The
+    listener is the system call filter's, or -1 where it has none."""
     begin(agent, channel, kernel_first=kernel_first)
+    if listener >= 0:
+        sockets.count(agent.loop, listener)
     while True:
         agent.loop.turn()
 

@@ -8,8 +8,14 @@ import resource
 import signal
 import socket
 import sys
+from typing import Final
 
 from . import huge_pages, kernel, linux, rehearsal, root, zygote
+
+# What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
+# zygote without rights share one, and half of what that user may have by default is left to it.
+_OF_A_SANDBOX: Final = {"max_inotify_instances": 16, "max_inotify_watches": 8_192}
+_OF_ALL: Final = {"max_inotify_instances": 64, "max_inotify_watches": 32_768}
 
 
 def main(control: socket.socket, owner_pid: int) -> None:
@@ -19,6 +25,11 @@ def main(control: socket.socket, owner_pid: int) -> None:
     if os.getppid() != owner_pid:
         return  # the owner died before the line above could notice
     uid, gid = os.getuid(), os.getgid()
+    if template["mapped_by_owner"]:
+        # Who makes a user namespace is charged with the inotify instances and the like of all who live in it.
+        # Files are still opened as this user.
+        os.seteuid(template["uid_base"])
+        linux.setfsuid(uid)
     linux.unshare(linux.CLONE_NEWUSER)
     if template["mapped_by_owner"]:
         control.send(b"map")
@@ -41,6 +52,8 @@ def main(control: socket.socket, owner_pid: int) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # it has a descriptor of each of its sandboxes
     root.build(sources, template["mounts"])
+    for name, most in (_OF_A_SANDBOX if template["mapped_by_owner"] else _OF_ALL).items():
+        linux.write_file(f"/proc/sys/user/{name}", str(most))
     sys.path[:] = [path for path in sys.path if os.path.exists(path)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kernel.prepare(template["env"])

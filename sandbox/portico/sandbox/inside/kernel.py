@@ -276,7 +276,7 @@ def enter(
     stdout: int,
     stderr: int,
     closing: Callable[[], None],
-    follow: Callable[[Iterable[linux.Step]], None],
+    follow: Callable[[Iterable[linux.Step]], int],
 ) -> None:
     """Makes the process one of its own, with its streams and nothing else that the agent has open."""
     null = os.open("/dev/null", os.O_RDONLY)

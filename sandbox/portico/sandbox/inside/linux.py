@@ -40,7 +40,6 @@ _MADV_COLLAPSE: Final = 25
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
-PR_SET_SECCOMP: Final = 22
 PR_CAPBSET_READ: Final = 23
 PR_CAPBSET_DROP: Final = 24
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -59,6 +58,9 @@ RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
+_SECCOMP: Final = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER: Final = 1
+_FILTER_WITH_LISTENER: Final = 8
 
 
 # Declared once: to convert each argument by a rule of its own takes longer than the system call.
@@ -83,18 +85,22 @@ def step(name: str, *arguments: Any) -> Step:
     return getattr(_plain, name), arguments
 
 
-def follow(steps: Iterable[Step]) -> None:
-    """Makes one call after the other. A process just forked pays for every page it writes on, and Python
-    writes on whatever it uses; this uses the same few things again and again."""
+def follow(steps: Iterable[Step]) -> int:
+    """Makes one call after the other, and gives the last result. A process just forked pays for every page
+    it writes on, and Python writes on whatever it uses; this uses the same few things again and again."""
+    result = 0
     for function, arguments in steps:
-        if function(*arguments) < 0:
+        result = function(*arguments)
+        if result < 0:
             _check(-1, f"{getattr(function, '__name__', function)}{arguments}")
+    return result
 
 
-def pretend(steps: Iterable[Step]) -> None:
+def pretend(steps: Iterable[Step]) -> int:
     """Goes through steps as `follow` does, and makes none of the calls: to rehearse what they are part of."""
     for _function, _arguments in steps:
         pass
+    return -1
 
 
 def mmap_anonymous(size: int) -> int:
@@ -127,6 +133,13 @@ def _check(result: int, what: str) -> int:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
     return result
+
+
+def setfsuid(uid: int) -> None:
+    """Sets the user as whom this thread opens files, which setting any other id undoes."""
+    _libc.setfsuid(uid)  # it tells of no failure
+    if _libc.setfsuid(-1) != uid:
+        raise PermissionError(errno.EPERM, f"setfsuid {uid}")
 
 
 def unshare(flags: int) -> None:
@@ -207,9 +220,12 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def installing_filter(program: bytes) -> Step:
-    """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start."""
-    return step("prctl", PR_SET_SECCOMP, 2, ctypes.pointer(_Program(len(program) // 8, program)), 0, 0)
+def installing_filter(program: bytes, *, listening: bool = True) -> Step:
+    """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start. Gives the
+    listener, a descriptor at which the filter's questions arrive (from Linux 5.5 on)."""
+    flags = _FILTER_WITH_LISTENER if listening else 0
+    filter_ = ctypes.pointer(_Program(len(program) // 8, program))
+    return step("syscall", _SECCOMP[os.uname().machine], _SET_MODE_FILTER, flags, filter_)
 
 
 def loopback_up() -> None:

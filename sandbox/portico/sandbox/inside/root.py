@@ -188,7 +188,7 @@ _SPECIAL: Final = (
         b"/dev/pts",
         b"devpts",
         linux.MS_NOSUID | linux.MS_NOEXEC,
-        b"newinstance,ptmxmode=0666,mode=600,max=64",
+        b"newinstance,ptmxmode=0666,mode=600,max=12",
     ),
 )
 _BOUND: Final = (

@@ -1,20 +1,25 @@
 """The system call filter of every sandbox, assembled here so that no library is needed.
 
-It refuses what a tool call never needs and the kernel has been attacked through. Anything else is allowed:
-the namespaces decide what it can reach. A call of another architecture's table kills the process.
+It refuses what a tool call never needs and the kernel has been attacked through, and what takes memory or
+entries of a table that belong to the whole machine. Anything else is allowed: the namespaces decide what it
+can reach. A call of another architecture's table kills the process.
 """
 
 import errno
 import itertools
+import operator
 import os
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 _ALLOW: Final = 0x7FFF0000
+_ASK: Final = 0x7FC00000  # process 1, which counts them: see `sockets`
 _KILL: Final = 0x80000000
 _ERRNO: Final = 0x00050000
 _DENY: Final = _ERRNO | errno.EPERM
 _MISSING: Final = _ERRNO | errno.ENOSYS
+_NO_EFFECT: Final = _ERRNO  # the call says that it has succeeded
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -45,13 +50,32 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "memfd_secret": (447, 447),
     "vmsplice": (278, 75),
 }  # fmt: skip
-_CLONE, _CLONE3, _SOCKET, _SOCKETPAIR, _IOCTL = (56, 220), (435, 435), (41, 198), (53, 199), (16, 29)
+_CLONE, _CLONE3, _IOCTL, _PRCTL, _SECCOMP = (56, 220), (435, 435), (16, 29), (157, 167), (317, 277)
+_SOCKET, _SOCKETPAIR, _SETSOCKOPT = (41, 198), (53, 199), (54, 208)
+_IO_SETUP, _MMAP, _MEMFD_CREATE, _SHMGET = (206, 0), (9, 222), (319, 279), (29, 194)
 _NAMESPACES: Final = 0x7E020080  # every CLONE_NEW* flag, NEWTIME among them
-_FAMILIES: Final = (1, 2, 10, 16)  # unix, inet, inet6; glibc asks netlink for the interfaces
+_UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
+_STREAM, _DATAGRAM, _RAW = 1, 2, 3
 _TTY_INJECTION: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_PR_SET_SECCOMP, _SECCOMP_SET_MODE_FILTER = 22, 1
+_MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x40000, 0x4, 0o4000
+
+# Options of sockets, by level. Each takes memory that no control group counts, or an entry of a table that
+# all network namespaces share. A sandbox has no interface over which it could reach a multicast group.
+_BUFFERS: Final = {7: _NO_EFFECT, 8: _NO_EFFECT}  # SO_SNDBUF and SO_RCVBUF: the system's defaults stay
+_FILTERS: Final = dict.fromkeys((26, 50, 51, 52), _DENY)  # SO_ATTACH_*: out of the machine's bpf_jit_limit
+_NO_DEVICE: Final = _ERRNO | errno.ENODEV
+_MULTICAST: Final = dict.fromkeys((42, 46), _NO_DEVICE)  # MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP
+_OPTIONS: Final = {
+    1: _BUFFERS | _FILTERS,
+    0: _MULTICAST | dict.fromkeys((35, 39), _NO_DEVICE),  # IP_ADD_MEMBERSHIP, _SOURCE_MEMBERSHIP
+    # IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST; IPV6_FLOWLABEL_MGR: 4,096 labels for the machine
+    41: _MULTICAST | {20: _NO_DEVICE, 27: _NO_DEVICE, 32: _DENY},
+    6: {31: _DENY},  # TCP_ULP: TLS in the kernel
+}
 
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16
-_LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _JUMP_EQ, _JUMP_GE, _JUMP_SET, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 
 
 def _op(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
@@ -62,8 +86,68 @@ def _argument(index: int) -> int:
     return _ARGUMENTS + 8 * index  # the low half, on little-endian machines
 
 
-def program(machine: str | None = None) -> bytes:
-    """The filter for a machine (default: this one). Raises KeyError if there is none for it."""
+def _answer(value: int) -> list[bytes]:
+    return [_op(_RETURN, value)]
+
+
+def _when(values: Iterable[int], body: list[bytes]) -> list[bytes]:
+    """What follows if the loaded number is one of these; the body must return."""
+    *others, last = values
+    tests = [_op(_JUMP_EQ, value, len(others) - place, 0) for place, value in enumerate(others)]
+    return [*tests, _op(_JUMP_EQ, last, 0, len(body)), *body]
+
+
+def _by(argument: int, bodies: dict[int, list[bytes]], otherwise: int, mask: int = 0) -> list[bytes]:
+    """What follows for each value of an argument, or of the bits in the mask."""
+    code = [_op(_LOAD, _argument(argument)), *([_op(_AND, mask)] if mask else [])]
+    for value, body in bodies.items():
+        code += _when([value], body)
+    return [*code, *_answer(otherwise)]
+
+
+def _values(argument: int, answers: dict[int, int], otherwise: int) -> list[bytes]:
+    code = [_op(_LOAD, _argument(argument))]
+    for answer in dict.fromkeys(answers.values()):
+        code += _when([value for value in answers if answers[value] == answer], _answer(answer))
+    return [*code, *_answer(otherwise)]
+
+
+def _flags(argument: int, mask: int, answer: int) -> list[bytes]:
+    """The answer where one of these bits is set."""
+    return [
+        _op(_LOAD, _argument(argument)),
+        _op(_JUMP_SET, mask, 0, 1),
+        *_answer(answer),
+        *_answer(_ALLOW),
+    ]
+
+
+def _sockets(counted: int) -> list[bytes]:
+    """Unix, TCP and UDP sockets, and netlink's for the addresses and interfaces that glibc asks for. Other
+    protocols are as if the kernel did not have them."""
+    unsupported = _ERRNO | errno.EPROTONOSUPPORT
+    internet = _by(
+        1,
+        {
+            _STREAM: _values(2, {0: _ALLOW, 6: _ALLOW}, unsupported),
+            _DATAGRAM: _values(2, {0: counted, 17: counted}, unsupported),
+            _RAW: _answer(_DENY),
+        },
+        unsupported,
+        mask=0xF,
+    )
+    return [
+        _op(_LOAD, _argument(0)),
+        *_when([_UNIX], _values(2, {0: _ALLOW, 1: _ALLOW}, unsupported)),
+        *_when([_NETLINK], _values(2, {0: counted}, unsupported)),
+        *_when([_INET, _INET6], internet),
+        *_answer(_DENY),
+    ]
+
+
+def program(machine: str | None = None, *, ask: bool = True) -> bytes:
+    """The filter for a machine (default: this one). Without `ask`, sockets that process 1 is to count are
+    allowed. Raises KeyError if there is no filter for the machine."""
     machine = machine or os.uname().machine
     column = list(_AUDIT_ARCH).index(machine) if machine in _AUDIT_ARCH else -1
     if column < 0:
@@ -77,31 +161,40 @@ def program(machine: str | None = None) -> bytes:
     if machine == "x86_64":  # the x32 table shares the architecture's name
         code += [_op(_JUMP_GE, 0x40000000, 0, 1), _op(_RETURN, _KILL)]
 
-    deny, allow = _op(_RETURN, _DENY), _op(_RETURN, _ALLOW)
-    # Threads need clone with plain flags; clone3 hides its flags in memory, so glibc is sent back to clone.
-    cases = {
-        _CLONE[column]: [_op(_LOAD, _argument(0)), _op(_JUMP_SET, _NAMESPACES, 0, 1), deny, allow],
-        _CLONE3[column]: [_op(_RETURN, _MISSING)],
+    invalid, no_memory = _ERRNO | errno.EINVAL, _ERRNO | errno.ENOMEM
+    bodies = {
+        _CLONE: _flags(0, _NAMESPACES, _DENY),
+        # Threads need clone with plain flags; clone3 hides its flags in memory: without it glibc uses clone.
+        _CLONE3: _answer(_MISSING),
+        _SOCKET: _sockets(_ASK if ask else _ALLOW),
+        _SOCKETPAIR: _values(0, {_UNIX: _ALLOW}, _DENY),
+        _SETSOCKOPT: _by(1, {level: _values(2, told, _ALLOW) for level, told in _OPTIONS.items()}, _ALLOW),
+        _IOCTL: _values(1, dict.fromkeys(_TTY_INJECTION, _DENY), _ALLOW),
+        _IO_SETUP: _answer(_MISSING),  # its requests come out of the machine's aio-max-nr
+        # Huge pages are the machine's, and no group counts them.
+        _MMAP: _flags(3, _MAP_HUGETLB, no_memory),
+        _MEMFD_CREATE: _flags(1, _MFD_HUGETLB, invalid),
+        _SHMGET: _flags(2, _SHM_HUGETLB, no_memory),
+        # Filters of a program's own use up bpf_jit_limit, too; programs take this for a kernel without them.
+        _PRCTL: _values(0, {_PR_SET_SECCOMP: invalid}, _ALLOW),
+        _SECCOMP: _values(0, {_SECCOMP_SET_MODE_FILTER: invalid}, _ALLOW),
     }
-    for call in (_SOCKET, _SOCKETPAIR):
-        tests = [_op(_JUMP_EQ, family, len(_FAMILIES) - place, 0) for place, family in enumerate(_FAMILIES)]
-        cases[call[column]] = [_op(_LOAD, _argument(0)), *tests, deny, allow]
-    tests = [
-        _op(_JUMP_EQ, request, len(_TTY_INJECTION) - place, 0) for place, request in enumerate(_TTY_INJECTION)
-    ]
-    cases[_IOCTL[column]] = [_op(_LOAD, _argument(1)), *tests, allow, deny]
+    cases = {call[column]: body for call, body in bodies.items()}
     for numbers in _DENIED.values():
         number = numbers[column]
         if number is not None:
-            cases[number] = [deny]
-    return b"".join([*code, *_tree(sorted(cases.items()), allow)])
+            cases[number] = _answer(_DENY)
+    return b"".join([*code, *_tree(sorted(cases.items()), _op(_RETURN, _ALLOW))])
 
 
 def _tree(cases: list[tuple[int, list[bytes]]], otherwise: bytes) -> list[bytes]:
     """Finds the loaded number among the cases by halving; each case must return. When a filter is put on, the
     system tries it with every number there is, so that a long list of tests would take long."""
     if len(cases) < 4:
-        tests = [[_op(_JUMP_EQ, number, 0, len(body)), *body] for number, body in cases]
+        tests = [
+            _when([number for number, _ in same], body)
+            for body, same in itertools.groupby(cases, key=operator.itemgetter(1))
+        ]
         return [*itertools.chain(*tests), otherwise]
     half = len(cases) // 2
     lower, upper = _tree(cases[:half], otherwise), _tree(cases[half:], otherwise)

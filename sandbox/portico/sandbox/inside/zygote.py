@@ -17,25 +17,21 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from . import agent, linux, paths, root, seccomp, wire
+from . import agent, linux, paths, rlimits, root, seccomp, wire
 
 MESSAGE: Final = 128 << 10  # bytes of one request
 _DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
 NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
-_RLIMITS: Final = {  # whatever is asked for
-    resource.RLIMIT_NOFILE: 2_048,
-    resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_MEMLOCK: 64 << 10,
-    resource.RLIMIT_MSGQUEUE: 0,
-    resource.RLIMIT_SIGPENDING: 1_024,
-}
 # The steps of locking up, as far as they are the same for every sandbox.
 _ALONE: Final = (
     linux.step("setsid"),
     linux.step("unshare", NAMESPACES | linux.CLONE_NEWCGROUP),
     linux.step("sethostname", b"sandbox", 7),
-    *(linux.step("setrlimit", int(kind), struct.pack("QQ", most, most)) for kind, most in _RLIMITS.items()),
+    *(
+        linux.step("setrlimit", getattr(resource, name), struct.pack("QQ", most, most))
+        for name, most in rlimits.ALWAYS.items()
+    ),
 )
 # The namespaces above belong to the zygote's user namespace. From the one inside it, whatever capability were
 # won would say nothing about them.
@@ -66,9 +62,9 @@ class Zygote:
         self._locks = [
             *linux.dropping_capabilities(),
             linux.step("prctl", linux.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-            linux.installing_filter(seccomp.program()),
             linux.step("prctl", linux.PR_SET_DUMPABLE, 0, 0, 0, 0),
             linux.step("chdir", b"/workspace"),
+            linux.installing_filter(seccomp.program()),
         ]
         self._mounts = template["mounts"]
         paths.roots += [entry["target"] for entry in self._mounts]
@@ -156,8 +152,8 @@ class Zygote:
     def _become_sandbox(self, request: dict[str, Any], fds: list[int]) -> None:
         """Locks the new process up and hands it to the agent. Never returns."""
         try:
-            self.lock_up(request, fds, self._mounts, linux.follow)
-            agent.become(self._agent, _socket.socket(fileno=fds[0]), kernel_first=True)
+            listener = self.lock_up(request, fds, self._mounts, linux.follow)
+            agent.become(self._agent, _socket.socket(fileno=fds[0]), listener, kernel_first=True)
         except BaseException as error:  # whatever it was, this process must not go on as a zygote
             agent.refuse(fds[0], error)
         finally:
@@ -168,10 +164,11 @@ class Zygote:
         request: dict[str, Any],
         fds: list[int],
         mounts: list[dict[str, Any]],
-        follow: Callable[[Iterable[linux.Step]], None],
-    ) -> None:
+        follow: Callable[[Iterable[linux.Step]], int],
+    ) -> int:
         """Puts this process into its control groups, its namespaces and its tree, and takes from it what it
-        could do elsewhere: step by step, in an order in which each step is still allowed."""
+        could do elsewhere: step by step, in an order in which each step is still allowed. Gives the filter's
+        listener."""
         first = 1 + request["births"]
         lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
         uid = request["uid"]
@@ -188,4 +185,4 @@ class Zygote:
         follow((linux.step("setresgid", uid, uid, uid), linux.step("setresuid", uid, uid, uid)))
         follow(_NOBODY)
         follow(maps(INSIDE_UID, uid, uid))
-        follow(self._locks)
+        return follow(self._locks)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
 _PATIENCE: Final = 10.0  # seconds for which it is tried to remove a group
+_BUFFERS: Final = 16  # one part of so many of its memory a sandbox may have once more in TCP and UDP buffers:
+_LEAST_BUFFERS: Final = 8 << 20  # net.ipv4.tcp_mem allows the whole machine one of ten
 _PERIOD: Final = 100_000  # microseconds, in which a group may use its quota; what the kernel begins with
 
 
@@ -136,6 +138,9 @@ class Group:
         self._write(
             "memory", ("memory.memsw.limit_in_bytes", "memory.swap.max"), limits.memory_bytes, optional=True
         )
+        if self._version1("memory"):  # version 2 counts the buffers of sockets as memory
+            buffers = max(_LEAST_BUFFERS, limits.memory_bytes // _BUFFERS)
+            _put(f"{self._path('memory')}/memory.kmem.tcp.limit_in_bytes", buffers)
         self._write("pids", ("pids.max", "pids.max"), limits.processes + 1)  # the agent is one of them
         quota = max(1_000, int(limits.cpus * _PERIOD))
         self._write("cpu", ("cpu.cfs_quota_us", "cpu.max"), quota)

@@ -156,6 +156,7 @@ class Zygote:
         paths = [sys.base_prefix, sys.prefix, *(sysconfig.get_path(name) for name in ("purelib", "platlib"))]
         return {
             "mapped_by_owner": self.mapped_by_owner,
+            "uid_base": self._uid_base,
             "python": [str(Path(path).resolve()) for path in dict.fromkeys(paths)] + [sys.prefix],
             "mounts": [_describe(mount) for mount in mounts],
             "preload": list(preload),

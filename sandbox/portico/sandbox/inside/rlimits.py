@@ -1,0 +1,13 @@
+"""What each process of a sandbox may have, whatever limits are asked for."""
+
+from typing import Final
+
+ALWAYS: Final = {
+    "RLIMIT_NOFILE": 1_024,
+    "RLIMIT_CORE": 0,
+    "RLIMIT_MEMLOCK": 64 << 10,
+    "RLIMIT_MSGQUEUE": 0,  # POSIX message queues
+    "RLIMIT_SIGPENDING": 1_024,  # queued signals and timers
+    "RLIMIT_NICE": 0,  # no priority above the others', even if the owner may have one
+    "RLIMIT_RTPRIO": 0,
+}
