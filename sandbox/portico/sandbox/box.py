@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -220,24 +220,76 @@ class Box:
             raise errors.InvalidRequest(f"port: {port}")
         return await Connection.open(self.call("connect", port=port))
 
+    async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
+        """Hands the files below /workspace to `take` as a tar stream, as they are at one moment, and then
+        keeps the kernel as a checkpoint, if one is named; says whether that could be done. Waits for the cell
+        that runs. Raises SandboxTimeout."""
+        async with self._kernel:
+            async with aclosing(self.files.pack(still=True)) as pieces:
+                async for piece in pieces:
+                    await take(piece)
+            try:
+                if checkpoint:
+                    await self._checkpoint(checkpoint)
+            except (errors.InvalidRequest, errors.Unsupported):
+                return False  # there are as many checkpoints as a kernel can keep, or none can be made
+        return bool(checkpoint)
+
+    async def restore(self, pieces: AsyncIterable[bytes], checkpoint: str = "") -> bool:
+        """Replaces the files below /workspace by those of a tar stream that `keep` gave, of this sandbox or
+        another, and takes the kernel back to a checkpoint, if one is named and still kept; else a new kernel
+        starts, because the old one's names belong to other files. Says whether the kernel came back. Raises
+        SandboxTimeout."""
+        async with self._kernel:
+            await self.files.unpack(pieces, clear=True, exact=True, still=True)
+            if checkpoint:
+                try:
+                    await self._rollback(checkpoint)
+                    return True
+                except (errors.SnapshotNotFound, errors.KernelDied, errors.SandboxTimeout):
+                    pass  # the kernel that kept it has died
+            await self.restart_kernel()
+        return False
+
     async def checkpoint(self, name: str) -> None:
         """Keeps the kernel as it is now: variables, imports, open files; not threads, and no files' content.
-        Raises InvalidRequest when there are too many, KernelDied."""
+        Raises InvalidRequest when there are too many, KernelDied, SandboxTimeout."""
         async with self._kernel:
-            answer = await self.call("checkpoint", id=name).answer()
+            await self._checkpoint(name)
+
+    async def _checkpoint(self, name: str) -> None:
+        answer = await self._ask("checkpoint", name)
         if "checkpoints" not in answer:
             raise errors.InvalidRequest(str(answer.get("error")))
         self._checkpoints = [str(known) for known in answer["checkpoints"]]
 
     async def rollback(self, name: str) -> None:
         """Takes the kernel back to a checkpoint; later ones are gone, this one stays. Raises
-        SnapshotNotFound.
+        SnapshotNotFound, SandboxTimeout.
         """
         async with self._kernel:
-            answer = await self.call("rollback", id=name).answer()
+            await self._rollback(name)
+
+    async def _rollback(self, name: str) -> None:
+        answer = await self._ask("rollback", name)
         if "checkpoints" not in answer:
             raise errors.SnapshotNotFound(str(answer.get("error")))
         self._checkpoints = [str(known) for known in answer["checkpoints"]]
+
+    async def _ask(self, op: str, name: str) -> dict[str, Any]:
+        """The kernel's answer. One that gives none in time is killed. Raises SandboxTimeout, KernelDied."""
+        call = self.call(op, id=name)
+        expired = Deadline(call, self.spec.limits.call_seconds)
+        try:
+            return await call.answer()
+        except errors.SandboxError:
+            if expired.passed:
+                raise errors.SandboxTimeout(expired.seconds, kernel_lost=True) from None
+            raise
+        finally:
+            expired.stop()
+            if not call.ended:
+                await call.abort()
 
     async def metrics(self) -> Metrics:
         disk = await self.call("disk").answer()

@@ -2,18 +2,21 @@
 mount.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.sandbox import errors
-from portico.sandbox.channel import Call, failure
+from portico.sandbox.channel import Call, Deadline, failure
 from portico.sandbox.events import Change, Entry, Found
 from portico.sandbox.inside import wire
 
 if TYPE_CHECKING:
     from portico.sandbox.box import Box
+
+_ARCHIVE_SECONDS: Final = 120.0  # that a directory may take to be packed or unpacked
 
 
 class Files:
@@ -135,33 +138,53 @@ class Files:
             if not call.ended:
                 await call.abort(0)
 
-    async def pack(self, path: str = ".") -> AsyncGenerator[bytes, None]:
-        """A directory as a tar stream."""
-        call = self._box.call("file.pack", path=path)
-        problem = bytearray()
+    async def pack(
+        self, path: str = ".", *, still: bool = False, timeout: float = _ARCHIVE_SECONDS
+    ) -> AsyncGenerator[bytes, None]:
+        """A directory as a tar stream, with holes as holes; mounts are left out. With `still` nothing inside
+        runs meanwhile. Raises SandboxTimeout."""
+        call = self._box.call("file.pack", path=path, still=still)
+        expired = Deadline(call, timeout, grace=0)
         try:
             async for kind, payload in call.frames():
                 if kind == wire.OUT:
                     yield payload
-                elif kind == wire.ERR:
-                    problem += payload
-            _check(call, bytes(problem))
+            if expired.passed:
+                raise errors.SandboxTimeout(timeout)
+            await call.answer()
         finally:
+            expired.stop()
             if not call.ended:
                 await call.abort(0)
 
-    async def unpack(self, pieces: AsyncIterable[bytes], path: str = ".", clear: bool = False) -> None:
-        """Puts a tar stream, compressed or not, below a directory; `clear` empties it before."""
-        call = self._box.call("file.unpack", path=path, clear=clear)
+    async def unpack(
+        self,
+        pieces: AsyncIterable[bytes],
+        path: str = ".",
+        clear: bool = False,
+        *,
+        exact: bool = False,
+        still: bool = False,
+        timeout: float = _ARCHIVE_SECONDS,
+    ) -> None:
+        """Puts a tar stream, compressed or not, below a directory; `clear` empties it before, but for mounts.
+        Links that lead out of it are refused, unless it is to be `exact`; none is ever followed. With `still`
+        nothing else inside runs meanwhile. Raises SandboxTimeout."""
+        call = self._box.call("file.unpack", path=path, clear=clear, exact=exact, still=still)
         try:
-            async for piece in pieces:
-                if piece:
-                    await call.send(piece)
-            call.end_input()
-        except BaseException:
-            await call.abort(0)
-            raise
-        await self._work(call)
+            async with asyncio.timeout(timeout):
+                async for piece in pieces:
+                    if call.ended:
+                        break  # it failed, and the answer says why
+                    if piece:
+                        await call.send(piece)
+                call.end_input()
+                await self._work(call)
+        except TimeoutError:
+            raise errors.SandboxTimeout(timeout) from None
+        finally:
+            if not call.ended:
+                await call.abort(0)
 
     async def _work(self, call: Call) -> bytes:
         out, problem = bytearray(), bytearray()

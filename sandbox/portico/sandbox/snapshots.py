@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
@@ -88,15 +87,13 @@ class Snapshots:
             name = f"snap_{secrets.token_hex(8)}"
             size = 0
             with await asyncio.to_thread(open, self._path(name), "wb") as file:
-                async with aclosing(box.files.pack()) as pieces:
-                    async for piece in pieces:
-                        size += len(piece)
-                        await asyncio.to_thread(file.write, piece)
-            if kernel:
-                try:
-                    await box.checkpoint(name)
-                except (errors.InvalidRequest, errors.Unsupported):
-                    kernel = False  # there are as many checkpoints as a kernel can keep, or none can be made
+
+                async def write(piece: bytes) -> None:
+                    nonlocal size
+                    size += len(piece)
+                    await asyncio.to_thread(file.write, piece)
+
+                kernel = await box.keep(write, name if kernel else "")
         except BaseException:
             self._ledger.give_back("snapshots", user_id)
             raise
@@ -111,16 +108,7 @@ class Snapshots:
         Otherwise the sandbox goes on with a new kernel, because the old one's variables belong to other
         files. Raises SnapshotNotFound.
         """
-        snapshot = self.get(snapshot_id)
-        await self._restore(box, snapshot)
-        if snapshot.kernel and snapshot.sandbox_id == box.id:
-            try:
-                await box.rollback(snapshot.id)
-                return True
-            except (errors.SnapshotNotFound, errors.KernelDied):
-                pass  # the kernel that kept it has died
-        await box.restart_kernel()
-        return False
+        return await self._restore(box, self.get(snapshot_id))
 
     async def fork(
         self, create: Callable[[Spec], Awaitable[Box]], source: Box, snapshot_id: str | None = None
@@ -153,9 +141,10 @@ class Snapshots:
         for snapshot in self.listed(sandbox_id=sandbox_id):
             self.delete(snapshot.id)
 
-    async def _restore(self, box: Box, snapshot: Snapshot) -> None:
+    async def _restore(self, box: Box, snapshot: Snapshot) -> bool:
+        own = snapshot.kernel and snapshot.sandbox_id == box.id
         with await asyncio.to_thread(open, self._path(snapshot.id), "rb") as file:
-            await box.files.unpack(_pieces(file), clear=True)
+            return await box.restore(_pieces(file), snapshot.id if own else "")
 
     def _path(self, name: str) -> Path:
         if self._folder is None:

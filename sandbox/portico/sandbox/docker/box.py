@@ -47,9 +47,9 @@ class DockerBox(Box):
         if not self.binds:
             super()._confirm(answer)
 
-    async def checkpoint(self, name: str) -> None:
+    async def _checkpoint(self, name: str) -> None:
         self._refuse("checkpoints")
-        await super().checkpoint(name)
+        await super()._checkpoint(name)
 
     def _refuse(self, ability: str) -> None:
         if ability in self._missing:

@@ -5,21 +5,37 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import archive, paths, scratch, watch, wire
+from . import archive, paths, scratch, unpacking, watch, wire
 from .calls import Call, Failure
 from .loop import Loop
+from .packing import Packer
 from .processes import Processes
+from .stillness import Stillness
 
 _MAX_ENTRIES: Final = 20_000  # of one listing
 _MAX_TEXT: Final = 8 << 20  # bytes of a file that is edited in place
 
 
 def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
-    def worker(function: Callable[[dict[str, Any]], None], reads: bool = False) -> Callable[..., None]:
+    stillness = Stillness()
+
+    def worker(function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
         def operation(call: Call, request: dict[str, Any]) -> None:
-            processes.work(call, request["op"], lambda: function(request), reads)
+            processes.work(call, request["op"], lambda: function(request))
 
         return operation
+
+    def unpack(call: Call, request: dict[str, Any]) -> None:
+        work = lambda: unpacking.unpack(request)  # noqa: E731
+        if not request.get("still"):
+            processes.work(call, request["op"], work, True)
+            return
+        stillness.begin()
+        try:
+            processes.work(call, request["op"], work, True, then=stillness.end)
+        except BaseException:
+            stillness.end()
+            raise
 
     return {
         "file.read": _read,
@@ -31,8 +47,8 @@ def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, di
         "file.edit": _edit,
         "file.remove": worker(archive.remove),
         "file.search": worker(archive.search),
-        "file.pack": worker(archive.pack),
-        "file.unpack": worker(archive.unpack, reads=True),
+        "file.pack": Packer(loop, stillness).start,
+        "file.unpack": unpack,
         "file.watch": lambda call, request: watch.start(loop, call, request),
         "disk": _disk,
         "memory_kills": _memory_kills,

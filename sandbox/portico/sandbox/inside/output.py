@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from .calls import Call
@@ -26,6 +27,7 @@ class Process:
         self.input_ended = False
         self.over = self.cancelled = False
         self.readers: list[Reader] = []
+        self.then: Callable[[], None] | None = request.get("then")  # called when it has ended
 
     def describe(self) -> dict[str, Any]:
         return {

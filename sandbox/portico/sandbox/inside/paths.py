@@ -40,13 +40,25 @@ def open_beneath(path: str, flags: int, mode: int = 0o644) -> int:
     root, rest = split(path)
     base = os.open(root, _DIRECTORY)
     try:
-        return linux.openat2(base, rest, flags, mode, linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS)
+        return _open(base, rest, flags, mode, linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS)
+    finally:
+        os.close(base)
+
+
+def open_below(base: int, rest: str, flags: int, mode: int = 0o644) -> int:
+    """Opens a path below an open directory and follows no link. Raises OSError, EXDEV for a path that leads
+    out, ELOOP for a link."""
+    resolve = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_MAGICLINKS
+    return _open(base, rest, flags, mode, resolve)
+
+
+def _open(base: int, rest: str, flags: int, mode: int, resolve: int) -> int:
+    try:
+        return linux.openat2(base, rest, flags, mode, resolve)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
         return _walk(base, rest, flags, mode)
-    finally:
-        os.close(base)
 
 
 def _walk(base: int, rest: str, flags: int, mode: int) -> int:

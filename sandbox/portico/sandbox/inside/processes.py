@@ -42,6 +42,8 @@ class Processes:
         if process is None:
             return  # an orphan that came to process 1
         process.code = code
+        if process.then is not None:
+            process.then()
         self._close_input(process)
         for fd in list(process.pipes):
             for _ in range(_LAST_READS):
@@ -54,10 +56,18 @@ class Processes:
         for old in ended[:-_MAX_KEPT]:
             del self._processes[old.pid]
 
-    def work(self, call: Call, name: str, function: Callable[[], None], with_input: bool = False) -> None:
-        """Follows a function that runs in a process of its own, so that a long one holds up no other call."""
+    def work(
+        self,
+        call: Call,
+        name: str,
+        function: Callable[[], None],
+        with_input: bool = False,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Follows a function that runs in a process of its own, so that a long one holds up no other call.
+        `then` is called when that process has ended; not if it could not be started."""
         request = {"command": [name], "keep": False, "output_bytes": 1 << 62}
-        self._run(call, request | {"stdin": with_input}, function)
+        self._run(call, request | {"stdin": with_input, "then": then}, function)
 
     def _run(self, call: Call, request: dict[str, Any], work: Callable[[], None] | None = None) -> None:
         """Starts a process and follows it to its end; a cancel kills it and everything it has started."""
