@@ -26,7 +26,7 @@ class Call:
         self.number = number
         self.result: dict[str, Any] | None = None
         self._frames: deque[tuple[int, bytes]] = deque()
-        self._waiters: list[asyncio.Future[None]] = []  # who reads, and who closes meanwhile
+        self._waiter: asyncio.Future[None] | None = None
         self._failure: errors.SandboxError | None = None
         self._credit = wire.WINDOW
         self._credit_waiter: asyncio.Future[None] | None = None
@@ -122,9 +122,8 @@ class Call:
             await self._wait()
 
     async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     def received(self, kind: int, payload: bytes) -> None:
         if kind == wire.ACK:
@@ -144,11 +143,8 @@ class Call:
             self._wake()
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        if self.ended and self._credit_waiter is not None:
-            waiters.append(self._credit_waiter)
-        for waiter in waiters:
-            if not waiter.done():
+        for waiter in (self._waiter, self._credit_waiter if self.ended else None):
+            if waiter and not waiter.done():
                 waiter.set_result(None)
 
 

@@ -158,7 +158,7 @@ def sweep() -> None:
     """Removes the snapshots of owners that have died."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
-        if owner is not None and not owner.alive():
+        if owner is not None and owner.ended():
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         pytest.skip("NOT TESTED: no control groups can be made here")
     root = places[0].parent / f"test-{os.getpid()}"
     monkeypatch.setattr(cgroups, "_ROOT", root)
-    top = root / f"portico-{os.getpid()}-1"  # of the same pid, long ago
+    top = root / f"portico-{Owner(os.getpid(), 1).name}"  # of the same pid, long ago
     groups = [top / f"sbx_{number}" for number in range(100)]
     for group in (root, top, *groups):
         group.mkdir()
@@ -53,7 +53,7 @@ def test_what_is_left_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.access(root.parent, os.W_OK):
         pytest.skip("NOT TESTED: no freezer of version 1 can be had here")
     monkeypatch.setattr(cgroups, "_ROOT", root)
-    group = root / f"portico-{os.getpid()}-1" / "sbx_frozen"
+    group = root / f"portico-{Owner(os.getpid(), 1).name}" / "sbx_frozen"
     group.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"]) as process:
         try:

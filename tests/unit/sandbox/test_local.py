@@ -106,7 +106,7 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     dead = await asyncio.create_subprocess_exec("true")
     await dead.wait()
     orphan = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import time; time.sleep(60)", f"{owners.MARK}{dead.pid}-1"
+        sys.executable, "-c", "import time; time.sleep(60)", f"{owners.MARK}{Owner(dead.pid, 1).name}"
     )
     async with asyncio.timeout(10):
         while owners.MARK.encode() not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():

@@ -127,9 +127,7 @@ class SandboxServiceStub:
     ConnectPort: _grpc.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
-    (PORT_REFUSED: nothing listens, or the connection broke off),
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
-    open). With an access token it ends as NOT_FOUND when that expires.
+    (PORT_REFUSED).
     """
     CreatePortAccess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]
     """CreatePortAccess makes a signed token with which a gateway lets anybody
@@ -254,9 +252,7 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     ConnectPort: _aio.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]  # type: ignore[assignment]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
-    (PORT_REFUSED: nothing listens, or the connection broke off),
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
-    open). With an access token it ends as NOT_FOUND when that expires.
+    (PORT_REFUSED).
     """
     CreatePortAccess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]  # type: ignore[assignment]
     """CreatePortAccess makes a signed token with which a gateway lets anybody
@@ -558,9 +554,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.ConnectPortResponse], _abc.AsyncIterator[_sandbox_pb2.ConnectPortResponse]]:
         """ConnectPort carries the bytes of a connection to a TCP port that something
         inside listens on. The first request says which. UNAVAILABLE
-        (PORT_REFUSED: nothing listens, or the connection broke off),
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
-        open). With an access token it ends as NOT_FOUND when that expires.
+        (PORT_REFUSED).
         """
 
     @_abc_1.abstractmethod

@@ -7,7 +7,6 @@ import secrets
 import time
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from portico.sandbox import errors
@@ -18,14 +17,13 @@ from portico.sandbox.docker.engine import Engine, NotThere
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import ENVIRONMENT
-from portico.sandbox.local.owners import Owner
+from portico.sandbox.local.owners import Owner, here
 from portico.sandbox.pool import Demand, Pool, serves
 from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
-_MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and who made it where
+_MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and the process that made it
 _OWNER: Final = "portico.owner"
-_HOST: Final = "portico.host"
 _USUAL: Final = Spec()  # what waiting sandboxes are made for
 _LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -156,9 +154,9 @@ class DockerBackend:
 
     async def _is_orphan(self, container: dict[str, Any]) -> bool:
         labels = container["Labels"]
-        if labels.get(_HOST) == _host():
-            owner = Owner.parse(labels.get(_OWNER, ""))
-            return owner is None or not owner.alive()
+        owner = Owner.parse(labels.get(_OWNER, ""))
+        if owner is not None and owner.place == here():
+            return owner.ended()
         if container["State"] not in ("exited", "dead"):
             return False
         try:
@@ -195,7 +193,7 @@ class DockerBackend:
     async def _make(self, spec: Spec, sandbox_id: str) -> DockerBox:
         box = self._boxes[sandbox_id] = DockerBox(sandbox_id, spec, self._engine, self._ended)
         box.lacking(frozenset(self.capabilities.missing))
-        labels = {_MARK: sandbox_id, _OWNER: Owner.current().name, _HOST: _host()}
+        labels = {_MARK: sandbox_id, _OWNER: Owner.current().name}
         settings = self._settings
         try:
             sources = await asyncio.to_thread(self._sources, box) if spec.mounts else []
@@ -256,9 +254,3 @@ def _of_kernel(info: dict[str, Any]) -> dict[str, str]:
 
 def _environment(spec: Spec) -> dict[str, str]:
     return {**ENVIRONMENT, "PATH": _PATH, **spec.env}
-
-
-def _host() -> str:
-    """Where a process id means what it means here: this boot of this machine, this pid namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"

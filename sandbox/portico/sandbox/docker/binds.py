@@ -49,7 +49,7 @@ def sweep() -> None:
     """Removes what owners that have been killed have left."""
     for folder in _place().glob(f"{_FOLDER}*"):
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
-        if owner is not None and not owner.alive() and folder.stat().st_uid == os.geteuid():
+        if owner is not None and owner.ended() and folder.stat().st_uid == os.geteuid():
             _clear(folder)
 
 

@@ -87,8 +87,7 @@ class _Relay:
                     self._call.event({"type": "eof"})
         except BlockingIOError:
             return
-        except OSError as error:
-            self._call.fail(Failure("refused", f"the connection broke off: {error.strerror or error}"))
+        except OSError:
             self._close()
             return
         self._settle()

@@ -74,6 +74,10 @@ class LocalBackend:
             seccomp.program()
         except KeyError:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
+        if not owners.sees_processes():
+            raise errors.BackendUnavailable(
+                "/proc shows another PID namespace than this process's: mount it anew (unshare --mount-proc)"
+            )
         await asyncio.to_thread(self._sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, owners.Owner.current())
         self.capabilities = self._describe()

@@ -1,7 +1,7 @@
 """Control groups: limits for a sandbox as a whole, freezing, and counting. Version 1, version 2, or neither.
 
-Each owner process makes its groups below one directory that carries its pid and start time, so that whoever
-comes later can tell the groups of the living from those of the dead.
+Each owner process makes its groups below one directory that carries its name, so that whoever comes later can
+tell the groups of the living from those of the dead.
 """
 
 import asyncio
@@ -288,7 +288,8 @@ def _rmdir(path: Path | str) -> bool:
 
 
 def sweep() -> int:
-    """Kills and removes what owners that are dead have left; says how many groups there were.
+    """Kills and removes what owners of this PID namespace that have ended have left; says how many groups
+    there were.
 
     Those of this user, and of everybody for root.
     """
@@ -315,7 +316,7 @@ def _left() -> Iterator[Path]:
             tops += root.glob(_PREFIX + "*")
     for top in tops:
         owner = Owner.parse(top.name.removeprefix(_PREFIX))
-        if owner is None or owner.alive():
+        if owner is None or not owner.ended():
             continue
         with suppress(FileNotFoundError):
             if os.geteuid() in (0, top.stat().st_uid):
@@ -325,7 +326,8 @@ def _left() -> Iterator[Path]:
 def _processes(group: Path) -> list[int] | None:
     """Its processes; None if it is gone. One that goes while it is read says that there is no such device."""
     try:
-        return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+        pids = [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+        return [pid for pid in pids if pid]  # 0 is a process that this PID namespace does not see
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):
             raise

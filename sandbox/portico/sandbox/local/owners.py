@@ -1,37 +1,59 @@
-"""Which process owns what runs here, told by pid and start time, so that a reused pid deceives nobody."""
+"""Which process owns what runs here: its pid and start time, and the PID namespace where the pid counts.
+
+Control groups, containers and temporary files can be shared by processes of several PID namespaces. A process
+judges only owners of its own namespace, and of those a reused pid deceives it about none.
+"""
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 MARK: Final = "portico-sandbox-of="
 
 
+@cache
+def here() -> str:
+    """This boot of this machine, and this process's PID namespace. It has no hyphen."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def sees_processes() -> bool:
+    """Whether /proc shows this process's own PID namespace, and not one around it."""
+    with open("/proc/self/status") as table:
+        ids = next((line.split()[1:] for line in table if line.startswith("NSpid:")), [])
+    return ids == [str(os.getpid())]
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     pid: int
     started: int  # clock ticks since boot
+    place: str = field(default_factory=here)
 
     @property
     def name(self) -> str:
-        return f"{self.pid}-{self.started}"
+        return f"{self.pid}-{self.started}-{self.place}"
 
     @classmethod
     def current(cls) -> "Owner":
-        return cls(os.getpid(), _started(os.getpid()) or 0)
+        return cls(os.getpid(), _started("self") or 0)
 
     @classmethod
     def parse(cls, name: str) -> "Owner | None":
-        pid, _, started = name.partition("-")
-        return cls(int(pid), int(started)) if pid.isdigit() and started.isdigit() else None
+        pid, _, rest = name.partition("-")
+        started, _, place = rest.partition("-")
+        return cls(int(pid), int(started), place) if pid.isdigit() and started.isdigit() and place else None
 
-    def alive(self) -> bool:
-        return _started(self.pid) == self.started
+    def ended(self) -> bool:
+        """Whether it is sure that it has: False for one that this process cannot see."""
+        return self.place == here() and sees_processes() and _started(self.pid) != self.started
 
 
-def _started(pid: int) -> int | None:
+def _started(pid: int | str) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -40,7 +62,7 @@ def _started(pid: int) -> int | None:
 
 
 def kill_orphans() -> int:
-    """Kills the zygotes and sandboxes whose owner is dead; says how many processes it found.
+    """Kills the zygotes and sandboxes whose owner has ended; gives the number of processes it found.
 
     Normally there are none, because a zygote ends with its owner. What it kills carries the mark on its
     command line and belongs to this user, or to one of the ids that this user's sandboxes have.
@@ -56,7 +78,7 @@ def kill_orphans() -> int:
             continue  # gone, or none of ours
         mark = next((word for word in words if word.startswith(MARK.encode())), None)
         owner = Owner.parse(mark[len(MARK) :].decode(errors="replace")) if mark else None
-        if owner is None or owner.alive():
+        if owner is None or not owner.ended():
             continue
         try:
             os.kill(int(entry), signal.SIGKILL)
