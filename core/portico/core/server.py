@@ -301,6 +301,7 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         mounts=tuple(settings.sandbox_mounts),
         network=settings.sandbox_network,
         preload=tuple(settings.sandbox_preload),
+        preload_bytes=settings.sandbox_preload_bytes,
         pool_size=settings.sandbox_pool_size,
         snapshots=settings.sandbox_snapshots,
     )

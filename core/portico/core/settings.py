@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import is_local
 from portico.sandbox.choice import NAMES, is_backend
+from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import is_module
 from portico.telemetry import logs
 
@@ -180,6 +181,11 @@ class CoreSettings(BaseSettings):
     sandbox_preload: list[str] = Field(
         default=list(PRELOAD),
         description="A module that callers may have preloaded; * allows every module that is installed.",
+    )
+    sandbox_preload_bytes: int = Field(
+        default=PRELOAD_BYTES,
+        ge=64 << 20,
+        description="Memory that the modules of one sandbox may take while they are preloaded.",
     )
     sandbox_snapshots: int = Field(default=64, ge=0, description="Snapshots that are kept at once.")
     reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")

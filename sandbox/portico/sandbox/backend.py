@@ -22,8 +22,9 @@ class Backend(Protocol):
     async def open(self) -> None:
         """Finds out what is possible and ends what a dead owner has left. Raises BackendUnavailable."""
 
-    async def create(self, spec: Spec, sandbox_id: str | None = None) -> Box:
-        """A sandbox ready for its first call. Raises InvalidRequest, Unsupported, BackendUnavailable."""
+    async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> Box:
+        """A sandbox ready for its first call. Where sandboxes share what they are made from, no user gets all
+        of it. Raises InvalidRequest, Unsupported, LimitExceeded, BackendUnavailable."""
 
     async def close(self) -> None:
         """Ends every sandbox; when it returns nothing of them is left."""

@@ -8,6 +8,7 @@ from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSettings
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
+from portico.sandbox.local.zygotes import PRELOAD_BYTES
 
 NAMES: Final = "local, docker, docker:RUNTIME, bubblewrap, bubblewrap:/ROOT"
 _NAME: Final = re.compile(r"(local)|(docker)(?::([\w.-]+))?|(bubblewrap)(?::(/.*))?")
@@ -17,8 +18,9 @@ def is_backend(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def make_backend(name: str, pool_size: int = 0) -> Backend:
-    """A backend that is not yet open; images of docker are those of the environment's variables.
+def make_backend(name: str, pool_size: int = 0, preload_bytes: int = PRELOAD_BYTES) -> Backend:
+    """A backend that is not yet open. `preload_bytes` is for modules that the local one preloads; elsewhere
+    they count as the sandbox's own memory. Images of docker are those of the environment's variables.
 
     Raises Unsupported for a name that means none.
     """
@@ -27,7 +29,7 @@ def make_backend(name: str, pool_size: int = 0) -> Backend:
         raise errors.Unsupported(f"no backend is called {name!r}; there are {NAMES}")
     local, _, runtime, bubblewrap, root = match.groups()
     if local:
-        return LocalBackend(LocalSettings(pool_size=pool_size))
+        return LocalBackend(LocalSettings(pool_size=pool_size, preload_bytes=preload_bytes))
     if bubblewrap:
         return BubblewrapBackend(BubblewrapSettings(Path(root or "/")))
     # Imported here: who has no use for containers need not load what speaks to an engine.

@@ -78,7 +78,7 @@ class SandboxManager:
         made = asyncio.get_running_loop().create_future()
         self._making[made] = user_id, session_id
         try:
-            box = await chosen.create(spec)
+            box = await chosen.create(spec, user_id=user_id)
             held = Held(box, chosen.name, user_id, session_id, time.time())
             self._book.enter(held)
         except BaseException:

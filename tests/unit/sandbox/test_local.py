@@ -18,12 +18,12 @@ from unit.sandbox.traces import no_traces, traces
 
 from portico.sandbox import errors, pool
 from portico.sandbox.inside import seccomp
-from portico.sandbox.local import backend as local
 from portico.sandbox.local import cgroups, owners, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.owners import Owner
-from portico.sandbox.local.zygotes import Zygote
+from portico.sandbox.local.templates import PLAIN, Template
+from portico.sandbox.local.zygotes import Zygote, kind_of
 from portico.sandbox.pool import MOST, Pool
 from portico.sandbox.spec import Limits, Mount, Spec
 
@@ -115,9 +115,13 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     assert await orphan.wait() == -signal.SIGKILL
 
 
+def plain(backend: LocalBackend) -> Template:
+    return backend._templates._templates[PLAIN]
+
+
 async def filled(backend: LocalBackend, spec: Spec | None = None) -> Pool[LocalBox]:
     """The pool of such sandboxes (default: plain ones), with all of it there."""
-    one = backend._pools[((), ()) if spec is None else (spec.mounts, spec.preload)]
+    one = backend._templates._templates[kind_of(spec or Spec())].pool
     async with asyncio.timeout(20):
         while one.busy:
             await asyncio.sleep(0.01)
@@ -178,7 +182,7 @@ async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatc
         assert (await filled(backend, other)).extra == 0  # for the first of a kind none could wait
         await asyncio.gather(*(backend.create(other) for _ in range(MOST)))
         await filled(backend, other)
-        pools = list(backend._pools.values())
+        pools = list(backend._templates.demand.pools)
         assert sum(one.extra for one in pools) == MOST  # together, whatever it is that waits
         monkeypatch.setattr(pool, "_LATELY", 0.0)
         waiting = len(backend._boxes)
@@ -208,21 +212,6 @@ async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(
         while worn._control is not None:
             await asyncio.sleep(0.01)
     assert (await new.run_cell("1")).ok
-
-
-async def test_templates_that_nobody_asks_for_any_more_do_not_wait_for_ever(
-    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local, "_TEMPLATES", 3)
-    first = await backend.create(Spec(preload=("decimal",)))
-    for module in ("calendar", "colorsys", "csv", "fractions"):
-        await (await backend.create(Spec(preload=(module,)))).destroy()
-    assert len(backend._zygotes) == 3
-    assert set(backend._pools) == set(backend._zygotes)
-    assert (await first.run_cell("1")).ok
-    async with asyncio.timeout(20):
-        while len(backend._retired) != 1:  # that of the first, which lives
-            await asyncio.sleep(0.01)
 
 
 async def test_modules_are_preloaded_and_mounts_are_seen(backend: LocalBackend, tmp_path: Path) -> None:
@@ -440,9 +429,9 @@ async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
     await filled(backend)
     monkeypatch.setattr(cgroups.Group, "ways_in", pulled_away)
     with pytest.raises(errors.BackendUnavailable):
-        await backend._make(Spec())
+        await backend._make(Spec(), plain(backend))
     monkeypatch.undo()
-    assert (await (await backend._make(Spec())).run_cell("1")).ok
+    assert (await (await backend._make(Spec(), plain(backend))).run_cell("1")).ok
 
 
 async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
@@ -476,10 +465,10 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
 
 async def test_a_sandbox_that_comes_when_nobody_waits_any_more_is_let_go(backend: LocalBackend) -> None:
     await filled(backend)
-    zygote = await backend._zygotes[(), ()]
+    zygote = await plain(backend).starting
     assert zygote._control is not None
     before = descriptors(backend)
-    making = asyncio.ensure_future(backend._make(Spec()))
+    making = asyncio.ensure_future(backend._make(Spec(), plain(backend)))
 
     def answered() -> None:
         zygote._answered()
@@ -504,7 +493,7 @@ async def test_an_end_that_nobody_waits_for_any_more_is_an_end(backend: LocalBac
 
 async def test_a_zygote_has_nothing_left_of_its_rehearsal() -> None:
     async with LocalBackend(LocalSettings(spares=0)) as backend:
-        outer = (await backend._zygotes[(), ()])._process
+        outer = (await plain(backend).starting)._process
         assert outer is not None
         zygote = Path(f"/proc/{children(outer.pid)[0]}")
         assert not children(int(zygote.name))

@@ -6,6 +6,7 @@ from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.identity import tenant_of
 from portico.sandbox.bounds import Bounds, Ledger
+from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
@@ -46,6 +47,7 @@ class SandboxPolicy:
     ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
     network: bool = True
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
+    preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
     snapshots: int = 64
 

@@ -178,7 +178,10 @@ def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
         raise errors.BackendUnavailable("sandboxes are turned off")
     names = dict.fromkeys((policy.backend, *policy.more_backends))
     # Only the default one has sandboxes waiting.
-    return {name: make_backend(name, policy.pool_size if name == policy.backend else 0) for name in names}
+    return {
+        name: make_backend(name, policy.pool_size if name == policy.backend else 0, policy.preload_bytes)
+        for name in names
+    }
 
 
 def _sweep() -> None:

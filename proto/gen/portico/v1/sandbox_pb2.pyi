@@ -211,7 +211,9 @@ class SandboxSpec(_message.Message):
         """Optional. Python modules that are imported before the sandbox is handed out;
         their order and repeats mean nothing. At most 16, with names of at most 100
         characters, and only those that the server's operator allows; others are
-        INVALID_ARGUMENT.
+        INVALID_ARGUMENT. LIMIT_EXCEEDED with limit preload: they take too much
+        memory or time. With limit templates: too many sets of mounts and modules
+        are in use, by this user or by all.
         """
 
     @_builtins.property

@@ -96,7 +96,9 @@ class BubblewrapBackend:
         pause = "freezer" if freezes else "signals"
         return Capabilities(self.name, tier, enforced | always, pause, missing)
 
-    async def create(self, spec: Spec, sandbox_id: str | None = None) -> "BubblewrapBox":
+    async def create(
+        self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = ""
+    ) -> "BubblewrapBox":
         """Raises InvalidRequest, Unsupported for modules to be preloaded, BackendUnavailable."""
         spec.check()
         if self._code is None:

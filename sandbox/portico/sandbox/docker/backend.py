@@ -166,7 +166,7 @@ class DockerBackend:
         ended = datetime.fromisoformat(state["FinishedAt"].partition(".")[0].rstrip("Z") + "+00:00")
         return time.time() - ended.timestamp() > _LEASE
 
-    async def create(self, spec: Spec, sandbox_id: str | None = None) -> DockerBox:
+    async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> DockerBox:
         """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
         spec.check()
         if not self._opened:

@@ -15,17 +15,15 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, idmaps, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
-from portico.sandbox.local.zygotes import Template, Zygote
-from portico.sandbox.pool import Demand, Pool
+from portico.sandbox.local.templates import PLAIN, Template, Templates
+from portico.sandbox.local.zygotes import PRELOAD_BYTES, Kind, Zygote, kind_of
 from portico.sandbox.sources import closed, opened
-from portico.sandbox.spec import MIB, Limits, Spec
+from portico.sandbox.spec import Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
 RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per process, CPU not at all
 _UIDS: Final = range(1_000, 61_000)  # above the zygote's base
-_PLAIN: Final[Template] = ((), ())
 _USUAL: Final = Limits()
-_TEMPLATES: Final = 16  # of which something waits; each is a process with what it has imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class LocalSettings:
     spares: int = 2  # that wait and have run nothing yet, of each kind that is in use; after a rush, more
     pool_size: int = 0  # that wait and have run a cell, without mounts and preloaded modules
     uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
-    preload_bytes: int = 512 * MIB  # of memory that one sandbox's preloaded modules may take
+    preload_bytes: int = PRELOAD_BYTES  # of memory for a zygote that preloads modules, until it is ready
 
 
 class LocalBackend:
@@ -45,15 +43,18 @@ class LocalBackend:
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self._settings = settings or LocalSettings()
         self._hierarchy = cgroups.Hierarchy()
-        self._zygotes: dict[Template, asyncio.Task[Zygote]] = {}
-        self._retired: set[Zygote] = set()
         self._zygote_of: dict[str, Zygote] = {}
         self._boxes: dict[str, LocalBox] = {}
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
         self._zygotes_user = os.geteuid() or self._settings.uid_base
-        self._demand = Demand()
-        self._pools: dict[Template, Pool[LocalBox]] = {}
+        self._templates = Templates(
+            self._start_zygote,
+            self._make,
+            lambda box: self._zygote_of[box.id],
+            spares=self._settings.spares,
+            ready=self._settings.pool_size,
+        )
         self._cleaning: set[asyncio.Task[None]] = set()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
@@ -87,11 +88,12 @@ class LocalBackend:
         self._opened = True
         try:
             cgroups.admit(self._hierarchy, self._zygotes_user)
-            await self._zygote(_PLAIN)
+            with self._templates.use(PLAIN, "") as template:
+                await self._templates.zygote(template)
         except BaseException:
             await self.close()
             raise
-        self._pool(_PLAIN).fill()
+        template.pool.fill()
 
     def _sweep(self) -> None:
         owners.kill_orphans()
@@ -112,33 +114,33 @@ class LocalBackend:
         )  # processes: by the user id at least
         return Capabilities(self.name, RLIMITS if missing else FULL, enforced | always, pause, missing)
 
-    async def create(self, spec: Spec, sandbox_id: str | None = None) -> LocalBox:
-        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
+    async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> LocalBox:
+        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable, and
+        LimitExceeded for preload and templates."""
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
         if spec.mounts:
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
-        box = self._claim(spec)
-        if box is None:
-            with self._demand.caller():
-                box = await self._make(spec)
-        else:
-            try:
+        with self._templates.use(kind_of(spec), user_id) as template:
+            box = self._claim(spec, template)
+            if box is None:
+                with self._templates.demand.caller():
+                    box = await self._make(spec, template)
+            else:
                 await self._adapt(box, spec)
-            except BaseException:
-                await box.destroy()
-                raise
+            if box.gone is None:
+                template.given[box] = user_id
         if not self._opened:
             await box.destroy("owner")
             raise errors.BackendUnavailable("the local backend has been closed")
         if sandbox_id is not None:
             self._rename(box, sandbox_id)
-        self._pool((spec.mounts, spec.preload)).fill()
+        template.pool.fill()
         return box
 
-    def _claim(self, spec: Spec) -> LocalBox | None:
+    def _claim(self, spec: Spec, template: Template) -> LocalBox | None:
         limits = spec.limits
         if (limits.disk_bytes, limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
             return None
@@ -147,19 +149,7 @@ class LocalBackend:
             self.capabilities.missing and limits.memory_bytes > _USUAL.memory_bytes
         ):
             return None
-        return self._pool((spec.mounts, spec.preload)).claim()
-
-    def _pool(self, template: Template) -> Pool[LocalBox]:
-        if template not in self._pools:
-            spec = Spec(mounts=template[0], preload=template[1])
-            self._pools[template] = Pool(
-                lambda: self._make(spec),
-                self._demand,
-                spares=self._settings.spares,
-                ready=self._settings.pool_size if template == _PLAIN else 0,
-                fit=lambda box: not self._zygote_of[box.id].worn,
-            )
-        return self._pools[template]
+        return template.pool.claim()
 
     def _rename(self, box: LocalBox, sandbox_id: str) -> None:
         self._boxes[sandbox_id] = self._boxes.pop(box.id)
@@ -167,9 +157,9 @@ class LocalBackend:
         self._uids[sandbox_id] = self._uids.pop(box.id)
         box.id = sandbox_id
 
-    async def _make(self, spec: Spec) -> LocalBox:
+    async def _make(self, spec: Spec, template: Template) -> LocalBox:
         """A sandbox that is all that is asked for; a kernel is on its way."""
-        zygote = await self._zygote((spec.mounts, spec.preload))
+        zygote = await self._templates.zygote(template)
         sandbox_id = new_id()
         box = LocalBox(sandbox_id, spec, cgroups.Group(self._hierarchy, sandbox_id), self._ended)
         self._boxes[box.id] = box
@@ -207,13 +197,16 @@ class LocalBackend:
     async def _adapt(self, box: LocalBox, spec: Spec) -> None:
         """Makes one that waited into what is asked for, as far as it is not that already."""
         usual, box.spec = box.spec, spec
-        if spec.limits != usual.limits:
-            try:
+        try:
+            if spec.limits != usual.limits:
                 box.group.limit(spec.limits)
-            except OSError as error:
+            if (spec.limits, spec.env, spec.network) != (usual.limits, usual.env, usual.network):
+                await box.begin(environment(spec), self._rlimits(spec))
+        except BaseException as error:
+            await box.destroy()
+            if isinstance(error, OSError):
                 raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
-        if (spec.limits, spec.env, spec.network) != (usual.limits, usual.env, usual.network):
-            await box.begin(environment(spec), self._rlimits(spec))
+            raise
 
     def _rlimits(self, spec: Spec) -> dict[str, int]:
         limits = spec.limits
@@ -229,42 +222,12 @@ class LocalBackend:
             if self._next_uid not in used:
                 return self._next_uid
 
-    async def _zygote(self, template: Template) -> Zygote:
-        """The zygote for a template; a new one when there is none or it is worn."""
-        task = self._zygotes.get(template)
-        if task is not None and task.done() and not (_done_well(task) and not task.result().worn):
-            if _done_well(task):
-                self._retire(task.result())
-            task = None
-        if task is None:
-            self._make_room()
-            task = asyncio.ensure_future(self._start_zygote(template))
-        self._zygotes.pop(template, None)
-        self._zygotes[template] = task  # the one that was asked for last is the last
-        return await asyncio.shield(task)
-
-    def _make_room(self) -> None:
-        """Ends what waits of templates that were not asked for longest; sandboxes made of them live on."""
-        usable = [one for one, task in self._zygotes.items() if one != _PLAIN and _done_well(task)]
-        for template in usable[: max(0, len(self._zygotes) - _TEMPLATES + 1)]:
-            zygote = self._zygotes.pop(template).result()
-            pool = self._pools.pop(template, None)
-            if pool is not None:
-                self._later(pool.close())
-            self._retire(zygote)
-
-    async def _start_zygote(self, template: Template) -> Zygote:
+    async def _start_zygote(self, kind: Kind) -> Zygote:
         settings, nursery = self._settings, cgroups.Nursery(self._hierarchy)
-        zygote = Zygote(template, settings.uid_base, environment(Spec()), nursery, settings.preload_bytes)
+        most = settings.preload_bytes if kind[1] else PRELOAD_BYTES
+        zygote = Zygote(kind, settings.uid_base, environment(Spec()), nursery, most)
         await zygote.start()
         return zygote
-
-    def _retire(self, zygote: Zygote) -> None:
-        """It goes when its last sandbox has gone, for they go with it."""
-        self._retired.add(zygote)
-        if zygote.living <= 0:
-            self._retired.discard(zygote)
-            self._later(zygote.stop())
 
     def _ended(self, box: LocalBox) -> None:
         if self._boxes.pop(box.id, None) is None:
@@ -273,8 +236,8 @@ class LocalBackend:
         box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         zygote = self._zygote_of.pop(box.id)
         zygote.living -= 1
-        if zygote in self._retired:
-            self._retire(zygote)
+        self._templates.ended(box)
+        self._templates.left(zygote)
         self._later(box.destroy())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -285,27 +248,13 @@ class LocalBackend:
     async def close(self) -> None:
         """Ends every sandbox and zygote, and returns when nothing of them is left."""
         self._opened = False
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
-        self._pools.clear()
+        await self._templates.close_pools()
         await asyncio.gather(
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True
         )
-        tasks = list(self._zygotes.values())
-        self._zygotes.clear()
-        for task in tasks:
-            task.cancel() if not task.done() else None
-            for zygote in await asyncio.gather(task, return_exceptions=True):
-                if isinstance(zygote, Zygote):
-                    await zygote.stop()
-        for zygote in self._retired:
-            await zygote.stop()
-        self._retired.clear()
+        await self._templates.close()
         await asyncio.gather(*self._cleaning, return_exceptions=True)
         await asyncio.to_thread(cgroups.leave, self._hierarchy)
-
-
-def _done_well(task: asyncio.Task[Zygote]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def new_id() -> str:

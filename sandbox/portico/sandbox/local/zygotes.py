@@ -24,7 +24,7 @@ from portico.sandbox import errors, inside
 from portico.sandbox.local import idmaps
 from portico.sandbox.local.cgroups import Group, Nursery
 from portico.sandbox.local.owners import MARK, Owner
-from portico.sandbox.spec import Mount
+from portico.sandbox.spec import Mount, Spec
 
 _BOOT: Final = """
 import _imp, importlib.machinery, socket, sys
@@ -49,17 +49,23 @@ _START_SECONDS: Final = 60.0  # preloaded modules count
 _LATE: Final = f"not ready after {_START_SECONDS:g} seconds"
 MAX_FORKS: Final = 2_000
 MAX_AGE: Final = 1_800.0  # seconds
+PRELOAD_BYTES: Final = 512 << 20  # of memory that a zygote may take until it is ready
 _ROOM: Final = 64  # sandboxes more than there are, for which a zygote has memory
 
-Template = tuple[tuple[Mount, ...], tuple[str, ...]]
+Kind = tuple[tuple[Mount, ...], tuple[str, ...]]  # mounts, and modules to preload
+
+
+def kind_of(spec: Spec) -> Kind:
+    """Specs of one kind come from the same zygote. The order of mounts means nothing."""
+    return tuple(sorted(spec.mounts, key=lambda mount: mount.target)), spec.preload
 
 
 class Zygote:
     def __init__(
-        self, template: Template, uid_base: int, env: dict[str, str], nursery: Nursery, memory_bytes: int
+        self, kind: Kind, uid_base: int, env: dict[str, str], nursery: Nursery, memory_bytes: int
     ) -> None:
         """`memory_bytes` is what it may take until it is ready."""
-        self.template = template
+        self.kind = kind
         self.forks = 0
         self._asked = 0
         self.living = 0
@@ -75,8 +81,13 @@ class Zygote:
         self._requests: dict[int, asyncio.Future[int]] = {}
 
     @property
+    def ended(self) -> bool:
+        """Whether it can make nothing, now or any more."""
+        return self._control is None
+
+    @property
     def worn(self) -> bool:
-        return self.forks >= MAX_FORKS or time.monotonic() - self.started > MAX_AGE or self._control is None
+        return self.forks >= MAX_FORKS or time.monotonic() - self.started > MAX_AGE
 
     @property
     def mapped_by_owner(self) -> bool:
@@ -143,7 +154,7 @@ class Zygote:
 
     def _refusal(self, said: str, starved: bool) -> errors.SandboxError:
         """Why its modules cannot be imported."""
-        modules = ", ".join(self.template[1])
+        modules = ", ".join(self.kind[1])
         if starved:
             most = self._memory_bytes >> 20
             return errors.LimitExceeded(f"preload: {modules}: more than {most} MiB of memory", "preload")
@@ -152,7 +163,7 @@ class Zygote:
         return errors.InvalidRequest(said or f"preload: {modules}: the import has ended its process")
 
     def _describe(self) -> dict[str, Any]:
-        mounts, preload = self.template
+        mounts, preload = self.kind
         paths = [sys.base_prefix, sys.prefix, *(sysconfig.get_path(name) for name in ("purelib", "platlib"))]
         return {
             "mapped_by_owner": self.mapped_by_owner,
@@ -183,7 +194,7 @@ class Zygote:
         passed = [*births, *lists]
         told = {**request, "births": len(births), "lists": len(lists)}
         try:
-            for mount in filter(idmaps.is_mapped, self.template[0]):
+            for mount in filter(idmaps.is_mapped, self.kind[0]):
                 passed.append(await self._mapped(mount, request["uid"]))  # noqa: PERF401  or one would leak
             if self.forks % (_ROOM // 2) == 0:
                 self._make_room()

@@ -1,0 +1,202 @@
+"""Templates: what sandboxes are forked from. Each has a zygote, and a pool of sandboxes that wait.
+
+A template is a set of mounts and preloaded modules. Callers choose these, so the number of templates is
+limited, and so is each user's share. A template that no caller has a sandbox of gives way to a new one: first
+those of the user with the most templates, and of these the one that was asked for least recently.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from portico.sandbox import errors
+from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local.zygotes import Kind, Zygote
+from portico.sandbox.pool import Demand, Pool
+from portico.sandbox.spec import Spec
+
+PLAIN: Final[Kind] = ((), ())  # always there, and not counted
+MOST: Final = 16
+SHARE: Final = 8  # that one user may have in use; who gives no user has no share
+_REPLACED: Final = 8  # worn zygotes that may still have sandboxes
+
+
+class Template:
+    def __init__(self, kind: Kind, user_id: str) -> None:
+        self.kind = kind
+        self.user_id = user_id  # who has asked for it last
+        self.given: dict[LocalBox, str] = {}  # sandboxes that callers have, with their users
+        self.callers = 0  # who are about to get one
+        self.starting: asyncio.Task[Zygote]
+        self.pool: Pool[LocalBox]
+
+    @property
+    def users(self) -> set[str]:
+        return set(self.given.values()) or {self.user_id}
+
+    @property
+    def zygote(self) -> Zygote | None:
+        """None while it starts, and where it could not."""
+        done = self.starting.done() and not self.starting.cancelled() and not self.starting.exception()
+        return self.starting.result() if done else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether all sandboxes that it has wait in its pool."""
+        return self.zygote is not None and not self.callers and not self.given
+
+
+class Templates:
+    """The templates of one backend, on its loop."""
+
+    def __init__(
+        self,
+        start: Callable[[Kind], Awaitable[Zygote]],
+        make: Callable[[Spec, Template], Awaitable[LocalBox]],
+        zygote_of: Callable[[LocalBox], Zygote],
+        *,
+        spares: int,
+        ready: int,
+    ) -> None:
+        """`spares` wait of each template, and `ready` sandboxes of the plain one."""
+        self.demand = Demand()
+        self._start_zygote, self._make, self._zygote_of = start, make, zygote_of
+        self._spares, self._ready = spares, ready
+        self._templates: dict[Kind, Template] = {}  # the one that was asked for last is the last
+        self._replaced: set[Zygote] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def use(self, kind: Kind, user_id: str) -> Iterator[Template]:
+        """The template, which does not give way meanwhile. Raises LimitExceeded("templates")."""
+        template = self._templates.pop(kind, None)
+        if template is None:
+            self._victims(user_id, 1) if kind != PLAIN else None
+            template = self._open(kind, user_id)
+        self._templates[kind] = template
+        template.user_id = user_id
+        template.callers += 1
+        try:
+            yield template
+        finally:
+            template.callers -= 1
+
+    def _open(self, kind: Kind, user_id: str) -> Template:
+        template, spec = Template(kind, user_id), Spec(mounts=kind[0], preload=kind[1])
+        template.starting = self._begin(template)
+        template.pool = Pool(
+            lambda: self._make(spec, template),
+            self.demand,
+            spares=self._spares,
+            ready=self._ready if kind == PLAIN else 0,
+            fit=lambda box: self._fit(template, self._zygote_of(box)),
+        )
+        return template
+
+    async def zygote(self, template: Template) -> Zygote:
+        """A new one when the last has ended, or is worn. Raises what its start raises, and LimitExceeded."""
+        zygote = template.zygote
+        if zygote is not None and self._replaceable(zygote):
+            self._replaced.add(zygote)
+            self.left(zygote)
+            template.starting = self._begin(template)
+        starting = template.starting
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if starting.cancelled():
+                raise errors.BackendUnavailable("the local backend has been closed") from None
+            raise
+
+    def _replaceable(self, zygote: Zygote) -> bool:
+        return zygote.ended or (zygote.worn and len(self._replaced) < _REPLACED)
+
+    def _fit(self, template: Template, zygote: Zygote) -> bool:
+        return zygote is template.zygote and not self._replaceable(zygote)
+
+    def _begin(self, template: Template) -> asyncio.Task[Zygote]:
+        starting = asyncio.ensure_future(self._start(template))
+        starting.add_done_callback(lambda done: self._started(template, done))
+        return starting
+
+    async def _start(self, template: Template) -> Zygote:
+        """Templates give way only now: one that cannot start takes nobody's place."""
+        zygote = await self._start_zygote(template.kind)
+        try:
+            for victim in self._victims(template.user_id, 0):
+                self._drop(victim)
+        except errors.LimitExceeded:
+            await zygote.stop()
+            raise
+        return zygote
+
+    def _started(self, template: Template, starting: asyncio.Task[Zygote]) -> None:
+        failed = starting.cancelled() or starting.exception() is not None
+        if failed and template.starting is starting and self._templates.get(template.kind) is template:
+            self._drop(template)
+
+    def _victims(self, user_id: str, more: int) -> list[Template]:
+        """The idle templates that have to go if this user is to have so many more. Raises LimitExceeded when
+        these are not enough."""
+        counted = [template for kind, template in self._templates.items() if kind != PLAIN]
+        held = Counter(user for template in counted for user in template.users)
+        held[user_id] += more
+        idle = [template for template in counted if template.idle]
+        victims: list[Template] = []
+        while True:
+            over_share = user_id != "" and held[user_id] > SHARE
+            if not over_share and len(counted) + more - len(victims) <= MOST:
+                return victims
+            able = [template for template in idle if not over_share or template.user_id == user_id]
+            if not able:
+                whose = f"the user's sandboxes use {SHARE}" if over_share else f"sandboxes use {MOST}"
+                raise errors.LimitExceeded(
+                    f"{whose} sets of mounts and preloaded modules already; use one of them, or end some",
+                    "templates",
+                )
+            victim = max(able, key=lambda template: held[template.user_id])  # the first of equal ones
+            idle.remove(victim)
+            victims.append(victim)
+            held[victim.user_id] -= 1
+
+    def _drop(self, template: Template) -> None:
+        """Ends one without sandboxes but those that wait."""
+        del self._templates[template.kind]
+        self._later(self._end(template))
+
+    async def _end(self, template: Template) -> None:
+        await template.pool.close()
+        if template.zygote is not None:
+            await template.zygote.stop()
+
+    def ended(self, box: LocalBox) -> None:
+        """A sandbox has ended, whoever had it."""
+        for template in self._templates.values():
+            template.given.pop(box, None)
+
+    def left(self, zygote: Zygote) -> None:
+        """Ends a zygote that was replaced, when its last sandbox has gone, for they go with it."""
+        if zygote in self._replaced and zygote.living <= 0:
+            self._replaced.discard(zygote)
+            self._later(zygote.stop())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def close_pools(self) -> None:
+        await asyncio.gather(*(template.pool.close() for template in self._templates.values()))
+
+    async def close(self) -> None:
+        """Ends every zygote, after the sandboxes that callers have."""
+        templates = list(self._templates.values())
+        self._templates.clear()
+        for template in templates:
+            template.starting.cancel()
+        await asyncio.gather(*(template.starting for template in templates), return_exceptions=True)
+        await asyncio.gather(*map(self._end, templates), *(zygote.stop() for zygote in self._replaced))
+        self._replaced.clear()
+        await asyncio.gather(*self._ending, return_exceptions=True)
