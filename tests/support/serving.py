@@ -16,6 +16,7 @@ from portico.core.settings import CoreSettings
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
+from portico.gateways.http.sockets import SocketProtocol
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]  # starts a gateway with these settings; a client of it
 
@@ -44,7 +45,7 @@ async def running_site(
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
     config = uvicorn.Config(
-        site, http=CorkedProtocol, ws="websockets-sansio", log_level="critical", timeout_graceful_shutdown=2
+        site, http=CorkedProtocol, ws=SocketProtocol, log_level="critical", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))

@@ -6,6 +6,7 @@ import uvicorn
 
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.site import Site
+from portico.gateways.http.sockets import SocketProtocol
 
 STOP_SECONDS = 5
 
@@ -30,7 +31,8 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         port=port,
         loop="uvloop",
         http=CorkedProtocol,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
+        ws_per_message_deflate=False,  # what a few bytes may become is bounded, and costs nothing
         access_log=False,
         log_config=None,
         log_level="warning",

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from portico.sandbox import egress, errors, mime, sources
 from portico.sandbox.channel import Call, Channel, Deadline, failure
@@ -27,6 +27,8 @@ from portico.sandbox.inside import wire
 from portico.sandbox.processes import Processes, as_command
 from portico.sandbox.spec import Spec
 
+_MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
+
 
 class Box:
     """One sandbox. Backends subclass it for what the wall's other side has to do: pause, measure, destroy."""
@@ -44,6 +46,7 @@ class Box:
         self._kernel = asyncio.Lock()
         self._checkpoints: list[str] = []
         self._kills = 0
+        self._connections: list[Call] = []  # to ports, and those that have ended since the last
 
     def call(self, op: str, **arguments: Any) -> Call:
         """Opens a call to the agent. Raises SandboxGone, SandboxPaused."""
@@ -215,10 +218,16 @@ class Box:
         return ShellResult(bytes(out), bytes(err), end.exit_code, end.failure)
 
     async def connect(self, port: int) -> Connection:
-        """Opens a connection to a TCP port that something inside listens on. Raises PortRefused."""
+        """Opens a connection to a TCP port that something inside listens on. Raises PortRefused, and
+        LimitExceeded("connections") when too many are open."""
         if not 0 < port < 65_536:
             raise errors.InvalidRequest(f"port: {port}")
-        return await Connection.open(self.call("connect", port=port))
+        self._connections = [call for call in self._connections if not call.ended]
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            raise errors.LimitExceeded(f"more than {_MAX_CONNECTIONS} connections to ports", "connections")
+        call = self.call("connect", port=port)
+        self._connections.append(call)
+        return await Connection.open(call)
 
     async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
         """Hands the files below /workspace to `take` as a tar stream, as they are at one moment, and then

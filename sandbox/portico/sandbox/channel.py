@@ -26,7 +26,7 @@ class Call:
         self.number = number
         self.result: dict[str, Any] | None = None
         self._frames: deque[tuple[int, bytes]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []  # who reads, and who closes meanwhile
         self._failure: errors.SandboxError | None = None
         self._credit = wire.WINDOW
         self._credit_waiter: asyncio.Future[None] | None = None
@@ -122,8 +122,9 @@ class Call:
             await self._wait()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def received(self, kind: int, payload: bytes) -> None:
         if kind == wire.ACK:
@@ -143,8 +144,11 @@ class Call:
             self._wake()
 
     def _wake(self) -> None:
-        for waiter in (self._waiter, self._credit_waiter if self.ended else None):
-            if waiter and not waiter.done():
+        waiters, self._waiters = self._waiters, []
+        if self.ended and self._credit_waiter is not None:
+            waiters.append(self._credit_waiter)
+        for waiter in waiters:
+            if not waiter.done():
                 waiter.set_result(None)
 
 

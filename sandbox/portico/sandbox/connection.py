@@ -25,12 +25,13 @@ class Connection:
         return connection
 
     async def read(self) -> bytes:
-        """The next bytes; b"" when the other side will send no more."""
+        """The next bytes; b"" when the other side will send no more. Raises PortRefused when it broke off."""
         async for kind, payload in self._frames:
             if kind == wire.OUT:
                 return payload
             if wire.parse_json(payload).get("type") == "eof":
                 return b""
+        await self._call.answer()
         return b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

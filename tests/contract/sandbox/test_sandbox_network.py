@@ -116,3 +116,50 @@ def test_the_name_in_a_tls_greeting_is_found() -> None:
             *(f"{'inner.test'[:n]}" for n in range(11)),
         )
     assert egress.server_name(b"SSH-2.0") is None
+
+
+LISTENER = """
+import socket, struct, threading
+server = socket.create_server(("127.0.0.1", 8000), backlog=300)
+kept = []
+def serve():
+    while True:
+        peer, _ = server.accept()
+        kept.append(peer)
+threading.Thread(target=serve, daemon=True).start()
+"""
+RESET = """
+while not kept: pass
+peer = kept.pop(0)
+peer.sendall(b"some")
+import time; time.sleep(0.3)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+peer.close()
+"""
+
+
+async def test_a_connection_to_a_port_that_is_reset_has_no_clean_end(backend: Backend) -> None:
+    box = await backend.create(Spec())
+    try:
+        await box.run_cell(LISTENER)
+        connection = await box.connect(8000)
+        assert (await box.run_cell(RESET)).end.error is None
+        assert await connection.read() == b"some"
+        with pytest.raises(errors.PortRefused):
+            await connection.read()
+    finally:
+        await box.destroy()
+
+
+async def test_connections_to_ports_are_counted(backend: Backend) -> None:
+    box = await backend.create(Spec())
+    try:
+        await box.run_cell(LISTENER)
+        opened = [await box.connect(8000) for _ in range(128)]
+        with pytest.raises(errors.LimitExceeded) as caught:
+            await box.connect(8000)
+        assert caught.value.limit == "connections"
+        await opened[0].close()
+        await (await box.connect(8000)).close()
+    finally:
+        await box.destroy()

@@ -10,6 +10,10 @@ from portico.core.engine.sandbox_errors import SandboxNotFound
 _SIGNATURE_BYTES = 18
 
 
+def expired() -> SandboxNotFound:
+    return SandboxNotFound("the access token is not valid, or not any more")
+
+
 class PortAccess:
     """Makes and reads tokens."""
 
@@ -23,8 +27,8 @@ class PortAccess:
         token = base64.urlsafe_b64encode(text + self._sign(text)).rstrip(b"=")
         return token.decode(), time.time() + until - time.monotonic()
 
-    def read(self, token: str) -> tuple[str, int]:
-        """The sandbox and the port. Raises SandboxNotFound: who guesses is told nothing."""
+    def read(self, token: str) -> tuple[str, int, float]:
+        """The sandbox, the port, and for how many seconds it is good. Raises SandboxNotFound."""
         try:
             data = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
         except ValueError:
@@ -32,9 +36,10 @@ class PortAccess:
         text, signature = data[:-_SIGNATURE_BYTES], data[-_SIGNATURE_BYTES:]
         if hmac.compare_digest(signature, self._sign(text)):
             sandbox_id, port, until = text.decode().rsplit(".", 2)
-            if int(until) > time.monotonic():
-                return sandbox_id, int(port)
-        raise SandboxNotFound("the access token is not valid, or not any more")
+            left = int(until) - time.monotonic()
+            if left > 0:
+                return sandbox_id, int(port), left
+        raise expired()  # who guesses is told nothing else
 
     def _sign(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256")[:_SIGNATURE_BYTES]

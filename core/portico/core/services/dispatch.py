@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo
 from google.rpc.status_pb2 import Status
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
@@ -188,6 +189,14 @@ async def stop_sending(requests: AsyncIterator[bytes], context: ServicerContext)
         async with asyncio.timeout(STOP_SECONDS):
             async for _ in requests:
                 pass
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    """False for what gRPC tells of a caller that left while a response was written to it."""
+    return not record.exc_info or not isinstance(record.exc_info[1], cygrpc.ExecuteBatchError)
+
+
+logging.getLogger(cygrpc.__name__).addFilter(_is_defect)
 
 
 def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:

@@ -10,6 +10,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import command_words, process_end
+from portico.core.engine.port_access import expired
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.services.dispatch import parse
@@ -57,10 +58,10 @@ class SandboxStreams(SandboxMethods):
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[pb.ConnectPortResponse]:
         start = (await _first(requests, pb.ConnectPortRequest)).start
-        port = start.port
+        port, left = start.port, None
         if start.access_token:
             # The token is a credential of its own.
-            sandbox_id, port = self._sandboxes.ports.read(start.access_token)
+            sandbox_id, port, left = self._sandboxes.ports.read(start.access_token)
             box = self._sandboxes.get(sandbox_id).box
         else:
             box = self._box(check_id(start.sandbox_id, "start.sandbox_id"))
@@ -68,7 +69,10 @@ class SandboxStreams(SandboxMethods):
             connection = await box.connect(check_port(port, "start.port"))
             try:
                 yield pb.ConnectPortResponse()
-                async with _beside(_sent(requests, connection), connection.close):
+                async with (
+                    _beside(_expire(left), connection.close),
+                    _beside(_sent(requests, connection), connection.close),
+                ):
                     while data := await connection.read():
                         yield pb.ConnectPortResponse(data=data)
             finally:
@@ -127,6 +131,13 @@ async def _sent(requests: AsyncIterator[bytes], connection: Connection) -> None:
     async for data in requests:
         await connection.write(parse(pb.ConnectPortRequest, data).data)
     connection.end_write()
+
+
+async def _expire(seconds: float | None) -> None:
+    """Raises SandboxNotFound when they are over: a token is no longer good then."""
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+        raise expired()
 
 
 def _size(size: pb.TerminalSize) -> tuple[int, int]:

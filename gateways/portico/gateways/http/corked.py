@@ -119,6 +119,10 @@ class Chunks:
         if parts:
             self._transport.write_parts(parts)
 
+    def cut(self) -> None:
+        """End the connection at once: what was sent of an answer is not taken for all of it."""
+        self._transport.abort()
+
 
 class CorkedProtocol(BoundedProtocol):
     """The bounded HTTP protocol on such a transport."""
@@ -140,3 +144,9 @@ def chunks_of(scope: Scope) -> Chunks | None:
     """None on a server that is not this one."""
     chunks: Chunks | None = scope.get("extensions", {}).get(CHUNKS, {}).get("chunks")
     return chunks
+
+
+def cut(scope: Scope) -> None:
+    """End the connection of a request whose answer can't be ended as it should."""
+    if (chunks := chunks_of(scope)) is not None:
+        chunks.cut()

@@ -16,6 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ROUTE = "portico.route"  # in an ASGI scope: the route of a request that no router has seen
 # FastAPI would make spans and metrics too, by rules and exporters of its own.
 NOT_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+PORTS = "/ports/"
 _PROBES = frozenset(("/health", "/liveness", "/readiness"))  # they come for ever, and say nothing
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OTHER = "_OTHER"
@@ -67,7 +68,7 @@ class Requests:
         }
         parent = spans.parent_of(carrier)
         # Each attribute costs as much as a token: these tell what is to be known.
-        about = {"http.request.method": method, "url.path": scope["path"]}
+        about = {"http.request.method": method, "url.path": _path(scope)}
         span = spans.begin(f"{method} {gateway}", about, kind=SpanKind.SERVER, parent=parent)
         token = context.attach(parent if span is None else trace.set_span_in_context(span, parent))
         durations, began = self._durations, time.perf_counter()
@@ -103,6 +104,12 @@ def enter_request(headers: Iterable[tuple[bytes, bytes]]) -> None:
 def _method(scope: Scope) -> str:
     method: str = scope.get("method", "GET")  # a WebSocket begins as one
     return method if method in _METHODS else _OTHER
+
+
+def _path(scope: Scope) -> str:
+    """Without the token that a path below it is a credential by."""
+    path: str = scope["path"]
+    return PORTS if path.startswith(PORTS) else path
 
 
 def _route(scope: Scope) -> str:

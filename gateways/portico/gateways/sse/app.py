@@ -16,7 +16,7 @@ from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.methods import allowed
-from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
+from portico.gateways.http.seen import NOT_ITS_OWN, PORTS, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import (
     agents,
@@ -34,7 +34,9 @@ from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
 from portico.gateways.sse.endpoints import Endpoints
 from portico.gateways.sse.errors import error_response, from_bad_request, from_core, from_defect, from_status
 from portico.gateways.sse.models import Health, Liveness, Readiness, ServiceInfo
-from portico.gateways.sse.ports import PREFIX, Ports
+from portico.gateways.sse.ports.app import Ports
+from portico.gateways.sse.ports.headers import PortHeaders
+from portico.gateways.sse.ports.limits import PortLimits
 from portico.gateways.sse.process import Process, openapi
 from portico.gateways.sse.settings import SseSettings
 from portico.gateways.sse.stored_models import NAMED_BY_HAND
@@ -96,6 +98,13 @@ class SseGateway:
                 expose_headers=["x-run-id", "x-session-id", "etag", "location"],
             )
         self._front = front
+        self._port_limits = PortLimits(
+            answer_seconds=settings.port_answer_seconds,
+            idle_seconds=settings.port_idle_seconds,
+            message_bytes=settings.port_message_bytes,
+            headers=PortHeaders(settings.port_request_headers, settings.port_response_headers),
+            origins=tuple(settings.cors_origins),
+        )
 
     def claims(self, path: str) -> bool:
         return True  # what nobody else wants may be an agent's own endpoint
@@ -105,10 +114,13 @@ class SseGateway:
         state.core = core
         state.process = Process(core, state.streams, self._max_body_bytes)
         state.endpoints = Endpoints(core, self._max_body_bytes)
-        state.ports = Ports(core)
+        self._ports = Ports(core, self._port_limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._front(scope, receive, send)
+        if scope["path"].startswith(PORTS):
+            await self._ports(scope, receive, send)
+        else:
+            await self._front(scope, receive, send)
 
     def stop(self) -> None:
         self._app.state.streams.stop()
@@ -249,9 +261,5 @@ class Front:
                 await process(scope, receive, send)
                 return
             await from_status(405, {"allow": "POST"})(scope, receive, send)
-            return
-        if scope["path"].startswith(PREFIX):
-            ports: Ports = self._app.state.ports
-            await ports(scope, receive, send)
             return
         await guarded(self._app, scope, receive, send, lambda: from_defect(log))

@@ -4,6 +4,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from portico.gateways.http.settings import HttpSettings
+from portico.gateways.sse.ports.headers import extra_name
 
 
 class SseSettings(HttpSettings):
@@ -12,6 +13,27 @@ class SseSettings(HttpSettings):
     model_config = SettingsConfigDict(env_prefix="PORTICO_SSE_", frozen=True)
 
     process_path: str = Field(default="/process", description="Where runs are started.")
+
+    port_answer_seconds: float = Field(
+        default=60.0, gt=0, description="How long a server in a sandbox may take to begin an answer."
+    )
+    port_idle_seconds: float = Field(
+        default=300.0, gt=0, description="How long its answer may be silent before it is cut."
+    )
+    port_message_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="The largest message of a WebSocket to a sandbox."
+    )
+    port_request_headers: list[str] = Field(
+        default=[], description="More header fields that pass to servers in sandboxes, as JSON."
+    )
+    port_response_headers: list[str] = Field(
+        default=[], description="More header fields that pass from servers in sandboxes, as JSON."
+    )
+
+    @field_validator("port_request_headers", "port_response_headers")
+    @classmethod
+    def _may_pass(cls, value: list[str]) -> list[str]:
+        return [extra_name(name) for name in value]
 
     @field_validator("process_path")
     @classmethod

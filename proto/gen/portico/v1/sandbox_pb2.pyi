@@ -726,7 +726,7 @@ class SandboxFailure(_message.Message):
     message: _builtins.str
     """Always set. For people."""
     limit: _builtins.str
-    """Set for LIMIT_EXCEEDED: memory, pids, disk, inodes, output."""
+    """Set for LIMIT_EXCEEDED: memory, pids, disk, inodes, output, connections."""
     kernel_lost: _builtins.bool
     """Whether the names of the kernel are lost; files never are."""
     exit_code: _builtins.int

@@ -457,7 +457,9 @@ class SandboxServiceServicer(object):
     def ConnectPort(self, request_iterator, context):
         """ConnectPort carries the bytes of a connection to a TCP port that something
         inside listens on. The first request says which. UNAVAILABLE
-        (PORT_REFUSED).
+        (PORT_REFUSED: nothing listens, or the connection broke off),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
+        open). With an access token it ends as NOT_FOUND when that expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

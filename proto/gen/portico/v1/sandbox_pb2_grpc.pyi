@@ -127,7 +127,9 @@ class SandboxServiceStub:
     ConnectPort: _grpc.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
-    (PORT_REFUSED).
+    (PORT_REFUSED: nothing listens, or the connection broke off),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
+    open). With an access token it ends as NOT_FOUND when that expires.
     """
     CreatePortAccess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]
     """CreatePortAccess makes a signed token with which a gateway lets anybody
@@ -252,7 +254,9 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     ConnectPort: _aio.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]  # type: ignore[assignment]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
-    (PORT_REFUSED).
+    (PORT_REFUSED: nothing listens, or the connection broke off),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
+    open). With an access token it ends as NOT_FOUND when that expires.
     """
     CreatePortAccess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]  # type: ignore[assignment]
     """CreatePortAccess makes a signed token with which a gateway lets anybody
@@ -554,7 +558,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.ConnectPortResponse], _abc.AsyncIterator[_sandbox_pb2.ConnectPortResponse]]:
         """ConnectPort carries the bytes of a connection to a TCP port that something
         inside listens on. The first request says which. UNAVAILABLE
-        (PORT_REFUSED).
+        (PORT_REFUSED: nothing listens, or the connection broke off),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED: 128 connections of the sandbox are
+        open). With an access token it ends as NOT_FOUND when that expires.
         """
 
     @_abc_1.abstractmethod

@@ -87,7 +87,8 @@ class _Relay:
                     self._call.event({"type": "eof"})
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            self._call.fail(Failure("refused", f"the connection broke off: {error.strerror or error}"))
             self._close()
             return
         self._settle()

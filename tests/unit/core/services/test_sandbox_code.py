@@ -251,3 +251,21 @@ async def test_a_port_is_reached_with_a_credential_or_a_token(client: Client, bo
     for wrong in (token[:-2] + ("AA" if token[-2:] != "AA" else "BB"), "x", "é"):
         with pytest.raises(NotFound):
             await client.sandboxes.connect_port(access_token=wrong)
+
+
+async def test_what_a_token_has_opened_ends_with_it(client: Client, box: str) -> None:
+    await client.sandboxes.write_file(box, "server.py", SERVER.replace("8000", "8001"))
+    await client.sandboxes.start_process(box, "exec python3 server.py")
+    async with asyncio.timeout(30):
+        while True:
+            access = await client.sandboxes.create_port_access(box, 8001, lifetime=2)
+            try:
+                connection = await client.sandboxes.connect_port(access_token=access.access_token)
+                break
+            except PorticoError:
+                await asyncio.sleep(0.05)
+    async with connection, asyncio.timeout(30):
+        await connection.write(b"x")
+        assert await connection.read() == b"X"
+        with pytest.raises(NotFound):
+            await connection.read()

@@ -194,11 +194,11 @@ async def test_a_port_is_proxied_and_gets_no_secrets(http: httpx.AsyncClient, bo
     assert access.status_code == 201
     path = access.json()["path"]
     refused = await http.get(path)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "PORT_REFUSED")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (502, "PORT_REFUSED")
     await http.put(f"{box}/files/content", params={"path": "s.py"}, content=SERVER)
     await http.post(f"{box}/processes", json={"command": "exec python3 s.py"})
     async with asyncio.timeout(20):
-        while (await http.get(path)).status_code == 503:
+        while (await http.get(path)).status_code == 502:
             await asyncio.sleep(0.05)
     secrets = {"authorization": "Bearer mine", "cookie": "c=d"}
     answer = await http.post(f"{path}a%2Fb?c=d", content=b"x" * 100_000, headers=secrets)

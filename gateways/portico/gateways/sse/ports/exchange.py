@@ -1,0 +1,124 @@
+"""One HTTP/1.1 request to a server inside, and its answer as bytes of which each has been checked."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import h11
+
+from portico.client import PorticoError
+from portico.gateways.sse.ports.errors import PortFailure, broken
+from portico.gateways.sse.ports.stream import PortStream
+
+HEAD_BYTES: Final = 64 << 10
+_INTERIM: Final = 16  # answers of 1xx before the answer
+_STATUSES: Final = range(200, 600)
+STATUSES_REFUSED: Final = (407, 421)  # they speak of proxies and connections, which are not theirs
+BODILESS: Final = (204, 205, 304)
+_MAX_LENGTH: Final = 1 << 63
+_TURN: Final = 256  # pieces of a body that are parsed before others have their turn
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of an answer; the length of its body when that is known."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    length: int | None
+
+
+class Exchange:
+    """Sending and receiving go on beside each other; `head` comes before `body`."""
+
+    def __init__(self, stream: PortStream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+        self._method = ""
+
+    async def ask(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the request's head. Raises PortFailure (400), PorticoError."""
+        self._method = method
+        headers = [*headers, (b"connection", b"close")]
+        try:
+            data = self._http.send(h11.Request(method=method, target=target, headers=headers))
+        except h11.LocalProtocolError:
+            raise PortFailure(400, "BAD_REQUEST", "the request cannot be put into HTTP/1.1") from None
+        await self._stream.write(data or b"")
+
+    async def send(self, data: bytes, *, more: bool) -> None:
+        """Send of the request's body. Raises PorticoError."""
+        try:
+            told = self._http.send(h11.Data(data=data)) if data else b""
+            told = (told or b"") + (b"" if more else self._http.send(h11.EndOfMessage()) or b"")
+        except h11.LocalProtocolError:
+            return  # the answer has broken the protocol, and who reads it says so
+        await self._stream.write(told)
+
+    async def head(self, seconds: float) -> Head:
+        """The answer's head, within so many seconds after the request was taken. Raises PortFailure."""
+        loop = asyncio.get_running_loop()
+        until: float | None = None
+        for _ in range(_INTERIM):
+            while (event := self._next()) is h11.NEED_DATA:
+                left = seconds if until is None else min(seconds, until - loop.time())
+                await self._receive(max(left, 0))
+                # From its first byte the whole head has that time, however it drips.
+                until = until or loop.time() + seconds
+            if isinstance(event, h11.Response):
+                return self._checked(event)
+            if not isinstance(event, h11.InformationalResponse):
+                break
+        raise broken("the server inside does not answer")
+
+    async def body(self, seconds: float) -> AsyncGenerator[bytes, None]:
+        """Its pieces. Raises PortFailure when it is not what its head said, or for so long nothing comes."""
+        while True:
+            piece = bytearray()
+            event: Any = None
+            for _ in range(_TURN):
+                event = self._next()
+                if not isinstance(event, h11.Data):
+                    break
+                piece += event.data
+            if piece:
+                yield bytes(piece)
+            if isinstance(event, h11.EndOfMessage):
+                return
+            if event is h11.NEED_DATA:
+                await self._receive(seconds)
+            elif isinstance(event, h11.Data):
+                await asyncio.sleep(0)
+            else:
+                raise broken("the server inside broke off")
+
+    def _next(self) -> Any:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError:
+            raise broken("what the server inside sent is not HTTP/1.1") from None
+
+    async def _receive(self, seconds: float) -> None:
+        try:
+            self._http.receive_data(await self._stream.read(seconds))
+        except PorticoError:
+            raise broken("the server inside broke off") from None
+
+    def _checked(self, response: h11.Response) -> Head:
+        status = response.status_code
+        if status not in _STATUSES or status in STATUSES_REFUSED:
+            raise broken(f"the server inside answered with the status {status}")
+        if sum(len(name) + len(value) for name, value in response.headers) > HEAD_BYTES:
+            raise broken("the server inside answered with too large a head")
+        framing = {name: value for name, value in response.headers if name in _FRAMING}
+        if len(framing) > 1 or (b"transfer-encoding" in framing and response.http_version < b"1.1"):
+            raise broken("the server inside framed its answer in two ways")
+        length = int(framing.get(b"content-length", b"-1"))
+        if length >= _MAX_LENGTH:
+            raise broken("the server inside answered with an impossible length")
+        headers = [(name, value) for name, value in response.headers if name not in _FRAMING]
+        return Head(status, headers, None if length < 0 or status in BODILESS else length)
+
+
+_FRAMING: Final = (b"content-length", b"transfer-encoding")

@@ -1,0 +1,41 @@
+"""Where a request below /ports/ goes."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from portico.gateways.http.seen import PORTS
+from portico.gateways.sse.errors import error_response
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,512}")
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))  # what HTTP/1.1 takes in a target
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A port by its token, and the target of the request inside, with its query."""
+
+    token: str
+    target: str
+
+    @property
+    def prefix(self) -> str:
+        """The path below which its answers stay."""
+        return f"{PORTS}{self.token}"
+
+
+def place_of(scope: Scope) -> Place | Response:
+    """The place, or the answer when there is none."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    asked = f"?{quote(query, safe=_VISIBLE)}" if query else ""
+    token, slash, rest = quote(raw, safe=_VISIBLE).removeprefix(PORTS).partition("/")
+    if not _TOKEN.fullmatch(token):
+        return error_response(404, "NOT_FOUND", "no such port")
+    if not slash:
+        return Response(status_code=307, headers={"location": f"{PORTS}{token}/{asked}"})
+    return Place(token, f"/{rest}{asked}")

@@ -1,0 +1,38 @@
+"""Which pages may read what a server inside answers (CORS; Fetch, 3.3).
+
+A page of a sandbox has an origin of its own, which a browser tells as `null`: without leave it could load
+none of its own modules and data. Others need the operator's. No leave takes cookies or credentials along, and
+who reads has the path already, which is all that is needed anyway.
+"""
+
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+_OPAQUE = b"null"
+_METHODS = "DELETE, GET, HEAD, PATCH, POST, PUT"
+_SECONDS = "600"
+
+
+def preflight(scope: Scope, origins: Sequence[str]) -> Response | None:
+    """The answer to a browser that asks before it sends; None for any other request."""
+    headers = dict(scope["headers"])
+    if scope["method"] != "OPTIONS" or b"access-control-request-method" not in headers:
+        return None
+    response = Response(status_code=204, headers={"vary": "origin, access-control-request-headers"})
+    if leave := readable(scope, origins):
+        response.raw_headers += leave
+        response.headers["access-control-allow-methods"] = _METHODS
+        response.headers["access-control-max-age"] = _SECONDS
+        if asked := headers.get(b"access-control-request-headers", b"").decode("latin-1"):
+            response.headers["access-control-allow-headers"] = asked
+    return response
+
+
+def readable(scope: Scope, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """The header fields that let the page read which has asked, if it may."""
+    origin = dict(scope["headers"]).get(b"origin", b"")
+    if not origin or (origin != _OPAQUE and origin.decode("latin-1") not in origins and "*" not in origins):
+        return []
+    return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", b"*")]
