@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, Final
 
-from portico.sandbox import egress, errors, mime, sources
-from portico.sandbox.channel import Call, Channel, Deadline, failure
+from portico.sandbox import egress, errors, sources
+from portico.sandbox.answers import Answer
+from portico.sandbox.channel import REQUEST_BYTES, Call, Channel, Deadline
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import (
     CellEnd,
@@ -28,6 +29,7 @@ from portico.sandbox.processes import Processes, as_command
 from portico.sandbox.spec import Spec
 
 _MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
+_REQUEST_SHARE: Final = 16  # of a sandbox's memory: a request is held inside several times
 
 
 class Box:
@@ -37,7 +39,7 @@ class Box:
         self.id = sandbox_id
         self.spec = spec
         self.begun = time.monotonic()  # its time to live counts from here
-        self.channel = Channel(self._on_lost)
+        self.channel = Channel(self._lost_channel, paused=lambda: self.paused, longest=self._longest_request)
         self.files = Files(self)
         self.processes = Processes(self)
         self.paused = False
@@ -57,6 +59,22 @@ class Box:
             raise errors.SandboxPaused(f"sandbox {self.id} is paused")
         return self.channel.call(op, **arguments)
 
+    async def ask(self, op: str, **arguments: Any) -> Answer:
+        """Makes a call that is only an answer. Raises SandboxTimeout after the time that any call may take,
+        and what went wrong inside.
+        """
+        return await self.answered(self.call(op, **arguments))
+
+    async def answered(self, call: Call) -> Answer:
+        """The same for a call that is open."""
+        deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
+        try:
+            return await call.answer()
+        finally:
+            deadline.stop()
+            if not call.ended:
+                await call.abort(0)
+
     @property
     def busy(self) -> bool:
         """True while a call is open; a paused sandbox is not busy."""
@@ -67,11 +85,11 @@ class Box:
         told = dict(env)
         if self.spec.network.allow_hosts:
             self.channel.on_connect = egress.Egress(self.spec.network).serve
-            await self.call("proxy").answer()
+            await self.ask("proxy")
             told = {**egress.ENVIRONMENT, **env}
-        self._confirm(await self.start(told, rlimits).answer())
+        self._confirm(await self.answered(self.start(told, rlimits)))
 
-    def _confirm(self, answer: dict[str, Any]) -> None:
+    def _confirm(self, answer: Answer) -> None:
         """No code has been run yet. Raises BackendUnavailable for a mount that is not what was opened."""
         sources.confirm(self.spec.mounts, answer)
 
@@ -96,24 +114,20 @@ class Box:
         """The same, with the events together that are there at the same moment."""
         seconds = self._seconds(timeout)
         async with self._kernel:
-            if len(code) > wire.MAX_FRAME // 8:
-                raise errors.InvalidRequest("code: too long")
-            call = self.call("cell", code=code, output_bytes=self.spec.limits.output_bytes)
+            most = self.spec.limits.output_bytes
+            call = self.call("cell", code=code, output_bytes=most)
+            call.output_limit = most
             expired = Deadline(call, seconds)
             events: list[CellEvent] = []
             try:
                 while batch := await call.batch():
-                    events += [_cell_event(kind, payload) for kind, payload in batch]
+                    events += [_cell_event(call, kind, payload) for kind, payload in batch]
                     if not call.finished:
                         yield events
                         events = []
-                yield [*events, await self._cell_end(call.result or {}, expired)]
+                yield [*events, await self._cell_end(call, expired)]
             except errors.SandboxError as error:
                 yield [*events, CellEnd(failure=error)]
-            except wire.BadFrame as error:
-                gone = errors.SandboxGone(f"the sandbox broke the protocol: {error}", "killed")
-                self.channel.lost(gone)
-                yield [*events, CellEnd(failure=gone)]
             finally:
                 self.last_used = time.monotonic()
                 expired.stop()
@@ -138,13 +152,13 @@ class Box:
 
     async def restart_kernel(self) -> None:
         """Kills the kernel, whatever it does, and starts another. Variables and checkpoints are gone."""
-        await self.call("restart").answer()
+        await self.ask("restart")
         self._checkpoints.clear()
 
     async def reset(self) -> None:
         """Ends everything that runs inside, also what a command left in the background, and starts a new
         kernel. Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
-        await self.call("reset").answer()
+        await self.ask("reset")
         self._checkpoints.clear()
 
     async def stream_shell(
@@ -168,21 +182,19 @@ class Box:
             stdin=bool(stdin),
             output_bytes=self.spec.limits.output_bytes,
         )
+        call.output_limit = self.spec.limits.output_bytes
         expired = Deadline(call, seconds, grace=0)
         feeding = asyncio.ensure_future(_feed(call, stdin)) if stdin else None
         try:
             async for kind, payload in call.frames():
-                if kind != wire.EVENT:
+                if kind in (wire.OUT, wire.ERR):
                     yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
-            result = call.result or {}
-            error: errors.SandboxError | None = None
-            if expired.passed:
-                error = errors.SandboxTimeout(seconds)
-            elif "error" in result:
-                error = failure(result["error"])
-            yield ProcessEnd(
-                result.get("exit_code"), int(result.get("offset") or 0), await self._explain(error, result)
-            )
+            error = errors.SandboxTimeout(seconds) if expired.passed else call.problem()
+            assert call.result is not None
+            code = call.result.exit_code()
+            if error is None and code in (-9, 137) and await self._memory_killed():
+                error = errors.LimitExceeded("killed: out of memory", "memory")
+            yield ProcessEnd(code, call.result.number("offset", default=0), error)
         except errors.SandboxGone as error:
             yield ProcessEnd(None, failure=error)
         finally:
@@ -227,7 +239,11 @@ class Box:
             raise errors.LimitExceeded(f"more than {_MAX_CONNECTIONS} connections to ports", "connections")
         call = self.call("connect", port=port)
         self._connections.append(call)
-        return await Connection.open(call)
+        deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
+        try:
+            return await Connection.open(call)
+        finally:
+            deadline.stop()
 
     async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
         """Hands the files below /workspace to `take` as a tar stream, as they are at one moment, and then
@@ -267,10 +283,10 @@ class Box:
             await self._checkpoint(name)
 
     async def _checkpoint(self, name: str) -> None:
-        answer = await self._ask("checkpoint", name)
-        if "checkpoints" not in answer:
-            raise errors.InvalidRequest(str(answer.get("error")))
-        self._checkpoints = [str(known) for known in answer["checkpoints"]]
+        answer = await self._ask_kernel("checkpoint", name)
+        if answer.has("error"):
+            raise errors.InvalidRequest(answer.text("error"))
+        self._checkpoints = answer.texts("checkpoints")
 
     async def rollback(self, name: str) -> None:
         """Takes the kernel back to a checkpoint; later ones are gone, this one stays. Raises
@@ -280,12 +296,12 @@ class Box:
             await self._rollback(name)
 
     async def _rollback(self, name: str) -> None:
-        answer = await self._ask("rollback", name)
-        if "checkpoints" not in answer:
-            raise errors.SnapshotNotFound(str(answer.get("error")))
-        self._checkpoints = [str(known) for known in answer["checkpoints"]]
+        answer = await self._ask_kernel("rollback", name)
+        if answer.has("error"):
+            raise errors.SnapshotNotFound(answer.text("error"))
+        self._checkpoints = answer.texts("checkpoints")
 
-    async def _ask(self, op: str, name: str) -> dict[str, Any]:
+    async def _ask_kernel(self, op: str, name: str) -> Answer:
         """The kernel's answer. One that gives none in time is killed. Raises SandboxTimeout, KernelDied."""
         call = self.call(op, id=name)
         expired = Deadline(call, self.spec.limits.call_seconds)
@@ -301,9 +317,10 @@ class Box:
                 await call.abort()
 
     async def metrics(self) -> Metrics:
-        disk = await self.call("disk").answer()
+        disk = await self.ask("disk")
+        processes = disk.number("processes", high=1 << 22)
         memory, cpu = await self.usage()
-        return Metrics(memory, cpu, int(disk["processes"]), int(disk["disk_bytes"]), int(disk["inodes"]))
+        return Metrics(memory, cpu, processes, disk.number("disk_bytes"), disk.number("inodes"))
 
     async def usage(self) -> tuple[int | None, float | None]:
         """Memory in bytes and CPU in seconds, where the backend can tell."""
@@ -324,20 +341,26 @@ class Box:
         """How often the memory limit has killed something inside, where the backend can tell."""
         return None
 
+    def _lost_channel(self, error: errors.SandboxError) -> None:
+        if self.gone is None and isinstance(error, errors.SandboxGone) and error.cause == "protocol":
+            self.gone = error
+        self._on_lost()
+
     def _on_lost(self) -> None:
         """The stream to the agent has ended; a backend cleans up after it."""
+
+    def _longest_request(self) -> int:
+        return min(REQUEST_BYTES, self.spec.limits.memory_bytes // _REQUEST_SHARE)
 
     def _seconds(self, timeout: float | None) -> float:
         limit = self.spec.limits.call_seconds
         return limit if timeout is None else min(timeout, limit)
 
-    async def _cell_end(self, result: dict[str, Any], expired: Deadline) -> CellEnd:
-        told = result.get("error")
-        count = result.get("count")
-        number = count if isinstance(count, int) else 0
-        if "kind" in told if isinstance(told, dict) else False:
-            assert isinstance(told, dict)
-            problem = failure(told)
+    async def _cell_end(self, call: Call, expired: Deadline) -> CellEnd:
+        assert call.result is not None
+        result, problem = call.result, call.problem()
+        count = result.number("count", high=(1 << 31) - 1, default=0)
+        if problem is not None:
             if expired.passed:
                 problem = errors.SandboxTimeout(expired.seconds, kernel_lost=True)
             elif isinstance(problem, errors.KernelDied) and await self._memory_killed():
@@ -346,27 +369,25 @@ class Box:
                 )
             if not isinstance(problem, errors.InvalidRequest):
                 self._checkpoints.clear()
-            return CellEnd(number, failure=problem)
+            return CellEnd(count, failure=problem)
         error = None
-        if isinstance(told, dict):
+        if result.has("error"):
+            told = result.inner("error")
             error = CellError(
-                str(told.get("name")),
-                str(told.get("message")),
-                str(told.get("traceback")),
-                told.get("limit") if isinstance(told.get("limit"), str) else None,
+                told.text("name"),
+                told.text("message", 10_000),
+                told.text("traceback", 100_000),
+                told.text("limit", 50, default="") or None,
             )
+        failure: errors.SandboxError | None = None
         if expired.passed:
-            return CellEnd(number, error, errors.SandboxTimeout(expired.seconds))
-        if result.get("limit") == "output":
-            return CellEnd(number, error, errors.LimitExceeded("too much output", "output"))
-        return CellEnd(number, error)
-
-    async def _explain(
-        self, error: errors.SandboxError | None, result: dict[str, Any]
-    ) -> errors.SandboxError | None:
-        if error is None and result.get("exit_code") in (-9, 137) and await self._memory_killed():
-            return errors.LimitExceeded("killed: out of memory", "memory")
-        return error
+            failure = errors.SandboxTimeout(expired.seconds)
+        elif result.has("limit"):
+            failure = errors.LimitExceeded("too much output", "output")
+        elif result.has("dropped"):
+            forms = ", ".join(result.texts("dropped"))
+            failure = errors.LimitExceeded(f"too large to be shown: {forms}", "output")
+        return CellEnd(count, error, failure)
 
     async def _memory_killed(self) -> bool:
         """Whether that has happened since it was last asked."""
@@ -375,10 +396,18 @@ class Box:
         return kills is not None and kills > known
 
 
-def _cell_event(kind: int, payload: bytes) -> CellEvent:
-    if kind == wire.EVENT:
-        return mime.rich(payload)
-    return Stdout(payload) if kind == wire.OUT else Stderr(payload)
+def _cell_event(call: Call, kind: int, payload: bytes) -> CellEvent:
+    if kind == wire.OUT:
+        return Stdout(payload)
+    if kind == wire.ERR:
+        return Stderr(payload)
+    if kind != wire.RICH:
+        raise call.broken("an event that no cell has")
+    try:
+        role, forms = wire.unpack_rich(payload)
+    except wire.BadFrame as error:
+        raise call.broken(str(error)) from None
+    return Rich(forms, role == "result")
 
 
 async def _feed(call: Call, data: bytes) -> None:

@@ -1,5 +1,5 @@
-"""The owner's end of the stream to an agent. What comes in may be written by hostile code and is checked
-here.
+"""The owner's end of the stream to an agent. What comes in may be written by hostile code: it is counted,
+bounded and timed here, and the first frame that no agent would send ends the sandbox.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
 
 from portico.sandbox import errors
+from portico.sandbox.answers import Answer, Broken, parse
 from portico.sandbox.inside import wire
 
 _STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its sandbox counts as broken
@@ -16,6 +17,22 @@ _STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its 
 GRACE: Final = 2.0
 _ACK_EVERY: Final = wire.WINDOW // 4
 _BATCH: Final = 256 << 10  # bytes
+_SLACK: Final = 2 * wire.CHUNK  # bytes that an agent may send before it notices that there is too much output
+REQUEST_BYTES: Final = 8 << 20  # of one request, encoded
+_MAX_CALLS: Final = 480  # at once; an agent takes 512
+_AGENT_CALLS: Final = 256  # that an agent may have open; it opens half as many
+_UNREAD: Final = 64 << 20  # bytes written to a sandbox that does not read
+_FRAME_SECONDS: Final = 60.0  # from the first byte of a frame to its last
+_PAYLOADS: Final = {  # bytes, of what an agent may send
+    wire.CALL: 256,
+    wire.OUT: wire.CHUNK,
+    wire.ERR: wire.CHUNK,
+    wire.EVENT: wire.EVENT_BYTES,
+    wire.RICH: wire.RICH_BYTES,
+    wire.END: wire.END_BYTES,
+    wire.ACK: 4,
+}
+_DATA: Final = (wire.OUT, wire.ERR, wire.EVENT, wire.RICH)
 
 
 class Call:
@@ -24,13 +41,18 @@ class Call:
     def __init__(self, channel: "Channel", number: int) -> None:
         self._channel = channel
         self.number = number
-        self.result: dict[str, Any] | None = None
+        self.result: Answer | None = None
+        self.output_limit: int | None = None  # bytes of data of all frames, where the agent keeps to a limit
+        self.patience: float | None = None  # seconds that the agent may take each time it is waited for
+        self.late: float | None = None  # the seconds after which it was cancelled
         self._frames: deque[tuple[int, bytes]] = deque()
         self._waiters: list[asyncio.Future[None]] = []  # who reads, and who closes meanwhile
         self._failure: errors.SandboxError | None = None
         self._credit = wire.WINDOW
         self._credit_waiter: asyncio.Future[None] | None = None
-        self._taken = 0
+        self._output = 0
+        self._owed = 0  # bytes that came in and were not acknowledged
+        self._taken = 0  # of those, what has been taken
         self._abandoned = False
 
     @property
@@ -43,8 +65,8 @@ class Call:
         return self.result is not None and not self._frames
 
     async def batch(self) -> list[tuple[int, bytes]]:
-        """OUT, ERR and EVENT frames in order, as many as are there; none when the call has ended and all have
-        been taken. Raises SandboxGone when the sandbox ends first.
+        """OUT, ERR, EVENT and RICH frames in order, as many as are there; none when the call has ended and
+        all have been taken. Raises SandboxGone when the sandbox ends first.
         """
         while not self._frames:
             if self._failure is not None:
@@ -60,13 +82,16 @@ class Call:
         while self._frames and size < _BATCH:
             frame = self._frames.popleft()
             batch.append(frame)
-            size += len(frame[1])
-            if frame[0] != wire.EVENT:
-                self._taken += len(frame[1])
+            size += len(frame[1]) + wire.OVERHEAD
+        self._taken += size
+        self._acknowledge()
+        return batch
+
+    def _acknowledge(self) -> None:
         if self._taken >= _ACK_EVERY and not self.ended:
             self._channel.write(wire.pack_ack(self.number, self._taken))
+            self._owed -= self._taken
             self._taken = 0
-        return batch
 
     async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
         """The same, one by one."""
@@ -74,14 +99,34 @@ class Call:
             for frame in batch:
                 yield frame
 
-    async def answer(self) -> dict[str, Any]:
+    async def answer(self) -> Answer:
         """The result, when nothing else is of interest. Raises what went wrong, by its own type."""
         while await self.batch():
             pass
         assert self.result is not None
-        if "error" in self.result and isinstance(self.result["error"], dict):
-            raise failure(self.result["error"])
+        problem = self.problem()
+        if problem is not None:
+            raise problem
         return self.result
+
+    def problem(self) -> errors.SandboxError | None:
+        """What kept it from its end, after the end."""
+        assert self.result is not None
+        problem = self.result.failure()
+        if self.late is not None and isinstance(problem, errors.CallCancelled):
+            return errors.SandboxTimeout(self.late)
+        return problem
+
+    def read(self, payload: bytes) -> Answer:
+        """JSON of this call. Ends the sandbox and raises SandboxGone for what is none."""
+        try:
+            return Answer(parse(payload), self.broken)
+        except Broken as error:
+            raise self.broken(str(error)) from None
+
+    def broken(self, what: str) -> errors.SandboxGone:
+        """Ends the sandbox, whose agent has broken the protocol, and gives the error to raise."""
+        return self._channel.broken(what)
 
     async def send(self, data: bytes) -> None:
         """Sends input, waiting for credit. An empty one ends the input."""
@@ -89,7 +134,7 @@ class Call:
         while view and not self.ended:
             while self._credit <= 0 and not self.ended:
                 self._credit_waiter = asyncio.get_running_loop().create_future()
-                await self._credit_waiter
+                await self._patiently(self._credit_waiter)
             part = bytes(view[: wire.CHUNK])
             self._credit -= len(part)
             view = view[len(part) :]
@@ -108,35 +153,75 @@ class Call:
         loop = asyncio.get_running_loop()
 
         def stuck() -> None:
-            if not self.ended:
+            if self.ended:
+                return
+            if self._frames or self._channel.paused():  # it waits for its reader, or cannot answer
+                loop.call_later(_STUCK, stuck)
+            else:
                 self._channel.lost(errors.SandboxGone("the sandbox does not answer", "killed"))
 
         loop.call_later(grace + _STUCK, stuck)
 
     async def abort(self, grace: float = GRACE) -> None:
         """Ends the call and returns when it has ended; what it still sends is dropped."""
-        self._abandoned = True
-        self._frames.clear()
+        self.abandon()
         self.cancel(grace)
         while not self.ended:
             await self._wait()
 
+    def abandon(self) -> None:
+        """Drops what came in and what is still to come."""
+        self._abandoned = True
+        self._frames.clear()
+        self._taken = self._owed
+        self._acknowledge()
+
     async def _wait(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        await self._patiently(waiter)
+
+    async def _patiently(self, waiter: asyncio.Future[None]) -> None:
+        if self.patience is None:
+            await waiter
+            return
+        deadline = Deadline(self, self.patience, grace=0)
+        try:
+            await waiter
+        finally:
+            deadline.stop()
 
     def received(self, kind: int, payload: bytes) -> None:
-        if kind == wire.ACK:
-            self._credit += int.from_bytes(payload[:4], "big")
+        """Raises Broken."""
+        if kind in _DATA:
+            self._received_data(kind, payload)
+        elif kind == wire.END:
+            self.result = Answer(parse(payload), self.broken)
+        elif kind == wire.ACK:
+            size = int.from_bytes(payload, "big")
+            self._credit += size
+            if size == 0 or self._credit > wire.WINDOW:
+                raise Broken("input taken that was not sent")
             if self._credit_waiter and not self._credit_waiter.done():
                 self._credit_waiter.set_result(None)
             return
-        if kind == wire.END:
-            self.result = wire.parse_json(payload)
-        elif kind in (wire.OUT, wire.ERR, wire.EVENT) and not self._abandoned:
-            self._frames.append((kind, payload))
+        else:
+            raise Broken(f"a frame of kind {kind}")
         self._wake()
+
+    def _received_data(self, kind: int, payload: bytes) -> None:
+        if self._owed >= wire.WINDOW:
+            raise Broken("more than the window holds")
+        self._owed += len(payload) + wire.OVERHEAD
+        if kind != wire.EVENT:
+            self._output += wire.output_of(kind, payload)
+            if self.output_limit is not None and self._output > self.output_limit + _SLACK:
+                raise Broken("more output than is allowed")
+        if self._abandoned:
+            self._taken = self._owed
+            self._acknowledge()
+        else:
+            self._frames.append((kind, payload))
 
     def fail(self, error: errors.SandboxError) -> None:
         if not self.ended:
@@ -162,8 +247,10 @@ class Deadline:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
 
     def _pass(self) -> None:
-        self.passed = not self._call.ended
-        self._call.cancel(self._grace)
+        if not self._call.ended:
+            self.passed = True
+            self._call.late = self.seconds
+            self._call.cancel(self._grace)
 
     def stop(self) -> None:
         self._timer.cancel()
@@ -173,25 +260,42 @@ class Channel(asyncio.Protocol):
     """All calls of one sandbox over one stream."""
 
     def __init__(
-        self, on_lost: Callable[[], None], on_connect: Callable[[Call], Awaitable[None]] | None = None
+        self,
+        on_lost: Callable[[errors.SandboxError], None],
+        on_connect: Callable[[Call], Awaitable[None]] | None = None,
+        *,
+        paused: Callable[[], bool] = lambda: False,
+        longest: Callable[[], int] = lambda: REQUEST_BYTES,
     ) -> None:
         self._on_lost = on_lost
         self.on_connect = on_connect  # takes connections that want out of the sandbox
+        self.paused = paused  # while it is, nothing is late
+        self._longest = longest  # bytes of a request
         self._transport: asyncio.Transport | None = None
-        self._parser = wire.Parser()
+        self._parser = wire.Parser(_PAYLOADS)
+        self._timing = False  # whether a frame that is not whole is being timed
         self._calls: dict[int, Call] = {}
+        self._agents_calls = 0  # of those, what the agent has opened
         self._next = 0
         self._failure: errors.SandboxError | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def call(self, op: str, **arguments: Any) -> Call:
-        """Opens a call. Raises SandboxGone."""
+        """Opens a call. Raises SandboxGone, InvalidRequest for a request that is too long, and
+        LimitExceeded("calls") when too much has not been taken yet.
+        """
         if self._failure is not None:
             raise self._failure
+        request = wire.encode({"op": op, **arguments})
+        if len(request) > self._longest():
+            said = f"{len(request)} bytes once encoded, and {self._longest()} is the most of a request"
+            raise errors.InvalidRequest(f"{_LONG.get(op, 'request')}: {said}")
+        if len(self._calls) - self._agents_calls >= _MAX_CALLS or self._unread() > _UNREAD // 2:
+            raise errors.LimitExceeded("the sandbox has not taken the calls there are", "calls")
         self._next = self._next % (wire.AGENT_CALL - 1) + 1
         call = self._calls[self._next] = Call(self, self._next)
-        self.write(wire.pack_json(call.number, wire.CALL, {"op": op, **arguments}))
+        self.write(wire.pack(call.number, wire.CALL, request))
         return call
 
     @property
@@ -201,11 +305,27 @@ class Channel(asyncio.Protocol):
     def write(self, frame: bytes) -> None:
         if self._transport is not None and self._failure is None:
             self._transport.write(frame)
+            if self._unread() > _UNREAD:
+                self.broken("it does not read")
+
+    def _unread(self) -> int:
+        """Bytes that wait to be sent, once they are many."""
+        if self._drained is None or self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size()
 
     async def drained(self) -> None:
         """Waits until the transport takes more."""
         if self._drained is not None:
             await asyncio.shield(self._drained)
+
+    def broken(self, what: str) -> errors.SandboxGone:
+        """Ends the sandbox, which has broken the protocol, and gives the error that its calls end with."""
+        self.lost(errors.SandboxGone(f"the sandbox broke the protocol: {what}", "protocol"))
+        assert self._failure is not None
+        if isinstance(self._failure, errors.SandboxGone):
+            return self._failure
+        return errors.SandboxGone(str(self._failure), "killed")
 
     def lost(self, error: errors.SandboxError) -> None:
         """Ends every call with the error, and all that will be made. The first error stays."""
@@ -216,10 +336,10 @@ class Channel(asyncio.Protocol):
             for call in list(self._calls.values()):
                 call.fail(error)
             self._calls.clear()
-            for task in self._tasks:
+            for task in self._tasks.values():
                 task.cancel()
             self.resume_writing()
-            self._on_lost()
+            self._on_lost(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape only
@@ -238,31 +358,61 @@ class Channel(asyncio.Protocol):
         self._drained = None
 
     def data_received(self, data: bytes) -> None:
+        if self._failure is not None:
+            return
         try:
             for number, kind, payload in self._parser.feed(data):
                 self._frame(number, kind, payload)
-        except wire.BadFrame as error:
-            self.lost(errors.SandboxGone(f"the sandbox broke the protocol: {error}", "killed"))
+                if self._failure is not None:
+                    return
+        except (wire.BadFrame, Broken) as error:
+            self.broken(str(error))
+        if self._parser.partial and not self._timing:
+            self._time(self._parser.count)
+
+    def _time(self, count: int) -> None:
+        """Sees to it that the frame after so many comes to its end."""
+        self._timing = True
+
+        def look() -> None:
+            self._timing = False
+            if self._failure is not None or not self._parser.partial:
+                return
+            if self._parser.count == count and not self.paused():
+                self.broken("half a frame")
+            else:
+                self._time(self._parser.count)
+
+        asyncio.get_running_loop().call_later(_FRAME_SECONDS, look)
 
     def _frame(self, number: int, kind: int, payload: bytes) -> None:
-        if kind == wire.CALL and number & wire.AGENT_CALL:
-            self._accept(number)
-            return
+        """Raises Broken."""
         call = self._calls.get(number)
         if call is not None:
             call.received(kind, payload)
             if kind == wire.END:
                 del self._calls[number]
+                if number & wire.AGENT_CALL:
+                    self._agents_calls -= 1
+                    if number in self._tasks:
+                        self._tasks[number].cancel()
+        elif kind == wire.CALL and number & wire.AGENT_CALL and number not in self._tasks:
+            self._accept(number)
+        else:
+            raise Broken("a frame of no call")
 
     def _accept(self, number: int) -> None:
-        call = Call(self, number)
-        if self.on_connect is None or len(self._tasks) >= 256 or number in self._calls:
-            self.write(wire.pack(number, wire.END, b"{}"))
+        """Raises Broken."""
+        if self.on_connect is None or self._agents_calls >= _AGENT_CALLS:
+            raise Broken("a call that is not allowed")
+        self._agents_calls += 1
+        call = self._calls[number] = Call(self, number)
+        if len(self._tasks) >= _AGENT_CALLS:  # of others that have just ended
+            call.abandon()
+            self.write(wire.pack_json(number, wire.CANCEL, {}))
             return
-        self._calls[number] = call
-        task = asyncio.ensure_future(self._serve(call, self.on_connect))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks[number] = asyncio.ensure_future(self._serve(call, self.on_connect))
+        task.add_done_callback(lambda _done: self._tasks.pop(number, None))
 
     async def _serve(self, call: Call, handler: Callable[[Call], Awaitable[None]]) -> None:
         try:
@@ -271,31 +421,16 @@ class Channel(asyncio.Protocol):
             pass  # one connection's trouble; the code inside sees it closed
         finally:
             if not call.ended:
+                call.abandon()
                 self.write(wire.pack_json(call.number, wire.CANCEL, {}))
 
 
-def failure(error: dict[str, Any]) -> errors.SandboxError:
-    """The typed error for what an agent told."""
-    kind, message = str(error.get("kind")), str(error.get("message"))[:2_000]
-    if kind == "limit":
-        return errors.LimitExceeded(message, str(error.get("limit")), bool(error.get("kernel_lost")))
-    if kind == "kernel_died":
-        code = error.get("exit_code")
-        return errors.KernelDied(message, code if isinstance(code, int) else 0)
-    return _KINDS.get(kind, errors.OperationFailed)(message)
-
-
-_KINDS: Final[dict[str, type[errors.SandboxError]]] = {
-    "invalid": errors.InvalidRequest,
-    "invalid_path": errors.InvalidPath,
-    "no_match": errors.EditMismatch,
-    "not_found": errors.EntryNotFound,
-    "no_process": errors.ProcessNotFound,
-    "not_directory": errors.InvalidPath,
-    "is_directory": errors.InvalidPath,
-    "exists": errors.EntryExists,
-    "refused": errors.PortRefused,
-    "cancelled": errors.CallCancelled,
-    "boot": errors.BackendUnavailable,
-    "busy": errors.InvalidRequest,
+# What a caller knows the long part of a request by.
+_LONG: Final = {
+    "cell": "code",
+    "run": "command",
+    "process.start": "command",
+    "file.edit": "edits",
+    "file.search": "exclude",
+    "start": "env",
 }

@@ -29,7 +29,7 @@ class Connection:
         async for kind, payload in self._frames:
             if kind == wire.OUT:
                 return payload
-            if wire.parse_json(payload).get("type") == "eof":
+            if kind == wire.EVENT and self._call.read(payload).text("type") == "eof":
                 return b""
         await self._call.answer()
         return b""

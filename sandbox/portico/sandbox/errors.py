@@ -35,7 +35,9 @@ class SandboxNotFound(SandboxError):
 
 
 class SandboxGone(SandboxError):
-    """`cause` is one of destroyed, expired, idle, killed, memory, owner."""
+    """`cause` is one of destroyed, expired, idle, killed, memory, owner, or protocol: it sent what no sandbox
+    sends.
+    """
 
     reason = "SANDBOX_GONE"
 

@@ -3,13 +3,13 @@ mount.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from portico.sandbox import errors
-from portico.sandbox.channel import Call, Deadline, failure
+from portico.sandbox.answers import Answer, Broken, parse
+from portico.sandbox.channel import Call, Deadline
 from portico.sandbox.events import Change, Entry, Found
 from portico.sandbox.inside import wire
 
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from portico.sandbox.box import Box
 
 _ARCHIVE_SECONDS: Final = 120.0  # that a directory may take to be packed or unpacked
+_WORK_BYTES: Final = 16 << 20  # of what a worker gives, and of a whole answer
+_PROBLEM_BYTES: Final = 64 << 10  # of what a worker says when it fails
+_FOUND: Final = 10_000
+_ENTRIES: Final = 20_000
+_KINDS: Final = ("file", "directory", "link", "other")
+_CHANGES: Final = ("ready", "created", "modified", "removed", "overflow")
 
 
 class Files:
-    """Every method raises InvalidPath for a path that leads out, links included, EntryNotFound, and
-    LimitExceeded when the disk or its inodes are used up."""
+    """Every method raises InvalidPath for a path that leads out, links included, EntryNotFound,
+    LimitExceeded when the disk or its inodes are used up, and SandboxTimeout when it takes longer than any
+    call may, or content, when it makes no progress for so long."""
 
     def __init__(self, box: "Box") -> None:
         self._box = box
@@ -30,7 +37,7 @@ class Files:
         self, path: str, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The content in pieces; at most one MiB is on its way."""
-        call = self._box.call("file.read", path=path, offset=offset, length=length)
+        call = self._patient(self._box.call("file.read", path=path, offset=offset, length=length))
         try:
             async for kind, payload in call.frames():
                 if kind == wire.OUT:
@@ -62,7 +69,9 @@ class Files:
         """Writes a file from pieces and gives its size in bytes. Until the last has come, the old content
         stays.
         """
-        call = self._box.call("file.write", path=path, append=append, exclusive=exclusive, parents=parents)
+        call = self._patient(
+            self._box.call("file.write", path=path, append=append, exclusive=exclusive, parents=parents)
+        )
         try:
             async for piece in pieces:
                 if call.ended:
@@ -70,7 +79,7 @@ class Files:
                 if piece:
                     await call.send(piece)
             call.end_input()
-            return int((await call.answer())["size"])
+            return (await call.answer()).number("size")
         finally:
             if not call.ended:
                 await call.abort(0)
@@ -84,7 +93,7 @@ class Files:
         return await self.upload(path, once(), **options)
 
     async def stat(self, path: str) -> Entry:
-        return _entry((await self._box.call("file.stat", path=path).answer())["entry"])
+        return _entry((await self._box.ask("file.stat", path=path)).inner("entry"))
 
     async def exists(self, path: str) -> bool:
         try:
@@ -95,17 +104,16 @@ class Files:
 
     async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
         """Entries in order of name, each directory before what is in it; 20,000 at most."""
-        answer = await self._box.call("file.list", path=path, depth=depth).answer()
-        return [_entry(told) for told in answer["entries"]]
+        answer = await self._box.ask("file.list", path=path, depth=depth)
+        return [_entry(told) for told in answer.each("entries", _ENTRIES)]
 
     async def make_directory(self, path: str, parents: bool = True) -> None:
         """Raises EntryExists, with `parents` only for something that is no directory."""
-        await self._box.call("file.mkdir", path=path, parents=parents).answer()
+        await self._box.ask("file.mkdir", path=path, parents=parents)
 
     async def move(self, source: str, destination: str, overwrite: bool = False) -> None:
         """Raises EntryExists."""
-        call = self._box.call("file.move", source=source, destination=destination, overwrite=overwrite)
-        await call.answer()
+        await self._box.ask("file.move", source=source, destination=destination, overwrite=overwrite)
 
     async def remove(self, path: str, recursive: bool = False) -> None:
         await self._work(self._box.call("file.remove", path=path, recursive=recursive))
@@ -118,21 +126,29 @@ class Files:
         """
         call = self._box.call("file.search", path=path, pattern=pattern, text=text, exclude=list(exclude))
         lines = (await self._work(call)).splitlines()
-        return [Found(str(told["path"]), told["line"]) for told in map(json.loads, lines)]
+        if len(lines) > _FOUND:
+            raise call.broken("more found than is told")
+        return [_found(call.read(line)) for line in lines]
 
     async def edit(self, path: str, edits: Sequence[tuple[str, str]], dry_run: bool = False) -> str:
         """Replaces the first place of each old text by the new and gives a diff. Raises EditMismatch."""
         told = [{"old": old, "new": new} for old, new in edits]
-        answer = await self._box.call("file.edit", path=path, edits=told, dry_run=dry_run).answer()
-        return str(answer["diff"])
+        answer = await self._box.ask("file.edit", path=path, edits=told, dry_run=dry_run)
+        return answer.text("diff", wire.END_BYTES)
 
     async def watch(self, path: str = ".", recursive: bool = False) -> AsyncGenerator[Change, None]:
-        """Changes below a directory; the first is `ready`. Ends when the iterator is closed."""
+        """Changes below a directory; the first is `ready`. Ends when the iterator is closed.
+
+        Of changes that are not read in time some are kept; then comes one `overflow`: what has changed has to
+        be found by listing.
+        """
         call = self._box.call("file.watch", path=path, recursive=recursive)
         try:
             async for _, payload in call.frames():
-                told = wire.parse_json(payload)
-                yield Change(str(told.get("type")), str(told.get("path")), bool(told.get("directory")))
+                told = call.read(payload)
+                if told.text("type") not in _CHANGES:
+                    raise call.broken("a change of no kind")
+                yield Change(told.text("type"), told.path("path"), told.flag("directory"))
             await call.answer()
         finally:
             if not call.ended:
@@ -179,18 +195,36 @@ class Files:
                     if piece:
                         await call.send(piece)
                 call.end_input()
-                await self._work(call)
+                await self._collect(call)
         except TimeoutError:
             raise errors.SandboxTimeout(timeout) from None
         finally:
             if not call.ended:
                 await call.abort(0)
 
+    def _patient(self, call: Call) -> Call:
+        """With content, not the whole has to be done in time, but each step that the agent is waited for."""
+        call.patience = self._box.spec.limits.call_seconds
+        return call
+
     async def _work(self, call: Call) -> bytes:
+        """What a worker gives until it has ended, in the time that a call may take."""
+        deadline = Deadline(call, self._box.spec.limits.call_seconds, grace=0)
+        try:
+            return await self._collect(call)
+        finally:
+            deadline.stop()
+
+    async def _collect(self, call: Call) -> bytes:
         out, problem = bytearray(), bytearray()
         try:
             async for kind, payload in call.frames():
-                (out if kind == wire.OUT else problem).extend(payload)
+                if kind == wire.OUT:
+                    out += payload
+                elif len(problem) < _PROBLEM_BYTES:
+                    problem += payload
+                if len(out) > _WORK_BYTES:
+                    raise call.broken("more than any work gives")
         finally:
             if not call.ended:
                 await call.abort(0)
@@ -200,23 +234,36 @@ class Files:
 
 def _check(call: Call, problem: bytes) -> None:
     """Raises what a worker told on its standard error when it failed."""
-    result = call.result or {}
-    if "error" in result:
-        raise failure(result["error"])
-    if result.get("exit_code") != 0:
-        try:
-            raise failure(wire.parse_json(problem)["error"])
-        except (wire.BadFrame, KeyError, TypeError):
-            raise errors.OperationFailed(f"the work ended with {result.get('exit_code')}") from None
+    error = call.problem()
+    if error is not None:
+        raise error
+    assert call.result is not None
+    code = call.result.exit_code()
+    if code == 0:
+        return
+    raise _told(call, problem) or errors.OperationFailed(f"the work ended with {code}")
 
 
-def _entry(told: dict[str, Any]) -> Entry:
+def _told(call: Call, problem: bytes) -> errors.SandboxError | None:
+    """A worker that was killed, or ran out of memory, leaves anything, or nothing."""
+    try:
+        return Answer(parse(problem), call.broken).failure()
+    except Broken:
+        return None
+
+
+def _entry(told: Answer) -> Entry:
+    kind = told.text("type")
     return Entry(
-        told["path"],
-        told["type"],
-        told["size"],
-        told["mode"],
-        told["modified"],
-        told["accessed"],
-        told["changed"],
+        told.path("path"),
+        kind if kind in _KINDS else "other",
+        told.number("size"),
+        told.number("mode", high=0o7777),
+        told.seconds("modified"),
+        told.seconds("accessed"),
+        told.seconds("changed"),
     )
+
+
+def _found(told: Answer) -> Found:
+    return Found(told.path("path"), told.number("line", low=1) if told.has("line") else None)

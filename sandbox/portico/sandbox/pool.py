@@ -198,7 +198,7 @@ async def _wake(box: Box) -> None:
     """Its first cell touches what the next will need."""
     try:
         limit = box.spec.limits.output_bytes
-        await box.call("cell", code="1 + 1", output_bytes=limit, trial=True).answer()
+        await box.ask("cell", code="1 + 1", output_bytes=limit, trial=True)
     except BaseException:
         await box.destroy()
         raise

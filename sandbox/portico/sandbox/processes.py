@@ -4,15 +4,20 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.sandbox import errors
-from portico.sandbox.channel import Call, failure
+from portico.sandbox.answers import Answer
+from portico.sandbox.channel import Call
 from portico.sandbox.events import Lost, ProcessEnd, ProcessEvent, ProcessInfo, Stderr, Stdout
 from portico.sandbox.inside import wire
 
 if TYPE_CHECKING:
     from portico.sandbox.box import Box
+
+
+_PIDS: Final = 1 << 22  # the most that Linux knows
+_PROCESSES: Final = 10_000  # of one list
 
 
 class Attachment:
@@ -28,13 +33,14 @@ class Attachment:
         try:
             async for kind, payload in self._call.frames():
                 if kind == wire.EVENT:
-                    yield Lost(int(wire.parse_json(payload).get("bytes", 0)))
-                else:
+                    yield Lost(self._call.read(payload).number("bytes"))
+                elif kind in (wire.OUT, wire.ERR):
                     yield Stdout(payload) if kind == wire.OUT else Stderr(payload)
             self.check()
-            result = self._call.result or {}
-            error = failure(result["error"]) if "error" in result else None
-            yield ProcessEnd(result.get("exit_code"), int(result.get("offset") or 0), error)
+            result = self._call.result
+            assert result is not None
+            error = self._call.problem()
+            yield ProcessEnd(result.exit_code(), result.number("offset", default=0), error)
         finally:
             await self.close()
 
@@ -50,9 +56,10 @@ class Attachment:
 
     def check(self) -> None:
         """After the end. Raises ProcessNotFound."""
-        error = (self._call.result or {}).get("error")
-        if error is not None and isinstance(problem := failure(error), errors.ProcessNotFound):
-            raise problem
+        if self._call.result is not None:
+            problem = self._call.problem()
+            if isinstance(problem, errors.ProcessNotFound):
+                raise problem
 
 
 class Processes:
@@ -75,7 +82,7 @@ class Processes:
         if terminal is not None:
             arguments["rows"], arguments["columns"] = _size(*terminal)
         call = self._box.call("process.start", stdin=stdin, output_bytes=0, **arguments)
-        answer = asyncio.ensure_future(call.answer())
+        answer = asyncio.ensure_future(self._box.answered(call))
         try:
             return _info(await asyncio.shield(answer))
         except asyncio.CancelledError:
@@ -84,14 +91,14 @@ class Processes:
             ending.add_done_callback(self._ending.discard)
             raise
 
-    async def _end(self, answer: Awaitable[dict[str, Any]]) -> None:
+    async def _end(self, answer: Awaitable[Answer]) -> None:
         with suppress(errors.SandboxError):
             await self.signal(_info(await answer).pid, signal.SIGKILL)
 
     async def list_all(self) -> list[ProcessInfo]:
         """Those that were started, and the last that have ended."""
-        answer = await self._box.call("process.list").answer()
-        return [_info(told) for told in answer["processes"]]
+        answer = await self._box.ask("process.list")
+        return [_info(told) for told in answer.each("processes", _PROCESSES)]
 
     def attach(self, pid: int, offset: int = 0) -> Attachment:
         """Follows output from an offset on; the first event says so if it is no longer kept."""
@@ -118,12 +125,12 @@ class Processes:
         """Signals a process's group; SIGKILL takes everything it has started. Raises ProcessNotFound."""
         if not 0 < number < 65:
             raise errors.InvalidRequest(f"signal: {number}")
-        await self._box.call("process.signal", pid=pid, signal=number).answer()
+        await self._box.ask("process.signal", pid=pid, signal=number)
 
     async def resize(self, pid: int, rows: int, columns: int) -> None:
         """Raises ProcessNotFound, InvalidRequest for a process without a terminal."""
         size = _size(rows, columns)
-        await self._box.call("process.resize", pid=pid, rows=size[0], columns=size[1]).answer()
+        await self._box.ask("process.resize", pid=pid, rows=size[0], columns=size[1])
 
 
 def _size(rows: int, columns: int) -> tuple[int, int]:
@@ -132,15 +139,15 @@ def _size(rows: int, columns: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _info(told: dict[str, Any]) -> ProcessInfo:
+def _info(told: Answer) -> ProcessInfo:
     return ProcessInfo(
-        told["pid"],
-        told["command"],
-        told["tty"],
-        told["exit_code"],
-        told["started"],
-        told["output_start"],
-        told["output_end"],
+        told.number("pid", low=1, high=_PIDS),
+        told.texts("command"),
+        told.flag("tty"),
+        told.exit_code(),
+        told.seconds("started"),
+        told.number("output_start"),
+        told.number("output_end"),
     )
 
 

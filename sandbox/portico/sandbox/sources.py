@@ -11,10 +11,11 @@ import os
 import stat
 import threading
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from portico.sandbox import errors
+from portico.sandbox.answers import Answer
 from portico.sandbox.inside import linux
 from portico.sandbox.spec import Mount
 
@@ -100,13 +101,13 @@ def closed(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
     return tuple(replace(mount, opened=None) for mount in mounts)
 
 
-def confirm(mounts: tuple[Mount, ...], told: dict[str, Any]) -> None:
+def confirm(mounts: tuple[Mount, ...], told: Answer) -> None:
     """Checks what an agent tells of its mounts. Raises BackendUnavailable unless each is the inode that was
     opened, on this machine's kernel."""
     if not mounts:
         return
     here = linux.boot_id()
-    if not here or told.get("boot") != here:
+    if not here or told.text("boot", default="") != here:
         raise errors.BackendUnavailable("mounts: the sandbox is on another machine or kernel")
-    if told.get("mounts") != [list(mount.opened.inode) for mount in mounts if mount.opened is not None]:
+    if told.pairs("mounts") != [mount.opened.inode for mount in mounts if mount.opened is not None]:
         raise errors.BackendUnavailable("mounts: a directory was replaced by another one meanwhile")

@@ -93,7 +93,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SANDBOX_NOT_FOUND: _ErrorReason.ValueType  # 25
     """NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
     ERROR_REASON_SANDBOX_GONE: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause."""
+    """FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause:
+    destroyed, expired, idle, killed, memory, owner (the server ended), or
+    protocol (code inside spoke in the name of the sandbox's agent).
+    """
     ERROR_REASON_SANDBOX_PAUSED: _ErrorReason.ValueType  # 27
     """FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
     ERROR_REASON_SANDBOX_UNSUPPORTED: _ErrorReason.ValueType  # 28
@@ -224,7 +227,10 @@ ERROR_REASON_PUSH_CONFIG_NOT_FOUND: ErrorReason.ValueType  # 24
 ERROR_REASON_SANDBOX_NOT_FOUND: ErrorReason.ValueType  # 25
 """NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
 ERROR_REASON_SANDBOX_GONE: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause."""
+"""FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause:
+destroyed, expired, idle, killed, memory, owner (the server ended), or
+protocol (code inside spoke in the name of the sandbox's agent).
+"""
 ERROR_REASON_SANDBOX_PAUSED: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
 ERROR_REASON_SANDBOX_UNSUPPORTED: ErrorReason.ValueType  # 28

@@ -941,7 +941,11 @@ class RichOutput(_message.Message):
     """Whether it is the value of the cell's last expression."""
     @_builtins.property
     def data(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
-        """By MIME type, such as image/png; text is UTF-8."""
+        """By MIME type, such as image/png; text is UTF-8, and JSON is as code inside
+        has made it: nobody has read it on the way. At most 32 forms of 4 MiB each
+        and 8 MiB together; what is larger is left out, and the cell ends with
+        LIMIT_EXCEEDED (output).
+        """
 
     def __init__(
         self,

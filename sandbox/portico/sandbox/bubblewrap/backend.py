@@ -163,7 +163,7 @@ class BubblewrapBackend:
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             async with asyncio.timeout(_BOOT_SECONDS):
-                await box.call("ping").answer()
+                await box.ask("ping")
         except BaseException:
             ours.close()
             raise

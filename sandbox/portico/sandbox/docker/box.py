@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portico.sandbox import errors
+from portico.sandbox.answers import Answer
 from portico.sandbox.box import Box
 from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.streams import Attachment
@@ -43,7 +44,7 @@ class DockerBox(Box):
         """What its runtime cannot do is refused from now on: pause, checkpoints."""
         self._missing = missing
 
-    def _confirm(self, answer: dict[str, Any]) -> None:
+    def _confirm(self, answer: Answer) -> None:
         if not self.binds:
             super()._confirm(answer)
 
@@ -78,8 +79,8 @@ class DockerBox(Box):
 
     async def memory_kills(self) -> int | None:
         """By the agent's word: the engine tells later than the agent sees it."""
-        count = (await self.call("memory_kills").answer()).get("count")
-        return count if isinstance(count, int) else None
+        answer = await self.ask("memory_kills")
+        return answer.number("count") if answer.has("count") else None
 
     async def destroy(self, cause: str = "destroyed") -> None:
         if self.gone is None:

@@ -145,17 +145,12 @@ class Agent:
         if kind == wire.IN:
             known.accept(payload)
         elif kind == wire.ACK:
-            known.credit += int.from_bytes(payload, "big")
-            if known.on_credit and known.credit > 0:
-                known.on_credit()
+            known.acknowledged(int.from_bytes(payload, "big"))
         elif kind == wire.CANCEL:
             if known.on_cancel:
                 known.on_cancel(wire.parse_json(payload or b"{}"))
             else:
                 known.end(error={"kind": "cancelled", "message": "cancelled"})
-        elif kind == wire.END and known.on_input:
-            known.on_input(b"")
-            known.end()
 
     def _send(self, frame: bytes) -> None:
         self._out += frame  # it goes out with all else that this turn of the loop makes

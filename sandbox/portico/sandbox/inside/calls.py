@@ -1,10 +1,13 @@
 """A call as the agent sees it: what it may still send, what it was sent, and how it ends."""
 
+import errno
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from . import wire
+
+_SAID: Final = 2_000  # characters of a message
 
 
 class Failure(Exception):
@@ -16,7 +19,9 @@ class Failure(Exception):
 
 
 class Call:
-    """One open call. `write` sends when credit allows; handlers look at `credit` before they produce more."""
+    """One open call. What it sends waits in order until there is credit; handlers look at `credit` before
+    they produce more.
+    """
 
     def __init__(self, number: int, send: Callable[[bytes], None], closed: Callable[[int], None]) -> None:
         self.number = number
@@ -26,54 +31,68 @@ class Call:
         self.on_credit: Callable[[], None] | None = None
         self.on_cancel: Callable[[dict[str, Any]], None] | None = None
         self._early: deque[bytes] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
         self._send = send
         self._closed = closed
 
     def write(self, data: bytes, kind: int = wire.OUT) -> None:
-        """Sends bytes and lowers the credit, which may go below zero by one chunk."""
-        if not self.ended and data:
-            self.credit -= len(data)
-            self._send(wire.pack(self.number, kind, data))
+        """Sends bytes and lowers the credit, which may go below zero by one frame."""
+        if self.ended or not data:
+            return
+        if self.credit > 0:
+            self._spend(kind, data)
+        else:
+            self._waiting.append((kind, data))
+
+    def _spend(self, kind: int, data: bytes) -> None:
+        self.credit -= len(data) + wire.OVERHEAD
+        self._send(wire.pack(self.number, kind, data))
 
     def announce(self, message: dict[str, Any]) -> None:
         """Opens a call from this side."""
         self._send(wire.pack_json(self.number, wire.CALL, message))
 
     def event(self, message: dict[str, Any]) -> None:
-        if not self.ended:
-            self._send(wire.pack_json(self.number, wire.EVENT, message))
+        self.write(wire.encode(message), wire.EVENT)
 
     def end(self, **result: Any) -> None:
-        if not self.ended:
-            self.ended = True
-            self._send(wire.pack_json(self.number, wire.END, result))
-            self._closed(self.number)
+        if self.ended:
+            return
+        payload = wire.encode(result)
+        if len(payload) > wire.END_BYTES:
+            said = f"the answer has {len(payload)} bytes, and {wire.END_BYTES} is the most"
+            payload = wire.encode({"error": {"kind": "limit", "limit": "output", "message": said}})
+        self.ended = True
+        self.on_input = self.on_credit = self.on_cancel = None
+        if self._waiting:
+            self._waiting.append((wire.END, payload))
+        else:
+            self._close(payload)
+
+    def _close(self, payload: bytes) -> None:
+        self._send(wire.pack(self.number, wire.END, payload))
+        self._closed(self.number)
+
+    def acknowledged(self, size: int) -> None:
+        """The owner has taken so much, and so much more may be sent."""
+        self.credit += size
+        while self._waiting and (self.credit > 0 or self._waiting[0][0] == wire.END):
+            kind, data = self._waiting.popleft()
+            if kind == wire.END:
+                self._close(data)
+            else:
+                self._spend(kind, data)
+        if self.credit > 0 and self.on_credit:
+            self.on_credit()
 
     def fail(self, error: BaseException) -> None:
-        if isinstance(error, Failure):
-            self.end(error=error.answer)
-        elif isinstance(error, OSError):
-            kind = {2: "not_found", 20: "not_directory", 21: "is_directory", 17: "exists"}.get(
-                error.errno or 0, "os"
-            )
-            if error.errno in (27, 28):  # EFBIG: one file may be as large as all of them
-                self.end(error={"kind": "limit", "limit": "disk", "message": str(error)})
-            elif error.errno in (11, 12):
-                limit = "pids" if error.errno == 11 else "memory"
-                self.end(error={"kind": "limit", "limit": limit, "message": str(error)})
-            elif error.errno in (18, 40):  # EXDEV, ELOOP: openat2 tells that the path leads out
-                self.end(
-                    error={"kind": "invalid_path", "message": "the path leads out of the sandbox's files"}
-                )
-            else:
-                self.end(error={"kind": kind, "message": error.strerror or str(error), "errno": error.errno})
-        elif isinstance(error, MemoryError):
-            self.end(error={"kind": "limit", "limit": "memory", "message": "out of memory"})
-        else:
-            self.end(error={"kind": "invalid", "message": f"{type(error).__name__}: {error}"})
+        answer = _failure(error)
+        self.end(error={**answer, "message": answer["message"][:_SAID]})
 
     def accept(self, data: bytes) -> None:
         """Takes input that came in; kept until somebody listens."""
+        if self.ended:
+            return
         if self.on_input is None:
             self._early.append(data)
         else:
@@ -88,6 +107,35 @@ class Call:
         """Gives the owner credit for input that has been used."""
         if not self.ended and size:
             self._send(wire.pack_ack(self.number, size))
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, Failure):
+        return error.answer
+    if isinstance(error, MemoryError):
+        return {"kind": "limit", "limit": "memory", "message": "out of memory"}
+    if not isinstance(error, OSError):
+        return {"kind": "invalid", "message": f"{type(error).__name__}: {error}"}
+    number = error.errno or 0
+    if number in _LIMITS:
+        return {"kind": "limit", "limit": _LIMITS[number], "message": str(error)}
+    if number in (errno.EXDEV, errno.ELOOP):  # openat2 tells that the path leads out
+        return {"kind": "invalid_path", "message": "the path leads out of the sandbox's files"}
+    return {"kind": _KINDS.get(number, "os"), "message": error.strerror or str(error)}
+
+
+_LIMITS: Final = {
+    errno.EFBIG: "disk",  # one file may be as large as all of them
+    errno.ENOSPC: "disk",
+    errno.EAGAIN: "pids",
+    errno.ENOMEM: "memory",
+}
+_KINDS: Final = {
+    errno.ENOENT: "not_found",
+    errno.ENOTDIR: "not_directory",
+    errno.EISDIR: "is_directory",
+    errno.EEXIST: "exists",
+}
 
 
 def describe(error: BaseException) -> bytes:

@@ -1,11 +1,15 @@
-"""Rich results: any object as a bundle of MIME type to text or base64, by the hooks that notebooks have
-taught.
-"""
+"""Rich results: any object as a bundle of MIME type to content, by the hooks that notebooks have taught."""
 
 import base64
+import json
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
+from . import wire
+
+_BINARY: Final = ("image/", "audio/", "video/", "application/pdf", "application/octet")
+_encode: Final = json.JSONEncoder(default=repr).encode
 _METHODS: Final = {
     "text/html": "_repr_html_",
     "text/markdown": "_repr_markdown_",
@@ -27,11 +31,11 @@ def bundle(value: Any) -> dict[str, Any]:
         if isinstance(offered, tuple):
             offered = offered[0]
         if isinstance(offered, dict):
-            data.update((str(kind), _plain(form)) for kind, form in offered.items())
+            data.update((str(kind), form) for kind, form in offered.items())
         for kind, name in _METHODS.items():
             form = None if kind in data else _call(value, name)
             if form is not None:
-                data[kind] = _plain(form[0] if isinstance(form, tuple) else form)
+                data[kind] = form[0] if isinstance(form, tuple) else form
         if "image/png" not in data and _is_figure(value):
             data["image/png"] = png(value)
     if "text/plain" not in data:
@@ -47,9 +51,39 @@ def _call(value: Any, name: str) -> Any:
         return None
 
 
-def _plain(form: Any) -> Any:
-    """Bytes become base64 text; JSON stays JSON."""
-    return base64.b64encode(form).decode() if isinstance(form, (bytes, bytearray)) else form
+def contents(data: Mapping[str, Any]) -> tuple[dict[str, bytes], list[str]]:
+    """The forms of a bundle as they travel, and the types of those that are too large for that. JSON is made
+    here, once: nobody outside has a reason to read it. What cannot be made or named is left out.
+    """
+    forms: dict[str, bytes] = {}
+    dropped: list[str] = []
+    room = wire.OBJECT_BYTES
+    for kind, form in data.items():
+        if not wire.is_mime_type(kind):
+            continue
+        try:
+            content = _content(kind, form)
+        except Exception:  # noqa: S112  JSON of what contains itself, or is too deep
+            continue
+        if len(content) > min(wire.FORM_BYTES, room) or len(forms) == wire.FORMS:
+            dropped.append(kind)
+            continue
+        forms[kind] = content
+        room -= len(content)
+    return forms, dropped
+
+
+def _content(kind: str, form: Any) -> bytes:
+    if isinstance(form, (bytes, bytearray)):
+        return bytes(form)
+    if not isinstance(form, str):
+        return _encode(form).encode()
+    if kind.startswith(_BINARY) and "xml" not in kind:
+        try:
+            return base64.b64decode("".join(form.split()), validate=True)
+        except ValueError:
+            pass  # text where bytes are usual
+    return form.encode(errors="replace")
 
 
 def _is_figure(value: Any) -> bool:
@@ -57,12 +91,12 @@ def _is_figure(value: Any) -> bool:
     return module is not None and isinstance(value, module.Figure)
 
 
-def png(figure: Any) -> str:
+def png(figure: Any) -> bytes:
     import io
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def open_figures() -> list[dict[str, Any]]:

@@ -180,10 +180,15 @@ def describe(path: str, state: os.stat_result) -> dict[str, Any]:
         "type": kinds.get(stat.S_IFMT(state.st_mode), "other"),
         "size": state.st_size,
         "mode": stat.S_IMODE(state.st_mode),
-        "modified": state.st_mtime,
-        "accessed": state.st_atime,
-        "changed": state.st_ctime,
+        "modified": _moment(state.st_mtime),
+        "accessed": _moment(state.st_atime),
+        "changed": _moment(state.st_ctime),
     }
+
+
+def _moment(seconds: float) -> float:
+    """Between the years 1 and 9999, where dates end elsewhere; code can set any."""
+    return max(-62_135_596_800.0, min(seconds, 253_402_300_799.0))
 
 
 def _stat(call: Call, request: dict[str, Any]) -> None:

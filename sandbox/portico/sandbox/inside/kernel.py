@@ -20,11 +20,12 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
-from . import checkpoints, display, linux, magics, scratch, streams, tracebacks
+from . import checkpoints, display, linux, magics, scratch, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
 _HOLD: Final = 64 << 10  # bytes
+_NAMED: Final = 10  # forms that were too large and are told by their type
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
@@ -38,6 +39,7 @@ class Kernel:
         self._running = False
         self._silent = False
         self._held = b""
+        self._dropped: list[str] = []  # types of forms of this cell's objects that were too large
         self._waiting = self._interrupted = False
         self._checkpoints = checkpoints.Checkpoints(self._write)
         self._pid = self._thread = 0
@@ -77,7 +79,7 @@ class Kernel:
                 answer = self._checkpoints.roll_back(request["id"])
         except KeyboardInterrupt:
             return  # the signal came a moment after the cell it was meant for
-        self._send({"end": answer, "pid": self._pid})
+        self._send(_encode({"end": answer, "pid": self._pid}).encode())
 
     def _receive(self) -> Any:
         size = LENGTH.unpack(self._read(LENGTH.size))[0]
@@ -92,8 +94,7 @@ class Kernel:
             data += part
         return data
 
-    def _send(self, message: dict[str, Any], hold: bool = False) -> None:
-        data = _encode(message).encode()
+    def _send(self, data: bytes, hold: bool = False) -> None:
         frame = self._held + LENGTH.pack(len(data)) + data
         if hold and len(frame) < _HOLD:
             self._held = frame  # a result is mostly the last thing before the end, and goes with it
@@ -117,6 +118,7 @@ class Kernel:
         name = f"<cell {self._count}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         self._silent = code.rstrip().endswith(";")
+        self._dropped = []
         error: dict[str, Any] | None = None
         try:
             self._running = True
@@ -135,7 +137,8 @@ class Kernel:
         streams.flush()
         streams.mend()
         with self._speaking:  # a thread that displays something reads its answer first
-            return {"count": self._count, "error": error}
+            answer = {"count": self._count, "error": error}
+            return {**answer, "dropped": self._dropped} if self._dropped else answer
 
     def _forget(self) -> None:
         """As if no cell had been run."""
@@ -180,7 +183,11 @@ class Kernel:
         if os.getpid() != self._pid:  # a fork that the cell has made: only the kernel itself may answer
             print(data.get("text/plain", ""))
             return
-        event = {"event": {"type": kind, "data": data}}
+        forms, dropped = display.contents(data)
+        self._dropped = (self._dropped + dropped)[:_NAMED]
+        if not forms:
+            return
+        event = wire.pack_rich(kind, forms)
         if kind == "result":
             self._send(event, hold=True)
             return
@@ -197,7 +204,7 @@ class Kernel:
             self._interrupted = False
             raise KeyboardInterrupt
 
-    def _show_at_once(self, event: dict[str, Any]) -> None:
+    def _show_at_once(self, event: bytes) -> None:
         """Waits until the agent has it: what is printed next, on another pipe, must not overtake it."""
         with self._speaking:
             if self._running:  # and not in a thread whose cell has ended

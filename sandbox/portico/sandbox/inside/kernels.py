@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import kernel, tree, wire
+from . import ends, kernel, tree, wire
 from .calls import Call, Failure
-from .loop import READ, Loop
+from .loop import READ, WRITE, Loop
 
-_MAX_MESSAGE: Final = 24 << 20  # bytes of one message from the kernel; user code may have written it
+_MAX_MESSAGE: Final = wire.RICH_BYTES  # of one message from the kernel; user code may have written it
+_MAX_JSON: Final = 2 << 20  # bytes of one that is JSON
 _OUTPUT_GRACE: Final = 1.0  # seconds between the interrupt and the kill of a cell that says too much
 _TELL: Final = 5.0  # seconds the kernel may take to read a cell's code
-_TOLD: Final = ("count", "error", "checkpoints")  # what the end of a cell or a checkpoint says
 _DRAIN: Final = 2 << 20  # bytes taken from a pipe at once when a cell ends
 
 
@@ -28,6 +28,7 @@ class Kernels:
         self._told: dict[str, str] = {}
         self._control: _socket.socket | None = None
         self._buffer = bytearray()
+        self._untold = bytearray()  # what the kernel has not read yet
         self._pipes: dict[int, int] = {}  # descriptor -> frame kind
         self._printing = select.poll()  # the same
         self._listening = False  # whether the loop watches them
@@ -76,7 +77,7 @@ class Kernels:
         self._control = control
         control.setblocking(False)
         self._buffer.clear()
-        self._loop.watch(control.fileno(), READ, self._answered)
+        self._untold.clear()
         self._pipes = {out: wire.OUT, err: wire.ERR}
         self._printing = select.poll()
         for fd in self._pipes:
@@ -140,15 +141,30 @@ class Kernels:
     def _tell(self, request: dict[str, Any]) -> None:
         assert self._control is not None
         data = wire.encode(request)
-        frame = kernel.LENGTH.pack(len(data)) + data
+        waiting = bool(self._untold)
+        self._untold += kernel.LENGTH.pack(len(data)) + data
+        if waiting:
+            return
+        self._tell_more()
+        if self._untold:
+            pid = self._pid
+
+            def insist() -> None:
+                if self._untold and self._pid == pid:
+                    tree.kill(pid)  # it does not read: what made it so cannot be undone
+
+            self._loop.later(_TELL, insist)
+
+    def _tell_more(self) -> None:
+        assert self._control is not None
         try:
-            sent = self._control.send(frame)
-            if sent < len(frame):
-                self._control.settimeout(_TELL)  # the kernel is waiting for just this
-                self._control.sendall(frame[sent:])
-                self._control.setblocking(False)
+            del self._untold[: self._control.send(self._untold)]
+        except BlockingIOError:
+            pass
         except OSError:
-            tree.kill(self._pid)  # it does not read: what made it so cannot be undone
+            self._untold.clear()
+            tree.kill(self._pid)
+        self._watch_control()
 
     def _restart(self, call: Call, _request: dict[str, Any]) -> None:
         """Kills the kernel; the next cell starts with a new one and is not told of a death."""
@@ -180,17 +196,29 @@ class Kernels:
         self._loop.later(grace, insist)
 
     def _watch_pipes(self) -> None:
-        """Reads output while somebody may be sent it. Between cells it is read and dropped: a background
-        process of an earlier cell must not block because nobody listens."""
+        """Reads output and objects while somebody may be sent them. Between cells they are read and dropped:
+        a background process of an earlier cell must not block because nobody listens."""
         listening = self._call is None or self._call.credit > 0
         if listening == self._listening:
             return
         self._listening = listening
+        self._watch_control()
         for fd, kind in self._pipes.items():
             if listening:
                 self._loop.watch(fd, READ, self._reader(fd, kind))
             else:
                 self._loop.forget(fd)
+
+    def _watch_control(self) -> None:
+        if self._control is not None:
+            events = (READ if self._listening else 0) | (WRITE if self._untold else 0)
+            self._loop.watch(self._control.fileno(), events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE and self._untold:
+            self._tell_more()
+        if events & ~WRITE and self._control is not None:
+            self._answered()
 
     def _reader(self, fd: int, kind: int) -> Callable[[int], None]:
         def readable(_events: int) -> None:
@@ -228,7 +256,7 @@ class Kernels:
             while taken < _DRAIN and self._printed(fd, self._pipes[fd]):
                 taken += wire.CHUNK
 
-    def _answered(self, _events: int) -> None:
+    def _answered(self) -> None:
         assert self._control is not None
         try:
             data = self._control.recv(32 << 10)
@@ -248,48 +276,56 @@ class Kernels:
                 end = kernel.LENGTH.size + size
                 if len(self._buffer) < end:
                     return
-                message = wire.parse_json(bytes(self._buffer[kernel.LENGTH.size : end]))
+                message = bytes(self._buffer[kernel.LENGTH.size : end])
                 if not drained:
                     drained = True
                     self._drain()  # what was printed before a message goes before it
                 del self._buffer[:end]
-                self._message(message, size)
+                if message.startswith(b"{"):
+                    self._message(message)
+                else:
+                    self._show(message)
         except wire.BadFrame:
             # Only user code can have closed or forged the kernel's end: there is no kernel to talk to any
             # more.
             self._loop.forget(self._control.fileno())
             tree.kill(self._pid)
 
-    def _message(self, message: dict[str, Any], size: int) -> None:
+    def _show(self, payload: bytes) -> None:
+        """Passes an object on. Raises BadFrame."""
+        role, _ = wire.unpack_rich(payload)
+        if self._call is None:
+            return
+        self._count(wire.output_of(wire.RICH, payload))
+        if not self._over:
+            self._call.write(payload, wire.RICH)
+            if self._call.credit <= 0:
+                self._watch_pipes()
+        if role == "display":
+            self._tell({})
+
+    def _message(self, payload: bytes) -> None:
         """Raises BadFrame for what the kernel's own code never says."""
+        if len(payload) > _MAX_JSON:
+            raise wire.BadFrame("too long")
+        message = wire.parse_json(payload)
         if isinstance(live := message.get("live"), int):
             self._live = live
             return
-        call = self._call
+        call, answer, pid = self._call, message.get("end"), message.get("pid")
         if call is None:
             return
-        event, answer = message.get("event"), message.get("end")
-        if isinstance(event, dict) and event.get("type") in ("display", "result"):
-            self._count(size)
-            if not self._over:
-                call.event(event)
-            if event["type"] == "display":
-                self._tell({})
-        elif isinstance(answer, dict) and isinstance(message.get("pid"), int):
-            error = answer.get("error")
-            if isinstance(error, dict) and "kind" in error:
-                raise wire.BadFrame("a failure, which only this process tells")
-            self._live = message["pid"]
-            self._call = None
-            told = {name: answer[name] for name in _TOLD if name in answer}
-            if self._over:
-                told["limit"] = "output"
-            if self._cancelled:
-                told["cancelled"] = True
-            call.end(**told)
-            self._watch_pipes()
-        else:
-            raise wire.BadFrame("neither an event nor an end")
+        if not isinstance(answer, dict) or type(pid) is not int:
+            raise wire.BadFrame("no end")
+        ends.check(answer)
+        self._live = pid
+        self._call = None
+        if self._over:
+            answer["limit"] = "output"
+        if self._cancelled:
+            answer["cancelled"] = True
+        call.end(**answer)
+        self._watch_pipes()
 
 
 def _how(code: int) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from .calls import Call
 
 _RING: Final = 1 << 20  # bytes of output kept of each process
+_WORDS: Final = 32  # of a command that is told, and the characters of each
+_WORD: Final = 256
 
 
 class Process:
@@ -31,7 +33,7 @@ class Process:
 
     def describe(self) -> dict[str, Any]:
         return {
-            "pid": self.pid, "command": self.command, "tty": self.tty, "exit_code": self.code,
+            "pid": self.pid, "command": _shortened(self.command), "tty": self.tty, "exit_code": self.code,
             "started": self.started, "output_start": self.first, "output_end": self.end,
         }  # fmt: skip
 
@@ -40,6 +42,11 @@ class Process:
         self.end += len(data)
         while self.end - self.first > _RING and len(self.ring) > 1:
             self.first += len(self.ring.popleft()[2])
+
+
+def _shortened(command: list[str]) -> list[str]:
+    """As much of a command as tells what it is."""
+    return [word if len(word) <= _WORD else f"{word[:_WORD]}…" for word in command[:_WORDS]]
 
 
 class Reader:

@@ -4,6 +4,7 @@ import traceback
 from typing import Any, Final
 
 _CELL: Final = "<cell "
+_MOST_NAME: Final = 1_000  # characters
 _MOST_MESSAGE: Final = 10_000  # characters
 _MOST_TRACEBACK: Final = 100_000
 
@@ -17,7 +18,7 @@ def describe(problem: BaseException) -> dict[str, Any]:
     except Exception:  # an exception whose own __str__ fails
         lines, message = [f"{type(problem).__name__}\n"], ""
     return {
-        "name": type(problem).__name__,
+        "name": type(problem).__name__[:_MOST_NAME],
         "message": message[:_MOST_MESSAGE],
         "traceback": "".join(lines)[-_MOST_TRACEBACK:],
     }

@@ -1,19 +1,20 @@
 """Frames between the owner of a sandbox and the agent inside: one byte stream carries every call.
 
 A frame is a header (payload length, call id, kind) and a payload. A call is opened by CALL and closed by
-END; what lies between flows both ways at once. Bytes (OUT, ERR, IN) are sent only against credit, so a
-reader that falls behind stops its own call and no other. Calls that the agent opens have the high bit set
+END; what lies between flows both ways at once. OUT, ERR, EVENT, RICH and IN are sent only against credit, so
+a reader that falls behind stops its own call and no other. Calls that the agent opens have the high bit set
 in their id.
 """
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 HEADER: Final = struct.Struct("!IIB")
 MAX_FRAME: Final = 32 << 20  # bytes; a longer frame is an attack or a bug, and ends the connection
 WINDOW: Final = 1 << 20  # bytes that may be on their way in one direction of one call
+OVERHEAD: Final = 64  # bytes that a frame to the owner counts beside its payload: small ones cost memory too
 CHUNK: Final = 64 << 10  # bytes of one data frame
 AGENT_CALL: Final = 1 << 31
 
@@ -21,10 +22,21 @@ CALL: Final = 1  # owner to agent, JSON with "op"; from the agent: a connection 
 OUT: Final = 2  # agent to owner, bytes: standard output, or the content that was asked for
 ERR: Final = 3  # agent to owner, bytes: standard error
 EVENT: Final = 4  # agent to owner, JSON
+RICH: Final = 9  # agent to owner: one object in every form it offers, as pack_rich makes it
 END: Final = 5  # JSON: the result, or {"error": {...}}; the last frame of a call
 IN: Final = 6  # owner to agent, bytes: standard input, or content; empty means end of file
 ACK: Final = 7  # both ways, four bytes: so many more bytes may be sent
 CANCEL: Final = 8  # owner to agent: end this call
+
+EVENT_BYTES: Final = 64 << 10  # of one EVENT payload
+END_BYTES: Final = 2 << 20  # of one END payload
+OBJECT: Final = 1 << 10  # bytes of output that an object counts beside its forms: many small ones add up
+FORMS: Final = 32  # of one object
+FORM_BYTES: Final = 4 << 20  # of one form of an object
+OBJECT_BYTES: Final = 8 << 20  # of all forms of one object
+_HEAD: Final = struct.Struct("!I")
+_HEAD_BYTES: Final = 32 << 10
+RICH_BYTES: Final = _HEAD.size + _HEAD_BYTES + OBJECT_BYTES  # of one RICH payload
 
 # Made once: json.dumps would make another for each message.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -63,12 +75,58 @@ def parse_json(payload: bytes) -> dict[str, Any]:
     return message
 
 
-class Parser:
-    """Cuts a byte stream into frames."""
+def output_of(kind: int, payload: bytes) -> int:
+    """How many bytes of its call's output a frame counts."""
+    return len(payload) + (OBJECT if kind == RICH else 0)
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
+
+def is_mime_type(kind: str) -> bool:
+    """Whether it may name a form."""
+    return 0 < len(kind) < 256 and kind.isascii() and kind.isprintable()
+
+
+def pack_rich(role: str, forms: Mapping[str, bytes]) -> bytes:
+    """The payload of an object that is a "result" or a "display": the sizes of its forms as JSON, then the
+    forms themselves, which nobody on the way reads.
+    """
+    head = encode({"type": role, "forms": {kind: len(form) for kind, form in forms.items()}})
+    return b"".join((_HEAD.pack(len(head)), head, *forms.values()))
+
+
+def unpack_rich(payload: bytes) -> tuple[str, dict[str, bytes]]:
+    """The role and the forms. Raises BadFrame for what pack_rich does not make within the limits."""
+    if len(payload) < _HEAD.size or (size := _HEAD.unpack_from(payload)[0]) > _HEAD_BYTES:
+        raise BadFrame("an object without a head")
+    place = _HEAD.size + size
+    head = parse_json(payload[_HEAD.size : place])
+    role, sizes = head.get("type"), head.get("forms")
+    if role not in ("result", "display") or not isinstance(sizes, dict) or len(sizes) > FORMS:
+        raise BadFrame("an object of no kind")
+    forms = {}
+    for kind, length in sizes.items():
+        if type(length) is not int or not 0 <= length <= FORM_BYTES or not is_mime_type(kind):
+            raise BadFrame("a form without a size or type")
+        forms[kind] = payload[place : place + length]
+        place += length
+    if place != len(payload) or place > RICH_BYTES:
+        raise BadFrame("forms of another size than was said")
+    return role, forms
+
+
+class Parser:
+    """Cuts a byte stream into frames. `limits` are the most bytes of a payload by its frame's kind, and no
+    other kinds may come; without them any kind may, up to MAX_FRAME.
+    """
+
+    def __init__(self, limits: Mapping[int, int] | None = None) -> None:
         self._buffer = bytearray()
-        self._limit = limit
+        self._limits = limits
+        self.count = 0  # whole frames so far
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun that is not whole yet."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yields (call, kind, payload) of each whole frame. Raises BadFrame for one beyond the limit."""
@@ -78,13 +136,14 @@ class Parser:
         try:
             while len(buffer) - start >= HEADER.size:
                 size, call, kind = HEADER.unpack_from(buffer, start)
-                if size > self._limit:
-                    raise BadFrame(f"a frame of {size} bytes")
+                if size > (MAX_FRAME if self._limits is None else self._limits.get(kind, -1)):
+                    raise BadFrame(f"a frame of kind {kind} and {size} bytes")
                 end = start + HEADER.size + size
                 if len(buffer) < end:
                     break
                 payload = bytes(buffer[start + HEADER.size : end])
                 start = end
+                self.count += 1
                 yield call, kind, payload
         finally:
             del buffer[:start]

@@ -182,7 +182,7 @@ class LocalBackend:
             if spec.env or spec.network.allow_hosts:
                 await box.begin(environment(spec))
             else:
-                await box.call("ping").answer()
+                await box.ask("ping")
         except BaseException as error:
             ours.close()
             await box.destroy()

@@ -37,7 +37,7 @@ class LocalBox(Box):
             raise self.gone
         if not self.paused:
             if not self.group.freeze(True):
-                await self.call("stop").answer()
+                await self.ask("stop")
             self.paused = True
 
     async def resume(self) -> None:
@@ -46,7 +46,7 @@ class LocalBox(Box):
         if self.paused:
             self.paused = False
             if not self.group.freeze(False):
-                await self.call("continue").answer()
+                await self.ask("continue")
 
     async def usage(self) -> tuple[int | None, float | None]:
         return self.group.memory_bytes(), self.group.cpu_seconds()
