@@ -31,7 +31,7 @@ def make_backend(name: str, pool_size: int = 0, preload_bytes: int = PRELOAD_BYT
     if local:
         return LocalBackend(LocalSettings(pool_size=pool_size, preload_bytes=preload_bytes))
     if bubblewrap:
-        return BubblewrapBackend(BubblewrapSettings(Path(root or "/")))
+        return BubblewrapBackend(BubblewrapSettings(Path(root or "/"), pool_size))
     # Imported here: who has no use for containers need not load what speaks to an engine.
     from portico.sandbox.docker.backend import DockerBackend
     from portico.sandbox.docker.settings import DockerSettings

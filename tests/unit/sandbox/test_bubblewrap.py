@@ -15,7 +15,7 @@ from unit.sandbox.traces import no_traces, traces
 from portico.sandbox import errors
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSettings
 from portico.sandbox.docker.local_root import write_root
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import Limits, Spec
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ async def test_no_sandbox_is_the_hosts_root_whoever_starts_it() -> None:
 
 async def test_what_it_cannot_do_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with BubblewrapBackend() as backend:
-        assert "inodes" in backend.capabilities.missing
+        assert {"inodes", "preload"} <= backend.capabilities.missing.keys()
         with pytest.raises(errors.Unsupported):
             await backend.create(Spec(preload=("decimal",)))
     with pytest.raises(errors.BackendUnavailable, match="python3"):
@@ -94,6 +94,24 @@ async def test_what_it_cannot_do_is_refused_by_name(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(errors.BackendUnavailable, match="apt-get install"):
         await BubblewrapBackend().open()
+    assert await no_traces(), traces()
+
+
+async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for() -> None:
+    async with BubblewrapBackend(BubblewrapSettings(pool_size=1)) as backend:
+        async with asyncio.timeout(30):
+            while not backend._pool.ready:
+                await asyncio.sleep(0.05)
+        waiting = set(backend._boxes)
+        box = await backend.create(Spec(env={"A": "b"}), "sbx_mine")
+        assert box.id == "sbx_mine"
+        assert waiting.isdisjoint(backend._boxes)
+        first = await box.run_cell("import os; print(os.environ['A'], _)")
+        assert (first.stdout, first.end.execution_count) == (b"b None\n", 1)
+        assert (await box.run_shell("ulimit -u")).stdout == b"129\n"  # as one that did not wait
+        other = await backend.create(Spec(limits=Limits(processes=16)))
+        assert other.id not in waiting
+        assert (await other.run_shell("ulimit -u")).stdout == b"17\n"
     assert await no_traces(), traces()
 
 

@@ -137,7 +137,7 @@ async def test_modules_are_preloaded_and_mounts_are_seen(docker: DockerBackend, 
     assert await box.files.read("data/note") == b"from the host"
     assert await box.files.read("/data/note") == b"from the host"
     assert (await box.run_cell("open('/data/new', 'w')")).end.error is not None
-    with pytest.raises(errors.BackendUnavailable, match="no_such_module"):
+    with pytest.raises(errors.InvalidRequest, match="preload: no_such_module: ModuleNotFoundError"):
         await docker.create(Spec(preload=("no_such_module",)))
     with pytest.raises(errors.BackendUnavailable, match="nonsense"):
         await docker.create(Spec(mounts=(Mount("/nonsense", "/data"),)))

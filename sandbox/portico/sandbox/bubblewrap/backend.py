@@ -23,12 +23,14 @@ from portico.sandbox.local import cgroups, idmaps
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import ENVIRONMENT
 from portico.sandbox.local.owners import Owner
+from portico.sandbox.pool import Demand, Pool, serves
 from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
 FULL: Final = "bubblewrap"
 RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not at all
 _UIDS: Final = range(300_000, 360_000)  # not those of the local backend
+_USUAL: Final = Spec()  # what waiting sandboxes are made for
 _BOOT_SECONDS: Final = 30.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,13 +38,15 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 @dataclass(frozen=True, slots=True)
 class BubblewrapSettings:
     root: Path = Path("/")  # a directory with a whole system; `/`: this machine's programs, and nothing else
+    pool_size: int = 0  # sandboxes that wait ready, for the default limits
 
 
 class BubblewrapBackend:
     """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
 
     def __init__(self, settings: BubblewrapSettings | None = None) -> None:
-        self._root = (settings or BubblewrapSettings()).root
+        settings = settings or BubblewrapSettings()
+        self._root = settings.root
         self.name = "bubblewrap" if self._root == Path("/") else f"bubblewrap:{self._root}"
         self._program = ""
         self._code: tempfile.TemporaryDirectory[str] | None = None
@@ -51,6 +55,8 @@ class BubblewrapBackend:
         self._uids: set[int] = set()
         self._next_uid = secrets.choice(_UIDS)
         self._cleaning: set[asyncio.Task[None]] = set()
+        self._demand = Demand()
+        self._pool = Pool(lambda: self._make(_USUAL, _new_id()), self._demand, ready=settings.pool_size)
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
 
     async def __aenter__(self) -> "BubblewrapBackend":
@@ -80,6 +86,7 @@ class BubblewrapBackend:
         except BaseException:
             await self.close()
             raise
+        self._pool.fill()
 
     def _describe(self) -> Capabilities:
         enforced = self._hierarchy.limits
@@ -90,6 +97,7 @@ class BubblewrapBackend:
         }
         tier = RLIMITS if missing else FULL
         missing["inodes"] = "bubblewrap cannot limit them; the memory they need is limited"
+        missing["preload"] = "bubblewrap preloads no modules"
         missing["terminals"] = "bubblewrap limits them only by processes and open files"
         freezes = "freezer" in self._hierarchy.controllers or self._hierarchy.unified
         always = frozenset({"processes", "disk", "output", "time"})
@@ -110,8 +118,22 @@ class BubblewrapBackend:
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):
             raise errors.Unsupported("mounts as their owner: the bubblewrap backend of root cannot")
-        name = sandbox_id or f"sbx_{secrets.token_hex(8)}"
+        box = self._pool.claim() if serves(_USUAL, spec) else None
+        if box is None:
+            with self._demand.caller():
+                return await self._make(spec, sandbox_id or _new_id())
+        self._pool.fill()
+        box.spec = spec
+        if sandbox_id is not None:
+            self._boxes[sandbox_id] = self._boxes.pop(box.id)
+            box.id = sandbox_id
+        # No answer is awaited: calls are served in order, so the next one finds the environment.
+        box.start(_environment(spec))
+        return box
+
+    async def _make(self, spec: Spec, name: str) -> "BubblewrapBox":
         box = self._boxes[name] = BubblewrapBox(name, spec, cgroups.Group(self._hierarchy, name), self._ended)
+        assert self._code is not None
         try:
             box.group.make()
             box.group.limit(spec.limits)
@@ -123,7 +145,7 @@ class BubblewrapBackend:
             }
             if "memory" not in self._hierarchy.controllers:
                 told["RLIMIT_DATA"] = spec.limits.memory_bytes
-            await box.begin({**ENVIRONMENT, "PATH": _PATH, **spec.env}, told)
+            await box.begin(_environment(spec), told)
         except BaseException as error:
             await box.destroy()
             self._ended(box)
@@ -188,9 +210,11 @@ class BubblewrapBackend:
         task = asyncio.ensure_future(box.destroy())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
+        self._pool.fill()  # it may have waited
 
     async def close(self) -> None:
         """Ends every sandbox, and returns when nothing of them is left."""
+        await self._pool.close()
         boxes = list(self._boxes.values())
         await asyncio.gather(*(box.destroy("owner") for box in boxes), return_exceptions=True)
         await asyncio.gather(*self._cleaning, return_exceptions=True)
@@ -222,6 +246,14 @@ class BubblewrapBox(LocalBox):
             await asyncio.to_thread(self.process.wait)
             self.last_words()
         await super()._clean()
+
+
+def _new_id() -> str:
+    return f"sbx_{secrets.token_hex(8)}"
+
+
+def _environment(spec: Spec) -> dict[str, str]:
+    return {**ENVIRONMENT, "PATH": _PATH, **spec.env}
 
 
 def _copy_code() -> tempfile.TemporaryDirectory[str]:

@@ -211,8 +211,10 @@ def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
 
 def refuse(channel: int, error: BaseException) -> None:
     """Tells the owner why this sandbox cannot be: the answer to its first call."""
-    message = {"error": {"kind": "boot", "message": f"{type(error).__name__}: {error}"}}
+    told = {"kind": "boot", "message": f"{type(error).__name__}: {error}"}
+    if isinstance(error, Failure):
+        told = error.answer
     try:
-        os.write(channel, wire.pack_json(1, wire.END, message))
+        os.write(channel, wire.pack_json(1, wire.END, {"error": told}))
     except OSError:
         pass  # nobody is left to tell

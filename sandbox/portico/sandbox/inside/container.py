@@ -12,6 +12,7 @@ import sys
 from typing import NoReturn
 
 from . import agent, kernel, linux, seccomp
+from .calls import Failure
 from .loop import READ, WRITE
 
 
@@ -59,6 +60,13 @@ def _install_filter() -> int:
     return -1
 
 
+def _preload(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        raise Failure("invalid", f"preload: {name}: {type(error).__name__}") from error
+
+
 def main() -> NoReturn:
     """The modules to import beforehand are the arguments."""
     channel = _Pipes(os.dup(0), os.dup(1))
@@ -71,7 +79,7 @@ def main() -> NoReturn:
         listener = _install_filter()
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
         for name in sys.argv[1:]:
-            importlib.import_module(name)
+            _preload(name)
         os.chdir("/workspace")
         kernel.prepare()
         agent.become(_Agent(channel), channel, listener)
