@@ -40,6 +40,7 @@ from portico.core.settings import CoreSettings
 from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
 from portico.core.tls import server_credentials
+from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.v1 import (
@@ -284,9 +285,17 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
     return SandboxPolicy(
         backend=settings.sandbox_backend,
         more_backends=tuple(settings.sandbox_backends),
-        max_sandboxes=settings.sandbox_max,
-        per_user=settings.sandbox_per_user,
-        per_tenant=settings.sandbox_per_tenant,
+        total=Quota(settings.sandbox_max, settings.sandbox_snapshots, settings.sandbox_snapshot_bytes),
+        per_user=Quota(
+            settings.sandbox_per_user,
+            settings.sandbox_snapshots_per_user,
+            settings.sandbox_snapshot_bytes_per_user,
+        ),
+        per_tenant=Quota(
+            settings.sandbox_per_tenant,
+            settings.sandbox_snapshots_per_tenant,
+            settings.sandbox_snapshot_bytes_per_tenant,
+        ),
         limits=SandboxLimits(
             memory_bytes=settings.sandbox_memory_bytes,
             cpus=settings.sandbox_cpus,
@@ -303,5 +312,4 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         preload=tuple(settings.sandbox_preload),
         preload_bytes=settings.sandbox_preload_bytes,
         pool_size=settings.sandbox_pool_size,
-        snapshots=settings.sandbox_snapshots,
     )

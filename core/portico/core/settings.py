@@ -187,7 +187,18 @@ class CoreSettings(BaseSettings):
         ge=64 << 20,
         description="Memory that the modules of one sandbox may take while they are preloaded.",
     )
-    sandbox_snapshots: int = Field(default=64, ge=0, description="Snapshots that are kept at once.")
+    sandbox_snapshots: int = Field(default=1_024, ge=0, description="Snapshots that are kept at once.")
+    sandbox_snapshots_per_user: int = Field(default=64, ge=0, description="The same for each user.")
+    sandbox_snapshots_per_tenant: int | None = Field(
+        default=None, ge=0, description="The same for each tenant."
+    )
+    sandbox_snapshot_bytes: int = Field(
+        default=8 << 30, ge=0, description="Bytes that snapshots may take on this machine's disk."
+    )
+    sandbox_snapshot_bytes_per_user: int = Field(default=2 << 30, ge=0, description="The same for each user.")
+    sandbox_snapshot_bytes_per_tenant: int | None = Field(
+        default=None, ge=0, description="The same for each tenant."
+    )
     reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")
     metrics_listen: str = Field(
         default="",

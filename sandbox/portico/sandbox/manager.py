@@ -1,4 +1,4 @@
-"""Who owns which sandbox, until when, and its snapshots. Everything it made is gone when it closes."""
+"""The manager makes sandboxes, keeps them by owner, session and key, and ends them; and their snapshots."""
 
 import asyncio
 import time
@@ -9,9 +9,9 @@ from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.book import Book, Held, everybody
-from portico.sandbox.bounds import Ledger
+from portico.sandbox.quotas import Quotas
 from portico.sandbox.reaper import Reaper
+from portico.sandbox.registry import Held, SandboxRegistry, everybody
 from portico.sandbox.snapshots import Snapshot, Snapshots
 from portico.sandbox.spec import Spec
 
@@ -30,19 +30,19 @@ class SandboxManager:
         backends: Mapping[str, Backend],
         *,
         default: str = "local",
-        ledger: Ledger | None = None,
+        quotas: Quotas | None = None,
         allowed: Callable[[Spec], Awaitable[Spec]] | None = None,
     ) -> None:
         """`allowed` gives the spec that a new sandbox gets for the one that was asked for, or raises."""
         self._backends = dict(backends)
         self._default = default
         self._allowed = allowed
-        ledger = ledger or Ledger()
-        self._book = Book(ledger)
-        self.snapshots = Snapshots(ledger=ledger)
+        quotas = quotas or Quotas()
+        self._registry = SandboxRegistry(quotas)
+        self.snapshots = Snapshots(quotas=quotas)
         self._once: dict[Key, asyncio.Task[Held]] = {}
         self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # with whose it will be
-        self._reaper = Reaper(self._book, self._end)
+        self._reaper = Reaper(self._registry, self._end)
 
     async def __aenter__(self) -> "SandboxManager":
         await self.open()
@@ -74,15 +74,15 @@ class SandboxManager:
             raise errors.Unsupported(
                 f"no backend {backend or self._default!r}; there are {', '.join(self._backends)}"
             )
-        self._book.reserve(user_id)
+        self._registry.reserve(user_id)
         made = asyncio.get_running_loop().create_future()
         self._making[made] = user_id, session_id
         try:
             box = await chosen.create(spec, user_id=user_id)
             held = Held(box, chosen.name, user_id, session_id, time.time())
-            self._book.enter(held)
+            self._registry.enter(held)
         except BaseException:
-            self._book.cancel(user_id)
+            self._registry.cancel(user_id)
             raise
         finally:
             del self._making[made]
@@ -128,16 +128,16 @@ class SandboxManager:
 
     def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
         """Raises SandboxNotFound, SandboxGone with the cause for one that was there."""
-        return self._book.get(sandbox_id, visible)
+        return self._registry.get(sandbox_id, visible)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return self._book.count
+        return self._registry.count
 
     def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
         """Newest first; None: of all users, of all sessions."""
-        return self._book.listed(user_id, session_id)
+        return self._registry.listed(user_id, session_id)
 
     def tier(self, held: Held) -> str:
         """How strongly it is isolated, by its backend's own word."""
@@ -178,7 +178,7 @@ class SandboxManager:
         taken = self.snapshots.listed(user_id)
         for snapshot in taken:
             self.snapshots.delete(snapshot.id)
-        self._book.forget(user_id)
+        self._registry.forget(user_id)
         for key in [key for key, task in self._once.items() if key[1] == user_id and _useless(task)]:
             del self._once[key]
         return len(held), len(taken)
@@ -244,12 +244,12 @@ class SandboxManager:
     async def _end(self, held: Held, cause: str) -> None:
         """Raises what the backend raises; what is left then is for the backend's sweep."""
         gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
-        counted = self._book.leave(held, gone)
+        counted = self._registry.leave(held, gone)
         try:
             await held.box.destroy(cause)
         finally:
             if counted:
-                self._book.cancel(held.user_id)
+                self._registry.cancel(held.user_id)
 
 
 def _useless(task: asyncio.Task[Held]) -> bool:

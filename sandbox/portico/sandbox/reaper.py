@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.book import Book, Held
 from portico.sandbox.box import Box
+from portico.sandbox.registry import Held, SandboxRegistry
 
 log = logging.getLogger(__name__)
 
@@ -16,11 +16,11 @@ _NAP: Final = 5.0  # seconds at most between two looks
 
 
 class Reaper:
-    """Looks at all sandboxes of a book again and again, also for those that have ended by themselves."""
+    """Looks at all sandboxes of a registry again and again, also for those that have ended by themselves."""
 
-    def __init__(self, book: Book, end: Callable[[Held, str], Awaitable[None]]) -> None:
+    def __init__(self, registry: SandboxRegistry, end: Callable[[Held, str], Awaitable[None]]) -> None:
         """`end` ends a sandbox for a cause."""
-        self._book = book
+        self._registry = registry
         self._end = end
         self._task: asyncio.Task[None] | None = None
         self._next_look = 0.0  # by the monotonic clock
@@ -44,8 +44,8 @@ class Reaper:
             self._changed.clear()
             self._next_look = float("inf")  # whoever comes meanwhile is looked at in another round
             nap = _NAP
-            self._book.look()
-            for held in self._book.listed():
+            self._registry.look()
+            for held in self._registry.listed():
                 left, cause = remaining(held.box)
                 if left <= 0:
                     try:

@@ -5,6 +5,8 @@ kernel is kept by the sandbox itself, as a sleeping process, and can only come b
 """
 
 import asyncio
+import errno
+import os
 import secrets
 import shutil
 import tempfile
@@ -15,14 +17,16 @@ from pathlib import Path
 from typing import IO, Final
 
 from portico.sandbox import errors
-from portico.sandbox.book import everybody
-from portico.sandbox.bounds import Ledger
 from portico.sandbox.box import Box
 from portico.sandbox.local.owners import Owner
+from portico.sandbox.quotas import Quotas
+from portico.sandbox.registry import everybody
 from portico.sandbox.sources import closed
 from portico.sandbox.spec import Spec
 
-_PIECE: Final = 256 << 10  # bytes
+_PIECE: Final = 256 << 10  # bytes that are read at once
+_BLOCK: Final = 1 << 20  # bytes that are written at once
+_SPARE: Final = 0.05  # of the disk's size that snapshots leave free
 _FOLDER: Final = "portico-snapshots-"
 
 
@@ -44,10 +48,10 @@ class Snapshot:
 class Snapshots:
     """Snapshots in a directory of their own, which goes with `close`."""
 
-    def __init__(self, directory: Path | None = None, ledger: Ledger | None = None) -> None:
-        """The ledger counts snapshots of each user; without one their number has no limit."""
+    def __init__(self, directory: Path | None = None, quotas: Quotas | None = None) -> None:
+        """Without quotas, there is no limit."""
         self._directory = directory
-        self._ledger = ledger or Ledger()
+        self._quotas = quotas or Quotas()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._kept: dict[str, Snapshot] = {}
 
@@ -55,7 +59,7 @@ class Snapshots:
         if self._folder is not None:
             self._folder.cleanup()
         for snapshot in self._kept.values():
-            self._ledger.give_back("snapshots", snapshot.user_id)
+            self._release(snapshot)
         self._kept.clear()
 
     def listed(
@@ -81,21 +85,35 @@ class Snapshots:
     async def take(
         self, box: Box, kernel: bool = True, *, user_id: str = "", session_id: str = "", backend: str = ""
     ) -> Snapshot:
-        """Keeps the files below /workspace, and the kernel if it can. Raises LimitExceeded, SandboxGone."""
-        self._ledger.take("snapshots", user_id)
+        """Keeps the files below /workspace, and the kernel if it can. Raises LimitExceeded, SandboxGone,
+        SandboxTimeout; then nothing is kept."""
+        name = f"snap_{secrets.token_hex(8)}"
+        path, size = self._path(name), 0
+        self._quotas.take("snapshots", user_id)
         try:
-            name = f"snap_{secrets.token_hex(8)}"
-            size = 0
-            with await asyncio.to_thread(open, self._path(name), "wb") as file:
+            with await asyncio.to_thread(open, path, "wb", buffering=0) as file:
+                pending = bytearray()
 
                 async def write(piece: bytes) -> None:
                     nonlocal size
+                    self._quotas.take("snapshot_bytes", user_id, len(piece))
                     size += len(piece)
-                    await asyncio.to_thread(file.write, piece)
+                    pending.extend(piece)
+                    if len(pending) >= _BLOCK:
+                        await flush()
+
+                async def flush() -> None:
+                    await asyncio.to_thread(_append, file, bytes(pending))
+                    pending.clear()
 
                 kernel = await box.keep(write, name if kernel else "")
+                await flush()
+            if box.gone is not None:
+                raise box.gone  # its user may have been forgotten, with all snapshots
         except BaseException:
-            self._ledger.give_back("snapshots", user_id)
+            path.unlink(missing_ok=True)
+            self._quotas.give_back("snapshots", user_id)
+            self._quotas.give_back("snapshot_bytes", user_id, size)
             raise
         spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them anew
         taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
@@ -134,7 +152,11 @@ class Snapshots:
         snapshot = self.get(snapshot_id)
         self._path(snapshot.id).unlink(missing_ok=True)
         del self._kept[snapshot_id]
-        self._ledger.give_back("snapshots", snapshot.user_id)
+        self._release(snapshot)
+
+    def _release(self, snapshot: Snapshot) -> None:
+        self._quotas.give_back("snapshots", snapshot.user_id)
+        self._quotas.give_back("snapshot_bytes", snapshot.user_id, snapshot.size_bytes)
 
     def forget(self, sandbox_id: str) -> None:
         """Deletes what belongs to a sandbox that has ended."""
@@ -160,6 +182,22 @@ def sweep() -> None:
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    """Raises LimitExceeded for a disk that is almost full."""
+    state = os.fstatvfs(file.fileno())
+    full = errors.LimitExceeded("the server's disk for snapshots is almost full", "snapshot_bytes")
+    if state.f_bavail * state.f_frsize < len(data) + _SPARE * state.f_blocks * state.f_frsize:
+        raise full
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full from error
+        raise
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

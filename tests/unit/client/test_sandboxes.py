@@ -310,6 +310,13 @@ CASES: list[Case] = [
         pb.CreateSnapshotResponse(snapshot_id="snap_1"),
     ),
     (
+        lambda s: s.list_snapshots(user_id="u", sandbox_id="sbx_1"),
+        "ListSnapshots",
+        [pb.ListSnapshotsRequest(user_id="u", sandbox_id="sbx_1")],
+        [pb.ListSnapshotsResponse(snapshots=[pb.SandboxSnapshot(snapshot_id="snap_1")])],
+        [pb.SandboxSnapshot(snapshot_id="snap_1")],
+    ),
+    (
         lambda s: s.delete_snapshot("snap_1"),
         "DeleteSnapshot",
         [pb.DeleteSnapshotRequest(snapshot_id="snap_1")],

@@ -145,6 +145,7 @@ TABLE: dict[str, list[Case]] = {
     "SandboxService.CreateCheckpoint": [box(name="c")],
     "SandboxService.RollBack": [box(name="c"), box(snapshot_id="{snapshot}")],
     "SandboxService.CreateSnapshot": [box()],
+    "SandboxService.ListSnapshots": [own(), own(session_id="{session}"), own(sandbox_id="{sandbox}")],
     "SandboxService.DeleteSnapshot": [hidden(snapshot_id="{snapshot}")],
     "SandboxService.ForkSandbox": [hidden(snapshot_id="{snapshot}"), hidden(sandbox_id="{sandbox}")],
     "IdentityService.GetCaller": [own()],

@@ -105,6 +105,7 @@ SSE: dict[str, Case] = {
     "GET /agents/{name}": Case("open"),
     "POST /sandboxes": own({"user_id": USER, "session_id": "{session}"}),
     "GET /sandboxes": own(),
+    "GET /sandboxes/snapshots": own(),
     "GET /sandboxes/{sandbox_id}": hidden(),
     "DELETE /sandboxes/{sandbox_id}": hidden(),
     "POST /sandboxes/{sandbox_id}/touch": hidden(),

@@ -7,9 +7,9 @@ import pytest
 from unit.sandbox.traces import no_traces
 
 from portico.sandbox import errors
-from portico.sandbox.bounds import Bounds, Ledger
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.manager import SandboxManager
+from portico.sandbox.quotas import Quota, Quotas
 from portico.sandbox.spec import Spec
 
 
@@ -59,8 +59,8 @@ async def test_time_to_live_and_idle_time_end_a_sandbox_but_not_a_busy_one() -> 
 
 
 async def test_the_number_of_sandboxes_is_bounded() -> None:
-    ledger = Ledger(total=Bounds(sandboxes=2))
-    async with SandboxManager({"local": LocalBackend()}, ledger=ledger) as manager:
+    quotas = Quotas(total=Quota(sandboxes=2))
+    async with SandboxManager({"local": LocalBackend()}, quotas=quotas) as manager:
         made = await asyncio.gather(*(manager.create(Spec()) for _ in range(3)), return_exceptions=True)
         refused = [one for one in made if isinstance(one, BaseException)]
         assert [type(one) for one in refused] == [errors.LimitExceeded]
@@ -73,10 +73,10 @@ async def test_the_number_of_sandboxes_is_bounded() -> None:
 
 
 async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_limits() -> None:
-    ledger = Ledger(
-        per_tenant=Bounds(sandboxes=3), per_user=Bounds(sandboxes=2), tenant_of=lambda user: user[0]
+    quotas = Quotas(
+        per_tenant=Quota(sandboxes=3), per_user=Quota(sandboxes=2), tenant_of=lambda user: user[0]
     )
-    async with SandboxManager({"local": LocalBackend()}, ledger=ledger) as manager:
+    async with SandboxManager({"local": LocalBackend()}, quotas=quotas) as manager:
         for user, room, limit in (("a1", 2, "sandboxes"), ("a2", 1, "tenant_sandboxes")):
             made = await asyncio.gather(
                 *(manager.create(Spec(), user_id=user) for _ in range(4)), return_exceptions=True
@@ -93,7 +93,7 @@ async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_lim
 
 
 async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portico.sandbox.book._MAX_REMEMBERED", 1)
+    monkeypatch.setattr("portico.sandbox.registry._MAX_REMEMBERED", 1)
     async with SandboxManager({"local": LocalBackend()}) as manager:
         lives, first, second = [await manager.create(Spec()) for _ in range(3)]
         await manager.delete(first.box.id)

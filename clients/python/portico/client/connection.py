@@ -34,7 +34,7 @@ _RETRIED = {
     "QueryService": ("StartRun", "GetRun", "ListRuns"),
     "SandboxService": (
         *("GetSandbox", "ListSandboxes", "TouchSandbox", "GetSandboxMetrics", "ListProcesses"),
-        *("ListTools", "StatFile", "ListDirectory", "SearchFiles"),
+        *("ListSnapshots", "ListTools", "StatFile", "ListDirectory", "SearchFiles"),
     ),
     "SessionService": ("GetSession", "ListSessions", "ListMessages", "SearchSessions"),
     "StateService": ("GetState", "ListStates"),

@@ -117,6 +117,30 @@ class Sandboxes(SandboxCode, SandboxFiles):
         request = sandbox_pb2.CreateSnapshotRequest(sandbox_id=sandbox_id)
         return await self._calls.unary(self._calls.connection.sandboxes.CreateSnapshot, request)
 
+    def list_snapshots(
+        self,
+        *,
+        user_id: str = "",
+        session_id: str = "",
+        sandbox_id: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Listing[sandbox_pb2.ListSnapshotsResponse, sandbox_pb2.SandboxSnapshot]:
+        """Snapshots, newest first."""
+        request = sandbox_pb2.ListSnapshotsRequest(
+            user_id=user_id,
+            session_id=session_id,
+            sandbox_id=sandbox_id,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.sandboxes.ListSnapshots,
+            request,
+            lambda page: page.snapshots,
+        )
+
     async def delete_snapshot(self, snapshot_id: str) -> None:
         """Removes a snapshot."""
         request = sandbox_pb2.DeleteSnapshotRequest(snapshot_id=snapshot_id)

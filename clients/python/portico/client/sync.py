@@ -118,6 +118,7 @@ class SyncSandboxes(Blocking[Sandboxes]):
     create_checkpoint = blocking(Sandboxes.create_checkpoint)
     roll_back = blocking(Sandboxes.roll_back)
     create_snapshot = blocking(Sandboxes.create_snapshot)
+    list_snapshots = blocking_listing(Sandboxes.list_snapshots)
     delete_snapshot = blocking(Sandboxes.delete_snapshot)
     fork = blocking(Sandboxes.fork)
 

@@ -11,7 +11,6 @@ from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.identity import user_of
 from portico.sandbox import errors
-from portico.sandbox.book import Held
 from portico.sandbox.events import (
     CellEnd,
     CellEvent,
@@ -26,6 +25,8 @@ from portico.sandbox.events import (
     Stderr,
     Stdout,
 )
+from portico.sandbox.registry import Held
+from portico.sandbox.snapshots import Snapshot
 from portico.sandbox.spec import Limits, Mount, NetworkPolicy, Spec
 from portico.v1 import sandbox_pb2 as pb
 
@@ -115,6 +116,18 @@ def metrics_to_proto(metrics: Metrics) -> pb.GetSandboxMetricsResponse:
         processes=metrics.processes,
         disk_bytes=metrics.disk_bytes,
         inodes=metrics.inodes,
+    )
+
+
+def snapshot_to_proto(snapshot: Snapshot) -> pb.SandboxSnapshot:
+    return pb.SandboxSnapshot(
+        snapshot_id=snapshot.id,
+        sandbox_id=snapshot.sandbox_id,
+        user_id=user_of(snapshot.user_id),
+        session_id=snapshot.session_id,
+        created_time=timestamp(snapshot.created),
+        size_bytes=snapshot.size_bytes,
+        kernel=snapshot.kernel,
     )
 
 

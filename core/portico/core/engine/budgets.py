@@ -1,6 +1,6 @@
 """What a run may use, its child runs included, and what it has used.
 
-A run without a budget has no ledger, and nothing is counted. A child run's use
+A run without a budget has no quotas, and nothing is counted. A child run's use
 is its parent's too, so both draw on one budget: whose limit it is that something
 goes beyond, that run is stopped, and the run that did so with it.
 """
@@ -42,20 +42,20 @@ class Use:
     exceeded: Limit | None = None
 
 
-class Ledger:
+class Quotas:
     """The budget of one run. Belongs to the event loop.
 
     `over` stops the run, and `changed` has its record written; whoever executes the run sets them.
     """
 
-    def __init__(self, budget: Budget, used: Use | None = None, above: "Ledger | None" = None) -> None:
+    def __init__(self, budget: Budget, used: Use | None = None, above: "Quotas | None" = None) -> None:
         used = used or Use()
         self.budget = budget
         self.exceeded: Limit | None = None
         self.over: Callable[[], None] = _nothing
         self.changed: Callable[[], None] = _nothing
         self._above = above
-        self._whose: Ledger | None = None  # whose budget it was that is used up, if not this one
+        self._whose: Quotas | None = None  # whose budget it was that is used up, if not this one
         self._seconds = used.wall_time
         self._since: float | None = None
         self._counts = {
@@ -142,37 +142,37 @@ class Ledger:
         )
 
     def _count(self, limit: Limit, amount: int) -> None:
-        for ledger in self._chain():
-            ledger._counts[limit] += amount
-            ledger.changed()
+        for quotas in self._chain():
+            quotas._counts[limit] += amount
+            quotas.changed()
 
     def _check(self, limit: Limit, more: int) -> bool:
         over = [
-            ledger
-            for ledger in self._chain()
-            if (most := getattr(ledger.budget, limit)) is not None and ledger._counts[limit] + more > most
+            quotas
+            for quotas in self._chain()
+            if (most := getattr(quotas.budget, limit)) is not None and quotas._counts[limit] + more > most
         ]
         # This one first: as its parent's child it would only hear that the parent has ended.
-        for ledger in dict.fromkeys((self, *over)) if over else ():
-            ledger._exceed(limit, over[0] if ledger is self else ledger)
+        for quotas in dict.fromkeys((self, *over)) if over else ():
+            quotas._exceed(limit, over[0] if quotas is self else quotas)
         return not over
 
-    def _exceed(self, limit: Limit, whose: "Ledger") -> None:
+    def _exceed(self, limit: Limit, whose: "Quotas") -> None:
         if self.exceeded is None:
             self.exceeded, self._whose = limit, None if whose is self else whose
             self.over()
 
-    def _chain(self) -> Iterator["Ledger"]:
-        ledger: Ledger | None = self
-        while ledger is not None:
-            yield ledger
-            ledger = ledger._above
+    def _chain(self) -> Iterator["Quotas"]:
+        quotas: Quotas | None = self
+        while quotas is not None:
+            yield quotas
+            quotas = quotas._above
 
 
-def open_ledger(most: Budget, asked: Budget | None, above: Ledger | None) -> Ledger | None:
+def open_quotas(most: Budget, asked: Budget | None, above: Quotas | None) -> Quotas | None:
     """For a run that asks for this, where nobody may have more than `most`; None if nothing is limited."""
     if asked is None and above is None:  # as most runs are
-        return None if most == _UNLIMITED else Ledger(most)
+        return None if most == _UNLIMITED else Quotas(most)
     budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.left()]
     least = {
         field.name: min(
@@ -181,7 +181,7 @@ def open_ledger(most: Budget, asked: Budget | None, above: Ledger | None) -> Led
         for field in fields(Budget)
     }
     budget = Budget(**least)
-    return None if budget == _UNLIMITED else Ledger(budget, above=above)
+    return None if budget == _UNLIMITED else Quotas(budget, above=above)
 
 
 def _nothing() -> None:

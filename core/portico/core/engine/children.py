@@ -108,8 +108,8 @@ class RunStarter:
         try:
             child = self._launch(self._encoder.child_request(request, self._run.run_id, self._run.start))
         except LimitExceeded:
-            ledger = self._run.ledger
-            if ledger is not None and ledger.exceeded is not None:
+            quotas = self._run.quotas
+            if quotas is not None and quotas.exceeded is not None:
                 raise asyncio.CancelledError from None  # the run itself is being stopped
             raise
         return StartedRun(child)

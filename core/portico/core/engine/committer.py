@@ -155,4 +155,4 @@ class GroupCommitter:
 def _kept(run: LiveRun) -> Snapshot:
     """The run as its record has it."""
     snapshot = run.snapshot()
-    return snapshot if run.ledger is None else replace(snapshot, used=run.ledger.kept())
+    return snapshot if run.quotas is None else replace(snapshot, used=run.quotas.kept())

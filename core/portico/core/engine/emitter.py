@@ -231,7 +231,7 @@ class Emitter:
         self._close(Status.COMPLETED)
         run = self._run
         # Before the agent goes on to make the call.
-        if run.ledger is not None and type in _CALLS and not run.ledger.take(Limit.TOOL_CALLS):
+        if run.quotas is not None and type in _CALLS and not run.quotas.take(Limit.TOOL_CALLS):
             raise asyncio.CancelledError
         message = OpenMessage(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
@@ -318,7 +318,7 @@ class Emitter:
         run.usage = added(run.usage, usage)
         if self._open is not None:
             self._open.usage = added(self._open.usage, usage)
-        if run.ledger is not None and not run.ledger.spend(usage.total):
+        if run.quotas is not None and not run.quotas.spend(usage.total):
             raise asyncio.CancelledError
 
     def _close(self, status: Status) -> None:
@@ -343,8 +343,8 @@ class Emitter:
     def _respond(self, status: Status, told: Sequence[Message] = ()) -> None:
         run = self._run
         run.status = status
-        if run.ledger is not None:
-            run.ledger.lap()
+        if run.quotas is not None:
+            run.quotas.lap()
         if status is not Status.CREATED:
             run.status_at = round(run.completed_at or time.time(), 6)
         output = self.output if status.terminal else ()

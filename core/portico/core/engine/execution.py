@@ -45,7 +45,7 @@ class Stop(Enum):
     DEADLINE = (Status.FAILED, Error("deadline_exceeded", "the run took longer than it was allowed"))
     READER_GONE = (Status.CANCELED, Error("reader_gone", "nobody read the run any more"))
     PARENT = (Status.CANCELED, Error("parent_ended", "the run that started this one has ended"))
-    BUDGET = (Status.FAILED, None)  # the ledger knows more
+    BUDGET = (Status.FAILED, None)  # the quotas knows more
     # The process ends: the log is left open, and the next start decides.
     SHUTDOWN = (Status.UNKNOWN, None)
 
@@ -96,13 +96,13 @@ class Execution:
         request = run.start.request
         owner, session_id = run.session
         tenant = tenant_of(owner)
-        ledger = run.ledger
+        quotas = run.quotas
         self._sandboxes = RunSandboxes(
-            sandboxes, owner, session_id, lambda: None if ledger is None else ledger.seconds_left
+            sandboxes, owner, session_id, lambda: None if quotas is None else quotas.seconds_left
         )
-        if ledger is not None:
-            ledger.over = partial(self.request_stop, Stop.BUDGET)
-            ledger.changed = run.change_record
+        if quotas is not None:
+            quotas.over = partial(self.request_stop, Stop.BUDGET)
+            quotas.changed = run.change_record
         self.context = Context(
             run_id=run.run_id,
             request=request,
@@ -289,10 +289,10 @@ class Execution:
             return
         if self._stop is not None:
             status, error = self._stop.value
-        if self._stop is Stop.BUDGET and self.run.ledger is not None:
-            error = self.run.ledger.error()
-        if self.run.ledger is not None and self._stop is not Stop.BUDGET:
-            self.run.ledger.exceeded = None  # it was stopped for another reason
+        if self._stop is Stop.BUDGET and self.run.quotas is not None:
+            error = self.run.quotas.error()
+        if self.run.quotas is not None and self._stop is not Stop.BUDGET:
+            self.run.quotas.exceeded = None  # it was stopped for another reason
         try:
             self._finish(status, error)
         except Exception:
@@ -317,8 +317,8 @@ class Execution:
         """
         self._on_end(self)
         self.readers.end()
-        if self.run.ledger is not None:
-            self.run.ledger.end()
+        if self.run.quotas is not None:
+            self.run.quotas.end()
         del self.context
 
     async def result(self) -> RunResult:
@@ -366,15 +366,15 @@ class Execution:
         if self._deadlines:
             return
         loop = asyncio.get_running_loop()
-        ledger = self.run.ledger
+        quotas = self.run.quotas
         if self._time_left is not None:
             self._timed_from = time.monotonic()
             late = partial(self.request_stop, Stop.DEADLINE)
             self._deadlines.append(loop.call_later(max(self._time_left, 0), late))
-        if ledger is not None:
-            ledger.start_clock()
-            if ledger.seconds_left is not None:
-                self._deadlines.append(loop.call_later(ledger.seconds_left, ledger.run_out))
+        if quotas is not None:
+            quotas.start_clock()
+            if quotas.seconds_left is not None:
+                self._deadlines.append(loop.call_later(quotas.seconds_left, quotas.run_out))
 
     def _pause_deadline(self) -> None:
         if self._deadlines and self._time_left is not None:
@@ -382,5 +382,5 @@ class Execution:
         for timer in self._deadlines:
             timer.cancel()
         self._deadlines.clear()
-        if self.run.ledger is not None:
-            self.run.ledger.stop_clock()
+        if self.run.quotas is not None:
+            self.run.quotas.stop_clock()

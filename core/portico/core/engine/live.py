@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from portico.agent.protocol import Error, Status, Usage
-from portico.core.engine.budgets import Ledger
+from portico.core.engine.budgets import Quotas
 from portico.core.engine.encoding import Ask, Snapshot, StartRequest
 from portico.core.stores.base import Chunk, NewMessage
 
@@ -41,7 +41,7 @@ class LiveRun:
         created_at: float,
         attempt: int = 1,
         next_sequence_number: int = 0,
-        ledger: Ledger | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.run_id = run_id
         self.start = start
@@ -55,7 +55,7 @@ class LiveRun:
         self.error: Error | None = None
         self.completed_at: float | None = None
         self.usage: Usage | None = None
-        self.ledger = ledger  # if the run has a budget
+        self.quotas = quotas  # if the run has a budget
         self.ask: Ask | None = None
         self.cancel_metadata_json = ""  # what the one who cancelled it said
         self.answers_payload = b""  # what people answered so far, encoded
@@ -94,7 +94,7 @@ class LiveRun:
     def snapshot(self) -> Snapshot:
         """The run as it stands, for a response event."""
         request = self.start.request
-        ledger = self.ledger
+        quotas = self.quotas
         return Snapshot(
             self.run_id,
             self.status,
@@ -111,8 +111,8 @@ class LiveRun:
             status_at=self.status_at,
             cancel_metadata_json=self.cancel_metadata_json,
             repeated_answers=self.repeated_answers,
-            budget=None if ledger is None else ledger.budget,
-            used=None if ledger is None else ledger.used(),
+            budget=None if quotas is None else quotas.budget,
+            used=None if quotas is None else quotas.used(),
             parent_run_id=self.start.parent_run_id,
         )
 

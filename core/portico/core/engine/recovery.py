@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from portico.agent import AgentApp, Error, Status
-from portico.core.engine.budgets import Ledger
+from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.host import AgentHost
@@ -60,13 +60,13 @@ class Recovery:
             created_at=record.created_at,
             attempt=record.attempt,
             next_sequence_number=0 if last is None else last.last + 1,
-            ledger=self._ledger(record),
+            quotas=self._quotas(record),
         )
         run.status = Status(record.status)
         run.answers_payload = record.answers
         return run
 
-    def _ledger(self, record: RunRecord) -> Ledger | None:
+    def _quotas(self, record: RunRecord) -> Quotas | None:
         found = self._encoder.load_budget(record.summary)
         if found is None:
             return None
@@ -74,7 +74,7 @@ class Recovery:
         if record.status == Status.IN_PROGRESS:
             # Nobody knows when the earlier process ended.
             used = replace(used, wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
-        return Ledger(budget, used)
+        return Quotas(budget, used)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; what it had produced is kept."""

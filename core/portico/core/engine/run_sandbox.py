@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import LimitExceeded, PorticoError
 from portico.sandbox import errors, tools
-from portico.sandbox.book import Held
 from portico.sandbox.box import Box
 from portico.sandbox.events import (
     CellEvent,
@@ -20,6 +19,7 @@ from portico.sandbox.events import (
     ProcessInfo,
     ShellResult,
 )
+from portico.sandbox.registry import Held
 from portico.sandbox.results import Result
 from portico.sandbox.spec import Spec
 from portico.telemetry import spans

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from portico.agent import AgentApp, Budget, Message, Status
-from portico.core.engine.budgets import Limit, open_ledger
+from portico.core.engine.budgets import Limit, open_quotas
 from portico.core.engine.committer import GroupCommitter
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.encoding import EventEncoder, StartRequest
@@ -202,11 +202,11 @@ class RunEngine:
             self._turns.check(start.owner, behind=behind)
         else:
             parent.children.check(start)
-            above = parent.run.ledger
+            above = parent.run.quotas
             if above is not None and not above.take(Limit.CHILD_RUNS):
                 raise LimitExceeded("child_runs", above.error().message)
-        ledger = open_ledger(self._limits.budget, start.budget, above)
-        run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time(), ledger=ledger)
+        quotas = open_quotas(self._limits.budget, start.budget, above)
+        run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time(), quotas=quotas)
         execution = self._open(run, app, parent)
         if parent is None:
             self._turns.accept(start.owner)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.identity import tenant_of
-from portico.sandbox.bounds import Bounds, Ledger
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
+from portico.sandbox.quotas import Quota, Quotas
 from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
@@ -26,9 +26,9 @@ class SandboxPolicy:
 
     backend: str = "local"  # or none
     more_backends: tuple[str, ...] = ()  # that a caller may name
-    max_sandboxes: int = 200
-    per_user: int = 100
-    per_tenant: int | None = None
+    total: Quota = field(default_factory=lambda: Quota(200, 1_024, 8 << 30))
+    per_user: Quota = field(default_factory=lambda: Quota(100, 64, 2 << 30))
+    per_tenant: Quota = field(default_factory=Quota)
     limits: Limits = field(
         default_factory=lambda: Limits(
             memory_bytes=2048 * MIB,
@@ -49,16 +49,10 @@ class SandboxPolicy:
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
     preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
-    snapshots: int = 64
 
-    def ledger(self) -> Ledger:
+    def quotas(self) -> Quotas:
         """Counts sandboxes and snapshots, none so far."""
-        return Ledger(
-            total=Bounds(sandboxes=self.max_sandboxes, snapshots=self.snapshots),
-            per_tenant=Bounds(sandboxes=self.per_tenant),
-            per_user=Bounds(sandboxes=self.per_user),
-            tenant_of=tenant_of,
-        )
+        return Quotas(self.total, self.per_tenant, self.per_user, tenant_of)
 
     def defaults(self) -> Limits:
         least = Limits()

@@ -11,10 +11,10 @@ from portico.core.engine.sandbox_mounts import AllowedMounts
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, snapshots
 from portico.sandbox.backend import Backend
-from portico.sandbox.book import Held, everybody
 from portico.sandbox.choice import make_backend
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.manager import SandboxManager
+from portico.sandbox.registry import Held, everybody
 from portico.sandbox.snapshots import Snapshot
 from portico.sandbox.spec import Spec
 
@@ -120,6 +120,12 @@ class Sandboxes:
         with told(sandbox_id=held.box.id, name=snapshot_id):
             return await self._existing().roll_back(held, snapshot_id)
 
+    def snapshots(self, user_id: str = "", session_id: str = "", sandbox_id: str = "") -> list[Snapshot]:
+        """Newest first."""
+        if self._manager is None:
+            return []
+        return self._manager.snapshots.listed(user_id or None, session_id or None, sandbox_id or None)
+
     def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
         """One whose user is visible. Raises SnapshotNotFound."""
         with told(name=snapshot_id):
@@ -165,7 +171,7 @@ class Sandboxes:
                 manager = SandboxManager(
                     _backends(self.policy),
                     default=self.policy.backend,
-                    ledger=self.policy.ledger(),
+                    quotas=self.policy.quotas(),
                     allowed=self._allowed,
                 )
                 await manager.open()

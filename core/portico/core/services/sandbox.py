@@ -3,7 +3,7 @@
 from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
-from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, spec_from_proto
+from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapshot_to_proto, spec_from_proto
 from portico.core.convert.times import timestamp
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandbox_errors import told
@@ -119,6 +119,23 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
         taken = await self._sandboxes.take(self._held(request.sandbox_id))
         return pb.CreateSnapshotResponse(
             snapshot_id=taken.id, size_bytes=taken.size_bytes, kernel=taken.kernel
+        )
+
+    async def ListSnapshots(
+        self, request: pb.ListSnapshotsRequest, context: ServicerContext
+    ) -> pb.ListSnapshotsResponse:
+        user_id = listed_owner(request.user_id)
+        session_id = check_id(request.session_id, "session_id", required=False)
+        sandbox_id = check_id(request.sandbox_id, "sandbox_id", required=False)
+        size = page_size(request.page_size)
+        taken = self._sandboxes.snapshots(user_id, session_id, sandbox_id)
+        place = decode_token(request.page_token, float, str)
+        if place is not None:
+            before = (float(str(place[0])), str(place[1]))
+            taken = [one for one in taken if (one.created, one.id) < before]
+        token = encode_token(taken[size - 1].created, taken[size - 1].id) if len(taken) > size else ""
+        return pb.ListSnapshotsResponse(
+            snapshots=[snapshot_to_proto(one) for one in taken[:size]], next_page_token=token
         )
 
     async def DeleteSnapshot(

@@ -4,8 +4,8 @@ from portico.core.convert.requests import check_id
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import is_own
-from portico.sandbox.book import Held
 from portico.sandbox.box import Box
+from portico.sandbox.registry import Held
 
 
 class SandboxMethods:

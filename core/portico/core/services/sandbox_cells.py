@@ -14,7 +14,7 @@ from portico.core.errors import InvalidArgument
 from portico.core.services.caller import caller, session_owner
 from portico.core.services.dispatch import parse
 from portico.core.services.sandbox_base import SandboxMethods
-from portico.sandbox.book import Held
+from portico.sandbox.registry import Held
 from portico.v1 import sandbox_pb2 as pb
 
 

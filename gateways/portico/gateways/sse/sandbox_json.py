@@ -69,6 +69,18 @@ def sandbox_json(sandbox: pb.Sandbox) -> dict[str, Any]:
     }
 
 
+def snapshot_json(snapshot: pb.SandboxSnapshot) -> dict[str, Any]:
+    return {
+        "snapshot_id": snapshot.snapshot_id,
+        "sandbox_id": snapshot.sandbox_id,
+        "user_id": snapshot.user_id,
+        "session_id": snapshot.session_id,
+        "created_at": seconds(snapshot.created_time),
+        "size_bytes": snapshot.size_bytes,
+        "kernel": snapshot.kernel,
+    }
+
+
 def _seconds(duration: Any) -> float:
     return float(duration.seconds + duration.nanos / 1e9)
 

@@ -261,6 +261,18 @@ class SnapshotModel(BaseModel):
     kernel: bool
 
 
+class ListedSnapshot(SnapshotModel):
+    sandbox_id: str
+    user_id: str
+    session_id: str
+    created_at: float
+
+
+class SnapshotPage(BaseModel):
+    snapshots: list[ListedSnapshot]
+    next_page_token: str
+
+
 # What only OpenAPI written by hand refers to.
 SANDBOX_BODIES: tuple[type[BaseModel], ...] = (
     *(CreateSandbox, ForkSandbox, RunCell, RunCommand, StartProcess, ProcessInput, ProcessSignal),

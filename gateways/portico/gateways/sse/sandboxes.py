@@ -27,6 +27,7 @@ from portico.gateways.sse.sandbox_json import (
     metrics_json,
     process_json,
     sandbox_json,
+    snapshot_json,
     spec_of,
 )
 from portico.gateways.sse.sandbox_streams import stream, wants_stream, whole
@@ -79,6 +80,36 @@ async def list_sandboxes(
     )
     return answer(
         {"sandboxes": [sandbox_json(one) for one in page.sandboxes], "next_page_token": page.next_page_token}
+    )
+
+
+@routes.get("/snapshots", responses={200: {"model": models.SnapshotPage}, **errors()})
+async def list_snapshots(
+    request: Request,
+    core: CoreDep,
+    user_id: str = "",
+    session_id: str = "",
+    sandbox_id: str = "",
+    page_size: PageSize = 0,
+    page_token: PageToken = "",
+) -> Response:
+    """Snapshots, newest first."""
+    page = (
+        await core.of(request)
+        .sandboxes.list_snapshots(
+            user_id=user_id,
+            session_id=session_id,
+            sandbox_id=sandbox_id,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        .page()
+    )
+    return answer(
+        {
+            "snapshots": [snapshot_json(one) for one in page.snapshots],
+            "next_page_token": page.next_page_token,
+        }
     )
 
 

@@ -213,6 +213,11 @@ class SandboxServiceStub(object):
                 request_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/portico.v1.SandboxService/ListSnapshots',
+                request_serializer=portico_dot_v1_dot_sandbox__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_sandbox__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
         self.DeleteSnapshot = channel.unary_unary(
                 '/portico.v1.SandboxService/DeleteSnapshot',
                 request_serializer=portico_dot_v1_dot_sandbox__pb2.DeleteSnapshotRequest.SerializeToString,
@@ -492,7 +497,19 @@ class SandboxServiceServicer(object):
 
     def CreateSnapshot(self, request, context):
         """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
-        until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        until its session or the server ends. It waits for the cell that runs, and
+        everything else inside stands still meanwhile. RESOURCE_EXHAUSTED
+        (LIMIT_EXCEEDED: snapshots or snapshot_bytes of the user or the server,
+        tenant_snapshots or tenant_snapshot_bytes), FAILED_PRECONDITION
+        (SANDBOX_TIMEOUT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """ListSnapshots pages through snapshots, newest first. They count against the
+        limits of their user also when their sandbox has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -685,6 +702,11 @@ def add_SandboxServiceServicer_to_server(servicer, server):
                     servicer.CreateSnapshot,
                     request_deserializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.FromString,
                     response_serializer=portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=portico_dot_v1_dot_sandbox__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_sandbox__pb2.ListSnapshotsResponse.SerializeToString,
             ),
             'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSnapshot,
@@ -1624,6 +1646,33 @@ class SandboxService(object):
             '/portico.v1.SandboxService/CreateSnapshot',
             portico_dot_v1_dot_sandbox__pb2.CreateSnapshotRequest.SerializeToString,
             portico_dot_v1_dot_sandbox__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.SandboxService/ListSnapshots',
+            portico_dot_v1_dot_sandbox__pb2.ListSnapshotsRequest.SerializeToString,
+            portico_dot_v1_dot_sandbox__pb2.ListSnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -146,7 +146,15 @@ class SandboxServiceStub:
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]
     """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
-    until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    until its session or the server ends. It waits for the cell that runs, and
+    everything else inside stands still meanwhile. RESOURCE_EXHAUSTED
+    (LIMIT_EXCEEDED: snapshots or snapshot_bytes of the user or the server,
+    tenant_snapshots or tenant_snapshot_bytes), FAILED_PRECONDITION
+    (SANDBOX_TIMEOUT).
+    """
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListSnapshotsRequest, _sandbox_pb2.ListSnapshotsResponse]
+    """ListSnapshots pages through snapshots, newest first. They count against the
+    limits of their user also when their sandbox has ended.
     """
     DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSnapshotRequest, _sandbox_pb2.DeleteSnapshotResponse]
     """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND)."""
@@ -273,7 +281,15 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
     """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
-    until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+    until its session or the server ends. It waits for the cell that runs, and
+    everything else inside stands still meanwhile. RESOURCE_EXHAUSTED
+    (LIMIT_EXCEEDED: snapshots or snapshot_bytes of the user or the server,
+    tenant_snapshots or tenant_snapshot_bytes), FAILED_PRECONDITION
+    (SANDBOX_TIMEOUT).
+    """
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListSnapshotsRequest, _sandbox_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """ListSnapshots pages through snapshots, newest first. They count against the
+    limits of their user also when their sandbox has ended.
     """
     DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSnapshotRequest, _sandbox_pb2.DeleteSnapshotResponse]  # type: ignore[assignment]
     """DeleteSnapshot removes a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND)."""
@@ -601,7 +617,21 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.CreateSnapshotResponse, _abc.Awaitable[_sandbox_pb2.CreateSnapshotResponse]]:
         """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
-        until its session or the server ends. RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
+        until its session or the server ends. It waits for the cell that runs, and
+        everything else inside stands still meanwhile. RESOURCE_EXHAUSTED
+        (LIMIT_EXCEEDED: snapshots or snapshot_bytes of the user or the server,
+        tenant_snapshots or tenant_snapshot_bytes), FAILED_PRECONDITION
+        (SANDBOX_TIMEOUT).
+        """
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _sandbox_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sandbox_pb2.ListSnapshotsResponse, _abc.Awaitable[_sandbox_pb2.ListSnapshotsResponse]]:
+        """ListSnapshots pages through snapshots, newest first. They count against the
+        limits of their user also when their sandbox has ended.
         """
 
     @_abc_1.abstractmethod

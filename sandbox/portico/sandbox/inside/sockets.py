@@ -1,4 +1,4 @@
-"""Bounds the number of sockets whose buffers no control group counts: the kernel asks process 1 for each.
+"""Quota the number of sockets whose buffers no control group counts: the kernel asks process 1 for each.
 
 A netlink socket keeps up to 256 KiB that it has not read, a datagram socket up to 64 KiB of a message that is
 not complete (MSG_MORE), and the kernel charges neither to a group. Requests at the same moment may exceed the

@@ -146,7 +146,7 @@ async def test_a_run_without_a_budget_counts_nothing_and_says_nothing(engine_of:
 
     engine = await engine_of(agent(query))
     execution = launch(engine)
-    assert execution.run.ledger is None
+    assert execution.run.quotas is None
     end = await last(engine, execution.run.run_id)
     assert not end.HasField("budget")
     assert not end.HasField("used")
@@ -292,8 +292,8 @@ async def test_children_have_ended_before_a_stopped_parent_has(
         while len(tree.begun) < 3:
             await asyncio.sleep(0.01)
     below = [each.run.run_id for each in engine._live.values() if each is not execution]
-    if execution.run.ledger is not None:
-        execution.run.ledger.run_out()
+    if execution.run.quotas is not None:
+        execution.run.quotas.run_out()
     else:
         await getattr(engine, stop)(execution.run.run_id)
     end = await last(engine, execution.run.run_id)
@@ -337,8 +337,8 @@ async def test_children_are_not_taken_up_by_themselves(engine_of: Engines, tree:
         while len(engine._live) < 2:
             await asyncio.sleep(0.01)
     again = engine._live[execution.run.run_id]
-    assert again.run.ledger is not None
-    assert (again.run.attempt, again.run.ledger.used().child_runs) == (2, 2)
+    assert again.run.quotas is not None
+    assert (again.run.attempt, again.run.quotas.used().child_runs) == (2, 2)
     await engine.cancel(execution.run.run_id)
 
 

@@ -72,7 +72,9 @@ async def core(tmp_path: Path) -> AsyncIterator[CoreServer]:
         ephemeral_seconds=0.1,
         sandbox_max=6,
         sandbox_per_user=4,
-        sandbox_snapshots=2,
+        sandbox_snapshots=3,
+        sandbox_snapshots_per_user=2,
+        sandbox_snapshot_bytes_per_user=4 << 20,
         sandbox_mounts=[str(shown)],
     )
     server = CoreServer([coder(), threaded()], settings)

@@ -137,6 +137,47 @@ async def test_checkpoints_snapshots_and_forks(client: Client) -> None:
         assert missing.value.reason == "SNAPSHOT_NOT_FOUND"
 
 
+async def test_a_users_snapshots_are_counted_listed_and_take_nothing_from_others(client: Client) -> None:
+    greedy = (await client.sandboxes.create(user_id="mal")).sandbox_id
+    taken = [(await client.sandboxes.create_snapshot(greedy)).snapshot_id for _ in range(2)]
+    await client.sandboxes.delete(greedy)
+    again = (await client.sandboxes.create(user_id="mal")).sandbox_id
+    with pytest.raises(ResourceExhausted) as full:
+        await client.sandboxes.create_snapshot(again)
+    assert full.value.metadata == {"limit": "snapshots"}
+    listed = [one async for one in client.sandboxes.list_snapshots(user_id="mal", page_size=1)]
+    assert [one.snapshot_id for one in listed] == taken[::-1]
+    assert {(one.sandbox_id, one.user_id) for one in listed} == {(greedy, "mal")}
+    assert all(one.size_bytes > 0 and one.HasField("created_time") for one in listed)
+    other = (await client.sandboxes.create(user_id="ann")).sandbox_id
+    assert not [one async for one in client.sandboxes.list_snapshots(sandbox_id=other)]
+    fork = await client.sandboxes.fork(sandbox_id=other)
+    assert fork.user_id == "ann"
+    await client.sandboxes.delete_snapshot(taken[0])
+    await client.sandboxes.create_snapshot(again)
+    with pytest.raises(ResourceExhausted):
+        await client.sandboxes.fork(sandbox_id=again)
+
+
+async def test_a_snapshot_that_becomes_too_large_leaves_nothing(
+    client: Client, core: CoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = (await client.sandboxes.create(user_id="ann")).sandbox_id
+    await cell(client, made, "import os; open('a', 'wb').write(os.urandom(3 << 20))")
+    kept = await client.sandboxes.create_snapshot(made)
+    files = list(tmp_path.glob("portico-snapshots-*/*"))
+    assert [file.stat().st_size for file in files] == [kept.size_bytes]
+    for _ in range(2):
+        with pytest.raises(ResourceExhausted) as full:
+            await client.sandboxes.create_snapshot(made)
+        assert full.value.metadata == {"limit": "snapshot_bytes"}
+        assert list(tmp_path.glob("portico-snapshots-*/*")) == files
+    assert (await cell(client, made, "40 + 2"))[0] == "42"
+    await client.sandboxes.delete_snapshot(kept.snapshot_id)
+    assert (await client.sandboxes.create_snapshot(made)).size_bytes == kept.size_bytes
+
+
 async def test_a_deleted_session_leaves_no_sandbox(client: Client) -> None:
     await client.sessions.create(user_id="ann", session_id="s")
     made = await client.sandboxes.create(user_id="ann", session_id="s")

@@ -164,6 +164,10 @@ async def test_checkpoints_and_snapshots(http: httpx.AsyncClient, box: str) -> N
     fork = await http.post(f"/sandboxes/{taken['snapshot_id']}/fork", json={})
     assert fork.status_code == 201
     await http.delete(fork.headers.get("location", f"/sandboxes/{fork.json()['sandbox_id']}"))
+    listed = (await http.get("/sandboxes/snapshots")).json()
+    assert [one["snapshot_id"] for one in listed["snapshots"]] == [taken["snapshot_id"]]
+    assert listed["snapshots"][0]["size_bytes"] == taken["size_bytes"]
+    assert box.endswith(listed["snapshots"][0]["sandbox_id"])
     snapshot = f"/sandboxes/snapshots/{taken['snapshot_id']}"
     assert (await http.delete(snapshot)).status_code == 204
     assert (await http.delete(snapshot)).status_code == 404

@@ -1,12 +1,12 @@
-"""Whose every sandbox is, and why those have ended that are no more."""
+"""The registry of sandboxes: the owner of each, and why those that have ended did."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.bounds import Ledger
 from portico.sandbox.box import Box
+from portico.sandbox.quotas import Quotas
 
 _MAX_REMEMBERED: Final = 10_000  # ended sandboxes
 
@@ -34,11 +34,11 @@ class _Ended:
     cause: str
 
 
-class Book:
-    """Sandboxes by id. Counts each in the ledger until it has left."""
+class SandboxRegistry:
+    """Sandboxes by id. Counts each in the quotas until it has left."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
         self._held: dict[str, Held] = {}
         self._ended: dict[str, _Ended] = {}
 
@@ -49,14 +49,14 @@ class Book:
     def reserve(self, user_id: str) -> None:
         """Counts a sandbox that is to be made. Raises LimitExceeded."""
         try:
-            self._ledger.take("sandboxes", user_id)
+            self._quotas.take("sandboxes", user_id)
         except errors.LimitExceeded:
             self.look()
-            self._ledger.take("sandboxes", user_id)
+            self._quotas.take("sandboxes", user_id)
 
     def cancel(self, user_id: str) -> None:
         """Counts a sandbox no more: it could not be made, or it has been ended."""
-        self._ledger.give_back("sandboxes", user_id)
+        self._quotas.give_back("sandboxes", user_id)
 
     def enter(self, held: Held) -> None:
         """A sandbox for which was reserved."""
