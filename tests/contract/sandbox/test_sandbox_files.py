@@ -3,13 +3,15 @@
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
+from portico.sandbox.events import Change
+from portico.sandbox.inside import wire
 
 
 async def test_write_read_stat_list_move_remove(box: Box) -> None:
@@ -154,3 +156,45 @@ async def test_changes_are_told(box: Box) -> None:
             change = await anext(changes)
             seen.add((change.type, change.path))
     assert {("created", "./d"), ("created", "./d/e")} <= seen
+
+
+async def test_changes_that_nobody_reads_become_one_overflow(box: Box) -> None:
+    async with asyncio.timeout(60), aclosing(box.files.watch()) as changes:
+        assert (await anext(changes)).type == "ready"
+        churn = "import os\nfor _ in range(15_000):\n    os.mkdir('d'); os.rmdir('d')"
+        assert (await box.run_cell(churn, timeout=20)).ok
+        (call,) = box.channel._calls.values()
+        assert sum(len(payload) + wire.OVERHEAD for _, payload in call._frames) <= wire.WINDOW + wire.CHUNK
+        seen: list[Change] = []
+        reading = asyncio.ensure_future(_collect(changes, seen))
+        known = -1
+        while known != len(seen):
+            known = len(seen)
+            await asyncio.sleep(1)
+        assert 0 < [change.type for change in seen].count("overflow") < 20
+        assert len(seen) < 30_000
+        await box.files.write("after", "x")
+        while "./after" not in [change.path for change in seen[known:]]:
+            await asyncio.sleep(0.05)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _collect(changes: AsyncGenerator[Change, None], seen: list[Change]) -> None:
+    while True:
+        seen.append(await anext(changes))
+
+
+async def _until(changes: AsyncGenerator[Change, None], path: str) -> AsyncGenerator[Change, None]:
+    async for change in changes:
+        yield change
+        if change.path == path:
+            return
+
+
+async def test_a_watch_of_many_directories_lets_other_calls_through(box: Box) -> None:
+    await box.run_shell("mkdir -p t/{1..12}/{1..12}")
+    async with asyncio.timeout(30), aclosing(box.files.watch("t", recursive=True)) as changes:
+        assert (await anext(changes)).type == "ready"
+        await box.files.write("t/12/12/new", "x")
+        assert [change async for change in _until(changes, "t/12/12/new")]

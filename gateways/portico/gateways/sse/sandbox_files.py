@@ -169,7 +169,8 @@ async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreD
 async def watch_files(
     sandbox_id: str, request: Request, core: CoreDep, path: PathQuery = "", recursive: bool = False
 ) -> Response:
-    """Follow changes: ready, created, modified, removed, overflow."""
+    """Follow changes: ready, created, modified, removed, and overflow, after which the directory has to be
+    listed again: changes were not read in time."""
     items = core.of(request).sandboxes.watch_files(sandbox_id, path, recursive=recursive)
     return await stream(request, items, _change)
 

@@ -2405,10 +2405,12 @@ class WatchFilesResponse(_message.Message):
     DIRECTORY_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """ready (the first: from now on nothing is missed), created, modified,
-    removed, or overflow (changes were missed).
+    removed, or overflow: changes were missed, because they were not read in
+    time or were too many to follow. One overflow stands for all of them; what
+    has changed has to be found by listing the directory again.
     """
     path: _builtins.str
-    """What changed."""
+    """What changed; of overflow, the directory that is watched."""
     directory: _builtins.bool
     """Whether it is a directory."""
     def __init__(

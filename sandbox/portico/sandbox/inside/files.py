@@ -49,10 +49,14 @@ def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, di
         "file.search": worker(archive.search),
         "file.pack": Packer(loop, stillness).start,
         "file.unpack": unpack,
-        "file.watch": lambda call, request: watch.start(loop, call, request),
+        "file.watch": lambda call, request: _watch(loop, call, request),
         "disk": _disk,
         "memory_kills": _memory_kills,
     }
+
+
+def _watch(loop: Loop, call: Call, request: dict[str, Any]) -> None:
+    watch.Watch(loop, call, request)
 
 
 def _read(call: Call, request: dict[str, Any]) -> None:
