@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 
 import grpc
@@ -231,12 +232,17 @@ class CoreServer:
         return interceptors
 
     def _bind(self, address: str) -> int:
+        # A Unix socket is its owner's alone from the moment it is there. What other threads of this process
+        # make meanwhile is, too.
+        before = os.umask(0o177)
         try:
             if self._tls is not None and not address.startswith("unix:"):
                 return self._server.add_secure_port(address, self._tls)
             return self._server.add_insecure_port(address)
         except RuntimeError:
             raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
+        finally:
+            os.umask(before)
 
     @property
     def addresses(self) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ import orjson
 
 from portico.tracing.tracer import Payload, TracerHandler
 from portico.tracing.util import TracingUtil
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """A file that only its owner may read, for what agents and users say is in it."""
+
+    def _open(self) -> TextIOWrapper:
+        fd = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        return TextIOWrapper(open(fd, "ab"), self.encoding, line_buffering=True)
 
 
 class LocalLogHandler(TracerHandler):
@@ -32,13 +41,13 @@ class LocalLogHandler(TracerHandler):
         Raises OSError.
         """
         folder = Path("logs" if log_dir is None else log_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = f"{log_file_name}-" if log_file_name else ""
         # No logger of the process: another handler with other files must not get these lines.
         self.logger = logging.Logger("portico.tracing.local", log_level)
         for name, level in (("info", logging.INFO), ("error", logging.ERROR)):
             path = folder / f"{before}{name}.log.{os.getpid()}"
-            file = logging.handlers.RotatingFileHandler(
+            file = _PrivateFile(
                 path, maxBytes=max_bytes, backupCount=backup_count, encoding="utf-8", delay=True
             )
             file.setLevel(level)

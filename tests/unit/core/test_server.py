@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import inspect
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -104,3 +105,15 @@ async def test_what_became_too_old_while_no_core_ran_goes_at_the_start(tmp_path:
             if (sessions, memories, runs) == (["young"], ["young"], ["young"]):
                 break
             await asyncio.sleep(0.02)
+
+
+async def test_a_unix_socket_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        server = CoreServer([echo()], settings(tmp_path))
+        await server.start()
+        assert (tmp_path / "core.sock").stat().st_mode & 0o777 == 0o600
+        await server.stop()
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)

@@ -62,7 +62,7 @@ def supervise(options: RunOptions) -> int:
 
 async def _supervise(options: RunOptions) -> int:
     data_dir = options.data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     listener = _listen(options.host, options.port)
     port = listener.getsockname()[1]
     grpc_port = options.grpc_port or _free_port(options.host)

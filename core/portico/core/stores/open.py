@@ -92,7 +92,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
 
 def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock) -> SqliteRunLog:
     try:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.make()
         lock.acquire()
     except OSError as error:
         raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error

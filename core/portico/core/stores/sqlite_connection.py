@@ -1,6 +1,9 @@
 """How a connection to a SQLite file is set up, whoever uses it."""
 
+import os
 import sqlite3
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,22 @@ class SqliteFile:
     path: Path
     synchronous: str = "normal"  # normal: safe against a crash of the process; full: against loss of power
     busy_seconds: float = BUSY_SECONDS
+
+    def make(self) -> None:
+        """Makes the file and its directory where they are not there, for their owner alone; SQLite gives the
+        files beside it the same mode. Of an older one everybody's rights are taken away; its group's stay.
+        Raises OSError.
+        """
+        path = Path(os.path.realpath(self.path))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+            with suppress(FileNotFoundError, PermissionError):
+                one = path.with_name(name)
+                mode = stat.S_IMODE(one.stat().st_mode)
+                if mode & 0o007:
+                    one.chmod(mode & ~0o007)
 
     def connect(self) -> sqlite3.Connection:
         """A connection that any one thread at a time may use, without implicit transactions."""

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from pathlib import Path
 
@@ -116,3 +117,23 @@ async def test_a_database_that_could_not_be_opened_is_not_held(tmp_path: Path) -
         await open_stores(f"sqlite:///{path}")
     path.unlink()
     await (await open_stores(f"sqlite:///{path}")).close()
+
+
+async def test_only_the_owner_may_read_what_is_stored(tmp_path: Path) -> None:
+    file = tmp_path / "data/portico.db"
+    before = os.umask(0)
+    try:
+        stores = await open_stores(f"sqlite:///{file}")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in file.parent.iterdir()}
+        assert {"portico.db", "portico.db-wal", "portico.db-shm"} <= modes.keys()
+        assert set(modes.values()) == {0o600}
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+        await stores.close()
+    finally:
+        os.umask(before)
+    file.chmod(0o664)
+    file.parent.chmod(0o755)
+    stores = await open_stores(f"sqlite:///{file}")
+    await stores.close()
+    assert file.stat().st_mode & 0o777 == 0o660
+    assert file.parent.stat().st_mode & 0o777 == 0o755  # it may hold other things
