@@ -11,21 +11,21 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Signs certificates of 127.0.0.1 and localhost, and writes them as files of a directory."""
+    """Signs certificates of 127.0.0.1, localhost and other names, and writes them as files of a directory."""
 
     def __init__(self, directory: Path, name: str = "authority") -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.file = directory / f"{name}.pem"
-        certificate = self._sign(self._name, self._key.public_key(), authority=True)
+        certificate = self._sign(self._name, self._key.public_key(), (), authority=True)
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """The files of a certificate and its key."""
+    def issue(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """The files of a certificate and its key, for the hosts too."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key.public_key(), authority=False)
+        certificate = self._sign(subject, key.public_key(), hosts, authority=False)
         files = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files[1].write_bytes(
@@ -38,10 +38,11 @@ class Authority:
         return files
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, hosts: tuple[str, ...], *, authority: bool
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        names += map(x509.DNSName, hosts)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

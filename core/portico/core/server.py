@@ -43,6 +43,7 @@ from portico.core.stores.open import open_stores
 from portico.core.tls import server_credentials
 from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
+from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.v1 import (
     agent_pb2,
@@ -315,6 +316,11 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         idle_seconds=settings.sandbox_idle_seconds,
         mounts=tuple(settings.sandbox_mounts),
         network=settings.sandbox_network,
+        network_bounds=NetworkBounds(
+            hosts=tuple(settings.sandbox_network_hosts),
+            deny=tuple(settings.sandbox_network_deny),
+            open=tuple(settings.sandbox_network_open),
+        ),
         preload=tuple(settings.sandbox_preload),
         preload_bytes=settings.sandbox_preload_bytes,
         pool_size=settings.sandbox_pool_size,

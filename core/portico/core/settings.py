@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import is_local
 from portico.sandbox.choice import NAMES, is_backend
+from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
-from portico.sandbox.spec import is_module
+from portico.sandbox.spec import NetworkBounds, is_module
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -182,6 +183,19 @@ class CoreSettings(BaseSettings):
         default=list(PRELOAD),
         description="A module that callers may have preloaded; * allows every module that is installed.",
     )
+    sandbox_network_hosts: list[str] = Field(
+        default=[],
+        description="A host that callers may name, as they write it: pypi.org, *.example.com:8443, "
+        "tcp://db.example.com:5432. None: any host.",
+    )
+    sandbox_network_deny: list[str] = Field(
+        default=[],
+        description="A host, an address or a network (CIDR) that no sandbox reaches.",
+    )
+    sandbox_network_open: list[str] = Field(
+        default=[],
+        description="A network (CIDR) that is not public, such as 10.1.0.0/16, and that sandboxes may reach.",
+    )
     sandbox_preload_bytes: int = Field(
         default=PRELOAD_BYTES,
         ge=64 << 20,
@@ -239,6 +253,16 @@ class CoreSettings(BaseSettings):
                 "PORTICO_CORE_ADMIN_KEY or --jwt-...), or say --insecure-no-auth"
             )
         return self
+
+    @field_validator("sandbox_network_hosts", "sandbox_network_deny", "sandbox_network_open")
+    @classmethod
+    def _are_network_bounds(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        assert info.field_name is not None
+        try:
+            NetworkBounds(**{info.field_name.removeprefix("sandbox_network_"): tuple(value)}).check()
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @field_validator("sandbox_backend", "sandbox_backends")
     @classmethod

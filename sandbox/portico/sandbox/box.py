@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, Final
 
-from portico.sandbox import egress, errors, sources
+from portico.sandbox import errors, sources
 from portico.sandbox.answers import Answer
 from portico.sandbox.channel import REQUEST_BYTES, Call, Channel, Deadline
 from portico.sandbox.connection import Connection
@@ -84,9 +84,12 @@ class Box:
         """Opens the network that is allowed, and starts; returns when the agent serves."""
         told = dict(env)
         if self.spec.network.allow_hosts:
-            self.channel.on_connect = egress.Egress(self.spec.network).serve
+            # Imported here: who allows no hosts need not load what parses their protocols.
+            from portico.sandbox.egress.proxy import ENVIRONMENT, Egress
+
+            self.channel.on_connect = Egress(self.spec.network).serve
             await self.ask("proxy")
-            told = {**egress.ENVIRONMENT, **env}
+            told = {**ENVIRONMENT, **env}
         self._confirm(await self.answered(self.start(told, rlimits)))
 
     def _confirm(self, answer: Answer) -> None:

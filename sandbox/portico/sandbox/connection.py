@@ -24,6 +24,11 @@ class Connection:
         await call.answer()  # it ended before it was connected: this raises why
         return connection
 
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has gone, and nothing can be sent to it any more."""
+        return self._call.ended
+
     async def read(self) -> bytes:
         """The next bytes; b"" when the other side will send no more. Raises PortRefused when it broke off."""
         async for kind, payload in self._frames:

@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from portico.sandbox.egress.addresses import parse_opened
+from portico.sandbox.egress.rules import parse_all, parse_denied
 from portico.sandbox.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
 MODULES: Final = 16  # that one sandbox may have preloaded
 MODULE_LENGTH: Final = 100  # characters of a module's name
-_HOST: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+MAX_HOSTS: Final = 256  # that one sandbox may be allowed
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -82,24 +84,45 @@ def _unlike(plain: PurePosixPath, path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkPolicy:
-    """Which hosts may be reached over HTTP and HTTPS, through a proxy. None: no network at all.
+class NetworkBounds:
+    """What an operator says about the network of sandboxes, whatever a caller asks for."""
 
-    A host is a name, or `*.` and a name for all below it, and may end in `:port`; 80 and 443 are meant
-    otherwise. Whatever a name resolves to, loopback, private, link-local and other special addresses are
-    refused.
-    """
-
-    allow_hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # rules as in allow_hosts, within which a caller's must be; any when empty
+    deny: tuple[str, ...] = ()  # hosts, addresses and networks (10.0.0.0/8) that are never reached
+    open: tuple[str, ...] = ()  # networks that are not public and may be reached all the same
 
     def check(self) -> None:
         """Raises InvalidRequest."""
-        for host in self.allow_hosts:
-            name, _, port = host.partition(":")
-            if not _HOST.fullmatch(name.lower()) or (
-                port and not (port.isdigit() and 0 < int(port) < 65_536)
-            ):
-                raise InvalidRequest(f"network.allow_hosts: not a host: {host!r}")
+        try:
+            parse_all(self.hosts)
+            parse_denied(self.deny)
+            for text in self.open:
+                parse_opened(text)
+        except ValueError as error:
+            raise InvalidRequest(f"network.bounds: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """Which hosts may be reached, through a proxy. None: no network at all.
+
+    `pypi.org` means plain HTTP at port 80 and TLS at port 443, `pypi.org:8443` both at that port,
+    `tcp://db.example.com:5432` any bytes at that port, and `*.example.com` all names below. Whatever a name
+    resolves to, addresses that are not public, and this machine's own, are refused.
+    """
+
+    allow_hosts: tuple[str, ...] = ()
+    bounds: NetworkBounds = field(default_factory=NetworkBounds)
+
+    def check(self) -> None:
+        """Raises InvalidRequest."""
+        if len(self.allow_hosts) > MAX_HOSTS:
+            raise InvalidRequest(f"network.allow_hosts: more than {MAX_HOSTS} hosts")
+        try:
+            parse_all(self.allow_hosts)
+        except ValueError as error:
+            raise InvalidRequest(f"network.allow_hosts: {error}") from None
+        self.bounds.check()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.fake_agent import OPERATIONS, faked
 
 from portico.sandbox import errors
-from portico.sandbox.egress import Egress
+from portico.sandbox.egress.proxy import Egress
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import NetworkPolicy
 
@@ -93,7 +93,7 @@ async def _meet(operation: str, said: list[tuple[int, int, bytes]], end: bytes |
 
     async with faked(make) as box:
         if proxied:
-            box.channel.on_connect = Egress(NetworkPolicy(("a.example",)), _resolve).serve
+            box.channel.on_connect = Egress(NetworkPolicy(("a.example",)), _lookup).serve
         try:
             async with asyncio.timeout(20):
                 await OPERATIONS[operation](box)
@@ -105,5 +105,5 @@ async def _meet(operation: str, said: list[tuple[int, int, bytes]], end: bytes |
         raise _Failed(problems)
 
 
-async def _resolve(_host: str, _port: int) -> list[str]:
+def _lookup(_host: str, _port: int) -> list[str]:
     return []

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.identity import tenant_of
+from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.quotas import Quota, Quotas
-from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, Spec
+from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, NetworkBounds, NetworkPolicy, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
 # thread, process or connection while they are imported.
@@ -46,6 +47,7 @@ class SandboxPolicy:
         str, ...
     ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
     network: bool = True
+    network_bounds: NetworkBounds = field(default_factory=NetworkBounds)
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
     preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
@@ -71,8 +73,6 @@ class SandboxPolicy:
             most = getattr(self.limits, each.name)
             if getattr(spec.limits, each.name) > most:
                 raise InvalidArgument(f"spec.limits.{each.name}", f"at most {most}")
-        if spec.network.allow_hosts and not self.network:
-            raise InvalidArgument("spec.allow_hosts", "this core's sandboxes have no network")
         for module in spec.preload:
             if module not in self.preload and ANY not in self.preload:
                 name = module[:MODULE_LENGTH]
@@ -82,7 +82,23 @@ class SandboxPolicy:
                 )
         ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
         idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
-        spec = replace(spec, ttl_seconds=ttl, idle_seconds=idle)
+        spec = replace(spec, network=self._network(spec.network), ttl_seconds=ttl, idle_seconds=idle)
         with told():
             spec.check()
         return spec
+
+    def _network(self, network: NetworkPolicy) -> NetworkPolicy:
+        """The policy within the operator's bounds."""
+        if not network.allow_hosts:
+            return NetworkPolicy()  # as of every sandbox without one, so that one that waits will do
+        if not self.network:
+            raise InvalidArgument("spec.allow_hosts", "this core's sandboxes have no network")
+        with told():
+            network.check()
+        operator = parse_all(self.network_bounds.hosts)
+        for index, rule in enumerate(parse_all(network.allow_hosts)):
+            if operator and not covers(operator, rule):
+                raise InvalidArgument(
+                    f"spec.allow_hosts[{index}]", "is not within the hosts that this core's operator allows"
+                )
+        return replace(network, bounds=self.network_bounds)

@@ -201,9 +201,13 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def allow_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Hosts that may be reached over HTTP and HTTPS, such as pypi.org
-        or *.example.com; none when empty. Loopback, private and metadata
-        addresses never.
+        """Optional. Hosts that may be reached, at most 256; no network when empty.
+        pypi.org means plain HTTP at port 80 and TLS at port 443; pypi.org:8443
+        means both at that port; tcp://db.example.com:5432 means any bytes at that
+        port; *.example.com in place of a host means every name below it. Within
+        the hosts that the operator allows, or INVALID_ARGUMENT. Loopback, private
+        and metadata addresses, and the server's own, are reached only where the
+        operator opens them.
         """
 
     @_builtins.property

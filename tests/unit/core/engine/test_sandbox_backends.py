@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from portico.core.engine.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.settings import CoreSettings
-from portico.sandbox.spec import Mount, Spec
+from portico.sandbox.spec import Mount, NetworkBounds, NetworkPolicy, Spec
 
 
 async def test_a_caller_chooses_among_the_backends_that_there_are(
@@ -110,3 +111,37 @@ def test_settings_name_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("a b", "numpy.*", "", "test.__main__"):
         with pytest.raises(ValidationError, match="name of a module"):
             CoreSettings(sandbox_preload=[wrong])
+
+
+def test_the_operator_bounds_the_network() -> None:
+    bounds = NetworkBounds(hosts=("*.example.com", "pypi.org"), deny=("10.1.0.0/16",), open=("10.0.0.0/8",))
+    policy = SandboxPolicy(network_bounds=bounds)
+    widened = NetworkPolicy(("a.example.com", "pypi.org:443"), NetworkBounds(open=("127.0.0.0/8",)))
+    assert policy.allowed(Spec(network=widened)).network == NetworkPolicy(widened.allow_hosts, bounds)
+    assert policy.allowed(Spec()) == policy.allowed(Spec(network=NetworkPolicy(bounds=bounds)))
+    assert policy.allowed(Spec()).network == NetworkPolicy()
+    for host in ("example.com", "*.com", "pypi.org:22", "tcp://a.example.com:443"):
+        with pytest.raises(InvalidArgument, match=r"allow_hosts\[1\].*operator"):
+            policy.allowed(Spec(network=NetworkPolicy(("pypi.org", host))))
+    with pytest.raises(InvalidArgument, match="not a host"):
+        policy.allowed(Spec(network=NetworkPolicy(("a/b",))))
+    with pytest.raises(InvalidArgument, match="no network"):
+        SandboxPolicy(network=False).allowed(Spec(network=NetworkPolicy(("pypi.org",))))
+
+
+def test_bounds_of_the_network_are_read_when_a_core_starts() -> None:
+    settings = CoreSettings(
+        sandbox_network_hosts=["*.example.com", "tcp://db.example.org:5432"],
+        sandbox_network_deny=["10.0.0.0/8", "evil.example.com"],
+        sandbox_network_open=["192.168.1.0/24"],
+    )
+    assert settings.sandbox_network_open == ["192.168.1.0/24"]
+    wrongs: list[dict[str, Any]] = [
+        {"sandbox_network_hosts": ["http://x"]},
+        {"sandbox_network_deny": ["10.0.0.0/33"]},
+        {"sandbox_network_open": ["example.com"]},
+        {"sandbox_network_open": ["0.0.0.0/0"]},
+    ]
+    for wrong in wrongs:
+        with pytest.raises(ValidationError):
+            CoreSettings(**wrong)

@@ -1,0 +1,165 @@
+"""The proxy of one sandbox: takes a request, checks it against the caller's and the operator's rules, and
+carries it to an address that has been checked.
+"""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import h11
+
+from portico.sandbox.channel import Call
+from portico.sandbox.connection import Connection
+from portico.sandbox.egress import http1
+from portico.sandbox.egress.addresses import AddressBounds, parse_opened
+from portico.sandbox.egress.dialing import Streams, dial
+from portico.sandbox.egress.exchange import exchange
+from portico.sandbox.egress.hello import NotTls
+from portico.sandbox.egress.names import address_of, written
+from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
+from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
+from portico.sandbox.egress.tunnel import Alive, Inner, WrongName, open_tls, relay
+from portico.sandbox.inside.network import PROXY_PORT
+from portico.sandbox.spec import NetworkPolicy
+
+CONNECTIONS: Final = 64  # of one sandbox at once
+_SHARE: Final = 4  # of the descriptors this process may have, one in so many is for connections
+_HEAD_SECONDS: Final = 15.0
+_LAST_SECONDS: Final = 10.0  # for a host to take what was sent before the end
+_IDLE_SECONDS: Final = 600.0  # in which nothing is carried either way
+_URL: Final = f"http://127.0.0.1:{PROXY_PORT}"
+ENVIRONMENT: Final = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), _URL
+) | {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
+
+
+class Egress:
+    """Serves the connections that one sandbox makes to its proxy."""
+
+    _everywhere = 0  # connections of all sandboxes of this process
+
+    def __init__(self, policy: NetworkPolicy, lookup: Lookup = system_lookup) -> None:
+        bounds = policy.bounds
+        self._rules = parse_all(policy.allow_hosts)
+        self._operator = parse_all(bounds.hosts)
+        self._denied, networks = parse_denied(bounds.deny)
+        self._addresses = AddressBounds(networks, map(parse_opened, bounds.open))
+        self._resolver = Resolver(lookup)
+        self._here = 0
+
+    async def serve(self, call: Call) -> None:
+        await self.carry(Connection(call))
+
+    async def carry(self, inner: Inner) -> None:
+        """One connection, to its end."""
+        try:
+            with self._place():
+                await self._carry(inner)
+        except Refused as refused:
+            await inner.write(refused.response())
+            inner.end_write()
+        except (OSError, TimeoutError, h11.ProtocolError, NotTls, WrongName):
+            pass  # after it was let through: one of the two sides has broken off, or its protocol
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Counts a connection. Raises Refused."""
+        if self._here >= CONNECTIONS:
+            raise Refused(503, f"this sandbox has {CONNECTIONS} connections already", "Close some.")
+        if Egress._everywhere >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE:
+            raise Refused(503, "all sandboxes together have too many connections", "Try again in a while.")
+        self._here += 1
+        Egress._everywhere += 1
+        try:
+            yield
+        finally:
+            self._here -= 1
+            Egress._everywhere -= 1
+
+    async def _carry(self, inner: Inner) -> None:
+        client = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * http1.MAX_HEAD)
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS):
+                request = await http1.read_request(inner.read, client)
+        except TimeoutError:
+            raise Refused(408, f"no request has come in {_HEAD_SECONDS:.0f} s") from None
+        if request is None:
+            return
+        target = http1.Target.of(request)
+        kind = self._kind(target)
+        onward = None if target.tunnel else http1.forwarded(request, target)
+        async with self._connect(target) as outer, _idle_timeout() as alive:
+            if onward is not None:
+                await exchange(inner, client, outer, onward, alive)
+                return
+            early = client.trailing_data[0]
+            await inner.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            if kind == TLS:
+                early = await open_tls(inner, early, outer, target, alive)
+            outer[1].write(early)
+            await relay(inner, outer, alive)
+
+    def _kind(self, target: http1.Target) -> str:
+        """What may be carried. Raises Refused where a list is against it."""
+        host, port, where = target.host, target.port, written(target.host, target.port)
+        if any(rule.names(host) and rule.port in (None, port) for rule in self._denied):
+            raise Refused(403, f"{where} is denied by the operator")
+        kinds = (RAW, TLS) if target.tunnel else (HTTP,)
+        asked = [kind for kind in kinds if any(rule.allows(host, port, kind) for rule in self._rules)]
+        if not asked:
+            raise self._not_asked_for(target)
+        for kind in asked:
+            if not self._operator or any(rule.allows(host, port, kind) for rule in self._operator):
+                return kind
+        raise Refused(403, f"{where} is not among the hosts that the operator allows")
+
+    def _not_asked_for(self, target: http1.Target) -> Refused:
+        host, where = target.host, written(target.host, target.port)
+        listed = f"It has: {', '.join(rule.text for rule in self._rules)[:500]}."
+        if not any(rule.names(host) for rule in self._rules):
+            return Refused(
+                403,
+                f"{host} is not among this sandbox's allow_hosts",
+                f"{listed} Make the sandbox with {host} in allow_hosts.",
+            )
+        what = "tunnel" if target.tunnel else "plain HTTP"
+        return Refused(
+            403,
+            f"this sandbox's allow_hosts allow no {what} to {where}",
+            f"{listed} A name alone means plain HTTP at port 80 and TLS at port 443. Make the sandbox with "
+            f"{where} in allow_hosts for HTTP and TLS at this port, or with tcp://{where} for anything else.",
+        )
+
+    @asynccontextmanager
+    async def _connect(self, target: http1.Target) -> AsyncIterator[Streams]:
+        """A connection to an address that has been checked; what was written to it is sent before it is
+        closed. Raises Refused."""
+        host, port = target.host, target.port
+        address = address_of(host)
+        found = await self._resolver.addresses(host, port) if address is None else [address]
+        for each in found:
+            objection = self._addresses.objection(each)
+            if objection is not None:
+                raise Refused(403, f"{host} {objection}", "Only the operator can open addresses.")
+        outer = await dial(found, port)
+        if outer is None:
+            raise Refused(502, f"{written(host, port)} does not answer")
+        writer = outer[1]
+        try:
+            yield outer
+            writer.close()
+            async with asyncio.timeout(_LAST_SECONDS):
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def _idle_timeout() -> AsyncIterator[Alive]:
+    """Raises TimeoutError when the function it gives has not been called for long."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_IDLE_SECONDS) as clock:
+        yield lambda: clock.reschedule(loop.time() + _IDLE_SECONDS)

@@ -1,0 +1,23 @@
+"""What code inside is told of a request that is not let through."""
+
+
+class Refused(Exception):
+    """A request that is not let through: an HTTP status, what was wrong, and what to do about it."""
+
+    def __init__(self, status: int, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.advice = status, reason, advice
+
+    def response(self) -> bytes:
+        """As a whole HTTP response. The reason is in the status line too, because many clients show no more
+        than that of a proxy's answer."""
+        reason = _printable(self.reason)
+        body = f"{reason}\n{_printable(self.advice)}\n" if self.advice else f"{reason}\n"
+        return (
+            f"HTTP/1.1 {self.status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n{body}"
+        ).encode("ascii")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)

@@ -1,0 +1,90 @@
+"""Looks names up in threads, which end when the system's resolver does and not before."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from portico.sandbox.egress.names import Address
+from portico.sandbox.egress.refusal import Refused
+
+_SECONDS: Final = 10.0
+_EACH: Final = 4  # lookups of one sandbox at once; a hostile name server can make each take a minute
+_ALL: Final = threading.BoundedSemaphore(64)  # lookups of all sandboxes at once, each a thread
+
+Lookup = Callable[[str, int], list[str]]
+
+
+def system_lookup(host: str, port: int) -> list[str]:
+    """Blocks. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Resolver:
+    """The addresses of names, for one sandbox."""
+
+    def __init__(self, lookup: Lookup = system_lookup) -> None:
+        self._lookup = lookup
+        self._places = asyncio.Semaphore(_EACH)
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """At least one, each once. Raises Refused."""
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await self._places.acquire()
+                found = await asyncio.shield(self._begin(host, port))
+        except TimeoutError:
+            raise Refused(504, f"the name {host} was not resolved in {_SECONDS:.0f} s") from None
+        except (OSError, UnicodeError):
+            found = []
+        try:
+            addresses = [ipaddress.ip_address(text) for text in dict.fromkeys(found)]
+        except ValueError:
+            addresses = []
+        if not addresses:
+            raise Refused(502, f"the name {host} has no address", "Check the name.")
+        return addresses
+
+    def _begin(self, host: str, port: int) -> Awaitable[list[str]]:
+        """Starts a lookup; its place is free again when its thread has ended, whoever still waits."""
+        if not _ALL.acquire(blocking=False):
+            self._places.release()
+            raise Refused(503, "too many names are being resolved", "Try again in a while.")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[str]] = loop.create_future()
+        answer.add_done_callback(self._done)
+
+        def work() -> None:
+            try:
+                found: list[str] | BaseException = self._lookup(host, port)
+            except BaseException as error:
+                found = error
+            finally:
+                _ALL.release()
+            try:
+                loop.call_soon_threadsafe(_settle, answer, found)
+            except RuntimeError:
+                pass  # the loop has closed, and nobody waits
+
+        try:
+            threading.Thread(target=work, name="portico-resolver", daemon=True).start()
+        except RuntimeError:  # no more threads
+            _ALL.release()
+            answer.set_exception(OSError("no thread"))
+        return answer
+
+    def _done(self, answer: asyncio.Future[list[str]]) -> None:
+        self._places.release()
+        answer.cancelled() or answer.exception()  # it has been seen, also when the one who asked has left
+
+
+def _settle(answer: "asyncio.Future[list[str]]", found: list[str] | BaseException) -> None:
+    if answer.cancelled():
+        return
+    if isinstance(found, BaseException):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)

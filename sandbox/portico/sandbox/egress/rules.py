@@ -1,0 +1,90 @@
+"""Rules: which hosts may be reached at which ports, with what on the wire.
+
+`host` means plain HTTP at port 80 and TLS at port 443. `host:port` means both at that port, but port 80 is
+for plain HTTP only and port 443 for TLS only. `tcp://host:port` means any bytes, which nobody looks at.
+`*.host` in place of a host means every name below it. An IPv6 address has brackets.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from portico.sandbox.egress.addresses import parse_network
+from portico.sandbox.egress.names import Network, address_of, canonical
+
+HTTP: Final = "http"
+TLS: Final = "tls"
+RAW: Final = "raw"
+_NOT_AT: Final = {80: TLS, 443: HTTP}
+_RULE: Final = re.compile(r"(tcp://)?(\*\.)?(\[[^\[\]]*\]|[^\[\]:/*]+)(?::([0-9]{1,5}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    text: str
+    host: str
+    below: bool  # every name below the host, and not the host itself
+    port: int | None
+    raw: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Raises ValueError."""
+        match = _RULE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a host: {text!r}")
+        raw, below, name, digits = match.groups()
+        port = int(digits) if digits else None
+        if port is not None and not 0 < port < 65_536:
+            raise ValueError(f"not a port: {text!r}")
+        if raw and port is None:
+            raise ValueError(f"tcp:// needs a port: {text!r}")
+        host = canonical(name)
+        if below and address_of(host) is not None:
+            raise ValueError(f"nothing is below an address: {text!r}")
+        return cls(text, host, bool(below), port, bool(raw))
+
+    def names(self, host: str) -> bool:
+        """Whether it means the host, at some port."""
+        return host.endswith("." + self.host) if self.below else host == self.host
+
+    @property
+    def reach(self) -> frozenset[tuple[str, int]]:
+        """What it allows on the wire, at which ports."""
+        if self.port is None:
+            return frozenset({(HTTP, 80), (TLS, 443)})
+        kinds = {RAW, HTTP, TLS} if self.raw else {HTTP, TLS} - {_NOT_AT.get(self.port)}
+        return frozenset((kind, self.port) for kind in kinds)
+
+    def allows(self, host: str, port: int, kind: str) -> bool:
+        return self.names(host) and (kind, port) in self.reach
+
+    def includes(self, other: "Rule") -> bool:
+        """Whether it names every host that the other names."""
+        if other.below:
+            return self.below and (other.host == self.host or self.names(other.host))
+        return self.names(other.host)
+
+
+def covers(rules: Iterable[Rule], rule: Rule) -> bool:
+    """Whether the rules together allow all that another one does."""
+    reach = [each.reach for each in rules if each.includes(rule)]
+    return rule.reach <= frozenset().union(*reach)
+
+
+def parse_all(texts: Iterable[str]) -> tuple[Rule, ...]:
+    """Raises ValueError."""
+    return tuple(Rule.parse(text) for text in texts)
+
+
+def parse_denied(texts: Iterable[str]) -> tuple[tuple[Rule, ...], tuple[Network, ...]]:
+    """Hosts, at one port or at all of them; and networks, in which an address alone is one. Raises
+    ValueError."""
+    rules, networks = [], []
+    for text in texts:
+        try:
+            networks.append(parse_network(text))
+        except ValueError:
+            rules.append(Rule.parse(text))
+    return tuple(rules), tuple(networks)

@@ -1,0 +1,116 @@
+"""Carries bytes between code inside and a host, once it is sure that they may pass."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from portico.sandbox.egress import hello
+from portico.sandbox.egress.dialing import Streams
+from portico.sandbox.egress.http1 import Target
+from portico.sandbox.egress.names import address_of, written
+from portico.sandbox.egress.refusal import Refused
+
+GREETING_SECONDS: Final = 15.0
+_CHUNK: Final = 64 << 10
+
+
+class Inner(Protocol):
+    """The connection that code inside has made."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be read or written."""
+
+    async def read(self) -> bytes: ...
+    async def write(self, data: bytes) -> None: ...
+    def end_write(self) -> None: ...
+
+
+Alive = Callable[[], None]  # called whenever something has been carried
+
+
+async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, alive: Alive) -> bytes:
+    """Lets the client greet the host, if by its own name; returns what it has sent behind its greeting.
+
+    A server may ask for another greeting, and would go by the name in that one. So nothing more of the client
+    passes until the server has answered. Raises Refused, hello.NotTls when it is the server that errs.
+    """
+    reader, writer = outer
+    rest = await _greet(hello.ClientGreeting(), inner, early, writer, target)
+    answer = hello.ServerGreeting()
+    while not answer.done:
+        data = await reader.read(_CHUNK)
+        if not data:
+            return rest
+        answer.feed(data)
+        await inner.write(data)
+        alive()
+    if answer.retries:
+        rest = await _greet(hello.SecondClientGreeting(), inner, rest, writer, target)
+    return rest
+
+
+async def _greet(
+    greeting: hello.ClientGreeting, inner: Inner, early: bytes, writer: asyncio.StreamWriter, target: Target
+) -> bytes:
+    try:
+        greeting.feed(early)
+        async with asyncio.timeout(GREETING_SECONDS):
+            while not greeting.done:
+                data = await inner.read()
+                if not data:
+                    raise hello.NotTls("it ends in the middle")
+                greeting.feed(data)
+    except TimeoutError:
+        raise Refused(408, "no TLS greeting has come in time") from None
+    except hello.NotTls as error:
+        raise Refused(
+            403,
+            f"this tunnel is for TLS, and its beginning is {error}",
+            f"Other protocols need tcp://{written(target.host, target.port)} in the sandbox's allow_hosts.",
+        ) from None
+    # RFC 6066: an address is never sent as a name.
+    name = target.host if greeting.name is None and address_of(target.host) else greeting.name
+    if name is None or name.lower() != target.host:
+        await inner.write(hello.UNRECOGNIZED_NAME)
+        raise WrongName
+    writer.write(greeting.take())
+    return greeting.rest()
+
+
+class WrongName(Exception):
+    """The greeting names another host, or none; the client has been told by an alert."""
+
+
+async def relay(inner: Inner, outer: Streams, alive: Alive) -> None:
+    """Carries bytes both ways until the host has ended, or code inside has left."""
+    reader, writer = outer
+
+    async def outwards() -> None:
+        while data := await inner.read():
+            writer.write(data)
+            await writer.drain()
+            alive()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+    async def inwards() -> None:
+        while not inner.closed and (data := await reader.read(_CHUNK)):
+            await inner.write(data)
+            alive()
+        inner.end_write()
+
+    await race(outwards(), inwards(), inner)
+
+
+async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: Inner) -> None:
+    """Returns when what comes in has ended; or what goes out has, because code inside has left."""
+    sending, receiving = asyncio.ensure_future(outwards), asyncio.ensure_future(inwards)
+    try:
+        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if receiving.done() or not inner.closed:
+            await receiving
+    finally:
+        for task in (sending, receiving):
+            task.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
