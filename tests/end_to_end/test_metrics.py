@@ -67,6 +67,7 @@ async def test_runs_are_counted_by_status_and_timed(measured: Deployment) -> Non
         assert samples["portico_events_total"] > 10
         assert samples["portico_log_commit_duration_seconds_count"] > 3
         assert samples["portico_sandboxes"] == 0
+        assert samples["portico_sandbox_templates"] == 0
         await http.post(f"/runs/{queued}/cancel")
 
 
@@ -103,6 +104,7 @@ async def test_the_same_goes_out_over_otlp(measured: Deployment, collector: Coll
         "portico.runs",
         "portico.log.commit.duration",
         "portico.sandboxes",
+        "portico.sandbox.templates",
         "http.server.request.duration",
     }
     await eventually(lambda: wanted <= collector.metrics, 20)

@@ -19,6 +19,10 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do here; known once it is open."""
 
+    @property
+    def templates(self) -> int:
+        """How many templates there are that sandboxes are forked from; may be asked in any thread."""
+
     async def open(self) -> None:
         """Finds out what is possible and ends what a dead owner has left. Raises BackendUnavailable."""
 

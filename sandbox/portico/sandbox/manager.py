@@ -135,6 +135,11 @@ class SandboxManager:
         """How many there are."""
         return self._registry.count
 
+    @property
+    def templates(self) -> int:
+        """How many templates there are, of all backends."""
+        return sum(backend.templates for backend in self._backends.values())
+
     def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
         """Newest first; None: of all users, of all sessions."""
         return self._registry.listed(user_id, session_id)

@@ -41,7 +41,12 @@ class RunMetrics:
         meter = meters.meter()
         return None if meter is None else cls(meter)
 
-    def watch(self, live: Callable[[], Mapping[str, int]], sandboxes: Callable[[], int]) -> None:
+    def watch(
+        self,
+        live: Callable[[], Mapping[str, int]],
+        sandboxes: Callable[[], int],
+        templates: Callable[[], int],
+    ) -> None:
         """Ask these for what there is whenever somebody wants to know, in a thread: they must only look."""
 
         def runs(_: CallbackOptions) -> Iterable[Observation]:
@@ -50,6 +55,9 @@ class RunMetrics:
 
         def held(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(sandboxes())]
+
+        def forked_from(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(templates())]
 
         self._meter.create_observable_counter(
             "portico.runs", [self._all_ended], "{run}", "Runs that have ended, by status."
@@ -61,6 +69,12 @@ class RunMetrics:
             "portico.runs.live", [runs], "{run}", "Runs that have not ended; those queued wait for a session."
         )
         self._meter.create_observable_gauge("portico.sandboxes", [held], "{sandbox}", "Sandboxes that live.")
+        self._meter.create_observable_gauge(
+            "portico.sandbox.templates",
+            [forked_from],
+            "{template}",
+            "Processes with mounts and preloaded modules that sandboxes are forked from.",
+        )
 
     def committed(self, taken: Taken, seconds: float) -> None:
         """The log has these; call it before they are published."""

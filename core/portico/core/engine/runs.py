@@ -80,7 +80,7 @@ class RunEngine:
         self._committer = GroupCommitter(stores.runs, encoder, metrics, stores.room)
         self._live: dict[str, Execution] = {}
         if metrics is not None:
-            metrics.watch(self._states, lambda: self._sandboxes.count)
+            metrics.watch(self._states, lambda: self._sandboxes.count, lambda: self._sandboxes.templates)
         self._lanes = SessionLanes()
         self._turns: Turns[Execution] = Turns(self._limits.runs, self._begin)
         self._keys = RecentKeys(stores.runs)

@@ -35,6 +35,11 @@ class Sandboxes:
         """How many there are."""
         return 0 if self._manager is None else self._manager.count
 
+    @property
+    def templates(self) -> int:
+        """How many templates there are that sandboxes are forked from."""
+        return 0 if self._manager is None else self._manager.templates
+
     async def start(self) -> None:
         """End what a core that was killed has left behind, and open the directories that may be shown. Raises
         ValueError for one that is not there."""

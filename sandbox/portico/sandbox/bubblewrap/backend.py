@@ -44,6 +44,8 @@ class BubblewrapSettings:
 class BubblewrapBackend:
     """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
 
+    templates = 0  # no sandbox of these is forked from another process
+
     def __init__(self, settings: BubblewrapSettings | None = None) -> None:
         settings = settings or BubblewrapSettings()
         self._root = settings.root

@@ -58,6 +58,8 @@ _NOT_IN_GVISOR: Final = {
 class DockerBackend:
     """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
 
+    templates = 0  # no sandbox of these is forked from another process
+
     def __init__(self, settings: DockerSettings | None = None) -> None:
         self._settings = settings or DockerSettings.from_environment()
         self.name = self._settings.backend

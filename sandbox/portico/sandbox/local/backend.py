@@ -66,6 +66,10 @@ class LocalBackend:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def templates(self) -> int:
+        return self._templates.count
+
     async def open(self) -> None:
         """Finds out what the machine allows, ends what a dead owner has left, and warms up.
 

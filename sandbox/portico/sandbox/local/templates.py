@@ -68,6 +68,11 @@ class Templates:
         self._replaced: set[Zygote] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def count(self) -> int:
+        """How many there are, with zygotes that were replaced and still have sandboxes."""
+        return len(self._templates) + len(self._replaced)
+
     @contextmanager
     def use(self, kind: Kind, user_id: str) -> Iterator[Template]:
         """The template, which does not give way meanwhile. Raises LimitExceeded("templates")."""
