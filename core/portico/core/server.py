@@ -314,6 +314,7 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         ),
         ttl_seconds=settings.sandbox_ttl_seconds,
         idle_seconds=settings.sandbox_idle_seconds,
+        idle_action=settings.sandbox_idle_action,
         mounts=tuple(settings.sandbox_mounts),
         network=settings.sandbox_network,
         network_bounds=NetworkBounds(

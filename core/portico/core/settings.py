@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -169,7 +169,10 @@ class CoreSettings(BaseSettings):
         default=86_400.0, gt=0, description="How long a sandbox lives, unless less is asked for."
     )
     sandbox_idle_seconds: float = Field(
-        default=1_800.0, gt=0, description="How long it lives without a call, unless less is asked for."
+        default=1_800.0, gt=0, description="How long it goes on without a call, unless less is asked for."
+    )
+    sandbox_idle_action: Literal["end", "pause"] = Field(
+        default="end", description="What happens then, unless asked for: it ends, or pauses until a call."
     )
     sandbox_mounts: list[str] = Field(
         default=[],

@@ -43,6 +43,8 @@ class Box:
         self.files = Files(self)
         self.processes = Processes(self)
         self.paused = False
+        self.asleep = False  # paused until the next call
+        self._turning: asyncio.Task[None] | None = None  # what pauses or resumes it
         self.gone: errors.SandboxGone | None = None
         self.last_used = time.monotonic()
         self._kernel = asyncio.Lock()
@@ -55,8 +57,10 @@ class Box:
         self.last_used = time.monotonic()
         if self.gone is not None:
             raise self.gone
+        if self.asleep:
+            self._turn(False)  # what is said before it runs again waits for it
         if self.paused:
-            raise errors.SandboxPaused(f"sandbox {self.id} is paused")
+            raise errors.SandboxPaused(f"sandbox {self.id} is paused; resume it first")
         return self.channel.call(op, **arguments)
 
     async def ask(self, op: str, **arguments: Any) -> Answer:
@@ -330,10 +334,52 @@ class Box:
         return None, None
 
     async def pause(self) -> None:
-        """Stops everything inside. Calls raise SandboxPaused until it is resumed."""
-        raise errors.Unsupported("this backend cannot pause")
+        """Stops everything inside. Calls raise SandboxPaused until it is resumed. Raises Unsupported."""
+        if self.gone is not None:
+            raise self.gone
+        self.asleep = False
+        if not self.paused:
+            await asyncio.shield(self._turn(True))
+
+    async def sleep(self) -> None:
+        """Stops everything inside until the next call, which resumes it. Raises Unsupported."""
+        if self.gone is None and not self.paused:
+            self.asleep = True
+            await asyncio.shield(self._turn(True))
 
     async def resume(self) -> None:
+        """Lets everything inside go on; its idle time begins anew."""
+        if self.gone is not None:
+            raise self.gone
+        self.last_used = time.monotonic()
+        if self.paused:
+            await asyncio.shield(self._turn(False))
+
+    def _turn(self, paused: bool) -> asyncio.Task[None]:
+        """Pauses or resumes; after what does so already, or else at once."""
+        before = self._turning
+        begun = self._freeze(paused) if before is None or before.done() else None
+        self.paused = paused
+        self.asleep = self.asleep and paused
+
+        async def turn() -> None:
+            try:
+                if before is not None:
+                    await asyncio.wait({before})
+                await (begun or self._freeze(paused))
+            except errors.SandboxError as error:
+                if paused:
+                    self.paused = self.asleep = False
+                else:  # calls wait that would wait for ever
+                    self.channel.lost(errors.SandboxGone(f"it cannot be resumed: {error.message}", "killed"))
+                raise
+
+        self._turning = task = asyncio.create_task(turn())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised to who waits
+        return task
+
+    def _freeze(self, frozen: bool) -> Awaitable[None]:
+        """Stops everything inside, or lets it go on."""
         raise errors.Unsupported("this backend cannot pause")
 
     async def destroy(self, cause: str = "destroyed") -> None:

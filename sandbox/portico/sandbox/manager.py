@@ -74,6 +74,8 @@ class SandboxManager:
             raise errors.Unsupported(
                 f"no backend {backend or self._default!r}; there are {', '.join(self._backends)}"
             )
+        if spec.idle_action == "pause" and "pause" in chosen.capabilities.missing:
+            raise errors.Unsupported(f"idle_action: sandboxes of {chosen.name} cannot be paused")
         self._registry.reserve(user_id)
         made = asyncio.get_running_loop().create_future()
         self._making[made] = user_id, session_id

@@ -49,7 +49,10 @@ class Reaper:
                 left, cause = remaining(held.box)
                 if left <= 0:
                     try:
-                        await self._end(held, cause)
+                        if cause == "idle" and held.box.spec.idle_action == "pause":
+                            await held.box.sleep()
+                        else:
+                            await self._end(held, cause)
                     except errors.SandboxError as error:
                         log.warning("sandbox %s could not be ended: %s", held.box.id, error.message)
                 else:
@@ -63,10 +66,10 @@ class Reaper:
 
 
 def remaining(box: Box) -> tuple[float, str]:
-    """Seconds a sandbox has left, and what will have ended it."""
+    """Seconds until a sandbox is to be ended, or paused, and why. A paused one is not idle."""
     ends = [(float("inf"), "")]
     if box.spec.ttl_seconds is not None:
         ends.append((box.begun + box.spec.ttl_seconds - time.monotonic(), "expired"))
-    if box.spec.idle_seconds is not None and not box.busy:
+    if box.spec.idle_seconds is not None and not box.busy and not box.paused:
         ends.append((box.last_used + box.spec.idle_seconds - time.monotonic(), "idle"))
     return min(ends)

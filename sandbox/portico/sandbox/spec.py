@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
+IDLE_ACTIONS: Final = ("end", "pause")
 MODULES: Final = 16  # that one sandbox may have preloaded
 MODULE_LENGTH: Final = 100  # characters of a module's name
 MAX_HOSTS: Final = 256  # that one sandbox may be allowed
@@ -134,7 +135,8 @@ class Spec:
     network: NetworkPolicy = field(default_factory=NetworkPolicy)
     preload: tuple[str, ...] = ()  # modules that are imported before the sandbox is made; sorted, each once
     ttl_seconds: float | None = None  # from its creation; none: until it is destroyed
-    idle_seconds: float | None = 1_800.0  # since the last call
+    idle_seconds: float | None = 1_800.0  # since the last call, or since it was resumed
+    idle_action: str | None = None  # what happens then: `end`, the default, or `pause` until the next call
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,6 +145,8 @@ class Spec:
 
     def check(self) -> None:
         """Raises InvalidRequest."""
+        if self.idle_action not in (None, *IDLE_ACTIONS):
+            raise InvalidRequest(f"idle_action: one of {', '.join(IDLE_ACTIONS)}, not {self.idle_action!r}")
         if self.type not in TYPES:
             raise InvalidRequest(f"type: one of {', '.join(TYPES)}, not {self.type!r}")
         self.limits.check()

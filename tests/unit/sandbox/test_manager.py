@@ -58,6 +58,53 @@ async def test_time_to_live_and_idle_time_end_a_sandbox_but_not_a_busy_one() -> 
                 await asyncio.sleep(0.02)
 
 
+async def test_a_paused_sandbox_is_not_idle_but_its_time_to_live_goes_on() -> None:
+    async with SandboxManager({"local": LocalBackend()}) as manager:
+        spec = Spec(idle_seconds=0.3, ttl_seconds=3.0)
+        paused = await manager.create(spec)
+        await paused.box.run_cell("x = 1")
+        await paused.box.pause()
+        await asyncio.sleep(1)
+        assert manager.get(paused.box.id) is paused
+        with pytest.raises(errors.SandboxPaused, match="resume it"):
+            await paused.box.run_cell("x")
+        await paused.box.resume()
+        assert (await paused.box.run_cell("x")).rich[0].data["text/plain"] == b"1"
+        await paused.box.pause()
+        async with asyncio.timeout(10):
+            while paused.box.gone is None:
+                await asyncio.sleep(0.02)
+        assert paused.box.gone.cause == "expired"
+    assert await no_traces()
+
+
+async def test_an_idle_sandbox_may_pause_until_the_next_call() -> None:
+    async with SandboxManager({"local": LocalBackend()}) as manager:
+        held = await manager.create(Spec(idle_seconds=0.2, idle_action="pause"))
+        await held.box.run_cell("x = 1")
+        counting = await held.box.processes.start("i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
+        async with asyncio.timeout(5):
+            while not held.box.paused:
+                await asyncio.sleep(0.02)
+        before = held.box.last_used
+        await asyncio.sleep(0.5)
+        assert manager.get(held.box.id).box.paused
+        assert held.box.last_used == before
+        cells = await asyncio.gather(*(held.box.run_cell(f"x + {number}") for number in range(3)))
+        assert [cell.rich[0].data["text/plain"] for cell in cells] == [b"1", b"2", b"3"]
+        assert not held.box.paused
+        (told,) = await held.box.processes.list_all()
+        assert (told.pid, told.exit_code) == (counting.pid, None)
+        async with asyncio.timeout(5):
+            while not held.box.paused:
+                await asyncio.sleep(0.02)
+        await held.box.pause()  # from now on it is a caller's pause
+        with pytest.raises(errors.SandboxPaused):
+            await held.box.run_cell("x")
+        await manager.delete(held.box.id)
+    assert await no_traces()
+
+
 async def test_the_number_of_sandboxes_is_bounded() -> None:
     quotas = Quotas(total=Quota(sandboxes=2))
     async with SandboxManager({"local": LocalBackend()}, quotas=quotas) as manager:

@@ -32,6 +32,7 @@ from portico.v1 import sandbox_pb2 as pb
 
 _SIZES = ("memory_bytes", "processes", "disk_bytes", "inodes", "output_bytes")
 _REASONS = {"TIMEOUT": "SANDBOX_TIMEOUT", "CANCELLED": "CALL_CANCELLED"}
+_IDLE_ACTIONS = {"end": pb.SANDBOX_IDLE_ACTION_END, "pause": pb.SANDBOX_IDLE_ACTION_PAUSE}
 METADATA_BYTES = 16 * 1024
 
 
@@ -63,8 +64,19 @@ def spec_from_proto(given: pb.SandboxSpec, defaults: Limits) -> Spec:
         preload=tuple(given.preload),
         ttl_seconds=seconds_of(given.ttl, "spec.ttl") if given.HasField("ttl") else None,
         idle_seconds=idle,
+        idle_action=_idle_action(given.idle_action),
         metadata=dict(given.metadata),
     )
+
+
+def _idle_action(given: pb.SandboxIdleAction.ValueType) -> str | None:
+    """Raises InvalidArgument."""
+    if given == pb.SANDBOX_IDLE_ACTION_UNSPECIFIED:
+        return None
+    for action, value in _IDLE_ACTIONS.items():
+        if given == value:
+            return action
+    raise InvalidArgument("spec.idle_action", "is none that this server knows")
 
 
 def _limits(given: pb.SandboxLimits, defaults: Limits) -> Limits:
@@ -105,6 +117,7 @@ def _spec(spec: Spec, backend: str) -> pb.SandboxSpec:
         preload=spec.preload,
         ttl=None if spec.ttl_seconds is None else duration(spec.ttl_seconds),
         idle_timeout=None if spec.idle_seconds is None else duration(spec.idle_seconds),
+        idle_action=_IDLE_ACTIONS[spec.idle_action or "end"],
         metadata=spec.metadata,
     )
 

@@ -43,6 +43,7 @@ class SandboxPolicy:
     )
     ttl_seconds: float = 86_400.0
     idle_seconds: float = 1_800.0
+    idle_action: str = "end"  # or pause
     mounts: tuple[
         str, ...
     ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
@@ -82,7 +83,13 @@ class SandboxPolicy:
                 )
         ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
         idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
-        spec = replace(spec, network=self._network(spec.network), ttl_seconds=ttl, idle_seconds=idle)
+        spec = replace(
+            spec,
+            network=self._network(spec.network),
+            ttl_seconds=ttl,
+            idle_seconds=idle,
+            idle_action=spec.idle_action or self.idle_action,
+        )
         with told():
             spec.check()
         return spec

@@ -13,6 +13,13 @@ from portico.v1 import sandbox_pb2 as pb
 _TEXT = ("text/", "application/json", "application/javascript", "image/svg+xml", "application/vnd")
 
 
+_IDLE_ACTIONS = {
+    "": pb.SANDBOX_IDLE_ACTION_UNSPECIFIED,
+    "end": pb.SANDBOX_IDLE_ACTION_END,
+    "pause": pb.SANDBOX_IDLE_ACTION_PAUSE,
+}
+
+
 def spec_of(given: SpecModel) -> pb.SandboxSpec:
     limits = given.limits
     return pb.SandboxSpec(
@@ -33,6 +40,7 @@ def spec_of(given: SpecModel) -> pb.SandboxSpec:
         preload=given.preload,
         ttl=None if given.ttl_seconds is None else to_duration(given.ttl_seconds),
         idle_timeout=None if given.idle_seconds is None else to_duration(given.idle_seconds),
+        idle_action=_IDLE_ACTIONS[given.idle_action],
         metadata=given.metadata,
     )
 
@@ -61,6 +69,7 @@ def sandbox_json(sandbox: pb.Sandbox) -> dict[str, Any]:
             "preload": list(spec.preload),
             "ttl_seconds": _seconds(spec.ttl) if spec.HasField("ttl") else None,
             "idle_seconds": _seconds(spec.idle_timeout) if spec.HasField("idle_timeout") else None,
+            "idle_action": "pause" if spec.idle_action == pb.SANDBOX_IDLE_ACTION_PAUSE else "end",
             "metadata": dict(spec.metadata),
         },
         "tier": sandbox.tier,

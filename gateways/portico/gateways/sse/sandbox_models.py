@@ -43,6 +43,9 @@ class SpecModel(Given):
     )
     ttl_seconds: float | None = Field(default=None, gt=0, lt=1e9)
     idle_seconds: float | None = Field(default=None, gt=0, lt=1e9)
+    idle_action: Literal["", "end", "pause"] = Field(
+        default="", description="What happens then: it ends, or pauses until the next call."
+    )
     metadata: dict[str, str] = Field(default_factory=dict)
 
 

@@ -32,7 +32,9 @@ class _SandboxStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SandboxS
     SANDBOX_STATE_RUNNING: _SandboxState.ValueType  # 1
     """It takes calls."""
     SANDBOX_STATE_PAUSED: _SandboxState.ValueType  # 2
-    """Everything inside stands still."""
+    """Everything inside stands still: PauseSandbox was called, or it was idle and
+    its idle_action is PAUSE.
+    """
 
 class SandboxState(_SandboxState, metaclass=_SandboxStateEnumTypeWrapper):
     """SandboxState says where a sandbox stands."""
@@ -42,8 +44,40 @@ SANDBOX_STATE_UNSPECIFIED: SandboxState.ValueType  # 0
 SANDBOX_STATE_RUNNING: SandboxState.ValueType  # 1
 """It takes calls."""
 SANDBOX_STATE_PAUSED: SandboxState.ValueType  # 2
-"""Everything inside stands still."""
+"""Everything inside stands still: PauseSandbox was called, or it was idle and
+its idle_action is PAUSE.
+"""
 Global___SandboxState: _TypeAlias = SandboxState  # noqa: Y015
+
+class _SandboxIdleAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SandboxIdleActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SandboxIdleAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SANDBOX_IDLE_ACTION_UNSPECIFIED: _SandboxIdleAction.ValueType  # 0
+    """The server's default."""
+    SANDBOX_IDLE_ACTION_END: _SandboxIdleAction.ValueType  # 1
+    """It ends, with all that is in it."""
+    SANDBOX_IDLE_ACTION_PAUSE: _SandboxIdleAction.ValueType  # 2
+    """Everything inside stands still until the next call, which resumes it. It
+    still counts against limits, keeps its memory, and ends with its ttl.
+    """
+
+class SandboxIdleAction(_SandboxIdleAction, metaclass=_SandboxIdleActionEnumTypeWrapper):
+    """SandboxIdleAction says what happens to a sandbox that was not called for its
+    idle_timeout.
+    """
+
+SANDBOX_IDLE_ACTION_UNSPECIFIED: SandboxIdleAction.ValueType  # 0
+"""The server's default."""
+SANDBOX_IDLE_ACTION_END: SandboxIdleAction.ValueType  # 1
+"""It ends, with all that is in it."""
+SANDBOX_IDLE_ACTION_PAUSE: SandboxIdleAction.ValueType  # 2
+"""Everything inside stands still until the next call, which resumes it. It
+still counts against limits, keeps its memory, and ends with its ttl.
+"""
+Global___SandboxIdleAction: _TypeAlias = SandboxIdleAction  # noqa: Y015
 
 @_typing.final
 class SandboxLimits(_message.Message):
@@ -183,10 +217,15 @@ class SandboxSpec(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    IDLE_ACTION_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """Optional. base (Python and shell) or filesystem (files too); base when empty."""
     backend: _builtins.str
     """Optional. One of the server's: local, docker, docker:RUNTIME, bubblewrap; its default when empty."""
+    idle_action: Global___SandboxIdleAction.ValueType
+    """Optional. What happens after idle_timeout. UNIMPLEMENTED
+    (SANDBOX_UNSUPPORTED) for PAUSE where the backend cannot.
+    """
     @_builtins.property
     def limits(self) -> Global___SandboxLimits:
         """Optional."""
@@ -222,11 +261,15 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Optional. How long it lives at most."""
+        """Optional. How long it lives at most, also while it is paused; the server's
+        default when unset, and at most that.
+        """
 
     @_builtins.property
     def idle_timeout(self) -> _duration_pb2.Duration:
-        """Optional. How long it lives without a call; the server's default when unset."""
+        """Optional. How long it goes on without a call; the server's default when
+        unset, and at most that. A paused sandbox is not idle.
+        """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -245,10 +288,11 @@ class SandboxSpec(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        idle_action: Global___SandboxIdleAction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "limits", b"limits", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_hosts", b"allow_hosts", "backend", b"backend", "env", b"env", "idle_timeout", b"idle_timeout", "limits", b"limits", "metadata", b"metadata", "mounts", b"mounts", "preload", b"preload", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_hosts", b"allow_hosts", "backend", b"backend", "env", b"env", "idle_action", b"idle_action", "idle_timeout", b"idle_timeout", "limits", b"limits", "metadata", b"metadata", "mounts", b"mounts", "preload", b"preload", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -279,14 +279,16 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSandbox(self, request, context):
-        """PauseSandbox stops everything inside; ResumeSandbox lets it go on.
+        """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
+        fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
+        so do the time limits of calls that are under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSandbox(self, request, context):
-        """ResumeSandbox lets a paused sandbox go on.
+        """ResumeSandbox lets a paused sandbox go on; its idle time begins anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

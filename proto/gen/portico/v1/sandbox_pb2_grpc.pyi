@@ -55,9 +55,12 @@ class SandboxServiceStub:
     DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]
     """DeleteSandbox ends everything inside and removes all of it."""
     PauseSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]
-    """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+    """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
+    fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
+    so do the time limits of calls that are under way.
+    """
     ResumeSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]
-    """ResumeSandbox lets a paused sandbox go on."""
+    """ResumeSandbox lets a paused sandbox go on; its idle time begins anew."""
     GetSandboxMetrics: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]
     """GetSandboxMetrics tells what a sandbox uses."""
     RunCell: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]
@@ -190,9 +193,12 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     DeleteSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
     """DeleteSandbox ends everything inside and removes all of it."""
     PauseSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]  # type: ignore[assignment]
-    """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+    """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
+    fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
+    so do the time limits of calls that are under way.
+    """
     ResumeSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]  # type: ignore[assignment]
-    """ResumeSandbox lets a paused sandbox go on."""
+    """ResumeSandbox lets a paused sandbox go on; its idle time begins anew."""
     GetSandboxMetrics: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]  # type: ignore[assignment]
     """GetSandboxMetrics tells what a sandbox uses."""
     RunCell: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]  # type: ignore[assignment]
@@ -358,7 +364,10 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.PauseSandboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.PauseSandboxResponse, _abc.Awaitable[_sandbox_pb2.PauseSandboxResponse]]:
-        """PauseSandbox stops everything inside; ResumeSandbox lets it go on."""
+        """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
+        fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
+        so do the time limits of calls that are under way.
+        """
 
     @_abc_1.abstractmethod
     def ResumeSandbox(
@@ -366,7 +375,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.ResumeSandboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.ResumeSandboxResponse, _abc.Awaitable[_sandbox_pb2.ResumeSandboxResponse]]:
-        """ResumeSandbox lets a paused sandbox go on."""
+        """ResumeSandbox lets a paused sandbox go on; its idle time begins anew."""
 
     @_abc_1.abstractmethod
     def GetSandboxMetrics(

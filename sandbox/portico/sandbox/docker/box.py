@@ -56,20 +56,9 @@ class DockerBox(Box):
         if ability in self._missing:
             raise errors.Unsupported(f"{ability}: this container's runtime cannot")
 
-    async def pause(self) -> None:
+    async def _freeze(self, frozen: bool) -> None:
         self._refuse("pause")
-        if self.gone is not None:
-            raise self.gone
-        if not self.paused:
-            self.paused = True
-            await self._engine.call("pause", self._container)
-
-    async def resume(self) -> None:
-        if self.gone is not None:
-            raise self.gone
-        if self.paused:
-            await self._engine.call("unpause", self._container)
-            self.paused = False
+        await self._engine.call("pause" if frozen else "unpause", self._container)
 
     async def usage(self) -> tuple[int | None, float | None]:
         told = await self._engine.call("stats", self._container, stream=False, one_shot=True)

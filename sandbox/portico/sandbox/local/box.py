@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
+from portico.sandbox.channel import Call
 from portico.sandbox.local.cgroups import Group
 from portico.sandbox.spec import Spec
 
@@ -21,6 +22,7 @@ class LocalBox(Box):
         self._ended = ended
         self._pidfd = -1
         self._killed = False
+        self._frozen = False
         self._cleaning: asyncio.Task[None] | None = None
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -31,22 +33,18 @@ class LocalBox(Box):
         if self._killed:  # before it came to life
             self._kill()
 
-    async def pause(self) -> None:
+    def _freeze(self, frozen: bool) -> Awaitable[None]:
         """By the freezer where there is one, else by signals, which a process can see."""
-        if self.gone is not None:
-            raise self.gone
-        if not self.paused:
-            if not self.group.freeze(True):
-                await self.ask("stop")
-            self.paused = True
+        try:
+            if self._killed or self.group.freeze(frozen):
+                self._frozen = frozen
+                return _done()
+        except OSError as error:
+            return _done(errors.OperationFailed(f"the control group: {error.strerror}"))
+        return self._signalled(self.channel.call("stop" if frozen else "continue"))
 
-    async def resume(self) -> None:
-        if self.gone is not None:
-            raise self.gone
-        if self.paused:
-            self.paused = False
-            if not self.group.freeze(False):
-                await self.ask("continue")
+    async def _signalled(self, call: Call) -> None:
+        await self.answered(call)
 
     async def usage(self) -> tuple[int | None, float | None]:
         return self.group.memory_bytes(), self.group.cpu_seconds()
@@ -78,8 +76,8 @@ class LocalBox(Box):
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self.group.kill()
-        if self.paused:
-            self.paused = False
+        if self._frozen:
+            self._frozen = False
             self.group.freeze(False)  # a frozen version 1 group dies when it thaws
 
     def _died(self) -> None:
@@ -101,3 +99,8 @@ class LocalBox(Box):
 
     async def _clean(self) -> None:
         await self.group.remove()
+
+
+async def _done(error: errors.SandboxError | None = None) -> None:
+    if error is not None:
+        raise error

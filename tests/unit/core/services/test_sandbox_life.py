@@ -105,6 +105,23 @@ async def test_it_is_paused_and_goes_on(client: Client) -> None:
     assert (await client.sandboxes.touch(made.sandbox_id)).sandbox_id == made.sandbox_id
 
 
+async def test_an_idle_one_pauses_if_asked_and_goes_on_with_the_next_call(client: Client) -> None:
+    spec = pb.SandboxSpec(idle_timeout=to_duration(0.2), idle_action=pb.SANDBOX_IDLE_ACTION_PAUSE)
+    made = await client.sandboxes.create(spec)
+    assert made.spec.idle_action == pb.SANDBOX_IDLE_ACTION_PAUSE
+    assert (await client.sandboxes.create(fresh=True)).spec.idle_action == pb.SANDBOX_IDLE_ACTION_END
+    await cell(client, made.sandbox_id, "x = 40")
+    async with asyncio.timeout(10):
+        while (await client.sandboxes.get(made.sandbox_id)).state != pb.SANDBOX_STATE_PAUSED:
+            await asyncio.sleep(0.05)
+    assert (await cell(client, made.sandbox_id, "x + 2"))[0] == "42"
+    unknown = pb.SandboxSpec()
+    unknown.MergeFromString(b"\x58\x07")  # idle_action: 7
+    with pytest.raises(InvalidArgument) as wrong:
+        await client.sandboxes.create(unknown)
+    assert wrong.value.metadata == {"field": "spec.idle_action"}
+
+
 async def test_checkpoints_snapshots_and_forks(client: Client) -> None:
     made = await client.sandboxes.create(user_id="ann")
     one = made.sandbox_id
