@@ -24,6 +24,7 @@ from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
+from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication
 from portico.core.services.dispatch import handlers
@@ -316,6 +317,7 @@ def _policy(settings: CoreSettings) -> SandboxPolicy:
         idle_seconds=settings.sandbox_idle_seconds,
         idle_action=settings.sandbox_idle_action,
         mounts=tuple(settings.sandbox_mounts),
+        private=private_paths(settings),
         network=settings.sandbox_network,
         network_bounds=NetworkBounds(
             hosts=tuple(settings.sandbox_network_hosts),

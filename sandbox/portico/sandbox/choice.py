@@ -1,21 +1,32 @@
 """Backends by name, as people write them."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from portico.sandbox import errors
+from portico.sandbox import errors, visible
 from portico.sandbox.backend import Backend
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSettings
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 
 NAMES: Final = "local, docker, docker:RUNTIME, bubblewrap, bubblewrap:/ROOT"
-_NAME: Final = re.compile(r"(local)|(docker)(?::([\w.-]+))?|(bubblewrap)(?::(/.*))?")
+_NAME: Final = re.compile(
+    r"(?P<local>local)|(docker)(?::([\w.-]+))?|(?P<bubblewrap>bubblewrap)(?::(?P<root>/.*))?"
+)
 
 
 def is_backend(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
+
+
+def check_private(name: str, private: Mapping[str, str]) -> None:
+    """Checks that sandboxes of a backend would not see what is private: paths, each with what it is. Raises
+    BackendUnavailable."""
+    match = _NAME.fullmatch(name)
+    if match is not None and (match["local"] or match["bubblewrap"]):
+        visible.check(private, match["root"] or "/")
 
 
 def make_backend(name: str, pool_size: int = 0, preload_bytes: int = PRELOAD_BYTES) -> Backend:

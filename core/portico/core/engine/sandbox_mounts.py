@@ -2,6 +2,7 @@
 caller names is opened below that descriptor, without links, and never looked up by its path again."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from portico.sandbox.sources import Source, open_source
 from portico.sandbox.spec import Mount
 
 _MODES: Final = ("", "rw", "own")
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,16 @@ class _Folder:
 class AllowedMounts:
     """The operator's list: `/data`, `/data:rw` that code may write to, `/data:own` shown as its owner."""
 
-    def __init__(self, entries: tuple[str, ...]) -> None:
-        """Opens all of them. Raises ValueError for one that is not understood or not there."""
+    def __init__(self, entries: tuple[str, ...], private: Mapping[str, str] = _NOTHING) -> None:
+        """Opens all of them. Raises ValueError for one that is not understood, not there, or has something
+        private in it: paths, each with what it is."""
         self._folders = [_folder(entry) for entry in entries]
+        for folder in self._folders:
+            for what, path in private.items():
+                if f"{os.path.realpath(path)}/".startswith(f"{folder.source.path.rstrip('/')}/"):
+                    raise ValueError(
+                        f"sandbox mounts: {folder.names[0]} has {what} in it, {path}; put that elsewhere"
+                    )
 
     def opened(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
         """The mounts with their sources open. Raises InvalidArgument for one that may not be shown."""

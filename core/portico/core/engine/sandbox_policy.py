@@ -1,5 +1,6 @@
 """What callers may ask of a sandbox, as the operator says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from portico.core.engine.sandbox_errors import told
@@ -47,6 +48,7 @@ class SandboxPolicy:
     mounts: tuple[
         str, ...
     ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
+    private: Mapping[str, str] = field(default_factory=dict)  # paths, by what they are
     network: bool = True
     network_bounds: NetworkBounds = field(default_factory=NetworkBounds)
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is

@@ -2,6 +2,8 @@
 started before the first is asked for."""
 
 import asyncio
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,14 +11,16 @@ from portico.core.engine.port_access import PortAccess
 from portico.core.engine.sandbox_errors import told
 from portico.core.engine.sandbox_mounts import AllowedMounts
 from portico.core.engine.sandbox_policy import SandboxPolicy
-from portico.sandbox import errors, snapshots
+from portico.sandbox import errors, snapshots, visible
 from portico.sandbox.backend import Backend
-from portico.sandbox.choice import make_backend
+from portico.sandbox.choice import check_private, make_backend
 from portico.sandbox.local import cgroups, owners
 from portico.sandbox.manager import SandboxManager
 from portico.sandbox.registry import Held, everybody
 from portico.sandbox.snapshots import Snapshot
 from portico.sandbox.spec import Spec
+
+log = logging.getLogger(__name__)
 
 
 class Sandboxes:
@@ -42,10 +46,20 @@ class Sandboxes:
 
     async def start(self) -> None:
         """End what a core that was killed has left behind, and open the directories that may be shown. Raises
-        ValueError for one that is not there."""
-        if self.policy.backend != "none":
-            await asyncio.to_thread(_sweep)
-            self._mounts = await asyncio.to_thread(AllowedMounts, self.policy.mounts)
+        ValueError for one that is not there, and where sandboxes would see what is private."""
+        policy = self.policy
+        if policy.backend == "none":
+            return
+        await asyncio.to_thread(_sweep)
+        private = {"the working folder": os.getcwd(), **policy.private}
+        try:
+            for name in (policy.backend, *policy.more_backends):
+                check_private(name, private)
+        except errors.BackendUnavailable as error:
+            raise ValueError(error.message) from None
+        if policy.backend == "local" and (reason := visible.without_packages()):
+            log.warning("sandboxes cannot import the packages of this Python: %s", reason)
+        self._mounts = await asyncio.to_thread(AllowedMounts, policy.mounts, policy.private)
 
     async def close(self) -> None:
         """End every sandbox."""

@@ -34,16 +34,26 @@ SYNCHRONOUS = ("normal", "full")
 
 async def open_stores(url: str) -> Stores:
     """Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # The message does not repeat the URL: it may hold a password.
-        raise ValueError(f"not the URL of a store; supported are {SUPPORTED}") from None
+    parsed = _parsed(url)
     if parsed.drivername == "memory":
         return _memory()
     if parsed.drivername == "sqlite":
         return await _sqlite(_file(parsed))
     raise ValueError(f"no store for {parsed.drivername}://; supported are {SUPPORTED}")
+
+
+def directory_of(url: str) -> str:
+    """Where a store keeps its files; empty for one that has none. Raises ValueError as `open_stores`."""
+    parsed = _parsed(url)
+    return str(_file(parsed).path.parent) if parsed.drivername == "sqlite" else ""
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # The message does not repeat the URL: it may hold a password.
+        raise ValueError(f"not the URL of a store; supported are {SUPPORTED}") from None
 
 
 def _memory() -> Stores:

@@ -14,8 +14,8 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
 
-from portico.sandbox import errors, inside
-from portico.sandbox.bubblewrap.command import arguments
+from portico.sandbox import errors, inside, visible
+from portico.sandbox.bubblewrap.command import arguments, without_packages
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import rlimits, seccomp
 from portico.sandbox.inside.root import FILES
@@ -78,6 +78,7 @@ class BubblewrapBackend:
         except KeyError:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
         self._program = program
+        visible.check({"the working folder": os.getcwd()}, str(self._root))
         await asyncio.to_thread(cgroups.sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, Owner.current())
         self._code = await asyncio.to_thread(_copy_code)
@@ -101,6 +102,8 @@ class BubblewrapBackend:
         missing["inodes"] = "bubblewrap cannot limit them; the memory they need is limited"
         missing["preload"] = "bubblewrap preloads no modules"
         missing["terminals"] = "bubblewrap limits them only by processes and open files"
+        if self._root == Path("/") and (reason := without_packages()):
+            missing["packages"] = reason
         freezes = "freezer" in self._hierarchy.controllers or self._hierarchy.unified
         always = frozenset({"processes", "disk", "output", "time"})
         pause = "freezer" if freezes else "signals"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from portico.sandbox import errors
-from portico.sandbox.inside.root import FILES, SYSTEM
+from portico.sandbox import errors, visible
+from portico.sandbox.inside.root import FILES, MASKED, SYSTEM
 from portico.sandbox.spec import Spec
 
 CODE: Final = "/.portico"
@@ -90,22 +90,30 @@ def _files_of_this_machine() -> tuple[str, list[str]]:
             told += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path):
             told += ["--ro-bind", path, path]
+    for path in filter(os.path.isdir, MASKED):
+        told += ["--tmpfs", path, "--remount-ro", path]
     # This environment's interpreter, or the one that it was made from.
-    for python, prefixes in (
-        (sys.executable, (sys.base_prefix, sys.prefix)),
-        (os.path.realpath(sys.executable), (sys.base_prefix,)),
+    for python, paths in (
+        (sys.executable, visible.environment()),
+        (os.path.realpath(sys.executable), visible.base()),
     ):
-        if all(map(_seen, (python, os.path.realpath(python), *prefixes))):
-            for prefix in dict.fromkeys(prefixes):
-                if not prefix.startswith("/usr"):
-                    told += ["--ro-bind", prefix, prefix]
+        if all(map(_seen, (python, os.path.realpath(python), *paths))):
+            for path in paths:
+                link = path.endswith("/lib64") and os.path.islink(path)
+                told += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]
             return python, told
     return "/usr/bin/python3", told
 
 
+def without_packages() -> str:
+    """Why code inside cannot import the packages of this environment; empty if it can."""
+    if _files_of_this_machine()[0] == sys.executable:
+        return ""
+    return f"not every user may enter {sys.prefix}, or a sandbox has a directory of its own there"
+
+
 def _seen(path: str) -> bool:
     """Whether everybody may go there, and a sandbox has nothing of its own in its place."""
-    folders = Path(path).parents
-    return all(os.stat(folder).st_mode & 0o001 for folder in folders) and not any(
-        Path(own) in folders for own in _SHARES
+    return all(os.stat(folder).st_mode & 0o001 for folder in Path(path).parents) and not visible.covered(
+        [path]
     )

@@ -25,6 +25,7 @@ _COMMANDS: Final = (
 _FILES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/mime.types", "/lib/terminfo/x/xterm-256color")
 _LEFT_OUT: Final = {
     "site-packages",
+    "dist-packages",
     "test",
     "tests",
     "idlelib",

@@ -18,6 +18,8 @@ SYSTEM: Final = (
     "/etc/localtime", "/etc/mime.types", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
     "/etc/terminfo", "/etc/magic", "/etc/ImageMagick-6", "/etc/matplotlibrc",
 )  # fmt: skip
+# Below what is shown, but not programs: sources, which are often somebody's project, and settings.
+MASKED: Final = ("/usr/src", "/usr/local/src", "/usr/local/etc")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _SCRATCH: Final = {"workspace": 0o755, "tmp": 0o1777, "shm": 0o1777}
 _OWN: Final = {"workspace": "/workspace", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
@@ -41,7 +43,8 @@ class Source:
 
     def __init__(self, path: str, target: str, writable: bool = False) -> None:
         self.target, self.writable = target, writable
-        self.link = os.readlink(path) if os.path.islink(path) and path in SYSTEM else ""
+        keeps = path in SYSTEM or path.endswith("/lib64")
+        self.link = os.readlink(path) if keeps and os.path.islink(path) else ""
         self.fd = -1 if self.link else os.open(path, os.O_PATH | os.O_CLOEXEC)
         self.directory = os.path.isdir(path)
 
@@ -93,11 +96,7 @@ def open_sources(template: dict[str, Any]) -> list[Source]:
     Raises OSError for a mount that is not there; a system path that is not there is left out.
     """
     sources = [Source(path, path) for path in SYSTEM if os.path.lexists(path)]
-    seen: list[str] = ["/usr"]
-    for path in template["python"]:  # where the interpreter and its packages live
-        if os.path.isdir(path) and not any(path == known or path.startswith(known + "/") for known in seen):
-            seen.append(path)
-            sources.append(Source(path, path))
+    sources += [Source(path, path) for path in template["python"]]
     sources += [Source(f"/dev/{name}", f"/dev/{name}") for name in _DEVICES]
     mounts = enumerate(template["mounts"])
     return sources + [
@@ -127,6 +126,9 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
         os.mkdir(f"{_BASE}/{name}", 0o711)
     for source in sources:
         source.bind(_BASE)
+    for path in MASKED:
+        if os.path.isdir(_BASE + path):
+            linux.mount("tmpfs", _BASE + path, "tmpfs", _PLAIN, "size=4k,nr_inodes=1,mode=755")
     for path, text in FILES.items():
         with open(_BASE + path, "w") as file:
             file.write(text)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from portico.sandbox import errors
+from portico.sandbox import errors, visible
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, idmaps, owners
@@ -83,6 +83,11 @@ class LocalBackend:
             raise errors.BackendUnavailable(
                 "/proc shows another PID namespace than this process's: mount it anew (unshare --mount-proc)"
             )
+        visible.check({"the working folder": os.getcwd()})
+        if path := visible.covered(visible.base()):
+            raise errors.BackendUnavailable(
+                f"this Python is in {path}, where a sandbox has a directory of its own; use another"
+            )
         await asyncio.to_thread(self._sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, owners.Owner.current())
         self.capabilities = self._describe()
@@ -116,7 +121,10 @@ class LocalBackend:
         always = frozenset(
             {"processes", "disk", "inodes", "output", "time"}
         )  # processes: by the user id at least
-        return Capabilities(self.name, RLIMITS if missing else FULL, enforced | always, pause, missing)
+        tier = RLIMITS if missing else FULL
+        if reason := visible.without_packages():
+            missing["packages"] = reason
+        return Capabilities(self.name, tier, enforced | always, pause, missing)
 
     async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> LocalBox:
         """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable, and
@@ -150,7 +158,7 @@ class LocalBackend:
             return None
         # What a process may use has been told already, and can only become less.
         if limits.processes > _USUAL.processes or (
-            self.capabilities.missing and limits.memory_bytes > _USUAL.memory_bytes
+            self.capabilities.tier == RLIMITS and limits.memory_bytes > _USUAL.memory_bytes
         ):
             return None
         return template.pool.claim()

@@ -13,14 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from portico.sandbox import errors, inside
+from portico.sandbox import errors, inside, visible
 from portico.sandbox.local import idmaps
 from portico.sandbox.local.cgroups import Group, Nursery
 from portico.sandbox.local.owners import MARK, Owner
@@ -164,11 +163,10 @@ class Zygote:
 
     def _describe(self) -> dict[str, Any]:
         mounts, preload = self.kind
-        paths = [sys.base_prefix, sys.prefix, *(sysconfig.get_path(name) for name in ("purelib", "platlib"))]
         return {
             "mapped_by_owner": self.mapped_by_owner,
             "uid_base": self._uid_base,
-            "python": [str(Path(path).resolve()) for path in dict.fromkeys(paths)] + [sys.prefix],
+            "python": visible.environment(),
             "mounts": [_describe(mount) for mount in mounts],
             "preload": list(preload),
             "data_bytes": None if self._nursery.limits_memory else self._memory_bytes,
