@@ -86,15 +86,13 @@ class Box:
 
     async def begin(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
         """Opens the network that is allowed, and starts; returns when the agent serves."""
-        told = dict(env)
         if self.spec.network.allow_hosts:
             # Imported here: who allows no hosts need not load what parses their protocols.
-            from portico.sandbox.egress.proxy import ENVIRONMENT, Egress
+            from portico.sandbox.egress.proxy import Egress
 
             self.channel.on_connect = Egress(self.spec.network).serve
             await self.ask("proxy")
-            told = {**ENVIRONMENT, **env}
-        self._confirm(await self.answered(self.start(told, rlimits)))
+        self._confirm(await self.answered(self.start(env, rlimits)))
 
     def _confirm(self, answer: Answer) -> None:
         """No code has been run yet. Raises BackendUnavailable for a mount that is not what was opened."""

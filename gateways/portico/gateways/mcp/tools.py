@@ -57,7 +57,7 @@ class Tools:
         self,
         ctx: Context,
         ttl_seconds: Annotated[float | None, Field(description="How long it lives.", gt=0)] = None,
-        allow_hosts: Annotated[list[str], Field(description="Hosts it may reach; none.")] = [],  # noqa: B006
+        allow_hosts: Annotated[list[str], Field(description="Hosts it may reach, as pypi.org; none.")] = [],  # noqa: B006
         idempotency_key: Annotated[str, Field(description="A repeat gives the first one.")] = "",
     ) -> results.Made:
         """Make a sandbox: Python, a shell and files, apart from everything else."""

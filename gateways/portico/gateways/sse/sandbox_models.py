@@ -37,7 +37,11 @@ class SpecModel(Given):
     limits: LimitsModel = Field(default_factory=LimitsModel)
     env: dict[str, str] = Field(default_factory=dict)
     mounts: list[MountModel] = Field(default_factory=list)
-    allow_hosts: list[str] = Field(default_factory=list, description="Hosts that may be reached; none.")
+    allow_hosts: list[str] = Field(
+        default_factory=list,
+        description="Hosts that may be reached, such as pypi.org, *.example.com:8443 or "
+        "tcp://db.example.com:5432; no network when empty.",
+    )
     preload: list[str] = Field(
         default_factory=list, description="Python modules to import before; those that the operator allows."
     )

@@ -21,7 +21,7 @@ from portico.sandbox.inside import rlimits, seccomp
 from portico.sandbox.inside.root import FILES
 from portico.sandbox.local import cgroups, idmaps
 from portico.sandbox.local.box import LocalBox
-from portico.sandbox.local.environment import ENVIRONMENT
+from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.owners import Owner
 from portico.sandbox.pool import Demand, Pool, serves
 from portico.sandbox.sources import closed, opened
@@ -32,7 +32,7 @@ RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not 
 _UIDS: Final = range(300_000, 360_000)  # not those of the local backend
 _USUAL: Final = Spec()  # what waiting sandboxes are made for
 _BOOT_SECONDS: Final = 30.0
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH: Final = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from portico.sandbox.docker.box import DockerBox
 from portico.sandbox.docker.engine import Engine, NotThere
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
-from portico.sandbox.local.environment import ENVIRONMENT
+from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.owners import Owner, here
 from portico.sandbox.pool import Demand, Pool, serves
 from portico.sandbox.sources import closed, opened
@@ -26,7 +26,7 @@ _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and the 
 _OWNER: Final = "portico.owner"
 _USUAL: Final = Spec()  # what waiting sandboxes are made for
 _LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH: Final = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENFORCED: Final = {
     "memory": "MemoryLimit",
     "swap": "SwapLimit",

@@ -22,7 +22,6 @@ from portico.sandbox.egress.refusal import Refused
 from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
 from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
 from portico.sandbox.egress.tunnel import Alive, Inner, WrongName, open_tls, relay
-from portico.sandbox.inside.network import PROXY_PORT
 from portico.sandbox.spec import NetworkPolicy
 
 CONNECTIONS: Final = 64  # of one sandbox at once
@@ -30,10 +29,6 @@ _SHARE: Final = 4  # of the descriptors this process may have, one in so many is
 _HEAD_SECONDS: Final = 15.0
 _LAST_SECONDS: Final = 10.0  # for a host to take what was sent before the end
 _IDLE_SECONDS: Final = 600.0  # in which nothing is carried either way
-_URL: Final = f"http://127.0.0.1:{PROXY_PORT}"
-ENVIRONMENT: Final = dict.fromkeys(
-    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"), _URL
-) | {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
 
 
 class Egress:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
 
-from . import files, kernels, linux, network, paths, processes, sockets, tree, wire
+from . import files, kernels, linux, network, packages, paths, processes, sockets, tree, wire
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
@@ -44,6 +44,7 @@ class Agent:
         self.env: dict[str, str] = {}
         self.processes = processes.Processes(self.loop, self._only_stdio)
         self.kernel = kernels.Kernels(self.loop, self._only_stdio)
+        self.network = network.Network(self.loop, self.open_call)
         self._operations: dict[str, Callable[[Call, dict[str, Any]], None]] = {
             "ping": lambda call, _request: call.end(),
             "start": self._start,
@@ -51,7 +52,7 @@ class Agent:
             **self.kernel.operations(),
             **self.processes.operations(),
             **files.operations(self.loop, self.processes),
-            **network.operations(self.loop, self.open_call),
+            **self.network.operations(),
         }
 
     def open(self, channel: Stream) -> None:
@@ -89,7 +90,7 @@ class Agent:
         os.closerange(903, 4096)
 
     def _start(self, call: Call, request: dict[str, Any]) -> None:
-        self.kernel.env = self.processes.env = request["env"]
+        self.kernel.env = self.processes.env = packages.shown(request["env"])
         paths.roots[paths.OWN :] = request["roots"]
         for name, most in request.get("rlimits", {}).items():
             kind = getattr(resource, name)
@@ -205,6 +206,7 @@ def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
     agent.open(channel)
+    agent.network.listen()
     if kernel_first:
         agent.kernel.ensure()
 

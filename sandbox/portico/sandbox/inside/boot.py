@@ -10,7 +10,7 @@ import socket
 import sys
 from typing import Final
 
-from . import huge_pages, kernel, linux, rehearsal, root, zygote
+from . import huge_pages, kernel, linux, packages, rehearsal, root, zygote
 
 # What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
 # zygote without rights share one, and half of what that user may have by default is left to it.
@@ -22,6 +22,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     """The first process: leaves the host's namespaces, and stays as the one whose death ends the zygote."""
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     template = json.loads(control.recv(zygote.MESSAGE))
+    template["env"] = packages.shown(template["env"])
     if os.getppid() != owner_pid:
         return  # the owner died before the line above could notice
     uid, gid = os.getuid(), os.getgid()

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
-from . import checkpoints, display, linux, magics, scratch, streams, tracebacks, wire
+from . import checkpoints, display, linux, magics, packages, scratch, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
@@ -252,6 +252,7 @@ def prepare(env: dict[str, str] | None = None) -> None:
         _prepared = env
     streams.prepare()
     os.register_at_fork(before=_kernel.before_fork)
+    packages.expect()
     sys.argv = [""]
     warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")
 
@@ -264,7 +265,7 @@ def start(
     if env is not _prepared:
         os.environ.clear()
         os.environ.update(env)
-    sys.path.insert(0, "/workspace")
+    sys.path[:0] = ["/workspace", *packages.FOLDERS]
     gc.enable()
     _kernel.open()
     while True:

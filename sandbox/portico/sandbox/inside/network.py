@@ -13,14 +13,52 @@ from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
 PROXY_PORT: Final = 3128
+_PEERS: Final = 96  # connections to the proxy at once; more wait to be accepted
+_PAUSE: Final = 0.1  # seconds until the next try, when no descriptor is left for a connection
 _LAST_WORDS: Final = 2.0  # seconds a peer has to take what was sent before the end
+_LINGER: Final = 0.5  # seconds a refused peer has to read why
 _MAX_WAITING: Final = 4 << 20  # bytes for a peer that does not read
+_REASON: Final = "This sandbox has no network: name the hosts it needs in allow_hosts when it is made"
+_OFF: Final = (
+    f"HTTP/1.1 403 {_REASON}\r\ncontent-type: text/plain\r\ncontent-length: {len(_REASON) + 1}\r\n"
+    f"connection: close\r\n\r\n{_REASON}\n"
+).encode()
 
 
-def operations(
-    loop: Loop, open_call: Callable[[], Call]
-) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
-    def connect(call: Call, request: dict[str, Any]) -> None:
+class Network:
+    """Opens connections to ports inside, and takes those to the proxy's port: each becomes a call to the
+    owner where hosts are allowed. Where none are, the agent itself refuses them and says why."""
+
+    def __init__(self, loop: Loop, open_call: Callable[[], Call]) -> None:
+        self._loop = loop
+        self._open_call = open_call
+        self._server: socket.socket | None = None
+        self._allowed = False
+        self._peers = 0
+
+    def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
+        return {"connect": self._connect, "proxy": self._allow}
+
+    def listen(self) -> None:
+        """Takes connections where the environment says that the proxy is."""
+        server = socket.socket()
+        try:
+            server.bind(("127.0.0.1", PROXY_PORT))
+            server.listen(64)
+        except OSError:
+            server.close()  # without a loopback interface nobody can connect
+            return
+        server.setblocking(False)
+        self._server = server
+        self._watch()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._loop.forget(self._server.fileno())
+            self._server.close()
+            self._server = None
+
+    def _connect(self, call: Call, request: dict[str, Any]) -> None:
         """Connects to a port inside; fails with `refused` when nobody listens."""
         peer = socket.socket()
         peer.settimeout(2)
@@ -30,33 +68,71 @@ def operations(
             peer.close()
             raise Failure("refused", f"port {request['port']}: {error.strerror or error}") from None
         call.event({"type": "connected"})
-        _Relay(loop, call, peer)
+        _Relay(self._loop, call, peer)
 
-    def proxy(call: Call, _request: dict[str, Any]) -> None:
-        """Listens where the environment says the proxy is; each connection becomes a call of the owner's."""
-        server = socket.create_server(("127.0.0.1", PROXY_PORT), backlog=64)
-        server.setblocking(False)
-
-        def accept(_events: int) -> None:
-            try:
-                peer, _ = server.accept()
-            except OSError:
-                return  # it went away, or there are no descriptors left
-            outgoing = open_call()
-            outgoing.announce({"op": "connect"})
-            _Relay(loop, outgoing, peer)
-
-        loop.watch(server.fileno(), READ, accept)
+    def _allow(self, call: Call, _request: dict[str, Any]) -> None:
+        if self._server is None:
+            raise Failure("os", "the sandbox has no loopback interface for its proxy")
+        self._allowed = True
         call.end()
 
-    return {"connect": connect, "proxy": proxy}
+    def _watch(self) -> None:
+        if self._server is not None and self._peers < _PEERS:
+            self._loop.watch(self._server.fileno(), READ, self._accept)
+
+    def _accept(self, _events: int) -> None:
+        assert self._server is not None
+        try:
+            peer, _ = self._server.accept()
+        except BlockingIOError:
+            return  # it went away
+        except OSError:  # no descriptor is left
+            self._loop.forget(self._server.fileno())
+            self._loop.later(_PAUSE, self._watch)
+            return
+        self._peers += 1
+        if self._peers >= _PEERS:
+            self._loop.forget(self._server.fileno())
+        if self._allowed:
+            outgoing = self._open_call()
+            outgoing.announce({"op": "connect"})
+            _Relay(self._loop, outgoing, peer, self._left)
+        else:
+            self._refuse(peer)
+
+    def _left(self) -> None:
+        self._peers -= 1
+        self._watch()
+
+    def _refuse(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+
+        def close() -> None:
+            peer.close()
+            self._left()
+
+        def answer(_events: int) -> None:
+            try:
+                peer.recv(wire.CHUNK)
+                peer.send(_OFF)
+                peer.shutdown(socket.SHUT_WR)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # it has left
+            self._loop.forget(peer.fileno())
+            self._loop.later(_LINGER, close)  # at once, what it still sends would take the answer away
+
+        self._loop.watch(peer.fileno(), READ, answer)
 
 
 class _Relay:
     """Bytes between a socket and a call, both ways, until both have said that they are done."""
 
-    def __init__(self, loop: Loop, call: Call, peer: socket.socket) -> None:
-        self._loop, self._call, self._peer = loop, call, peer
+    def __init__(
+        self, loop: Loop, call: Call, peer: socket.socket, closed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._loop, self._call, self._peer, self._closed = loop, call, peer, closed
         self._waiting = bytearray()
         self._reading, self._writing = True, True
         peer.setblocking(False)
@@ -126,4 +202,5 @@ class _Relay:
         if self._peer.fileno() >= 0:
             self._loop.forget(self._peer.fileno())
             self._peer.close()
+            self._closed()
         self._call.end()

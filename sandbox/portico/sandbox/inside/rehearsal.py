@@ -88,6 +88,7 @@ def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
     while agent.kernel.pid:
         agent.loop.turn()
     signal.set_wakeup_fd(-1)  # or the next child's end would be told to whatever has its number then
+    agent.network.close()
     agent.loop.close()
     owner.close()
     theirs.close()
