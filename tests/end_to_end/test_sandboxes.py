@@ -234,3 +234,25 @@ def test_what_a_sandbox_prints_does_not_act_on_the_terminal() -> None:
     assert b"\x1b]52;c;aGk=\x07" in in_terminal(*shell, "--raw")
     # Whoever reads a pipe gets the bytes.
     assert "\x1b]52;c;aGk=\x07\x1b]0;owned\x07\x1b[2J" in portico("sandbox", "run", "--shell", says).stdout
+
+
+async def test_files_go_in_and_out_with_progress(coder: Deployment, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "data.bin").write_bytes(content)
+    async with Client(coder.target) as client:
+        box = (await client.sandboxes.create()).sandbox_id
+    to, up = ("--core", coder.target), str(tmp_path / "data.bin")
+    command = ("portico.cli", "sandbox")
+    shown = await asyncio.to_thread(in_terminal, *command, "upload", box, up, "in/it.bin", *to)
+    assert b"data.bin" in shown
+    assert b"3.0/3.0 MB" in shown
+    back = tmp_path / "back.bin"
+    back.write_bytes(b"older")
+    shown = await asyncio.to_thread(in_terminal, *command, "download", box, "in/it.bin", str(back), *to)
+    assert b"3.0/3.0 MB" in shown
+    assert back.read_bytes() == content
+    missing = await asyncio.to_thread(portico, "sandbox", "download", box, "none", str(back), *to)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "none" in missing.stderr
+    assert back.read_bytes() == content
+    assert [one.name for one in tmp_path.glob(".*.bin*")] == []

@@ -3,9 +3,10 @@
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Final, Self, TextIO
 
@@ -159,9 +160,24 @@ def _complain(words: str) -> None:
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
+    with await asyncio.to_thread(path.open, "rb") as file, _bar(path) as moved:
         while piece := await asyncio.to_thread(file.read, 1 << 20):
             yield piece
+            moved(len(piece))
+
+
+@contextmanager
+def _bar(path: Path) -> Iterator[Callable[[int], object]]:
+    """Show on a terminal how far a file has come."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True, markup=False), transient=True) as progress:
+        task = progress.add_task(printable(os.fsencode(path.name)), total=path.stat().st_size)
+        yield lambda count: progress.advance(task, count)
 
 
 def _parser() -> argparse.ArgumentParser:

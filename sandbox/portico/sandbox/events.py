@@ -114,6 +114,7 @@ class Entry:
     modified: float
     accessed: float
     changed: float
+    version: str = ""  # other with every content; empty where that is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@ mount.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self
 
 from portico.sandbox import errors
 from portico.sandbox.answers import Answer, Broken, parse
@@ -21,8 +22,42 @@ _WORK_BYTES: Final = 16 << 20  # of what a worker gives, and of a whole answer
 _PROBLEM_BYTES: Final = 64 << 10  # of what a worker says when it fails
 _FOUND: Final = 10_000
 _ENTRIES: Final = 20_000
+_VERSION: Final = 100  # characters
 _KINDS: Final = ("file", "directory", "link", "other")
 _CHANGES: Final = ("ready", "created", "modified", "removed", "overflow")
+
+
+class Reading:
+    """A part of an open file: `entry`, `offset` and `length` say which bytes come. Iterate for them once."""
+
+    def __init__(
+        self, call: Call, frames: AsyncIterator[tuple[int, bytes]], entry: Entry, offset: int, length: int
+    ) -> None:
+        self._call = call
+        self._frames = frames
+        self.entry = entry
+        self.offset = offset
+        self.length = length
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """Raises OperationFailed when the file has become shorter meanwhile."""
+        left = self.length
+        async for kind, payload in self._frames:
+            if kind == wire.OUT:
+                left -= len(payload)
+                if left < 0:
+                    raise self._call.broken("more of a file than was asked for")
+                yield payload
+        await self._call.answer()
+        if left:
+            raise errors.OperationFailed("the file has become shorter while it was read")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if not self._call.ended:
+            await self._call.abort(0)
 
 
 class Files:
@@ -37,15 +72,31 @@ class Files:
         self, path: str, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The content in pieces; at most one MiB is on its way."""
-        call = self._patient(self._box.call("file.read", path=path, offset=offset, length=length))
+        async with await self.open(path, offset, length) as reading:
+            async for piece in reading:
+                yield piece
+
+    async def open(
+        self, path: str, offset: int = 0, length: int | None = None, last: int | None = None
+    ) -> Reading:
+        """Opens a file to read a part of it: from an offset, or the last bytes. Close what it returns."""
+        call = self._patient(self._box.call("file.read", path=path, offset=offset, length=length, last=last))
+        frames = call.frames()
         try:
-            async for kind, payload in call.frames():
-                if kind == wire.OUT:
-                    yield payload
+            async for kind, payload in frames:
+                if kind == wire.EVENT:
+                    told = call.read(payload)
+                    entry = replace(_entry(told.inner("entry")), version=told.text("version", _VERSION))
+                    if last is not None:
+                        offset = max(entry.size - last, 0)
+                    left = max(entry.size - offset, 0)
+                    return Reading(call, frames, entry, offset, left if length is None else min(left, length))
             await call.answer()
-        finally:
+            raise call.broken("a file that was not opened")
+        except BaseException:
             if not call.ended:
                 await call.abort(0)
+            raise
 
     async def read(self, path: str, limit: int = 64 << 20) -> bytes:
         """The whole content. Raises LimitExceeded("output") for a file longer than the limit in bytes."""
@@ -93,7 +144,8 @@ class Files:
         return await self.upload(path, once(), **options)
 
     async def stat(self, path: str) -> Entry:
-        return _entry((await self._box.ask("file.stat", path=path)).inner("entry"))
+        told = await self._box.ask("file.stat", path=path)
+        return replace(_entry(told.inner("entry")), version=told.text("version", _VERSION))
 
     async def exists(self, path: str) -> bool:
         try:

@@ -451,6 +451,28 @@ async def test_a_terminal(recorder: Recorder, tmp_path: Path) -> None:
     await asyncio.to_thread(without.close)
 
 
+async def test_a_file_that_is_opened(recorder: Recorder, tmp_path: Path) -> None:
+    opened = pb.OpenedFile(file=pb.FileInfo(path="a", size_bytes=9, version="v"), offset=6, length=3)
+    recorder.answers = [
+        pb.ReadFileResponse(opened=opened),
+        pb.ReadFileResponse(data=b"xy"),
+        pb.ReadFileResponse(data=b"z"),
+    ]
+    target = f"unix:{tmp_path}/sandbox.sock"
+    async with Client(target) as client, await client.sandboxes.open_file("sbx_1", "a", last_bytes=3) as file:
+        assert (file.file, file.offset, file.length) == (opened.file, 6, 3)
+        assert [piece async for piece in file] == [b"xy", b"z"]
+
+    def without_async() -> None:
+        with SyncClient(target) as client, client.sandboxes.open_file("sbx_1", "a", last_bytes=3) as file:
+            assert (file.file, file.offset, file.length) == (opened.file, 6, 3)
+            assert list(file) == [b"xy", b"z"]
+
+    await asyncio.to_thread(without_async)
+    asked = [pb.ReadFileRequest(sandbox_id="sbx_1", path="a", last_bytes=3)]
+    assert recorder.asked == [("ReadFile", asked)] * 2
+
+
 async def test_a_connection_to_a_port(recorder: Recorder, tmp_path: Path) -> None:
     recorder.answers = [pb.ConnectPortResponse(), pb.ConnectPortResponse(data=b"x")]
     target = f"unix:{tmp_path}/sandbox.sock"

@@ -1,7 +1,9 @@
 """`portico sandbox list` and the like: the sandboxes of a running core."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from pathlib import Path, PurePosixPath
+from secrets import token_hex
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +11,14 @@ from rich.table import Table
 
 from portico.cli.connect import connect
 from portico.cli.console import Console
+from portico.cli.transfer import transfer
 from portico.client import PorticoError
+from portico.client.sandbox_files import PIECE_BYTES
 from portico.v1 import sandbox_pb2
 
 sandbox = typer.Typer(help="Run untrusted code, and look after sandboxes.", no_args_is_help=True)
 console = Console()
+problems = Console(stderr=True)
 
 Core = Annotated[str, typer.Option(help="The core's address.")]
 SandboxId = Annotated[str, typer.Argument(help="The sandbox's id.")]
@@ -46,9 +51,62 @@ def delete_sandbox(sandbox_id: SandboxId, core: Core = "127.0.0.1:50051") -> Non
     _do(work())
 
 
+@sandbox.command("upload")
+def upload_file(
+    sandbox_id: SandboxId,
+    file: Annotated[Path, typer.Argument(help="The file here.", exists=True, dir_okay=False)],
+    path: Annotated[str, typer.Argument(help="Its path inside; its own name when left out.")] = "",
+    core: Core = "127.0.0.1:50051",
+) -> None:
+    """Copy a file into a sandbox."""
+
+    async def work() -> None:
+        async with connect(core) as client:
+            with transfer(file.name, file.stat().st_size) as moved:
+                await client.sandboxes.write_file(sandbox_id, path or file.name, _pieces(file, moved))
+
+    _do(work())
+
+
+@sandbox.command("download")
+def download_file(
+    sandbox_id: SandboxId,
+    path: Annotated[str, typer.Argument(help="The file's path inside.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to put it; its own name when left out.", dir_okay=False)
+    ] = None,
+    core: Core = "127.0.0.1:50051",
+) -> None:
+    """Copy a file out of a sandbox. What was there stays until all of it has come."""
+    target = file or Path(PurePosixPath(path).name)
+
+    async def work() -> None:
+        async with connect(core) as client, await client.sandboxes.open_file(sandbox_id, path) as reader:
+            part = target.parent / f".{target.name[:100]}.{token_hex(6)}"
+            try:
+                with transfer(target.name, reader.length) as moved, part.open("xb") as to:
+                    async for piece in reader:
+                        await asyncio.to_thread(to.write, piece)
+                        moved(len(piece))
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+
+    _do(work())
+
+
+async def _pieces(file: Path, moved: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+    with await asyncio.to_thread(file.open, "rb") as opened:
+        while piece := await asyncio.to_thread(opened.read, PIECE_BYTES):
+            yield piece
+            moved(len(piece))
+
+
 def _do(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
-    except PorticoError as error:
-        console.print(str(error), style="red")
+    except (PorticoError, OSError) as error:
+        problems.print(str(error), style="red")
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

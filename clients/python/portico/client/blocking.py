@@ -15,6 +15,7 @@ from portico.v1 import events_pb2
 P = ParamSpec("P")
 T = TypeVar("T")
 ServiceT = TypeVar("ServiceT")
+ServiceT_co = TypeVar("ServiceT_co", covariant=True)
 
 
 class LoopThread:
@@ -143,12 +144,17 @@ class BlockingListing(Generic[PageT, ItemT]):
             yield from self._listing.items(page)
 
 
-class Blocking(Generic[ServiceT]):
-    """A service whose methods block."""
+class Blocking(Generic[ServiceT_co]):
+    """A service whose methods block. Those of a class that the service inherits are its own too."""
 
-    def __init__(self, thread: LoopThread, service: ServiceT) -> None:
+    def __init__(self, thread: LoopThread, service: ServiceT_co) -> None:
         self.thread = thread
-        self.service = service
+        self._service = service
+
+    @property
+    def service(self) -> ServiceT_co:
+        """The service on the thread's loop."""
+        return self._service
 
 
 def blocking(

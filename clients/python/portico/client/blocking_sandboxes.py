@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, Concatenate
 
 from portico.client.blocking import Blocking, LoopThread, P, ServiceT
+from portico.client.file_reader import FileReader
 from portico.client.sandbox_cells import Cells
 from portico.client.sandbox_streams import PortConnection, Terminal
 from portico.v1 import sandbox_pb2
@@ -74,6 +75,33 @@ class BlockingPort:
         self.close()
 
 
+class BlockingFileReader:
+    """A FileReader without async."""
+
+    def __init__(self, thread: LoopThread, reader: FileReader) -> None:
+        self._thread = thread
+        self._reader = reader
+        self.file, self.offset, self.length = reader.file, reader.offset, reader.length
+
+    def read(self) -> bytes:
+        """As FileReader.read."""
+        return self._thread.run(self._reader.read())
+
+    def close(self) -> None:
+        """As FileReader.close."""
+        self._thread.run(self._reader.close())
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read():
+            yield data
+
+    def __enter__(self) -> "BlockingFileReader":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
 class BlockingCells:
     """Cells without async."""
 
@@ -120,6 +148,18 @@ def blocking_terminal(
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingTerminal:
         return BlockingTerminal(self.thread, self.thread.run(method(self.service, *args, **kwargs)))
+
+    return call
+
+
+def blocking_reader(
+    method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, FileReader]],
+) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingFileReader]:
+    """The method, returning a reader without async."""
+
+    @wraps(method)
+    def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingFileReader:
+        return BlockingFileReader(self.thread, self.thread.run(method(self.service, *args, **kwargs)))
 
     return call
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 
 from portico.client.connection import Calls
 from portico.client.errors import typed_errors
+from portico.client.file_reader import FileReader
 from portico.v1 import sandbox_pb2
 
 PIECE_BYTES = 256 * 1024
@@ -21,18 +22,22 @@ class SandboxFiles:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
+    async def open_file(
+        self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0, last_bytes: int = 0
+    ) -> FileReader:
+        """A file that is read from where it is asked, with what is known of it."""
+        request = sandbox_pb2.ReadFileRequest(
+            sandbox_id=sandbox_id, path=path, offset=offset, length=length, last_bytes=last_bytes
+        )
+        return await FileReader.open(self._calls, request)
+
     async def read_file(
         self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0
     ) -> AsyncGenerator[bytes, None]:
         """A file in pieces; all of it unless a length is given."""
-        request = sandbox_pb2.ReadFileRequest(sandbox_id=sandbox_id, path=path, offset=offset, length=length)
-        with typed_errors():
-            call = self._calls.connection.sandboxes.ReadFile(request, metadata=self._calls.metadata)
-            try:
-                while isinstance(piece := await call.read(), sandbox_pb2.ReadFileResponse):
-                    yield piece.data
-            finally:
-                call.cancel()
+        async with await self.open_file(sandbox_id, path, offset=offset, length=length) as reader:
+            async for piece in reader:
+                yield piece
 
     async def write_file(
         self,

@@ -14,7 +14,12 @@ from portico.client.blocking import (
     blocking_listing,
     blocking_stream,
 )
-from portico.client.blocking_sandboxes import blocking_cells, blocking_port, blocking_terminal
+from portico.client.blocking_sandboxes import (
+    blocking_cells,
+    blocking_port,
+    blocking_reader,
+    blocking_terminal,
+)
 from portico.client.client import Client
 from portico.client.errors import Cancelled
 from portico.client.identity import Identity
@@ -103,6 +108,7 @@ class SyncSandboxes(Blocking[Sandboxes]):
     open_terminal = blocking_terminal(Sandboxes.open_terminal)
     list_tools = blocking(Sandboxes.list_tools)
     call_tool = blocking(Sandboxes.call_tool)
+    open_file = blocking_reader(Sandboxes.open_file)
     read_file = blocking_iterator(Sandboxes.read_file)
     write_file = blocking(Sandboxes.write_file)
     stat_file = blocking(Sandboxes.stat_file)

@@ -242,6 +242,7 @@ def file_to_proto(entry: Entry) -> pb.FileInfo:
         size_bytes=entry.size,
         mode=entry.mode,
         modified_time=timestamp(entry.modified),
+        version=entry.version,
     )
 
 

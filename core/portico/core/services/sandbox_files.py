@@ -23,11 +23,19 @@ class SandboxFiles(SandboxMethods):
         self, request: pb.ReadFileRequest, context: ServicerContext
     ) -> AsyncIterator[pb.ReadFileResponse]:
         box, path = self._box(request.sandbox_id), _path(request.path)
-        if request.offset < 0 or request.length < 0:
-            raise InvalidArgument("offset" if request.offset < 0 else "length", "must not be negative")
+        for field in ("offset", "length", "last_bytes"):
+            if getattr(request, field) < 0:
+                raise InvalidArgument(field, "must not be negative")
+        if request.last_bytes and (request.offset or request.length):
+            raise InvalidArgument("last_bytes", "not together with offset and length")
         with told(sandbox_id=box.id, path=path):
-            async with aclosing(box.files.download(path, request.offset, request.length or None)) as pieces:
-                async for piece in pieces:
+            opening = box.files.open(path, request.offset, request.length or None, request.last_bytes or None)
+            async with await opening as reading:
+                opened = pb.OpenedFile(
+                    file=file_to_proto(reading.entry), offset=reading.offset, length=reading.length
+                )
+                yield pb.ReadFileResponse(opened=opened)
+                async for piece in reading:
                     yield pb.ReadFileResponse(data=piece)
 
     async def WriteFile(

@@ -95,7 +95,7 @@ class SseGateway:
                 allow_origins=settings.cors_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["x-run-id", "x-session-id", "etag", "location"],
+                expose_headers=["x-run-id", "x-session-id", "etag", "location", "content-range"],
             )
         self._front = front
         self._port_limits = PortLimits(

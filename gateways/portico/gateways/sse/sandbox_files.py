@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from portico.gateways.http.body import Disconnected, unless_gone
+from portico.gateways.http.body import Disconnected
 from portico.gateways.sse import sandbox_models as models
 from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, takes
+from portico.gateways.sse.sandbox_download import Part, download
 from portico.gateways.sse.sandbox_json import file_json
 from portico.gateways.sse.sandbox_streams import stream
 from portico.gateways.sse.sandboxes import failures
@@ -18,12 +19,6 @@ routes = APIRouter(prefix="/sandboxes/{sandbox_id}/files", tags=["sandboxes"])
 
 PathQuery = Annotated[str, Query(description="Below /workspace, or absolute.")]
 _BYTES: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-# What code inside has written is never to be run in this site's name.
-_HARMLESS = {
-    "content-disposition": "attachment",
-    "content-security-policy": "sandbox",
-    "x-content-type-options": "nosniff",
-}
 
 
 @routes.get("", responses={200: {"model": models.FileList}, **failures()})
@@ -39,36 +34,28 @@ async def list_directory(
     return answer({"files": [file_json(info) for info in files]})
 
 
-@routes.get("/content", response_class=StreamingResponse, responses={200: {"content": _BYTES}, **failures()})
+Offset = Annotated[int, Query(ge=0, lt=2**63)]
+Length = Annotated[int, Query(ge=0, lt=2**63, description="All when left out.")]
+
+
+@routes.get(
+    "/content",
+    response_class=StreamingResponse,
+    responses={200: {"content": _BYTES}, 206: {"content": _BYTES}, 304: {}, **failures(416)},
+)
 async def read_file(
-    sandbox_id: str,
-    path: PathQuery,
-    request: Request,
-    core: CoreDep,
-    offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-    length: Annotated[int, Query(ge=0, lt=2**63, description="All when left out.")] = 0,
+    sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, offset: Offset = 0, length: Length = 0
 ) -> Response:
-    """A file, as it is."""
-    pieces = core.of(request).sandboxes.read_file(sandbox_id, path, offset=offset, length=length)
+    """A file, as it is. Without offset and length it has ranges (Range, If-Range) and often an ETag."""
+    return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
 
-    async def begin() -> bytes:
-        return await anext(pieces, b"")
 
-    try:
-        first = await unless_gone(request.receive, begin())
-    except BaseException:
-        await pieces.aclose()
-        raise
-
-    async def body() -> AsyncGenerator[bytes, None]:
-        try:
-            yield first
-            async for piece in pieces:
-                yield piece
-        finally:
-            await pieces.aclose()
-
-    return StreamingResponse(body(), 200, _HARMLESS, "application/octet-stream")
+@routes.head("/content", responses={200: {"content": _BYTES}, 304: {}, **failures()})
+async def file_head(
+    sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, offset: Offset = 0, length: Length = 0
+) -> Response:
+    """What GET would say of it before the content."""
+    return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
 
 
 @routes.put(

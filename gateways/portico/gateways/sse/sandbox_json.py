@@ -122,6 +122,7 @@ def file_json(info: pb.FileInfo) -> dict[str, Any]:
         "size_bytes": info.size_bytes,
         "mode": info.mode,
         "modified_at": seconds(info.modified_time),
+        "version": info.version or None,
     }
 
 

@@ -195,6 +195,7 @@ class FileModel(BaseModel):
     size_bytes: int
     mode: int
     modified_at: float
+    version: str | None = Field(description="Of a file's content, as the ETag of it; not told in lists.")
 
 
 class FileList(BaseModel):

@@ -1822,6 +1822,7 @@ class FileInfo(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     MODIFIED_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Always set."""
     type: _builtins.str
@@ -1830,6 +1831,11 @@ class FileInfo(_message.Message):
     """Bytes."""
     mode: _builtins.int
     """Permission bits."""
+    version: _builtins.str
+    """Set by ReadFile and StatFile for a file: changes whenever its content does.
+    Opaque. Empty while it has changed within the last two seconds, when the
+    clock could not tell another change.
+    """
     @_builtins.property
     def modified_time(self) -> _timestamp_pb2.Timestamp:
         """When its content last changed."""
@@ -1842,10 +1848,11 @@ class FileInfo(_message.Message):
         size_bytes: _builtins.int = ...,
         mode: _builtins.int = ...,
         modified_time: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["modified_time", b"modified_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "modified_time", b"modified_time", "path", b"path", "size_bytes", b"size_bytes", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "modified_time", b"modified_time", "path", b"path", "size_bytes", b"size_bytes", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1861,6 +1868,7 @@ class ReadFileRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    LAST_BYTES_FIELD_NUMBER: _builtins.int
     sandbox_id: _builtins.str
     """Required."""
     path: _builtins.str
@@ -1869,6 +1877,8 @@ class ReadFileRequest(_message.Message):
     """Optional. Where to begin."""
     length: _builtins.int
     """Optional. How many bytes; all when zero."""
+    last_bytes: _builtins.int
+    """Optional. So many bytes at the end; then offset and length must be unset."""
     def __init__(
         self,
         *,
@@ -1876,10 +1886,11 @@ class ReadFileRequest(_message.Message):
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        last_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "path", b"path", "sandbox_id", b"sandbox_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_bytes", b"last_bytes", "length", b"length", "offset", b"offset", "path", b"path", "sandbox_id", b"sandbox_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1892,20 +1903,60 @@ class ReadFileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Bytes."""
+    @_builtins.property
+    def opened(self) -> Global___OpenedFile:
+        """Set on the first response and only there."""
+
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        opened: Global___OpenedFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "opened", b"opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadFileResponse: _TypeAlias = ReadFileResponse  # noqa: Y015
+
+@_typing.final
+class OpenedFile(_message.Message):
+    """OpenedFile says what is about to be read. The call fails with ABORTED
+    (OPERATION_FAILED) when the file becomes shorter than that meanwhile.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Where the bytes begin."""
+    length: _builtins.int
+    """How many bytes follow."""
+    @_builtins.property
+    def file(self) -> Global___FileInfo:
+        """Always set. As it was when it was opened."""
+
+    def __init__(
+        self,
+        *,
+        file: Global___FileInfo | None = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "length", b"length", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenedFile: _TypeAlias = OpenedFile  # noqa: Y015
 
 @_typing.final
 class WriteFileRequest(_message.Message):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from .processes import Processes
 from .stillness import Stillness
 
 _MAX_ENTRIES: Final = 20_000  # of one listing
+_TICK_NS: Final = 2_000_000_000  # what the times of any file system here may be coarse by
 _MAX_TEXT: Final = 8 << 20  # bytes of a file that is edited in place
 
 
@@ -61,11 +63,11 @@ def _watch(loop: Loop, call: Call, request: dict[str, Any]) -> None:
 
 def _read(call: Call, request: dict[str, Any]) -> None:
     fd = paths.open_file(request["path"], os.O_RDONLY)
-    size = os.fstat(fd).st_size
-    offset = int(request.get("offset", 0))
-    length = request.get("length")
-    end = size if length is None else min(size, offset + int(length))
-    position = offset
+    state = os.fstat(fd)
+    size, length, last = state.st_size, request.get("length"), request.get("last")
+    position = int(request.get("offset", 0)) if last is None else max(size - int(last), 0)
+    end = size if length is None else min(size, position + int(length))
+    call.event({"entry": describe(request["path"], state), "version": version(state)})
 
     def more() -> None:
         nonlocal position
@@ -195,10 +197,18 @@ def _moment(seconds: float) -> float:
     return max(-62_135_596_800.0, min(seconds, 253_402_300_799.0))
 
 
+def version(state: os.stat_result) -> str:
+    """Other with every content; empty while the time of the last change may be that of the next one too."""
+    if not stat.S_ISREG(state.st_mode) or time.time_ns() - state.st_ctime_ns < _TICK_NS:
+        return ""
+    return f"{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}"
+
+
 def _stat(call: Call, request: dict[str, Any]) -> None:
     fd = paths.open_beneath(request["path"], os.O_PATH)
     try:
-        call.end(entry=describe(request["path"], os.fstat(fd)))
+        state = os.fstat(fd)
+        call.end(entry=describe(request["path"], state), version=version(state))
     finally:
         os.close(fd)
 

@@ -150,6 +150,70 @@ async def test_files(http: httpx.AsyncClient, box: str) -> None:
         assert events(await anext(changes))[0] == ("created", {"path": "./new", "directory": True})
 
 
+async def test_downloads_have_a_length_ranges_and_a_validator(http: httpx.AsyncClient, box: str) -> None:
+    url, content = f"{box}/files/content?path=f", bytes(range(256)) * 400
+    await http.put(url, content=content)
+    async with asyncio.timeout(60):
+        while "etag" not in (whole := await http.get(url)).headers:  # it has just changed
+            assert whole.content == content
+            await asyncio.sleep(0.2)
+    tag = whole.headers["etag"]
+    assert (whole.headers["content-length"], whole.headers["accept-ranges"]) == ("102400", "bytes")
+    head = await http.head(url)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", tag)
+    assert head.headers["content-length"] == "102400"
+    for asked, first, last in (
+        ("bytes=0-0", 0, 0),
+        ("bytes=100-199", 100, 199),
+        ("bytes=102300-", 102300, 102399),
+        ("bytes=-10", 102390, 102399),
+        ("bytes=0-999999", 0, 102399),
+        ("bytes=-999999", 0, 102399),
+    ):
+        part = await http.get(url, headers={"range": asked})
+        assert (part.status_code, part.content) == (206, content[first : last + 1]), asked
+        assert part.headers["content-range"] == f"bytes {first}-{last}/102400"
+        assert part.headers["content-length"] == str(last - first + 1)
+    for asked in ("bytes=102400-", "bytes=999999-1999999", "bytes=-0"):
+        none = await http.get(url, headers={"range": asked})
+        assert (none.status_code, none.headers["content-range"]) == (416, "bytes */102400"), asked
+        assert none.json()["error"]["code"] == "RANGE_NOT_SATISFIABLE"
+    for asked in ("bytes=5-4", "bytes=0-1,5-6", "lines=0-1", "bytes=a-b", "bytes=-"):
+        given = {"range": asked}
+        assert (await http.get(url, headers=given)).status_code == 200, asked
+    same = {"range": "bytes=0-9", "if-range": tag}
+    assert (await http.get(url, headers=same)).content == content[:10]
+    other = await http.get(url, headers={**same, "if-range": '"other"'})
+    assert (other.status_code, other.content) == (200, content)
+    known = await http.get(url, headers={"if-none-match": f'"x", W/{tag}'})
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", tag)
+    sliced = await http.get(f"{url}&offset=10&length=5", headers={"range": "bytes=0-1"})
+    assert (sliced.status_code, sliced.content, sliced.headers["content-length"]) == (
+        200,
+        content[10:15],
+        "5",
+    )
+    assert "etag" not in sliced.headers
+    missing = await http.head(f"{box}/files/content?path=none")
+    assert (missing.status_code, missing.content) == (404, b"")
+    await http.put(f"{box}/files/content?path=empty", content=b"")
+    assert (await http.get(f"{box}/files/content?path=empty")).headers["content-length"] == "0"
+    none = await http.get(f"{box}/files/content?path=empty", headers={"range": "bytes=0-"})
+    assert (none.status_code, none.headers["content-range"]) == (416, "bytes */0")
+
+
+async def test_a_download_whose_file_is_cut_never_ends_cleanly(http: httpx.AsyncClient, box: str) -> None:
+    async def cell(code: str) -> None:
+        assert (await http.post(f"{box}/cells", json={"code": code})).json()["error"] is None
+
+    await cell("open('cut', 'wb').truncate(100 << 20)")
+    async with http.stream("GET", f"{box}/files/content?path=cut") as answer:
+        assert answer.headers["content-length"] == str(100 << 20)
+        await cell("open('cut', 'r+b').truncate(100)")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await answer.aread()
+
+
 async def test_checkpoints_and_snapshots(http: httpx.AsyncClient, box: str) -> None:
     async def cell(code: str) -> str:
         told = (await http.post(f"{box}/cells", json={"code": code})).json()

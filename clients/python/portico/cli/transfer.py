@@ -1,0 +1,31 @@
+"""How far a transfer has come, on a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from portico.cli.console import Console
+
+
+@contextmanager
+def transfer(name: str, size: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error if that is a terminal; call what is given with each number of bytes."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=size)
+        yield lambda count: progress.advance(task, count)
