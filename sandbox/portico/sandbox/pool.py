@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import NetworkPolicy, Spec
 
 MOST: Final = 22  # spares beyond the usual, of all pools of a backend
 _AFTER: Final = 0.03  # seconds since the last claim
@@ -206,9 +206,19 @@ async def _wake(box: Box) -> None:
 
 def serves(made: Spec, asked: Spec) -> bool:
     """Whether a sandbox that was made for one spec needs only another environment to be what is asked for."""
+    return _kind(made) == _kind(asked)
 
-    def kind(spec: Spec) -> tuple[object, ...]:
-        limits = replace(spec.limits, output_bytes=0, call_seconds=0)  # the owner sees to these
-        return limits, spec.mounts, spec.network, spec.preload
 
-    return kind(made) == kind(asked)
+def _kind(spec: Spec) -> Spec:
+    """The spec without what comes with the claim, or what the owner sees to."""
+    return replace(
+        spec,
+        type="base",
+        limits=replace(spec.limits, output_bytes=0, call_seconds=0),
+        env={},
+        network=spec.network if spec.network.allow_hosts else NetworkPolicy(),
+        ttl_seconds=None,
+        idle_seconds=None,
+        idle_action=None,
+        metadata={},
+    )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
 IDLE_ACTIONS: Final = ("end", "pause")
+MOUNTS: Final = 32  # that one sandbox may have
 MODULES: Final = 16  # that one sandbox may have preloaded
 MODULE_LENGTH: Final = 100  # characters of a module's name
 MAX_HOSTS: Final = 256  # that one sandbox may be allowed
@@ -151,6 +152,8 @@ class Spec:
             raise InvalidRequest(f"type: one of {', '.join(TYPES)}, not {self.type!r}")
         self.limits.check()
         self.network.check()
+        if len(self.mounts) > MOUNTS:
+            raise InvalidRequest(f"mounts: more than {MOUNTS}")
         for mount in self.mounts:
             mount.check()
         # What is below another mount would be put where links in that one lead.

@@ -150,7 +150,7 @@ async def test_a_waiting_sandbox_takes_on_what_is_asked_for(pool_size: int) -> N
         size = await other.run_cell("import os; s = os.statvfs('/tmp'); (s.f_blocks * s.f_frsize, s.f_files)")
         assert size.rich[0].data["text/plain"] == b"(8388608, 100)"
         assert (await other.run_cell("import os; 'A' in os.environ")).rich[0].data["text/plain"] == b"False"
-    assert await no_traces()
+    assert await no_traces(), traces()
 
 
 async def test_a_waiting_sandbox_that_has_ended_is_passed_over(backend: LocalBackend) -> None:
@@ -195,7 +195,7 @@ async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatc
         async with asyncio.timeout(20):
             while len(backend._boxes) > waiting - MOST:
                 await asyncio.sleep(0.01)
-    assert await no_traces()
+    assert await no_traces(), traces()
 
 
 async def test_a_worn_zygote_is_replaced_and_its_sandboxes_live_on(

@@ -3,7 +3,33 @@
 import pytest
 
 from portico.sandbox import errors
-from portico.sandbox.spec import MODULES, Spec
+from portico.sandbox.pool import serves
+from portico.sandbox.spec import MODULES, MOUNTS, Limits, Mount, NetworkBounds, NetworkPolicy, Spec
+
+
+def test_mounts_are_few() -> None:
+    mounts = [Mount("/srv", f"/data/{number}") for number in range(MOUNTS + 1)]
+    Spec(mounts=tuple(mounts[1:])).check()
+    with pytest.raises(errors.InvalidRequest, match=r"^mounts: more than"):
+        Spec(mounts=tuple(mounts)).check()
+
+
+def test_what_waits_serves_specs_that_differ_only_in_what_comes_with_a_claim() -> None:
+    usual = Spec()
+    rules = NetworkBounds(deny=("example.com",))
+    for spec in (
+        Spec(type="filesystem", env={"A": "b"}, metadata={"a": "b"}, ttl_seconds=5, idle_action="pause"),
+        Spec(limits=Limits(output_bytes=1024, call_seconds=1)),
+        Spec(network=NetworkPolicy(bounds=rules)),
+    ):
+        assert serves(usual, spec)
+    for spec in (
+        Spec(limits=Limits(processes=16)),
+        Spec(network=NetworkPolicy(("example.com",))),
+        Spec(preload=("json",)),
+        Spec(mounts=(Mount("/srv", "/data"),)),
+    ):
+        assert not serves(usual, spec)
 
 
 def test_the_same_modules_are_the_same_spec() -> None:

@@ -236,7 +236,7 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SandboxMount]:
-        """Optional."""
+        """Optional. At most 32."""
 
     @_builtins.property
     def allow_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -212,7 +212,7 @@ class LocalBackend:
         try:
             if spec.limits != usual.limits:
                 box.group.limit(spec.limits)
-            if (spec.limits, spec.env, spec.network) != (usual.limits, usual.env, usual.network):
+            if spec.limits != usual.limits or spec.env or spec.network.allow_hosts:
                 await box.begin(environment(spec), self._rlimits(spec))
         except BaseException as error:
             await box.destroy()

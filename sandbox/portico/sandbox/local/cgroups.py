@@ -228,7 +228,8 @@ class Nursery(Group):
         """Makes the groups and moves a zygote in, before it has children. Raises OSError."""
         self.make()
         self.bound(memory_bytes)
-        self._write("memory", ("memory.swappiness", "memory.swap.max"), 0, optional=True)
+        with suppress(OSError):  # some kernels do not let groups below others choose
+            self._write("memory", ("memory.swappiness", "memory.swap.max"), 0, optional=True)
         self.attach(pid)
 
     def bound(self, memory_bytes: int) -> None:
