@@ -156,8 +156,8 @@ class Files:
 
     async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
         """Entries in order of name, each directory before what is in it; 20,000 at most."""
-        answer = await self._box.ask("file.list", path=path, depth=depth)
-        return [_entry(told) for told in answer.each("entries", _ENTRIES)]
+        call = self._box.call("file.list", path=path, depth=depth)
+        return [_entry(told) async for told in self._lines(call, _ENTRIES)]
 
     async def make_directory(self, path: str, parents: bool = True) -> None:
         """Raises EntryExists, with `parents` only for something that is no directory."""
@@ -177,16 +177,15 @@ class Files:
         has it.
         """
         call = self._box.call("file.search", path=path, pattern=pattern, text=text, exclude=list(exclude))
-        lines = (await self._work(call)).splitlines()
-        if len(lines) > _FOUND:
-            raise call.broken("more found than is told")
-        return [_found(call.read(line)) for line in lines]
+        return [_found(told) async for told in self._lines(call, _FOUND)]
 
     async def edit(self, path: str, edits: Sequence[tuple[str, str]], dry_run: bool = False) -> str:
-        """Replaces the first place of each old text by the new and gives a diff. Raises EditMismatch."""
+        """Replaces the first place of each old text by the new and gives a diff. Raises EditMismatch, and
+        LimitExceeded("output") for a diff of more than 2 MiB, before anything is written.
+        """
         told = [{"old": old, "new": new} for old, new in edits]
-        answer = await self._box.ask("file.edit", path=path, edits=told, dry_run=dry_run)
-        return answer.text("diff", wire.END_BYTES)
+        call = self._box.call("file.edit", path=path, edits=told, dry_run=dry_run)
+        return (await self._work(call)).decode(errors="replace")
 
     async def watch(self, path: str = ".", recursive: bool = False) -> AsyncGenerator[Change, None]:
         """Changes below a directory; the first is `ready`. Ends when the iterator is closed.
@@ -266,6 +265,29 @@ class Files:
             return await self._collect(call)
         finally:
             deadline.stop()
+
+    async def _lines(self, call: Call, most: int) -> AsyncGenerator[Answer, None]:
+        """What a worker gives line by line. Others have their turn in between."""
+        deadline = Deadline(call, self._box.spec.limits.call_seconds, grace=0)
+        problem, rest, size, count = bytearray(), b"", 0, 0
+        try:
+            async for kind, payload in call.frames():
+                if kind != wire.OUT:
+                    problem += payload[: _PROBLEM_BYTES - len(problem)]
+                    continue
+                size += len(payload)
+                *lines, rest = (rest + payload).split(b"\n")
+                count += len(lines)
+                if size > _WORK_BYTES or count > most or len(rest) > wire.EVENT_BYTES:
+                    raise call.broken("more lines than any work gives")
+                for line in lines:
+                    yield call.read(line)
+                await asyncio.sleep(0)
+            _check(call, bytes(problem))
+        finally:
+            deadline.stop()
+            if not call.ended:
+                await call.abort(0)
 
     async def _collect(self, call: Call) -> bytes:
         out, problem = bytearray(), bytearray()

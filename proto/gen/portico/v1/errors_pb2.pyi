@@ -124,7 +124,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a new one.
     """
     ERROR_REASON_SANDBOX_TIMEOUT: _ErrorReason.ValueType  # 39
-    """In results of a sandbox only. The call took longer than it may."""
+    """In results of a sandbox, and FAILED_PRECONDITION of its other calls, such
+    as those for files. The call took longer than it may.
+    """
     ERROR_REASON_CALL_CANCELLED: _ErrorReason.ValueType  # 40
     """In results of a sandbox only. Somebody ended the call."""
     ERROR_REASON_SANDBOX_OPERATION_FAILED: _ErrorReason.ValueType  # 41
@@ -258,7 +260,9 @@ ERROR_REASON_KERNEL_DIED: ErrorReason.ValueType  # 38
 a new one.
 """
 ERROR_REASON_SANDBOX_TIMEOUT: ErrorReason.ValueType  # 39
-"""In results of a sandbox only. The call took longer than it may."""
+"""In results of a sandbox, and FAILED_PRECONDITION of its other calls, such
+as those for files. The call took longer than it may.
+"""
 ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 40
 """In results of a sandbox only. Somebody ended the call."""
 ERROR_REASON_SANDBOX_OPERATION_FAILED: ErrorReason.ValueType  # 41

@@ -34,7 +34,9 @@ class SandboxServiceStub(object):
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     def __init__(self, channel):
@@ -239,7 +241,9 @@ class SandboxServiceServicer(object):
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     def CreateSandbox(self, request, context):
@@ -448,7 +452,9 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EditFile(self, request, context):
-        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH).
+        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
+        nothing is written then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -737,7 +743,9 @@ class SandboxService(object):
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     @staticmethod

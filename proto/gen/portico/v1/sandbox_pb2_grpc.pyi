@@ -35,7 +35,9 @@ class SandboxServiceStub:
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     @_typing.overload
@@ -124,7 +126,10 @@ class SandboxServiceStub:
     SearchFiles: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]
     """SearchFiles finds files by name and content."""
     EditFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]
-    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
+    nothing is written then.
+    """
     WatchFiles: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]
     """WatchFiles follows changes below a directory until the call is given up."""
     ConnectPort: _grpc.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]
@@ -176,7 +181,9 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -262,7 +269,10 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     SearchFiles: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]  # type: ignore[assignment]
     """SearchFiles finds files by name and content."""
     EditFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]  # type: ignore[assignment]
-    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+    """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
+    nothing is written then.
+    """
     WatchFiles: _aio.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]  # type: ignore[assignment]
     """WatchFiles follows changes below a directory until the call is given up."""
     ConnectPort: _aio.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]  # type: ignore[assignment]
@@ -313,7 +323,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, metadata limit), UNIMPLEMENTED
     (SANDBOX_UNSUPPORTED: not with this backend on this machine), UNAVAILABLE
     (SANDBOX_BACKEND_UNAVAILABLE). What happens to code inside (an exception, a
-    killed kernel, a time limit) is a result and not an error of the call.
+    killed kernel, a time limit) is a result and not an error of the call. Calls
+    for files and processes have the sandbox's call_time as others have, and then
+    fail with FAILED_PRECONDITION (SANDBOX_TIMEOUT).
     """
 
     @_abc_1.abstractmethod
@@ -565,7 +577,10 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.EditFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.EditFileResponse, _abc.Awaitable[_sandbox_pb2.EditFileResponse]]:
-        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH)."""
+        """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
+        nothing is written then.
+        """
 
     @_abc_1.abstractmethod
     def WatchFiles(

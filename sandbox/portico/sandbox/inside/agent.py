@@ -17,7 +17,7 @@ from . import files, kernels, linux, network, packages, paths, processes, socket
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
-_MAX_CALLS: Final = 512
+_MAX_CALLS: Final = 640  # of both sides
 _RESET_ROUNDS: Final = 200
 _RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc at every read
 _BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
@@ -143,15 +143,18 @@ class Agent:
         known = self._calls.get(number)
         if known is None:
             return  # it ended while the frame was on its way
-        if kind == wire.IN:
-            known.accept(payload)
-        elif kind == wire.ACK:
-            known.acknowledged(int.from_bytes(payload, "big"))
-        elif kind == wire.CANCEL:
-            if known.on_cancel:
-                known.on_cancel(wire.parse_json(payload or b"{}"))
-            else:
-                known.end(error={"kind": "cancelled", "message": "cancelled"})
+        try:
+            if kind == wire.IN:
+                known.accept(payload)
+            elif kind == wire.ACK:
+                known.acknowledged(int.from_bytes(payload, "big"))
+            elif kind == wire.CANCEL:
+                if known.on_cancel:
+                    known.on_cancel(wire.parse_json(payload or b"{}"))
+                else:
+                    known.end(error={"kind": "cancelled", "message": "cancelled"})
+        except Exception as error:
+            known.fail(error)
 
     def _send(self, frame: bytes) -> None:
         self._out += frame  # it goes out with all else that this turn of the loop makes

@@ -1,15 +1,16 @@
 """File work that can take long: search and removal. Each runs in a process of its own, and imports there what
 no other needs: whatever the zygote has imported, every fork is slowed down by."""
 
-import json
 import os
 import stat
-import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
-from . import paths
+from . import paths, wire
+from .calls import Failure
 
 _MAX_RESULTS: Final = 10_000
+_MAX_BYTES: Final = 8 << 20  # of all results
 _MAX_TEXT_FILE: Final = 32 << 20  # bytes; longer files are not searched for text
 
 
@@ -36,24 +37,33 @@ def search(request: dict[str, Any]) -> None:
     top = request["path"].rstrip("/") or "."
     pattern, text, exclude = request.get("pattern") or "*", request.get("text"), request.get("exclude", [])
     fd = paths.open_directory(top)
-    found = 0
-    for folder, names, files, folder_fd in os.fwalk(".", dir_fd=fd):
+    found = size = 0
+    with open(1, "wb", closefd=False) as out:
+        for path, name, folder in _entries(fd, pattern, exclude):
+            line = None
+            if text is not None:
+                line = _line_with(name, folder, text)
+                if line is None:
+                    continue
+            found += 1
+            told = wire.encode({"path": f"{top}/{path}", "line": line}) + b"\n"
+            size += len(told)
+            if found > _MAX_RESULTS:
+                return
+            if size > _MAX_BYTES:
+                raise Failure("limit", f"more than {_MAX_BYTES} bytes of results", limit="output")
+            out.write(told)
+
+
+def _entries(top: int, pattern: str, exclude: list[str]) -> Iterator[tuple[str, str, int]]:
+    """Path, name and folder of what matches."""
+    for folder, names, files, folder_fd in os.fwalk(".", dir_fd=top):
         prefix = "" if folder == "." else folder[2:] + "/"
         names[:] = [name for name in names if not _matches(prefix + name, exclude)]
         for name in sorted([*names, *files]):
             path = prefix + name
-            if _matches(path, exclude) or not _matches(path, [pattern]):
-                continue
-            line = None
-            if text is not None:
-                line = _line_with(name, folder_fd, text)
-                if line is None:
-                    continue
-            found += 1
-            if found > _MAX_RESULTS:
-                return
-            sys.__stdout__.write(json.dumps({"path": f"{top}/{path}", "line": line}) + "\n")  # type: ignore[union-attr]
-    sys.__stdout__.flush()  # type: ignore[union-attr]
+            if not _matches(path, exclude) and _matches(path, [pattern]):
+                yield path, name, folder_fd
 
 
 def _matches(path: str, patterns: list[str]) -> bool:

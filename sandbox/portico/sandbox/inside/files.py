@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import archive, paths, scratch, unpacking, watch, wire
-from .calls import Call, Failure
+from . import archive, editing, listing, paths, replacing, scratch, unpacking, watch, wire
+from .calls import Call
 from .loop import Loop
 from .packing import Packer
 from .processes import Processes
 from .stillness import Stillness
 
-_MAX_ENTRIES: Final = 20_000  # of one listing
 _TICK_NS: Final = 2_000_000_000  # what the times of any file system here may be coarse by
-_MAX_TEXT: Final = 8 << 20  # bytes of a file that is edited in place
 
 
 def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
@@ -43,10 +41,10 @@ def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, di
         "file.read": _read,
         "file.write": _write,
         "file.stat": _stat,
-        "file.list": _list,
+        "file.list": lambda call, request: listing.start(processes, call, request),
         "file.mkdir": _mkdir,
         "file.move": _move,
-        "file.edit": _edit,
+        "file.edit": lambda call, request: editing.start(processes, call, request),
         "file.remove": worker(archive.remove),
         "file.search": worker(archive.search),
         "file.pack": Packer(loop, stillness).start,
@@ -67,7 +65,7 @@ def _read(call: Call, request: dict[str, Any]) -> None:
     size, length, last = state.st_size, request.get("length"), request.get("last")
     position = int(request.get("offset", 0)) if last is None else max(size - int(last), 0)
     end = size if length is None else min(size, position + int(length))
-    call.event({"entry": describe(request["path"], state), "version": version(state)})
+    call.event({"entry": listing.describe(request["path"], state), "version": version(state)})
 
     def more() -> None:
         nonlocal position
@@ -102,22 +100,22 @@ def _write(call: Call, request: dict[str, Any]) -> None:
     if request.get("parents"):
         paths.make_parents(path)
     parent, name = paths.open_parent(path)
-    temporary = f".{name[:200]}.{os.urandom(6).hex()}"
+    temporary = replacing.unused_name(path)
     try:
         if append:
             fd = (
                 paths.open_file(path, os.O_WRONLY | os.O_APPEND)
-                if _exists(parent, name)
-                else _create(parent, name)
+                if replacing.exists(parent, name)
+                else replacing.create(parent, name)
             )
         else:
-            if _exists(parent, name) and stat.S_ISDIR(
+            if replacing.exists(parent, name) and stat.S_ISDIR(
                 os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
             ):
                 raise IsADirectoryError(21, "is a directory")
-            if request.get("exclusive") and _exists(parent, name):
+            if request.get("exclusive") and replacing.exists(parent, name):
                 raise FileExistsError(17, "exists")
-            fd = _create(parent, temporary)
+            fd = replacing.create(parent, temporary)
     except BaseException:
         os.close(parent)
         raise
@@ -127,7 +125,7 @@ def _write(call: Call, request: dict[str, Any]) -> None:
         call.on_input = call.on_cancel = None
         os.close(fd)
         if failed and not append:
-            os.unlink(temporary, dir_fd=parent)
+            replacing.remove(parent, temporary)
         os.close(parent)
 
     def take(data: bytes) -> None:
@@ -143,8 +141,7 @@ def _write(call: Call, request: dict[str, Any]) -> None:
                 call.taken(len(data))
                 return
             if not append:
-                _keep_mode(fd, parent, name)
-                os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+                replacing.finish(fd, temporary, parent, name)
             close(failed=False)
             call.end(size=size)
         except OSError as error:
@@ -159,44 +156,6 @@ def _write(call: Call, request: dict[str, Any]) -> None:
     call.listen(take)
 
 
-def _create(parent: int, name: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o644, dir_fd=parent)
-
-
-def _exists(parent: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _keep_mode(fd: int, parent: int, name: str) -> None:
-    if _exists(parent, name):
-        state = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISREG(state.st_mode):
-            os.fchmod(fd, state.st_mode & 0o777)
-
-
-def describe(path: str, state: os.stat_result) -> dict[str, Any]:
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
-    return {
-        "path": path,
-        "type": kinds.get(stat.S_IFMT(state.st_mode), "other"),
-        "size": state.st_size,
-        "mode": stat.S_IMODE(state.st_mode),
-        "modified": _moment(state.st_mtime),
-        "accessed": _moment(state.st_atime),
-        "changed": _moment(state.st_ctime),
-    }
-
-
-def _moment(seconds: float) -> float:
-    """Between the years 1 and 9999, where dates end elsewhere; code can set any."""
-    return max(-62_135_596_800.0, min(seconds, 253_402_300_799.0))
-
-
 def version(state: os.stat_result) -> str:
     """Other with every content; empty while the time of the last change may be that of the next one too."""
     if not stat.S_ISREG(state.st_mode) or time.time_ns() - state.st_ctime_ns < _TICK_NS:
@@ -208,41 +167,9 @@ def _stat(call: Call, request: dict[str, Any]) -> None:
     fd = paths.open_beneath(request["path"], os.O_PATH)
     try:
         state = os.fstat(fd)
-        call.end(entry=describe(request["path"], state), version=version(state))
+        call.end(entry=listing.describe(request["path"], state), version=version(state))
     finally:
         os.close(fd)
-
-
-def _list(call: Call, request: dict[str, Any]) -> None:
-    entries: list[dict[str, Any]] = []
-    truncated = False
-
-    def scan(fd: int, path: str, depth: int) -> None:
-        nonlocal truncated
-        with os.scandir(fd) as found:
-            names = sorted(entry.name for entry in found)
-        for name in names:
-            if len(entries) >= _MAX_ENTRIES:
-                truncated = True
-                return
-            try:
-                entry = describe(f"{path}/{name}", os.stat(name, dir_fd=fd, follow_symlinks=False))
-                entries.append(entry)
-                if entry["type"] == "directory" and depth > 1:
-                    below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-                    try:
-                        scan(below, entry["path"], depth - 1)
-                    finally:
-                        os.close(below)
-            except FileNotFoundError:
-                continue  # removed meanwhile
-
-    top = paths.open_directory(request["path"])
-    try:
-        scan(top, request["path"].rstrip("/") or ".", min(int(request.get("depth", 1)), 64))
-    finally:
-        os.close(top)
-    call.end(entries=entries, truncated=truncated)
 
 
 def _mkdir(call: Call, request: dict[str, Any]) -> None:
@@ -266,7 +193,7 @@ def _move(call: Call, request: dict[str, Any]) -> None:
     try:
         target, new = paths.open_parent(request["destination"])
         try:
-            if _exists(target, new) and not request.get("overwrite"):
+            if replacing.exists(target, new) and not request.get("overwrite"):
                 raise FileExistsError(17, "the destination exists")
             os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
         finally:
@@ -274,43 +201,6 @@ def _move(call: Call, request: dict[str, Any]) -> None:
     finally:
         os.close(source)
     call.end()
-
-
-def _edit(call: Call, request: dict[str, Any]) -> None:
-    """Replaces texts, each of which must be there exactly once unless told otherwise; answers with a diff."""
-    path = request["path"]
-    fd = paths.open_file(path, os.O_RDONLY)
-    with open(fd, "rb") as file:
-        if os.fstat(fd).st_size > _MAX_TEXT:
-            raise Failure("invalid", f"{path}: longer than {_MAX_TEXT} bytes")
-        before = file.read().decode()
-    after = before
-    for edit in request["edits"]:
-        found = after.count(edit["old"]) if edit["old"] else 0
-        if found == 0:
-            raise Failure("no_match", f"{path}: the text to replace is not there: {edit['old'][:200]!r}")
-        after = after.replace(edit["old"], edit["new"], -1 if edit.get("all") else 1)
-    import difflib  # seldom needed, and every fork of the zygote would have to copy it
-
-    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, path)
-    diff = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
-    if not request.get("dry_run") and after != before:
-        parent, name = paths.open_parent(path)
-        temporary = f".{name[:200]}.{os.urandom(6).hex()}"
-        try:
-            new = _create(parent, temporary)
-            with open(new, "wb") as file:
-                try:
-                    file.write(after.encode())
-                    file.flush()
-                except OSError:
-                    os.unlink(temporary, dir_fd=parent)
-                    raise
-                _keep_mode(new, parent, name)
-            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-        finally:
-            os.close(parent)
-    call.end(diff=diff)
 
 
 def _disk(call: Call, _request: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ class Kernels:
         self._over = False
         self._cancelled = False
         self._death: dict[str, Any] | None = None
+        self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and what came meanwhile
 
     def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
         return {"cell": self._cell, "checkpoint": self._ask, "rollback": self._ask, "restart": self._restart}
@@ -119,6 +120,7 @@ class Kernels:
             call.end(error={"kind": "cancelled", "message": "killed", "kernel_lost": True})
         else:
             call.end(error=death)
+        self._go_on()
         return True
 
     def _cell(self, call: Call, request: dict[str, Any]) -> None:
@@ -126,6 +128,9 @@ class Kernels:
         self._ask(call, request)
 
     def _ask(self, call: Call, request: dict[str, Any]) -> None:
+        if self._after_death:
+            self._after_death.append((call, lambda: self._ask(call, request)))
+            return
         if self._call is not None:
             raise Failure("busy", "the kernel is running another cell")
         death, self._death = self._death, None
@@ -168,14 +173,26 @@ class Kernels:
 
     def _restart(self, call: Call, _request: dict[str, Any]) -> None:
         """Kills the kernel; the next cell starts with a new one and is not told of a death."""
+
+        def restart() -> None:
+            self._death = None
+            self.ensure()
+            call.end()
+
+        self._after_death.append((call, restart))
         if self._pid:
-            pid = self._pid
-            tree.kill(pid)
-            os.waitpid(pid, 0)
-            self.exited(pid, -signal.SIGKILL)
-        self._death = None
-        self.ensure()
-        call.end()
+            tree.kill(self._pid)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Restarts, and then asks what had to wait for that."""
+        waiting, self._after_death = self._after_death, []
+        for call, go_on in waiting:
+            try:
+                go_on()
+            except Exception as error:
+                call.fail(error)
 
     def _cancel(self, request: dict[str, Any]) -> None:
         self._cancelled = True

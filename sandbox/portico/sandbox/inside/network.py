@@ -4,6 +4,8 @@ The sandbox's network has a loopback interface and nothing else. What goes in or
 agent's own stream, so the owner sees every connection and no address of the host is ever reachable.
 """
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +19,8 @@ _PEERS: Final = 96  # connections to the proxy at once; more wait to be accepted
 _PAUSE: Final = 0.1  # seconds until the next try, when no descriptor is left for a connection
 _LAST_WORDS: Final = 2.0  # seconds a peer has to take what was sent before the end
 _LINGER: Final = 0.5  # seconds a refused peer has to read why
+_CONNECT_SECONDS: Final = 2.0
+_CALLS: Final = 128  # to the owner at once: one that does not read may have some whose peers have gone
 _MAX_WAITING: Final = 4 << 20  # bytes for a peer that does not read
 _REASON: Final = "This sandbox has no network: name the hosts it needs in allow_hosts when it is made"
 _OFF: Final = (
@@ -35,6 +39,7 @@ class Network:
         self._server: socket.socket | None = None
         self._allowed = False
         self._peers = 0
+        self._calls: list[Call] = []
 
     def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
         return {"connect": self._connect, "proxy": self._allow}
@@ -60,15 +65,7 @@ class Network:
 
     def _connect(self, call: Call, request: dict[str, Any]) -> None:
         """Connects to a port inside; fails with `refused` when nobody listens."""
-        peer = socket.socket()
-        peer.settimeout(2)
-        try:
-            peer.connect(("127.0.0.1", int(request["port"])))
-        except OSError as error:
-            peer.close()
-            raise Failure("refused", f"port {request['port']}: {error.strerror or error}") from None
-        call.event({"type": "connected"})
-        _Relay(self._loop, call, peer)
+        _Connecting(self._loop, call, int(request["port"]))
 
     def _allow(self, call: Call, _request: dict[str, Any]) -> None:
         if self._server is None:
@@ -93,8 +90,13 @@ class Network:
         self._peers += 1
         if self._peers >= _PEERS:
             self._loop.forget(self._server.fileno())
-        if self._allowed:
+        self._calls = [call for call in self._calls if not call.closed]
+        if self._allowed and len(self._calls) >= _CALLS:
+            peer.close()
+            self._left()
+        elif self._allowed:
             outgoing = self._open_call()
+            self._calls.append(outgoing)
             outgoing.announce({"op": "connect"})
             _Relay(self._loop, outgoing, peer, self._left)
         else:
@@ -124,6 +126,43 @@ class Network:
             self._loop.later(_LINGER, close)  # at once, what it still sends would take the answer away
 
         self._loop.watch(peer.fileno(), READ, answer)
+
+
+class _Connecting:
+    """Waits for a listener to take a connection; one whose backlog is full does not."""
+
+    def __init__(self, loop: Loop, call: Call, port: int) -> None:
+        self._loop, self._call, self._port = loop, call, port
+        self._waiting = False
+        self._peer = socket.socket()
+        self._peer.setblocking(False)
+        number = self._peer.connect_ex(("127.0.0.1", port))
+        if number != errno.EINPROGRESS:
+            self._finish(number)
+            return
+        call.on_cancel = lambda _request: self._finish(errno.ECANCELED)
+        loop.watch(self._peer.fileno(), WRITE, self._ready)
+        loop.later(_CONNECT_SECONDS, self._expire)
+        self._waiting = True
+
+    def _ready(self, _events: int) -> None:
+        self._finish(self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _expire(self) -> None:
+        if self._waiting:
+            self._finish(errno.ETIMEDOUT)
+
+    def _finish(self, number: int) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._loop.forget(self._peer.fileno())
+        if number == 0:
+            self._call.event({"type": "connected"})
+            _Relay(self._loop, self._call, self._peer)
+            return
+        self._peer.close()
+        kind = "cancelled" if number == errno.ECANCELED else "refused"
+        self._call.fail(Failure(kind, f"port {self._port}: {os.strerror(number)}"))
 
 
 class _Relay:
