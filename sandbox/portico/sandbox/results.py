@@ -5,6 +5,7 @@ from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.events import CellResult
+from portico.sandbox.names import to_text
 
 Result = dict[str, Any]
 
@@ -25,7 +26,7 @@ def text_part(text: str, description: str | None) -> dict[str, Any]:
 
 def failed_result(error: errors.SandboxError) -> Result:
     return text_result(
-        f"{error.reason}: {error.message}", "error", failed=True, structured={"reason": error.reason}
+        to_text(f"{error.reason}: {error.message}"), "error", failed=True, structured={"reason": error.reason}
     )
 
 

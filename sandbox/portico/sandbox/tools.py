@@ -11,6 +11,7 @@ from typing import Any, Final
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.events import Entry
+from portico.sandbox.names import from_text, to_text
 from portico.sandbox.results import Result, cell_result, failed_result, result_of, text_part, text_result
 
 
@@ -95,14 +96,14 @@ async def _shell(box: Box, arguments: dict[str, Any]) -> Result:
 
 
 async def _read(box: Box, arguments: dict[str, Any]) -> Result:
-    return text_result((await box.files.read(arguments["path"])).decode(errors="replace"))
+    return text_result((await box.files.read(from_text(arguments["path"]))).decode(errors="replace"))
 
 
 async def _read_many(box: Box, arguments: dict[str, Any]) -> Result:
     parts, failed = [], 0
     for path in arguments["paths"]:
         try:
-            parts.append(f"{path}:\n{(await box.files.read(path)).decode(errors='replace')}\n")
+            parts.append(f"{path}:\n{(await box.files.read(from_text(path))).decode(errors='replace')}\n")
         except (errors.SandboxGone, errors.SandboxPaused):
             raise
         except errors.SandboxError as error:
@@ -112,7 +113,7 @@ async def _read_many(box: Box, arguments: dict[str, Any]) -> Result:
 
 
 async def _write(box: Box, arguments: dict[str, Any]) -> Result:
-    await box.files.write(arguments["path"], arguments["content"])
+    await box.files.write(from_text(arguments["path"]), arguments["content"])
     return text_result(f"Successfully wrote to {arguments['path']}")
 
 
@@ -124,24 +125,26 @@ async def _edit(box: Box, arguments: dict[str, Any]) -> Result:
         ):
             raise errors.InvalidRequest("edits: each has the texts oldText and newText")
         edits.append((edit["oldText"], edit["newText"]))
-    return text_result(await box.files.edit(arguments["path"], edits, arguments.get("dryRun", False)))
+    path, dry = from_text(arguments["path"]), arguments.get("dryRun", False)
+    return text_result(await box.files.edit(path, edits, dry))
 
 
 async def _mkdir(box: Box, arguments: dict[str, Any]) -> Result:
-    await box.files.make_directory(arguments["path"])
+    await box.files.make_directory(from_text(arguments["path"]))
     return text_result(f"Successfully created directory {arguments['path']}")
 
 
 async def _list(box: Box, arguments: dict[str, Any]) -> Result:
-    entries = await box.files.list_directory(arguments["path"])
+    entries = await box.files.list_directory(from_text(arguments["path"]))
     lines = [f"{'[DIR]' if entry.type == 'directory' else '[FILE]'} {_name(entry)}" for entry in entries]
     return text_result("\n".join(lines))
 
 
 async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
     top: list[dict[str, Any]] = []
-    children = {arguments["path"].rstrip("/") or ".": top}
-    for entry in await box.files.list_directory(arguments["path"], depth=64):
+    path = from_text(arguments["path"])
+    children = {path.rstrip("/") or ".": top}
+    for entry in await box.files.list_directory(path, depth=64):
         node: dict[str, Any] = {
             "name": _name(entry),
             "type": "directory" if entry.type == "directory" else "file",
@@ -153,7 +156,7 @@ async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
 
 
 async def _move(box: Box, arguments: dict[str, Any]) -> Result:
-    await box.files.move(arguments["source"], arguments["destination"])
+    await box.files.move(from_text(arguments["source"]), from_text(arguments["destination"]))
     return text_result(f"Successfully moved {arguments['source']} to {arguments['destination']}")
 
 
@@ -161,12 +164,14 @@ async def _search(box: Box, arguments: dict[str, Any]) -> Result:
     pattern = arguments["pattern"]
     if not any(character in pattern for character in "*?["):
         pattern = f"*{pattern}*"
-    found = await box.files.search(arguments["path"], pattern, exclude=arguments.get("excludePatterns", ()))
-    return text_result("\n".join(one.path for one in found) or "No matches found")
+    exclude = [from_text(each) for each in arguments.get("excludePatterns", ())]
+    path = from_text(arguments["path"])
+    found = await box.files.search(path, from_text(pattern), exclude=exclude)
+    return text_result("\n".join(to_text(one.path) for one in found) or "No matches found")
 
 
 async def _info(box: Box, arguments: dict[str, Any]) -> Result:
-    entry = await box.files.stat(arguments["path"])
+    entry = await box.files.stat(from_text(arguments["path"]))
     moments = {"created": entry.changed, "modified": entry.modified, "accessed": entry.accessed}
     told: dict[str, Any] = {"size": entry.size}
     told |= {name: datetime.fromtimestamp(moment, UTC).isoformat() for name, moment in moments.items()}
@@ -184,7 +189,7 @@ async def _allowed(box: Box, _arguments: dict[str, Any]) -> Result:
 
 
 def _name(entry: Entry) -> str:
-    return entry.path.rpartition("/")[2]
+    return to_text(entry.path.rpartition("/")[2])
 
 
 _TYPES: Final[dict[str, type]] = {"string": str, "array": list, "boolean": bool}

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -198,3 +199,39 @@ async def test_a_watch_of_many_directories_lets_other_calls_through(box: Box) ->
         assert (await anext(changes)).type == "ready"
         await box.files.write("t/12/12/new", "x")
         assert [change async for change in _until(changes, "t/12/12/new")]
+
+
+async def test_names_that_are_no_utf_8_are_names_like_any_other(box: Box) -> None:
+    made = await box.run_shell("mkdir \"$(printf 'd\\377')\" && printf x > \"$(printf 'd\\377/f\\303(')\"")
+    assert made.ok
+    (folder, file) = [entry.path for entry in await box.files.list_directory(depth=2)]
+    assert os.fsencode(file) == b"./d\xff/f\xc3("
+    assert await box.files.read(file) == b"x"
+    assert (await box.files.stat(file)).size == 1
+    await box.files.write(file, "y")
+    assert await box.files.read(file) == b"y"
+    await box.files.edit(file, [("y", "z")])
+    assert [os.fsencode(one.path) for one in await box.files.search(".", text="z")] == [b"./d\xff/f\xc3("]
+    await box.files.move(file, f"{folder}/\udcfe")
+    await box.files.make_directory(f"{folder}/\udcfd")
+    said = await box.run_shell("printf '%s\\n' * | od -An -c; printf '%s\\n' d*/* | wc -l")
+    assert said.stdout.split() == [b"d", b"377", b"\\n", b"2"]
+    async with aclosing(box.files.watch(folder)) as changes:
+        assert (await anext(changes)).type == "ready"
+        await box.files.write(f"{folder}/\udcfc", "new")
+        seen = (await anext(changes)).path
+    assert seen.startswith("./d\udcff/")
+    await box.files.remove(folder, recursive=True)
+    assert await box.files.list_directory() == []
+
+
+async def test_home_user_is_a_name_of_the_workspace(box: Box) -> None:
+    await box.files.write("/home/user/a/b", "x")
+    assert await box.files.read("/workspace/a/b") == b"x"
+    assert (await box.run_shell("cd /home/user && cat a/b && pwd -P")).stdout == b"x/workspace\n"
+    assert [entry.path for entry in await box.files.list_directory("/home/user/a")] == ["/home/user/a/b"]
+    await box.files.move("/home/user/a/b", "/workspace/c")
+    await box.files.remove("/home/user/c")
+    for path in ("/home/user", "/home/user/../x", "/home/users/x"):
+        with pytest.raises((errors.InvalidPath, errors.EntryNotFound)):
+            await box.files.remove(path)

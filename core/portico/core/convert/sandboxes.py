@@ -25,6 +25,7 @@ from portico.sandbox.events import (
     Stderr,
     Stdout,
 )
+from portico.sandbox.names import to_text
 from portico.sandbox.registry import Held
 from portico.sandbox.snapshots import Snapshot
 from portico.sandbox.spec import Limits, Mount, NetworkPolicy, Spec
@@ -237,7 +238,7 @@ def command_words(command: pb.Command, field: str = "command") -> str | list[str
 
 def file_to_proto(entry: Entry) -> pb.FileInfo:
     return pb.FileInfo(
-        path=_text(entry.path),
+        path=to_text(entry.path),
         type=entry.type,
         size_bytes=entry.size,
         mode=entry.mode,
@@ -247,7 +248,7 @@ def file_to_proto(entry: Entry) -> pb.FileInfo:
 
 
 def found_to_proto(found: Found) -> pb.FoundFile:
-    return pb.FoundFile(path=_text(found.path), line=found.line or 0)
+    return pb.FoundFile(path=to_text(found.path), line=found.line or 0)
 
 
 def tools_to_proto(listed: Mapping[str, Mapping[str, Any]]) -> list[pb.SandboxTool]:

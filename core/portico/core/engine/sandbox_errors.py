@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import ClassVar, Final
 
 from portico.core.errors import Code, InvalidArgument, LimitExceeded, PorticoError
-from portico.sandbox import errors
+from portico.sandbox import errors, names
 
 log = logging.getLogger(__name__)
 
@@ -150,14 +150,14 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
         field, separator, problem = error.message.partition(": ")
         plain = separator and field.replace(".", "").replace("_", "").isalnum()
         return InvalidArgument(field, problem) if plain else InvalidArgument("sandbox", error.message)
-    message = error.message
+    message = names.to_text(error.message)
     if kind is SandboxUnavailable:
         # It tells of the machine, which is the operator's to know.
         log.warning("no sandbox: %s", message)
         message = "no sandbox can be had here now; the core's log says why"
     if isinstance(error, errors.SandboxGone):
         about["cause"] = error.cause
-    return kind(message, **{name: str(about[name]) for name in kind.names if name in about})
+    return kind(message, **{name: names.to_text(str(about[name])) for name in kind.names if name in about})
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from portico.core.engine.sandbox_errors import ToolNotFound, told
 from portico.core.errors import InvalidArgument
 from portico.core.services.sandbox_base import SandboxMethods
 from portico.sandbox import tools
+from portico.sandbox.names import from_text
 from portico.v1 import sandbox_pb2 as pb
 
 
@@ -34,7 +35,7 @@ class SandboxCode(SandboxMethods):
         with told(sandbox_id=box.id, path=request.command.cwd):
             stream = box.stream_shell(
                 command_words(request.command),
-                cwd=request.command.cwd,
+                cwd=from_text(request.command.cwd),
                 env=request.command.env,
                 stdin=request.stdin,
                 timeout=timeout,
@@ -51,7 +52,7 @@ class SandboxCode(SandboxMethods):
         words = command_words(request.command)
         with told(sandbox_id=box.id, path=request.command.cwd):
             info = await box.processes.start(
-                words, cwd=request.command.cwd, env=request.command.env, stdin=request.stdin
+                words, cwd=from_text(request.command.cwd), env=request.command.env, stdin=request.stdin
             )
         return pb.StartProcessResponse(process=process_to_proto(info))
 

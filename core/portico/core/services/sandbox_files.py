@@ -10,6 +10,7 @@ from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument, PorticoError
 from portico.core.services.dispatch import parse, stop_sending
 from portico.core.services.sandbox_base import SandboxMethods
+from portico.sandbox.names import from_text, to_text
 from portico.v1 import sandbox_pb2 as pb
 
 PATH_BYTES = 4096
@@ -100,7 +101,10 @@ class SandboxFiles(SandboxMethods):
         box, path = self._box(request.sandbox_id), _path(request.path or ".")
         with told(sandbox_id=box.id, path=path):
             found = await box.files.search(
-                path, request.pattern or "*", text=request.text or None, exclude=list(request.exclude)
+                path,
+                from_text(request.pattern) or "*",
+                text=request.text or None,
+                exclude=[from_text(pattern) for pattern in request.exclude],
             )
         return pb.SearchFilesResponse(files=[found_to_proto(one) for one in found])
 
@@ -125,7 +129,7 @@ class SandboxFiles(SandboxMethods):
             async with aclosing(box.files.watch(path, request.recursive)) as changes:
                 async for change in changes:
                     yield pb.WatchFilesResponse(
-                        type=change.type, path=change.path, directory=change.directory
+                        type=change.type, path=to_text(change.path), directory=change.directory
                     )
 
 
@@ -140,4 +144,4 @@ def _path(path: str, field: str = "path") -> str:
         raise InvalidArgument(field, "is required")
     if len(path.encode()) > PATH_BYTES or "\0" in path:
         raise InvalidArgument(field, f"has a NUL character or more than {PATH_BYTES} bytes")
-    return path
+    return from_text(path)

@@ -18,6 +18,7 @@ from portico.core.services.sandbox_base import SandboxMethods, check_port
 from portico.sandbox import errors
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import ProcessEnd, Stderr, Stdout
+from portico.sandbox.names import from_text
 from portico.sandbox.processes import Attachment, Processes
 from portico.v1 import sandbox_pb2 as pb
 
@@ -37,7 +38,7 @@ class SandboxStreams(SandboxMethods):
         with told(sandbox_id=box.id, path=start.command.cwd):
             env = {"TERM": "xterm-256color", **start.command.env}
             starting = asyncio.create_task(
-                box.processes.start(command, cwd=start.command.cwd, env=env, terminal=size)
+                box.processes.start(command, cwd=from_text(start.command.cwd), env=env, terminal=size)
             )
             try:
                 info = await asyncio.shield(starting)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from portico.sandbox import errors, visible
+from portico.sandbox.inside.paths import HOME
 from portico.sandbox.inside.root import FILES, MASKED, SYSTEM
 from portico.sandbox.spec import Spec
 
@@ -46,6 +47,8 @@ def arguments(program: str, root: Path, code: Path, spec: Spec, info_fd: int) ->
         told += ["--size", str(spec.limits.disk_bytes * share // 16), "--tmpfs", path]
     if root == Path("/") or not (root / "var").exists():
         told += ["--symlink", "/tmp", "/var/tmp"]  # noqa: S108
+    if not any(argument.startswith(f"{HOME}/") for argument in files):  # or the machine's Python is there
+        told += ["--symlink", "/workspace", HOME]
     for mount in spec.mounts:
         path = mount.source if mount.opened is None else mount.opened.path
         told += ["--bind" if mount.writable else "--ro-bind", path, mount.target]

@@ -11,6 +11,7 @@ from . import linux
 from .calls import Failure
 
 roots: list[str] = ["/workspace", "/tmp"]  # noqa: S108  mounts join at the start
+HOME: Final = "/home/user"  # another name of the workspace, that other services' programs expect
 OWN: Final = len(roots)  # that every sandbox has
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -27,6 +28,8 @@ def split(path: str) -> tuple[str, str]:
         raise Failure("invalid_path", "a path is text without NUL")
     if not path.startswith("/"):
         return roots[0], path or "."
+    if path == HOME or path.startswith(f"{HOME}/"):
+        path = roots[0] + path[len(HOME) :]
     for root in roots:
         if path == root or path.startswith(root + "/"):
             return root, path[len(root) :].lstrip("/") or "."

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import Any, Final
 
-from . import linux
+from . import linux, paths
 
 SYSTEM: Final = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
@@ -126,6 +126,8 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
         os.mkdir(f"{_BASE}/{name}", 0o711)
     for source in sources:
         source.bind(_BASE)
+    if not os.path.lexists(_BASE + paths.HOME):  # or the machine's Python is there
+        os.symlink("/workspace", _BASE + paths.HOME)
     for path in MASKED:
         if os.path.isdir(_BASE + path):
             linux.mount("tmpfs", _BASE + path, "tmpfs", _PLAIN, "size=4k,nr_inodes=1,mode=755")

@@ -198,6 +198,25 @@ async def test_files(client: Client, box: str) -> None:
     await changes.aclose()
 
 
+async def test_a_name_that_is_no_utf_8_has_a_text_in_every_call(client: Client, box: str) -> None:
+    files = client.sandboxes
+    await command(client, box, "printf x > \"$(printf 'a\\377')\"")
+    (listed,) = await files.list_directory(box)
+    assert listed.path == "./a\U0010dcff"
+    assert b"".join([piece async for piece in files.read_file(box, listed.path)]) == b"x"
+    assert await files.write_file(box, listed.path, "yy") == 2
+    assert (await files.stat_file(box, listed.path)).size_bytes == 2
+    (found,) = await files.search_files(box, "a\U0010dcff", text="yy")
+    assert found.path == listed.path
+    await files.move_file(box, listed.path, "b\U0010dcfe")
+    with pytest.raises(NotFound) as missing:
+        await files.stat_file(box, listed.path)
+    assert missing.value.metadata["path"] == listed.path
+    assert (await command(client, box, "od -An -c b*"))[0].split() == ["y", "y"]
+    await files.remove_file(box, "b\U0010dcfe")
+    assert await files.list_directory(box) == ()
+
+
 async def test_a_large_file_goes_in_pieces_and_half_of_one_changes_nothing(client: Client, box: str) -> None:
     async def pieces(count: int, fails: bool = False) -> AsyncIterator[bytes]:
         for _ in range(count):
