@@ -262,6 +262,32 @@ async def test_modules_that_take_too_much_are_refused_by_name(
     assert await no_traces(), traces()
 
 
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        ("from threading import Event, Thread; Thread(target=Event().wait, daemon=True).start()", "threads"),
+        ("from threading import Timer; Timer(0.1, int).start()", ""),
+        ("import subprocess; subprocess.Popen(['sleep', '9'])", "processes"),
+        ("import subprocess; subprocess.run(['true'])", ""),
+    ],
+)
+def test_modules_that_leave_something_running_are_refused(code: str, left: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(code)
+    program = """
+        import sys
+        from portico.sandbox.inside import calls, preload
+        sys.path.insert(0, sys.argv[1])
+        try:
+            preload.load(["json", "module"])
+        except calls.Failure as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (f"preload: module: it leaves {left} running\n" if left else "")
+
+
 async def test_modules_that_write_caches_can_be_preloaded(backend: LocalBackend) -> None:
     box = await backend.create(Spec(preload=("matplotlib.pyplot",)))
     shown = await box.run_cell("import os, sys; ('matplotlib.pyplot' in sys.modules, os.listdir('/tmp'))")

@@ -1,7 +1,6 @@
 """How a zygote comes to be: out of the host's namespaces, into a tree of its own, warm, and ready."""
 
 import gc
-import importlib
 import json
 import os
 import resource
@@ -10,7 +9,7 @@ import socket
 import sys
 from typing import Final
 
-from . import huge_pages, kernel, linux, packages, rehearsal, root, zygote
+from . import calls, huge_pages, kernel, linux, packages, preload, rehearsal, root, zygote
 
 # What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
 # zygote without rights share one, and half of what that user may have by default is left to it.
@@ -86,13 +85,11 @@ def _preload(modules: list[str], data_bytes: int | None, control: socket.socket)
     if data_bytes is not None and usual[1] in (resource.RLIM_INFINITY, max(data_bytes, usual[1])):
         resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, usual[1]))
     linux.mount("tmpfs", _FOLDER, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=16m,nr_inodes=1k,mode=700")
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:
-            # The caller's mistake, and not this machine's.
-            control.send(f"preload: {name}: {type(error).__name__}".encode(errors="replace"))
-            os._exit(1)
+    try:
+        preload.load(modules)
+    except calls.Failure as error:
+        control.send(str(error).encode(errors="replace"))
+        os._exit(1)
     linux.umount(_FOLDER, linux.MNT_DETACH)
     resource.setrlimit(resource.RLIMIT_DATA, usual)
     control.send(b"imported")

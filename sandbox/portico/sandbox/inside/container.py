@@ -6,13 +6,11 @@ and with that all of it ends.
 """
 
 import errno
-import importlib
 import os
 import sys
 from typing import NoReturn
 
-from . import agent, kernel, linux, seccomp
-from .calls import Failure
+from . import agent, kernel, linux, preload, seccomp
 from .loop import READ, WRITE
 
 
@@ -60,13 +58,6 @@ def _install_filter() -> int:
     return -1
 
 
-def _preload(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except BaseException as error:
-        raise Failure("invalid", f"preload: {name}: {type(error).__name__}") from error
-
-
 def main() -> NoReturn:
     """The modules to import beforehand are the arguments."""
     channel = _Pipes(os.dup(0), os.dup(1))
@@ -78,8 +69,7 @@ def main() -> NoReturn:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         listener = _install_filter()
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        for name in sys.argv[1:]:
-            _preload(name)
+        preload.load(sys.argv[1:])
         os.chdir("/workspace")
         kernel.prepare()
         agent.become(_Agent(channel), channel, listener)
