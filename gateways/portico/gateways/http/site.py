@@ -9,11 +9,12 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core, core_credentials
-from portico.gateways.http.seen import Requests, enter_request
+from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
 
 METRICS = "/metrics"
+_REFUSED = 1008  # of WebSocket: before a connection is accepted it becomes a 403
 
 
 class Gateway(Protocol):
@@ -60,12 +61,29 @@ class Site:
         if path == METRICS and self.measured:
             await _metrics(scope, receive, send)
             return
+        if scope["type"] == "websocket" and not self._opens(scope):
+            await receive()
+            await send({"type": "websocket.close", "code": _REFUSED})
+            return
         enter_request(scope["headers"])
         gateway = next((one for one in self.gateways[:-1] if one.claims(path)), self.gateways[-1])
         if self._requests.seen:
             await self._requests.serve(gateway, gateway.name, scope, receive, send)
         else:
             await gateway(scope, receive, send)
+
+    def _opens(self, scope: Scope) -> bool:
+        """Whether a WebSocket may be opened from where it is: browsers ask nobody else (RFC 6455, 10.2).
+
+        Below a signed path no page acts in anybody's name, and those of sandboxes have no origin to name.
+        """
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or scope["path"].startswith(PORTS):
+            return True
+        own = headers.get(b"host", b"").decode("latin-1")
+        allowed = self.settings.cors_origins
+        return origin.partition("://")[2] == own or origin in allowed or "*" in allowed
 
     def stop(self) -> None:
         """End all streams of all gateways, resumably."""

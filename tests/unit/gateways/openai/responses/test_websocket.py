@@ -40,6 +40,17 @@ class Socket:
         return events
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+async def test_pages_of_other_sites_cannot_connect(http: httpx.AsyncClient, origin: str) -> None:
+    url = str(http.base_url).replace("http://", "ws://").rstrip("/")
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await websockets.connect(f"{url}/v1/responses", additional_headers={"origin": origin})
+    assert caught.value.response.status_code == 403
+    own = {"origin": str(http.base_url).rstrip("/")}
+    async with websockets.connect(f"{url}/v1/responses", additional_headers=own):
+        pass
+
+
 @asynccontextmanager
 async def connect(http: httpx.AsyncClient) -> AsyncIterator[Socket]:
     url = str(http.base_url).replace("http:", "ws:").rstrip("/")
