@@ -12,7 +12,7 @@ import pytest_asyncio
 import websockets
 from support import hostile_server
 from support.deployment import SCRIPTED, Deployment
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -283,6 +283,20 @@ async def test_a_websocket_that_is_refused_is_an_http_error(
     response = caught.value.response
     assert (response.status_code, json.loads(response.body or b"")["error"]["code"]) == (status, word)
     assert "set-cookie" not in response.headers
+
+
+async def test_a_server_that_takes_no_messages_is_given_up(place: Place) -> None:
+    async with connect(f"{place.socket_url}/deaf", ping_interval=None) as opened:
+        sending = asyncio.create_task(_send_on(opened))
+        await asyncio.wait_for(opened.wait_closed(), 60)
+        await asyncio.wait({sending})
+        assert isinstance(sending.exception(), websockets.ConnectionClosed)
+        assert opened.close_code == 1014
+
+
+async def _send_on(opened: ClientConnection) -> None:
+    while True:
+        await opened.send(b"x" * (1 << 20))
 
 
 async def test_websockets_are_bounded(place: Place) -> None:

@@ -184,6 +184,7 @@ def socket_of(connection: socket.socket, head: bytes, path: str) -> None:
         "/socket/too-big-in-pieces": frame(2, b"x" * 900_000, False) + frame(0, b"x" * 900_000, False) * 9,
         "/socket/bad-close": frame(8, struct.pack("!H", 1005)),
         "/socket/closes": frame(8, struct.pack("!H", 4321) + b"enough"),
+        "/socket/deaf": b"",
         "/socket/breaks-off": frame(1, b"h", False),
         "/socket/tiny": frame(1, b"", False) + frame(0, b"", False) * 100_000 + frame(0, b"x"),
     }

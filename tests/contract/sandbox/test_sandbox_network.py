@@ -3,6 +3,7 @@
 What the proxy refuses has tests of its own; these show that the sandboxes of every backend go through it.
 """
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -119,5 +120,31 @@ async def test_connections_to_ports_are_counted(backend: Backend) -> None:
         assert caught.value.limit == "connections"
         await opened[0].close()
         await (await box.connect(8000)).close()
+    finally:
+        await box.destroy()
+
+
+EARLY = """
+import socket, threading, time
+server = socket.create_server(("127.0.0.1", 8000))
+def serve():
+    peer, _ = server.accept()
+    peer.recv(10)
+    time.sleep(0.5)  # until it has more than it takes
+    peer.sendall(b"too large")
+    peer.close()
+threading.Thread(target=serve, daemon=True).start()
+"""
+
+
+async def test_an_answer_before_the_question_has_ended_is_read(backend: Backend) -> None:
+    box = await backend.create(Spec())
+    try:
+        await box.run_cell(EARLY)
+        connection = await box.connect(8000)
+        async with asyncio.timeout(60):
+            for _ in range(64):
+                await connection.write(b"x" * 65_536)
+            assert await connection.read() == b"too large"
     finally:
         await box.destroy()

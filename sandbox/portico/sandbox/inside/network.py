@@ -174,6 +174,7 @@ class _Relay:
         self._loop, self._call, self._peer, self._closed = loop, call, peer, closed
         self._waiting = bytearray()
         self._reading, self._writing = True, True
+        self._deaf = False
         peer.setblocking(False)
         call.on_credit = self._watch
         call.on_cancel = self._cancel
@@ -190,10 +191,7 @@ class _Relay:
     def _ready(self, events: int) -> None:
         try:
             if events & WRITE and self._waiting:
-                sent = self._peer.send(self._waiting[: wire.CHUNK])
-                del self._waiting[:sent]
-                self._call.taken(sent)
-                self._finish_writing()
+                self._send()
             if events & ~WRITE and self._reading:
                 data = self._peer.recv(wire.CHUNK)
                 self._call.write(data)
@@ -208,9 +206,23 @@ class _Relay:
             return
         self._settle()
 
+    def _send(self) -> None:
+        try:
+            sent = self._peer.send(self._waiting[: wire.CHUNK])
+        except BlockingIOError:
+            return
+        except OSError:
+            # It takes no more; what it has said before can still be read.
+            self._deaf, sent = True, len(self._waiting)
+        del self._waiting[:sent]
+        self._call.taken(sent)
+        self._finish_writing()
+
     def _take(self, data: bytes) -> None:
         if not data:
             self._writing = False
+        elif self._deaf:
+            self._call.taken(len(data))
         elif len(self._waiting) < _MAX_WAITING:
             self._waiting += data
         self._finish_writing()

@@ -39,8 +39,8 @@ async def carry_socket(
     """Connect inside, accept the caller, and carry messages until one of them has enough."""
     await receive()  # websocket.connect
     try:
-        inner = _Inner(stream, limits.message_bytes, scope["subprotocols"])
-        subprotocol = await inner.open(place, limits, scope)
+        inner = _Inner(stream, limits, scope["subprotocols"])
+        subprotocol = await inner.open(place, scope)
     except PortFailure as failure:
         await failure.response()(scope, receive, send)
         return
@@ -63,7 +63,7 @@ async def carry_socket(
 class _Inner:
     """The client's end of a WebSocket inside."""
 
-    def __init__(self, stream: PortStream, message_bytes: int, subprotocols: list[str]) -> None:
+    def __init__(self, stream: PortStream, limits: PortLimits, subprotocols: list[str]) -> None:
         """Raises PortFailure for subprotocols that are none."""
         if not all(_TOKEN.fullmatch(name) for name in subprotocols):
             raise PortFailure(400, "BAD_REQUEST", "sec-websocket-protocol is not a list of tokens")
@@ -71,23 +71,23 @@ class _Inner:
         self._protocol = ClientProtocol(
             WebSocketURI(False, "localhost", 80, "/", ""),
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
-            max_size=message_bytes,
+            max_size=limits.message_bytes,
             logger=_log,
         )
-        self._message_bytes = message_bytes
+        self._limits = limits
         self._unparsed = b""
         self._writing = asyncio.Lock()
 
-    async def open(self, place: Place, limits: PortLimits, scope: Scope) -> str | None:
+    async def open(self, place: Place, scope: Scope) -> str | None:
         """The handshake; returns the subprotocol. Raises PortFailure."""
         request = self._protocol.connect()
         request.path = place.target
-        for name, value in limits.headers.inwards(scope["headers"], place.prefix):
+        for name, value in self._limits.headers.inwards(scope["headers"], place.prefix):
             if name != b"host" and value.isascii():
                 request.headers[name.decode()] = value.decode()
         self._protocol.send_request(request)
         loop = asyncio.get_running_loop()
-        until = loop.time() + limits.answer_seconds
+        until = loop.time() + self._limits.answer_seconds
         left = HEAD_BYTES // _SLICE
         try:
             await self._flush()
@@ -98,7 +98,7 @@ class _Inner:
                 if (error := self._protocol.handshake_exc) is not None:
                     raise _refused(error)
                 left -= 1
-        except PorticoError:
+        except (PorticoError, TimeoutError):
             raise broken("the server inside hung up in the handshake") from None
         return self._protocol.subprotocol
 
@@ -108,7 +108,7 @@ class _Inner:
             while (message := await receive())["type"] == "websocket.receive":
                 text = message.get("text")
                 content: bytes = message["bytes"] if text is None else text.encode()
-                if len(content) > self._message_bytes:
+                if len(content) > self._limits.message_bytes:
                     return Close(CloseCode.MESSAGE_TOO_BIG, "")
                 if self._protocol.state is not OPEN:
                     continue  # until take_out has said why
@@ -117,7 +117,7 @@ class _Inner:
             if self._protocol.state is OPEN:
                 self._end(message.get("code") or CloseCode.NO_STATUS_RCVD, message.get("reason") or "")
                 await self._flush()
-        except PorticoError:
+        except (PorticoError, TimeoutError):
             return _BROKEN
         return None
 
@@ -147,7 +147,7 @@ class _Inner:
             self._end(CloseCode.INVALID_DATA, "")
             await self._flush()
             return Close(CloseCode.INVALID_DATA, "")
-        except PorticoError:
+        except (PorticoError, TimeoutError):
             return _BROKEN
 
     async def _step(self, seconds: float | None) -> None:
@@ -163,7 +163,8 @@ class _Inner:
             self._protocol.receive_eof()
 
     async def _flush(self) -> None:
-        async with self._writing:
+        """Raises PorticoError, and TimeoutError when the server inside takes nothing for so long."""
+        async with self._writing, asyncio.timeout(self._limits.idle_seconds):
             await self._stream.write(b"".join(self._protocol.data_to_send()))
 
     def _end(self, code: int, reason: str) -> None:
