@@ -259,3 +259,12 @@ async def test_a_stream_that_is_cut_off_ends_its_span_as_cancelled(
         assert named(spans, QUERY).attributes["rpc.response.status_code"] == "CANCELLED"
         assert not named(spans, QUERY).error
         await client.runs.cancel(run.response.id)
+
+
+async def test_a_signed_path_is_in_no_trace(collector: Collector, traced: Deployment) -> None:
+    trace_id, headers = new_trace()
+    async with httpx.AsyncClient(base_url=traced.url, timeout=30) as http:
+        assert (await http.get("/ports/secret-token/a", headers=headers)).status_code == 404
+    spans = collector.trace(trace_id, has("GET /ports/{token}"))
+    assert named(spans, "GET /ports/{token}").attributes["url.path"] == "/ports/"
+    assert "secret-token" not in json.dumps([span.attributes for span in spans])
