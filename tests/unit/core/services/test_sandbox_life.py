@@ -111,7 +111,7 @@ async def test_an_idle_one_pauses_if_asked_and_goes_on_with_the_next_call(client
     assert made.spec.idle_action == pb.SANDBOX_IDLE_ACTION_PAUSE
     assert (await client.sandboxes.create(fresh=True)).spec.idle_action == pb.SANDBOX_IDLE_ACTION_END
     await cell(client, made.sandbox_id, "x = 40")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await client.sandboxes.get(made.sandbox_id)).state != pb.SANDBOX_STATE_PAUSED:
             await asyncio.sleep(0.05)
     assert (await cell(client, made.sandbox_id, "x + 2"))[0] == "42"
