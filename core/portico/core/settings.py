@@ -13,7 +13,7 @@ from portico.core.exposure import is_local
 from portico.sandbox.choice import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
-from portico.sandbox.spec import NetworkBounds, is_module
+from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -140,36 +140,61 @@ class CoreSettings(BaseSettings):
         default=None, ge=1, description="Sandboxes that all users of a tenant may have at once."
     )
     sandbox_pool_size: int = Field(
-        default=2, ge=0, description="Sandboxes that wait ready, once the first has been asked for."
+        default=2, ge=0, le=1_000, description="Sandboxes that wait ready, once the first has been asked for."
     )
     sandbox_memory_bytes: int = Field(
-        default=2 << 30, ge=32 << 20, description="The most memory to ask for; 512 MiB unless asked for."
+        default=2 << 30,
+        ge=RANGES["memory_bytes"][0],
+        le=RANGES["memory_bytes"][1],
+        description="The most memory to ask for; 512 MiB unless asked for.",
     )
     sandbox_cpus: float = Field(
-        default=4.0, ge=0.01, le=1024, description="The most CPUs to ask for; 1 unless asked for."
+        default=4.0,
+        ge=RANGES["cpus"][0],
+        le=RANGES["cpus"][1],
+        description="The most CPUs to ask for; 1 unless asked for.",
     )
     sandbox_processes: int = Field(
-        default=1024, ge=8, description="The most processes to ask for; 128 unless asked for."
+        default=1024,
+        ge=RANGES["processes"][0],
+        le=RANGES["processes"][1],
+        description="The most processes to ask for; 128 unless asked for.",
     )
     sandbox_disk_bytes: int = Field(
-        default=2 << 30, ge=1 << 20, description="The most disk to ask for; 256 MiB unless asked for."
+        default=2 << 30,
+        ge=RANGES["disk_bytes"][0],
+        le=RANGES["disk_bytes"][1],
+        description="The most disk to ask for; 256 MiB unless asked for.",
     )
     sandbox_inodes: int = Field(
-        default=262_144, ge=64, description="The most files to ask for; 16,384 unless asked for."
+        default=262_144,
+        ge=RANGES["inodes"][0],
+        le=RANGES["inodes"][1],
+        description="The most files to ask for; 16,384 unless asked for.",
     )
     sandbox_output_bytes: int = Field(
         default=64 << 20,
-        ge=1024,
+        ge=RANGES["output_bytes"][0],
+        le=RANGES["output_bytes"][1],
         description="The most output of a call to ask for; 16 MiB unless asked for.",
     )
     sandbox_call_seconds: float = Field(
-        default=3600.0, gt=0, le=86_400, description="The longest call to ask for; 60 s unless asked for."
+        default=3600.0,
+        ge=RANGES["call_seconds"][0],
+        le=RANGES["call_seconds"][1],
+        description="The longest call to ask for; 60 s unless asked for.",
     )
     sandbox_ttl_seconds: float = Field(
-        default=86_400.0, gt=0, description="How long a sandbox lives, unless less is asked for."
+        default=86_400.0,
+        gt=0,
+        le=SECONDS[1],
+        description="How long a sandbox lives, unless less is asked for.",
     )
     sandbox_idle_seconds: float = Field(
-        default=1_800.0, gt=0, description="How long it goes on without a call, unless less is asked for."
+        default=1_800.0,
+        gt=0,
+        le=SECONDS[1],
+        description="How long it goes on without a call, unless less is asked for.",
     )
     sandbox_idle_action: Literal["end", "pause"] = Field(
         default="end", description="What happens then, unless asked for: it ends, or pauses until a call."

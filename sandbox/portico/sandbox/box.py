@@ -400,7 +400,10 @@ class Box:
         return min(REQUEST_BYTES, self.spec.limits.memory_bytes // _REQUEST_SHARE)
 
     def _seconds(self, timeout: float | None) -> float:
+        """Raises InvalidRequest."""
         limit = self.spec.limits.call_seconds
+        if timeout is not None and not timeout > 0:  # also for what is not a number
+            raise errors.InvalidRequest("timeout: must be more than 0 seconds")
         return limit if timeout is None else min(timeout, limit)
 
     async def _cell_end(self, call: Call, expired: Deadline) -> CellEnd:

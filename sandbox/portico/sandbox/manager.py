@@ -13,7 +13,7 @@ from portico.sandbox.quotas import Quotas
 from portico.sandbox.reaper import Reaper
 from portico.sandbox.registry import Held, SandboxRegistry, everybody
 from portico.sandbox.snapshots import Snapshot, Snapshots
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import SECONDS, Spec, check_number
 
 Key = tuple[str, ...]
 
@@ -155,7 +155,9 @@ class SandboxManager:
         held.box.last_used = time.monotonic()
 
     def set_ttl(self, held: Held, seconds: float | None) -> None:
-        """Lets it live so many seconds from now on."""
+        """Lets it live so many seconds from now on. Raises InvalidRequest."""
+        if seconds is not None:
+            check_number("seconds", seconds, *SECONDS)
         lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
         held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
         self._reaper.notice(held)

@@ -20,6 +20,16 @@ MOUNTS: Final = 32  # that one sandbox may have
 MODULES: Final = 16  # that one sandbox may have preloaded
 MODULE_LENGTH: Final = 100  # characters of a module's name
 MAX_HOSTS: Final = 256  # that one sandbox may be allowed
+SECONDS: Final = (0.001, 1e9)  # the shortest and the longest of times to live
+RANGES: Final[dict[str, tuple[float, float]]] = {  # the least and the most of each limit, anywhere
+    "memory_bytes": (32 * MIB, 1 << 50),
+    "cpus": (0.01, 1024.0),
+    "processes": (8, 4_000_000),
+    "disk_bytes": (MIB, 1 << 50),
+    "inodes": (64, 1 << 40),
+    "output_bytes": (1024, 1 << 40),
+    "call_seconds": (0.001, 86_400.0),
+}
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -37,20 +47,16 @@ class Limits:
 
     def check(self) -> None:
         """Raises InvalidRequest."""
-        floors = {
-            "memory_bytes": 32 * MIB,
-            "processes": 8,
-            "disk_bytes": MIB,
-            "inodes": 64,
-            "output_bytes": 1024,
-        }
-        for name, floor in floors.items():
-            if getattr(self, name) < floor:
-                raise InvalidRequest(f"limits.{name}: less than {floor}")
-        if not 0.01 <= self.cpus <= 1024:
-            raise InvalidRequest("limits.cpus: not between 0.01 and 1024")
-        if not 0 < self.call_seconds <= 86_400:
-            raise InvalidRequest("limits.call_seconds: not between 0 and a day")
+        for name, (low, high) in RANGES.items():
+            check_number(f"limits.{name}", getattr(self, name), low, high)
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raises InvalidRequest for what is not between two bounds: whole numbers are for a value that is one."""
+    kinds = (int,) if isinstance(low, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        whole = "a whole number" if isinstance(low, int) else "a number"
+        raise InvalidRequest(f"{name}: must be {whole} between {low} and {high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +178,8 @@ class Spec:
             if not is_module(module):
                 raise InvalidRequest(f"preload: not a module: {module!r}")
         for name in ("ttl_seconds", "idle_seconds"):
-            seconds = getattr(self, name)
-            if seconds is not None and seconds <= 0:
-                raise InvalidRequest(f"{name}: not positive")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), *SECONDS)
 
 
 def is_module(name: str) -> bool:

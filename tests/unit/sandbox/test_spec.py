@@ -1,10 +1,21 @@
 """Specs: what is the same, and what nobody may ask."""
 
+from typing import Any
+
 import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.pool import serves
-from portico.sandbox.spec import MODULES, MOUNTS, Limits, Mount, NetworkBounds, NetworkPolicy, Spec
+from portico.sandbox.spec import (
+    MODULES,
+    MOUNTS,
+    RANGES,
+    Limits,
+    Mount,
+    NetworkBounds,
+    NetworkPolicy,
+    Spec,
+)
 
 
 def test_mounts_are_few() -> None:
@@ -53,3 +64,32 @@ def test_preloaded_modules_are_few_and_have_plain_names(preload: tuple[str, ...]
     with pytest.raises(errors.InvalidRequest, match=r"^preload: "):
         Spec(preload=preload).check()
     Spec(preload=tuple(f"m{number}" for number in range(MODULES))).check()
+
+
+_NAN, _INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_limit_out_of_its_range_is_refused_with_the_range(name: str) -> None:
+    low, high = RANGES[name]
+    wrong: list[Any] = [_NAN, _INFINITE, -_INFINITE, -1, 0, low / 2, high * 2, 2**63, 10**400, True, "8"]
+    if isinstance(low, int):
+        wrong += [float(low), low - 1, high + 1]
+    for value in wrong:
+        limits: Any = {name: value}
+        with pytest.raises(errors.InvalidRequest, match=f"^limits.{name}: .* between {low} and {high}$"):
+            Limits(**limits).check()
+    for value in (low, high):
+        limits = {name: value}
+        Limits(**limits).check()
+
+
+@pytest.mark.parametrize("name", ["ttl_seconds", "idle_seconds"])
+def test_a_time_to_live_is_a_finite_number_of_seconds(name: str) -> None:
+    for value in (_NAN, _INFINITE, -_INFINITE, 0, -1.5, 1e12, 10**400):
+        spec: Any = {name: value}
+        with pytest.raises(errors.InvalidRequest, match=f"^{name}: .* between 0.001 and 1000000000.0$"):
+            Spec(**spec).check()
+    for fine in (None, 0.5, 1e9):
+        spec = {name: fine}
+        Spec(**spec).check()

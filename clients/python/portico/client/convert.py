@@ -13,6 +13,7 @@ from portico.v1 import events_pb2
 Json: TypeAlias = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 MessageLike: TypeAlias = events_pb2.Message | Mapping[str, Any]
 MessagesLike: TypeAlias = str | MessageLike | Iterable[MessageLike]
+_DURATION_SECONDS = 315_576_000_000  # the most of google.protobuf.Duration
 _Number = TypeVar("_Number", bound=int, covariant=True)
 
 
@@ -57,9 +58,14 @@ def to_timestamp(value: datetime | None) -> Timestamp | None:
 
 
 def to_duration(value: float | timedelta) -> Duration:
-    """A length of time; a number means seconds."""
+    """A length of time; a number means seconds. Raises ValueError for one that no message can carry."""
     duration = Duration()
-    duration.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    try:
+        duration.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    except (ValueError, OverflowError):
+        duration.seconds = _DURATION_SECONDS + 1
+    if abs(duration.seconds) > _DURATION_SECONDS:
+        raise ValueError(f"a length of time is at most {_DURATION_SECONDS:,} seconds, not {value}")
     return duration
 
 

@@ -28,7 +28,7 @@ from portico.sandbox.events import (
 from portico.sandbox.names import to_text
 from portico.sandbox.registry import Held
 from portico.sandbox.snapshots import Snapshot
-from portico.sandbox.spec import Limits, Mount, NetworkPolicy, Spec
+from portico.sandbox.spec import SECONDS, Limits, Mount, NetworkPolicy, Spec
 from portico.v1 import sandbox_pb2 as pb
 
 _SIZES = ("memory_bytes", "processes", "disk_bytes", "inodes", "output_bytes")
@@ -44,10 +44,10 @@ def duration(seconds: float) -> Duration:
 
 
 def seconds_of(value: Duration, field: str) -> float:
-    """Raises InvalidArgument for what is not positive."""
+    """Raises InvalidArgument for what is not positive, or too long, or no duration."""
     seconds = value.seconds + value.nanos / 1e9
-    if not 0 < seconds < 1e9:
-        raise InvalidArgument(field, "must be more than 0")
+    if not 0 <= value.nanos < 1_000_000_000 or not 0 < seconds <= SECONDS[1]:
+        raise InvalidArgument(field, f"must be more than 0 and at most {SECONDS[1]:.0f} seconds")
     return seconds
 
 

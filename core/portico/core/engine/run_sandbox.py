@@ -21,7 +21,7 @@ from portico.sandbox.events import (
 )
 from portico.sandbox.registry import Held
 from portico.sandbox.results import Result
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import SECONDS, Spec
 from portico.telemetry import spans
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ class RunSandbox:
             raise errors.CallCancelled("the run has been stopped")
         if self._box is None or self._box.gone is not None:
             seconds = self._seconds_left()
-            if seconds is not None and seconds <= 0:
+            if seconds is not None and seconds < SECONDS[0]:
                 raise errors.CallCancelled("the run's time is over")
             spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults(), ttl_seconds=seconds)
             self._box = (await self._made(spec)).box

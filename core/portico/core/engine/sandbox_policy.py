@@ -9,7 +9,7 @@ from portico.core.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.quotas import Quota, Quotas
-from portico.sandbox.spec import MIB, MODULE_LENGTH, Limits, NetworkBounds, NetworkPolicy, Spec
+from portico.sandbox.spec import MIB, MODULE_LENGTH, RANGES, Limits, NetworkBounds, NetworkPolicy, Spec
 
 # What may be preloaded unless the operator says otherwise: modules that take long to import and start no
 # thread, process or connection while they are imported.
@@ -72,10 +72,10 @@ class SandboxPolicy:
     def allowed(self, spec: Spec) -> Spec:
         """The spec with its times filled in; its mounts are for AllowedMounts to open. Raises InvalidArgument
         for what nobody may ask."""
-        for each in fields(Limits):
-            most = getattr(self.limits, each.name)
-            if getattr(spec.limits, each.name) > most:
-                raise InvalidArgument(f"spec.limits.{each.name}", f"at most {most}")
+        for name, (least, _) in RANGES.items():
+            most = getattr(self.limits, name)
+            if not least <= getattr(spec.limits, name) <= most:  # also for what is not a number
+                raise InvalidArgument(f"spec.limits.{name}", f"must be between {least} and {most}")
         for module in spec.preload:
             if module not in self.preload and ANY not in self.preload:
                 name = module[:MODULE_LENGTH]

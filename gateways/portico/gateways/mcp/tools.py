@@ -56,7 +56,7 @@ class Tools:
     async def sandbox_create(
         self,
         ctx: Context,
-        ttl_seconds: Annotated[float | None, Field(description="How long it lives.", gt=0)] = None,
+        ttl_seconds: Annotated[float | None, Field(description="How long it lives.", gt=0, le=1e9)] = None,
         allow_hosts: Annotated[list[str], Field(description="Hosts it may reach, as pypi.org; none.")] = [],  # noqa: B006
         idempotency_key: Annotated[str, Field(description="A repeat gives the first one.")] = "",
     ) -> results.Made:

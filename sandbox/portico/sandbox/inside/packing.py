@@ -249,8 +249,8 @@ def _head(
 ) -> bytes:
     """The blocks before a member's content."""
     records = dict(records or {})
-    if state.st_mtime_ns >= 0:
-        records[b"mtime"] = b"%d.%09d" % divmod(state.st_mtime_ns, 1_000_000_000)
+    whole, rest = divmod(state.st_mtime_ns, 1_000_000_000)
+    records[b"mtime"] = b"%d.%09d" % (whole, rest) if whole >= 0 else b"%d" % whole
     for key, text in ((b"path", path), (b"linkpath", link)):
         if len(text) > 100 or not text.isascii():
             records[key] = text

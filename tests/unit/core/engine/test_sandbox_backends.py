@@ -51,6 +51,15 @@ def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
             CoreSettings(**wrong)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, 0.5, 2**70])
+def test_a_setting_out_of_its_range_is_a_mistake(value: float) -> None:
+    names = ("memory_bytes", "processes", "disk_bytes", "inodes", "output_bytes", "pool_size")
+    for name in (*names, "cpus", "call_seconds", "ttl_seconds", "idle_seconds"):
+        if value != 0.5 or name in names:
+            with pytest.raises(ValidationError, match=f"sandbox_{name}"):
+                CoreSettings.model_validate({f"sandbox_{name}": value})
+
+
 def test_the_operator_says_which_mounts_are_shown_as_their_owner(tmp_path: Path) -> None:
     for name in ("own", "rw"):
         (tmp_path / name / "x").mkdir(parents=True)

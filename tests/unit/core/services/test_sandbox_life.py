@@ -2,8 +2,10 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from unit.core.services.sandboxes import cell, command, gone
 
 from portico.client import (
@@ -66,7 +68,7 @@ async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_pat
     mount = pb.SandboxMount(source=f"{tmp_path}/shown", target="/data")
     refused = {
         "spec.limits.memory_bytes": pb.SandboxSpec(limits=pb.SandboxLimits(memory_bytes=1 << 40)),
-        "limits.processes": pb.SandboxSpec(limits=pb.SandboxLimits(processes=1)),
+        "spec.limits.processes": pb.SandboxSpec(limits=pb.SandboxLimits(processes=1)),
         "spec.mounts[0].source": pb.SandboxSpec(mounts=[pb.SandboxMount(source="/etc", target="/data")]),
         "type": pb.SandboxSpec(type="moon"),
         "env": pb.SandboxSpec(env={"A=B": "1"}),
@@ -90,6 +92,39 @@ async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_pat
             pytest.skip("pytest's directory can't be shown to another user")
     made = await client.sandboxes.create(pb.SandboxSpec(mounts=[mount]))
     assert (await command(client, made.sandbox_id, "cat /data/note"))[0] == "hello"
+
+
+async def test_numbers_out_of_range_are_refused_with_the_range(client: Client) -> None:
+    nan, infinite = float("nan"), float("inf")
+    limits: list[tuple[str, Any]] = [("processes", value) for value in (-1, 2**31 - 1, -(2**31))]
+    for name in ("memory_bytes", "disk_bytes", "inodes", "output_bytes"):
+        limits += [(name, value) for value in (-1, 1, 2**63 - 1, -(2**63))]
+    limits += [("cpus", value) for value in (nan, infinite, -infinite, -1.0, 1e-300, 5e-324, 1e308)]
+    durations = [
+        Duration(seconds=value, nanos=nanos)
+        for value, nanos in ((0, 0), (-1, 0), (10**12, 0), (2**63 - 1, 0), (-(2**63), 0), (1, -1), (1, 10**9))
+    ]
+    limits += [("call_time", duration) for duration in durations]
+    wrong = [
+        (f"spec.limits.{name}", pb.SandboxSpec(limits=pb.SandboxLimits(**{name: value})))
+        for name, value in limits
+    ]
+    wrong += [("spec.ttl", pb.SandboxSpec(ttl=duration)) for duration in durations]
+    wrong += [("spec.idle_timeout", pb.SandboxSpec(idle_timeout=duration)) for duration in durations]
+    for field, spec in wrong:
+        with pytest.raises(InvalidArgument, match=r"between [\d.]+ and \d+|at most \d+ seconds") as refused:
+            await client.sandboxes.create(spec)
+        assert refused.value.metadata == {"field": field}, spec
+    made = (await client.sandboxes.create()).sandbox_id
+    stub = client.sandboxes._calls.connection.sandboxes
+    for duration in durations:
+        request = pb.RunCellRequest(sandbox_id=made, code="1", timeout=duration)
+        with pytest.raises(InvalidArgument, match="at most") as late:
+            await anext(client.sandboxes._read(stub.RunCell(request)))
+        assert late.value.metadata == {"field": "timeout"}
+    for seconds in (nan, infinite, 1e15):
+        with pytest.raises(ValueError, match="at most 315,576,000,000 seconds"):
+            await cell(client, made, "1", timeout=seconds)
 
 
 async def test_it_is_paused_and_goes_on(client: Client) -> None:

@@ -297,3 +297,34 @@ async def test_a_terminal_over_websocket(http: httpx.AsyncClient, box: str) -> N
         await websockets.connect(url, additional_headers={"origin": "https://elsewhere.example"})
     async with asyncio.timeout(50), websockets.connect(url.replace("sbx_", "sbx_0")) as socket:
         assert json.loads(await socket.recv())["error"]["code"] == "SANDBOX_NOT_FOUND"
+
+
+async def test_numbers_out_of_range_are_refused_with_the_range(http: httpx.AsyncClient, box: str) -> None:
+    huge = ("1e999", "-1", "1e12", str(2**63 - 1), str(2**63), "9" * 400, "NaN", "Infinity", '"7"', "null")
+    bodies = [
+        ("/sandboxes", f'{{"spec": {{"limits": {{"{name}": {value}}}}}}}')
+        for name in (
+            "memory_bytes",
+            "cpus",
+            "processes",
+            "disk_bytes",
+            "inodes",
+            "output_bytes",
+            "call_seconds",
+        )
+        for value in huge
+        if (name, value) != ("call_seconds", "null")
+    ]
+    for name in ("ttl_seconds", "idle_seconds"):
+        bodies += [("/sandboxes", f'{{"spec": {{"{name}": {value}}}}}') for value in huge if value != "null"]
+    for path, rest in ((f"{box}/cells", '"code": "1"'), (f"{box}/commands", '"command": "true"')):
+        bodies += [(path, f'{{{rest}, "timeout": {value}}}') for value in huge if value != "null"]
+    bodies += [(f"{box}/ports/80", f'{{"lifetime": {value}}}') for value in huge if value != "null"]
+    headers = {"content-type": "application/json"}
+    for path, body in bodies:
+        answer = await http.post(path, content=body, headers=headers)
+        assert answer.status_code in (400, 422), (path, body, answer.text)
+        assert "rror" in answer.text, answer.text
+    for query in ("page_size=-1", "page_size=1e9", f"page_size={2**63}", "page_token=NaN"):
+        assert (await http.get(f"/sandboxes?{query}")).status_code in (400, 422)
+        assert (await http.get(f"/sandboxes/snapshots?{query}")).status_code in (400, 422)
