@@ -11,6 +11,7 @@ from portico.sandbox import errors
 from portico.sandbox.local import templates, zygotes
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.local.box import LocalBox
+from portico.sandbox.manager import SandboxManager
 from portico.sandbox.spec import Mount, Spec
 
 MODULES = "calendar", "colorsys", "csv", "decimal", "fractions", "glob"
@@ -70,6 +71,18 @@ async def test_the_least_recently_used_gives_way(few: LocalBackend) -> None:
     assert (await (await few.create(Spec())).run_cell("1")).ok
 
 
+async def test_what_nobody_asks_for_any_more_ends(few: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = await make(few, "", MODULES[0])
+    await use(few, "", MODULES[1:2])
+    few._templates._look()
+    assert there(few) == set(MODULES[:2])
+    monkeypatch.setattr(templates, "UNUSED", 0.0)
+    few._templates._look()
+    assert there(few) == {MODULES[0]}
+    assert await settled(few) == 2
+    assert (await box.run_cell("1")).ok
+
+
 async def test_templates_in_use_stay_and_one_more_is_refused(few: LocalBackend) -> None:
     boxes = [await make(few, "", module) for module in MODULES[:4]]
     with pytest.raises(errors.LimitExceeded, match="sets of mounts and preloaded modules") as refused:
@@ -90,6 +103,15 @@ async def test_no_user_takes_all(few: LocalBackend) -> None:
     await boxes[0].destroy()
     await make(few, "ann", MODULES[3])  # in the place of ann's own
     assert there(few) == {MODULES[number] for number in (1, 2, 3, 4)}
+
+
+async def test_a_managers_user_is_whose_template_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "SHARE", 1)
+    async with SandboxManager({"local": LocalBackend(LocalSettings(spares=0))}) as manager:
+        await manager.create(Spec(preload=MODULES[:1]), user_id="ann")
+        with pytest.raises(errors.LimitExceeded, match="the user's sandboxes"):
+            await manager.create(Spec(preload=MODULES[1:2]), user_id="ann")
+        await manager.create(Spec(preload=MODULES[1:2]), user_id="bob")
 
 
 async def test_who_asks_for_many_pushes_out_their_own(few: LocalBackend) -> None:

@@ -6,6 +6,7 @@ those of the user with the most templates, and of these the one that was asked f
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from portico.sandbox.spec import Spec
 PLAIN: Final[Kind] = ((), ())  # always there, and not counted
 MOST: Final = 16
 SHARE: Final = 8  # that one user may have in use; who gives no user has no share
+UNUSED: Final = 1_800.0  # seconds after which one that no caller has a sandbox of ends anyway
+_LOOK: Final = 60.0  # seconds
 _REPLACED: Final = 8  # worn zygotes that may still have sandboxes
 
 
@@ -27,6 +30,7 @@ class Template:
     def __init__(self, kind: Kind, user_id: str) -> None:
         self.kind = kind
         self.user_id = user_id  # who has asked for it last
+        self.asked = 0.0  # when that was, by the monotonic clock
         self.given: dict[LocalBox, str] = {}  # sandboxes that callers have, with their users
         self.callers = 0  # who are about to get one
         self.starting: asyncio.Task[Zygote]
@@ -67,6 +71,7 @@ class Templates:
         self._templates: dict[Kind, Template] = {}  # the one that was asked for last is the last
         self._replaced: set[Zygote] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.TimerHandle | None = None
 
     @property
     def count(self) -> int:
@@ -81,7 +86,7 @@ class Templates:
             self._victims(user_id, 1) if kind != PLAIN else None
             template = self._open(kind, user_id)
         self._templates[kind] = template
-        template.user_id = user_id
+        template.user_id, template.asked = user_id, time.monotonic()
         template.callers += 1
         try:
             yield template
@@ -98,7 +103,17 @@ class Templates:
             ready=self._ready if kind == PLAIN else 0,
             fit=lambda box: self._fit(template, self._zygote_of(box)),
         )
+        if kind != PLAIN and self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look)
         return template
+
+    def _look(self) -> None:
+        """Ends what nobody has asked for in a long time."""
+        counted = [template for kind, template in self._templates.items() if kind != PLAIN]
+        for template in counted:
+            if template.idle and template.asked + UNUSED < time.monotonic():
+                self._drop(template)
+        self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look) if counted else None
 
     async def zygote(self, template: Template) -> Zygote:
         """A new one when the last has ended, or is worn. Raises what its start raises, and LimitExceeded."""
@@ -197,6 +212,8 @@ class Templates:
 
     async def close(self) -> None:
         """Ends every zygote, after the sandboxes that callers have."""
+        if self._looking is not None:
+            self._looking.cancel()
         templates = list(self._templates.values())
         self._templates.clear()
         for template in templates:
