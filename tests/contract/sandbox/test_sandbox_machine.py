@@ -52,6 +52,23 @@ for _ in range(70):
         with contextlib.suppress(OSError):
             while s.send(bytes(65_536)): pass
 """,
+    "connections not accepted": """
+for _ in range(4):
+    server = socket.create_server(('127.0.0.1', 0), backlog=1_000); kept.append(server)
+    for _ in range(800):
+        s = socket.create_connection(server.getsockname(), 0.1); s.setblocking(False)
+        with contextlib.suppress(OSError):
+            while s.send(bytes(65_536)): pass
+        s.close()
+""",
+    "keys of connections": """
+for _ in range(900):
+    s = socket.socket(); kept.append(s)
+    with contextlib.suppress(OSError):
+        for n in range(600):
+            peer = struct.pack('>HHI', 0x200, 0, 0x7f000001 + n).ljust(128, bytes(1))
+            s.setsockopt(6, 14, peer + struct.pack('BBHI80s', 0, 0, 1, 0, b'key'))
+""",
     "groups joined": """
 for i in range(50):
     s = socket.socket(10, 2); kept.append(s)
@@ -119,6 +136,8 @@ REFUSED = {
     "MPTCP": ("socket.socket(10, 1, 262)", errno.EPROTONOSUPPORT),
     "UDP-Lite": ("socket.socket(2, 2, 136)", errno.EPROTONOSUPPORT),
     "a filter of a socket": ("socket.socket().setsockopt(1, 26, bytes(16))", errno.EPERM),
+    "a connection without `connect`": ("socket.socket().sendto(b'x', 1 << 29, ('', 9))", errno.EOPNOTSUPP),
+    "keys of connections": ("socket.socket().setsockopt(6, 14, bytes(216))", errno.EPERM),
     "labels of flows": ("socket.socket(10).setsockopt(41, 32, bytes(32))", errno.EPERM),
     "TLS in the kernel": ("socket.socket().setsockopt(6, 31, b'tls')", errno.EPERM),
     "huge pages": ("mmap(-1, 1 << 21, flags=0x40022)", errno.ENOMEM),
@@ -206,6 +225,8 @@ import socket, threading
 names = [name for _, name in socket.if_nameindex()]
 assert names == ['lo'], names
 assert socket.getaddrinfo('127.0.0.1', 80, flags=socket.AI_ADDRCONFIG)
+server = socket.create_server(('127.0.0.1', 0), backlog=200)
+ends = [(socket.create_connection(server.getsockname()), server.accept()) for _ in range(200)]
 one, other = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
 for s in (one, other):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)

@@ -4,6 +4,7 @@ The sandbox's network has a loopback interface and nothing else. What goes in or
 agent's own stream, so the owner sees every connection and no address of the host is ever reachable.
 """
 
+import _thread
 import errno
 import os
 import socket
@@ -65,7 +66,19 @@ class Network:
 
     def _connect(self, call: Call, request: dict[str, Any]) -> None:
         """Connects to a port inside; fails with `refused` when nobody listens."""
-        _Connecting(self._loop, call, int(request["port"]))
+        port = int(request["port"])
+        peer = socket.socket()
+        peer.settimeout(_CONNECT_SECONDS)
+
+        def connected(number: int) -> None:
+            if call.ended or number:
+                peer.close()
+                call.fail(Failure("refused", f"port {port}: {os.strerror(number)}"))
+            else:
+                call.event({"type": "connected"})
+                _Relay(self._loop, call, peer)
+
+        _in_thread(self._loop, lambda: peer.connect(("127.0.0.1", port)), connected)
 
     def _allow(self, call: Call, _request: dict[str, Any]) -> None:
         if self._server is None:
@@ -128,41 +141,35 @@ class Network:
         self._loop.watch(peer.fileno(), READ, answer)
 
 
-class _Connecting:
-    """Waits for a listener to take a connection; one whose backlog is full does not."""
+def _in_thread(loop: Loop, work: Callable[[], None], done: Callable[[int], None]) -> None:
+    """Lets a thread do what the filter asks process 1 about (see `sockets`), while the loop answers. Calls
+    back with 0 or the number of the OSError. Raises OSError where there can be no thread."""
+    told, telling = os.pipe()
 
-    def __init__(self, loop: Loop, call: Call, port: int) -> None:
-        self._loop, self._call, self._port = loop, call, port
-        self._waiting = False
-        self._peer = socket.socket()
-        self._peer.setblocking(False)
-        number = self._peer.connect_ex(("127.0.0.1", port))
-        if number != errno.EINPROGRESS:
-            self._finish(number)
-            return
-        call.on_cancel = lambda _request: self._finish(errno.ECANCELED)
-        loop.watch(self._peer.fileno(), WRITE, self._ready)
-        loop.later(_CONNECT_SECONDS, self._expire)
-        self._waiting = True
+    def run() -> None:
+        number = errno.EINVAL
+        try:
+            work()
+            number = 0
+        except OSError as error:
+            number = error.errno or errno.ETIMEDOUT
+        finally:
+            os.write(telling, bytes([number]))
+            os.close(telling)
 
-    def _ready(self, _events: int) -> None:
-        self._finish(self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    def ended(_events: int) -> None:
+        number = os.read(told, 1)[0]
+        loop.forget(told)
+        os.close(told)
+        done(number)
 
-    def _expire(self) -> None:
-        if self._waiting:
-            self._finish(errno.ETIMEDOUT)
-
-    def _finish(self, number: int) -> None:
-        if self._waiting:
-            self._waiting = False
-            self._loop.forget(self._peer.fileno())
-        if number == 0:
-            self._call.event({"type": "connected"})
-            _Relay(self._loop, self._call, self._peer)
-            return
-        self._peer.close()
-        kind = "cancelled" if number == errno.ECANCELED else "refused"
-        self._call.fail(Failure(kind, f"port {self._port}: {os.strerror(number)}"))
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # as many processes as there may be
+        os.close(told)
+        os.close(telling)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    loop.watch(told, READ, ended)
 
 
 class _Relay:

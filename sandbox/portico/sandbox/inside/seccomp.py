@@ -51,13 +51,15 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "vmsplice": (278, 75),
 }  # fmt: skip
 _CLONE, _CLONE3, _IOCTL, _PRCTL, _SECCOMP = (56, 220), (435, 435), (16, 29), (157, 167), (317, 277)
-_SOCKET, _SOCKETPAIR, _SETSOCKOPT = (41, 198), (53, 199), (54, 208)
+_SOCKET, _SOCKETPAIR, _SETSOCKOPT, _CONNECT = (41, 198), (53, 199), (54, 208), (42, 203)
+_SENDTO, _SENDMSG, _SENDMMSG = (44, 206), (46, 211), (307, 269)
 _IO_SETUP, _MMAP, _MEMFD_CREATE, _SHMGET = (206, 0), (9, 222), (319, 279), (29, 194)
 _NAMESPACES: Final = 0x7E020080  # every CLONE_NEW* flag, NEWTIME among them
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DATAGRAM, _RAW = 1, 2, 3
 _TTY_INJECTION: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-_PR_SET_SECCOMP, _SECCOMP_SET_MODE_FILTER = 22, 1
+_PR_SET_SECCOMP, _PR_SET_VMA, _SECCOMP_SET_MODE_FILTER = 22, 0x53564D41, 1
+_MSG_FASTOPEN: Final = 0x20000000
 _MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x40000, 0x4, 0o4000
 
 # Options of sockets, by level. Each takes memory that no control group counts, or an entry of a table that
@@ -69,9 +71,10 @@ _MULTICAST: Final = dict.fromkeys((42, 46), _NO_DEVICE)  # MCAST_JOIN_GROUP, MCA
 _OPTIONS: Final = {
     1: _BUFFERS | _FILTERS,
     0: _MULTICAST | dict.fromkeys((35, 39), _NO_DEVICE),  # IP_ADD_MEMBERSHIP, _SOURCE_MEMBERSHIP
-    # IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST; IPV6_FLOWLABEL_MGR: 4,096 labels for the machine
-    41: _MULTICAST | {20: _NO_DEVICE, 27: _NO_DEVICE, 32: _DENY},
-    6: {31: _DENY},  # TCP_ULP: TLS in the kernel
+    # IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST; IPV6_FLOWLABEL_MGR (4,096 labels for the machine), IPV6_RTHDR
+    41: _MULTICAST | {20: _NO_DEVICE, 27: _NO_DEVICE, 32: _DENY, 57: _DENY},
+    # TCP_ULP (TLS in the kernel), and keys: TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY
+    6: dict.fromkeys((31, 14, 32, 38), _DENY),
 }
 
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16
@@ -161,12 +164,19 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
     if machine == "x86_64":  # the x32 table shares the architecture's name
         code += [_op(_JUMP_GE, 0x40000000, 0, 1), _op(_RETURN, _KILL)]
 
-    invalid, no_memory = _ERRNO | errno.EINVAL, _ERRNO | errno.ENOMEM
+    invalid, no_memory, unsupported = (
+        _ERRNO | number for number in (errno.EINVAL, errno.ENOMEM, errno.EOPNOTSUPP)
+    )
     bodies = {
         _CLONE: _flags(0, _NAMESPACES, _DENY),
         # Threads need clone with plain flags; clone3 hides its flags in memory: without it glibc uses clone.
         _CLONE3: _answer(_MISSING),
         _SOCKET: _sockets(_ASK if ask else _ALLOW),
+        _CONNECT: _answer(_ASK if ask else _ALLOW),
+        # It connects, too.
+        _SENDTO: _flags(3, _MSG_FASTOPEN, unsupported),
+        _SENDMSG: _flags(2, _MSG_FASTOPEN, unsupported),
+        _SENDMMSG: _flags(3, _MSG_FASTOPEN, unsupported),
         _SOCKETPAIR: _values(0, {_UNIX: _ALLOW}, _DENY),
         _SETSOCKOPT: _by(1, {level: _values(2, told, _ALLOW) for level, told in _OPTIONS.items()}, _ALLOW),
         _IOCTL: _values(1, dict.fromkeys(_TTY_INJECTION, _DENY), _ALLOW),
@@ -176,7 +186,8 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
         _MEMFD_CREATE: _flags(1, _MFD_HUGETLB, invalid),
         _SHMGET: _flags(2, _SHM_HUGETLB, no_memory),
         # Filters of a program's own use up bpf_jit_limit, too; programs take this for a kernel without them.
-        _PRCTL: _values(0, {_PR_SET_SECCOMP: invalid}, _ALLOW),
+        # No group counts the names of mappings.
+        _PRCTL: _values(0, {_PR_SET_SECCOMP: invalid, _PR_SET_VMA: invalid}, _ALLOW),
         _SECCOMP: _values(0, {_SECCOMP_SET_MODE_FILTER: invalid}, _ALLOW),
     }
     cases = {call[column]: body for call, body in bodies.items()}
@@ -190,7 +201,7 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
 def _tree(cases: list[tuple[int, list[bytes]]], otherwise: bytes) -> list[bytes]:
     """Finds the loaded number among the cases by halving; each case must return. When a filter is put on, the
     system tries it with every number there is, so that a long list of tests would take long."""
-    if len(cases) < 4:
+    if len(cases) < 6:
         tests = [
             _when([number for number, _ in same], body)
             for body, same in itertools.groupby(cases, key=operator.itemgetter(1))

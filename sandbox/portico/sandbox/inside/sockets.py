@@ -1,20 +1,26 @@
-"""Quota the number of sockets whose buffers no control group counts: the kernel asks process 1 for each.
+"""Bounds the number of sockets whose memory no control group counts: the kernel asks process 1 for each.
 
-A netlink socket keeps up to 256 KiB that it has not read, a datagram socket up to 64 KiB of a message that is
-not complete (MSG_MORE), and the kernel charges neither to a group. Requests at the same moment may exceed the
-bound, by at most one socket for each process. Process 1 must make no such socket: it would wait for itself.
+A netlink socket keeps up to 256 KiB that it has not read, and a datagram socket up to 64 KiB of a message
+that is not complete (MSG_MORE). A TCP connection that is not accepted keeps some 130 KiB, and each end of one
+that is accepted a packet or two, whatever limit its group has. The kernel charges none of it to a group's
+memory. Requests at the same moment may exceed a bound, by at most one for each process.
+
+Process 1 must neither make such a socket nor connect one: it would wait for itself.
 """
 
 import errno
 import fcntl
+import os
 import struct
 from typing import Final
 
 from .loop import READ, Loop
 
 NETLINK: Final = 16  # netlink sockets at once; glibc opens one for a moment to list addresses
-ALL: Final = 512  # sockets of all kinds, beyond which no more are made for datagrams
+DATAGRAMS: Final = 512  # sockets of all kinds, beyond which none is made for datagrams
+CONNECTED: Final = 1_024  # sockets of all kinds, beyond which none is connected
 _AF_NETLINK: Final = 16
+_CONNECT: Final = {"x86_64": 42, "aarch64": 203}.get(os.uname().machine)
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND
 _QUESTION: Final = struct.Struct("QII iIQ 6Q")  # struct seccomp_notif
 _ANSWER: Final = struct.Struct("QqiI")  # struct seccomp_notif_resp
@@ -28,8 +34,8 @@ def count(loop: Loop, listener: int) -> None:
         question = bytearray(_QUESTION.size)
         try:
             fcntl.ioctl(listener, _RECEIVE, question)
-            number, *_, family, _, _, _, _, _ = _QUESTION.unpack(question)
-            answer = (number, 0, 0, _CONTINUE) if _few(family) else (number, 0, -errno.ENOBUFS, 0)
+            number, _pid, _flags, call, _arch, _ip, first, *_ = _QUESTION.unpack(question)
+            answer = (number, 0, 0, _CONTINUE) if _few(call, first) else (number, 0, -errno.ENOBUFS, 0)
             fcntl.ioctl(listener, _SEND, _ANSWER.pack(*answer))
         except OSError:
             pass  # it was killed while it waited
@@ -37,12 +43,14 @@ def count(loop: Loop, listener: int) -> None:
     loop.watch(listener, READ, asked)
 
 
-def _few(family: int) -> bool:
-    """Whether there may be one more of the family. False where that cannot be found out."""
+def _few(call: int, family: int) -> bool:
+    """Whether the call may go on. False where that cannot be found out."""
     try:
+        if call == _CONNECT:
+            return _number("/proc/self/net/sockstat", b"sockets:") < CONNECTED
         if family == _AF_NETLINK:
             return _number("/proc/self/net/protocols", b"NETLINK") < NETLINK
-        return _number("/proc/self/net/sockstat", b"sockets:") < ALL
+        return _number("/proc/self/net/sockstat", b"sockets:") < DATAGRAMS
     except (OSError, StopIteration):
         return False
 
