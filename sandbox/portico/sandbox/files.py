@@ -21,7 +21,8 @@ _ARCHIVE_SECONDS: Final = 120.0  # that a directory may take to be packed or unp
 _WORK_BYTES: Final = 16 << 20  # of what a worker gives, and of a whole answer
 _PROBLEM_BYTES: Final = 64 << 10  # of what a worker says when it fails
 _FOUND: Final = 10_000
-_ENTRIES: Final = 20_000
+ENTRIES: Final = 20_000  # of one page of a directory
+_ALL_ENTRIES: Final = 100_000
 _VERSION: Final = 100  # characters
 _KINDS: Final = ("file", "directory", "link", "other")
 _CHANGES: Final = ("ready", "created", "modified", "removed", "overflow")
@@ -155,9 +156,34 @@ class Files:
         return True
 
     async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
-        """Entries in order of name, each directory before what is in it; 20,000 at most."""
-        call = self._box.call("file.list", path=path, depth=depth)
-        return [_entry(told) async for told in self._lines(call, _ENTRIES)]
+        """Entries in order of name, each directory before what is in it. Raises LimitExceeded("output") for
+        more than 100,000; `list_page` lists any number."""
+        entries, after = await self.list_page(path, depth)
+        while after:
+            if len(entries) > _ALL_ENTRIES:
+                raise errors.LimitExceeded(f"{path}: more than {_ALL_ENTRIES} entries", "output")
+            more, after = await self.list_page(path, depth, after=after)
+            entries += more
+        return entries
+
+    async def list_page(
+        self, path: str = ".", depth: int = 1, *, count: int = ENTRIES, after: str = ""
+    ) -> tuple[list[Entry], str]:
+        """So many entries at most, fewer if their paths are long, and what the next page comes after; empty
+        if there is none. What is made or removed between two pages may be missing or not."""
+        call = self._box.call("file.list", path=path, depth=depth, count=count, after=after)
+        entries: list[Entry] = []
+        async with aclosing(self._lines(call, ENTRIES + 1)) as lines:
+            async for told in lines:
+                if not told.flag("more"):
+                    entries.append(_entry(told))
+                    continue
+                last = entries[-1].path if entries else ""
+                place = last.removeprefix(f"{path.rstrip('/') or '.'}/")
+                if place in ("", last, after):
+                    raise call.broken("a page without a next one")
+                return entries, place
+        return entries, ""
 
     async def make_directory(self, path: str, parents: bool = True) -> None:
         """Raises EntryExists, with `parents` only for something that is no directory."""

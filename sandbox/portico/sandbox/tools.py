@@ -135,8 +135,9 @@ async def _mkdir(box: Box, arguments: dict[str, Any]) -> Result:
 
 
 async def _list(box: Box, arguments: dict[str, Any]) -> Result:
-    entries = await box.files.list_directory(from_text(arguments["path"]))
+    entries, more = await box.files.list_page(from_text(arguments["path"]))
     lines = [f"{'[DIR]' if entry.type == 'directory' else '[FILE]'} {_name(entry)}" for entry in entries]
+    lines += ["[MORE] There are more entries; search_files finds them by name."] if more else []
     return text_result("\n".join(lines))
 
 
@@ -144,7 +145,10 @@ async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
     top: list[dict[str, Any]] = []
     path = from_text(arguments["path"])
     children = {path.rstrip("/") or ".": top}
-    for entry in await box.files.list_directory(path, depth=64):
+    entries, more = await box.files.list_page(path, depth=64)
+    if more:
+        raise errors.LimitExceeded(f"more than {len(entries)} entries: list a directory below", "output")
+    for entry in entries:
         node: dict[str, Any] = {
             "name": _name(entry),
             "type": "directory" if entry.type == "directory" else "file",

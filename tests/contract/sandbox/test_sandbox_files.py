@@ -223,6 +223,39 @@ async def test_names_that_are_no_utf_8_are_names_like_any_other(box: Box) -> Non
     assert seen.startswith("./d\udcff/")
     await box.files.remove(folder, recursive=True)
     assert await box.files.list_directory() == []
+    long = "文" * 85  # as many bytes as a name may have
+    await box.files.write(long, "a")
+    await box.files.edit(long, [("a", "b")])
+    assert await box.files.read(long) == b"b"
+
+
+async def test_a_directory_is_listed_page_by_page_and_nothing_is_missing(box: Box) -> None:
+    code = """
+import os
+for top in ("a", "b", "b.d", "c"):
+    for number in range(20):
+        os.makedirs(f"{top}/{number}/x", exist_ok=True)
+        open(f"{top}/{number}/x/f", "w").close()
+"""
+    assert (await box.run_cell(code)).ok
+    whole = [entry.path for entry in await box.files.list_directory(depth=4)]
+    assert len(whole) == 4 + 3 * 4 * 20
+    assert whole == sorted(whole, key=lambda path: path.split("/"))
+    for depth, count in ((4, 7), (4, 100), (2, 1), (4, len(whole)), (4, len(whole) - 1)):
+        expected = [path for path in whole if path.count("/") <= depth]
+        listed: list[str] = []
+        after, pages = "", 0
+        while after or not pages:
+            page, after = await box.files.list_page(depth=depth, count=count, after=after)
+            listed += [entry.path for entry in page]
+            pages += 1
+        assert listed == expected
+        assert pages == -(-len(expected) // count)
+    names = sorted(str(number) for number in range(20))
+    _, after = await box.files.list_page("b", count=5)
+    await box.files.remove(f"b/{after}", recursive=True)
+    rest, _ = await box.files.list_page("b", after=after)
+    assert [entry.path for entry in rest] == [f"b/{name}" for name in names[5:]]
 
 
 async def test_home_user_is_a_name_of_the_workspace(box: Box) -> None:

@@ -582,3 +582,10 @@ def test_the_interpreters_code_lies_in_huge_pages() -> None:
     if not possible:
         pytest.skip("NOT TESTED: no huge pages here, or an interpreter with little code")
     assert here == [["r-xp", "00000000"]]  # of no file
+
+
+async def test_a_directory_of_more_entries_than_a_page_is_listed_whole(backend: LocalBackend) -> None:
+    box = await backend.create(Spec(limits=Limits(inodes=25_000)))
+    assert (await box.run_cell("for n in range(20_010): open(f'/tmp/{n:05}', 'w').close()")).ok
+    listed = await box.files.list_directory("/tmp")
+    assert [entry.path for entry in listed] == [f"/tmp/{number:05}" for number in range(20_010)]

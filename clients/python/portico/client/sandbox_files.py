@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 from portico.client.connection import Calls
 from portico.client.errors import typed_errors
 from portico.client.file_reader import FileReader
+from portico.client.paging import Listing, listing
 from portico.v1 import sandbox_pb2
 
 PIECE_BYTES = 256 * 1024
@@ -81,10 +82,21 @@ class SandboxFiles:
     async def list_directory(
         self, sandbox_id: str, path: str = "", *, depth: int = 1
     ) -> tuple[sandbox_pb2.FileInfo, ...]:
-        """Each directory before what is in it."""
-        request = sandbox_pb2.ListDirectoryRequest(sandbox_id=sandbox_id, path=path, depth=depth)
-        answer = await self._calls.unary(self._calls.connection.sandboxes.ListDirectory, request)
-        return tuple(answer.files)
+        """All of its entries, each directory before what is in it."""
+        return tuple([info async for info in self.list_entries(sandbox_id, path, depth=depth)])
+
+    def list_entries(
+        self, sandbox_id: str, path: str = "", *, depth: int = 1, page_size: int = 0, page_token: str = ""
+    ) -> Listing[sandbox_pb2.ListDirectoryResponse, sandbox_pb2.FileInfo]:
+        """The same, page by page; 20,000 entries at most in each."""
+        return listing(
+            self._calls,
+            lambda: self._calls.connection.sandboxes.ListDirectory,
+            sandbox_pb2.ListDirectoryRequest(
+                sandbox_id=sandbox_id, path=path, depth=depth, page_size=page_size, page_token=page_token
+            ),
+            lambda page: page.files,
+        )
 
     async def make_directory(self, sandbox_id: str, path: str) -> None:
         """With those above it; harmless when it is there."""

@@ -113,6 +113,7 @@ class SyncSandboxes(Blocking[Sandboxes]):
     write_file = blocking(Sandboxes.write_file)
     stat_file = blocking(Sandboxes.stat_file)
     list_directory = blocking(Sandboxes.list_directory)
+    list_entries = blocking_listing(Sandboxes.list_entries)
     make_directory = blocking(Sandboxes.make_directory)
     move_file = blocking(Sandboxes.move_file)
     remove_file = blocking(Sandboxes.remove_file)

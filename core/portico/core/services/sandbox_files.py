@@ -9,7 +9,9 @@ from portico.core.convert.sandboxes import file_to_proto, found_to_proto
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument, PorticoError
 from portico.core.services.dispatch import parse, stop_sending
+from portico.core.services.paging import decode_token, encode_token
 from portico.core.services.sandbox_base import SandboxMethods
+from portico.sandbox.files import ENTRIES
 from portico.sandbox.names import from_text, to_text
 from portico.v1 import sandbox_pb2 as pb
 
@@ -68,9 +70,16 @@ class SandboxFiles(SandboxMethods):
         box, path = self._box(request.sandbox_id), _path(request.path or ".")
         if not 0 <= request.depth <= 64:
             raise InvalidArgument("depth", "not between 0 and 64")
+        if request.page_size < 0:
+            raise InvalidArgument("page_size", "must not be negative")
+        place = decode_token(request.page_token, str) or ("",)
+        after, count = from_text(str(place[0])), min(request.page_size or ENTRIES, ENTRIES)
         with told(sandbox_id=box.id, path=path):
-            entries = await box.files.list_directory(path, request.depth or 1)
-        return pb.ListDirectoryResponse(files=[file_to_proto(entry) for entry in entries])
+            entries, last = await box.files.list_page(path, request.depth or 1, count=count, after=after)
+        return pb.ListDirectoryResponse(
+            files=[file_to_proto(entry) for entry in entries],
+            next_page_token=encode_token(to_text(last)) if last else "",
+        )
 
     async def MakeDirectory(
         self, request: pb.MakeDirectoryRequest, context: ServicerContext

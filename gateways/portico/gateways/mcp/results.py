@@ -41,6 +41,7 @@ class FileEntry(BaseModel):
 class Files(BaseModel):
     files: list[FileEntry]
     truncated: bool
+    next_page_token: str
 
 
 class Snapshot(BaseModel):

@@ -143,18 +143,23 @@ class Tools:
         path: Path = ".",
         sandbox_id: SandboxId = "",
         depth: Annotated[int, Field(ge=1, le=64)] = 1,
+        page_token: Annotated[str, Field(description="next_page_token of the page before.")] = "",
     ) -> results.Files:
-        """List a directory."""
+        """List a directory, 1,000 entries at a time."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
-            listed = await client.sandboxes.list_directory(sandbox_id, path, depth=depth)
+            listing = client.sandboxes.list_entries(
+                sandbox_id, path, depth=depth, page_size=ENTRIES, page_token=page_token
+            )
+            page = await listing.page()
         except PorticoError as error:
             raise _tool_error(error) from None
         files = [
-            results.FileEntry(path=one.path, type=one.type, size_bytes=one.size_bytes)
-            for one in listed[:ENTRIES]
+            results.FileEntry(path=one.path, type=one.type, size_bytes=one.size_bytes) for one in page.files
         ]
-        return results.Files(files=files, truncated=len(listed) > ENTRIES)
+        return results.Files(
+            files=files, truncated=bool(page.next_page_token), next_page_token=page.next_page_token
+        )
 
     async def sandbox_snapshot(self, ctx: Context, sandbox_id: SandboxId = "") -> results.Snapshot:
         """Keep the files of a sandbox as they are."""

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from portico.gateways.http.body import Disconnected
 from portico.gateways.sse import sandbox_models as models
-from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, takes
+from portico.gateways.sse.answers import BODY, CoreDep, Given, PageToken, answer, checked, takes
 from portico.gateways.sse.sandbox_download import Part, download
 from portico.gateways.sse.sandbox_json import file_json
 from portico.gateways.sse.sandbox_streams import stream
@@ -28,10 +28,18 @@ async def list_directory(
     core: CoreDep,
     path: PathQuery = "",
     depth: Annotated[int, Query(ge=1, le=64, description="How many levels.")] = 1,
+    page_size: Annotated[int, Query(ge=0, le=20_000, description="0 means 20,000.")] = 0,
+    page_token: PageToken = "",
 ) -> Response:
-    """A directory, each directory in it before what is in that."""
-    files = await core.of(request).sandboxes.list_directory(sandbox_id, path, depth=depth)
-    return answer({"files": [file_json(info) for info in files]})
+    """A directory, each directory in it before what is in that; 20,000 entries at most on a page."""
+    page = await (
+        core.of(request)
+        .sandboxes.list_entries(sandbox_id, path, depth=depth, page_size=page_size, page_token=page_token)
+        .page()
+    )
+    return answer(
+        {"files": [file_json(info) for info in page.files], "next_page_token": page.next_page_token}
+    )
 
 
 Offset = Annotated[int, Query(ge=0, lt=2**63)]

@@ -200,6 +200,7 @@ class FileModel(BaseModel):
 
 class FileList(BaseModel):
     files: list[FileModel]
+    next_page_token: str
 
 
 class Written(BaseModel):

@@ -1824,7 +1824,10 @@ class FileInfo(_message.Message):
     MODIFIED_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Always set."""
+    """Always set. As in all paths of this service, a byte of a name that is not
+    part of UTF-8 is the character U+10DC00 plus its value; and a character
+    from U+10DC80 to U+10DCFF that is really in a name, its bytes so written.
+    """
     type: _builtins.str
     """file, directory, link or other."""
     size_bytes: _builtins.int
@@ -2103,22 +2106,30 @@ class ListDirectoryRequest(_message.Message):
     SANDBOX_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     sandbox_id: _builtins.str
     """Required."""
     path: _builtins.str
     """Optional. The workspace when empty."""
     depth: _builtins.int
     """Optional. How many levels; 1 when zero."""
+    page_size: _builtins.int
+    """Optional. Default 20,000; larger is read as that."""
+    page_token: _builtins.str
+    """Optional. next_page_token of the previous page, of the same path and depth."""
     def __init__(
         self,
         *,
         sandbox_id: _builtins.str = ...,
         path: _builtins.str = ...,
         depth: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "path", b"path", "sandbox_id", b"sandbox_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "sandbox_id", b"sandbox_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2126,23 +2137,29 @@ Global___ListDirectoryRequest: _TypeAlias = ListDirectoryRequest  # noqa: Y015
 
 @_typing.final
 class ListDirectoryResponse(_message.Message):
-    """ListDirectoryResponse lists it."""
+    """ListDirectoryResponse is one page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page. What is made or removed between two pages may be
+    missing or not.
+    """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]:
-        """At most 20,000."""
+        """In order of name. A page has fewer than were asked for if paths are long."""
 
     def __init__(
         self,
         *,
         files: _abc.Iterable[Global___FileInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

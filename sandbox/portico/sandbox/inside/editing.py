@@ -51,7 +51,8 @@ def _edit(request: dict[str, Any], content: bytes, temporary: str) -> bytes:
     import difflib  # seldom needed, and every fork of the zygote would have to copy it
 
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, path)
-    diff = "".join(line if line.endswith("\n") else line + "\n" for line in lines).encode()
+    whole = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    diff = whole.encode(errors="surrogateescape")  # the path may be no UTF-8
     if len(diff) > _MAX_DIFF:
         raise Failure("limit", f"{path}: the diff has more than {_MAX_DIFF} bytes", limit="output")
     if not request.get("dry_run") and after != before:

@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any, Final
 
 from . import paths, wire
-from .calls import Call, Failure
+from .calls import Call
 from .processes import Processes
 
 _FEW: Final = 256  # names that are looked at in process 1
-_MAX_ENTRIES: Final = 20_000
-_MAX_BYTES: Final = 8 << 20  # of a whole answer
+_MAX_ENTRIES: Final = 20_000  # of one page
+_MAX_BYTES: Final = 8 << 20  # of one page
 _DEEPEST: Final = 64
 
 
@@ -23,9 +23,9 @@ class _TooMany(Exception):
 
 
 def start(processes: Processes, call: Call, request: dict[str, Any]) -> None:
-    """Sends a JSON line for each entry. Raises Failure, OSError."""
+    """Sends a JSON line for each entry of a page, and a last one if there are more. Raises OSError."""
     try:
-        lines = b"".join(_lines(request, _FEW))
+        lines = b"".join(_page(request, _FEW))
     except _TooMany:
         processes.work(call, request["op"], lambda: _tell(request))
         return
@@ -35,44 +35,52 @@ def start(processes: Processes, call: Call, request: dict[str, Any]) -> None:
 
 
 def _tell(request: dict[str, Any]) -> None:
-    size = 0
     with open(1, "wb", closefd=False) as out:
-        for line in islice(_lines(request, None), _MAX_ENTRIES):
-            size += len(line)
-            if size > _MAX_BYTES:
-                raise Failure("limit", f"more than {_MAX_BYTES} bytes of entries", limit="output")
-            out.write(line)
+        out.writelines(_page(request, None))
 
 
-def _lines(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
-    """Raises _TooMany for more than a few."""
+def _page(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
+    """The lines of what comes after a path, which is told as it is below the directory. Raises _TooMany for
+    more than a few."""
     top = paths.open_directory(request["path"])
     depth = min(int(request.get("depth", 1)), _DEEPEST)
+    most = min(int(request.get("count", _MAX_ENTRIES)), _MAX_ENTRIES)
+    after = request.get("after", "").split("/") if request.get("after") else []
+    size = 0
     try:
-        for number, entry in enumerate(_scan(top, request["path"].rstrip("/") or ".", depth, few)):
+        for number, entry in enumerate(_scan(top, request["path"].rstrip("/") or ".", depth, few, after)):
             if number == few:
                 raise _TooMany
-            yield wire.encode(entry) + b"\n"
+            if number == most or size > _MAX_BYTES:
+                yield wire.encode({"more": True}) + b"\n"
+                return
+            line = wire.encode(entry) + b"\n"
+            size += len(line)
+            yield line
     finally:
         os.close(top)
 
 
-def _scan(fd: int, path: str, depth: int, few: int | None) -> Iterator[dict[str, Any]]:
+def _scan(fd: int, path: str, depth: int, few: int | None, after: list[str]) -> Iterator[dict[str, Any]]:
+    """What comes after a name, or after what is below it, in the order of a walk."""
+    first, below = (after[0], after[1:]) if after else ("", [])
     with os.scandir(fd) as found:
         names = [entry.name for entry in islice(found, few and few + 1)]
     if few is not None and len(names) > few:
         raise _TooMany
-    for name in sorted(names):
+    for name in sorted(name for name in names if name >= first):
+        begun = name == first  # it was told on an earlier page, but not all that is in it
         try:
             entry = describe(f"{path}/{name}", os.stat(name, dir_fd=fd, follow_symlinks=False))
-            yield entry
+            if not begun:
+                yield entry
             if entry["type"] != "directory" or depth <= 1:
                 continue
-            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             try:
-                yield from _scan(below, entry["path"], depth - 1, few)
+                yield from _scan(inner, entry["path"], depth - 1, few, below if begun else [])
             finally:
-                os.close(below)
+                os.close(inner)
         except FileNotFoundError:
             continue  # removed meanwhile
 

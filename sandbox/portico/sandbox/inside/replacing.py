@@ -12,7 +12,7 @@ from . import paths
 def unused_name(path: str) -> str:
     """For a file beside the one at the path."""
     name = path.rstrip("/").rpartition("/")[2]
-    return f".{name[:200]}.{os.urandom(6).hex()}"
+    return os.fsdecode(b".%b.%b" % (os.fsencode(name)[:200], os.urandom(6).hex().encode()))
 
 
 def create(parent: int, name: str) -> int:

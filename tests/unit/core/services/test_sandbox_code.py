@@ -217,6 +217,22 @@ async def test_a_name_that_is_no_utf_8_has_a_text_in_every_call(client: Client, 
     assert await files.list_directory(box) == ()
 
 
+async def test_a_directory_comes_in_pages(client: Client, box: str) -> None:
+    files = client.sandboxes
+    await command(client, box, "touch a b \"$(printf 'c\\377')\" d e")
+    names = ["./a", "./b", "./c\U0010dcff", "./d", "./e"]
+    assert [info.path for info in await files.list_directory(box)] == names
+    page = await files.list_entries(box, page_size=3).page()
+    assert [info.path for info in page.files] == names[:3]
+    rest = await files.list_entries(box, page_token=page.next_page_token).page()
+    assert ([info.path for info in rest.files], rest.next_page_token) == (names[3:], "")
+    assert [info.path async for info in files.list_entries(box, page_size=2)] == names
+    for wrong in ({"page_size": -1}, {"page_token": "nonsense"}):
+        with pytest.raises(InvalidArgument) as refused:
+            await files.list_entries(box, **wrong).page()
+        assert refused.value.metadata["field"] == next(iter(wrong))
+
+
 async def test_a_large_file_goes_in_pieces_and_half_of_one_changes_nothing(client: Client, box: str) -> None:
     async def pieces(count: int, fails: bool = False) -> AsyncIterator[bytes]:
         for _ in range(count):
