@@ -15,7 +15,7 @@ import pytest
 from support.engines import need
 
 from portico.sandbox import errors
-from portico.sandbox.docker import images
+from portico.sandbox.docker import backend, images
 from portico.sandbox.docker.backend import DockerBackend
 from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.settings import DockerSettings
@@ -141,6 +141,18 @@ async def test_modules_are_preloaded_and_mounts_are_seen(docker: DockerBackend, 
         await docker.create(Spec(preload=("no_such_module",)))
     with pytest.raises(errors.BackendUnavailable, match="nonsense"):
         await docker.create(Spec(mounts=(Mount("/nonsense", "/data"),)))
+
+
+async def test_a_container_that_is_not_ready_in_time_is_given_up(
+    docker: DockerBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_START_SECONDS", 0.001)
+    with pytest.raises(errors.LimitExceeded, match="preload: decimal: not ready") as refused:
+        await docker.create(Spec(preload=("decimal",)))
+    assert refused.value.limit == "preload"
+    with pytest.raises(errors.BackendUnavailable, match="not ready"):
+        await docker.create(Spec())
+    assert not docker._boxes
 
 
 async def test_a_sandbox_that_ends_says_of_what(docker: DockerBackend) -> None:

@@ -25,6 +25,7 @@ from portico.sandbox.spec import Spec
 _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and the process that made it
 _OWNER: Final = "portico.owner"
 _USUAL: Final = Spec()  # what waiting sandboxes are made for
+_START_SECONDS: Final = 60.0  # preloaded modules count
 _LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
 _PATH: Final = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENFORCED: Final = {
@@ -201,11 +202,23 @@ class DockerBackend:
             sources = await asyncio.to_thread(self._sources, box) if spec.mounts else []
             config = hardening.config(spec, settings.image, settings.runtime, labels, self._cpus, sources)
             await box.boot(config)
-            await box.begin(_environment(spec))
+            await self._begin(box)
         except BaseException:
             await box.destroy()
             raise
         return box
+
+    async def _begin(self, box: DockerBox) -> None:
+        """Raises LimitExceeded("preload") when it preloads modules that take too long."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await box.begin(_environment(box.spec))
+        except TimeoutError:
+            late = f"not ready after {_START_SECONDS:g} seconds"
+            if box.spec.preload:
+                modules = ", ".join(box.spec.preload)
+                raise errors.LimitExceeded(f"preload: {modules}: {late}", "preload") from None
+            raise errors.BackendUnavailable(f"the container is {late}") from None
 
     def _sources(self, box: DockerBox) -> list[str]:
         """Where the engine finds what the mounts have opened."""
