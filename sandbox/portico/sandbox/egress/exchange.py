@@ -7,18 +7,20 @@ import h11
 
 from portico.sandbox.egress.dialing import Streams
 from portico.sandbox.egress.http1 import returned
-from portico.sandbox.egress.tunnel import Alive, Inner, race
+from portico.sandbox.egress.idle import IdleTimeout
+from portico.sandbox.egress.tunnel import Inner, race
 
 _CHUNK: Final = 64 << 10
+_MAX_HEAD: Final = 64 << 10  # bytes of a response's; hosts send more than clients do
 
 
 async def exchange(
-    inner: Inner, client: h11.Connection, outer: Streams, request: h11.Request, alive: Alive
+    inner: Inner, client: h11.Connection, outer: Streams, request: h11.Request, idle: IdleTimeout
 ) -> None:
     """Sends the request with the body that `client` brings, and returns when the response has gone back.
     Raises h11.ProtocolError, OSError."""
     reader, writer = outer
-    server = h11.Connection(h11.CLIENT)
+    server = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
     writer.write(_sent(server, request))
 
     async def outwards() -> None:
@@ -28,11 +30,12 @@ async def exchange(
             if isinstance(event, h11.Data):
                 writer.write(_sent(server, h11.Data(data=event.data)))
                 await writer.drain()
-                alive()
+                idle.reset()
             elif isinstance(event, h11.EndOfMessage):
                 writer.write(_sent(server, h11.EndOfMessage()))  # without trailers
         while await inner.read():
             pass  # one request for each connection; this only sees that code inside has left
+        idle.shorten()
 
     async def inwards() -> None:
         async for event in _events(server, lambda: reader.read(_CHUNK)):
@@ -42,7 +45,7 @@ async def exchange(
                 await inner.write(_sent(client, h11.Data(data=event.data)))
             elif isinstance(event, h11.EndOfMessage):
                 await inner.write(_sent(client, h11.EndOfMessage()))
-            alive()
+            idle.reset()
         inner.end_write()
 
     await race(outwards(), inwards(), inner)

@@ -17,18 +17,18 @@ from portico.sandbox.egress.addresses import AddressBounds, parse_opened
 from portico.sandbox.egress.dialing import Streams, dial
 from portico.sandbox.egress.exchange import exchange
 from portico.sandbox.egress.hello import NotTls
+from portico.sandbox.egress.idle import IdleTimeout
 from portico.sandbox.egress.names import address_of, written
 from portico.sandbox.egress.refusal import Refused
 from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
 from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
-from portico.sandbox.egress.tunnel import Alive, Inner, WrongName, open_tls, relay
+from portico.sandbox.egress.tunnel import Inner, WrongName, open_tls, relay
 from portico.sandbox.spec import NetworkPolicy
 
 CONNECTIONS: Final = 64  # of one sandbox at once
 _SHARE: Final = 4  # of the descriptors this process may have, one in so many is for connections
 _HEAD_SECONDS: Final = 15.0
 _LAST_SECONDS: Final = 10.0  # for a host to take what was sent before the end
-_IDLE_SECONDS: Final = 600.0  # in which nothing is carried either way
 
 
 class Egress:
@@ -86,16 +86,16 @@ class Egress:
         target = http1.Target.of(request)
         kind = self._kind(target)
         onward = None if target.tunnel else http1.forwarded(request, target)
-        async with self._connect(target) as outer, _idle_timeout() as alive:
+        async with self._connect(target) as outer, IdleTimeout() as idle:
             if onward is not None:
-                await exchange(inner, client, outer, onward, alive)
+                await exchange(inner, client, outer, onward, idle)
                 return
             early = client.trailing_data[0]
             await inner.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             if kind == TLS:
-                early = await open_tls(inner, early, outer, target, alive)
+                early = await open_tls(inner, early, outer, target, idle)
             outer[1].write(early)
-            await relay(inner, outer, alive)
+            await relay(inner, outer, idle)
 
     def _kind(self, target: http1.Target) -> str:
         """What may be carried. Raises Refused where a list is against it."""
@@ -150,11 +150,3 @@ class Egress:
                 await writer.wait_closed()
         finally:
             writer.transport.abort()
-
-
-@asynccontextmanager
-async def _idle_timeout() -> AsyncIterator[Alive]:
-    """Raises TimeoutError when the function it gives has not been called for long."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(_IDLE_SECONDS) as clock:
-        yield lambda: clock.reschedule(loop.time() + _IDLE_SECONDS)

@@ -1,5 +1,9 @@
 """What code inside is told of a request that is not let through."""
 
+from typing import Final
+
+_MAX_TEXT: Final = 1_000  # characters
+
 
 class Refused(Exception):
     """A request that is not let through: an HTTP status, what was wrong, and what to do about it."""
@@ -20,4 +24,4 @@ class Refused(Exception):
 
 
 def _printable(text: str) -> str:
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text[:_MAX_TEXT])

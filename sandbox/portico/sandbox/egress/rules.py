@@ -79,12 +79,15 @@ def parse_all(texts: Iterable[str]) -> tuple[Rule, ...]:
 
 
 def parse_denied(texts: Iterable[str]) -> tuple[tuple[Rule, ...], tuple[Network, ...]]:
-    """Hosts, at one port or at all of them; and networks, in which an address alone is one. Raises
+    """Names of hosts, at one port or at all of them; and networks, of which an address is one. Raises
     ValueError."""
     rules, networks = [], []
     for text in texts:
         try:
             networks.append(parse_network(text))
         except ValueError:
-            rules.append(Rule.parse(text))
+            rule = Rule.parse(text)
+            if rule.raw or address_of(rule.host) is not None:
+                raise ValueError(f"neither a name with or without a port, nor a network: {text!r}") from None
+            rules.append(rule)
     return tuple(rules), tuple(networks)

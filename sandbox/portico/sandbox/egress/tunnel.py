@@ -1,12 +1,13 @@
 """Carries bytes between code inside and a host, once it is sure that they may pass."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from portico.sandbox.egress import hello
 from portico.sandbox.egress.dialing import Streams
 from portico.sandbox.egress.http1 import Target
+from portico.sandbox.egress.idle import IdleTimeout
 from portico.sandbox.egress.names import address_of, written
 from portico.sandbox.egress.refusal import Refused
 
@@ -26,10 +27,7 @@ class Inner(Protocol):
     def end_write(self) -> None: ...
 
 
-Alive = Callable[[], None]  # called whenever something has been carried
-
-
-async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, alive: Alive) -> bytes:
+async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, idle: IdleTimeout) -> bytes:
     """Lets the client greet the host, if by its own name; returns what it has sent behind its greeting.
 
     A server may ask for another greeting, and would go by the name in that one. So nothing more of the client
@@ -38,13 +36,14 @@ async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, a
     reader, writer = outer
     rest = await _greet(hello.ClientGreeting(), inner, early, writer, target)
     answer = hello.ServerGreeting()
-    while not answer.done:
-        data = await reader.read(_CHUNK)
-        if not data:
-            return rest
-        answer.feed(data)
-        await inner.write(data)
-        alive()
+    async with asyncio.timeout(GREETING_SECONDS):
+        while not answer.done:
+            data = await reader.read(_CHUNK)
+            if not data:
+                return rest
+            answer.feed(data)
+            await inner.write(data)
+    idle.reset()
     if answer.retries:
         rest = await _greet(hello.SecondClientGreeting(), inner, rest, writer, target)
     return rest
@@ -82,7 +81,7 @@ class WrongName(Exception):
     """The greeting names another host, or none; the client has been told by an alert."""
 
 
-async def relay(inner: Inner, outer: Streams, alive: Alive) -> None:
+async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
     """Carries bytes both ways until the host has ended, or code inside has left."""
     reader, writer = outer
 
@@ -90,26 +89,33 @@ async def relay(inner: Inner, outer: Streams, alive: Alive) -> None:
         while data := await inner.read():
             writer.write(data)
             await writer.drain()
-            alive()
+            idle.reset()
         if writer.can_write_eof():
             writer.write_eof()
+        idle.shorten()
 
     async def inwards() -> None:
         while not inner.closed and (data := await reader.read(_CHUNK)):
             await inner.write(data)
-            alive()
+            idle.reset()
         inner.end_write()
 
     await race(outwards(), inwards(), inner)
 
 
 async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: Inner) -> None:
-    """Returns when what comes in has ended; or what goes out has, because code inside has left."""
+    """Returns when what comes in has ended, or code inside has left. Raises what is wrong with what either
+    sends; but a host that takes no more may still answer."""
     sending, receiving = asyncio.ensure_future(outwards), asyncio.ensure_future(inwards)
     try:
         await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-        if receiving.done() or not inner.closed:
-            await receiving
+        if not receiving.done():
+            if inner.closed:
+                return
+            error = sending.exception()
+            if error is not None and not isinstance(error, OSError):
+                raise error
+        await receiving
     finally:
         for task in (sending, receiving):
             task.cancel()

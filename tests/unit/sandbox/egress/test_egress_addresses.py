@@ -62,6 +62,23 @@ def test_every_interface_has_addresses_of_this_machine() -> None:
     assert not is_own(ip_address("2606:4700:4700::1111"))
 
 
+_NO_DESCRIPTORS = """
+import resource, socket
+from ipaddress import ip_address
+from portico.sandbox.egress.addresses import is_own
+assert not is_own(ip_address("1.1.1.1"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+assert is_own(ip_address("1.1.1.1"))
+"""
+
+
+def test_an_address_that_cannot_be_judged_is_taken_for_this_machines() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_DESCRIPTORS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 _PUBLIC_BY_NUMBER = """
 import subprocess
 from ipaddress import ip_address

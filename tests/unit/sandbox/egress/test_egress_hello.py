@@ -76,6 +76,10 @@ def test_what_follows_a_greeting_stays_behind() -> None:
     assert (parsed.done, parsed.take(), parsed.rest()) == (True, HELLO, CHANGE + b"more")
 
 
+def test_an_encrypted_greeting_has_its_outer_name() -> None:
+    assert read(hello((0xFE0D, bytes(200)), name(b"outer.test"))).name == "outer.test"
+
+
 def test_a_greeting_may_have_no_name() -> None:
     for data in (greeting(None), hello(), hello((43, b"x"))):
         parsed = read(data)

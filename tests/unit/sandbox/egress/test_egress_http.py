@@ -7,7 +7,7 @@ import httpx
 import pytest
 from support.egress import LOOPBACK, Client, Names, exchange, origin, serving
 
-from portico.sandbox.egress import http1, proxy
+from portico.sandbox.egress import http1, idle, proxy
 from portico.sandbox.spec import NetworkBounds
 
 
@@ -76,6 +76,7 @@ async def test_a_head_alone_may_be_asked_for() -> None:
             b"ok",
         ),
         (b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"ok"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60_000 + b"\r\ncontent-length: 2\r\n\r\nok", b"ok"),
         (b"HTTP/1.1 204 No\r\n\r\n", b""),
         (b"HTTP/1.1 304 Same\r\ncontent-length: 7\r\n\r\n", b""),
         (b"HTTP/1.0 200\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nok and more", b"ok"),
@@ -238,10 +239,10 @@ async def test_one_request_of_a_connection_is_carried() -> None:
 
 
 @pytest.mark.parametrize(
-    "chunk", [b"2\nab\n0\n\n", b"+2\r\nab\r\n0\r\n\r\n", b"2\r\nabc\r\n0\r\n\r\n", b"-1\r\n"]
+    "chunk", [b"2\nab\n0\n\n\r\n", b"+2\r\nab\r\n0\r\n\r\n", b"2\r\nabc\r\n0\r\n\r\n", b"-1\r\n"]
 )
 async def test_chunks_have_one_form(chunk: bytes) -> None:
-    async with origin() as host, serving(f"good.test:{host.port}") as port:
+    async with origin(after=b"the end") as host, serving(f"good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
         head = ask(f"http://{where}/", f"Host: {where}", "Transfer-Encoding: chunked", method="POST")
         await asyncio.wait_for(asyncio.to_thread(exchange, port, head + chunk), 20)
@@ -343,7 +344,7 @@ async def test_a_head_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_body_may_not_stop_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "_IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(idle, "_SECONDS", 0.3)
     async with origin(b"") as host, serving(f"good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
         for request in (

@@ -119,7 +119,13 @@ def test_a_sandbox_has_so_many_rules() -> None:
         NetworkPolicy(("a.com",) * (MAX_HOSTS + 1)).check()
 
 
-@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "224.0.0.0/24", "255.255.255.255", "ff02::/16", "10.0.0.1/8", "a"])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "network",
+    [
+        "0.0.0.0/8", "0.0.0.0/0", "::", "::/0", "224.0.0.0/24", "255.255.255.255", "ff02::/16", "10.0.0.1/8",
+        "a",
+    ],
+)  # fmt: skip
 def test_what_no_host_has_cannot_be_opened(network: str) -> None:
     with pytest.raises(errors.InvalidRequest):
         NetworkPolicy(bounds=NetworkBounds(open=(network,))).check()
@@ -130,6 +136,9 @@ def test_hosts_and_networks_can_be_denied(denied: str) -> None:
     NetworkPolicy(bounds=NetworkBounds(deny=(denied,))).check()
 
 
-def test_what_cannot_be_denied_is_refused() -> None:
+@pytest.mark.parametrize(
+    "denied", ["10.0.0.0/33", "10.0.0.1:22", "[::1]", "[::1]:22", "tcp://a.com:22", "a b"]
+)
+def test_what_cannot_be_denied_is_refused(denied: str) -> None:
     with pytest.raises(errors.InvalidRequest):
-        NetworkPolicy(bounds=NetworkBounds(deny=("10.0.0.0/33",))).check()
+        NetworkPolicy(bounds=NetworkBounds(deny=(denied,))).check()

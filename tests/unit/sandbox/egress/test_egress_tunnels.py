@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.egress import Client, Names, greeting, origin, recorded, serving, tls_origin
 
-from portico.sandbox.egress import hello, proxy, tunnel
+from portico.sandbox.egress import hello, idle, proxy, tunnel
 from portico.sandbox.spec import NetworkBounds
 
 
@@ -216,7 +216,7 @@ async def test_a_greeting_must_come_in_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_an_idle_tunnel_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "_IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(idle, "_SECONDS", 1.0)
     async with origin() as host, serving(f"tcp://good.test:{host.port}") as port:
         client = Client(port)
         assert b" 200 " in await asyncio.to_thread(client.connect, "good.test", host.port)
@@ -228,6 +228,32 @@ async def test_an_idle_tunnel_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() - begun > 1.5 + 0.5  # what is carried keeps it
         client.close()
         assert host.text == "x" * 6
+
+
+async def test_who_has_ended_one_side_is_not_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "_HALF_SECONDS", 0.3)
+    async with origin(after=b"the end") as host, serving(f"tcp://good.test:{host.port}") as port:
+        where = f"good.test:{host.port}"
+        for request in (f"CONNECT {where}", f"GET http://{where}/"):
+            client = Client(port)
+            client.socket.sendall(f"{request} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+            client.socket.shutdown(1)
+            begun = time.monotonic()
+            rest = await asyncio.to_thread(client.rest)
+            assert rest in (b"", b"HTTP/1.1 200 Connection established\r\n\r\n")
+            assert time.monotonic() - begun < 8
+            client.close()
+
+
+async def test_a_host_must_answer_a_greeting_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "GREETING_SECONDS", 0.3)
+    async with origin(after=b"the end") as host, serving(f"good.test:{host.port}") as port:
+        client = Client(port)
+        assert b" 200 " in await asyncio.to_thread(client.connect, "good.test", host.port)
+        client.socket.sendall(greeting("good.test"))
+        assert await asyncio.wait_for(asyncio.to_thread(client.rest), 20) == b""
+        client.close()
+        assert host.got[0] != b""
 
 
 async def test_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
