@@ -26,7 +26,7 @@ from portico.sandbox.events import (
 from portico.sandbox.files import Files
 from portico.sandbox.inside import wire
 from portico.sandbox.processes import Processes, as_command
-from portico.sandbox.spec import Spec
+from portico.sandbox.spec import NetworkPolicy, Spec
 
 _MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
 _REQUEST_SHARE: Final = 16  # of a sandbox's memory: a request is held inside several times
@@ -87,10 +87,7 @@ class Box:
     async def begin(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
         """Opens the network that is allowed, and starts; returns when the agent serves."""
         if self.spec.network.allow_hosts:
-            # Imported here: who allows no hosts need not load what parses their protocols.
-            from portico.sandbox.egress.proxy import Egress
-
-            self.channel.on_connect = Egress(self.spec.network).serve
+            self.channel.on_connect = await asyncio.to_thread(_proxy, self.spec.network)
             await self.ask("proxy")
         self._confirm(await self.answered(self.start(env, rlimits)))
 
@@ -463,3 +460,11 @@ def _cell_event(call: Call, kind: int, payload: bytes) -> CellEvent:
 async def _feed(call: Call, data: bytes) -> None:
     await call.send(data)
     call.end_input()
+
+
+def _proxy(policy: NetworkPolicy) -> Callable[[Call], Awaitable[None]]:
+    """What serves connections to the allowed hosts. Blocks, as it imports what parses their protocols: a
+    sandbox without a network does not need that."""
+    from portico.sandbox.egress.proxy import Egress
+
+    return Egress(policy).serve

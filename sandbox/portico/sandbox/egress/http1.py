@@ -115,11 +115,9 @@ def _check_head(head: bytes) -> None:
     if _HEAD.fullmatch(head) is None:
         raise _bad("the head of the request is not in the form of HTTP/1.1")
     names = Counter(match[1].lower() for line in head.split(b"\r\n") if (match := _NAME.match(line)))
-    if any(names[name] > 1 for name in _NEEDED):
-        raise _bad("a second host, content-length or transfer-encoding header")
     has_body = names[b"content-length"] + names[b"transfer-encoding"]
     if has_body > 1:
-        raise _bad("both content-length and transfer-encoding")
+        raise _bad("more than one header for the length of the body")
     line = head[: head.index(b"\r\n")]
     if names[b"transfer-encoding"] and line.endswith(b"1.0"):
         raise _bad("transfer-encoding in HTTP/1.0")

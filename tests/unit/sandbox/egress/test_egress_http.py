@@ -25,7 +25,7 @@ async def test_a_request_reaches_its_host_written_anew() -> None:
         where = f"good.test:{host.port}"
         request = ask(
             f"http://GOOD.test.:{host.port}/a?b=c%20d", f"Host: {where}", "Accept: x", "X-Odd:  a\tb ",
-            "Proxy-Authorization: secret", "Proxy-Connection: keep-alive", "Connection: keep-alive, X-Hop",
+            "Proxy-Authorization: secret", "Proxy-Connection: keep-alive", "Connection: X-Hop, close",
             "X-Hop: 1", "Keep-Alive: 5", "TE: trailers", "Upgrade: h2c", "Cookie: a", "Cookie: b",
         )  # fmt: skip
         got = await answer(port, request)
@@ -145,6 +145,7 @@ SMUGGLED = {
     "a bare CR": b"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\nA: b\rHost: evil.test\r\n\r\n",
     "a NUL": b"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\nA: b\0c\r\n\r\n",
     "a control character": b"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\nA: b\x0bc\r\n\r\n",
+    "another one": b"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\nA: b\x01c\r\n\r\n",
     "a folded line": ask("http://{where}/", "Host: {where}", "A: b", " Host: evil.test"),
     "a folded host": ask("http://{where}/", "Host: {where}", "\tevil.test"),
     "a space before a colon": ask("http://{where}/", "Host: {where}", "Host : evil.test"),
