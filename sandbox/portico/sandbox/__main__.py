@@ -173,10 +173,12 @@ def _bar(path: Path) -> Iterator[Callable[[int], object]]:
         yield lambda count: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True, markup=False), transient=True) as progress:
-        task = progress.add_task(printable(os.fsencode(path.name)), total=path.stat().st_size)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        name = escape(printable(os.fsencode(path.name)))
+        task = progress.add_task(name, total=path.stat().st_size)
         yield lambda count: progress.advance(task, count)
 
 

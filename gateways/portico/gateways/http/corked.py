@@ -119,8 +119,8 @@ class Chunks:
         if parts:
             self._transport.write_parts(parts)
 
-    def cut(self) -> None:
-        """End the connection at once: what was sent of an answer is not taken for all of it."""
+    def abort(self) -> None:
+        """Close the connection without ending the answer, so that the client sees it as incomplete."""
         self._transport.abort()
 
 
@@ -146,7 +146,7 @@ def chunks_of(scope: Scope) -> Chunks | None:
     return chunks
 
 
-def cut(scope: Scope) -> None:
-    """End the connection of a request whose answer can't be ended as it should."""
+def abort_connection(scope: Scope) -> None:
+    """Close the connection of a request whose answer has begun and cannot be completed."""
     if (chunks := chunks_of(scope)) is not None:
-        chunks.cut()
+        chunks.abort()

@@ -124,6 +124,7 @@ class SseGateway:
 
     def stop(self) -> None:
         self._app.state.streams.stop()
+        self._ports.stop()
 
 
 def _service(settings: SseSettings) -> APIRouter:

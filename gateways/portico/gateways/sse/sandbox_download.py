@@ -1,4 +1,4 @@
-"""A sandbox's file as an HTTP answer: its length, ranges, and a validator (RFC 9110, 8.8, 13 and 14)."""
+"""Downloads from sandboxes: Content-Length, ranges, and a validator (RFC 9110, 8.8, 13 and 14)."""
 
 import re
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from portico.client import PorticoError
 from portico.client.file_reader import FileReader
 from portico.client.sandboxes import Sandboxes
 from portico.gateways.http.body import Disconnected, unless_gone, wait_disconnect
-from portico.gateways.http.corked import cut
+from portico.gateways.http.corked import abort_connection
 from portico.gateways.sse.errors import error_response
 
-# What code inside has written is never to be run in this site's name, and is its caller's alone.
+# Code inside has written the file: a browser must not run it in this site's origin, and no proxy may keep it.
 _HARMLESS: Final = {
     "cache-control": "private, no-cache",
     "content-disposition": "attachment",
@@ -29,7 +29,7 @@ _TAG: Final = re.compile(r"[0-9a-f-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which bytes are asked for. `last_bytes` is None unless it is the last ones; a length of 0 is all."""
+    """The bytes that are asked for. With `last_bytes` they are the last ones; a length of 0 means all."""
 
     offset: int = 0
     length: int = 0
@@ -37,7 +37,7 @@ class Part:
 
 
 def asked_part(headers: Mapping[str, str]) -> Part | None:
-    """The one range that a request is for; None for all, as for what is not understood, or several."""
+    """The range of a request; None, which means the whole file, also for several or an invalid one."""
     found = _RANGE.fullmatch(headers.get("range", "").strip())
     if found is None:
         return None
@@ -52,7 +52,7 @@ def asked_part(headers: Mapping[str, str]) -> Part | None:
 async def download(
     request: Request, sandboxes: Sandboxes, sandbox_id: str, path: str, given: Part
 ) -> Response:
-    """The answer to GET and HEAD. A part that is given by the query is a whole of its own.
+    """The answer to GET and HEAD. A part that the query asks for is a representation of its own.
 
     Raises PorticoError, Disconnected.
     """
@@ -94,12 +94,12 @@ async def download(
 
 
 def _tags(text: str) -> list[str]:
-    """What If-None-Match lists; a weak one will do for it."""
+    """The tags of If-None-Match, which compares weakly."""
     return [tag.strip().removeprefix("W/") for tag in text.split(",")]
 
 
 class FileResponse(Response):
-    """A file that is read while it is sent, as long as its head says. What breaks off cuts the connection."""
+    """Sends a file while it reads it. When reading fails, the connection is closed without an end."""
 
     media_type = "application/octet-stream"
 
@@ -117,7 +117,7 @@ class FileResponse(Response):
                 await unless_gone(receive, self._pieces(send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except PorticoError:
-            cut(scope)
+            abort_connection(scope)
             await wait_disconnect(receive)
         except Disconnected:
             pass

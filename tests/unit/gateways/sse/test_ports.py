@@ -3,15 +3,17 @@
 import asyncio
 import re
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.serving import Serve
 
 from portico.gateways.sse.ports.errors import PortFailure
 from portico.gateways.sse.ports.exchange import Exchange
 from portico.gateways.sse.ports.headers import PortHeaders
-from portico.gateways.sse.ports.location import below
+from portico.gateways.sse.ports.location import rewrite_location
 from portico.gateways.sse.ports.stream import PortStream
 from portico.gateways.sse.settings import SseSettings
 
@@ -40,7 +42,7 @@ PREFIX = "/ports/token"
     ],
 )
 def test_a_redirect_leads_below_the_token(value: bytes, to: str) -> None:
-    assert below(value, "/a/b?c", PREFIX) == (PREFIX + to).encode()
+    assert rewrite_location(value, "/a/b?c", PREFIX) == (PREFIX + to).encode()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_redirect_leads_below_the_token(value: bytes, to: str) -> None:
 )
 def test_a_redirect_to_elsewhere_is_refused(value: bytes) -> None:
     with pytest.raises(PortFailure) as caught:
-        below(value, "/", PREFIX)
+        rewrite_location(value, "/", PREFIX)
     assert caught.value.status == 502
 
 
@@ -74,7 +76,7 @@ def test_a_redirect_to_elsewhere_is_refused(value: bytes) -> None:
 )
 def test_whatever_it_says_it_leads_nowhere_else(value: bytes) -> None:
     try:
-        told = below(value, "/a/b", PREFIX).decode()
+        told = rewrite_location(value, "/a/b", PREFIX).decode()
     except PortFailure:
         return
     assert re.fullmatch(r"[!#-;=?-Z_a-z~%\[\]&'$]+", told)
@@ -133,3 +135,29 @@ async def test_a_body_of_many_small_pieces_lets_others_have_their_turn() -> None
     assert sum([len(piece) async for piece in exchange.body(30)]) == count
     working.cancel()
     assert turns > count // 512
+
+
+async def test_a_gateway_that_stops_ends_what_it_forwards(serve: Serve) -> None:
+    http = await serve()
+    box = f"/sandboxes/{(await http.post('/sandboxes', json={})).json()['sandbox_id']}"
+    server = (
+        "import socket, threading\n"
+        "server, kept = socket.create_server(('127.0.0.1', 8000)), []\n"
+        "def serve():\n"
+        "    while True:\n"
+        "        peer = server.accept()[0]\n"
+        "        kept.append(peer)\n"
+        "        if b'begins' in peer.recv(9999): peer.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\nbegun')\n"
+        "threading.Thread(target=serve, daemon=True).start()"
+    )
+    assert (await http.post(f"{box}/cells", json={"code": server})).json()["error"] is None
+    path = (await http.post(f"{box}/ports/8000", json={})).json()["path"]
+    waiting = asyncio.create_task(http.get(f"{path}waits"))
+    async with http.stream("GET", f"{path}begins") as begun:
+        pieces = begun.aiter_raw()
+        assert await anext(pieces) == b"begun"
+        http.site.stop()  # type: ignore[attr-defined]
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(pieces)
+    answer = await asyncio.wait_for(waiting, 30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "DRAINING")

@@ -1,5 +1,5 @@
-"""Ports of sandboxes over HTTP and WebSocket: /ports/{token}/… goes to the server inside of that token.
+"""The proxy to HTTP servers in sandboxes: /ports/{token}/… goes to the port that the token was made for.
 
-What answers is hostile. What may go in and come out is listed, all of it is bounded and typed, and a page of
-it runs in an origin of its own.
+The server is treated as hostile. Lists say which header fields pass in each direction, answers are checked
+and bounded, and browsers run its pages in an opaque origin.
 """

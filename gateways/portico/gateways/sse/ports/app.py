@@ -1,4 +1,4 @@
-"""The ASGI application below /ports/: requests go to a server inside, and its answers come out checked."""
+"""The ASGI application of the proxy below /ports/."""
 
 import asyncio
 from contextlib import aclosing
@@ -10,93 +10,107 @@ from starlette.types import Receive, Scope, Send
 from portico.client import PorticoError
 from portico.gateways.http.body import wait_disconnect
 from portico.gateways.http.core import Core
-from portico.gateways.http.corked import cut
+from portico.gateways.http.corked import abort_connection
 from portico.gateways.http.seen import PORTS, ROUTE
 from portico.gateways.sse.errors import from_status
-from portico.gateways.sse.ports.errors import PortFailure, broken, late, unreachable
+from portico.gateways.sse.ports.errors import PortFailure, protocol_error, timeout_error, unreachable
 from portico.gateways.sse.ports.exchange import BODILESS, Exchange
 from portico.gateways.sse.ports.headers import Headers
 from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.ports.place import Place, place_of
 from portico.gateways.sse.ports.readers import preflight, readable
-from portico.gateways.sse.ports.sockets import carry_socket
+from portico.gateways.sse.ports.sockets import forward_socket
 from portico.gateways.sse.ports.stream import PortStream
+from portico.gateways.sse.ports.target import PortTarget, target_of
 
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
-class _Cut(Exception):
-    """The answer has begun and cannot be ended as it should."""
+class _BrokenOff(Exception):
+    """The answer has begun, and the rest of its body will not come."""
 
 
 class Ports:
-    """Carries requests and WebSockets to ports of sandboxes."""
+    """Forwards requests and WebSockets to ports of sandboxes."""
 
     def __init__(self, core: Core, limits: PortLimits) -> None:
         self._core = core
         self._limits = limits
+        self._answering: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the answers that are under way: those that have not begun with 503, the others incomplete."""
+        self._stopped = True
+        for task in self._answering:
+            task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = f"{PORTS}{{token}}"
-        place = place_of(scope)
+        target = target_of(scope)
         if scope["type"] == "websocket":
-            await self._socket(scope, receive, send, place)
-        elif isinstance(place, Response):
-            await place(scope, receive, send)
+            await self._socket(scope, receive, send, target)
+        elif isinstance(target, Response):
+            await target(scope, receive, send)
         elif scope["method"] not in _METHODS:
             await from_status(405, {"allow": ", ".join(_METHODS)})(scope, receive, send)
         elif (allowed := preflight(scope, self._limits.origins)) is not None:
             await allowed(scope, receive, send)
         else:
-            await self._request(scope, receive, send, place)
+            await self._request(scope, receive, send, target)
 
-    async def _connect(self, place: Place) -> PortStream | Response:
+    async def _connect(self, target: PortTarget) -> PortStream | Response:
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
-                connecting = self._core.client.sandboxes.connect_port(access_token=place.token)
+                connecting = self._core.client.sandboxes.connect_port(access_token=target.token)
                 return PortStream(await connecting)
         except TimeoutError:
-            return late(self._limits.answer_seconds).response()
+            return timeout_error(self._limits.answer_seconds).response()
         except PorticoError as error:
             return unreachable(error)
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send, place: Place | Response) -> None:
-        to = place if isinstance(place, Response) else await self._connect(place)
+    async def _socket(
+        self, scope: Scope, receive: Receive, send: Send, target: PortTarget | Response
+    ) -> None:
+        to = target if isinstance(target, Response) else await self._connect(target)
         if isinstance(to, Response):
             await to(scope, receive, send)
             return
-        assert isinstance(place, Place)
+        assert isinstance(target, PortTarget)
         try:
-            await carry_socket(to, place, self._limits, scope, receive, send)
+            await forward_socket(to, target, self._limits, scope, receive, send)
         finally:
             await to.close()
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send, place: Place) -> None:
-        stream = await self._connect(place)
+    async def _request(self, scope: Scope, receive: Receive, send: Send, target: PortTarget) -> None:
+        stream = await self._connect(target)
         if isinstance(stream, Response):
             await stream(scope, receive, send)
             return
         try:
-            await self._exchange(scope, receive, send, place, Exchange(stream))
+            await self._exchange(scope, receive, send, target, Exchange(stream))
         except PortFailure as failure:
             await failure.response()(scope, receive, send)
-        except _Cut:
-            cut(scope)
+        except _BrokenOff:
+            abort_connection(scope)
             await wait_disconnect(receive)
         finally:
             await stream.close()
 
     async def _exchange(
-        self, scope: Scope, receive: Receive, send: Send, place: Place, exchange: Exchange
+        self, scope: Scope, receive: Receive, send: Send, target: PortTarget, exchange: Exchange
     ) -> None:
-        """Raises PortFailure before the answer has begun, _Cut later."""
-        headers = self._limits.headers.inwards(scope["headers"], place.prefix)
+        """Raises PortFailure before the answer has begun, _BrokenOff later."""
+        headers = self._limits.headers.inwards(scope["headers"], target.prefix)
         headers += [(name, value) for name, value in scope["headers"] if name in _FRAMING]
         try:
-            await exchange.ask(scope["method"], place.target, headers)
+            await exchange.ask(scope["method"], target.path, headers)
         except PorticoError:
-            raise broken("the server inside hung up") from None
-        answering = asyncio.create_task(self._answer(scope, send, place, exchange))
+            raise protocol_error("the server inside hung up") from None
+        if self._stopped:
+            raise _stops()
+        answering = asyncio.create_task(self._answer(scope, send, target, exchange))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
         asking = asyncio.create_task(_ask(receive, exchange))
         try:
             done, _ = await asyncio.wait({answering, asking}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,9 +121,14 @@ class Ports:
             asking.cancel()
             await asyncio.gather(answering, asking, return_exceptions=True)
 
-    async def _answer(self, scope: Scope, send: Send, place: Place, exchange: Exchange) -> None:
-        head = await exchange.head(self._limits.answer_seconds)
-        headers: Headers = self._limits.headers.outwards(head.headers, place.target, place.prefix)
+    async def _answer(self, scope: Scope, send: Send, target: PortTarget, exchange: Exchange) -> None:
+        try:
+            head = await exchange.head(self._limits.answer_seconds)
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise _stops() from None
+            raise
+        headers: Headers = self._limits.headers.outwards(head.headers, target.path, target.prefix)
         if head.length is not None or head.status == 205:
             headers.append((b"content-length", b"%d" % (head.length or 0)))
         headers += readable(scope, self._limits.origins)
@@ -119,12 +138,18 @@ class Ports:
                 async with aclosing(exchange.body(self._limits.idle_seconds)) as pieces:
                     async for piece in pieces:
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except PortFailure as failure:
-                raise _Cut from failure
+            except (PortFailure, asyncio.CancelledError) as ended:
+                if isinstance(ended, PortFailure) or self._stopped:
+                    raise _BrokenOff from ended
+                raise
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
+
+
+def _stops() -> PortFailure:
+    return PortFailure(503, "DRAINING", "this gateway stops; ask another")
 
 
 async def _ask(receive: Receive, exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request to a server inside, and its answer as bytes of which each has been checked."""
+"""One HTTP/1.1 request to a server in a sandbox, and its strictly checked answer."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,7 +8,7 @@ from typing import Any, Final
 import h11
 
 from portico.client import PorticoError
-from portico.gateways.sse.ports.errors import PortFailure, broken
+from portico.gateways.sse.ports.errors import PortFailure, protocol_error
 from portico.gateways.sse.ports.stream import PortStream
 
 HEAD_BYTES: Final = 64 << 10
@@ -17,12 +17,12 @@ _STATUSES: Final = range(200, 600)
 STATUSES_REFUSED: Final = (407, 421)  # they speak of proxies and connections, which are not theirs
 BODILESS: Final = (204, 205, 304)
 _MAX_LENGTH: Final = 1 << 63
-_TURN: Final = 256  # pieces of a body that are parsed before others have their turn
+_TURN: Final = 256  # pieces of a body that are parsed before other tasks run
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of an answer; the length of its body when that is known."""
+    """Status and header fields of an answer; `length` is the declared length of its body, None for none."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -30,7 +30,7 @@ class Head:
 
 
 class Exchange:
-    """Sending and receiving go on beside each other; `head` comes before `body`."""
+    """A request may be sent while its answer is read; read `head` before `body`."""
 
     def __init__(self, stream: PortStream) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class Exchange:
         await self._stream.write(data or b"")
 
     async def send(self, data: bytes, *, more: bool) -> None:
-        """Send of the request's body. Raises PorticoError."""
+        """Send a piece of the request's body. Raises PorticoError."""
         try:
             told = self._http.send(h11.Data(data=data)) if data else b""
             told = (told or b"") + (b"" if more else self._http.send(h11.EndOfMessage()) or b"")
@@ -57,7 +57,10 @@ class Exchange:
         await self._stream.write(told)
 
     async def head(self, seconds: float) -> Head:
-        """The answer's head, within so many seconds after the request was taken. Raises PortFailure."""
+        """Read the answer's head; the time counts from the last byte of the request that was accepted.
+
+        Raises PortFailure.
+        """
         loop = asyncio.get_running_loop()
         until: float | None = None
         for _ in range(_INTERIM):
@@ -70,10 +73,10 @@ class Exchange:
                 return self._checked(event)
             if not isinstance(event, h11.InformationalResponse):
                 break
-        raise broken("the server inside does not answer")
+        raise protocol_error("the server inside does not answer")
 
     async def body(self, seconds: float) -> AsyncGenerator[bytes, None]:
-        """Its pieces. Raises PortFailure when it is not what its head said, or for so long nothing comes."""
+        """The body in pieces. Raises PortFailure when it breaks its framing, or for so long nothing comes."""
         while True:
             piece = bytearray()
             event: Any = None
@@ -91,32 +94,32 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 await asyncio.sleep(0)
             else:
-                raise broken("the server inside broke off")
+                raise protocol_error("the server inside broke off")
 
     def _next(self) -> Any:
         try:
             return self._http.next_event()
         except h11.RemoteProtocolError:
-            raise broken("what the server inside sent is not HTTP/1.1") from None
+            raise protocol_error("what the server inside sent is not HTTP/1.1") from None
 
     async def _receive(self, seconds: float) -> None:
         try:
             self._http.receive_data(await self._stream.read(seconds))
         except PorticoError:
-            raise broken("the server inside broke off") from None
+            raise protocol_error("the server inside broke off") from None
 
     def _checked(self, response: h11.Response) -> Head:
         status = response.status_code
         if status not in _STATUSES or status in STATUSES_REFUSED:
-            raise broken(f"the server inside answered with the status {status}")
+            raise protocol_error(f"the server inside answered with the status {status}")
         if sum(len(name) + len(value) for name, value in response.headers) > HEAD_BYTES:
-            raise broken("the server inside answered with too large a head")
+            raise protocol_error("the server inside answered with too large a head")
         framing = {name: value for name, value in response.headers if name in _FRAMING}
         if len(framing) > 1 or (b"transfer-encoding" in framing and response.http_version < b"1.1"):
-            raise broken("the server inside framed its answer in two ways")
+            raise protocol_error("the server inside framed its answer in two ways")
         length = int(framing.get(b"content-length", b"-1"))
         if length >= _MAX_LENGTH:
-            raise broken("the server inside answered with an impossible length")
+            raise protocol_error("the server inside answered with an impossible length")
         headers = [(name, value) for name, value in response.headers if name not in _FRAMING]
         return Head(status, headers, None if length < 0 or status in BODILESS else length)
 

@@ -1,11 +1,11 @@
-"""The header fields that pass to and from a server inside. What is not listed does not."""
+"""The lists of header fields that pass to and from a server in a sandbox. Nothing else passes."""
 
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from portico.gateways.sse.ports.errors import broken
-from portico.gateways.sse.ports.location import below
+from portico.gateways.sse.ports.errors import protocol_error
+from portico.gateways.sse.ports.location import rewrite_location
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -47,7 +47,7 @@ _WALLS: Final = (
 
 
 def extra_name(name: str) -> str:
-    """A name that an operator adds to a list. Raises ValueError."""
+    """Check a name that an operator adds to a list, and return it in lower case. Raises ValueError."""
     lower = name.lower()
     if not _NAME.fullmatch(lower):
         raise ValueError(f"{name!r} is not the name of a header field")
@@ -57,32 +57,35 @@ def extra_name(name: str) -> str:
 
 
 class PortHeaders:
-    """The lists of one gateway, with what its operator has added."""
+    """The lists of one gateway, with the names that its operator has added."""
 
     def __init__(self, more_in: Sequence[str] = (), more_out: Sequence[str] = ()) -> None:
         self._in = _IN | {name.encode() for name in more_in}
         self._out = _OUT | {name.encode() for name in more_out}
 
     def inwards(self, given: Iterable[tuple[bytes, bytes]], prefix: str) -> Headers:
-        """Of a request below the prefix, without its framing."""
+        """The fields of a request that pass, without its framing."""
         passed = [(name, value) for name, value in given if name in self._in]
         return [(b"host", b"localhost"), (b"x-forwarded-prefix", prefix.encode()), *passed]
 
     def outwards(self, given: Iterable[tuple[bytes, bytes]], path: str, prefix: str) -> Headers:
-        """Of an answer to a request of that path inside, without its framing. Raises PortFailure."""
+        """The fields of an answer that pass, and our own, without its framing. `path` is what was requested.
+
+        Raises PortFailure.
+        """
         told: Headers = []
         seen: set[bytes] = set()
         cache, varies = b"private, no-cache", [b"origin"]
         for name, value in given:
             if not _VALUE.fullmatch(value):
-                raise broken("the server inside sent a header field with control characters")
+                raise protocol_error("the server inside sent a header field with control characters")
             if name == b"cache-control" and b"no-store" in value.lower():
                 cache = b"no-store"
             elif name == b"vary":
                 varies.append(value)
             elif name == b"location" or name in self._out:
                 if name in seen and name not in _LISTS:
-                    raise broken(f"the server inside sent {name.decode()} more than once")
+                    raise protocol_error(f"the server inside sent {name.decode()} more than once")
                 seen.add(name)
-                told.append((name, below(value, path, prefix) if name == b"location" else value))
+                told.append((name, rewrite_location(value, path, prefix) if name == b"location" else value))
         return [*told, (b"cache-control", cache), (b"vary", b", ".join(varies)), *_WALLS]

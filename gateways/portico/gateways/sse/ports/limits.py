@@ -1,4 +1,4 @@
-"""What an operator sets about ports."""
+"""The operator's settings of the proxy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from portico.gateways.sse.ports.headers import PortHeaders
 
 @dataclass(frozen=True, slots=True)
 class PortLimits:
-    """Patience in seconds, the size of a WebSocket's messages, and what passes."""
+    """Timeouts in seconds, the size of a WebSocket message, header fields, and origins."""
 
     answer_seconds: float = 60.0
     idle_seconds: float = 300.0
     message_bytes: int = 4 << 20
     headers: PortHeaders = field(default_factory=PortHeaders)
-    # Whose pages may read answers, beside those of the sandbox itself.
+    # Origins whose pages may read answers; pages of the sandbox always may.
     origins: Sequence[str] = ()

@@ -1,17 +1,17 @@
-"""Where a server inside redirects to, as its caller sees it: below the token's path, or nowhere."""
+"""Redirects of a server in a sandbox are rewritten to stay below the token's path, or refused."""
 
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from portico.gateways.sse.ports.errors import broken
+from portico.gateways.sse.ports.errors import protocol_error
 
 # What a browser might read in another way than we do is encoded: spaces, backslashes, control characters.
 _KEPT: Final = "%/:?#[]@!$&'()*+,;=-._~"
 _ITSELF: Final = ("localhost", "127.0.0.1", "::1")
 
 
-def below(value: bytes, path: str, prefix: str) -> bytes:
-    """An absolute path below the prefix, for a Location in the answer to a request of that path.
+def rewrite_location(value: bytes, path: str, prefix: str) -> bytes:
+    """Return an absolute path below the prefix for the Location of an answer; `path` is what was requested.
 
     Raises PortFailure for one that leads to another server.
     """
@@ -19,9 +19,9 @@ def below(value: bytes, path: str, prefix: str) -> bytes:
         to = urlsplit(quote(value, safe=_KEPT))
         host = to.hostname
     except ValueError:
-        raise broken("the server inside redirects to what is not a URL") from None
+        raise protocol_error("the server inside redirects to what is not a URL") from None
     if (to.scheme or to.netloc) and not (to.scheme in ("", "http", "https") and host in _ITSELF):
-        raise broken("the server inside redirects to another server")
+        raise protocol_error("the server inside redirects to another server")
     base, _, query = path.partition("?")
     target = to.path
     if not target and not to.netloc:
@@ -31,13 +31,13 @@ def below(value: bytes, path: str, prefix: str) -> bytes:
         query = to.query
         if not target.startswith("/") and not to.netloc:
             target = base.rpartition("/")[0] + "/" + target
-    told = prefix + _climbed(quote(target, safe=_KEPT))
+    told = prefix + _without_dot_segments(quote(target, safe=_KEPT))
     told += f"?{quote(query, safe=_KEPT)}" if query else ""
     return (told + (f"#{to.fragment}" if to.fragment else "")).encode()
 
 
-def _climbed(path: str) -> str:
-    """The path without dot segments, which never lead above its root (RFC 3986, 5.2.4; URL, 4.4)."""
+def _without_dot_segments(path: str) -> str:
+    """Remove dot segments; they never lead above the root (RFC 3986, 5.2.4; URL, 4.4)."""
     kept: list[str] = []
     segments = path.removeprefix("/").split("/")
     for place, segment in enumerate(segments):

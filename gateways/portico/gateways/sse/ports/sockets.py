@@ -1,7 +1,7 @@
-"""WebSockets to a server inside (RFC 6455): messages are carried whole, within a size, one at a time.
+"""WebSockets to a server in a sandbox (RFC 6455). The proxy forwards whole messages of a limited size.
 
-Nothing about a caller goes inside but what it says, and no extension is agreed on. Who knows the path may
-connect, from whatever page: there is neither cookie nor credential that such a page could borrow.
+It offers no extension and passes no credential. It does not check the Origin: the path is the only
+credential, and there is no cookie that a page of another site could use with it.
 """
 
 import asyncio
@@ -18,35 +18,35 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from portico.client import PorticoError
-from portico.gateways.sse.ports.errors import PortFailure, broken
+from portico.gateways.sse.ports.errors import PortFailure, protocol_error
 from portico.gateways.sse.ports.exchange import HEAD_BYTES, STATUSES_REFUSED
 from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.ports.place import Place
 from portico.gateways.sse.ports.stream import PortStream
+from portico.gateways.sse.ports.target import PortTarget
 
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_SLICE: Final = 4096  # bytes that are parsed before others have their turn: frames may be of two
+_SLICE: Final = 4096  # bytes that are parsed before other tasks run: a frame may have two
 _CONTENT: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 _NO_CODE: Final = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE)  # they stand for a missing code
 _BROKEN: Final = Close(CloseCode.BAD_GATEWAY, "")
 _log = logging.getLogger("portico.gateways.ports.websocket")
-_log.setLevel(logging.WARNING)  # frames are nobody's business but their ends'
+_log.setLevel(logging.WARNING)  # not each frame
 
 
-async def carry_socket(
-    stream: PortStream, place: Place, limits: PortLimits, scope: Scope, receive: Receive, send: Send
+async def forward_socket(
+    stream: PortStream, target: PortTarget, limits: PortLimits, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Connect inside, accept the caller, and carry messages until one of them has enough."""
+    """Open a WebSocket inside, accept the caller's, and forward messages until one side closes."""
     await receive()  # websocket.connect
     try:
         inner = _Inner(stream, limits, scope["subprotocols"])
-        subprotocol = await inner.open(place, scope)
+        subprotocol = await inner.open(target, scope)
     except PortFailure as failure:
         await failure.response()(scope, receive, send)
         return
     await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
-    inwards = asyncio.create_task(inner.take_in(receive))
-    outwards = asyncio.create_task(inner.take_out(send))
+    inwards = asyncio.create_task(inner.forward_in(receive))
+    outwards = asyncio.create_task(inner.forward_out(send))
     try:
         done, _ = await asyncio.wait({inwards, outwards}, return_when=asyncio.FIRST_COMPLETED)
         ending = (outwards if outwards in done else inwards).result()
@@ -61,10 +61,10 @@ async def carry_socket(
 
 
 class _Inner:
-    """The client's end of a WebSocket inside."""
+    """The client side of the WebSocket to the server in the sandbox."""
 
     def __init__(self, stream: PortStream, limits: PortLimits, subprotocols: list[str]) -> None:
-        """Raises PortFailure for subprotocols that are none."""
+        """Raises PortFailure when a subprotocol is no token."""
         if not all(_TOKEN.fullmatch(name) for name in subprotocols):
             raise PortFailure(400, "BAD_REQUEST", "sec-websocket-protocol is not a list of tokens")
         self._stream = stream
@@ -78,11 +78,11 @@ class _Inner:
         self._unparsed = b""
         self._writing = asyncio.Lock()
 
-    async def open(self, place: Place, scope: Scope) -> str | None:
-        """The handshake; returns the subprotocol. Raises PortFailure."""
+    async def open(self, target: PortTarget, scope: Scope) -> str | None:
+        """Do the handshake and return the subprotocol. Raises PortFailure."""
         request = self._protocol.connect()
-        request.path = place.target
-        for name, value in self._limits.headers.inwards(scope["headers"], place.prefix):
+        request.path = target.path
+        for name, value in self._limits.headers.inwards(scope["headers"], target.prefix):
             if name != b"host" and value.isascii():
                 request.headers[name.decode()] = value.decode()
         self._protocol.send_request(request)
@@ -93,17 +93,17 @@ class _Inner:
             await self._flush()
             while self._protocol.state is CONNECTING:
                 if left == 0:
-                    raise broken("the server inside answered a handshake with too much")
+                    raise protocol_error("the server inside answered a handshake with too much")
                 await self._step(max(until - loop.time(), 0))
                 if (error := self._protocol.handshake_exc) is not None:
                     raise _refused(error)
                 left -= 1
         except (PorticoError, TimeoutError):
-            raise broken("the server inside hung up in the handshake") from None
+            raise protocol_error("the server inside hung up in the handshake") from None
         return self._protocol.subprotocol
 
-    async def take_in(self, receive: Receive) -> Close | None:
-        """The caller's messages; returns how the connection to it is to end, None when it has left."""
+    async def forward_in(self, receive: Receive) -> Close | None:
+        """Forward the caller's messages. Returns how to close its WebSocket; None when it has left."""
         try:
             while (message := await receive())["type"] == "websocket.receive":
                 text = message.get("text")
@@ -111,7 +111,7 @@ class _Inner:
                 if len(content) > self._limits.message_bytes:
                     return Close(CloseCode.MESSAGE_TOO_BIG, "")
                 if self._protocol.state is not OPEN:
-                    continue  # until take_out has said why
+                    continue  # until forward_out has said why
                 (self._protocol.send_binary if text is None else self._protocol.send_text)(content)
                 await self._flush()
             if self._protocol.state is OPEN:
@@ -121,8 +121,8 @@ class _Inner:
             return _BROKEN
         return None
 
-    async def take_out(self, send: Send) -> Close:
-        """The messages from inside; returns how they end."""
+    async def forward_out(self, send: Send) -> Close:
+        """Forward the server's messages. Returns how to close the caller's WebSocket."""
         content = bytearray()
         kind = "bytes"
         try:
@@ -151,7 +151,7 @@ class _Inner:
             return _BROKEN
 
     async def _step(self, seconds: float | None) -> None:
-        """Parse the next bytes. Raises PorticoError, PortFailure."""
+        """Read and parse the next bytes. Raises PorticoError, PortFailure."""
         if self._unparsed:
             await asyncio.sleep(0)
         else:
@@ -174,7 +174,7 @@ class _Inner:
             self._protocol.send_close(CloseCode.GOING_AWAY)
 
     def _ending(self) -> Close:
-        """What the caller is told of it."""
+        """The close code and reason for the caller, after the server's WebSocket has ended."""
         told = self._protocol.close_rcvd
         if told is not None:
             return Close(CloseCode.NORMAL_CLOSURE, "") if told.code in _NO_CODE else told
@@ -190,4 +190,4 @@ def _refused(error: Exception) -> PortFailure:
         if status not in STATUSES_REFUSED:
             words = f"the server inside refused the WebSocket with the status {status}"
             return PortFailure(status, "PORT_HANDSHAKE", words)
-    return broken("the server inside does not speak WebSocket here")
+    return protocol_error("the server inside does not speak WebSocket here")

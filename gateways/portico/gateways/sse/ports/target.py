@@ -1,4 +1,4 @@
-"""Where a request below /ports/ goes."""
+"""The target of a request below /ports/."""
 
 import re
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))  # what HTTP/
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A port by its token, and the target of the request inside, with its query."""
+class PortTarget:
+    """The token of a port, and the request target (path and query) that the server inside gets."""
 
     token: str
-    target: str
+    path: str
 
     @property
     def prefix(self) -> str:
-        """The path below which its answers stay."""
+        """The path below which redirects stay."""
         return f"{PORTS}{self.token}"
 
 
-def place_of(scope: Scope) -> Place | Response:
-    """The place, or the answer when there is none."""
+def target_of(scope: Scope) -> PortTarget | Response:
+    """The target, or the answer when the path names none."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     asked = f"?{quote(query, safe=_VISIBLE)}" if query else ""
@@ -38,4 +38,4 @@ def place_of(scope: Scope) -> Place | Response:
         return error_response(404, "NOT_FOUND", "no such port")
     if not slash:
         return Response(status_code=307, headers={"location": f"{PORTS}{token}/{asked}"})
-    return Place(token, f"/{rest}{asked}")
+    return PortTarget(token, f"/{rest}{asked}")
