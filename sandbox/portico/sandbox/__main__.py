@@ -64,7 +64,12 @@ async def _build(options: argparse.Namespace) -> int:
     settings = DockerSettings.from_environment()
     packages = tuple(options.package)
     name = await images.build(
-        settings, base=options.base, packages=packages, local_root=options.local_root, say=_tell
+        settings,
+        base=options.base,
+        packages=packages,
+        local_root=options.local_root,
+        plots=options.plots,
+        say=_tell,
     )
     print(name)
     return 0
@@ -210,6 +215,12 @@ def _parser() -> argparse.ArgumentParser:
         "--local-root",
         action="store_true",
         help="Build on this machine's Python and commands, without a registry.",
+    )
+    build.add_argument(
+        "--plots",
+        action=argparse.BooleanOptionalAction,
+        help="Whether to have matplotlib in it, and fonts for Chinese, Japanese and Korean, from Debian and "
+        "PyPI. Default: on the default base only.",
     )
     build.add_argument("--package", action="append", default=[], help="A Python package to have in it.")
     return parser

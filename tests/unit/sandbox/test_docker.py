@@ -1,6 +1,7 @@
 """The docker backend: images, the pool, how containers are made, and that nothing stays behind."""
 
 import asyncio
+import io
 import signal
 import subprocess
 import sys
@@ -208,6 +209,32 @@ async def test_an_engine_that_cannot_limit_is_refused_unless_that_is_accepted(
         always = {"terminals", "user", "TCP buffers"}  # the last where control groups are of version 1
         assert set(docker.capabilities.missing) - always == {"memory", "swap", "processes", "filter"}
         assert docker.capabilities.limits == {"cpus", "disk", "inodes", "output", "time"}
+
+
+async def test_an_image_has_matplotlib_and_fonts_unless_it_is_made_without_a_network(
+    settings: DockerSettings,
+) -> None:
+    """The base has an apt-get and a pip of its own, which write down what they are asked for."""
+    engine = Engine(settings.url)
+    await engine.open()
+    script = "RUN printf '#!/bin/sh\\necho $0 $@ >> /asked\\n' > {0} && chmod 755 {0}\n"
+    lines = "".join(script.format(f"/usr/bin/{name}") for name in ("apt-get", "pip"))
+    dockerfile = io.BytesIO(f"FROM {images.LOCAL_BASE}\nRUN mkdir -p /var/lib/apt/lists\n{lines}".encode())
+    steps = await engine.call("build", fileobj=dockerfile, tag="portico-test:recording", rm=True, decode=True)
+    await asyncio.to_thread(list, steps)
+    await engine.close()
+    asked = "/usr/bin/apt-get update\n/usr/bin/apt-get install -y --no-install-recommends fonts-noto-cjk\n"
+    for plots, packages, expected in (
+        (True, ("numpy",), f"{asked}/usr/bin/pip install --no-cache-dir matplotlib numpy\n"),
+        (None, (), ""),
+    ):
+        tagged = replace(settings, tag=f"plots-{plots}".lower())
+        await images.build(tagged, base="portico-test:recording", packages=packages, plots=plots)
+        async with DockerBackend(tagged) as docker:
+            box = await docker.create(Spec())
+            assert (await box.run_shell("cat /asked")).stdout.decode() == expected
+            family = (await box.run_shell("cat $MATPLOTLIBRC")).stdout
+            assert family == (b"font.family: DejaVu Sans, Noto Sans CJK JP\n" if plots else b"")
 
 
 async def test_a_build_that_fails_says_why(settings: DockerSettings) -> None:

@@ -268,4 +268,4 @@ def _of_kernel(info: dict[str, Any]) -> dict[str, str]:
 
 
 def _environment(spec: Spec) -> dict[str, str]:
-    return {**ENVIRONMENT, "PATH": _PATH, **spec.env}
+    return {**ENVIRONMENT, "PATH": _PATH, "MATPLOTLIBRC": "/etc/matplotlibrc", **spec.env}

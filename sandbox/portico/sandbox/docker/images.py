@@ -17,6 +17,8 @@ from portico.sandbox.docker.settings import DockerSettings
 
 AGENT: Final = "portico.agent"  # the label that tells which version of the agent is in an image
 LOCAL_BASE: Final = "portico-local-root:latest"
+PLOTS: Final = "matplotlib"
+FONTS: Final = "fonts-noto-cjk"  # Debian's package; the Dockerfile names the font in it
 _CODE: Final = Path(inside.__file__).parent
 _PACKAGE: Final = Path(__file__).parents[1]
 
@@ -35,9 +37,15 @@ async def build(
     base: str = "",
     packages: tuple[str, ...] = (),
     local_root: bool = False,
+    plots: bool | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> str:
-    """Makes the image and returns its name. Raises BackendUnavailable with the engine's last words."""
+    """Makes the image and returns its name. With `plots` it has matplotlib, and fonts for Chinese, Japanese
+    and Korean; None: on the default base only. Raises BackendUnavailable with the engine's last words."""
+    if plots or (plots is None and not base and not local_root):
+        packages, fonts = (PLOTS, *packages), FONTS
+    else:
+        fonts = ""
     engine = Engine(settings.url)
     try:
         await engine.open()
@@ -50,7 +58,7 @@ async def build(
             custom_context=True,
             tag=settings.image,
             labels={AGENT: agent_digest()},
-            buildargs={"PACKAGES": " ".join(packages)} | ({"BASE": base} if base else {}),
+            buildargs={"PACKAGES": " ".join(packages), "FONTS": fonts} | ({"BASE": base} if base else {}),
             network_mode=None if packages or not local_root else "none",
             rm=True,
             forcerm=True,
