@@ -23,6 +23,7 @@ class Reaper:
         self._registry = registry
         self._end = end
         self._task: asyncio.Task[None] | None = None
+        self._acting: dict[str, asyncio.Task[None]] = {}  # by sandbox: a backend may take long
         self._next_look = 0.0  # by the monotonic clock
         self._changed = asyncio.Event()
 
@@ -32,7 +33,7 @@ class Reaper:
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(self._task, *self._acting.values(), return_exceptions=True)
 
     def notice(self, held: Held) -> None:
         """A sandbox is new or has another time to live; most have more time left than the reaper sleeps."""
@@ -46,15 +47,10 @@ class Reaper:
             nap = _NAP
             self._registry.look()
             for held in self._registry.listed():
-                left, cause = remaining(held.box)
+                left, _ = remaining(held.box)
                 if left <= 0:
-                    try:
-                        if cause == "idle" and held.box.spec.idle_action == "pause":
-                            await held.box.sleep()
-                        else:
-                            await self._end(held, cause)
-                    except errors.SandboxError as error:
-                        log.warning("sandbox %s could not be ended: %s", held.box.id, error.message)
+                    if held.box.id not in self._acting:
+                        self._acting[held.box.id] = asyncio.create_task(self._act(held))
                 else:
                     nap = min(nap, left)
             self._next_look = time.monotonic() + nap
@@ -63,6 +59,20 @@ class Reaper:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    async def _act(self, held: Held) -> None:
+        left, cause = remaining(held.box)
+        try:
+            if left > 0:
+                return  # it has been called in the meantime
+            if cause == "idle" and held.box.spec.idle_action == "pause":
+                await held.box.sleep()
+            else:
+                await self._end(held, cause)
+        except errors.SandboxError as error:
+            log.warning("sandbox %s could not be ended or paused: %s", held.box.id, error.message)
+        finally:
+            del self._acting[held.box.id]
 
 
 def remaining(box: Box) -> tuple[float, str]:

@@ -55,6 +55,7 @@ CODE = {
     "bluetooth": "import socket; socket.socket(31, 3)",
     "setuid": "import os; os.setuid(0)",
     "setgroups": "import os; os.setgroups([0])",
+    "process 1's limits": "import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (10, 10))",
     "more descriptors": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20))",
     "terminal injection": "import fcntl, os; fcntl.ioctl(os.openpty()[1], 0x5412, b'x')",
     "controlling terminal": "open('/dev/tty', 'r+b', buffering=0)",

@@ -92,17 +92,18 @@ class Agent:
     def _start(self, call: Call, request: dict[str, Any]) -> None:
         self.kernel.env = self.processes.env = packages.shown(request["env"])
         paths.roots[paths.OWN :] = request["roots"]
+        limits: list[tuple[int, int]] = []
         for name, most in request.get("rlimits", {}).items():
             kind = getattr(resource, name)
             hard = resource.getrlimit(kind)[1]
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            for pid in (0, self.kernel.pid):  # which is 0, too, while there is none
-                resource.prlimit(pid, kind, (most, most))
+            resource.setrlimit(kind, (most, most))
+            limits.append((kind, most))
         call.end(**(paths.shown() if request["roots"] else {}))
         self._flush()  # the owner need not wait for the kernel; if it cannot start, the first cell says so
         if request["kernel"]:
+            self.kernel.tell_environment(limits)
             self.kernel.ensure()
-            self.kernel.tell_environment()
 
     def _reset(self, call: Call, _request: dict[str, Any]) -> None:
         """Ends everything that runs, however it was left behind, and starts a new kernel."""

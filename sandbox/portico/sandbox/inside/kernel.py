@@ -13,6 +13,7 @@ import gc
 import json
 import linecache
 import os
+import resource
 import signal
 import sys
 import types
@@ -69,6 +70,8 @@ class Kernel:
                     self._forget()
             elif operation == "env":
                 os.environ.update(request["env"])
+                for kind, most in request["rlimits"]:
+                    resource.setrlimit(kind, (most, most))
                 return  # nobody waits for an answer
             elif operation == "checkpoint":
                 answer = self._checkpoints.take(request["id"])

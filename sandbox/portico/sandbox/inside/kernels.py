@@ -91,10 +91,10 @@ class Kernels:
         """The next cell need not be told: somebody wanted it."""
         self._death = None
 
-    def tell_environment(self) -> None:
-        """For a kernel that was started before its environment was known."""
-        if self._told != self.env and self._call is None:
-            self._tell({"op": "env", "env": self.env})
+    def tell_environment(self, limits: list[tuple[int, int]]) -> None:
+        """For a kernel that was started before its environment, and limits of each process, were known."""
+        if self._pid and self._call is None and (limits or self._told != self.env):
+            self._tell({"op": "env", "env": self.env, "rlimits": limits})
             self._told = self.env
 
     def exited(self, pid: int, code: int) -> bool:

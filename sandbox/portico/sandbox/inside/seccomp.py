@@ -58,6 +58,7 @@ _NAMESPACES: Final = 0x7E020080  # every CLONE_NEW* flag, NEWTIME among them
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DATAGRAM, _RAW = 1, 2, 3
 _TTY_INJECTION: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_PRLIMIT: Final = (302, 261)
 _PR_SET_SECCOMP, _PR_SET_VMA, _SECCOMP_SET_MODE_FILTER = 22, 0x53564D41, 1
 _MSG_FASTOPEN: Final = 0x20000000
 _MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x40000, 0x4, 0o4000
@@ -185,6 +186,8 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
         _MMAP: _flags(3, _MAP_HUGETLB, no_memory),
         _MEMFD_CREATE: _flags(1, _MFD_HUGETLB, invalid),
         _SHMGET: _flags(2, _SHM_HUGETLB, no_memory),
+        # A process limits itself; process 1 has the same user, and could be kept from opening or writing.
+        _PRLIMIT: _values(0, {0: _ALLOW}, _DENY),
         # Filters of a program's own use up bpf_jit_limit, too; programs take this for a kernel without them.
         # No group counts the names of mappings.
         _PRCTL: _values(0, {_PR_SET_SECCOMP: invalid, _PR_SET_VMA: invalid}, _ALLOW),
