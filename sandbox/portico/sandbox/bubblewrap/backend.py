@@ -19,7 +19,7 @@ from portico.sandbox.bubblewrap.command import arguments, without_packages
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import rlimits, seccomp
 from portico.sandbox.inside.root import FILES
-from portico.sandbox.local import cgroups, idmaps
+from portico.sandbox.local import cgroups, idmaps, open_files
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.owners import Owner
@@ -57,6 +57,7 @@ class BubblewrapBackend:
         self._uids: set[int] = set()
         self._next_uid = secrets.choice(_UIDS)
         self._cleaning: set[asyncio.Task[None]] = set()
+        self._guard: asyncio.Task[None] | None = None
         self._demand = Demand()
         self._pool = Pool(lambda: self._make(_USUAL, _new_id()), self._demand, ready=settings.pool_size)
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
@@ -89,6 +90,7 @@ class BubblewrapBackend:
         except BaseException:
             await self.close()
             raise
+        self._guard = asyncio.create_task(open_files.guard(lambda: list(self._boxes.values())))
         self._pool.fill()
 
     def _describe(self) -> Capabilities:
@@ -219,6 +221,8 @@ class BubblewrapBackend:
 
     async def close(self) -> None:
         """Ends every sandbox, and returns when nothing of them is left."""
+        if self._guard is not None:
+            self._guard.cancel()
         await self._pool.close()
         boxes = list(self._boxes.values())
         await asyncio.gather(*(box.destroy("owner") for box in boxes), return_exceptions=True)

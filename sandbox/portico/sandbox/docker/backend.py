@@ -260,7 +260,7 @@ def _of_kernel(info: dict[str, Any]) -> dict[str, str]:
     """What the engine's kernel does not do, by its version and that of its control groups."""
     missing = {}
     if str(info.get("CgroupVersion")) != "2":
-        missing["TCP buffers"] = "control groups of version 1 count them apart, and the engine sets no limit"
+        missing["TCP buffers"] = "groups of version 1 count them apart; the engine limits only each socket"
     numbers = re.findall(r"\d+", info.get("KernelVersion") or "")[:2]
     if tuple(map(int, numbers)) < _FIRST_TO_ASK:
         missing["datagrams"] = "a kernel before 5.5 counts neither datagram nor netlink sockets"

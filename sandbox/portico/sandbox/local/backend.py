@@ -12,7 +12,7 @@ from typing import Any, Final
 from portico.sandbox import errors, visible
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
-from portico.sandbox.local import cgroups, idmaps, owners
+from portico.sandbox.local import cgroups, idmaps, open_files, owners
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import environment
 from portico.sandbox.local.templates import PLAIN, Template, Templates
@@ -56,6 +56,7 @@ class LocalBackend:
             ready=self._settings.pool_size,
         )
         self._cleaning: set[asyncio.Task[None]] = set()
+        self._guard: asyncio.Task[None] | None = None
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
 
@@ -102,6 +103,7 @@ class LocalBackend:
         except BaseException:
             await self.close()
             raise
+        self._guard = asyncio.create_task(open_files.guard(lambda: list(self._boxes.values())))
         template.pool.fill()
 
     def _sweep(self) -> None:
@@ -260,6 +262,8 @@ class LocalBackend:
     async def close(self) -> None:
         """Ends every sandbox and zygote, and returns when nothing of them is left."""
         self._opened = False
+        if self._guard is not None:
+            self._guard.cancel()
         await self._templates.close_pools()
         await asyncio.gather(
             *(box.destroy("owner") for box in list(self._boxes.values())), return_exceptions=True

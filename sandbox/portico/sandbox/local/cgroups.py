@@ -172,6 +172,12 @@ class Group:
     def memory_bytes(self) -> int | None:
         return self._number("memory", ("memory.usage_in_bytes", "memory.current"))
 
+    def kernel_bytes(self) -> int | None:
+        """Of its memory, what the kernel keeps for it."""
+        if self._version1("memory"):
+            return self._number("memory", ("memory.kmem.usage_in_bytes", ""))
+        return self._entry("memory", ("", "memory.stat"), "kernel")
+
     def memory_kills(self) -> int | None:
         return self._entry("memory", ("memory.oom_control", "memory.events"), "oom_kill")
 
