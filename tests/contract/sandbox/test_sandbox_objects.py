@@ -21,7 +21,8 @@ import os, struct
 def forge(data, times=1):
     frames = (struct.pack("!I", len(data)) + data) * times
     while frames: frames = frames[os.write(900, frames):]
-def shown(head, body=b""): return struct.pack("!I", len(head)) + head + body
+def shown(role, count, *forms):
+    return struct.pack("!BB", role, count) + b"".join(struct.pack("!BI", len(k), n) + k for k, n in forms)
 """
 
 
@@ -81,33 +82,37 @@ async def test_objects_that_nobody_reads_wait_in_the_sandbox(roomy: Box) -> None
     assert len(shown) == 11
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        "forge(shown(b'{}'))",
-        "forge(shown(b'[1]'))",
-        'forge(shown(b\'{"type":"result","forms":{"text/plain":5}}\', b"x"))',
-        'forge(shown(b\'{"type":"result","forms":{"text/plain":-1}}\'))',
-        'forge(shown(b\'{"type":"result","forms":{"text/plain":true}}\', b"x"))',
-        'forge(shown(b\'{"type":"other","forms":{}}\'))',
-        'forge(shown(b\'{"type":"result","forms":{"\\\\ud800":1}}\', b"x"))',
-        "forge(b'\\0\\xff\\xff\\xff')",
-        'forge(b\'{"end":{"count":1,"error":{"name":[[]],"message":"","traceback":"","limit":null}},"pid":2}\')',
-        'forge(b\'{"end":{"checkpoints":[1]},"pid":2}\')',
-        'forge(b\'{"end":{"error":"\' + b\'x\' * 2_000 + b\'"},"pid":2}\')',
-        'forge(b\'{"end":{"dropped":"x"},"pid":2}\')',
-        'forge(b\'{"end":{"other":1},"pid":2}\')',
-        'forge(b\'{"end":{"count":1e400},"pid":2}\')',
-    ],
-)
-async def test_what_no_kernel_says_ends_the_kernel_and_not_the_sandbox(box: Box, forged: str) -> None:
-    failure = (await box.run_cell(f"{FORGE}\n{forged}\nimport time; time.sleep(10)")).end.failure
-    assert isinstance(failure, errors.KernelDied)
+# What no kernel says.
+FORGED = [
+    "forge(b'\\1')",
+    "forge(shown(1, 1))",
+    "forge(shown(1, 0) + b'x')",
+    "forge(shown(2, 0))",
+    "forge(shown(1, 1, (b'text/plain', 5)) + b'x')",
+    "forge(shown(1, 1, (b'text/plain', 5 << 20)) + bytes(5 << 20))",
+    "forge(shown(1, 2, (b'a', 1), (b'a', 1)) + b'xy')",
+    "forge(shown(1, 1, (b'', 1)) + b'x')",
+    "forge(shown(1, 1, (b'\\xff', 1)) + b'x')",
+    "forge(shown(1, 33, *[(b'a%d' % n, 0) for n in range(33)]))",
+    "forge(b'\\0\\xff\\xff\\xff')",
+    'forge(b\'{"end":{"count":1,"error":{"name":[[]],"message":"","traceback":"","limit":null}},"pid":2}\')',
+    'forge(b\'{"end":{"checkpoints":[1]},"pid":2}\')',
+    'forge(b\'{"end":{"error":"\' + b\'x\' * 2_000 + b\'"},"pid":2}\')',
+    'forge(b\'{"end":{"dropped":"x"},"pid":2}\')',
+    'forge(b\'{"end":{"other":1},"pid":2}\')',
+    'forge(b\'{"end":{"count":1e400},"pid":2}\')',
+]
+
+
+async def test_a_forged_message_ends_the_kernel_and_not_the_sandbox(box: Box) -> None:
+    for forged in FORGED:
+        failure = (await box.run_cell(f"{FORGE}\n{forged}\nimport time; time.sleep(10)")).end.failure
+        assert isinstance(failure, errors.KernelDied), forged
     assert (await box.run_cell("1")).ok
 
 
 async def test_many_small_objects_meet_the_output_limit(box: Box) -> None:
-    code = f'{FORGE}\nforge(shown(b\'{{"type":"result","forms":{{}}}}\'), 400_000)'
+    code = f"{FORGE}\nforge(shown(1, 0), 400_000)"
     result = await box.run_cell(code)
     assert result.end.failure is not None
     assert len(result.rich) <= box.spec.limits.output_bytes // wire.OBJECT

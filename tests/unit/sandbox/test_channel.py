@@ -115,7 +115,6 @@ async def test_what_nobody_reads_any_more_does_not_block_the_end() -> None:
         "an end of no object": wire.pack(1, wire.END, b"[]"),
         "a number that is none": wire.pack(1, wire.END, b'{"exit_code":NaN}'),
         "a number of many digits": wire.pack(1, wire.END, b'{"exit_code":' + b"9" * 100_000 + b"}"),
-        "a name twice": wire.pack(1, wire.END, b'{"exit_code":0,"exit_code":1}'),
         "deep JSON": wire.pack(1, wire.END, b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
         "wide JSON": wire.pack(1, wire.END, b'{"a":[' + b"[]," * 600_000 + b"0]}"),
         "wide JSON behind quotes": wire.pack(1, wire.END, b'{"a\\"":[' + b'"",' * 600_000 + b"0]}"),
@@ -233,3 +232,18 @@ async def _cancelled(box: FakeBox) -> None:
                 error = {"kind": "cancelled", "message": "cancelled"}
                 await loop.sock_sendall(box.far, wire.pack_json(number, wire.END, {"error": error}))
                 return
+
+
+async def test_deadlines_pass_in_their_order_and_no_other_call_ends() -> None:
+    async with faked() as box:
+        calls = [box.call("ping") for _ in range(4)]
+        long, short, middle, stopped = [
+            channel.Deadline(call, seconds, grace=0)
+            for call, seconds in zip(calls, (30, 0.05, 0.2, 0.05), strict=True)
+        ]
+        stopped.stop()
+        await asyncio.sleep(0.12)
+        assert (short.passed, middle.passed, long.passed, stopped.passed) == (True, False, False, False)
+        await asyncio.sleep(0.3)
+        assert (middle.passed, long.passed) == (True, False)
+        assert [call.late for call in calls] == [None, 0.05, 0.2, None]

@@ -34,9 +34,10 @@ OBJECT: Final = 1 << 10  # bytes of output that an object counts beside its form
 FORMS: Final = 32  # of one object
 FORM_BYTES: Final = 4 << 20  # of one form of an object
 OBJECT_BYTES: Final = 8 << 20  # of all forms of one object
-_HEAD: Final = struct.Struct("!I")
-_HEAD_BYTES: Final = 32 << 10
-RICH_BYTES: Final = _HEAD.size + _HEAD_BYTES + OBJECT_BYTES  # of one RICH payload
+_ROLES: Final = ("display", "result")
+_HEAD: Final = struct.Struct("!BB")  # of an object: its role, and how many forms it has
+_FORM: Final = struct.Struct("!BI")  # of a form: the lengths of its type and of itself
+RICH_BYTES: Final = _HEAD.size + FORMS * (_FORM.size + 255) + OBJECT_BYTES  # of one RICH payload
 
 # Made once: json.dumps would make another for each message.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -86,31 +87,35 @@ def is_mime_type(kind: str) -> bool:
 
 
 def pack_rich(role: str, forms: Mapping[str, bytes]) -> bytes:
-    """The payload of an object that is a "result" or a "display": the sizes of its forms as JSON, then the
+    """The payload of an object that is a "result" or a "display": the types and sizes of its forms, then the
     forms themselves, which nobody on the way reads.
     """
-    head = encode({"type": role, "forms": {kind: len(form) for kind, form in forms.items()}})
-    return b"".join((_HEAD.pack(len(head)), head, *forms.values()))
+    parts = [_HEAD.pack(role == "result", len(forms))]
+    for kind, form in forms.items():
+        parts += (_FORM.pack(len(kind), len(form)), kind.encode())
+    return b"".join((*parts, *forms.values()))
 
 
 def unpack_rich(payload: bytes) -> tuple[str, dict[str, bytes]]:
     """The role and the forms. Raises BadFrame for what pack_rich does not make within the limits."""
-    if len(payload) < _HEAD.size or (size := _HEAD.unpack_from(payload)[0]) > _HEAD_BYTES:
-        raise BadFrame("an object without a head")
-    place = _HEAD.size + size
-    head = parse_json(payload[_HEAD.size : place])
-    role, sizes = head.get("type"), head.get("forms")
-    if role not in ("result", "display") or not isinstance(sizes, dict) or len(sizes) > FORMS:
-        raise BadFrame("an object of no kind")
+    try:
+        result, count = _HEAD.unpack_from(payload)
+        place, sizes = _HEAD.size, []
+        for _ in range(count):
+            length, size = _FORM.unpack_from(payload, place)
+            place += _FORM.size + length
+            sizes.append((payload[place - length : place].decode(), size))
+    except (struct.error, UnicodeDecodeError):
+        raise BadFrame("an object without a head") from None
     forms = {}
-    for kind, length in sizes.items():
-        if type(length) is not int or not 0 <= length <= FORM_BYTES or not is_mime_type(kind):
-            raise BadFrame("a form without a size or type")
-        forms[kind] = payload[place : place + length]
-        place += length
-    if place != len(payload) or place > RICH_BYTES:
-        raise BadFrame("forms of another size than was said")
-    return role, forms
+    for kind, size in sizes:
+        if size > FORM_BYTES or not is_mime_type(kind):
+            raise BadFrame("a form that is too large or has no type")
+        forms[kind] = payload[place : place + size]
+        place += size
+    if result > 1 or len(forms) != count or count > FORMS or place != len(payload) or place > RICH_BYTES:
+        raise BadFrame("an object of other forms than it says")
+    return _ROLES[result], forms
 
 
 class Parser:

@@ -1,0 +1,225 @@
+"""One call of a sandbox's agent, as its owner sees it: what came in and was not taken yet, what may still be
+sent, and how it ended.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from portico.sandbox import errors
+from portico.sandbox.answers import Answer, Broken, parse
+from portico.sandbox.deadlines import GRACE, Deadline
+from portico.sandbox.inside import wire
+
+if TYPE_CHECKING:
+    from portico.sandbox.channel import Channel
+
+_STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its sandbox counts as broken
+_ACK_EVERY: Final = wire.WINDOW // 4
+_BATCH: Final = 256 << 10  # bytes
+_SLACK: Final = 2 * wire.CHUNK  # bytes that an agent may send before it notices that there is too much output
+_DATA: Final = (wire.OUT, wire.ERR, wire.EVENT, wire.RICH)
+
+
+class Call:
+    """One call. Iterate over `frames` to the end, then read `result`; or await `answer` for both."""
+
+    def __init__(self, channel: "Channel", number: int) -> None:
+        self._channel = channel
+        self.deadlines = channel.deadlines
+        self.number = number
+        self.result: Answer | None = None
+        self.output_limit: int | None = None  # bytes of data of all frames, where the agent keeps to a limit
+        self.patience: float | None = None  # seconds that the agent may take each time it is waited for
+        self.late: float | None = None  # the seconds after which it was cancelled
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []  # who reads, and who closes meanwhile
+        self._failure: errors.SandboxError | None = None
+        self._credit = wire.WINDOW
+        self._credit_waiter: asyncio.Future[None] | None = None
+        self._output = 0
+        self._owed = 0  # bytes that came in and were not acknowledged
+        self._taken = 0  # of those, what has been taken
+        self._abandoned = False
+
+    @property
+    def ended(self) -> bool:
+        return self.result is not None or self._failure is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended and all its frames have been taken."""
+        return self.result is not None and not self._frames
+
+    async def batch(self) -> list[tuple[int, bytes]]:
+        """OUT, ERR, EVENT and RICH frames in order, as many as are there; none when the call has ended and
+        all have been taken. Raises SandboxGone when the sandbox ends first.
+        """
+        while not self._frames:
+            if self._failure is not None:
+                raise self._failure
+            if self.result is not None:
+                return []
+            await self._wait()
+        return self._take()
+
+    def _take(self) -> list[tuple[int, bytes]]:
+        batch: list[tuple[int, bytes]] = []
+        size = 0
+        while self._frames and size < _BATCH:
+            frame = self._frames.popleft()
+            batch.append(frame)
+            size += len(frame[1]) + wire.OVERHEAD
+        self._taken += size
+        self._acknowledge()
+        return batch
+
+    def _acknowledge(self) -> None:
+        if self._taken >= _ACK_EVERY and not self.ended:
+            self._channel.write(wire.pack_ack(self.number, self._taken))
+            self._owed -= self._taken
+            self._taken = 0
+
+    async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
+        """The same, one by one."""
+        while batch := await self.batch():
+            for frame in batch:
+                yield frame
+
+    async def answer(self) -> Answer:
+        """The result, when nothing else is of interest. Raises what went wrong, by its own type."""
+        while await self.batch():
+            pass
+        assert self.result is not None
+        problem = self.problem()
+        if problem is not None:
+            raise problem
+        return self.result
+
+    def problem(self) -> errors.SandboxError | None:
+        """What kept it from its end, after the end."""
+        assert self.result is not None
+        problem = self.result.failure()
+        if self.late is not None and isinstance(problem, errors.CallCancelled):
+            return errors.SandboxTimeout(self.late)
+        return problem
+
+    def read(self, payload: bytes) -> Answer:
+        """JSON of this call. Ends the sandbox and raises SandboxGone for what is none."""
+        try:
+            return Answer(parse(payload), self.broken)
+        except Broken as error:
+            raise self.broken(str(error)) from None
+
+    def broken(self, what: str) -> errors.SandboxGone:
+        """Ends the sandbox, whose agent has broken the protocol, and gives the error to raise."""
+        return self._channel.broken(what)
+
+    async def send(self, data: bytes) -> None:
+        """Sends input, waiting for credit. An empty one ends the input."""
+        view = memoryview(data)
+        while view and not self.ended:
+            while self._credit <= 0 and not self.ended:
+                self._credit_waiter = asyncio.get_running_loop().create_future()
+                await self._patiently(self._credit_waiter)
+            part = bytes(view[: wire.CHUNK])
+            self._credit -= len(part)
+            view = view[len(part) :]
+            self._channel.write(wire.pack(self.number, wire.IN, part))
+        await self._channel.drained()
+
+    def end_input(self) -> None:
+        if not self.ended:
+            self._channel.write(wire.pack(self.number, wire.IN))
+
+    def cancel(self, grace: float = GRACE) -> None:
+        """Asks the agent to end the call; the sandbox is given up if it does not."""
+        if self.ended:
+            return
+        self._channel.write(wire.pack_json(self.number, wire.CANCEL, {"grace": grace}))
+        loop = asyncio.get_running_loop()
+
+        def stuck() -> None:
+            if self.ended:
+                return
+            if self._frames or self._channel.paused():  # it waits for its reader, or cannot answer
+                loop.call_later(_STUCK, stuck)
+            else:
+                self._channel.lost(errors.SandboxGone("the sandbox does not answer", "killed"))
+
+        loop.call_later(grace + _STUCK, stuck)
+
+    async def abort(self, grace: float = GRACE) -> None:
+        """Ends the call and returns when it has ended; what it still sends is dropped."""
+        self.abandon()
+        self.cancel(grace)
+        while not self.ended:
+            await self._wait()
+
+    def abandon(self) -> None:
+        """Drops what came in and what is still to come."""
+        self._abandoned = True
+        self._frames.clear()
+        self._taken = self._owed
+        self._acknowledge()
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await self._patiently(waiter)
+
+    async def _patiently(self, waiter: asyncio.Future[None]) -> None:
+        if self.patience is None:
+            await waiter
+            return
+        deadline = Deadline(self, self.patience, grace=0)
+        try:
+            await waiter
+        finally:
+            deadline.stop()
+
+    def received(self, kind: int, payload: bytes) -> None:
+        """Raises Broken."""
+        if kind in _DATA:
+            self._received_data(kind, payload)
+        elif kind == wire.END:
+            self.result = Answer(parse(payload), self.broken)
+        elif kind == wire.ACK:
+            size = int.from_bytes(payload, "big")
+            self._credit += size
+            if size == 0 or self._credit > wire.WINDOW:
+                raise Broken("input taken that was not sent")
+            if self._credit_waiter and not self._credit_waiter.done():
+                self._credit_waiter.set_result(None)
+            return
+        else:
+            raise Broken(f"a frame of kind {kind}")
+        self._wake()
+
+    def _received_data(self, kind: int, payload: bytes) -> None:
+        if self._owed >= wire.WINDOW:
+            raise Broken("more than the window holds")
+        self._owed += len(payload) + wire.OVERHEAD
+        if kind != wire.EVENT:
+            self._output += wire.output_of(kind, payload)
+            if self.output_limit is not None and self._output > self.output_limit + _SLACK:
+                raise Broken("more output than is allowed")
+        if self._abandoned:
+            self._taken = self._owed
+            self._acknowledge()
+        else:
+            self._frames.append((kind, payload))
+
+    def fail(self, error: errors.SandboxError) -> None:
+        if not self.ended:
+            self._failure = error
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        if self.ended and self._credit_waiter is not None:
+            waiters.append(self._credit_waiter)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
