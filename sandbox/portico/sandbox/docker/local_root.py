@@ -1,14 +1,18 @@
-"""A root file system made of this machine's own files: its Python without packages, a shell, the usual
-commands, and the libraries that they load. Enough for a sandbox where no registry can be reached."""
+"""A root file system made of this machine's own files: its Python with IPython and no other packages, a
+shell, the usual commands, and the libraries that they load. Enough for a sandbox where no registry can be
+reached."""
 
 import io
 import os
+import re
 import shutil
+import site
 import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Final
 
@@ -34,6 +38,7 @@ _LEFT_OUT: Final = {
     "turtledemo",
     "lib2to3",
 }
+_NOT_NEEDED: Final = ("jedi", "parso")  # of IPython: only completion uses them
 _TEXTS: Final = {
     "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -86,6 +91,10 @@ class _Root:
                 path = os.path.join(folder, file)
                 self._add(path, f"usr/local/lib/{name}/{os.path.relpath(path, library)}")
                 modules += [path] if file.endswith(".so") else []
+        places = [path for path in site.getsitepackages(["/usr/local"]) if f"/{name}/" in path]
+        for source, place in _distributions("ipython"):
+            self._add(source, f"{places[-1].lstrip('/')}/{place}")
+            modules += [source] if source.endswith(".so") else []
         return modules
 
     def _add(self, path: str, name: str = "", mode: int | None = None) -> None:
@@ -115,6 +124,24 @@ class _Root:
         member = tarfile.TarInfo(name)
         member.type, member.mode, member.size = kind, mode, len(content)
         self._tar.addfile(member, io.BytesIO(content))
+
+
+def _distributions(top: str) -> Iterator[tuple[str, str]]:
+    """Of a distribution and all that it needs here: each file, and its place below a folder of packages."""
+    waiting, known = [top], set(_NOT_NEEDED)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in known:
+            continue
+        known.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another system, or of an extra
+        waiting += [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in distribution.requires or ()]
+        for file in distribution.files or ():
+            if ".." not in file.parts and os.path.isfile(path := str(file.locate())):
+                yield path, str(file)
 
 
 def _libraries(programs: Iterable[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """How a zygote comes to be: out of the host's namespaces, into a tree of its own, warm, and ready."""
 
+import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -9,7 +11,10 @@ import socket
 import sys
 from typing import Final
 
-from . import calls, huge_pages, kernel, linux, packages, preload, rehearsal, root, zygote
+from . import calls, holes, huge_pages, kernel, linux, packages, preload, rehearsal, root, zygote
+
+with contextlib.suppress(ModuleNotFoundError):  # now, because its file is not in a sandbox's tree
+    importlib.import_module(f"{__package__}.shell")
 
 # What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
 # zygote without rights share one, and half of what that user may have by default is left to it.
@@ -60,12 +65,15 @@ def main(control: socket.socket, owner_pid: int) -> None:
     if template["preload"]:
         _preload(template["preload"], template["data_bytes"], control)
     sys.dont_write_bytecode = True
+    gc.collect()
+    holes.fill()  # what is made from here on is used by every fork
     served = zygote.Zygote(template)
     huge_pages.take_code()
     gc.collect()
     rehearsal.rehearse(served, template["env"])
     # Objects that exist now are never collected, so that a collection in a fork does not copy their pages.
     gc.collect()
+    holes.fill()
     gc.freeze()
     os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
     control.send(b'{"ready":true}')

@@ -105,7 +105,7 @@ class Checkpoints:
 
 
 def reseed() -> None:
-    """Gives this process random numbers of its own: a fork begins with a copy of its parent's. Python's own
-    module does that by itself."""
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()
+    """Gives this process random numbers of its own: a fork begins with a copy of its parent's."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed()

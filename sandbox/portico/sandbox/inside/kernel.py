@@ -6,25 +6,27 @@ agent believes none of it, and nothing of worth is in its memory.
 """
 
 import _thread
-import ast
-import builtins
 import errno
 import gc
 import json
-import linecache
 import os
 import resource
+import select
 import signal
 import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import checkpoints, display, linux, magics, packages, scratch, streams, tracebacks, wire
+from . import cells, checkpoints, display, linux, loops, packages, scratch, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
+
+if TYPE_CHECKING:
+    from .shell import Shell
+
 _HOLD: Final = 64 << 10  # bytes
 _NAMED: Final = 10  # forms that were too large and are told by their type
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
@@ -34,11 +36,8 @@ _decode: Final = json.JSONDecoder().decode
 class Kernel:
     def __init__(self, control: int) -> None:
         self._control = control
-        self._module = types.ModuleType("__main__")
-        self._module.__dict__.update({"__builtins__": builtins, "display": self._display, "_": None})
-        self._count = 0
-        self._running = False
-        self._silent = False
+        self.cells = cells.Cells(self._emit)
+        self._running = self._resting = False
         self._held = b""
         self._dropped: list[str] = []  # types of forms of this cell's objects that were too large
         self._waiting = self._interrupted = False
@@ -49,8 +48,7 @@ class Kernel:
     def open(self) -> None:
         """Takes this process over."""
         self._pid, self._thread = os.getpid(), _thread.get_ident()
-        sys.modules["__main__"] = self._module
-        sys.displayhook = self._show
+        self.cells.open()
         linux.on_signal(signal.SIGINT, self._interrupt)
 
     def before_fork(self) -> None:
@@ -62,12 +60,14 @@ class Kernel:
         """Serves one request."""
         answer: dict[str, Any] | None
         try:
+            if self.cells.loop is not None:
+                self._rest(self.cells.loop)
             request = self._receive()
             operation = request["op"]
             if operation == "cell":
                 answer = self._run(request["code"])
                 if request.get("trial"):
-                    self._forget()
+                    self.cells.forget()
             elif operation == "env":
                 os.environ.update(request["env"])
                 for kind, most in request["rlimits"]:
@@ -75,7 +75,9 @@ class Kernel:
                 return  # nobody waits for an answer
             elif operation == "checkpoint":
                 answer = self._checkpoints.take(request["id"])
-                self._pid = os.getpid()
+                if self._pid != os.getpid():
+                    self._pid = os.getpid()
+                    self.cells.after_fork()
                 if answer is None:
                     return  # it is on its way
             else:
@@ -101,8 +103,10 @@ class Kernel:
         frame = self._held + LENGTH.pack(len(data)) + data
         if hold and len(frame) < _HOLD:
             self._held = frame  # a result is mostly the last thing before the end, and goes with it
-        else:
+        elif os.getpid() == self._pid:  # and not a fork that a cell has made
             self._held = b""
+            if hold:
+                streams.flush()
             self._write(frame)
 
     def _write(self, frame: bytes) -> None:
@@ -114,18 +118,26 @@ class Kernel:
             self._interrupted = True
         elif self._running:
             raise KeyboardInterrupt
+        elif self._resting and select.select([self._control], [], [], 0)[0]:
+            self._interrupted = True  # a task of an earlier cell keeps the next one waiting
+            raise KeyboardInterrupt
+
+    def _rest(self, loop: loops.KernelLoop) -> None:
+        self._resting = True
+        try:
+            loop.rest(self._control)
+        finally:
+            self._resting = False
 
     def _run(self, code: str) -> dict[str, Any]:
-        if code and not code.isspace():
-            self._count += 1  # as notebooks count
-        name = f"<cell {self._count}>"
-        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
-        self._silent = code.rstrip().endswith(";")
         self._dropped = []
         error: dict[str, Any] | None = None
         try:
             self._running = True
-            self._execute(code, name)
+            if self._interrupted:
+                self._interrupted = False
+                raise KeyboardInterrupt
+            self.cells.run(code)
             for figure in display.open_figures():
                 self._emit(figure, "display")
         except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel lives on
@@ -137,55 +149,12 @@ class Kernel:
             self._running = False
         if os.getpid() != self._pid:
             _end_child(None)
-        streams.flush()
-        streams.mend()
+        streams.settle()
         with self._speaking:  # a thread that displays something reads its answer first
-            answer = {"count": self._count, "error": error}
+            answer = {"count": self.cells.count, "error": error}
             return {**answer, "dropped": self._dropped} if self._dropped else answer
 
-    def _forget(self) -> None:
-        """As if no cell had been run."""
-        self._count = 0
-        self._module.__dict__["_"] = None
-        linecache.cache.clear()
-
-    def _execute(self, code: str, name: str) -> None:
-        tree = ast.parse(magics.translate(code), name)
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        if tree.body and isinstance(tree.body[-1], ast.Expr):
-            last = ast.Interactive([tree.body.pop()])
-            if tree.body:
-                self._evaluate(compile(tree, name, "exec", flags, dont_inherit=True))
-            self._evaluate(compile(last, name, "single", flags, dont_inherit=True))
-        else:
-            self._evaluate(compile(tree, name, "exec", flags, dont_inherit=True))
-
-    def _evaluate(self, code: types.CodeType) -> None:
-        if code.co_flags & 0x80:  # CO_COROUTINE: there is an await at the top
-            import asyncio
-
-            async def run() -> None:
-                await types.FunctionType(code, self._module.__dict__)()
-
-            asyncio.run(run())
-        else:
-            exec(code, self._module.__dict__)  # noqa: S102  this is what a kernel is for
-
-    def _show(self, value: Any) -> None:
-        if value is not None:
-            self._module.__dict__["_"] = value
-            if not self._silent:
-                self._emit(display.bundle(value), "result")
-
-    def _display(self, *values: Any) -> None:
-        for value in values:
-            self._emit(display.bundle(value), "display")
-
     def _emit(self, data: dict[str, Any], kind: str) -> None:
-        streams.flush()
-        if os.getpid() != self._pid:  # a fork that the cell has made: only the kernel itself may answer
-            print(data.get("text/plain", ""))
-            return
         forms, dropped = display.contents(data)
         self._dropped = (self._dropped + dropped)[:_NAMED]
         if not forms:
@@ -193,6 +162,10 @@ class Kernel:
         event = wire.pack_rich(kind, forms)
         if kind == "result":
             self._send(event, hold=True)
+            return
+        streams.flush()
+        if os.getpid() != self._pid:
+            print(data.get("text/plain", ""))  # of a fork that the cell has made
             return
         if _thread.get_ident() != self._thread:
             self._show_at_once(event)
@@ -246,6 +219,11 @@ _prepared: dict[str, str] | None = None  # the environment that this process has
 _kernel = Kernel(CONTROL)
 
 
+def shell() -> "Shell | None":
+    """What is there of IPython before a cell asks for it."""
+    return _kernel.cells.shell
+
+
 def prepare(env: dict[str, str] | None = None) -> None:
     """Does in the zygote what is the same for every kernel."""
     global _prepared
@@ -253,6 +231,7 @@ def prepare(env: dict[str, str] | None = None) -> None:
         os.environ.clear()
         os.environ.update(env)
         _prepared = env
+        _kernel.cells.load()  # once, for all that are forked from here
     streams.prepare()
     os.register_at_fork(before=_kernel.before_fork)
     packages.expect()

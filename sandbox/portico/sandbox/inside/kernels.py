@@ -23,6 +23,7 @@ class Kernels:
         self._loop = loop
         self._close_inherited = close_inherited
         self.env: dict[str, str] = {}
+        self.fork: Callable[[], int] = os.fork
         self._pid = 0
         self._live = 0  # differs from _pid once there are checkpoints
         self._told: dict[str, str] = {}
@@ -56,7 +57,7 @@ class Kernels:
         out_reader, out_writer = os.pipe()
         err_reader, err_writer = os.pipe()
         try:
-            pid = os.fork()
+            pid = self.fork()
         except OSError:  # as many processes as it may have
             for fd in (ours.detach(), theirs.detach(), out_reader, out_writer, err_reader, err_writer):
                 os.close(fd)

@@ -1,23 +1,18 @@
-"""The notebook habits that are not Python: `!command` lines and cells that begin with %%bash."""
-
-import ast
+"""Where there is no IPython: `!command` lines, and cells that begin with %%bash."""
 
 
 def translate(code: str) -> str:
-    """`!command` lines and a leading `%%bash` become calls of the shell; other magics are left to fail."""
+    """Makes calls of the shell of them. Raises SyntaxError for other magics."""
     first, _, rest = code.lstrip().partition("\n")
     if first.strip() in ("%%bash", "%%sh"):
         return f"import subprocess as _shell; _shell.run(['/bin/sh', '-c', {rest!r}])\n"
-    if "!" not in code:
-        return code
-    try:
-        ast.parse(code)
-        return code  # a line that begins with ! inside a string
-    except SyntaxError:
-        pass
     lines = []
     for line in code.split("\n"):
         bare = line.lstrip()
+        if bare.startswith("%") or bare.rstrip().endswith("?"):
+            raise SyntaxError(
+                f"{bare.split()[0]}: magics and help need IPython, which this Python does not have"
+            )
         if bare.startswith("!"):
             line = line[: len(line) - len(bare)] + f"__import__('os').system({bare[1:]!r}) and None"
         lines.append(line)

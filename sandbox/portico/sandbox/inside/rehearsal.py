@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from . import kernel, linux, output, wire
@@ -42,7 +43,7 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
             "code": f"x = {number}\nprint('%d' % x)\n(x + 1, 'text')",
             "output_bytes": 1 << 20,
         }
-        _serve(cell, env)
+        _serve(cell, env, zygote.fork)
         understudy.play(cell, teller)
         os.closerange(1 << 20, 1 << 20)  # of nothing
     understudy.play({"op": "cell", "code": "1 / 0"}, teller)
@@ -67,11 +68,12 @@ def _spawn(zygote: Zygote, owner: socket.socket) -> None:
     ours.close()
 
 
-def _serve(cell: dict[str, Any], env: dict[str, str]) -> None:
+def _serve(cell: dict[str, Any], env: dict[str, str], fork: Callable[[], int]) -> None:
     """A whole agent, with a kernel of its own, from its beginning to the kernel's end."""
     owner, theirs = _socket.socketpair()
     agent = Agent()
     agent.kernel.env = agent.processes.env = env
+    agent.kernel.fork = fork
     begin(agent, theirs, kernel_first=True)
     process = output.Process({"command": ["rehearsal"], "keep": False, "output_bytes": 1})
     process.keep_output(b"x", wire.OUT)
@@ -108,6 +110,7 @@ class _Understudy:
     def __init__(self, control: int) -> None:
         self._control = control
         self._kernel = kernel.Kernel(control)
+        self._kernel.cells.shell = kernel.shell()
         self._output = io.TextIOWrapper(
             io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )

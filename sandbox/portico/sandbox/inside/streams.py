@@ -27,8 +27,26 @@ def flush() -> None:
             pass
 
 
-def mend() -> None:
-    """Opens again what a cell has closed, so that the next cell can print."""
+def plain() -> bool:
+    """Whether what is printed goes to the kernel's own descriptors, and nothing captures it."""
+    try:
+        return bool(sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2)
+    except Exception:  # a stream of a cell's own without a descriptor
+        return False
+
+
+def settle() -> None:
+    """After a cell: writes out what is buffered, and opens again what the cell has closed."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for fd in range(3):
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+    except Exception:
+        _mend()
+
+
+def _mend() -> None:
     for fd, spare in SPARES.items():
         try:
             fcntl.fcntl(fd, fcntl.F_GETFD)
@@ -42,3 +60,4 @@ def mend() -> None:
         fcntl.fcntl(0, fcntl.F_GETFD)
     except OSError:
         os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)  # takes the lowest free descriptor
+    flush()

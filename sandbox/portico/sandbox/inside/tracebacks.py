@@ -1,5 +1,6 @@
 """What a cell raised, as text for its reader: the cell's frames and those of libraries, not the kernel's."""
 
+import sys
 import traceback
 from typing import Any, Final
 
@@ -28,13 +29,20 @@ _HERE: Final = describe.__code__.co_filename.rpartition("/")[0] + "/"
 
 
 def _leave_out_kernel(top: traceback.TracebackException) -> None:
-    """Drops the kernel's own frames, and what comes before a cell's first, of the error and of its causes."""
+    """Drops frames of the kernel and of IPython, and what comes before a cell's first, of the error and of
+    its causes."""
+    ours = [_HERE]
+    if "IPython" in sys.modules:
+        ours.append(str(sys.modules["IPython"].__file__).rpartition("/")[0] + "/")
+    hidden = tuple(ours)
     rest: list[traceback.TracebackException | None] = [top]
     while rest:
         told = rest.pop()
         if told is None:
             continue
-        first = next((n for n, frame in enumerate(told.stack) if frame.filename.startswith(_CELL)), None)
-        outer = len(told.stack) if first is None and told is top else first or 0
-        told.stack[:] = [frame for frame in told.stack[outer:] if not frame.filename.startswith(_HERE)]
+        names = [frame.filename for frame in told.stack]
+        first = next((number for number, name in enumerate(names) if name.startswith(_CELL)), None)
+        if first is None and told.exc_type is not None and issubclass(told.exc_type, SyntaxError):
+            first = len(names)  # of the cell itself: only its compiler has run
+        told.stack[:] = [frame for frame in told.stack[first or 0 :] if not frame.filename.startswith(hidden)]
         rest += [told.__cause__, told.__context__, *(told.exceptions or ())]

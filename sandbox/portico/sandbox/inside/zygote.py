@@ -54,6 +54,7 @@ def maps(inside: int, uid: int, gid: int) -> tuple[linux.Step, ...]:
 class Zygote:
     """What is made of a template. `open` it, and make it `turn` for ever."""
 
+    fork: Callable[[], int] = os.fork  # for kernels
     _control: socket.socket
     _poll: select.poll
 
@@ -70,6 +71,8 @@ class Zygote:
         paths.roots += [entry["target"] for entry in self._mounts]
         self._agent = agent.Agent()
         self._agent.kernel.env = self._agent.processes.env = template["env"]
+        if not template["preload"]:  # a caller's modules may need their hooks
+            self.fork = self._agent.kernel.fork = linux.fork_bare
 
     def open(self, control: socket.socket) -> None:
         """Takes the owner's requests from here on."""

@@ -1,0 +1,69 @@
+"""The kernel's event loop: one, from the first cell that needs it on, that also runs between cells."""
+
+import _thread
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from . import tracebacks
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class KernelLoop:
+    """Exists once a cell has mentioned asyncio or has an `await` at its top."""
+
+    def __init__(self) -> None:
+        import asyncio  # not before: most kernels never need it
+
+        self._asyncio = asyncio
+        self._loop = asyncio.new_event_loop()
+        self._thread = _thread.get_ident()
+        self._create_task = asyncio.create_task
+        asyncio.create_task = asyncio.tasks.create_task = self._task  # type: ignore[assignment]
+
+    def current(self) -> None:
+        """Makes it the thread's loop: asyncio.run() of an earlier cell leaves none."""
+        self._asyncio.set_event_loop(self._loop)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Returns when the coroutine has ended; an interrupt cancels it first."""
+        task = self._loop.create_task(work)
+        try:
+            return self._loop.run_until_complete(task)
+        except KeyboardInterrupt as interrupt:
+            if task.done():
+                raise
+            task.cancel()
+            try:
+                self._loop.run_until_complete(task)
+            except self._asyncio.CancelledError as cancelled:  # it knows where in the cell that was
+                raise interrupt.with_traceback(cancelled.__traceback__) from None
+            raise
+
+    def rest(self, control: int) -> None:
+        """Runs tasks until there is something to read from the descriptor."""
+        owner = os.getpid()
+        self._loop.add_reader(control, self._loop.stop)
+        try:
+            self._loop.run_forever()
+        except KeyboardInterrupt:
+            pass  # a task held up the next cell
+        except BaseException as problem:  # a SystemExit in a task ends only the task
+            print(tracebacks.describe(problem)["traceback"], end="", file=sys.stderr)
+        finally:
+            if os.getpid() != owner:
+                os._exit(0)  # a fork that a task has made
+            self._loop.remove_reader(control)
+
+    def _task(self, work: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
+        """As asyncio.create_task, and in a cell without `await` a task of this loop."""
+        try:
+            self._asyncio.get_running_loop()
+        except RuntimeError:
+            if _thread.get_ident() == self._thread:
+                return self._loop.create_task(work, **options)
+        make: Callable[..., asyncio.Task[Any]] = self._create_task
+        return make(work, **options)

@@ -1,0 +1,184 @@
+"""IPython in a sandbox: without files of its own, terminal or colours, and with events for output."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from IPython.core.application import ProfileDir
+from IPython.core.compilerop import CachingCompiler
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.text import LSString, SList
+from traitlets.config import Config
+
+from . import commands, tracebacks
+
+Emit = Callable[[dict[str, Any], str], None]
+_FOLDER: Final = "/tmp/.ipython"  # noqa: S108  made when something is stored there
+_CONFIG: Final = {
+    "InteractiveShell": {"colors": "nocolor", "autoindent": False, "history_length": 0},
+    "HistoryManager": {"enabled": False, "hist_file": ":memory:"},  # no database and no thread
+}
+# These show the error of the cell itself, which the kernel tells in its own way.
+_OF_THE_CELL: Final = frozenset({"run_code", "run_ast_nodes", "run_cell_async", "_run_cell"})
+
+
+class _Compiler(CachingCompiler):
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        return f"<cell {number}>"
+
+
+class _Hook(DisplayHook):
+    def write_output_prompt(self) -> None:
+        pass
+
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: Any = None) -> None:
+        self.shell.emit(format_dict, "result")
+
+    def log_output(self, format_dict: dict[str, Any]) -> None:
+        if "text/plain" in format_dict:
+            self.shell.history_manager.output_hist_reprs[self.prompt_count] = format_dict["text/plain"]
+
+
+class _Publisher(DisplayPublisher):
+    def _setup_execution_tracking(self) -> None:
+        """Keeps no copies of what is displayed, and so needs no events."""
+
+    def publish(self, data: dict[str, Any], metadata: Any = None, *_: Any, **_options: Any) -> None:
+        self._validate_data(data, metadata)
+        self.shell.emit(data, "display")
+
+    def clear_output(self, wait: bool = False) -> None:
+        """What the caller has received cannot be taken back."""
+
+
+class Shell(InteractiveShell):
+    compiler_class = _Compiler
+    displayhook_class = _Hook
+    display_pub_class = _Publisher
+
+    def __init__(self, module: Any, emit: Emit, run: Callable[[Any], Any], hook: Callable[[], None]) -> None:
+        self.emit = emit
+        self._depth = 0
+        super().__init__(user_module=module, config=Config(_CONFIG))
+        self.loop_runner = run
+        self.set_hook("show_in_pager", _page)
+        warnings.filterwarnings("ignore", "To exit: use", UserWarning)
+        self.builtin_trap.__enter__()  # for code of imported files, and before the first cell that needs this
+        register = self.events.register
+
+        def hooked(event: str, function: Callable[..., Any]) -> None:
+            register(event, function)
+            hook()
+
+        self.events.register = hooked
+
+    def run(self, code: str) -> None:
+        """Runs a cell. Raises what it raises."""
+        result = self.run_cell(code, store_history=True)
+        problem = result.error_before_exec or result.error_in_exec
+        if problem is not None:
+            raise problem
+
+    def run_cell(self, *args: Any, **options: Any) -> Any:
+        self._depth += 1
+        try:
+            return super().run_cell(*args, **options)
+        finally:
+            self._depth -= 1
+
+    def catch_up(self, count: int, inputs: list[str], shown: list[Any]) -> None:
+        """Takes over what cells have left that ran without it. The youngest input and result come first."""
+        self.execution_count = count
+        history = self.history_manager
+        history.input_hist_raw[:] = history.input_hist_parsed
+        history._i00, history._i, history._ii, history._iii = inputs
+        hook = self.displayhook
+        hook._, hook.__, hook.___ = shown
+
+    def after_fork(self) -> None:
+        """In a checkpoint's child, which has none of the threads: %%bash and its like begin another."""
+        scripts = self.magics_manager.registry.get("ScriptMagics") if self.magics_manager else None
+        if scripts is not None and scripts.event_loop is not None:
+            scripts._event_loop_finalizer.detach()
+            scripts.event_loop = None
+
+    def system(self, cmd: str) -> None:
+        """`!command`. Its exit code is in `_exit_code`."""
+        code = commands.run(self.var_expand(cmd, depth=1))
+        self.user_ns["_exit_code"] = code
+        if self.system_raise_on_error and code != 0:
+            from subprocess import CalledProcessError
+
+            raise CalledProcessError(code, cmd)
+
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
+        """`names = !command`."""
+        told = commands.output(self.var_expand(cmd, depth=depth + 1))
+        return SList(told.splitlines()) if split else LSString(told)
+
+    def enable_gui(self, gui: Any = None) -> None:
+        """For `%matplotlib inline`. There is no screen for anything else."""
+        if gui:
+            raise NotImplementedError(f"no {gui} here: a sandbox has no screen; use %matplotlib inline")
+
+    def ask_exit(self) -> None:
+        """`exit`, `quit`: the cell ends here, as a program would; the kernel and its names stay."""
+        raise SystemExit
+
+    def showtraceback(self, exc_tuple: Any = None, *_: Any, **_options: Any) -> None:
+        self._show_problem(exc_tuple, sys._getframe(1).f_code.co_name)
+
+    def showsyntaxerror(self, filename: Any = None, running_compiled_code: bool = False) -> None:
+        self._show_problem(None, sys._getframe(1).f_code.co_name)
+
+    def showindentationerror(self) -> None:
+        self._show_problem(None, sys._getframe(1).f_code.co_name)
+
+    def _show_problem(self, exc_tuple: Any, caller: str) -> None:
+        try:
+            _, value, _ = self._get_exc_info(exc_tuple)
+        except ValueError:
+            print("No traceback available to show.", file=sys.stderr)
+            return
+        if self._depth > 1 or caller not in _OF_THE_CELL:
+            print(tracebacks.describe(value)["traceback"], end="", file=sys.stderr)
+
+    def _format_exception_for_storage(self, exception: BaseException, *_: Any, **_options: Any) -> Any:
+        told = tracebacks.describe(exception)
+        return {"ename": told["name"], "evalue": told["message"], "traceback": [told["traceback"]]}
+
+    @contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """Keeps no copy of what is printed."""
+        yield
+
+    def init_ipython_dir(self, ipython_dir: Any) -> None:
+        self.unobserve_all("ipython_dir")  # which would make it
+        self.ipython_dir = _FOLDER
+
+    def init_profile_dir(self, profile_dir: Any) -> None:
+        profile = ProfileDir()
+        profile.unobserve_all("location")
+        profile.location = f"{_FOLDER}/profile_default"
+        self.profile_dir = profile
+
+    def init_virtualenv(self) -> None:
+        """The sandbox's Python is what it is."""
+
+
+def _page(_shell: Any, text: Any, *_: Any, **_options: Any) -> None:
+    """Shows help as text where a terminal would page it."""
+    print(text["text/plain"] if isinstance(text, dict) else text)
+
+
+def make(module: Any, emit: Emit, run: Callable[[Any], Any], hook: Callable[[], None]) -> Shell:
+    """The one shell of this process, as get_ipython() and InteractiveShell.instance() give it."""
+    shell = Shell(module, emit, run, hook)
+    for kind in (Shell, InteractiveShell):
+        kind._instance = shell
+    shell.history_manager.dir_hist[:] = ["/workspace"]
+    return shell
