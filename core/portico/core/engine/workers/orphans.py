@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from portico.sandbox.local.owners import Owner, sees_processes
+
 MARK = "PORTICO_WORKER"
 ROUNDS = 100  # who forks faster than it is killed is not worth more
 ROUND_SECONDS = 0.01
@@ -15,9 +17,8 @@ _numbers = count(1)
 
 
 def new_mark() -> str:
-    """Whose worker it is, and which: the core's process, since when that runs, and a number."""
-    pid = os.getpid()
-    return f"{pid}-{_begun(pid)}-{next(_numbers)}"
+    """The name of the core's process, and a number."""
+    return f"{Owner.current().name}-{next(_numbers)}"
 
 
 def kill_marked(mark: str) -> None:
@@ -31,14 +32,11 @@ def kill_marked(mark: str) -> None:
 
 
 def kill_orphans() -> None:
-    """Kill what workers of cores have left that are no more. It blocks for a moment."""
-    gone = set()
-    for _, mark in _marked():
-        pid, begun, _ = (*mark.split("-"), "", "")[:3]
-        if pid.isdigit() and _begun(int(pid)) != begun:
-            gone.add(mark)
-    for mark in gone:
-        kill_marked(mark)
+    """Kill what workers of cores of this PID namespace have left that are no more. It blocks for a moment."""
+    for mark in {mark for _, mark in _marked()}:
+        owner = Owner.parse(mark.rpartition("-")[0])
+        if owner is not None and owner.ended():
+            kill_marked(mark)
 
 
 def _kill(pids: list[int]) -> None:
@@ -50,6 +48,8 @@ def _kill(pids: list[int]) -> None:
 
 
 def _marked() -> Iterator[tuple[int, str]]:
+    if not sees_processes():
+        return  # the numbers in /proc are not those of this namespace
     sought = f"{MARK}=".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,12 +59,3 @@ def _marked() -> Iterator[tuple[int, str]]:
         for variable in environment.split(b"\0"):
             if variable.startswith(sought):
                 yield int(entry.name), variable[len(sought) :].decode(errors="replace")
-
-
-def _begun(pid: int) -> str:
-    """When the process began, in ticks since the machine did; empty if there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
