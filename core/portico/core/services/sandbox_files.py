@@ -34,12 +34,15 @@ class SandboxFiles(SandboxMethods):
         with told(sandbox_id=box.id, path=path):
             opening = box.files.open(path, request.offset, request.length or None, request.last_bytes or None)
             async with await opening as reading:
-                opened = pb.OpenedFile(
+                opened: pb.OpenedFile | None = pb.OpenedFile(
                     file=file_to_proto(reading.entry), offset=reading.offset, length=reading.length
                 )
-                yield pb.ReadFileResponse(opened=opened)
                 async for piece in reading:
-                    yield pb.ReadFileResponse(data=piece)
+                    # With the first piece: a message of its own would double what a small file costs.
+                    yield pb.ReadFileResponse(data=piece, opened=opened)
+                    opened = None
+                if opened is not None:
+                    yield pb.ReadFileResponse(opened=opened)
 
     async def WriteFile(
         self, requests: AsyncIterator[bytes], context: ServicerContext

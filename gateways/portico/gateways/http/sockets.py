@@ -1,15 +1,24 @@
-"""A WebSocket connection that takes no more while what it has to say is not read.
+"""A WebSocket connection whose memory is bounded.
 
-uvicorn answers pings, and notes messages, whether or not the caller reads: one that only ever sends would
-fill all memory with answers.
+uvicorn answers pings whether or not the client reads the answers, and keeps each fragment of a message as an
+object of its own: a client that never reads, or sends fragments of one byte, would fill all memory.
 """
+
+from asyncio import BaseTransport
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol with flow control both ways, and with handshakes that may be refused."""
+    """uvicorn's protocol with flow control in both directions, joined fragments, and refused handshakes."""
+
+    _message: bytearray
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self._message = bytearray()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -19,6 +28,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().resume_writing()
         if not self.read_paused:
             self.transport.resume_reading()
+
+    def handle_text(self, event: Frame) -> None:
+        super().handle_text(event)
+        self._message = bytearray(event.data)
+
+    def handle_bytes(self, event: Frame) -> None:
+        super().handle_bytes(event)
+        self._message = bytearray(event.data)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._message += event.data
+        if event.fin:
+            self.frames = [bytes(self._message)]
+            self._message.clear()
+            self.send_receive_event_to_app()
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)

@@ -21,7 +21,10 @@ class SseSettings(HttpSettings):
         default=300.0, gt=0, description="How long its answer may be silent before it is cut."
     )
     port_message_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1024, description="The largest message of a WebSocket to a sandbox."
+        default=4 * 1024 * 1024,
+        ge=1024,
+        le=16 * 1024 * 1024,  # what uvicorn takes
+        description="The largest message of a WebSocket to a sandbox.",
     )
     port_request_headers: list[str] = Field(
         default=[], description="More header fields that pass to servers in sandboxes, as JSON."
