@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
@@ -86,7 +86,7 @@ class Snapshots:
         self, box: Box, kernel: bool = True, *, user_id: str = "", session_id: str = "", backend: str = ""
     ) -> Snapshot:
         """Keeps the files below /workspace, and the kernel if it can. Raises LimitExceeded, SandboxGone,
-        SandboxTimeout; then nothing is kept."""
+        SandboxTimeout, OperationFailed; then nothing is kept."""
         name = f"snap_{secrets.token_hex(8)}"
         path, size = self._path(name), 0
         self._quotas.take("snapshots", user_id)
@@ -110,10 +110,12 @@ class Snapshots:
                 await flush()
             if box.gone is not None:
                 raise box.gone  # its user may have been forgotten, with all snapshots
-        except BaseException:
+        except BaseException as error:
             path.unlink(missing_ok=True)
             self._quotas.give_back("snapshots", user_id)
             self._quotas.give_back("snapshot_bytes", user_id, size)
+            if isinstance(error, OSError):
+                raise errors.OperationFailed(f"the server cannot store it: {error.strerror}") from error
             raise
         spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them anew
         taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
@@ -126,26 +128,14 @@ class Snapshots:
         Otherwise the sandbox goes on with a new kernel, because the old one's variables belong to other
         files. Raises SnapshotNotFound.
         """
-        return await self._restore(box, self.get(snapshot_id))
-
-    async def fork(
-        self, create: Callable[[Spec], Awaitable[Box]], source: Box, snapshot_id: str | None = None
-    ) -> Box:
-        """A new sandbox like another, with its files as they are now or were then, and a kernel that knows
-        nothing. It is made by `create`: who counts and owns sandboxes is to know of this one, too.
-        """
-        taken = await self.take(source, kernel=False) if snapshot_id is None else self.get(snapshot_id)
+        snapshot = self.get(snapshot_id)
+        own = snapshot.kernel and snapshot.sandbox_id == box.id
         try:
-            box = await create(source.spec)
-            try:
-                await self._restore(box, taken)
-            except BaseException:
-                await box.destroy()
-                raise
-            return box
-        finally:
-            if snapshot_id is None:
-                self.delete(taken.id)
+            file = await asyncio.to_thread(open, self._path(snapshot.id), "rb")
+        except FileNotFoundError:  # somebody has cleaned up the directory of temporary files
+            raise errors.SnapshotNotFound(f"snapshot {snapshot_id} is gone from the server's disk") from None
+        with file:
+            return await box.restore(_pieces(file), snapshot.id if own else "")
 
     def delete(self, snapshot_id: str) -> None:
         """Raises SnapshotNotFound."""
@@ -157,16 +147,6 @@ class Snapshots:
     def _release(self, snapshot: Snapshot) -> None:
         self._quotas.give_back("snapshots", snapshot.user_id)
         self._quotas.give_back("snapshot_bytes", snapshot.user_id, snapshot.size_bytes)
-
-    def forget(self, sandbox_id: str) -> None:
-        """Deletes what belongs to a sandbox that has ended."""
-        for snapshot in self.listed(sandbox_id=sandbox_id):
-            self.delete(snapshot.id)
-
-    async def _restore(self, box: Box, snapshot: Snapshot) -> bool:
-        own = snapshot.kernel and snapshot.sandbox_id == box.id
-        with await asyncio.to_thread(open, self._path(snapshot.id), "rb") as file:
-            return await box.restore(_pieces(file), snapshot.id if own else "")
 
     def _path(self, name: str) -> Path:
         if self._folder is None:

@@ -13,6 +13,7 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
+from portico.sandbox.manager import SandboxManager
 from portico.sandbox.snapshots import Snapshots
 from portico.sandbox.spec import Mount, Spec
 
@@ -43,21 +44,22 @@ async def test_rollback_takes_files_and_variables_back(
     await box.run_cell("import os; os._exit(1)")
     assert not await snapshots.rollback(box, snapshot.id)
     assert (await box.run_cell("x")).end.error is not None
-    snapshots.forget(box.id)
+    assert snapshots.listed(sandbox_id=box.id) == [snapshot]
+    snapshots.delete(snapshot.id)
     with pytest.raises(errors.SnapshotNotFound):
         await snapshots.rollback(box, snapshot.id)
 
 
-async def test_a_fork_has_the_files_and_is_independent(
-    backend: Backend, box: Box, snapshots: Snapshots
-) -> None:
-    await box.files.write("shared", "1")
-    fork = await snapshots.fork(backend.create, box)
-    await fork.files.write("shared", "2")
-    assert await box.files.read("shared") == b"1"
-    assert fork.id != box.id
-    assert fork.spec == box.spec
-    assert snapshots.listed() == []
+async def test_a_fork_has_the_files_and_is_independent(unopened: Backend) -> None:
+    async with SandboxManager({unopened.name: unopened}, default=unopened.name) as manager:
+        held = await manager.create(Spec(), user_id="ann", session_id="s")
+        await held.box.files.write("shared", "1")
+        fork = await manager.fork_live(held, "t")
+        await fork.box.files.write("shared", "2")
+        assert await held.box.files.read("shared") == b"1"
+        assert fork.box.id != held.box.id
+        assert (fork.box.spec, fork.user_id, fork.session_id) == (held.box.spec, "ann", "t")
+        assert manager.snapshots.listed() == []
 
 
 _TELL = """
