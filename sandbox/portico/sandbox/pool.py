@@ -35,7 +35,7 @@ class Demand:
 
     @contextmanager
     def caller(self) -> Iterator[None]:
-        """Pools make nothing meanwhile."""
+        """Pools make nothing meanwhile: right where a sandbox is made in a moment."""
         self.callers += 1
         try:
             yield

@@ -58,8 +58,7 @@ class BubblewrapBackend:
         self._next_uid = secrets.choice(_UIDS)
         self._cleaning: set[asyncio.Task[None]] = set()
         self._guard: asyncio.Task[None] | None = None
-        self._demand = Demand()
-        self._pool = Pool(lambda: self._make(_USUAL, _new_id()), self._demand, ready=settings.pool_size)
+        self._pool = Pool(lambda: self._make(_USUAL, _new_id()), Demand(), ready=settings.pool_size)
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
 
     async def __aenter__(self) -> "BubblewrapBackend":
@@ -127,8 +126,7 @@ class BubblewrapBackend:
             raise errors.Unsupported("mounts as their owner: the bubblewrap backend of root cannot")
         box = self._pool.claim() if serves(_USUAL, spec) else None
         if box is None:
-            with self._demand.caller():
-                return await self._make(spec, sandbox_id or _new_id())
+            return await self._make(spec, sandbox_id or _new_id())
         self._pool.fill()
         box.spec = spec
         if sandbox_id is not None:

@@ -66,8 +66,7 @@ class DockerBackend:
         self.name = self._settings.backend
         self._engine = Engine(self._settings.url)
         self._boxes: dict[str, DockerBox] = {}
-        self._demand = Demand()
-        self._pool = Pool(self._make_usual, self._demand, ready=self._settings.pool_size)
+        self._pool = Pool(self._make_usual, Demand(), ready=self._settings.pool_size)
         self._cpus = 1
         self._remapped = False  # whether the engine maps the ids of users
         self._binds = Binds()
@@ -187,8 +186,7 @@ class DockerBackend:
             # No answer is awaited: calls are served in order, so the next one finds the environment.
             box.start(_environment(spec))
             return box
-        with self._demand.caller():
-            return await self._make(spec, sandbox_id or _new_id())
+        return await self._make(spec, sandbox_id or _new_id())
 
     async def _make_usual(self) -> DockerBox:
         return await self._make(_USUAL, _new_id())

@@ -18,6 +18,7 @@ from portico.client import (
 )
 from portico.client.convert import to_duration
 from portico.core.server import CoreServer
+from portico.sandbox.local import templates
 from portico.v1 import sandbox_pb2 as pb
 
 
@@ -70,6 +71,7 @@ async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_pat
         "spec.limits.memory_bytes": pb.SandboxSpec(limits=pb.SandboxLimits(memory_bytes=1 << 40)),
         "spec.limits.processes": pb.SandboxSpec(limits=pb.SandboxLimits(processes=1)),
         "spec.mounts[0].source": pb.SandboxSpec(mounts=[pb.SandboxMount(source="/etc", target="/data")]),
+        "spec.preload": pb.SandboxSpec(preload=["os"]),
         "type": pb.SandboxSpec(type="moon"),
         "env": pb.SandboxSpec(env={"A=B": "1"}),
         "spec.ttl": pb.SandboxSpec(ttl=to_duration(0)),
@@ -92,6 +94,19 @@ async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_pat
             pytest.skip("pytest's directory can't be shown to another user")
     made = await client.sandboxes.create(pb.SandboxSpec(mounts=[mount]))
     assert (await command(client, made.sandbox_id, "cat /data/note"))[0] == "hello"
+
+
+async def test_preloaded_modules_are_told_once_each_and_a_user_has_few_sets_of_them(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "SHARE", 1)
+    asked = pb.SandboxSpec(preload=["numpy", "asyncio", "numpy"])
+    made = await client.sandboxes.create(asked, user_id="ann")
+    assert made.spec.preload == ["asyncio", "numpy"]
+    with pytest.raises(ResourceExhausted) as full:
+        await client.sandboxes.create(pb.SandboxSpec(preload=["numpy"]), user_id="ann", fresh=True)
+    assert (full.value.reason, full.value.metadata) == ("LIMIT_EXCEEDED", {"limit": "templates"})
+    await client.sandboxes.create(pb.SandboxSpec(preload=["asyncio"]), user_id="bob")
 
 
 async def test_numbers_out_of_range_are_refused_with_the_range(client: Client) -> None:
