@@ -114,6 +114,20 @@ async def test_a_managers_user_is_whose_template_it_is(monkeypatch: pytest.Monke
         await manager.create(Spec(preload=MODULES[1:2]), user_id="bob")
 
 
+async def test_a_template_that_others_have_made_counts_and_stays_open_to_all(
+    few: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "SHARE", 1)
+    boxes = [await make(few, "ann", MODULES[0]), await make(few, "bob", MODULES[1])]
+    boxes.append(await make(few, "ann", MODULES[1]))  # which is bob's
+    with pytest.raises(errors.LimitExceeded):
+        await make(few, "ann", MODULES[2])
+    few._zygote_of[boxes[1].id].started -= 2 * zygotes.MAX_AGE
+    boxes.append(await make(few, "ann", MODULES[1]))  # a new zygote takes no new place
+    assert few._zygote_of[boxes[3].id] is not few._zygote_of[boxes[1].id]
+    assert all([(await box.run_cell("1")).ok for box in boxes])
+
+
 async def test_who_asks_for_many_pushes_out_their_own(few: LocalBackend) -> None:
     await use(few, "ann", MODULES[:3])
     await use(few, "bob", MODULES[3:])

@@ -57,7 +57,7 @@ class Templates:
 
     def __init__(
         self,
-        start: Callable[[Kind], Awaitable[Zygote]],
+        start: Callable[[Kind], Coroutine[Any, Any, Zygote]],
         make: Callable[[Spec, Template], Awaitable[LocalBox]],
         zygote_of: Callable[[LocalBox], Zygote],
         *,
@@ -66,7 +66,7 @@ class Templates:
     ) -> None:
         """`spares` wait of each template, and `ready` sandboxes of the plain one."""
         self.demand = Demand()
-        self._start_zygote, self._make, self._zygote_of = start, make, zygote_of
+        self._start, self._make, self._zygote_of = start, make, zygote_of
         self._spares, self._ready = spares, ready
         self._templates: dict[Kind, Template] = {}  # the one that was asked for last is the last
         self._replaced: set[Zygote] = set()
@@ -95,7 +95,7 @@ class Templates:
 
     def _open(self, kind: Kind, user_id: str) -> Template:
         template, spec = Template(kind, user_id), Spec(mounts=kind[0], preload=kind[1])
-        template.starting = self._begin(template)
+        template.starting = self._begin(template, self._start_new(template, user_id))
         template.pool = Pool(
             lambda: self._make(spec, template),
             self.demand,
@@ -121,7 +121,7 @@ class Templates:
         if zygote is not None and self._replaceable(zygote):
             self._replaced.add(zygote)
             self.left(zygote)
-            template.starting = self._begin(template)
+            template.starting = self._begin(template, self._start(template.kind))
         starting = template.starting
         try:
             return await asyncio.shield(starting)
@@ -136,16 +136,16 @@ class Templates:
     def _fit(self, template: Template, zygote: Zygote) -> bool:
         return zygote is template.zygote and not self._replaceable(zygote)
 
-    def _begin(self, template: Template) -> asyncio.Task[Zygote]:
-        starting = asyncio.ensure_future(self._start(template))
+    def _begin(self, template: Template, start: Coroutine[Any, Any, Zygote]) -> asyncio.Task[Zygote]:
+        starting = asyncio.ensure_future(start)
         starting.add_done_callback(lambda done: self._started(template, done))
         return starting
 
-    async def _start(self, template: Template) -> Zygote:
-        """Templates give way only now: one that cannot start takes nobody's place."""
-        zygote = await self._start_zygote(template.kind)
+    async def _start_new(self, template: Template, user_id: str) -> Zygote:
+        """Others give way only now: a template that cannot start takes nobody's place."""
+        zygote = await self._start(template.kind)
         try:
-            for victim in self._victims(template.user_id, 0):
+            for victim in self._victims(user_id, 0) if template.kind != PLAIN else ():
                 self._drop(victim)
         except errors.LimitExceeded:
             await zygote.stop()
