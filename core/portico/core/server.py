@@ -188,7 +188,9 @@ class CoreServer:
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
         server.add_generic_rpc_handlers(
-            handlers([(service, services.get(service.name)) for service in described])
+            handlers(
+                [(service, services.get(service.name)) for service in described], settings.max_message_bytes
+            )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[no-untyped-call]
         if settings.reflection:

@@ -2,7 +2,8 @@
 
 Methods are registered by the contract's descriptors. A request is parsed here,
 so that bytes which are no message are INVALID_ARGUMENT and not a transport
-error; a method may answer with a message or with its encoding.
+error; a method may answer with a message or with its encoding. An answer that
+is larger than a message may be is LIMIT_EXCEEDED, and not a transport error.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
-from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError
 from portico.core.services import audit
 from portico.core.services.tracing import enter_request
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "portico"
 # What these have begun they note down themselves, because they know the run.
 _NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
+MESSAGE_BYTES = 16 * 1024 * 1024
 FIRST_SECONDS = 1.0  # how long a caller who is refused may take to write what a call begins with
 STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
 
@@ -78,47 +80,57 @@ def parse(message_class: type[Message], data: bytes) -> Any:
 
 
 def handlers(
-    services: Sequence[tuple[ServiceDescriptor, object]],
+    services: Sequence[tuple[ServiceDescriptor, object]], most: int = MESSAGE_BYTES
 ) -> list[grpc.GenericRpcHandler]:
-    """Generic handlers of all methods. One that its object lacks answers UNIMPLEMENTED."""
+    """Generic handlers of all methods, whose answers have so many bytes at most. A method that its object
+    lacks answers UNIMPLEMENTED."""
     return [
         grpc.method_handlers_generic_handler(
-            service.full_name, {method.name: _handler(service, method, target) for method in service.methods}
+            service.full_name,
+            {method.name: _handler(service, method, target, most) for method in service.methods},
         )
         for service, target in services
     ]
 
 
-def _handler(service: ServiceDescriptor, method: MethodDescriptor, target: object) -> Any:
+def _handler(service: ServiceDescriptor, method: MethodDescriptor, target: object, most: int) -> Any:
     function: Any = getattr(target, method.name, None)
     path = f"/{service.full_name}/{method.name}"
     request_class = GetMessageClass(method.input_type)
     if function is None:
         function = _unimplemented_stream(path) if method.server_streaming else _unimplemented(path)
     if method.client_streaming:
-        call = _stream_call(function, path, request_class, parsed=False)
-        return grpc.stream_stream_rpc_method_handler(call, None, _serialize)
+        call = _stream_call(function, path, request_class, most, parsed=False)
+        return grpc.stream_stream_rpc_method_handler(call, None, None)
     if method.server_streaming:
-        call = _stream_call(function, path, request_class, parsed=True)
-        return grpc.unary_stream_rpc_method_handler(call, None, _serialize)
-    return grpc.unary_unary_rpc_method_handler(_unary_call(function, path, request_class), None, _serialize)
+        call = _stream_call(function, path, request_class, most, parsed=True)
+        return grpc.unary_stream_rpc_method_handler(call, None, None)
+    return grpc.unary_unary_rpc_method_handler(_unary_call(function, path, request_class, most), None, None)
 
 
-def _serialize(message: Message | bytes) -> bytes:
-    return message if isinstance(message, bytes) else message.SerializeToString()
+def _serialize(message: Message | bytes, most: int) -> bytes:
+    """Raises LimitExceeded for what gRPC would not carry."""
+    data = message if isinstance(message, bytes) else message.SerializeToString()
+    if len(data) > most:
+        raise LimitExceeded("message", f"the answer has {len(data)} bytes, and a message {most} at most")
+    return data
 
 
 def _unary_call(
-    function: Callable[[Any, ServicerContext], Awaitable[Any]], path: str, request_class: type[Message]
-) -> Callable[[bytes, ServicerContext], Awaitable[Any]]:
-    async def unary(data: bytes, context: ServicerContext) -> Any:
+    function: Callable[[Any, ServicerContext], Awaitable[Any]],
+    path: str,
+    request_class: type[Message],
+    most: int,
+) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
+    async def unary(data: bytes, context: ServicerContext) -> bytes:
         enter_request(context.invocation_metadata())
         request = None
         try:
             request = parse(request_class, data)
             answer = await function(request, context)
+            encoded = _serialize(answer, most)
             audit.note(path, request, answer)
-            return answer
+            return encoded
         except asyncio.CancelledError as gone:
             audit.note(path, request, code=audit.code_of(gone))
             raise
@@ -126,7 +138,8 @@ def _unary_call(
             raise
         except Exception as error:
             audit.note(path, request, code=audit.code_of(error))
-            return await abort(context, error, path)
+            await abort(context, error, path)
+            raise  # abort has raised
 
     return unary
 
@@ -135,10 +148,11 @@ def _stream_call(
     function: Callable[[Any, ServicerContext], AsyncIterator[Any]],
     path: str,
     request_class: type[Message],
+    most: int,
     *,
     parsed: bool,
-) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
-    async def stream(data: Any, context: ServicerContext) -> AsyncIterator[Any]:
+) -> Callable[[Any, ServicerContext], AsyncIterator[bytes]]:
+    async def stream(data: Any, context: ServicerContext) -> AsyncIterator[bytes]:
         request: Any = None
         responses: Any = None
         begun = path in _NOTED_WITHIN
@@ -150,7 +164,7 @@ def _stream_call(
                 if not begun:
                     begun = True
                     audit.note(path, request)
-                yield response
+                yield _serialize(response, most)
             if not begun:
                 audit.note(path, request)
         except (asyncio.CancelledError, grpc.aio.AbortError):
