@@ -236,9 +236,9 @@ class CoreServer:
         return interceptors
 
     def _bind(self, address: str) -> int:
-        # A Unix socket is its owner's alone from the moment it is there. What other threads of this process
-        # make meanwhile is, too.
-        before = os.umask(0o177)
+        # A Unix socket is its owner's alone from the moment it is there; so is what other threads of this
+        # process make meanwhile.
+        before = os.umask(0o077)
         try:
             if self._tls is not None and not address.startswith("unix:"):
                 return self._server.add_secure_port(address, self._tls)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from portico.sandbox import errors
 from portico.sandbox.box import Box
@@ -125,6 +125,8 @@ class Pool(Generic[B]):
             boxes.clear()
         ends = (box.destroy() for box in waiting)
         await asyncio.gather(*ends, *self._ending, return_exceptions=True)
+        # They may refer to who has this pool, and to open directories, which must not wait for the collector.
+        self._make, self._fit = _refuse, lambda _: False
 
     def _begin(self) -> None:
         self._filling = asyncio.ensure_future(self._fill())
@@ -222,3 +224,7 @@ def _kind(spec: Spec) -> Spec:
         idle_action=None,
         metadata={},
     )
+
+
+async def _refuse() -> NoReturn:
+    raise errors.BackendUnavailable("the pool is closed")

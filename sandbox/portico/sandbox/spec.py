@@ -59,6 +59,15 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
         raise InvalidRequest(f"{name}: must be {whole} between {low} and {high}")
 
 
+# Where a sandbox has its system and its own files, and images their Python: a mount there would give it other
+# programs, and the agent too.
+_COVERED: Final = {
+    "proc", "dev", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "sys", "mounts", "scratch",
+    "root", "home", "opt", "var", "run", "boot", "nix", "app", "venv", ".venv", ".portico",
+}  # fmt: skip
+_MOUNTS: Final = 32  # of one sandbox: each is an open directory
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A directory or file of the node shown inside. Read-only unless it says otherwise.
@@ -79,10 +88,8 @@ class Mount:
             plain = PurePosixPath(path)
             if "\0" in path or not plain.is_absolute() or ".." in plain.parts or _unlike(plain, path):
                 raise InvalidRequest(f"mounts.{name}: not an absolute plain path: {path!r}")
-        if self.target.rstrip("/") in ("", "/workspace", "/tmp") or self.target.split("/")[1] in (  # noqa: S108
-            "proc", "dev", "usr", "bin", "sbin", "lib", "lib32", "lib64", "etc", "sys", "mounts", "scratch",
-            "root", "home", ".portico",
-        ) or f"{self.target}/".startswith("/opt/portico/"):  # fmt: skip
+        first, _, rest = self.target.strip("/").partition("/")
+        if first in _COVERED or (first in ("", "workspace", "tmp") and not rest):
             raise InvalidRequest(f"mounts.target: not allowed: {self.target!r}")
 
 
@@ -162,6 +169,8 @@ class Spec:
             raise InvalidRequest(f"mounts: more than {MOUNTS}")
         for mount in self.mounts:
             mount.check()
+        if len(self.mounts) > _MOUNTS:
+            raise InvalidRequest(f"mounts: more than {_MOUNTS}")
         # What is below another mount would be put where links in that one lead.
         targets = sorted(f"{mount.target.rstrip('/')}/" for mount in self.mounts)
         for one, following in pairwise(targets):

@@ -62,6 +62,16 @@ def check(private: Mapping[str, str], root: str = "/") -> None:
                 )
 
 
+def check_targets(targets: Iterable[str]) -> None:
+    """Refuses mounts that would cover this Python, and with it what the agent is made of. Raises
+    InvalidRequest."""
+    shown = environment()
+    for target in targets:
+        plain = target.rstrip("/")
+        if any(_is_below(plain, path) or _is_below(path, plain) for path in shown):
+            raise errors.InvalidRequest(f"mounts.target: not allowed: {target!r}")
+
+
 def _is_below(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}/")
 

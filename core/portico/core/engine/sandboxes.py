@@ -56,7 +56,8 @@ class Sandboxes:
             for name in (policy.backend, *policy.more_backends):
                 check_private(name, private)
         except errors.BackendUnavailable as error:
-            raise ValueError(error.message) from None
+            other = "or have sandboxes made elsewhere (--sandbox-backend docker), or none"
+            raise ValueError(f"sandboxes: {error.message}, {other}") from None
         if policy.backend == "local" and (reason := visible.without_packages()):
             log.warning("sandboxes cannot import the packages of this Python: %s", reason)
         self._mounts = await asyncio.to_thread(AllowedMounts, policy.mounts, policy.private)

@@ -120,6 +120,7 @@ class BubblewrapBackend:
         if spec.preload:
             raise errors.Unsupported("preload: the bubblewrap backend cannot")
         if spec.mounts:
+            visible.check_targets(mount.target for mount in spec.mounts)
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):
@@ -151,6 +152,7 @@ class BubblewrapBackend:
             if "memory" not in self._hierarchy.controllers:
                 told["RLIMIT_DATA"] = spec.limits.memory_bytes
             await box.begin(_environment(spec), told)
+            box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         except BaseException as error:
             await box.destroy()
             self._ended(box)
@@ -211,7 +213,6 @@ class BubblewrapBackend:
         if known is None:
             return
         self._uids.discard(known.uid)
-        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         task = asyncio.ensure_future(box.destroy())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)

@@ -201,6 +201,7 @@ class DockerBackend:
             config = hardening.config(spec, settings.image, settings.runtime, labels, self._cpus, sources)
             await box.boot(config)
             await self._begin(box)
+            box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         except BaseException:
             await box.destroy()
             raise
@@ -232,7 +233,6 @@ class DockerBackend:
     def _ended(self, box: DockerBox) -> None:
         for path in box.binds:
             self._binds.remove(path)
-        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         self._boxes.pop(box.id, None)
         if self._opened:
             self._pool.fill()  # it may have waited

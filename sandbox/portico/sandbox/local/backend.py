@@ -135,6 +135,7 @@ class LocalBackend:
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
         if spec.mounts:
+            visible.check_targets(mount.target for mount in spec.mounts)
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
         with self._templates.use(kind_of(spec), user_id) as template:
