@@ -69,8 +69,8 @@ class Reaper:
                 await held.box.sleep()
             else:
                 await self._end(held, cause)
-        except errors.SandboxError as error:
-            log.warning("sandbox %s could not be ended or paused: %s", held.box.id, error.message)
+        except (errors.SandboxError, OSError) as error:
+            log.warning("sandbox %s could not be ended or paused: %s", held.box.id, error)
         finally:
             del self._acting[held.box.id]
 

@@ -23,6 +23,8 @@ _LONGEST: Final = 4_000  # bytes of a path, which a restore has to open
 _TURN: Final = 0.002  # seconds of work, after which other calls are served
 _ZEROS: Final = bytes(wire.CHUNK)
 _LOOKS: Final = 256  # steps that make no bytes between two looks at the time
+# What an open says of an entry that has been removed meanwhile, or replaced by another.
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _FILE, _LINK, _SYMLINK, _FOLDER, _PIPE, _PAX = b"0", b"1", b"2", b"5", b"6", b"x"
 
@@ -97,7 +99,7 @@ def pack(top: int) -> Generator[bytes, None, None]:
                 linked |= {state.st_ino: path} if state.st_nlink > 1 else {}
                 pieces = _file(place, name, path, state)
         elif kind == stat.S_IFLNK:
-            pieces = iter([_head(path, _SYMLINK, state, link=os.fsencode(os.readlink(name, dir_fd=place)))])
+            pieces = _symlink(place, name, path, state)
         elif kind in (stat.S_IFDIR, stat.S_IFIFO):
             pieces = iter([_head(path, _FOLDER if kind == stat.S_IFDIR else _PIPE, state)])
         else:
@@ -115,7 +117,12 @@ def _walk(top: int) -> Iterator[tuple[int, str, bytes, os.stat_result]]:
     pending = [b"."]
     while pending:
         folder = pending.pop()
-        place = _open_folder(top, folder)
+        try:
+            place = _open_folder(top, folder)
+        except OSError as error:
+            if error.errno in _GONE:
+                continue
+            raise
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
@@ -146,14 +153,29 @@ def _unreadable(path: bytes, error: OSError) -> Failure:
     return Failure("os", f"{name}: {error.strerror}; only files that their owner may read can be kept")
 
 
+def _symlink(place: int, name: str, path: bytes, state: os.stat_result) -> Iterator[bytes]:
+    try:
+        target = os.fsencode(os.readlink(name, dir_fd=place))
+    except OSError as error:
+        if error.errno in (*_GONE, errno.EINVAL):
+            return
+        raise
+    yield _head(path, _SYMLINK, state, link=target)
+
+
 def _file(place: int, name: str, path: bytes, state: os.stat_result) -> Iterator[bytes]:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
-    except FileNotFoundError:
-        return  # it has been removed meanwhile
-    except PermissionError as error:
-        raise _unreadable(path, error) from None
+    except OSError as error:
+        if error.errno in _GONE:
+            return
+        if error.errno == errno.EACCES:
+            raise _unreadable(path, error) from None
+        raise
     try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            return  # something else has taken its place
         size = state.st_size
         if _is_whole(fd, size):
             yield _head(path, _FILE, state, size)
