@@ -1,14 +1,22 @@
 """The paths of a core that no sandbox may see."""
 
+import os
+from typing import Final
+
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import directory_of
 
+_ENGINE: Final = "/var/run/docker.sock"  # whoever reaches it is root
+
 
 def private_paths(settings: CoreSettings) -> dict[str, str]:
-    """Each with what it is."""
+    """Each with what it is. Raises ValueError for a store that there is not."""
+    sockets = [address.removeprefix("unix:") for address in settings.listen if address.startswith("unix:")]
     paths = {
         "the database's directory": directory_of(settings.store),
         "the audit log": settings.audit_log,
         "the TLS key": str(settings.tls_key or ""),
+        "the Docker engine's socket": _ENGINE if os.path.exists(_ENGINE) else "",
+        **{f"the core's socket {path}": path for path in sockets},
     }
     return {what: path for what, path in paths.items() if path}

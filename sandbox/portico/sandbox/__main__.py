@@ -44,6 +44,8 @@ async def _run(options: argparse.Namespace) -> int:
     spec = Spec(limits=limits, network=NetworkPolicy(tuple(options.allow_host)))
     backend = make_backend(options.backend)
     await backend.open()
+    if reason := backend.capabilities.missing.get("packages"):
+        print(f"code cannot import the packages of this Python: {reason}", file=sys.stderr)
     try:
         box = await backend.create(spec)
         for name in options.file:

@@ -109,5 +109,5 @@ def confirm(mounts: tuple[Mount, ...], told: Answer) -> None:
     here = linux.boot_id()
     if not here or told.text("boot", default="") != here:
         raise errors.BackendUnavailable("mounts: the sandbox is on another machine or kernel")
-    if told.pairs("mounts") != [mount.opened.inode for mount in mounts if mount.opened is not None]:
+    if told.pairs("mounts") != [mount.opened and mount.opened.inode for mount in mounts]:
         raise errors.BackendUnavailable("mounts: a directory was replaced by another one meanwhile")

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from support.folders import open_to_all
 
+from portico.core.engine.sandbox_mounts import AllowedMounts
+from portico.core.private import private_paths
+from portico.core.settings import CoreSettings
 from portico.sandbox import errors
+from portico.sandbox.answers import Answer
 from portico.sandbox.docker import hardening
-from portico.sandbox.sources import opened
+from portico.sandbox.inside import linux
+from portico.sandbox.sources import closed, confirm, opened
 from portico.sandbox.spec import Mount
 
 SOURCE = Path(__file__).parents[3] / "sandbox"
@@ -77,3 +82,39 @@ async def test_a_containers_user_is_an_owner_only_if_that_was_asked_for(tmp_path
     hardening.check_mounts((plain,), remapped=True)
     with pytest.raises(errors.Unsupported, match="as its owner"):
         hardening.check_mounts((own,), remapped=True)
+
+
+async def test_an_agent_has_to_say_what_was_opened_on_this_kernel(tmp_path: Path) -> None:
+    mounts = await opened((Mount(str(tmp_path), "/data"),))
+    state = tmp_path.stat()
+    told: dict[str, object] = {"boot": linux.boot_id(), "mounts": [[state.st_dev, state.st_ino]]}
+    confirm(mounts, Answer(told, broken))
+    for wrong in (
+        {**told, "boot": "another"},
+        {**told, "mounts": [[state.st_dev, state.st_ino + 1]]},
+        {**told, "mounts": []},
+        {"boot": linux.boot_id()},
+        {},
+    ):
+        with pytest.raises(errors.BackendUnavailable, match="mounts"):
+            confirm(mounts, Answer(wrong, broken))
+    with pytest.raises(errors.BackendUnavailable, match="mounts"):
+        confirm(closed(mounts), Answer({"boot": linux.boot_id()}, broken))
+
+
+def broken(why: str) -> errors.SandboxGone:
+    return errors.SandboxGone(why, "protocol")
+
+
+def test_sockets_and_data_of_a_core_are_private(tmp_path: Path) -> None:
+    settings = CoreSettings(
+        listen=["127.0.0.1:0", f"unix:{tmp_path}/core.sock"],
+        store=f"sqlite:///{tmp_path}/data/portico.db",
+        audit_log=f"{tmp_path}/audit",
+    )
+    paths = private_paths(settings).values()
+    assert {f"{tmp_path}/core.sock", f"{tmp_path}/data", f"{tmp_path}/audit"} <= set(paths)
+    for folder in (tmp_path, tmp_path / "data"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="has the"):
+            AllowedMounts((f"{folder}:rw",), private_paths(settings))
