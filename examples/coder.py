@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from portico.agent import AgentApp, Context, Message, Skill, image
 from portico.sandbox.errors import SandboxError
-from portico.sandbox.events import CellEnd, Rich, Stdout
+from portico.sandbox.events import CellEnd, Rich, Stderr, Stdout
 
 FENCE = re.compile(r"^```(?:python|py)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -60,7 +60,7 @@ async def run(context: Context, code: str) -> AsyncIterator[object]:
                 yield f"{event.failure.message}\n"
         elif isinstance(event, Stdout):
             yield decoder.decode(event.data)
-        else:
+        elif isinstance(event, Stderr):
             yield event.data.decode(errors="replace")
 
 

@@ -29,8 +29,11 @@ class SandboxAccess(Protocol):
         """Runs Python and collects what it gives. Names live on from cell to cell."""
         ...
 
-    def stream_cell(self, code: str, *, timeout: float | None = None) -> "AsyncGenerator[CellEvent, None]":
-        """Runs Python; the last event is CellEnd."""
+    def stream_cell(
+        self, code: str, *, timeout: float | None = None, allow_input: bool = False
+    ) -> "AsyncGenerator[CellEvent, None]":
+        """Runs Python; the last event is CellEnd. With allow_input, input() brings a CellInput event, whose
+        `answer` is to be awaited."""
         ...
 
     async def run_shell(

@@ -13,7 +13,7 @@ from typing import Final, Self, TextIO
 from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.choice import make_backend
-from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr
+from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr, Stdout
 from portico.sandbox.printable import Printable, printable
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
 
@@ -95,7 +95,7 @@ async def _cell(box: Box, code: str, screen: "_Screen", images: str) -> int:
                         break
                 else:
                     screen.out.write(event.data.get("text/plain", b"") + b"\n")
-            else:
+            elif isinstance(event, Stdout | Stderr):
                 (screen.error if isinstance(event, Stderr) else screen.out).write(event.data)
     if end.failure is not None:
         screen.error.write(f"{end.failure.reason}: {end.failure.message}\n".encode(errors="replace"))

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 from portico.sandbox import errors, sources
@@ -14,6 +15,7 @@ from portico.sandbox.events import (
     CellEnd,
     CellError,
     CellEvent,
+    CellInput,
     CellResult,
     Metrics,
     ProcessEnd,
@@ -30,6 +32,8 @@ from portico.sandbox.spec import NetworkPolicy, Spec
 
 _MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
 _REQUEST_SHARE: Final = 16  # of a sandbox's memory: a request is held inside several times
+
+_LINE: Final = 60_000  # bytes of an answer to input()
 
 
 class Box:
@@ -101,29 +105,32 @@ class Box:
         roots = [mount.target for mount in self.spec.mounts]
         return self.call("start", env=dict(env), kernel=True, roots=roots, rlimits=dict(rlimits or {}))
 
-    async def stream_cell(self, code: str, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
+    async def stream_cell(
+        self, code: str, timeout: float | None = None, *, allow_input: bool = False
+    ) -> AsyncGenerator[CellEvent, None]:
         """Runs a cell. The last event is always CellEnd, which also tells failures; nothing is raised for
         them but SandboxPaused and SandboxGone before the start. Cells of one sandbox run one after the
-        other."""
-        async with aclosing(self.cell_batches(code, timeout)) as batches:
+        other. With allow_input there are CellInput events, which the caller answers."""
+        async with aclosing(self.cell_batches(code, timeout, allow_input=allow_input)) as batches:
             async for batch in batches:
                 for event in batch:
                     yield event
 
     async def cell_batches(
-        self, code: str, timeout: float | None = None
+        self, code: str, timeout: float | None = None, *, allow_input: bool = False
     ) -> AsyncGenerator[list[CellEvent], None]:
         """The same, with the events together that are there at the same moment."""
         seconds = self._seconds(timeout)
         async with self._kernel:
             most = self.spec.limits.output_bytes
-            call = self.call("cell", code=code, output_bytes=most)
+            options = {"input": True} if allow_input else {}
+            call = self.call("cell", code=code, output_bytes=most, **options)
             call.output_limit = most
             expired = Deadline(call, seconds)
             events: list[CellEvent] = []
             try:
                 while batch := await call.batch():
-                    events += [_cell_event(call, kind, payload) for kind, payload in batch]
+                    events += [_cell_event(call, kind, payload, allow_input) for kind, payload in batch]
                     if not call.finished:
                         yield events
                         events = []
@@ -148,7 +155,7 @@ class Box:
                         rich.append(event)
                     elif isinstance(event, CellEnd):
                         end = event
-                    else:
+                    elif not isinstance(event, CellInput):
                         streams[type(event)] += event.data
         return CellResult(bytes(streams[Stdout]), bytes(streams[Stderr]), rich, end)
 
@@ -443,11 +450,16 @@ class Box:
         return kills is not None and kills > known
 
 
-def _cell_event(call: Call, kind: int, payload: bytes) -> CellEvent:
+def _cell_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> CellEvent:
     if kind == wire.OUT:
         return Stdout(payload)
     if kind == wire.ERR:
         return Stderr(payload)
+    if kind == wire.EVENT and allow_input:
+        told = call.read(payload)
+        if told.text("type") == "input":
+            answer = partial(_answer, call)
+            return CellInput(told.text("prompt", wire.PROMPT), told.flag("password"), answer)
     if kind != wire.RICH:
         raise call.broken("an event that no cell has")
     try:
@@ -455,6 +467,17 @@ def _cell_event(call: Call, kind: int, payload: bytes) -> CellEvent:
     except wire.BadFrame as error:
         raise call.broken(str(error)) from None
     return Rich(forms, role == "result")
+
+
+async def _answer(call: Call, text: str | None) -> None:
+    """Raises InvalidRequest for a line that is too long. An answer that comes too late is dropped."""
+    line = b"" if text is None else text.encode(errors="replace") + b"\n"
+    if len(line) > _LINE:
+        raise errors.InvalidRequest(f"input: {len(line)} bytes, and {_LINE} is the most of a line")
+    if text is None:
+        call.end_input()
+    else:
+        await call.send(line)
 
 
 async def _feed(call: Call, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """What calls give back: events while they run, and results of those that are collected."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from portico.sandbox.errors import SandboxError
@@ -42,7 +43,17 @@ class CellEnd:
     failure: SandboxError | None = None
 
 
-CellEvent = Stdout | Stderr | Rich | CellEnd
+@dataclass(frozen=True, slots=True)
+class CellInput:
+    """The cell waits for a line. Await `answer` with it, or with None for the end of input; without an answer
+    the cell waits until its time is over. The answer of a password must not be shown."""
+
+    prompt: str
+    password: bool
+    answer: Callable[[str | None], Awaitable[None]] = field(repr=False, compare=False)
+
+
+CellEvent = Stdout | Stderr | Rich | CellInput | CellEnd
 
 
 @dataclass(frozen=True, slots=True)

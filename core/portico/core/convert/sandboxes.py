@@ -159,6 +159,7 @@ def _cell_event(event: CellEvent) -> pb.RunCellResponse:
         return pb.RunCellResponse(stderr=event.data)
     if isinstance(event, Rich):
         return pb.RunCellResponse(rich=pb.RichOutput(data=event.data, is_result=event.is_result))
+    assert isinstance(event, CellEnd)  # no cell of a call asks for input
     return pb.RunCellResponse(end=_cell_end(event))
 
 

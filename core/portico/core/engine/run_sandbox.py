@@ -105,10 +105,12 @@ class RunSandbox:
         box = await self._own()
         return await self._work(box.run_cell(code, timeout), "run_cell")
 
-    def stream_cell(self, code: str, *, timeout: float | None = None) -> AsyncGenerator[CellEvent, None]:
+    def stream_cell(
+        self, code: str, *, timeout: float | None = None, allow_input: bool = False
+    ) -> AsyncGenerator[CellEvent, None]:
         async def events() -> AsyncGenerator[CellEvent, None]:
             box = await self._own()
-            async with aclosing(box.stream_cell(code, timeout)) as stream:
+            async with aclosing(box.stream_cell(code, timeout, allow_input=allow_input)) as stream:
                 async for event in stream:
                     yield event
 

@@ -6,8 +6,10 @@ agent believes none of it, and nothing of worth is in its memory.
 """
 
 import _thread
+import builtins
 import errno
 import gc
+import getpass
 import json
 import os
 import resource
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from .shell import Shell
 
 _HOLD: Final = 64 << 10  # bytes
+_NOBODY_ANSWERS: Final = (
+    "input() asks whoever runs the cell, and this call cannot answer: "
+    "run it by stream_cell with allow_input, or give the value in the code"
+)
 _NAMED: Final = 10  # forms that were too large and are told by their type
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
@@ -39,6 +45,8 @@ class Kernel:
         self.cells = cells.Cells(self._emit)
         self._running = self._resting = False
         self._held = b""
+        self._may_ask = False
+        self._asked = 0
         self._dropped: list[str] = []  # types of forms of this cell's objects that were too large
         self._waiting = self._interrupted = False
         self._checkpoints = checkpoints.Checkpoints(self._write)
@@ -63,8 +71,11 @@ class Kernel:
             if self.cells.loop is not None:
                 self._rest(self.cells.loop)
             request = self._receive()
-            operation = request["op"]
+            operation = request.get("op")
+            if operation is None:
+                return  # an answer that came too late
             if operation == "cell":
+                self._may_ask = request.get("input", False)
                 answer = self._run(request["code"])
                 if request.get("trial"):
                     self.cells.forget()
@@ -185,7 +196,47 @@ class Kernel:
         with self._speaking:
             if self._running:  # and not in a thread whose cell has ended
                 self._send(event)
-                self._receive()
+                while "input" in self._receive():
+                    pass  # an answer that came too late
+
+    def input(self, prompt: object = "", /) -> str:
+        """As the builtin: asks whoever runs the cell. Raises EOFError if they cannot answer."""
+        return self._ask(str(prompt), password=False)
+
+    def getpass(self, prompt: str = "Password: ", stream: object = None, **_options: object) -> str:
+        """As getpass.getpass."""
+        return self._ask(str(prompt), password=True)
+
+    def _ask(self, prompt: str, *, password: bool) -> str:
+        if not self._may_ask or not self._running:
+            raise EOFError(_NOBODY_ANSWERS)
+        if os.getpid() != self._pid or _thread.get_ident() != self._thread:
+            raise EOFError("only the cell's own thread can ask for input")
+        streams.flush()
+        with self._speaking:
+            self._asked += 1
+            question = {"ask": self._asked, "prompt": prompt[: wire.PROMPT], "password": password}
+            self._send(_encode(question).encode())
+            answer: dict[str, Any] = {}
+            while answer.get("input") != self._asked:
+                select.select([self._control], [], [])  # an interrupt ends this
+                answer = self._whole()
+        text = answer["text"]
+        if text is None:
+            raise EOFError("EOF when reading a line")
+        return str(text)
+
+    def _whole(self) -> Any:
+        """Receives a message, and is interrupted only before or after it."""
+        self._waiting = True
+        try:
+            message = self._receive()
+        finally:
+            self._waiting = False
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
+        return message
 
 
 def _end_child(problem: BaseException | None) -> NoReturn:
@@ -227,6 +278,7 @@ def shell() -> "Shell | None":
 def prepare(env: dict[str, str] | None = None) -> None:
     """Does in the zygote what is the same for every kernel."""
     global _prepared
+    builtins.input, getpass.getpass = _kernel.input, _kernel.getpass
     if env is not None:
         os.environ.clear()
         os.environ.update(env)

@@ -38,6 +38,7 @@ class Kernels:
         self._output_limit = 0
         self._over = False
         self._cancelled = False
+        self._asked = 0  # the number of the question that the kernel waits for an answer to
         self._death: dict[str, Any] | None = None
         self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and what came meanwhile
 
@@ -140,6 +141,9 @@ class Kernels:
             raise Failure(**death)
         self._call = call
         self._output, self._over, self._cancelled = 0, False, False
+        self._asked = 0
+        if request.get("input"):
+            call.listen(self._answer)
         call.on_credit = self._watch_pipes
         call.on_cancel = self._cancel
         self._tell(request)
@@ -333,6 +337,9 @@ class Kernels:
         call, answer, pid = self._call, message.get("end"), message.get("pid")
         if call is None:
             return
+        if "ask" in message:
+            self._pass_on(call, message)
+            return
         if not isinstance(answer, dict) or type(pid) is not int:
             raise wire.BadFrame("no end")
         ends.check(answer)
@@ -344,6 +351,25 @@ class Kernels:
             answer["cancelled"] = True
         call.end(**answer)
         self._watch_pipes()
+
+    def _pass_on(self, call: Call, message: dict[str, Any]) -> None:
+        """A question of the cell's. Raises BadFrame."""
+        number, prompt, password = (message.get(name) for name in ("ask", "prompt", "password"))
+        if type(number) is not int or number <= self._asked or call.on_input is None:
+            raise wire.BadFrame("a question that may not be asked")
+        if not isinstance(prompt, str) or len(prompt) > wire.PROMPT or type(password) is not bool:
+            raise wire.BadFrame("a question that is none")
+        self._asked = number
+        self._count(wire.OBJECT)
+        call.event({"type": "input", "prompt": prompt, "password": password})
+
+    def _answer(self, data: bytes) -> None:
+        """What the owner says to the last question; nothing is the end of the input."""
+        if self._call is not None:
+            self._call.taken(len(data))
+        if self._asked:
+            text = data.decode(errors="replace").removesuffix("\n") if data else None
+            self._tell({"input": self._asked, "text": text})
 
 
 def _how(code: int) -> str:

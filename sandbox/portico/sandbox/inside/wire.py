@@ -28,6 +28,7 @@ IN: Final = 6  # owner to agent, bytes: standard input, or content; empty means 
 ACK: Final = 7  # both ways, four bytes: so many more bytes may be sent
 CANCEL: Final = 8  # owner to agent: end this call
 
+PROMPT: Final = 4_000  # characters of what a cell asks for
 EVENT_BYTES: Final = 64 << 10  # of one EVENT payload
 END_BYTES: Final = 2 << 20  # of one END payload
 OBJECT: Final = 1 << 10  # bytes of output that an object counts beside its forms: many small ones add up
