@@ -88,16 +88,15 @@ class _Inner:
         self._protocol.send_request(request)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._limits.answer_seconds
-        left = HEAD_BYTES // _SLICE
+        left = HEAD_BYTES
         try:
             await self._flush()
             while self._protocol.state is CONNECTING:
-                if left == 0:
+                if left <= 0:
                     raise protocol_error("the server inside answered a handshake with too much")
-                await self._step(max(until - loop.time(), 0))
+                left -= await self._step(max(until - loop.time(), 0))
                 if (error := self._protocol.handshake_exc) is not None:
                     raise _refused(error)
-                left -= 1
         except (PorticoError, TimeoutError):
             raise protocol_error("the server inside hung up in the handshake") from None
         return self._protocol.subprotocol
@@ -114,9 +113,8 @@ class _Inner:
                     continue  # until forward_out has said why
                 (self._protocol.send_binary if text is None else self._protocol.send_text)(content)
                 await self._flush()
-            if self._protocol.state is OPEN:
-                self._end(message.get("code") or CloseCode.NO_STATUS_RCVD, message.get("reason") or "")
-                await self._flush()
+            self._end(message.get("code") or CloseCode.NO_STATUS_RCVD, message.get("reason") or "")
+            await self._flush()
         except (PorticoError, TimeoutError):
             return _BROKEN
         return None
@@ -150,17 +148,18 @@ class _Inner:
         except (PorticoError, TimeoutError):
             return _BROKEN
 
-    async def _step(self, seconds: float | None) -> None:
-        """Read and parse the next bytes. Raises PorticoError, PortFailure."""
+    async def _step(self, seconds: float | None) -> int:
+        """Read and parse the next bytes, and return how many. Raises PorticoError, PortFailure."""
         if self._unparsed:
             await asyncio.sleep(0)
         else:
             self._unparsed = await self._stream.read(seconds)
-        if self._unparsed:
-            self._protocol.receive_data(self._unparsed[:_SLICE])
-            self._unparsed = self._unparsed[_SLICE:]
+        data, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+        if data:
+            self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
+        return len(data)
 
     async def _flush(self) -> None:
         """Raises PorticoError, and TimeoutError when the server inside takes nothing for so long."""
@@ -168,6 +167,8 @@ class _Inner:
             await self._stream.write(b"".join(self._protocol.data_to_send()))
 
     def _end(self, code: int, reason: str) -> None:
+        if self._protocol.state is not OPEN:
+            return  # the server has closed it already
         try:
             self._protocol.send_close(None if code in _NO_CODE else code, "" if code in _NO_CODE else reason)
         except ProtocolError:
