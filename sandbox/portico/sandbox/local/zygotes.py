@@ -142,7 +142,7 @@ class Zygote:
             said = answer.decode(errors="replace")
             starved = bool(self._nursery.memory_kills()) or said.endswith(": MemoryError")
             await self.stop()
-            if importing:
+            if importing or (starved and self.kind[1]):  # its last page may be one of the zygote's own
                 raise self._refusal(said, starved)
             raise errors.BackendUnavailable(f"the zygote cannot start: {reason or said}")
         self._used = self._nursery.memory_bytes() or 0
