@@ -263,3 +263,24 @@ async def test_names_that_callers_choose_are_only_text(backend: Backend, odd: st
     code = "import os; os.environ['ODD']"
     assert (await box.run_cell(code)).rich[0].data["text/plain"].decode() == repr(odd)
     assert (await box.run_shell('printf %s "$ODD"')).stdout.decode() == odd
+
+
+async def test_who_speaks_in_the_agents_name_ends_the_sandbox(box: Box) -> None:
+    forge = """
+import os, struct
+frame = struct.pack("!IIB", 65536, 1, 2) + bytes(65536)
+for name in os.listdir("/proc/1/fd"):
+    try:
+        fd = os.open(f"/proc/1/fd/{name}", os.O_WRONLY | os.O_NONBLOCK)
+        for _ in range(100): os.write(fd, frame)
+        print("written")
+    except OSError: pass
+"""
+    result = await box.run_shell(["python3", "-c", forge], timeout=10)
+    if b"written" in result.stdout or isinstance(result.failure, errors.SandboxGone):
+        async with asyncio.timeout(20):
+            while box.gone is None:
+                await asyncio.sleep(0.05)
+        assert box.gone.cause == "protocol"
+    else:
+        assert (await box.run_cell("1")).ok

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -59,26 +60,75 @@ frames = st.lists(st.tuples(numbers, kinds, payloads), max_size=6)
 ends = st.one_of(encoded, encoded, encoded, garbage, st.none())
 
 
+asked = st.one_of(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [
+            b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+            b"POST http://a.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+            b"\r\n",
+            b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        ]
+    ),
+)
+spoken = st.tuples(st.sampled_from([wire.OUT, wire.OUT, wire.OUT, wire.EVENT, wire.END]), asked | encoded)
+connections = st.lists(st.tuples(st.integers(1, 3), spoken), max_size=10)
+
+
 class _Failed(Exception):
     pass
+
+
+_fuzzed = settings(
+    max_examples=EXAMPLES,
+    derandomize="PORTICO_FUZZ_EXAMPLES" not in os.environ,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_meets_any_answer(operation: str) -> None:
     with asyncio.Runner() as runner:
 
-        @settings(
-            max_examples=EXAMPLES,
-            derandomize="PORTICO_FUZZ_EXAMPLES" not in os.environ,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
+        @_fuzzed
         @given(frames, ends, st.booleans())
         def meets(said: list[tuple[int, int, bytes]], end: bytes | None, proxied: bool) -> None:
             runner.run(_meet(operation, said, end, proxied))
 
         meets()
+
+
+def test_the_proxy_meets_any_connection() -> None:
+    with asyncio.Runner() as runner:
+
+        @_fuzzed
+        @given(connections)
+        def meets(said: list[tuple[int, tuple[int, bytes]]]) -> None:
+            runner.run(_connect(said))
+
+        meets()
+
+
+async def _connect(said: list[tuple[int, tuple[int, bytes]]]) -> None:
+    """From inside, up to three connections that say anything."""
+    problems: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, problem: problems.append(problem))
+    async with faked() as box:
+        box.channel.on_connect = Egress(NetworkPolicy(("a.example",)), _lookup).serve
+        for number in {number for number, _ in said}:
+            await loop.sock_sendall(box.far, wire.pack_json(wire.AGENT_CALL | number, wire.CALL, {}))
+        for number, (kind, payload) in said:
+            with suppress(OSError):
+                await loop.sock_sendall(box.far, wire.pack(wire.AGENT_CALL | number, kind, payload))
+        await asyncio.sleep(0.01)
+        held = list(box.channel._tasks.values())
+    await asyncio.gather(*held, return_exceptions=True)
+    if problems:
+        raise _Failed(problems)
 
 
 async def _meet(operation: str, said: list[tuple[int, int, bytes]], end: bytes | None, proxied: bool) -> None:

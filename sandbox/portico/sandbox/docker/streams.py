@@ -10,7 +10,7 @@ from portico.sandbox.channel import Channel
 
 _HEADER: Final = struct.Struct("!BxxxI")
 _STDOUT: Final = 1
-_LONGEST: Final = 32 << 20  # bytes of one piece; the engine makes them of 32 KiB
+_LONGEST: Final = 1 << 20  # bytes of one piece; the engine makes them of 32 KiB
 
 
 class Attachment(asyncio.Protocol):
