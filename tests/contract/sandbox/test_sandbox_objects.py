@@ -99,6 +99,8 @@ FORGED = [
     'forge(b\'{"end":{"checkpoints":[1]},"pid":2}\')',
     'forge(b\'{"end":{"error":"\' + b\'x\' * 2_000 + b\'"},"pid":2}\')',
     'forge(b\'{"end":{"dropped":"x"},"pid":2}\')',
+    'forge(b\'{"end":{"error":"x"},"pid":2}\')',
+    'forge(b\'{"end":{"checkpoints":["x"]},"pid":2}\')',
     'forge(b\'{"end":{"other":1},"pid":2}\')',
     'forge(b\'{"end":{"count":1e400},"pid":2}\')',
 ]

@@ -10,11 +10,16 @@ from . import wire
 _ERROR: Final = {"name": 1_000, "message": 10_000, "traceback": 100_000, "limit": 50}  # characters
 
 
-def check(answer: dict[str, Any]) -> None:
+def check(answer: dict[str, Any], operation: str) -> None:
     """Raises BadFrame."""
-    for name, value in answer.items():
-        if name not in _FIELDS or not _FIELDS[name](value):
-            raise wire.BadFrame("an end that is none")
+    if operation == "cell":
+        fits = all(name in _CELL and _CELL[name](value) for name, value in answer.items())
+    else:
+        fits = len(answer) == 1 and (
+            _is_text(answer.get("error"), 1_000) or _are_texts(answer.get("checkpoints"))
+        )
+    if not fits:
+        raise wire.BadFrame("an end that is none")
 
 
 def _is_count(value: Any) -> bool:
@@ -22,13 +27,13 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    """What a cell has raised, or why there is no checkpoint; no failure, which only the agent tells."""
-    if not isinstance(value, dict):
-        return value is None or _is_text(value, 1_000)
-    limit = value.get("limit") or ""
-    return value.keys() == _ERROR.keys() and all(
-        _is_text(text, _ERROR[name]) for name, text in {**value, "limit": limit}.items()
-    )
+    """What a cell has raised; no failure, which only the agent tells."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or value.keys() != _ERROR.keys():
+        return False
+    limit = value["limit"] or ""
+    return all(_is_text(text, _ERROR[name]) for name, text in {**value, "limit": limit}.items())
 
 
 def _are_texts(value: Any) -> bool:
@@ -39,9 +44,8 @@ def _is_text(value: Any, most: int) -> bool:
     return isinstance(value, str) and len(value) <= most
 
 
-_FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
+_CELL: Final[dict[str, Callable[[Any], bool]]] = {
     "count": _is_count,
     "error": _is_error,
-    "checkpoints": _are_texts,
     "dropped": _are_texts,
 }

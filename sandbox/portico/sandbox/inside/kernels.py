@@ -34,6 +34,7 @@ class Kernels:
         self._printing = select.poll()  # the same
         self._listening = False  # whether the loop watches them
         self._call: Call | None = None
+        self._operation = ""  # what the call asks for
         self._output = 0
         self._output_limit = 0
         self._over = False
@@ -139,7 +140,7 @@ class Kernels:
         self.ensure()
         if death is not None:
             raise Failure(**death)
-        self._call = call
+        self._call, self._operation = call, request["op"]
         self._output, self._over, self._cancelled = 0, False, False
         self._asked = 0
         if request.get("input"):
@@ -342,7 +343,7 @@ class Kernels:
             return
         if not isinstance(answer, dict) or type(pid) is not int:
             raise wire.BadFrame("no end")
-        ends.check(answer)
+        ends.check(answer, self._operation)
         self._live = pid
         self._call = None
         if self._over:
