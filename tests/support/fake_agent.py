@@ -26,6 +26,7 @@ OPERATIONS: dict[str, Callable[[Box], Awaitable[Any]]] = {
     "metrics": lambda box: box.metrics(),
     "connect": lambda box: _talk(box),
     "read": lambda box: box.files.read("a"),
+    "part": lambda box: _part(box),
     "write": lambda box: box.files.write("a", "b" * 100_000),
     "stat": lambda box: box.files.stat("a"),
     "list": lambda box: box.files.list_directory(),
@@ -45,6 +46,11 @@ OPERATIONS: dict[str, Callable[[Box], Awaitable[Any]]] = {
     "signal": lambda box: box.processes.signal(3, 9),
     "resize": lambda box: box.processes.resize(3, 1, 1),
 }
+
+
+async def _part(box: Box) -> bytes:
+    async with await box.files.open("a", last=1) as reading:
+        return b"".join([piece async for piece in reading])
 
 
 class FakeBox(Box):

@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "processes": [PROCESS], "diff": "d", "count": 1, "checkpoints": ["a"], "dropped": ["a/b"],
     "limit": "output", "cancelled": True, "disk_bytes": 1, "inodes": 1, "error": ERROR, "type": "created",
     "path": "a", "directory": False, "bytes": 1, "line": 1, "truncated": False,
-    "boot": "b", "mounts": [[1, 2]],
+    "boot": "b", "mounts": [[1, 2]], "version": "1-2",
 }  # fmt: skip
 ODD: list[Any] = [
     None, True, -1, 0, 1 << 31, 1 << 63, 10**30, 1e300, float("nan"), float("inf"), "", "\ud800", "\udc80",
