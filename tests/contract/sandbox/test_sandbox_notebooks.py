@@ -230,6 +230,14 @@ task = asyncio.create_task(count())"""
     task = "async def main(): return await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2))"
     assert (await box.run_cell(f"{task}\nawait main()")).rich[0].data["text/plain"] == b"[1, 2]"
     assert (await box.run_cell("task.cancel()\nawait asyncio.sleep(0)\ntask.cancelled()")).ok
+    assert (await box.run_cell("loop = asyncio.get_event_loop(); loop.stop(); loop.close()")).ok
+    assert (await box.run_cell("await asyncio.sleep(0, 'again')")).rich[0].data["text/plain"] == b"'again'"
+    fork = (
+        "async def fork():\n    await asyncio.sleep(.05)\n    if os.fork() == 0: os.environ['A'] = 'child'\n"
+    )
+    assert (await box.run_cell(f"import os\n{fork}t = asyncio.create_task(fork())")).ok
+    await asyncio.sleep(0.3)
+    assert (await box.run_cell("os.wait()[1], 'A' in os.environ")).rich[0].data["text/plain"] == b"(0, False)"
     # One that blocks is interrupted for the next cell, which may then be run again.
     await box.run_cell(
         "import time\nasync def block():\n    time.sleep(60)\nt = asyncio.create_task(block())"

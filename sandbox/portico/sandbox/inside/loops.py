@@ -21,11 +21,15 @@ class KernelLoop:
         self._asyncio = asyncio
         self._loop = asyncio.new_event_loop()
         self._thread = _thread.get_ident()
+        self._resting = False
+        os.register_at_fork(after_in_child=self._forked)
         self._create_task = asyncio.create_task
         asyncio.create_task = asyncio.tasks.create_task = self._task  # type: ignore[assignment]
 
     def current(self) -> None:
-        """Makes it the thread's loop: asyncio.run() of an earlier cell leaves none."""
+        """Makes it the thread's loop: asyncio.run() of an earlier cell leaves none, a cell may close it."""
+        if self._loop.is_closed():
+            self._loop = self._asyncio.new_event_loop()
         self._asyncio.set_event_loop(self._loop)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -46,7 +50,10 @@ class KernelLoop:
     def rest(self, control: int) -> None:
         """Runs tasks until there is something to read from the descriptor."""
         owner = os.getpid()
+        if self._loop.is_closed():
+            return
         self._loop.add_reader(control, self._loop.stop)
+        self._resting = True
         try:
             self._loop.run_forever()
         except KeyboardInterrupt:
@@ -54,9 +61,16 @@ class KernelLoop:
         except BaseException as problem:  # a SystemExit in a task ends only the task
             print(tracebacks.describe(problem)["traceback"], end="", file=sys.stderr)
         finally:
+            self._resting = False
             if os.getpid() != owner:
                 os._exit(0)  # a fork that a task has made
-            self._loop.remove_reader(control)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(control)
+
+    def _forked(self) -> None:
+        """In a child of a task between cells: the task goes on until it waits, and nothing else does."""
+        if self._resting:
+            self._loop.stop()
 
     def _task(self, work: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
         """As asyncio.create_task, and in a cell without `await` a task of this loop."""
