@@ -98,15 +98,21 @@ class Origin:
 
 @asynccontextmanager
 async def origin(
-    answer: bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    *,
+    *answer: bytes,
     after: bytes = b"\r\n\r\n",
     address: str = "127.0.0.1",
+    pause: float = 0.0,
+    deaf: bool = False,
 ) -> AsyncIterator[Origin]:
-    """Answers the same on each connection once the bytes have come, and keeps all that comes."""
+    """Answers the same on each connection once the bytes have come, after a pause before each part, and keeps
+    all that comes. A deaf one does not notice that the other side has ended."""
     host = Origin(0)
+    parts = answer or (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",)
+
+    tasks: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
         place = len(host.got)
         host.got.append(b"")
         answered = False
@@ -115,15 +121,26 @@ async def origin(
                 host.got[place] += data
                 if not answered and after in host.got[place]:
                     answered = True
-                    writer.write(answer)
-        except ConnectionError:
-            pass
-        writer.close()
+                    for part in parts:
+                        await asyncio.sleep(pause)
+                        writer.write(part)
+            if deaf:
+                await asyncio.sleep(60)
+        except (asyncio.CancelledError, ConnectionError):
+            pass  # the test or the connection has ended
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, address, 0)
     host.port = server.sockets[0].getsockname()[1]
-    async with server:
+    try:
         yield host
+    finally:
+        server.close()
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
 
 
 @dataclass

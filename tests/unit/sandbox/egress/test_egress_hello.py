@@ -104,7 +104,7 @@ def test_a_greeting_may_have_no_name() -> None:
         record(HELLO[5:] + b"\x01\0\0\0"), record(HELLO[5:] + HELLO[5:]),
         record(HELLO[5:9]) + record(b"", 23) + record(HELLO[9:]),
         record(HELLO[5:9]) + CHANGE + record(HELLO[9:]),
-        CHANGE + HELLO,
+        CHANGE + HELLO, record(b"\x02" + HELLO[6:]),
     ],
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_refused(data: bytes) -> None:

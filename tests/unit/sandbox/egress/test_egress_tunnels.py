@@ -1,7 +1,9 @@
 """Tunnels through a sandbox's proxy: TLS to the host that was asked for, raw TCP where a rule says so."""
 
 import asyncio
+import socket
 import ssl
+import struct
 import time
 from pathlib import Path
 
@@ -232,7 +234,7 @@ async def test_an_idle_tunnel_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_who_has_ended_one_side_is_not_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle, "_HALF_SECONDS", 0.3)
-    async with origin(after=b"the end") as host, serving(f"tcp://good.test:{host.port}") as port:
+    async with origin(after=b"the end", deaf=True) as host, serving(f"tcp://good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
         for request in (f"CONNECT {where}", f"GET http://{where}/"):
             client = Client(port)
@@ -266,15 +268,15 @@ async def test_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (await asyncio.to_thread(clients[3].head)).startswith(b"HTTP/1.1 503 this sandbox has 3")
             for client in clients:
                 client.close()
-            while proxy.Egress._everywhere:
-                await asyncio.sleep(0.01)
+            await nobody()
         monkeypatch.setattr(proxy, "_SHARE", 1 << 40)
         client = Client(port)
         assert (await asyncio.to_thread(client.head)).startswith(b"HTTP/1.1 503 all sandboxes")
         client.close()
 
 
-async def test_who_leaves_ends_both_ways() -> None:
+@pytest.mark.parametrize("first_half", [True, False])
+async def test_who_leaves_ends_both_ways(first_half: bool) -> None:
     async def pour(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
@@ -289,10 +291,41 @@ async def test_who_leaves_ends_both_ways() -> None:
     async with server, serving(f"tcp://good.test:{there}") as port:
         client = Client(port)
         assert b" 200 " in await asyncio.to_thread(client.connect, "good.test", there)
+        if first_half:
+            client.socket.shutdown(1)
+            await asyncio.sleep(0.1)
         client.close()
         await asyncio.wait_for(ended.wait(), 20)
-        while proxy.Egress._everywhere:
-            await asyncio.sleep(0.01)
+        await nobody()
+
+
+async def test_who_breaks_off_is_not_waited_for() -> None:
+    async with origin(after=b"the end", deaf=True) as host, serving(f"tcp://good.test:{host.port}") as port:
+        client = Client(port)
+        assert b" 200 " in await asyncio.to_thread(client.connect, "good.test", host.port)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await asyncio.wait_for(nobody(), 20)
+
+
+async def nobody() -> None:
+    """Returns when no connection is left."""
+    while proxy.Egress._everywhere:
+        await asyncio.sleep(0.01)
+
+
+async def test_what_a_host_sends_keeps_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "_SECONDS", 1.0)
+    parts = [b"x"] * 6
+    async with (
+        origin(*parts, after=b"go", pause=0.4) as host,
+        serving(f"tcp://good.test:{host.port}") as port,
+    ):
+        client = Client(port)
+        assert b" 200 " in await asyncio.to_thread(client.connect, "good.test", host.port)
+        client.socket.sendall(b"go")
+        assert await asyncio.to_thread(client.rest) == b"x" * 6
+        client.close()
 
 
 async def test_what_was_sent_before_the_end_arrives() -> None:
