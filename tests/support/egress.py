@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,8 @@ class _Inner:
     async def write(self, data: bytes) -> None:
         if not self.closed:
             self._writer.write(data)
-            await self._writer.drain()
+            with suppress(ConnectionError):  # as a connection from a sandbox, which tells by `closed` alone
+                await self._writer.drain()
 
     def end_write(self) -> None:
         if self._writer.can_write_eof() and not self.closed:

@@ -14,7 +14,7 @@ from support.package_index import add_wheel, package_index
 from portico.sandbox.backend import Backend
 from portico.sandbox.spec import Mount, NetworkPolicy, Spec
 
-WHERE = "/opt/tools"  # pip itself, which not every sandbox's Python has
+WHERE = "/tools"  # pip itself, which not every sandbox's Python has
 
 
 @pytest.fixture
@@ -55,11 +55,8 @@ async def test_packages_are_installed_from_an_index_that_is_allowed(
         show = "import outer_part; print(outer_part.value, outer_part.__file__)"
         assert (await box.run_cell(show)).stdout.startswith(b"36 /workspace/.local/")
         assert (await box.run_shell(["python3", "-c", show])).stdout.startswith(b"36 /workspace/.local/")
-        install = (
-            "import subprocess, sys\n"
-            "subprocess.run([sys.executable, '-m', 'pip', 'install', '-U', 'outer_part'])"
-        )
-        assert b"Successfully installed outer_part-2.0" in (await box.run_cell(install)).stdout
+        upgraded = await box.run_cell("%pip install -U outer_part")
+        assert b"Successfully installed outer_part-2.0" in upgraded.stdout, upgraded
         await box.restart_kernel()
         assert (await box.run_cell(show)).stdout.startswith(b"42 /workspace/.local/")
 
