@@ -348,7 +348,6 @@ async def test_operators_lists_are_not_widened_by_callers() -> None:
 
 
 async def test_a_head_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "_HEAD_SECONDS", 0.3)
     async with origin() as host, serving(f"good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
         fits = ask(f"http://{where}/", f"Host: {where}", "A: " + "b" * (http1.MAX_HEAD - 1_000))
@@ -358,6 +357,7 @@ async def test_a_head_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             b"a" * http1.MAX_HEAD * 2,
         ):
             assert (await answer(port, head)).startswith("HTTP/1.1 431 ")
+        monkeypatch.setattr(proxy, "_HEAD_SECONDS", 0.3)
         for beginning in (b"", b"GET ", fits[:-2]):
             assert (await answer(port, beginning)).startswith("HTTP/1.1 408 ")
         assert len(host.got) == 1
