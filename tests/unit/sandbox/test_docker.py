@@ -108,9 +108,9 @@ async def test_a_container_is_made_as_hard_as_it_can_be(docker: DockerBackend) -
     assert host["LogConfig"]["Type"] == "none"
     assert not host["Binds"]
     assert made["Config"]["User"] == "1000:1000"
-    for name in ("tcp_rmem", "tcp_wmem"):
+    for name, most in (("tcp_rmem", b"131072"), ("tcp_wmem", b"262144")):
         told = await box.run_shell(f"cat /proc/sys/net/ipv4/{name}")
-        assert told.stdout.split()[2] == b"262144"
+        assert told.stdout.split()[2] == most
     assert (await box.run_shell("grep Seccomp_filters /proc/self/status")).stdout.split()[1] == b"2"
 
 

@@ -102,6 +102,7 @@ class BubblewrapBackend:
         tier = RLIMITS if missing else FULL
         missing["inodes"] = "bubblewrap cannot limit them; the memory they need is limited"
         missing["preload"] = "bubblewrap preloads no modules"
+        missing["TCP buffers"] = "bubblewrap cannot set how large those of one socket may be"
         missing["terminals"] = "bubblewrap limits them only by processes and open files"
         if self._root == Path("/") and (reason := without_packages()):
             missing["packages"] = reason

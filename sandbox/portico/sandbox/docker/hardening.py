@@ -14,7 +14,7 @@ UID: Final = 1000
 _SENTRY: Final = 128  # threads that gVisor may have for itself; the engine's limit counts them, too
 _NANO: Final = 1_000_000_000
 # Of one TCP socket: where control groups are of version 1, nothing else bounds them. Loopback needs no more.
-_BUFFERS: Final = {"net.ipv4.tcp_rmem": "4096 131072 262144", "net.ipv4.tcp_wmem": "4096 16384 262144"}
+_BUFFERS: Final = {"net.ipv4.tcp_rmem": "4096 131072 131072", "net.ipv4.tcp_wmem": "4096 16384 262144"}
 # What can be written to. Together they have the size that was asked for, in sixteenths of it.
 _SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108
 
