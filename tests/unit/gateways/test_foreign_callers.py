@@ -216,6 +216,8 @@ MCP: dict[str, dict[str, Any]] = {
     "sandbox_write_file": {"path": "note", "text": "", "sandbox_id": "{sandbox}"},
     "sandbox_list_files": {"sandbox_id": "{sandbox}"},
     "sandbox_snapshot": {"sandbox_id": "{sandbox}"},
+    "sandbox_list_snapshots": {},
+    "sandbox_delete_snapshot": {"snapshot_id": "{snapshot}"},
     "sandbox_fork": {"source": "{snapshot}"},
     "sandbox_kill": {"sandbox_id": "{sandbox}"},
 }

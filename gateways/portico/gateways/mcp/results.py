@@ -49,6 +49,16 @@ class Snapshot(BaseModel):
     size_bytes: int
 
 
+class Snapshots(BaseModel):
+    snapshots: list[Snapshot]
+    truncated: bool
+
+
+class Deleted(BaseModel):
+    snapshot_id: str
+    deleted: bool
+
+
 class Ended(BaseModel):
     sandbox_id: str
     ended: bool

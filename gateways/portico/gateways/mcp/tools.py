@@ -24,6 +24,8 @@ SandboxId = Annotated[str, Field(description="From sandbox_create. Left out: you
 Timeout = Annotated[float | None, Field(description="Seconds that it may take.", gt=0, le=86_400)]
 Path = Annotated[str, Field(description="Below /workspace, or absolute.")]
 
+_SNAPSHOTS = 200  # that are listed
+
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _RUNS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
@@ -48,6 +50,8 @@ class Tools:
             (self.sandbox_write_file, _RUNS),
             (self.sandbox_list_files, _READS),
             (self.sandbox_snapshot, _ADDS),
+            (self.sandbox_list_snapshots, _READS),
+            (self.sandbox_delete_snapshot, _ENDS),
             (self.sandbox_fork, _ADDS),
             (self.sandbox_kill, _ENDS),
         ):
@@ -169,6 +173,34 @@ class Tools:
         except PorticoError as error:
             raise _tool_error(error) from None
         return results.Snapshot(snapshot_id=taken.snapshot_id, size_bytes=taken.size_bytes)
+
+    async def sandbox_list_snapshots(self, ctx: Context) -> results.Snapshots:
+        """List the snapshots that are kept, newest first. They count against limits until deleted."""
+        client, user, _ = await self._caller(ctx)
+        try:
+            page = await client.sandboxes.list_snapshots(user_id=user, page_size=_SNAPSHOTS).page()
+        except PorticoError as error:
+            raise _tool_error(error) from None
+        kept = [
+            results.Snapshot(snapshot_id=one.snapshot_id, size_bytes=one.size_bytes) for one in page.snapshots
+        ]
+        return results.Snapshots(snapshots=kept, truncated=bool(page.next_page_token))
+
+    async def sandbox_delete_snapshot(
+        self,
+        snapshot_id: Annotated[str, Field(description="From sandbox_snapshot.")],
+        ctx: Context,
+    ) -> results.Deleted:
+        """Delete a snapshot."""
+        client, user, _ = await self._caller(ctx)
+        try:
+            own = client.sandboxes.list_snapshots(user_id=user)
+            if snapshot_id not in [one.snapshot_id async for one in own]:
+                raise ToolError(f"SNAPSHOT_NOT_FOUND: no snapshot {snapshot_id!r}")
+            await client.sandboxes.delete_snapshot(snapshot_id)
+        except PorticoError as error:
+            raise _tool_error(error) from None
+        return results.Deleted(snapshot_id=snapshot_id, deleted=True)
 
     async def sandbox_fork(
         self,

@@ -66,7 +66,10 @@ async def test_any_client_runs_code_and_keeps_files(url: str, mode: Any) -> None
         )
         assert (ran["stdout"], ran["exit_code"]) == ("in /tmp\n", 0)
         snapshot = await call(client, "sandbox_snapshot", sandbox_id=other)
+        assert await call(client, "sandbox_list_snapshots") == {"snapshots": [snapshot], "truncated": False}
         fork = await call(client, "sandbox_fork", source=snapshot["snapshot_id"])
+        await call(client, "sandbox_delete_snapshot", snapshot_id=snapshot["snapshot_id"])
+        assert (await call(client, "sandbox_list_snapshots"))["snapshots"] == []
         ran = await call(client, "sandbox_exec", sandbox_id=fork["sandbox_id"], command="ls d")
         assert ran["stdout"] == "a.txt\n"
         for _ in range(2):
