@@ -6,6 +6,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,28 @@ async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for() -> 
         assert other.id not in waiting
         assert (await other.run_shell("ulimit -u")).stdout == b"17\n"
     assert await no_traces(), traces()
+
+
+async def test_a_creation_that_is_given_up_leaves_no_process() -> None:
+    async with BubblewrapBackend() as backend:
+        assert backend._code is not None
+        mark = backend._code.name.encode()
+        for tenths in range(40):
+            making = asyncio.ensure_future(backend.create(Spec()))
+            await asyncio.sleep(tenths / 10_000)
+            making.cancel()
+            async with asyncio.timeout(20):
+                await asyncio.gather(making, return_exceptions=True)
+        async with asyncio.timeout(20):
+            while any(mark in words for words in command_lines()):
+                await asyncio.sleep(0.05)
+    assert await no_traces(), traces()
+
+
+def command_lines() -> Iterator[bytes]:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            yield (entry / "cmdline").read_bytes()
 
 
 async def test_many_at_once_leave_nothing() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -181,6 +182,7 @@ class BubblewrapBackend:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno(), telling],
+                process_group=0,
                 **identity,
             )
             os.close(telling)
@@ -251,7 +253,8 @@ class BubblewrapBox(LocalBox):
 
     async def _clean(self) -> None:
         if self.process is not None:
-            self.process.kill()
+            # With its child, which would otherwise wait for it for ever until both are ready.
+            os.killpg(self.process.pid, signal.SIGKILL)
             await asyncio.to_thread(self.process.wait)
             self.last_words()
         await super()._clean()
