@@ -264,6 +264,18 @@ async def test_a_figure_is_shown_inline(box: Box) -> None:
     assert (await box.run_cell("plt.get_fignums()")).rich[0].data["text/plain"] == b"[]"
 
 
+async def test_odd_errors_and_counts_end_no_kernel(box: Box) -> None:
+    await box.run_cell("kept = 1")
+    for code in (
+        "raise type('E' * 5000, (Exception,), {})",
+        "class Odd(Exception):\n    def __str__(self): raise SystemExit\nraise Odd",
+        "get_ipython().execution_count = -5",
+        "get_ipython().execution_count = 1 << 80",
+    ):
+        assert (await box.run_cell(code)).end.failure is None, code
+    assert (await box.run_cell("kept")).rich[0].data["text/plain"] == b"1"
+
+
 async def test_nothing_is_left_in_the_workspace(box: Box) -> None:
     await box.run_cell("%time 1\n!true\n%history")
     assert await box.files.list_directory(".") == []

@@ -34,6 +34,7 @@ _NOBODY_ANSWERS: Final = (
     "input() asks whoever runs the cell, and this call cannot answer: "
     "run it by stream_cell with allow_input, or give the value in the code"
 )
+_MOST_CELLS: Final = (1 << 31) - 1  # code can set IPython's count to anything
 _NAMED: Final = 10  # forms that were too large and are told by their type
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
@@ -162,7 +163,7 @@ class Kernel:
             _end_child(None)
         streams.settle()
         with self._speaking:  # a thread that displays something reads its answer first
-            answer = {"count": self.cells.count, "error": error}
+            answer = {"count": min(max(self.cells.count, 0), _MOST_CELLS), "error": error}
             return {**answer, "dropped": self._dropped} if self._dropped else answer
 
     def _emit(self, data: dict[str, Any], kind: str) -> None:

@@ -16,7 +16,7 @@ def describe(problem: BaseException) -> dict[str, Any]:
         told = traceback.TracebackException(type(problem), problem, problem.__traceback__, compact=True)
         _leave_out_kernel(told)
         lines, message = list(told.format()), str(problem)
-    except Exception:  # an exception whose own __str__ fails
+    except BaseException:  # an exception whose own __str__ fails, with whatever
         lines, message = [f"{type(problem).__name__}\n"], ""
     return {
         "name": type(problem).__name__[:_MOST_NAME],
