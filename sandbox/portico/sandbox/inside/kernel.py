@@ -7,7 +7,6 @@ agent believes none of it, and nothing of worth is in its memory.
 
 import _thread
 import builtins
-import errno
 import gc
 import getpass
 import json
@@ -21,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import cells, checkpoints, display, linux, loops, packages, scratch, streams, tracebacks, wire
+from . import cells, checkpoints, display, linux, loops, packages, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
@@ -155,12 +154,12 @@ class Kernel:
         except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel lives on
             self._running = False
             if os.getpid() != self._pid:
-                _end_child(problem)
-            error = tracebacks.describe(problem) | {"limit": _limit_of(problem)}
+                tracebacks.end_child(problem)
+            error = tracebacks.describe(problem)
         finally:
             self._running = False
         if os.getpid() != self._pid:
-            _end_child(None)
+            tracebacks.end_child(None)
         streams.settle()
         with self._speaking:  # a thread that displays something reads its answer first
             answer = {"count": min(max(self.cells.count, 0), _MOST_CELLS), "error": error}
@@ -238,33 +237,6 @@ class Kernel:
             self._interrupted = False
             raise KeyboardInterrupt
         return message
-
-
-def _end_child(problem: BaseException | None) -> NoReturn:
-    """Ends a process that a cell has forked and that has come to the cell's end, as a program would end."""
-    code: object = 0
-    if isinstance(problem, SystemExit):
-        code = 0 if problem.code is None else problem.code
-    elif problem is not None:
-        code = tracebacks.describe(problem)["traceback"].rstrip("\n")
-    if not isinstance(code, int):
-        print(code, file=sys.stderr)
-        code = 1
-    streams.flush()
-    os._exit(code & 0xFF)
-
-
-def _limit_of(problem: BaseException) -> str | None:
-    """Which limit of the sandbox made the cell fail, as far as the exception tells."""
-    if isinstance(problem, MemoryError):
-        return "memory"
-    if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
-        return "inodes" if scratch.lacks_inodes() else "disk"
-    if isinstance(problem, BlockingIOError) or (
-        isinstance(problem, RuntimeError) and "start new thread" in str(problem)
-    ):
-        return "pids"
-    return None
 
 
 _prepared: dict[str, str] | None = None  # the environment that this process has already

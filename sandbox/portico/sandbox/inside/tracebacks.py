@@ -1,8 +1,12 @@
 """What a cell raised, as text for its reader: the cell's frames and those of libraries, not the kernel's."""
 
+import errno
+import os
 import sys
 import traceback
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from . import scratch, streams
 
 _CELL: Final = "<cell "
 _MOST_NAME: Final = 1_000  # characters
@@ -11,7 +15,7 @@ _MOST_TRACEBACK: Final = 100_000
 
 
 def describe(problem: BaseException) -> dict[str, Any]:
-    """Its name, message and traceback."""
+    """Its name, message and traceback, and which limit of the sandbox was behind it."""
     try:
         told = traceback.TracebackException(type(problem), problem, problem.__traceback__, compact=True)
         _leave_out_kernel(told)
@@ -22,6 +26,7 @@ def describe(problem: BaseException) -> dict[str, Any]:
         "name": type(problem).__name__[:_MOST_NAME],
         "message": message[:_MOST_MESSAGE],
         "traceback": "".join(lines)[-_MOST_TRACEBACK:],
+        "limit": _limit_of(problem),
     }
 
 
@@ -46,3 +51,30 @@ def _leave_out_kernel(top: traceback.TracebackException) -> None:
             first = len(names)  # of the cell itself: only its compiler has run
         told.stack[:] = [frame for frame in told.stack[first or 0 :] if not frame.filename.startswith(hidden)]
         rest += [told.__cause__, told.__context__, *(told.exceptions or ())]
+
+
+def _limit_of(problem: BaseException) -> str | None:
+    """Which limit of the sandbox made the cell fail, as far as the exception tells."""
+    if isinstance(problem, MemoryError):
+        return "memory"
+    if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
+        return "inodes" if scratch.lacks_inodes() else "disk"
+    if isinstance(problem, BlockingIOError) or (
+        isinstance(problem, RuntimeError) and "start new thread" in str(problem)
+    ):
+        return "pids"
+    return None
+
+
+def end_child(problem: BaseException | None) -> NoReturn:
+    """Ends a process that a cell has forked and that has come to the cell's end, as a program would end."""
+    code: object = 0
+    if isinstance(problem, SystemExit):
+        code = 0 if problem.code is None else problem.code
+    elif problem is not None:
+        code = describe(problem)["traceback"].rstrip("\n")
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    streams.flush()
+    os._exit(code & 0xFF)
