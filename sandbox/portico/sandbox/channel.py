@@ -17,6 +17,7 @@ REQUEST_BYTES: Final = 8 << 20  # of one request, encoded
 _MAX_CALLS: Final = 480  # at once; an agent takes as many, and has 128 of its own
 _AGENT_CALLS: Final = 256  # that an agent may have open; it opens half as many
 _UNREAD: Final = 64 << 20  # bytes written to a sandbox that does not read
+_TURN: Final = 512  # frames that are read before other tasks run: each costs far more than its few bytes
 _FRAME_SECONDS: Final = 60.0  # from the first byte of a frame to its last
 _PAYLOADS: Final = {  # bytes, of what an agent may send
     wire.CALL: 256,
@@ -46,6 +47,7 @@ class Channel(asyncio.Protocol):
         self._longest = longest  # bytes of a request
         self._transport: asyncio.Transport | None = None
         self._parser = wire.Parser(_PAYLOADS)
+        self._held = False  # whether frames wait for other tasks to have their turn
         self._timing = False  # whether a frame that is not whole is being timed
         self.deadlines = Deadlines()
         self._calls: dict[int, Call] = {}
@@ -135,15 +137,38 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._failure is not None:
             return
+        parser = self._parser
+        if self._held:
+            parser.hold(data)
+            return
+        most = parser.count + _TURN
         try:
-            for number, kind, payload in self._parser.feed(data):
+            for number, kind, payload in parser.feed(data):
                 self._frame(number, kind, payload)
                 if self._failure is not None:
+                    return
+                if parser.count == most:
+                    self._go_on_later()
                     return
         except (wire.BadFrame, Broken) as error:
             self.broken(str(error))
         if self._parser.partial and not self._timing:
             self._time(self._parser.count)
+
+    def _go_on_later(self) -> None:
+        """Takes nothing more until the rest of what came has been read, after others have had their turn."""
+        transport = self._transport
+        assert transport is not None
+        transport.pause_reading()
+        self._held = True
+
+        def go_on() -> None:
+            self._held = False
+            if self._failure is None:
+                transport.resume_reading()  # first, as this may pause it again
+                self.data_received(b"")
+
+        asyncio.get_running_loop().call_soon(go_on)
 
     def _time(self, count: int) -> None:
         """Sees to it that the frame after so many comes to its end."""

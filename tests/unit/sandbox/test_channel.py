@@ -117,6 +117,7 @@ async def test_what_nobody_reads_any_more_does_not_block_the_end() -> None:
         "a number of many digits": wire.pack(1, wire.END, b'{"exit_code":' + b"9" * 100_000 + b"}"),
         "deep JSON": wire.pack(1, wire.END, b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
         "wide JSON": wire.pack(1, wire.END, b'{"a":[' + b"[]," * 600_000 + b"0]}"),
+        "a text without an end": wire.pack(1, wire.END, b"," * 70_000 + b'"' + b'\\"' * 900_000),
         "wide JSON behind quotes": wire.pack(1, wire.END, b'{"a\\"":[' + b'"",' * 600_000 + b"0]}"),
     }.items(),
     ids=lambda item: item[0],
@@ -177,6 +178,30 @@ async def test_calls_that_end_at_once_leave_nothing_behind() -> None:
             await _send(box, wire.pack_json(call, wire.CALL, {}) + wire.pack_json(call, wire.END, {}))
         await asyncio.sleep(0.1)
         assert (box.gone, box.channel.open_calls, box.channel._tasks) == (None, 0, {})
+
+
+async def test_other_tasks_run_between_many_frames() -> None:
+    """Also where one read brings several pieces, as from a container's engine."""
+    calls = [wire.AGENT_CALL | number for number in range(3_000)]
+    frames = [wire.pack_json(call, kind, {}) for call in calls for kind in (wire.CALL, wire.END)]
+
+    async def serve(_call: channel.Call) -> None:
+        pass
+
+    async with faked() as box:
+        box.channel.on_connect = serve
+        for place in range(0, len(frames), 1_000):
+            box.channel.data_received(b"".join(frames[place : place + 1_000]))
+        assert box.channel._parser.count <= 512
+        while box.channel._parser.count < len(frames):
+            count = box.channel._parser.count
+            await asyncio.sleep(0)
+            assert box.channel._parser.count <= count + 512
+        assert (box.gone, box.channel.open_calls) == (None, 0)
+        waiting = asyncio.ensure_future(box.call("ping").answer())
+        await _send(box, END)
+        async with asyncio.timeout(10):
+            assert (await waiting).exit_code() == 0
 
 
 async def test_an_agent_that_reads_nothing_is_not_written_to_for_ever() -> None:

@@ -134,6 +134,10 @@ class Parser:
         """Whether a frame has begun that is not whole yet."""
         return bool(self._buffer)
 
+    def hold(self, data: bytes) -> None:
+        """Keeps bytes for the next time."""
+        self._buffer += data
+
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yields (call, kind, payload) of each whole frame. Raises BadFrame for one beyond the limit."""
         buffer = self._buffer
