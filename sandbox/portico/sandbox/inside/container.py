@@ -67,9 +67,9 @@ def main() -> NoReturn:
     os.close(null)
     try:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        preload.load(sys.argv[1:])  # before the filter, which asks this process about sockets that they make
         listener = _install_filter()
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        preload.load(sys.argv[1:])
         os.chdir("/workspace")
         kernel.prepare()
         agent.become(_Agent(channel), channel, listener)
