@@ -113,9 +113,15 @@ class BlockingCells:
         """As Cells.sandbox."""
         return self._thread.run(self._cells.sandbox())
 
-    def run(self, code: str, *, timeout: float | None = None) -> Iterator[sandbox_pb2.RunCellResponse]:
+    def run(
+        self, code: str, *, timeout: float | None = None, allow_input: bool = False
+    ) -> Iterator[sandbox_pb2.RunCellResponse]:
         """As Cells.run."""
-        return self._thread.iterate(self._cells.run(code, timeout=timeout))
+        return self._thread.iterate(self._cells.run(code, timeout=timeout, allow_input=allow_input))
+
+    def answer(self, text: str | None) -> None:
+        """As Cells.answer."""
+        self._thread.run(self._cells.answer(text))
 
     def close(self) -> None:
         """As Cells.close."""

@@ -31,14 +31,16 @@ class Cells:
         return self._sandbox
 
     async def run(
-        self, code: str, *, timeout: float | None = None
+        self, code: str, *, timeout: float | None = None, allow_input: bool = False
     ) -> AsyncGenerator[sandbox_pb2.RunCellResponse, None]:
         """What the cell brings; the last event is its end. Leaving before that interrupts the cell, and
-        ends the stream. Raises PorticoError."""
+        ends the stream. With allow_input, input() brings an `input` event: `answer` it, and read on. Raises
+        PorticoError."""
         duration = None if timeout is None else to_duration(timeout)
         ended = False
         try:
-            await self._send(sandbox_pb2.RunCellsRequest(code=code, timeout=duration))
+            request = sandbox_pb2.RunCellsRequest(code=code, timeout=duration, allow_input=allow_input)
+            await self._send(request)
             if self._sandbox is None:
                 await self.sandbox()
             while not ended:
@@ -51,6 +53,11 @@ class Cells:
         finally:
             if not ended:
                 await self.close()
+
+    async def answer(self, text: str | None) -> None:
+        """Answers the last `input` event; None is the end of input. Raises PorticoError."""
+        told = sandbox_pb2.CellAnswer(text=text or "", eof=text is None)
+        await self._send(sandbox_pb2.RunCellsRequest(answer=told))
 
     async def close(self) -> None:
         """Ends the stream, not the sandbox."""

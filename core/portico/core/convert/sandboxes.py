@@ -14,6 +14,7 @@ from portico.sandbox import errors
 from portico.sandbox.events import (
     CellEnd,
     CellEvent,
+    CellInput,
     Entry,
     Found,
     Lost,
@@ -157,9 +158,10 @@ def _cell_event(event: CellEvent) -> pb.RunCellResponse:
         return pb.RunCellResponse(stdout=event.data)
     if isinstance(event, Stderr):
         return pb.RunCellResponse(stderr=event.data)
+    if isinstance(event, CellInput):
+        return pb.RunCellResponse(input=pb.CellInput(prompt=event.prompt, password=event.password))
     if isinstance(event, Rich):
         return pb.RunCellResponse(rich=pb.RichOutput(data=event.data, is_result=event.is_result))
-    assert isinstance(event, CellEnd)  # no cell of a call asks for input
     return pb.RunCellResponse(end=_cell_end(event))
 
 

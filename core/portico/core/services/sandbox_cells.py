@@ -1,8 +1,8 @@
 """The methods of SandboxService that run cells."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, closing
 
 from grpc.aio import ServicerContext
 
@@ -14,6 +14,7 @@ from portico.core.errors import InvalidArgument
 from portico.core.services.caller import caller, session_owner
 from portico.core.services.dispatch import parse
 from portico.core.services.sandbox_base import SandboxMethods
+from portico.sandbox.events import CellEvent, CellInput
 from portico.sandbox.registry import Held
 from portico.v1 import sandbox_pb2 as pb
 
@@ -34,36 +35,39 @@ class SandboxCells(SandboxMethods):
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[pb.RunCellsResponse]:
         held: Held | None = None
-        async for data in requests:
-            request = parse(pb.RunCellsRequest, data)
-            introduced = held is not None
-            if held is None:
-                if request.WhichOneof("sandbox") == "create":
-                    held = await self._made(request.create)
-                else:
-                    held = self._held(request.sandbox_id)
-                if not request.code:
-                    yield pb.RunCellsResponse(sandbox=self._told(held))
-                    continue
-            elif request.WhichOneof("sandbox"):
-                raise InvalidArgument("sandbox", "is for the first request")
-            # Looked up each time: it may have ended.
-            box = self._box(held.box.id)
-            with told(sandbox_id=box.id):
-                async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
-                    if not introduced:
-                        first = asyncio.ensure_future(anext(batches))
-                        try:
-                            await asyncio.sleep(
-                                0
-                            )  # the cell is on its way: it runs while its sandbox is told
-                            yield pb.RunCellsResponse(sandbox=self._told(held))
-                            yield pb.RunCellsResponse(cell=cell_events(await first))
-                        finally:
-                            first.cancel()
-                            await asyncio.gather(first, return_exceptions=True)
-                    async for batch in batches:
-                        yield pb.RunCellsResponse(cell=cell_events(batch))
+        with closing(_Inbox(requests)) as inbox:
+            while (data := await inbox.take()) is not None:
+                request = parse(pb.RunCellsRequest, data)
+                introduced = held is not None
+                if held is None:
+                    if request.WhichOneof("sandbox") == "create":
+                        held = await self._made(request.create)
+                    else:
+                        held = self._held(request.sandbox_id)
+                    if not request.code:
+                        yield pb.RunCellsResponse(sandbox=self._told(held))
+                        continue
+                elif request.WhichOneof("sandbox"):
+                    raise InvalidArgument("sandbox", "is for the first request")
+                elif request.HasField("answer"):
+                    continue  # the cell that has asked has ended
+                # Looked up each time: it may have ended.
+                box = self._box(held.box.id)
+                with told(sandbox_id=box.id):
+                    cell = box.cell_batches(request.code, _timeout(request), allow_input=request.allow_input)
+                    async with aclosing(_answered(cell, inbox) if request.allow_input else cell) as batches:
+                        if not introduced:
+                            first = asyncio.ensure_future(anext(batches))
+                            try:
+                                # The cell is on its way: it runs while its sandbox is told.
+                                await asyncio.sleep(0)
+                                yield pb.RunCellsResponse(sandbox=self._told(held))
+                                yield pb.RunCellsResponse(cell=cell_events(await first))
+                            finally:
+                                first.cancel()
+                                await asyncio.gather(first, return_exceptions=True)
+                        async for batch in batches:
+                            yield pb.RunCellsResponse(cell=cell_events(batch))
 
     async def _made(self, request: pb.CreateSandboxRequest) -> Held:
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
@@ -91,3 +95,65 @@ class SandboxCells(SandboxMethods):
 
 def _timeout(request: pb.RunCellRequest | pb.RunCellsRequest) -> float | None:
     return seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
+
+
+class _Inbox:
+    """The requests of one call, of which the next can be waited for beside something else."""
+
+    def __init__(self, requests: AsyncIterator[bytes]) -> None:
+        self._requests = requests
+        self._coming: asyncio.Task[bytes | None] | None = None
+
+    async def take(self) -> bytes | None:
+        """The next request; None after the last."""
+        coming, self._coming = self._coming, None
+        return await (self._next() if coming is None else coming)
+
+    def coming(self) -> "asyncio.Task[bytes | None]":
+        """Done when there is something to take."""
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._next())
+        return self._coming
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._requests, None)
+
+    def close(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+
+
+async def _answered(
+    cell: AsyncGenerator[list[CellEvent], None], inbox: _Inbox
+) -> AsyncGenerator[list[CellEvent], None]:
+    """A cell's batches; its questions are answered with what comes in meanwhile."""
+    asked: CellInput | None = None
+    batch = asyncio.ensure_future(anext(cell, None))
+    try:
+        while True:
+            waited = {batch} if asked is None else {batch, inbox.coming()}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if batch.done():
+                events = batch.result()
+                if events is None:
+                    return
+                asked = next((one for one in events if isinstance(one, CellInput)), None)
+                yield events
+                batch = asyncio.ensure_future(anext(cell, None))
+            elif asked is not None:
+                question, asked = asked, None
+                await question.answer(_line(await inbox.take()))
+    finally:
+        batch.cancel()
+        await asyncio.gather(batch, return_exceptions=True)
+        await cell.aclose()
+
+
+def _line(data: bytes | None) -> str | None:
+    """The answer in a request; None for the end of input, or of all requests. Raises InvalidArgument."""
+    if data is None:
+        return None
+    request = parse(pb.RunCellsRequest, data)
+    if not request.HasField("answer"):
+        raise InvalidArgument("answer", "is required: the cell waits for it")
+    return None if request.answer.eof else request.answer.text

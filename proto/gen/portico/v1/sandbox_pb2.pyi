@@ -845,6 +845,7 @@ class RunCellResponse(_message.Message):
     STDERR_FIELD_NUMBER: _builtins.int
     RICH_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     stdout: _builtins.bytes
     """Standard output."""
@@ -859,6 +860,10 @@ class RunCellResponse(_message.Message):
         """Always the last."""
 
     @_builtins.property
+    def input(self) -> Global___CellInput:
+        """The cell waits for a line; only with allow_input."""
+
+    @_builtins.property
     def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunCellResponse]:
         """Events that were there at the same moment, in their order, after the one
         above: a message costs more than an event. None of them has more itself.
@@ -871,13 +876,14 @@ class RunCellResponse(_message.Message):
         stderr: _builtins.bytes = ...,
         rich: Global___RichOutput | None = ...,
         end: Global___CellEnd | None = ...,
+        input: Global___CellInput | None = ...,
         more: _abc.Iterable[Global___RunCellResponse] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "input", b"input", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "more", b"more", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "input", b"input", "more", b"more", "rich", b"rich", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["stdout", "stderr", "rich", "end"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["stdout", "stderr", "rich", "end", "input"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -893,11 +899,17 @@ class RunCellsRequest(_message.Message):
     CREATE_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    ALLOW_INPUT_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
     sandbox_id: _builtins.str
     """One that is there."""
     code: _builtins.str
     """Optional on the first request, required on the others. Python, as in a
     notebook.
+    """
+    allow_input: _builtins.bool
+    """Optional. True: `input` events of this cell will be answered. Otherwise
+    input() and getpass() raise EOFError.
     """
     @_builtins.property
     def create(self) -> Global___CreateSandboxRequest:
@@ -907,6 +919,13 @@ class RunCellsRequest(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Optional. Less than the sandbox's own limit."""
 
+    @_builtins.property
+    def answer(self) -> Global___CellAnswer:
+        """The answer to the last `input` event, in a request without code. While the
+        cell waits for it, no other request may be sent; once the cell has ended, it
+        is ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -914,16 +933,70 @@ class RunCellsRequest(_message.Message):
         create: Global___CreateSandboxRequest | None = ...,
         code: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        allow_input: _builtins.bool = ...,
+        answer: Global___CellAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_input", b"allow_input", "answer", b"answer", "code", b"code", "create", b"create", "sandbox", b"sandbox", "sandbox_id", b"sandbox_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_sandbox: _TypeAlias = _typing.Literal["sandbox_id", "create"]  # noqa: Y015
     _WhichOneofArgType_sandbox: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_sandbox) -> _WhichOneofReturnType_sandbox | None: ...
 
 Global___RunCellsRequest: _TypeAlias = RunCellsRequest  # noqa: Y015
+
+@_typing.final
+class CellInput(_message.Message):
+    """CellInput says that a cell waits for a line, until its time is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What the code asks for; at most 4,000 characters."""
+    password: _builtins.bool
+    """Whether the answer is a secret, that must not be shown."""
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        password: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellInput: _TypeAlias = CellInput  # noqa: Y015
+
+@_typing.final
+class CellAnswer(_message.Message):
+    """CellAnswer is a line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    EOF_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """At most 60,000 bytes."""
+    eof: _builtins.bool
+    """True: there is none, and the code gets an EOFError."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        eof: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eof", b"eof", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellAnswer: _TypeAlias = CellAnswer  # noqa: Y015
 
 @_typing.final
 class RunCellsResponse(_message.Message):

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _HOLD: Final = 64 << 10  # bytes
 _NOBODY_ANSWERS: Final = (
-    "input() asks whoever runs the cell, and this call cannot answer: "
-    "run it by stream_cell with allow_input, or give the value in the code"
+    "input() asks whoever runs the cell, and this call cannot answer: run it with allow_input "
+    "(RunCells, cells.run or stream_cell), or give the value in the code"
 )
 _MOST_CELLS: Final = (1 << 31) - 1  # code can set IPython's count to anything
 _NAMED: Final = 10  # forms that were too large and are told by their type

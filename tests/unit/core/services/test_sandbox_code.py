@@ -304,3 +304,39 @@ async def test_what_a_token_has_opened_ends_with_it(client: Client, box: str) ->
         assert await connection.read() == b"X"
         with pytest.raises(NotFound):
             await connection.read()
+
+
+async def test_a_cell_asks_over_its_stream_and_is_answered_there(client: Client, box: str) -> None:
+    async def run(cells: Cells, code: str, answer: str | None) -> list[str]:
+        shown = []
+        async for event in cells.run(code, timeout=20, allow_input=True):
+            if event.HasField("input"):
+                shown.append(f"{event.input.prompt} {event.input.password}")
+                await cells.answer(answer)
+            elif event.HasField("rich"):
+                shown.append(event.rich.data["text/plain"].decode())
+            elif event.HasField("end") and event.end.HasField("error"):
+                shown.append(event.end.error.name)
+        return shown
+
+    async with client.sandboxes.cells(box) as cells:
+        assert await run(cells, "input('Who?')", "Ann") == ["Who? False", "'Ann'"]
+        assert await run(cells, "import getpass\ngetpass.getpass('P')", "x") == ["P True", "'x'"]
+        assert await run(cells, "input('Who?')", None) == ["Who? False", "EOFError"]
+        events = [event async for event in cells.run("input()", timeout=0.3, allow_input=True)]
+        assert [event.WhichOneof("event") for event in events] == ["input", "end"]
+        assert events[-1].end.failure.reason == "SANDBOX_TIMEOUT"
+        await cells.answer("too late")
+        assert await run(cells, "1 + 1", None) == ["2"]
+    async with client.sandboxes.cells(box) as cells:
+        waiting = cells.run("input()", allow_input=True)
+        assert (await anext(waiting)).HasField("input")
+        await cells._send(pb.RunCellsRequest(code="2"))
+        with pytest.raises(InvalidArgument, match="answer"):
+            await anext(waiting)
+    async with client.sandboxes.cells(
+        user_id="ann", session_id="asks"
+    ) as cells:  # the first cell of a stream
+        assert await run(cells, "input('Who?')", "Ann") == ["Who? False", "'Ann'"]
+    _, end = await cell(client, box, "input()")
+    assert (end.error.name, "allow_input" in end.error.message) == ("EOFError", True)
