@@ -3,6 +3,7 @@ bounded and timed here, and the first frame that no agent would send ends the sa
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ _MAX_CALLS: Final = 480  # at once; an agent takes as many, and has 128 of its o
 _AGENT_CALLS: Final = 256  # that an agent may have open; it opens half as many
 _UNREAD: Final = 64 << 20  # bytes written to a sandbox that does not read
 _TURN: Final = 512  # frames that are read before other tasks run: each costs far more than its few bytes
+_READ: Final = 64 << 10  # bytes of one read; asyncio's own 256 KiB would be mapped and unmapped each time
 _FRAME_SECONDS: Final = 60.0  # from the first byte of a frame to its last
 _PAYLOADS: Final = {  # bytes, of what an agent may send
     wire.CALL: 256,
@@ -30,7 +32,17 @@ _PAYLOADS: Final = {  # bytes, of what an agent may send
 }
 
 
-class Channel(asyncio.Protocol):
+class _Reading(threading.local):
+    """The buffer of all channels of one loop: each takes its bytes out before another one reads."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_READ))
+
+
+_reading: Final = _Reading()
+
+
+class Channel(asyncio.BufferedProtocol):
     """All calls of one sandbox over one stream."""
 
     def __init__(
@@ -134,7 +146,14 @@ class Channel(asyncio.Protocol):
             self._drained.set_result(None)
         self._drained = None
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _reading.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_reading.buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        """Takes bytes of the agent's."""
         if self._failure is not None:
             return
         parser = self._parser
