@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import paths
 from .calls import Failure
+from .replacing import exists
 
 if TYPE_CHECKING:
     import tarfile
@@ -191,7 +192,7 @@ def clear(top: int, kept: set[str], folder: str = "") -> None:
                             raise OSError(errno.EBUSY, f"{name[:_SHOWN]}: a mount is in it")
                         os.close(_enter(place, inner))  # to move a directory takes the right to write to it
                         number += 1
-                        while _exists(top, moved := f".{number}"):
+                        while exists(top, moved := f".{number}"):
                             number += 1
                         os.rename(inner, moved, src_dir_fd=place, dst_dir_fd=top)
                     else:
@@ -217,11 +218,3 @@ def _enter(parent: int, name: str) -> int:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY)
     finally:
         os.close(fd)
-
-
-def _exists(parent: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
