@@ -4,16 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Final
 
 from portico.sandbox import errors, sources
 from portico.sandbox.answers import Answer
+from portico.sandbox.cell_events import read_count, read_end, read_event
 from portico.sandbox.channel import REQUEST_BYTES, Call, Channel, Deadline
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import (
     CellEnd,
-    CellError,
     CellEvent,
     CellInput,
     CellResult,
@@ -27,32 +26,29 @@ from portico.sandbox.events import (
 )  # fmt: skip
 from portico.sandbox.files import Files
 from portico.sandbox.inside import wire
+from portico.sandbox.kernel_state import KernelState
+from portico.sandbox.pausing import Pausable
 from portico.sandbox.processes import Processes, as_command
 from portico.sandbox.spec import NetworkPolicy, Spec
 
 _MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
 _REQUEST_SHARE: Final = 16  # of a sandbox's memory: a request is held inside several times
 
-_LINE: Final = 60_000  # bytes of an answer to input()
 
-
-class Box:
-    """One sandbox. Backends subclass it for what the wall's other side has to do: pause, measure, destroy."""
+class Box(Pausable):
+    """One sandbox. Backends subclass it to pause, measure and destroy it."""
 
     def __init__(self, sandbox_id: str, spec: Spec) -> None:
+        super().__init__()
         self.id = sandbox_id
         self.spec = spec
         self.begun = time.monotonic()  # its time to live counts from here
         self.channel = Channel(self._lost_channel, paused=lambda: self.paused, longest=self._longest_request)
         self.files = Files(self)
         self.processes = Processes(self)
-        self.paused = False
-        self.asleep = False  # paused until the next call
-        self._turning: asyncio.Task[None] | None = None  # what pauses or resumes it
         self.gone: errors.SandboxGone | None = None
-        self.last_used = time.monotonic()
-        self._kernel = asyncio.Lock()
-        self._checkpoints: list[str] = []
+        self._kernel = asyncio.Lock()  # held while a cell runs
+        self._kept = KernelState(self, self._kernel)
         self._kills = 0
         self._connections: list[Call] = []  # to ports, and those that have ended since the last
 
@@ -130,7 +126,7 @@ class Box:
             events: list[CellEvent] = []
             try:
                 while batch := await call.batch():
-                    events += [_cell_event(call, kind, payload, allow_input) for kind, payload in batch]
+                    events += [read_event(call, kind, payload, allow_input) for kind, payload in batch]
                     if not call.finished:
                         yield events
                         events = []
@@ -162,13 +158,11 @@ class Box:
     async def restart_kernel(self) -> None:
         """Kills the kernel, whatever it does, and starts another. Variables and checkpoints are gone."""
         await self.ask("restart")
-        self._checkpoints.clear()
 
     async def reset(self) -> None:
         """Ends everything that runs inside, also what a command left in the background, and starts a new
         kernel. Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
         await self.ask("reset")
-        self._checkpoints.clear()
 
     async def stream_shell(
         self,
@@ -258,72 +252,28 @@ class Box:
         """Hands the files below /workspace to `take` as a tar stream, as they are at one moment, and then
         keeps the kernel as a checkpoint, if one is named; says whether that could be done. Waits for the cell
         that runs. Raises SandboxTimeout."""
-        async with self._kernel:
-            async with aclosing(self.files.pack(still=True)) as pieces:
-                async for piece in pieces:
-                    await take(piece)
-            try:
-                if checkpoint:
-                    await self._checkpoint(checkpoint)
-            except (errors.InvalidRequest, errors.Unsupported):
-                return False  # there are as many checkpoints as a kernel can keep, or none can be made
-        return bool(checkpoint)
+        return await self._kept.keep(take, checkpoint)
 
     async def restore(self, pieces: AsyncIterable[bytes], checkpoint: str = "") -> bool:
         """Replaces the files below /workspace by those of a tar stream that `keep` gave, of this sandbox or
         another, and takes the kernel back to a checkpoint, if one is named and still kept; else a new kernel
         starts, because the old one's names belong to other files. Says whether the kernel came back. Raises
         SandboxTimeout."""
-        async with self._kernel:
-            await self.files.unpack(pieces, clear=True, exact=True, still=True)
-            if checkpoint:
-                try:
-                    await self._rollback(checkpoint)
-                    return True
-                except (errors.SnapshotNotFound, errors.KernelDied, errors.SandboxTimeout):
-                    pass  # the kernel that kept it has died
-            await self.restart_kernel()
-        return False
+        return await self._kept.restore(pieces, checkpoint)
 
     async def checkpoint(self, name: str) -> None:
         """Keeps the kernel as it is now: variables, imports, open files; not threads, and no files' content.
         Raises InvalidRequest when there are too many, KernelDied, SandboxTimeout."""
-        async with self._kernel:
-            await self._checkpoint(name)
-
-    async def _checkpoint(self, name: str) -> None:
-        answer = await self._ask_kernel("checkpoint", name)
-        if answer.has("error"):
-            raise errors.InvalidRequest(answer.text("error"))
-        self._checkpoints = answer.texts("checkpoints")
+        await self._kept.checkpoint(name)
 
     async def rollback(self, name: str) -> None:
         """Takes the kernel back to a checkpoint; later ones are gone, this one stays. Raises
         SnapshotNotFound, SandboxTimeout.
         """
-        async with self._kernel:
-            await self._rollback(name)
+        await self._kept.roll_back(name)
 
-    async def _rollback(self, name: str) -> None:
-        answer = await self._ask_kernel("rollback", name)
-        if answer.has("error"):
-            raise errors.SnapshotNotFound(answer.text("error"))
-        self._checkpoints = answer.texts("checkpoints")
-
-    async def _ask_kernel(self, op: str, name: str) -> Answer:
-        """The kernel's answer. One that gives none in time is killed. Raises SandboxTimeout, KernelDied."""
-        call = self.call(op, id=name)
-        expired = Deadline(call, self.spec.limits.call_seconds)
-        try:
-            return await call.answer()
-        except errors.SandboxError:
-            if expired.passed:
-                raise errors.SandboxTimeout(expired.seconds, kernel_lost=True) from None
-            raise
-        finally:
-            expired.stop()
-            if not call.ended:
-                await call.abort()
+    def require(self, ability: str) -> None:
+        """Raises Unsupported for what the backend cannot do: checkpoints, pause."""
 
     async def metrics(self) -> Metrics:
         disk = await self.ask("disk")
@@ -334,55 +284,6 @@ class Box:
     async def usage(self) -> tuple[int | None, float | None]:
         """Memory in bytes and CPU in seconds, where the backend can tell."""
         return None, None
-
-    async def pause(self) -> None:
-        """Stops everything inside. Calls raise SandboxPaused until it is resumed. Raises Unsupported."""
-        if self.gone is not None:
-            raise self.gone
-        self.asleep = False
-        if not self.paused:
-            await asyncio.shield(self._turn(True))
-
-    async def sleep(self) -> None:
-        """Stops everything inside until the next call, which resumes it. Raises Unsupported."""
-        if self.gone is None and not self.paused:
-            self.asleep = True
-            await asyncio.shield(self._turn(True))
-
-    async def resume(self) -> None:
-        """Lets everything inside go on; its idle time begins anew."""
-        if self.gone is not None:
-            raise self.gone
-        self.last_used = time.monotonic()
-        if self.paused:
-            await asyncio.shield(self._turn(False))
-
-    def _turn(self, paused: bool) -> asyncio.Task[None]:
-        """Pauses or resumes; after what does so already, or else at once."""
-        before = self._turning
-        begun = self._freeze(paused) if before is None or before.done() else None
-        self.paused = paused
-        self.asleep = self.asleep and paused
-
-        async def turn() -> None:
-            try:
-                if before is not None:
-                    await asyncio.wait({before})
-                await (begun or self._freeze(paused))
-            except errors.SandboxError as error:
-                if paused:
-                    self.paused = self.asleep = False
-                else:  # calls wait that would wait for ever
-                    self.channel.lost(errors.SandboxGone(f"it cannot be resumed: {error.message}", "killed"))
-                raise
-
-        self._turning = task = asyncio.create_task(turn())
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised to who waits
-        return task
-
-    def _freeze(self, frozen: bool) -> Awaitable[None]:
-        """Stops everything inside, or lets it go on."""
-        raise errors.Unsupported("this backend cannot pause")
 
     async def destroy(self, cause: str = "destroyed") -> None:
         """Ends everything inside and removes all of it. Doing it twice is no error."""
@@ -412,72 +313,20 @@ class Box:
 
     async def _cell_end(self, call: Call, expired: Deadline) -> CellEnd:
         assert call.result is not None
-        result, problem = call.result, call.problem()
-        count = result.number("count", high=(1 << 31) - 1, default=0)
-        if problem is not None:
-            if expired.passed:
-                problem = errors.SandboxTimeout(expired.seconds, kernel_lost=True)
-            elif isinstance(problem, errors.KernelDied) and await self._memory_killed():
-                problem = errors.LimitExceeded(
-                    "the kernel was killed: out of memory", "memory", kernel_lost=True
-                )
-            if not isinstance(problem, errors.InvalidRequest):
-                self._checkpoints.clear()
-            return CellEnd(count, failure=problem)
-        error = None
-        if result.has("error"):
-            told = result.inner("error")
-            error = CellError(
-                told.text("name"),
-                told.text("message", 10_000),
-                told.text("traceback", 100_000),
-                told.text("limit", 50, default="") or None,
-            )
-        failure: errors.SandboxError | None = None
+        problem = call.problem()
+        if problem is None:
+            return read_end(call.result, errors.SandboxTimeout(expired.seconds) if expired.passed else None)
         if expired.passed:
-            failure = errors.SandboxTimeout(expired.seconds)
-        elif result.has("limit"):
-            failure = errors.LimitExceeded("too much output", "output")
-        elif result.has("dropped"):
-            forms = ", ".join(result.texts("dropped"))
-            failure = errors.LimitExceeded(f"too large to be shown: {forms}", "output")
-        return CellEnd(count, error, failure)
+            problem = errors.SandboxTimeout(expired.seconds, kernel_lost=True)
+        elif isinstance(problem, errors.KernelDied) and await self._memory_killed():
+            problem = errors.LimitExceeded("the kernel was killed: out of memory", "memory", kernel_lost=True)
+        return CellEnd(read_count(call.result), failure=problem)
 
     async def _memory_killed(self) -> bool:
         """Whether that has happened since it was last asked."""
         kills = await self.memory_kills()
         known, self._kills = self._kills, kills or 0
         return kills is not None and kills > known
-
-
-def _cell_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> CellEvent:
-    if kind == wire.OUT:
-        return Stdout(payload)
-    if kind == wire.ERR:
-        return Stderr(payload)
-    if kind == wire.EVENT and allow_input:
-        told = call.read(payload)
-        if told.text("type") == "input":
-            answer = partial(_answer, call)
-            return CellInput(told.text("prompt", wire.PROMPT), told.flag("password"), answer)
-    if kind != wire.RICH:
-        raise call.broken("an event that no cell has")
-    try:
-        role, forms = wire.unpack_rich(payload)
-    except wire.BadFrame as error:
-        raise call.broken(str(error)) from None
-    return Rich(forms, role == "result")
-
-
-async def _answer(call: Call, text: str | None) -> None:
-    """Raises InvalidRequest for a line that is too long. An answer that comes too late is dropped."""
-    line = b"" if text is None else text.encode(errors="replace") + b"\n"
-    if len(line) > _LINE:
-        raise errors.InvalidRequest(f"input: {len(line)} bytes, and {_LINE} is the most of a line")
-    if text is None:
-        call.end_input()
-    else:
-        await call.send(line)
 
 
 async def _feed(call: Call, data: bytes) -> None:

@@ -48,16 +48,12 @@ class DockerBox(Box):
         if not self.binds:
             super()._confirm(answer)
 
-    async def _checkpoint(self, name: str) -> None:
-        self._refuse("checkpoints")
-        await super()._checkpoint(name)
-
-    def _refuse(self, ability: str) -> None:
+    def require(self, ability: str) -> None:
         if ability in self._missing:
             raise errors.Unsupported(f"{ability}: this container's runtime cannot")
 
     async def _freeze(self, frozen: bool) -> None:
-        self._refuse("pause")
+        self.require("pause")
         await self._engine.call("pause" if frozen else "unpause", self._container)
 
     async def usage(self) -> tuple[int | None, float | None]:
