@@ -206,6 +206,22 @@ async def _wake(box: Box) -> None:
         raise
 
 
+def claim_usual(
+    pool: Pool[B], usual: Spec, spec: Spec, boxes: dict[str, B], sandbox_id: str | None
+) -> B | None:
+    """Claims a sandbox that was made for `usual`, with the spec and the id that its caller wants, or None
+    where none fits. It still has to be told its environment. `boxes` has the sandboxes of a backend by id."""
+    box = pool.claim() if serves(usual, spec) else None
+    if box is None:
+        return None
+    pool.fill()
+    box.spec = spec
+    if sandbox_id is not None:
+        boxes[sandbox_id] = boxes.pop(box.id)
+        box.id = sandbox_id
+    return box
+
+
 def serves(made: Spec, asked: Spec) -> bool:
     """Whether a sandbox that was made for one spec needs only another environment to be what is asked for."""
     return _kind(made) == _kind(asked)

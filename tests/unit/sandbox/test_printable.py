@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.sandbox.printable import RESET, Printable, printable
+from portico.telemetry.visible import visible
 
 PASSED = re.compile(r"\x1b\[[0-9;:]*m|[\t\n\r]")
 
@@ -46,3 +47,12 @@ def test_pieces_make_no_difference_and_nothing_acts(pieces: list[bytes]) -> None
     text = "".join([one.feed(piece) for piece in pieces]) + one.end()
     assert text == printable(b"".join(pieces))
     assert acts(text) == []
+
+
+def test_the_command_line_and_logs_write_out_the_same_characters() -> None:
+    # The sandbox imports nothing of telemetry and telemetry nothing of the sandbox, so each has its own set.
+    others = (
+        chr(code) for code in range(0x3000) if chr(code) != "\r"
+    )  # moves within a line of a sandbox's output
+    for character in others:
+        assert printable(character.encode()) == visible(character)

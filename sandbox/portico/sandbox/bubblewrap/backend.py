@@ -24,7 +24,7 @@ from portico.sandbox.local import cgroups, idmaps, open_files
 from portico.sandbox.local.box import LocalBox
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.owners import Owner
-from portico.sandbox.pool import Demand, Pool, serves
+from portico.sandbox.pool import Demand, Pool, claim_usual
 from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
@@ -127,14 +127,9 @@ class BubblewrapBackend:
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):
             raise errors.Unsupported("mounts as their owner: the bubblewrap backend of root cannot")
-        box = self._pool.claim() if serves(_USUAL, spec) else None
+        box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
         if box is None:
             return await self._make(spec, sandbox_id or _new_id())
-        self._pool.fill()
-        box.spec = spec
-        if sandbox_id is not None:
-            self._boxes[sandbox_id] = self._boxes.pop(box.id)
-            box.id = sandbox_id
         # No answer is awaited: calls are served in order, so the next one finds the environment.
         box.start(_environment(spec))
         return box

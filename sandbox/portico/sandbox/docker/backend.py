@@ -18,7 +18,7 @@ from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.owners import Owner, here
-from portico.sandbox.pool import Demand, Pool, serves
+from portico.sandbox.pool import Demand, Pool, claim_usual
 from portico.sandbox.sources import closed, opened
 from portico.sandbox.spec import Spec
 
@@ -176,17 +176,12 @@ class DockerBackend:
         if spec.mounts:
             spec = replace(spec, mounts=await opened(spec.mounts))
             hardening.check_mounts(spec.mounts, remapped=self._remapped)
-        box = self._pool.claim() if serves(_USUAL, spec) else None
-        if box is not None:
-            self._pool.fill()
-            box.spec = spec
-            if sandbox_id is not None:
-                self._boxes[sandbox_id] = self._boxes.pop(box.id)
-                box.id = sandbox_id
-            # No answer is awaited: calls are served in order, so the next one finds the environment.
-            box.start(_environment(spec))
-            return box
-        return await self._make(spec, sandbox_id or _new_id())
+        box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
+        if box is None:
+            return await self._make(spec, sandbox_id or _new_id())
+        # No answer is awaited: calls are served in order, so the next one finds the environment.
+        box.start(_environment(spec))
+        return box
 
     async def _make_usual(self) -> DockerBox:
         return await self._make(_USUAL, _new_id())
