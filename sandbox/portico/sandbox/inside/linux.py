@@ -61,6 +61,7 @@ _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _SECCOMP: Final = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER: Final = 1
 _FILTER_WITH_LISTENER: Final = 8
+_WAITING_KILLABLE: Final = 32  # SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, from Linux 5.19 on
 
 
 # Declared once: to convert each argument by a rule of its own takes longer than the system call.
@@ -230,9 +231,15 @@ class _Program(ctypes.Structure):
 def installing_filter(program: bytes, *, listening: bool = True) -> Step:
     """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start. Gives the
     listener, a descriptor at which the filter's questions arrive (from Linux 5.5 on)."""
+    number = _SECCOMP[os.uname().machine]
     flags = _FILTER_WITH_LISTENER if listening else 0
+    if listening:
+        # A signal would end a connect() that waits for its answer with EINTR, which programs take for a
+        # connection on its way. A kernel that has the flag complains of the missing program only.
+        _plain.syscall(number, _SET_MODE_FILTER, flags | _WAITING_KILLABLE, None)
+        flags |= _WAITING_KILLABLE if ctypes.get_errno() == errno.EFAULT else 0
     filter_ = ctypes.pointer(_Program(len(program) // 8, program))
-    return step("syscall", _SECCOMP[os.uname().machine], _SET_MODE_FILTER, flags, filter_)
+    return step("syscall", number, _SET_MODE_FILTER, flags, filter_)
 
 
 def loopback_up() -> None:
