@@ -23,6 +23,7 @@ class Loop:
         self._exits: tuple[int, ...] = ()  # a pipe, where the system tells of children
         self._exited: Callable[[], None] = _nothing
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._fresh: set[int] = set()  # what is watched since this turn began
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self.after_turn: Callable[[], None] = _nothing  # runs once all that was ready has been served
@@ -36,6 +37,7 @@ class Loop:
         known = self._callbacks.get(fd)
         if known is None:
             self._poll.register(fd, events)
+            self._fresh.add(fd)
         elif known[0] != events:
             self._poll.modify(fd, events)
         self._callbacks[fd] = events, callback
@@ -69,9 +71,12 @@ class Loop:
     def turn(self) -> None:
         """Waits until something is ready or due, and serves all that is."""
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-        for fd, events in self._poll.poll(timeout):
+        ready = self._poll.poll(timeout)
+        self._fresh.clear()
+        for fd, events in ready:
             known = self._callbacks.get(fd)
-            if known is not None:
+            # A number that is watched since then was another's when it was ready.
+            if known is not None and fd not in self._fresh:
                 known[1](events)
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()
