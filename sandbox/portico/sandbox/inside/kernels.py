@@ -1,6 +1,7 @@
 """The agent's side of the Python kernel: starts it, runs cells in it one by one, and says how it died."""
 
 import _socket
+import _thread
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ class Kernels:
         self._loop = loop
         self._close_inherited = close_inherited
         self.env: dict[str, str] = {}
-        self.fork: Callable[[], int] = os.fork
+        self.fork: Callable[[], int] = os.fork  # while there is one thread
         self._pid = 0
         self._live = 0  # differs from _pid once there are checkpoints
         self._told: dict[str, str] = {}
@@ -59,7 +60,8 @@ class Kernels:
         out_reader, out_writer = os.pipe()
         err_reader, err_writer = os.pipe()
         try:
-            pid = self.fork()
+            # A thread that connects may ask for the lock of Python, and a bare child would wait for it.
+            pid = os.fork() if _thread._count() else self.fork()
         except OSError:  # as many processes as it may have
             for fd in (ours.detach(), theirs.detach(), out_reader, out_writer, err_reader, err_writer):
                 os.close(fd)
