@@ -65,6 +65,19 @@ async def test_what_is_gone_says_why(client: Client) -> None:
         await cell(client, made.sandbox_id, "1")
 
 
+@pytest.mark.parametrize("name", ["x", "\u00e9", "\U0010dc80"])
+async def test_an_error_that_repeats_a_long_name_comes_as_what_it_is(client: Client, name: str) -> None:
+    made = await client.sandboxes.create()
+    path = "/workspace/" + name * (4_000 // len(name.encode()))
+    for _ in range(10):  # gRPC refuses some of those that are nearly too large
+        with pytest.raises((FailedPrecondition, NotFound)) as wrong:
+            await client.sandboxes.stat_file(made.sandbox_id, path)
+        assert wrong.value.reason in ("SANDBOX_OPERATION_FAILED", "FILE_NOT_FOUND")
+        with pytest.raises(PorticoError) as unknown:
+            await client.sandboxes.create(pb.SandboxSpec(backend=name * 9_000), fresh=True)
+        assert unknown.value.reason == "SANDBOX_UNSUPPORTED"
+
+
 async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_path: Path) -> None:
     mount = pb.SandboxMount(source=f"{tmp_path}/shown", target="/data")
     refused = {
