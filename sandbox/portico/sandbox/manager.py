@@ -67,29 +67,32 @@ class SandboxManager:
     async def create(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
         """Makes one more sandbox. Raises LimitExceeded, Unsupported for an unknown backend, what `allowed`
         raises, and what the backend raises."""
-        if self._allowed is not None:
-            spec = await self._allowed(spec)
-        chosen = self._backends.get(backend or self._default)
-        if chosen is None:
-            raise errors.Unsupported(
-                f"no backend {backend or self._default!r}; there are {', '.join(self._backends)}"
-            )
-        if spec.idle_action == "pause" and "pause" in chosen.capabilities.missing:
-            raise errors.Unsupported(f"idle_action: sandboxes of {chosen.name} cannot be paused")
-        self._registry.reserve(user_id)
         made = asyncio.get_running_loop().create_future()
         self._making[made] = user_id, session_id
         try:
-            box = await chosen.create(spec, user_id=user_id)
-            held = Held(box, chosen.name, user_id, session_id, time.time())
-            self._registry.enter(held)
-        except BaseException:
-            self._registry.cancel(user_id)
-            raise
+            held = await self._create(spec, user_id, session_id, backend or self._default)
         finally:
             del self._making[made]
             made.set_result(None)
         self._reaper.notice(held)
+        return held
+
+    async def _create(self, spec: Spec, user_id: str, session_id: str, backend: str) -> Held:
+        if self._allowed is not None:
+            spec = await self._allowed(spec)
+        chosen = self._backends.get(backend)
+        if chosen is None:
+            raise errors.Unsupported(f"no backend {backend!r}; there are {', '.join(self._backends)}")
+        if spec.idle_action == "pause" and "pause" in chosen.capabilities.missing:
+            raise errors.Unsupported(f"idle_action: sandboxes of {chosen.name} cannot be paused")
+        self._registry.reserve(user_id)
+        try:
+            box = await chosen.create(spec, user_id=user_id)
+        except BaseException:
+            self._registry.cancel(user_id)
+            raise
+        held = Held(box, chosen.name, user_id, session_id, time.time())
+        self._registry.enter(held)
         return held
 
     async def own(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:

@@ -41,6 +41,25 @@ async def test_a_session_has_one_sandbox_and_it_is_nobody_elses() -> None:
     assert await no_traces()
 
 
+async def test_a_session_that_ends_takes_what_is_being_made_with_it() -> None:
+    """Also what the operator's rules are still asked about."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def allowed(spec: Spec) -> Spec:
+        asked.set()
+        await answered.wait()
+        return spec
+
+    async with SandboxManager({"local": LocalBackend()}, allowed=allowed) as manager:
+        making = asyncio.create_task(manager.create(Spec(), user_id="ann", session_id="s1"))
+        await asked.wait()
+        ending = asyncio.create_task(manager.release("ann", "s1"))
+        await asyncio.sleep(0.1)
+        answered.set()
+        await asyncio.gather(making, ending)
+        assert manager.listed() == []
+
+
 async def test_time_to_live_and_idle_time_end_a_sandbox_but_not_a_busy_one() -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
         short = await manager.create(Spec(ttl_seconds=0.3), user_id="ann")
