@@ -58,7 +58,7 @@ class Box(Pausable):
         if self.gone is not None:
             raise self.gone
         if self.asleep:
-            self._turn(False)  # what is said before it runs again waits for it
+            self._turn(False)  # calls wait until it runs again
         if self.paused:
             raise errors.SandboxPaused(f"sandbox {self.id} is paused; resume it first")
         return self.channel.call(op, **arguments)
@@ -92,7 +92,7 @@ class Box(Pausable):
         self._confirm(await self.answered(self.start(env, rlimits)))
 
     def _confirm(self, answer: Answer) -> None:
-        """No code has been run yet. Raises BackendUnavailable for a mount that is not what was opened."""
+        """Compares mounts before any code runs. Raises BackendUnavailable for a mount of another inode."""
         sources.confirm(self.spec.mounts, answer)
 
     def start(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> Call:
@@ -307,7 +307,7 @@ class Box(Pausable):
     def _seconds(self, timeout: float | None) -> float:
         """Raises InvalidRequest."""
         limit = self.spec.limits.call_seconds
-        if timeout is not None and not timeout > 0:  # also for what is not a number
+        if timeout is not None and not timeout > 0:  # NaN fails too
             raise errors.InvalidRequest("timeout: must be more than 0 seconds")
         return limit if timeout is None else min(timeout, limit)
 
@@ -335,8 +335,8 @@ async def _feed(call: Call, data: bytes) -> None:
 
 
 def _proxy(policy: NetworkPolicy) -> Callable[[Call], Awaitable[None]]:
-    """What serves connections to the allowed hosts. Blocks, as it imports what parses their protocols: a
-    sandbox without a network does not need that."""
+    """Returns the proxy for the allowed hosts. Blocks, because it imports the parsers of their protocols:
+    a sandbox without a network does not need them."""
     from portico.sandbox.egress.proxy import Egress
 
     return Egress(policy).serve

@@ -1,5 +1,5 @@
-"""One call of a sandbox's agent, as its owner sees it: what came in and was not taken yet, what may still be
-sent, and how it ended.
+"""One call of a sandbox's agent, at its owner: unread frames, bytes that it may still send, and how it
+ended.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ class Call:
         self.patience: float | None = None  # seconds that the agent may take each time it is waited for
         self.late: float | None = None  # the seconds after which it was cancelled
         self._frames: deque[tuple[int, bytes]] = deque()
-        self._waiters: list[asyncio.Future[None]] = []  # who reads, and who closes meanwhile
+        self._waiters: list[asyncio.Future[None]] = []  # tasks that read or close
         self._failure: errors.SandboxError | None = None
         self._credit = wire.WINDOW
         self._credit_waiter: asyncio.Future[None] | None = None
         self._output = 0
         self._owed = 0  # bytes that came in and were not acknowledged
-        self._taken = 0  # of those, what has been taken
+        self._taken = 0  # bytes of those that the reader has taken
         self._abandoned = False
 
     @property
@@ -106,7 +106,7 @@ class Call:
         return problem
 
     def read(self, payload: bytes) -> Answer:
-        """JSON of this call. Ends the sandbox and raises SandboxGone for what is none."""
+        """Parses JSON of this call. Ends the sandbox and raises SandboxGone if it is not JSON."""
         try:
             return Answer(parse(payload), self.broken)
         except Broken as error:
@@ -158,7 +158,7 @@ class Call:
             await self._wait()
 
     def abandon(self) -> None:
-        """Drops what came in and what is still to come."""
+        """Drops all frames, also those that are still to come."""
         self._abandoned = True
         self._frames.clear()
         self._taken = self._owed

@@ -1,5 +1,5 @@
-"""The owner's end of the stream to an agent. What comes in may be written by hostile code: it is counted,
-bounded and timed here, and the first frame that no agent would send ends the sandbox.
+"""The owner's end of the stream to an agent. Hostile code may write what comes in: the channel counts, limits
+and times it, and the first frame that no agent would send ends the sandbox.
 """
 
 import asyncio

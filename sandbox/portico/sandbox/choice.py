@@ -22,7 +22,7 @@ def is_backend(name: str) -> bool:
 
 
 def check_private(name: str, private: Mapping[str, str]) -> None:
-    """Checks that sandboxes of a backend would not see what is private: paths, each with what it is. Raises
+    """Checks that sandboxes of a backend would not see private paths, given by their names. Raises
     BackendUnavailable."""
     match = _NAME.fullmatch(name)
     if match is not None and (match["local"] or match["bubblewrap"]):

@@ -156,7 +156,7 @@ class Files:
         return True
 
     async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
-        """Entries in order of name, each directory before what is in it. Raises LimitExceeded("output") for
+        """Entries in order of name, each directory before its content. Raises LimitExceeded("output") for
         more than 100,000; `list_page` lists any number."""
         entries, after = await self.list_page(path, depth)
         while after:
@@ -170,7 +170,7 @@ class Files:
         self, path: str = ".", depth: int = 1, *, count: int = ENTRIES, after: str = ""
     ) -> tuple[list[Entry], str]:
         """So many entries at most, fewer if their paths are long, and what the next page comes after; empty
-        if there is none. What is made or removed between two pages may be missing or not."""
+        if there is none. A page may miss or contain entries that were made or removed meanwhile."""
         call = self._box.call("file.list", path=path, depth=depth, count=count, after=after)
         entries: list[Entry] = []
         async with aclosing(self._lines(call, ENTRIES + 1)) as lines:
@@ -216,8 +216,8 @@ class Files:
     async def watch(self, path: str = ".", recursive: bool = False) -> AsyncGenerator[Change, None]:
         """Changes below a directory; the first is `ready`. Ends when the iterator is closed.
 
-        Of changes that are not read in time some are kept; then comes one `overflow`: what has changed has to
-        be found by listing.
+        Keeps some changes that are not read in time; then one `overflow` follows: list the directory to find
+        the others.
         """
         call = self._box.call("file.watch", path=path, recursive=recursive)
         try:

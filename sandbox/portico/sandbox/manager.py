@@ -126,7 +126,7 @@ class SandboxManager:
             for other in [other for other, made in self._once.items() if _useless(made)]:
                 del self._once[other]
             task = self._once[key] = asyncio.create_task(make())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to who waits
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its callers raise it
         held = await asyncio.shield(task)
         self.touch(held)
         return held
@@ -171,7 +171,7 @@ class SandboxManager:
         await self._end(self.get(sandbox_id, visible), "destroyed")
 
     async def release(self, user_id: str, session_id: str) -> None:
-        """Ends what belongs to a session that has ended, and deletes its snapshots."""
+        """Ends the sandboxes of a session that has ended, and deletes its snapshots."""
         await self._settled(
             lambda user, session: (user, session) == (user_id, session_id),
             lambda key: key[:3] == ("own", user_id, session_id),
@@ -254,7 +254,7 @@ class SandboxManager:
         self.snapshots.close()
 
     async def _end(self, held: Held, cause: str) -> None:
-        """Raises what the backend raises; what is left then is for the backend's sweep."""
+        """Raises errors of the backend, whose sweep then removes the rest."""
         gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
         counted = self._registry.leave(held, gone)
         try:

@@ -49,7 +49,7 @@ class Demand:
 
 
 class Pool(Generic[B]):
-    """What waits of one kind. Owned by a backend, on its loop."""
+    """Waiting sandboxes of one kind. A backend owns it, on its loop."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Pool(Generic[B]):
         return None
 
     def fill(self) -> None:
-        """Begins to make what is missing, in a moment: whoever has just claimed goes first."""
+        """Begins to make missing sandboxes, after a moment: the caller who has just claimed goes first."""
         if self._filling is None and not self._closed and any(self._wanted.values()):
             self._filling = asyncio.get_running_loop().call_later(_AFTER, self._begin)
 
@@ -125,7 +125,7 @@ class Pool(Generic[B]):
             boxes.clear()
         ends = (box.destroy() for box in waiting)
         await asyncio.gather(*ends, *self._ending, return_exceptions=True)
-        # They may refer to who has this pool, and to open directories, which must not wait for the collector.
+        # They may refer to the pool's owner and to open directories, which must not wait for the collector.
         self._make, self._fit = _refuse, lambda _: False
 
     def _begin(self) -> None:
@@ -223,12 +223,12 @@ def claim_usual(
 
 
 def serves(made: Spec, asked: Spec) -> bool:
-    """Whether a sandbox that was made for one spec needs only another environment to be what is asked for."""
+    """Whether a sandbox that was made for one spec needs only another environment to serve the other."""
     return _kind(made) == _kind(asked)
 
 
 def _kind(spec: Spec) -> Spec:
-    """The spec without what comes with the claim, or what the owner sees to."""
+    """The spec without the parts that a claim sets, and those that the owner enforces."""
     return replace(
         spec,
         type="base",

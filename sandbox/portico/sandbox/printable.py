@@ -29,7 +29,7 @@ class Printable:
         return self._shown(text[: begun.start()] if begun else text)
 
     def end(self) -> str:
-        """What was kept, and colours as they were before."""
+        """The rest of the text, and a reset of colours if any were set."""
         text = self._shown(self._held + self._decoder.decode(b"", final=True))
         self._held = ""
         return text + RESET if self._coloured else text

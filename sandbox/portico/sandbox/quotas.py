@@ -37,7 +37,7 @@ def _no_tenant(user_id: str) -> str:
 
 
 class Quotas:
-    """Counts what is in use, also while it is being made: many requests at once cannot pass a limit."""
+    """Counts sandboxes and snapshots, also while they are made: many requests at once pass no limit."""
 
     def __init__(
         self,

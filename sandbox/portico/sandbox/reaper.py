@@ -43,7 +43,7 @@ class Reaper:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            self._next_look = float("inf")  # whoever comes meanwhile is looked at in another round
+            self._next_look = float("inf")  # new sandboxes get a round of their own
             nap = _NAP
             self._registry.look()
             for held in self._registry.listed():

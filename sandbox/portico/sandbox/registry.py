@@ -12,7 +12,7 @@ _MAX_REMEMBERED: Final = 10_000  # ended sandboxes
 
 
 def everybody(user_id: str) -> bool:
-    """Sees what belongs to any user."""
+    """Allows the sandboxes of every user."""
     return True
 
 

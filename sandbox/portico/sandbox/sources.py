@@ -1,8 +1,9 @@
 """Directories and files of this machine that sandboxes show: each is opened once, and is known from then on
 by what was opened.
 
-A path can lead elsewhere a moment later: whoever may write to a directory on the way can put a link there. So
-a path is resolved once, by whoever checks it, and whoever mounts it has to find the same inode or refuse.
+A path can lead elsewhere a moment later: code that may write to a directory on the way can put a link there.
+So the core resolves a path once, when it checks it, and the backend that mounts it finds the same inode or
+refuses.
 """
 
 import asyncio
@@ -97,7 +98,7 @@ def _opened(mount: Mount) -> Mount:
 
 
 def closed(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    """The mounts without what was opened for them: what is over need not hold it."""
+    """The mounts without their open directories, for a sandbox that no longer needs them."""
     return tuple(replace(mount, opened=None) for mount in mounts)
 
 

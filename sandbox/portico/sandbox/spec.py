@@ -52,7 +52,7 @@ class Limits:
 
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
-    """Raises InvalidRequest for what is not between two bounds: whole numbers are for a value that is one."""
+    """Raises InvalidRequest for a value out of bounds; between whole numbers it must be a whole number."""
     kinds = (int,) if isinstance(low, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         whole = "a whole number" if isinstance(low, int) else "a number"
@@ -154,7 +154,7 @@ class Spec:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.preload:  # the same modules are the same spec, and share what is made for it
+        if self.preload:  # the same modules are the same spec, and share a template
             object.__setattr__(self, "preload", tuple(sorted(set(self.preload))))
 
     def check(self) -> None:
@@ -171,7 +171,7 @@ class Spec:
             mount.check()
         if len(self.mounts) > _MOUNTS:
             raise InvalidRequest(f"mounts: more than {_MOUNTS}")
-        # What is below another mount would be put where links in that one lead.
+        # A mount below another one would follow the links in that one.
         targets = sorted(f"{mount.target.rstrip('/')}/" for mount in self.mounts)
         for one, following in pairwise(targets):
             if following.startswith(one):

@@ -1,4 +1,4 @@
-"""What cells do to their own process: broken pipes, forks, closed streams, and what is told of its end."""
+"""What cells do to their own process: broken pipes, forks, closed streams, and how its end is reported."""
 
 import asyncio
 import re

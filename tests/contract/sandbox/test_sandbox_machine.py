@@ -1,4 +1,4 @@
-"""What belongs to the whole machine: memory that no control group counts, and tables that all share."""
+"""Resources of the whole machine: memory that no control group counts, and tables that all share."""
 
 import asyncio
 import ctypes

@@ -1,4 +1,4 @@
-"""Mounts show what was opened when they were allowed, whatever their paths lead to a moment later."""
+"""Mounts show the directory that the core opened, wherever their paths lead a moment later."""
 
 import asyncio
 import ctypes

@@ -28,7 +28,7 @@ def shown(role, count, *forms):
 
 @pytest.fixture
 async def roomy(backend: Backend) -> Box:
-    """With memory for what is far too large."""
+    """With memory for objects that are far too large."""
     return await backend.create(Spec(limits=Limits(memory_bytes=1 << 30, call_seconds=60)))
 
 

@@ -1,4 +1,4 @@
-"""Files that are read in parts: what is told of them first, and that not less comes than was told."""
+"""Reads parts of files: size and version come first, and as many bytes as were announced."""
 
 import asyncio
 

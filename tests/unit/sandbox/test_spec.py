@@ -1,4 +1,4 @@
-"""Specs: what is the same, and what nobody may ask."""
+"""Specs: which are equal, and which are refused."""
 
 from typing import Any
 

@@ -77,7 +77,7 @@ def download_file(
     ] = None,
     core: Core = "127.0.0.1:50051",
 ) -> None:
-    """Copy a file out of a sandbox. What was there stays until all of it has come."""
+    """Copy a file out of a sandbox. An existing file stays until the copy is complete."""
     target = file or Path(PurePosixPath(path).name)
 
     async def work() -> None:

@@ -17,7 +17,7 @@ from portico.cli.console import Console
 
 @contextmanager
 def transfer(name: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error if that is a terminal; call what is given with each number of bytes."""
+    """Show a bar on standard error if that is a terminal; call the function with each number of bytes."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

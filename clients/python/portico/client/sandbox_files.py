@@ -26,7 +26,7 @@ class SandboxFiles:
     async def open_file(
         self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0, last_bytes: int = 0
     ) -> FileReader:
-        """A file that is read from where it is asked, with what is known of it."""
+        """Opens a file at the offset. The reader has its size and version."""
         request = sandbox_pb2.ReadFileRequest(
             sandbox_id=sandbox_id, path=path, offset=offset, length=length, last_bytes=last_bytes
         )
@@ -82,7 +82,7 @@ class SandboxFiles:
     async def list_directory(
         self, sandbox_id: str, path: str = "", *, depth: int = 1
     ) -> tuple[sandbox_pb2.FileInfo, ...]:
-        """All of its entries, each directory before what is in it."""
+        """Lists all entries, each directory before its content."""
         return tuple([info async for info in self.list_entries(sandbox_id, path, depth=depth)])
 
     def list_entries(

@@ -45,7 +45,7 @@ def duration(seconds: float) -> Duration:
 
 
 def seconds_of(value: Duration, field: str) -> float:
-    """Raises InvalidArgument for what is not positive, or too long, or no duration."""
+    """Raises InvalidArgument for a value that is not positive, too long, or no duration."""
     seconds = value.seconds + value.nanos / 1e9
     if not 0 <= value.nanos < 1_000_000_000 or not 0 < seconds <= SECONDS[1]:
         raise InvalidArgument(field, f"must be more than 0 and at most {SECONDS[1]:.0f} seconds")

@@ -39,7 +39,7 @@ class PortAccess:
             left = int(until) - time.monotonic()
             if left > 0:
                 return sandbox_id, int(port), left
-        raise expired()  # who guesses is told nothing else
+        raise expired()  # an attacker who guesses learns no more
 
     def _sign(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256")[:_SIGNATURE_BYTES]

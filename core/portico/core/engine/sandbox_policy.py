@@ -74,7 +74,7 @@ class SandboxPolicy:
         for what nobody may ask."""
         for name, (least, _) in RANGES.items():
             most = getattr(self.limits, name)
-            if not least <= getattr(spec.limits, name) <= most:  # also for what is not a number
+            if not least <= getattr(spec.limits, name) <= most:  # NaN fails too
                 raise InvalidArgument(f"spec.limits.{name}", f"must be between {least} and {most}")
         for module in spec.preload:
             if module not in self.preload and ANY not in self.preload:

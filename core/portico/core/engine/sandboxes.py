@@ -45,8 +45,8 @@ class Sandboxes:
         return 0 if self._manager is None else self._manager.templates
 
     async def start(self) -> None:
-        """End what a core that was killed has left behind, and open the directories that may be shown. Raises
-        ValueError for one that is not there, and where sandboxes would see what is private."""
+        """End what a killed core has left behind, and open the directories that callers may mount. Raises
+        ValueError for a missing directory, and where sandboxes would see the core's private files."""
         policy = self.policy
         if policy.backend == "none":
             return

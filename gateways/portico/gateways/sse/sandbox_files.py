@@ -31,7 +31,7 @@ async def list_directory(
     page_size: Annotated[int, Query(ge=0, le=20_000, description="0 means 20,000.")] = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """A directory, each directory in it before what is in that; 20,000 entries at most on a page."""
+    """The entries of a directory, each directory before its content; 20,000 at most on a page."""
     page = await (
         core.of(request)
         .sandboxes.list_entries(sandbox_id, path, depth=depth, page_size=page_size, page_token=page_token)

@@ -1063,8 +1063,8 @@ class RichOutput(_message.Message):
     @_builtins.property
     def data(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
         """By MIME type, such as image/png; text is UTF-8, and JSON is as code inside
-        has made it: nobody has read it on the way. At most 32 forms of 4 MiB each
-        and 8 MiB together; what is larger is left out, and the cell ends with
+        has made it: Portico does not parse it. At most 32 forms of 4 MiB each
+        and 8 MiB together; the kernel leaves out larger forms, and the cell ends with
         LIMIT_EXCEEDED (output).
         """
 
@@ -2002,7 +2002,7 @@ Global___ReadFileResponse: _TypeAlias = ReadFileResponse  # noqa: Y015
 
 @_typing.final
 class OpenedFile(_message.Message):
-    """OpenedFile says what is about to be read. The call fails with ABORTED
+    """OpenedFile describes the file before its content. The call fails with ABORTED
     (OPERATION_FAILED) when the file becomes shorter than that meanwhile.
     """
 
@@ -2217,8 +2217,8 @@ class ListDirectoryResponse(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page. What is made or removed between two pages may be
-    missing or not.
+    """Empty on the last page. A page may miss or contain entries that code
+    inside has made or removed since the page before.
     """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]:
@@ -2912,7 +2912,7 @@ Global___CreateSnapshotResponse: _TypeAlias = CreateSnapshotResponse  # noqa: Y0
 
 @_typing.final
 class SandboxSnapshot(_message.Message):
-    """SandboxSnapshot is what is known of a snapshot."""
+    """SandboxSnapshot describes a snapshot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

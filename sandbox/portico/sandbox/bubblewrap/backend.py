@@ -248,7 +248,7 @@ class BubblewrapBox(LocalBox):
 
     async def _clean(self) -> None:
         if self.process is not None:
-            # With its child, which would otherwise wait for it for ever until both are ready.
+            # Kills its child too: before both are ready, the child would wait for it and never end.
             os.killpg(self.process.pid, signal.SIGKILL)
             await asyncio.to_thread(self.process.wait)
             self.last_words()

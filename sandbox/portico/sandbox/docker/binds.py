@@ -65,7 +65,7 @@ def _clear(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Never what is shown: only an empty directory or file is removed, once nothing is mounted on it."""
+    """Unmounts, and removes the empty directory or file below; never the content of a mount."""
     with suppress(OSError):  # it is no mount
         linux.umount(str(path), linux.MNT_DETACH)
     with suppress(OSError):

@@ -90,7 +90,7 @@ class AddressBounds:
         self._denied, self._opened = tuple(denied), tuple(opened)
 
     def objection(self, address: Address) -> str | None:
-        """What is against a connection to the address; None when nothing is."""
+        """Returns why the proxy must not connect to the address, or None."""
         address = plain(address)
         meant = {address, _behind(address)}
         if any(one in network for network in self._denied for one in meant):

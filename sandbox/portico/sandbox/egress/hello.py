@@ -47,7 +47,7 @@ class _Greeting:
             self._look()
 
     def rest(self) -> bytes:
-        """What has come behind the records that were taken."""
+        """Bytes after the records that have been taken."""
         return bytes(self._pending)
 
     def take(self) -> bytes:
@@ -105,7 +105,7 @@ class ClientGreeting(_Greeting):
 
 
 class SecondClientGreeting(ClientGreeting):
-    """The answer to a server that retries: what was sent meanwhile comes first."""
+    """The greeting after a server's retry request; records that the client sent meanwhile come first."""
 
     _skipped = (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA)
 

@@ -1,4 +1,4 @@
-"""Requests to the proxy (RFC 9110, 9112): what is taken, and what is made of one for its host.
+"""Parses requests to the proxy (RFC 9110, 9112), and writes them anew for their host.
 
 Parsers differ in what they forgive, and a request that two of them read differently is one that passes by a
 check. So a head must have the one form that all agree on, h11 parses it, and what goes on is written anew

@@ -1,4 +1,4 @@
-"""One way to write a host: what is compared, resolved and connected to."""
+"""Normalises the name of a host, for comparing, resolving and connecting."""
 
 import ipaddress
 import re

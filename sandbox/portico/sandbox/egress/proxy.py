@@ -28,7 +28,7 @@ from portico.sandbox.spec import NetworkPolicy
 CONNECTIONS: Final = 64  # of one sandbox at once
 _SHARE: Final = 4  # of the descriptors this process may have, one in so many is for connections
 _HEAD_SECONDS: Final = 15.0
-_LAST_SECONDS: Final = 10.0  # for a host to take what was sent before the end
+_LAST_SECONDS: Final = 10.0  # for a host to take the last bytes
 
 
 class Egress:
@@ -130,8 +130,8 @@ class Egress:
 
     @asynccontextmanager
     async def _connect(self, target: http1.Target) -> AsyncIterator[Streams]:
-        """A connection to an address that has been checked; what was written to it is sent before it is
-        closed. Raises Refused."""
+        """Connects to an address that has been checked; sends all that was written before it closes. Raises
+        Refused."""
         host, port = target.host, target.port
         address = address_of(host)
         found = await self._resolver.addresses(host, port) if address is None else [address]

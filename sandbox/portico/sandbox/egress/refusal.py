@@ -1,4 +1,4 @@
-"""What code inside is told of a request that is not let through."""
+"""The answer to a request that the proxy refuses."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ _MAX_TEXT: Final = 1_000  # characters
 
 
 class Refused(Exception):
-    """A request that is not let through: an HTTP status, what was wrong, and what to do about it."""
+    """The proxy refuses a request: an HTTP status, the reason, and what to do about it."""
 
     def __init__(self, status: int, reason: str, advice: str = "") -> None:
         super().__init__(reason)

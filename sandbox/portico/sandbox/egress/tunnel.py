@@ -104,8 +104,8 @@ async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
 
 
 async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: Inner) -> None:
-    """Returns when what comes in has ended, or code inside has left. Raises what is wrong with what either
-    sends; but a host that takes no more may still answer."""
+    """Returns when the host has ended its side, or code inside has left. Raises errors of either direction;
+    but a host that takes no more may still answer."""
     sending, receiving = asyncio.ensure_future(outwards), asyncio.ensure_future(inwards)
     try:
         await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)

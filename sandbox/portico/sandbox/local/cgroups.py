@@ -1,6 +1,6 @@
 """Control groups: limits for a sandbox as a whole, freezing, and counting. Version 1, version 2, or neither.
 
-Each owner process makes its groups below one directory that carries its name, so that whoever comes later can
+Each owner process makes its groups below one directory that carries its name, so that a later owner can
 tell the groups of the living from those of the dead.
 """
 

@@ -31,7 +31,7 @@ ENVIRONMENT: Final = {
     ),
     **dict.fromkeys(("no_proxy", "NO_PROXY"), _DIRECT),
     "PIP_PREFIX": PREFIX,
-    "PIP_RETRIES": "1",  # after the first try, and before the second pip says what was wrong
+    "PIP_RETRIES": "1",  # pip names the error before the second try
     "PIP_NO_INPUT": "1",  # or it would wait for a password
     "PIP_NO_CACHE_DIR": "1",  # the disk is small
     "PIP_NO_COMPILE": "1",

@@ -21,7 +21,7 @@ _FULL: Final = 0.75  # the part of the table beyond which a sandbox is ended
 _FILLING: Final = 0.25  # the part beyond which it is looked at often
 _OFTEN, _SELDOM = 0.1, 1.0  # seconds
 _LEAST: Final = 256  # bytes of the kernel's that an open file takes at least
-_SHARE: Final = 16  # who has less than one part of so many of the table is not ended
+_SHARE: Final = 16  # a sandbox with less than this part of the table (1/16) is never ended
 
 
 async def guard(boxes: Callable[[], Sequence[LocalBox]]) -> None:

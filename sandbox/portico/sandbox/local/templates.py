@@ -29,10 +29,10 @@ _REPLACED: Final = 8  # worn zygotes that may still have sandboxes
 class Template:
     def __init__(self, kind: Kind, user_id: str) -> None:
         self.kind = kind
-        self.user_id = user_id  # who has asked for it last
+        self.user_id = user_id  # of the last caller
         self.asked = 0.0  # when that was, by the monotonic clock
         self.given: dict[LocalBox, str] = {}  # sandboxes that callers have, with their users
-        self.callers = 0  # who are about to get one
+        self.callers = 0  # calls that are about to get a sandbox
         self.starting: asyncio.Task[Zygote]
         self.pool: Pool[LocalBox]
 
@@ -142,7 +142,7 @@ class Templates:
         return starting
 
     async def _start_new(self, template: Template, user_id: str) -> Zygote:
-        """Others give way only now: a template that cannot start takes nobody's place."""
+        """Ends other templates only after the start: one that cannot start ends no other."""
         zygote = await self._start(template.kind)
         try:
             for victim in self._victims(user_id, 0) if template.kind != PLAIN else ():

@@ -53,7 +53,7 @@ class Exchange:
             told = self._http.send(h11.Data(data=data)) if data else b""
             told = (told or b"") + (b"" if more else self._http.send(h11.EndOfMessage()) or b"")
         except h11.LocalProtocolError:
-            return  # the answer has broken the protocol, and who reads it says so
+            return  # the answer has broken the protocol, and its reader raises for it
         await self._stream.write(told)
 
     async def head(self, seconds: float) -> Head:

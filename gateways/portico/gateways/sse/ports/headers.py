@@ -69,7 +69,7 @@ class PortHeaders:
         return [(b"host", b"localhost"), (b"x-forwarded-prefix", prefix.encode()), *passed]
 
     def outwards(self, given: Iterable[tuple[bytes, bytes]], path: str, prefix: str) -> Headers:
-        """The fields of an answer that pass, and our own, without its framing. `path` is what was requested.
+        """The fields of an answer that pass, and our own, without its framing. `path` is the request's.
 
         Raises PortFailure.
         """

@@ -11,7 +11,7 @@ _ITSELF: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def rewrite_location(value: bytes, path: str, prefix: str) -> bytes:
-    """Return an absolute path below the prefix for the Location of an answer; `path` is what was requested.
+    """Return an absolute path below the prefix for the Location of an answer; `path` is the request's.
 
     Raises PortFailure for one that leads to another server.
     """
