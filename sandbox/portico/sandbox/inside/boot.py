@@ -66,7 +66,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
         _preload(template["preload"], template["data_bytes"], control)
     sys.dont_write_bytecode = True
     gc.collect()
-    holes.fill()  # what is made from here on is used by every fork
+    holes.fill()  # every fork uses the objects that are made from here on
     served = zygote.Zygote(template)
     huge_pages.take_code()
     gc.collect()

@@ -24,9 +24,9 @@ class Checkpoints:
     def take(self, name: str) -> dict[str, Any] | None:
         """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
 
-        The parent answers, with what was made ready: after a fork each page that is written on is copied, and
-        to make an answer takes a hundred. For a rollback it answers before it forks, for what it is then is
-        what the checkpoint was. Returns None in the process that serves on.
+        The parent sends an answer that it has made before the fork: after a fork the kernel copies each page
+        that is written on, and to make an answer takes a hundred. For a rollback it answers before it forks,
+        because it is still what the checkpoint was. Returns None in the process that serves on.
         """
         if len(self._names) >= MOST:
             return {"error": f"more than {MOST} checkpoints"}

@@ -19,7 +19,7 @@ def run(command: str) -> int:
     if streams.plain():
         with _start(command, None) as process:
             return _wait(process, process.wait)
-    return _read(command, lambda text: sys.stdout.write(text))  # a cell captures what is printed
+    return _read(command, lambda text: sys.stdout.write(text))  # a cell captures the output
 
 
 def output(command: str) -> str:

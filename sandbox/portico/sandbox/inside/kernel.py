@@ -34,7 +34,7 @@ _NOBODY_ANSWERS: Final = (
     "(RunCells, cells.run or stream_cell), or give the value in the code"
 )
 _MOST_CELLS: Final = (1 << 31) - 1  # code can set IPython's count to anything
-_NAMED: Final = 10  # forms that were too large and are told by their type
+_NAMED: Final = 10  # types of forms that were too large
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
@@ -192,7 +192,7 @@ class Kernel:
             raise KeyboardInterrupt
 
     def _show_at_once(self, event: bytes) -> None:
-        """Waits until the agent has it: what is printed next, on another pipe, must not overtake it."""
+        """Waits until the agent has it: the next output, on another pipe, must not overtake it."""
         with self._speaking:
             if self._running:  # and not in a thread whose cell has ended
                 self._send(event)
@@ -244,7 +244,7 @@ _kernel = Kernel(CONTROL)
 
 
 def shell() -> "Shell | None":
-    """What is there of IPython before a cell asks for it."""
+    """IPython's shell, if it has been made."""
     return _kernel.cells.shell
 
 

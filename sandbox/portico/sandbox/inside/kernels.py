@@ -42,7 +42,7 @@ class Kernels:
         self._cancelled = False
         self._asked = 0  # the number of the question that the kernel waits for an answer to
         self._death: dict[str, Any] | None = None
-        self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and what came meanwhile
+        self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and calls meanwhile
 
     def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
         return {"cell": self._cell, "checkpoint": self._ask, "rollback": self._ask, "restart": self._restart}

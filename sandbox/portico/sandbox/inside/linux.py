@@ -89,7 +89,7 @@ def step(name: str, *arguments: Any) -> Step:
 
 def follow(steps: Iterable[Step]) -> int:
     """Makes one call after the other, and gives the last result. A process just forked pays for every page
-    it writes on, and Python writes on whatever it uses; this uses the same few things again and again."""
+    it writes on, and Python writes on every object that it uses; this uses the same few again and again."""
     result = 0
     for function, arguments in steps:
         result = function(*arguments)

@@ -1,5 +1,5 @@
-"""The entries of a directory, each before what is in it. Process 1 lists a few itself; many are listed in a
-process of their own.
+"""Lists the entries of a directory, each directory before its content. Process 1 lists a few itself; a
+process of its own lists many.
 """
 
 import os
@@ -40,8 +40,8 @@ def _tell(request: dict[str, Any]) -> None:
 
 
 def _page(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
-    """The lines of what comes after a path, which is told as it is below the directory. Raises _TooMany for
-    more than a few."""
+    """Lines of the entries after a path, which is relative to the directory. Raises _TooMany for more than a
+    few."""
     top = paths.open_directory(request["path"])
     depth = min(int(request.get("depth", 1)), _DEEPEST)
     most = min(int(request.get("count", _MAX_ENTRIES)), _MAX_ENTRIES)
@@ -62,14 +62,14 @@ def _page(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
 
 
 def _scan(fd: int, path: str, depth: int, few: int | None, after: list[str]) -> Iterator[dict[str, Any]]:
-    """What comes after a name, or after what is below it, in the order of a walk."""
+    """The entries after a name, or after an entry below it, in the order of a walk."""
     first, below = (after[0], after[1:]) if after else ("", [])
     with os.scandir(fd) as found:
         names = [entry.name for entry in islice(found, few and few + 1)]
     if few is not None and len(names) > few:
         raise _TooMany
     for name in sorted(name for name in names if name >= first):
-        begun = name == first  # it was told on an earlier page, but not all that is in it
+        begun = name == first  # an earlier page had it, but not all of its content
         try:
             entry = describe(f"{path}/{name}", os.stat(name, dir_fd=fd, follow_symlinks=False))
             if not begun:

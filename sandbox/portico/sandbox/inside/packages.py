@@ -30,7 +30,7 @@ def shown(env: dict[str, str]) -> dict[str, str]:
 
 def expect() -> None:
     """Makes this process ready to find packages in folders that do not exist yet. Without this, Python
-    remembers that they don't, and a kernel would not see what was installed after its first import."""
+    remembers that they don't, and a kernel would not see packages installed after its first import."""
     loaders = (
         (ExtensionFileLoader, EXTENSION_SUFFIXES),
         (SourceFileLoader, SOURCE_SUFFIXES),

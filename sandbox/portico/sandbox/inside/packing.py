@@ -86,8 +86,8 @@ class Packer:
 
 
 def pack(top: int) -> Generator[bytes, None, None]:
-    """Pieces of at most CHUNK bytes, sometimes empty ones, in each of which is little work. What is on
-    another file system is left out, and so are sockets. Raises OSError, Failure."""
+    """Pieces of at most CHUNK bytes, sometimes empty ones; each takes little work. Leaves out other file
+    systems and sockets. Raises OSError, Failure."""
     linked: dict[int, bytes] = {}  # names of files with several, by inode
     size = 0
     for place, name, path, state in _walk(top):
@@ -111,7 +111,7 @@ def pack(top: int) -> Generator[bytes, None, None]:
 
 
 def _walk(top: int) -> Iterator[tuple[int, str, bytes, os.stat_result]]:
-    """Every entry below a directory, each directory before what is in it: the open directory that it is in,
+    """Every entry below a directory, each directory before its content: the open directory that it is in,
     its name there, its path and its state. One directory is open at a time."""
     device = os.fstat(top).st_dev
     pending = [b"."]

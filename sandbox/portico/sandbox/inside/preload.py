@@ -8,12 +8,12 @@ from typing import Final
 
 from .calls import Failure
 
-_PATIENCE: Final = 0.5  # seconds in which threads that were told to end do so
+_PATIENCE: Final = 0.5  # seconds for threads to end that have been asked to
 
 
 def load(names: Iterable[str]) -> None:
     """Raises Failure with the module's name when it cannot be imported, and when it leaves threads or
-    processes running: a fork has none of these, and may find what they held locked for ever."""
+    processes running: a fork has none of these, and locks that they held would stay locked."""
     for name in names:
         try:
             importlib.import_module(name)

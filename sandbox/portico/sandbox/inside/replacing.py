@@ -1,4 +1,4 @@
-"""New content for a file: it is written beside the old one and renamed, so that whoever reads sees one or the
+"""New content for a file: it is written beside the old one and renamed, so that a reader sees one or the
 other.
 """
 

@@ -18,7 +18,7 @@ SYSTEM: Final = (
     "/etc/localtime", "/etc/mime.types", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
     "/etc/terminfo", "/etc/magic", "/etc/ImageMagick-6", "/etc/matplotlibrc",
 )  # fmt: skip
-# Below what is shown, but not programs: sources, which are often somebody's project, and settings.
+# Below directories that are shown, but no programs: sources, which are often a project, and settings.
 MASKED: Final = ("/usr/src", "/usr/local/src", "/usr/local/etc")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _SCRATCH: Final = {"workspace": 0o755, "tmp": 0o1777, "shm": 0o1777}

@@ -45,7 +45,7 @@ class _Hook(DisplayHook):
 
 class _Publisher(DisplayPublisher):
     def _setup_execution_tracking(self) -> None:
-        """Keeps no copies of what is displayed, and so needs no events."""
+        """Keeps no copies of displayed objects, and so needs no events."""
 
     def publish(self, data: dict[str, Any], metadata: Any = None, *_: Any, **_options: Any) -> None:
         self._validate_data(data, metadata)
@@ -153,7 +153,7 @@ class Shell(InteractiveShell):
 
     @contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
-        """Keeps no copy of what is printed."""
+        """Keeps no copy of the output."""
         yield
 
     def init_ipython_dir(self, ipython_dir: Any) -> None:

@@ -28,7 +28,7 @@ _CONTINUE: Final = 1
 
 
 def count(loop: Loop, listener: int) -> None:
-    """Answers what comes from the filter's listener from now on."""
+    """Answers the filter's questions from now on."""
 
     def asked(_events: int) -> None:
         question = bytearray(_QUESTION.size)
@@ -56,7 +56,7 @@ def _few(call: int, family: int) -> bool:
 
 
 def _number(path: str, name: bytes) -> int:
-    """What a line of a table has in its third column. Raises OSError, StopIteration."""
+    """The number in the third column of a table's line. Raises OSError, StopIteration."""
     with open(path, "rb", buffering=0) as table:
         lines = (line.split() for line in table.read(1 << 16).splitlines())
         return next(int(words[2]) for words in lines if words[:1] == [name])

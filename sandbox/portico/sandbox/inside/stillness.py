@@ -19,10 +19,10 @@ class Stillness:
     """One call at a time may have it."""
 
     def __init__(self) -> None:
-        self._before: set[int] | None = None  # what was stopped already, and stays so
+        self._before: set[int] | None = None  # processes that were stopped already, and stay so
 
     def begin(self) -> None:
-        """What this process starts from now on runs. Raises Failure("busy")."""
+        """Processes that this one starts from now on run. Raises Failure("busy")."""
         if self._before is not None:
             raise Failure("busy", "the sandbox stands still for another call")
         self._before = {pid for pid, (_parent, state) in tree.parents().items() if state in "Tt"}

@@ -19,7 +19,7 @@ def prepare() -> None:
 
 
 def flush() -> None:
-    """Writes out what is buffered."""
+    """Flushes standard output and error."""
     for name in _NAMES.values():
         try:
             getattr(sys, name).flush()
@@ -28,7 +28,7 @@ def flush() -> None:
 
 
 def plain() -> bool:
-    """Whether what is printed goes to the kernel's own descriptors, and nothing captures it."""
+    """Whether output goes to the kernel's own descriptors, and nothing captures it."""
     try:
         return bool(sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2)
     except Exception:  # a stream of a cell's own without a descriptor
@@ -36,7 +36,7 @@ def plain() -> bool:
 
 
 def settle() -> None:
-    """After a cell: writes out what is buffered, and opens again what the cell has closed."""
+    """After a cell: flushes the streams, and opens those again that the cell has closed."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

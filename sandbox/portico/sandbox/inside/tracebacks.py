@@ -34,8 +34,8 @@ _HERE: Final = describe.__code__.co_filename.rpartition("/")[0] + "/"
 
 
 def _leave_out_kernel(top: traceback.TracebackException) -> None:
-    """Drops frames of the kernel and of IPython, and what comes before a cell's first, of the error and of
-    its causes."""
+    """Drops frames of the kernel and of IPython, and those before a cell's first, of the error and of its
+    causes."""
     ours = [_HERE]
     if "IPython" in sys.modules:
         ours.append(str(sys.modules["IPython"].__file__).rpartition("/")[0] + "/")

@@ -167,10 +167,9 @@ def _mounts_below(path: str) -> set[str]:
 
 
 def clear(top: int, kept: set[str], folder: str = "") -> None:
-    """Empties an open directory. What is kept stays, and so does what is on another file system. Raises
-    OSError.
+    """Empties an open directory. Leaves the names in `kept`, and other file systems. Raises OSError.
 
-    What is deep is moved up before it is removed: a tree may be deeper than there are descriptors.
+    Moves deep directories up before it removes them: a tree may be deeper than there are descriptors.
     """
     device = os.fstat(top).st_dev
     number = 0

@@ -79,8 +79,8 @@ class Watch:
         return directory
 
     def _adding(self) -> Generator[None, None, None]:
-        """Watches the directories that wait, and those below them, in steps. What was made in a fresh one
-        before it was watched is told now, and a few entries may be told twice.
+        """Watches the directories that wait, and those below them, in steps. Reports entries that a new
+        directory had before it was watched; a few entries may be reported twice.
         """
         while self._waiting:
             path, fresh = self._waiting.popleft()
