@@ -63,7 +63,7 @@ async def place(own: Deployment) -> AsyncIterator[Place]:
             while (await http.get(path)).status_code == 502:
                 await asyncio.sleep(0.05)
         yield Place(own, http, path, box)
-        # Whatever code inside has sent, it is no defect of the gateway's.
+        # Errors of code inside are no defect of the gateway's.
         assert "Traceback" not in own.log.read_text()
         assert "ASGI" not in own.log.read_text()
 

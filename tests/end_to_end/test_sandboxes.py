@@ -232,7 +232,7 @@ def test_what_a_sandbox_prints_does_not_act_on_the_terminal() -> None:
     shown = in_terminal(*shell)
     assert shown.count(b"\x1b[31mred\x1b[0m 9%\r10%\r\n") == 2
     assert b"\x1b]52;c;aGk=\x07" in in_terminal(*shell, "--raw")
-    # Whoever reads a pipe gets the bytes.
+    # A reader of a pipe gets the bytes.
     assert "\x1b]52;c;aGk=\x07\x1b]0;owned\x07\x1b[2J" in portico("sandbox", "run", "--shell", says).stdout
 
 

@@ -1,4 +1,4 @@
-"""An agent that says whatever a test makes it say, at the other end of a real box's channel."""
+"""An agent that sends the frames of a test, at the other end of a real box's channel."""
 
 import asyncio
 import json

@@ -6,7 +6,7 @@ from typing import Final
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import directory_of
 
-_ENGINE: Final = "/var/run/docker.sock"  # whoever reaches it is root
+_ENGINE: Final = "/var/run/docker.sock"  # a process that reaches it is root
 
 
 def private_paths(settings: CoreSettings) -> dict[str, str]:

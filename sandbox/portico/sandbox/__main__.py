@@ -144,7 +144,7 @@ class _Stream:
 
 
 class _Screen:
-    """Where what code inside prints is shown."""
+    """Shows the output of code inside."""
 
     def __init__(self, *, raw: bool) -> None:
         self.out = _Stream(sys.stdout, raw=raw)

@@ -175,7 +175,7 @@ class Channel(asyncio.BufferedProtocol):
             self._time(self._parser.count)
 
     def _go_on_later(self) -> None:
-        """Takes nothing more until the rest of what came has been read, after others have had their turn."""
+        """Takes no more before the rest of the bytes has been read, after other tasks have had their turn."""
         transport = self._transport
         assert transport is not None
         transport.pause_reading()

@@ -69,7 +69,7 @@ class KernelDied(SandboxError):
 
 
 class LimitExceeded(SandboxError):
-    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes, preload. `kernel_lost` tells if
+    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes, preload. `kernel_lost` says if
     variables went.
     """
 
@@ -82,7 +82,7 @@ class LimitExceeded(SandboxError):
 
 
 class SandboxTimeout(SandboxError):
-    """`seconds` is what the call was given. `kernel_lost` tells if it had to be killed."""
+    """`seconds` is what the call was given. `kernel_lost` says if it had to be killed."""
 
     reason = "TIMEOUT"
 

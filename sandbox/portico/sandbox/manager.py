@@ -41,7 +41,7 @@ class SandboxManager:
         self._registry = SandboxRegistry(quotas)
         self.snapshots = Snapshots(quotas=quotas)
         self._once: dict[Key, asyncio.Task[Held]] = {}
-        self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # with whose it will be
+        self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # with user and session
         self._reaper = Reaper(self._registry, self._end)
 
     async def __aenter__(self) -> "SandboxManager":

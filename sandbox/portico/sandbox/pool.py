@@ -30,7 +30,7 @@ class Demand:
     """What the pools of one backend share."""
 
     def __init__(self) -> None:
-        self.callers = 0  # who wait now for a sandbox to be made
+        self.callers = 0  # that wait now for a new sandbox
         self.pools: set[Pool[Any]] = set()
 
     @contextmanager

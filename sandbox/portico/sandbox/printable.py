@@ -1,4 +1,4 @@
-"""What code inside has printed, for a terminal outside: as text that does not act on it."""
+"""Turns output of code inside into text that does not act on a terminal."""
 
 import codecs
 import re

@@ -32,7 +32,7 @@ _FOLDER: Final = "portico-snapshots-"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot, whose it is, and what a fork of it needs to know."""
+    """A snapshot, its owner, and the data that a fork of it needs."""
 
     id: str
     sandbox_id: str

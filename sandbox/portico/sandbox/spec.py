@@ -100,7 +100,7 @@ def _unlike(plain: PurePosixPath, path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NetworkBounds:
-    """What an operator says about the network of sandboxes, whatever a caller asks for."""
+    """The operator's limits for the network of sandboxes."""
 
     hosts: tuple[str, ...] = ()  # rules as in allow_hosts, within which a caller's must be; any when empty
     deny: tuple[str, ...] = ()  # hosts, addresses and networks (10.0.0.0/8) that are never reached

@@ -108,7 +108,7 @@ def available() -> int:
 
 
 async def taken(box: Box, code: str) -> int:
-    """How many bytes of the machine's memory go while a cell runs, whoever takes them."""
+    """How many bytes of the machine's free memory go while a cell runs."""
     before = least = available()
     cell = asyncio.ensure_future(box.run_cell(code, timeout=20))
     while not cell.done():
@@ -162,7 +162,7 @@ REFUSED = {
 
 @pytest.fixture
 def huge_pages() -> Iterator[None]:
-    """A few that whoever asks gets, where this process may allow them."""
+    """A few that any process may have, where this one may allow them."""
     had = OVERCOMMIT.read_text()
     with suppress(OSError):
         OVERCOMMIT.write_text("8")

@@ -1,4 +1,4 @@
-"""Objects that a cell shows, in forms that nobody outside has to read."""
+"""Objects that a cell shows, in forms that the core does not parse."""
 
 import asyncio
 

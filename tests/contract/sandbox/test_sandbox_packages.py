@@ -89,5 +89,5 @@ held = hold()
     assert (
         shown.count("403: This sandbox has no network") + shown.count("403 This sandbox has no network") == 2
     )
-    for _ in range(2):  # who holds connections finds them free again when they have gone
+    for _ in range(2):  # connections count no more when they have ended
         assert (await box.run_cell("for each in held: each.close()\nheld = hold()")).ok

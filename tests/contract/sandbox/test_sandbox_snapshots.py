@@ -152,7 +152,7 @@ async def test_holes_stay_holes_and_cost_nothing(box: Box, snapshots: Snapshots)
     assert told.stdout.decode().split() == ["15728640", "1000", "5", "9", "1500", "True"], told
 
 
-# Stops and kills whatever it can, and has itself continued by a timer.
+# Stops and kills all processes that it can, and has itself continued by a timer.
 _ATTACKER = """
 import sys
 import ctypes, os, signal, struct, time

@@ -1,4 +1,4 @@
-"""What takes long in a sandbox, or never ends: it has a deadline, can be cancelled, and delays nobody."""
+"""Work that takes long in a sandbox, or never ends: it has a deadline, can be cancelled, and delays nothing."""
 
 import asyncio
 import random

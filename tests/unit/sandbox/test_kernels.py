@@ -10,7 +10,7 @@ from portico.sandbox.inside.loop import Loop
 
 
 def test_no_kernel_is_forked_bare_beside_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child has the thread's claim on Python's lock and not the thread, and may wait for ever."""
+    """The child has the thread's claim on Python's lock and not the thread, and may never get the lock."""
     called: list[str] = []
 
     def fork(name: str) -> int:

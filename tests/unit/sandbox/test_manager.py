@@ -155,7 +155,7 @@ async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_lim
         async with asyncio.timeout(5):
             while dead.box.gone is None:
                 await asyncio.sleep(0.01)
-        await manager.create(Spec(), user_id="a1")  # what has ended by itself does not count
+        await manager.create(Spec(), user_id="a1")  # a sandbox that has ended by itself does not count
 
 
 async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class SandboxPolicy:
     private: Mapping[str, str] = field(default_factory=dict)  # paths, by what they are
     network: bool = True
     network_bounds: NetworkBounds = field(default_factory=NetworkBounds)
-    preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY among them: whatever there is
+    preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY allows every module
     preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
 
@@ -71,7 +71,7 @@ class SandboxPolicy:
 
     def allowed(self, spec: Spec) -> Spec:
         """The spec with its times filled in; its mounts are for AllowedMounts to open. Raises InvalidArgument
-        for what nobody may ask."""
+        for a spec that no caller may have."""
         for name, (least, _) in RANGES.items():
             most = getattr(self.limits, name)
             if not least <= getattr(spec.limits, name) <= most:  # NaN fails too

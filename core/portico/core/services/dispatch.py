@@ -34,7 +34,7 @@ DOMAIN = "portico"
 # What these have begun they note down themselves, because they know the run.
 _NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
 MESSAGE_BYTES = 16 * 1024 * 1024
-# Of an error. It is told in trailers, of which gRPC takes 8 KiB: the message once in base64, and once with up
+# Of an error. It goes into trailers, of which gRPC takes 8 KiB: the message once in base64, and once with up
 # to three characters for a byte.
 _MESSAGE_BYTES = 1_200
 _VALUE_BYTES = 1_000
@@ -43,7 +43,7 @@ STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer want
 
 
 def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> Status:
-    """A status with google.rpc.ErrorInfo. A long message or value is cut: it may repeat what was asked."""
+    """A status with google.rpc.ErrorInfo. Cuts a long message or value, which may repeat the request."""
     status = Status(code=code.value[0], message=_cut(message, _MESSAGE_BYTES))
     detail = AnyProto()
     metadata = {name: _cut(value, _VALUE_BYTES) for name, value in metadata.items()}

@@ -59,7 +59,7 @@ class SandboxCells(SandboxMethods):
                         if not introduced:
                             first = asyncio.ensure_future(anext(batches))
                             try:
-                                # The cell is on its way: it runs while its sandbox is told.
+                                # The cell is on its way: it runs while the answer about its sandbox goes out.
                                 await asyncio.sleep(0)
                                 yield pb.RunCellsResponse(sandbox=self._told(held))
                                 yield pb.RunCellsResponse(cell=cell_events(await first))
@@ -126,7 +126,7 @@ class _Inbox:
 async def _answered(
     cell: AsyncGenerator[list[CellEvent], None], inbox: _Inbox
 ) -> AsyncGenerator[list[CellEvent], None]:
-    """A cell's batches; its questions are answered with what comes in meanwhile."""
+    """A cell's batches; answers its questions with requests that come in meanwhile."""
     asked: CellInput | None = None
     batch = asyncio.ensure_future(anext(cell, None))
     try:

@@ -73,7 +73,7 @@ class Site:
             await gateway(scope, receive, send)
 
     def _opens(self, scope: Scope) -> bool:
-        """Whether a WebSocket may be opened from where it is: browsers ask nobody else (RFC 6455, 10.2).
+        """Whether a page of this origin may open a WebSocket; browsers do not check it (RFC 6455, 10.2).
 
         Below a signed path no page acts in anybody's name, and those of sandboxes have no origin to name.
         """

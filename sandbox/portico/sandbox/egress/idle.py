@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Final
 
 _SECONDS: Final = 600.0
-# After code inside has ended its side. It may have gone, which nobody can see before something is sent to it.
+# After code inside has ended its side. It may have gone, which shows only when something is sent to it.
 _HALF_SECONDS: Final = 60.0
 
 

@@ -49,7 +49,7 @@ class Resolver:
         return addresses
 
     def _begin(self, host: str, port: int) -> Awaitable[list[str]]:
-        """Starts a lookup; its place is free again when its thread has ended, whoever still waits."""
+        """Starts a lookup; its place is free again when its thread has ended."""
         if not _ALL.acquire(blocking=False):
             self._places.release()
             raise Refused(503, "too many names are being resolved", "Try again in a while.")
@@ -67,7 +67,7 @@ class Resolver:
             try:
                 loop.call_soon_threadsafe(_settle, answer, found)
             except RuntimeError:
-                pass  # the loop has closed, and nobody waits
+                pass  # the loop has closed
 
         try:
             threading.Thread(target=work, name="portico-resolver", daemon=True).start()
@@ -78,7 +78,7 @@ class Resolver:
 
     def _done(self, answer: asyncio.Future[list[str]]) -> None:
         self._places.release()
-        answer.cancelled() or answer.exception()  # it has been seen, also when the one who asked has left
+        answer.cancelled() or answer.exception()  # retrieved, also when the caller has left
 
 
 def _settle(answer: "asyncio.Future[list[str]]", found: list[str] | BaseException) -> None:

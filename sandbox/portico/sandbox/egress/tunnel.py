@@ -78,7 +78,7 @@ async def _greet(
 
 
 class WrongName(Exception):
-    """The greeting names another host, or none; the client has been told by an alert."""
+    """The greeting names another host, or none; the client has got an alert."""
 
 
 async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:

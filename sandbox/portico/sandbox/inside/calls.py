@@ -27,7 +27,7 @@ class Call:
         self.number = number
         self.credit = wire.WINDOW
         self.ended = False
-        self.closed = False  # whether the owner has been told of the end, too
+        self.closed = False  # whether the owner has got the end, too
         self.on_input: Callable[[bytes], None] | None = None  # b"" is the end of the input
         self.on_credit: Callable[[], None] | None = None
         self.on_cancel: Callable[[dict[str, Any]], None] | None = None

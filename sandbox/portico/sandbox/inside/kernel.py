@@ -200,7 +200,7 @@ class Kernel:
                     pass  # an answer that came too late
 
     def input(self, prompt: object = "", /) -> str:
-        """As the builtin: asks whoever runs the cell. Raises EOFError if they cannot answer."""
+        """As the builtin: asks the caller of the cell. Raises EOFError if they cannot answer."""
         return self._ask(str(prompt), password=False)
 
     def getpass(self, prompt: str = "Password: ", stream: object = None, **_options: object) -> str:

@@ -30,7 +30,7 @@ class Kernels:
         self._told: dict[str, str] = {}
         self._control: _socket.socket | None = None
         self._buffer = bytearray()
-        self._untold = bytearray()  # what the kernel has not read yet
+        self._untold = bytearray()  # bytes that the kernel has not read yet
         self._pipes: dict[int, int] = {}  # descriptor -> frame kind
         self._printing = select.poll()  # the same
         self._listening = False  # whether the loop watches them

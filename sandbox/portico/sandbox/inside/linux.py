@@ -139,7 +139,7 @@ def _check(result: int, what: str) -> int:
 
 def setfsuid(uid: int) -> None:
     """Sets the user as whom this thread opens files, which setting any other id undoes."""
-    _libc.setfsuid(uid)  # it tells of no failure
+    _libc.setfsuid(uid)  # it reports no failure
     if _libc.setfsuid(-1) != uid:
         raise PermissionError(errno.EPERM, f"setfsuid {uid}")
 

@@ -23,7 +23,7 @@ class Loop:
         self._exits: tuple[int, ...] = ()  # a pipe, where the system tells of children
         self._exited: Callable[[], None] = _nothing
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._fresh: set[int] = set()  # what is watched since this turn began
+        self._fresh: set[int] = set()  # watches since this turn began
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self.after_turn: Callable[[], None] = _nothing  # runs once all that was ready has been served

@@ -1,4 +1,4 @@
-"""What each process of a sandbox may have, whatever limits are asked for."""
+"""Limits of each process of a sandbox, beside those of its spec."""
 
 from typing import Final
 

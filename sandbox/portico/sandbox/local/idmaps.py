@@ -1,5 +1,5 @@
-"""Who code inside is in a mount, and mounts in which it is the directory's owner, by the kernel's id-mapped
-mounts.
+"""The user id of code inside in a mount, and mounts in which it is the directory's owner, by the kernel's
+id-mapped mounts.
 
 They are made here, by root, from descriptors of directories, so that no path is looked up twice; a sandbox
 gets them ready to be put in their places.

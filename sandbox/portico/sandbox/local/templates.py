@@ -20,7 +20,7 @@ from portico.sandbox.spec import Spec
 
 PLAIN: Final[Kind] = ((), ())  # always there, and not counted
 MOST: Final = 16
-SHARE: Final = 8  # that one user may have in use; who gives no user has no share
+SHARE: Final = 8  # templates that one user may have in use; a call without a user has no limit
 UNUSED: Final = 1_800.0  # seconds after which one that no caller has a sandbox of ends anyway
 _LOOK: Final = 60.0  # seconds
 _REPLACED: Final = 8  # worn zygotes that may still have sandboxes
@@ -108,7 +108,7 @@ class Templates:
         return template
 
     def _look(self) -> None:
-        """Ends what nobody has asked for in a long time."""
+        """Ends templates that have had no call for a long time."""
         counted = [template for kind, template in self._templates.items() if kind != PLAIN]
         for template in counted:
             if template.idle and template.asked + UNUSED < time.monotonic():
@@ -192,7 +192,7 @@ class Templates:
             await template.zygote.stop()
 
     def ended(self, box: LocalBox) -> None:
-        """A sandbox has ended, whoever had it."""
+        """Forgets a sandbox that has ended."""
         for template in self._templates.values():
             template.given.pop(box, None)
 

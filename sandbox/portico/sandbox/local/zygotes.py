@@ -283,7 +283,7 @@ class Zygote:
             assert self._process.stderr is not None
             self._process.stderr.close()
         if self._taken is not None:
-            await asyncio.wait([self._taken])  # a thread makes the groups, also when nobody waits any more
+            await asyncio.wait([self._taken])  # a thread makes the groups, also when the caller has left
             await self._nursery.remove()
 
 

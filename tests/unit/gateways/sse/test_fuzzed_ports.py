@@ -1,4 +1,4 @@
-"""Whatever a server in a sandbox sends, the proxy fails in a typed way or gives an answer that is valid.
+"""For all bytes of a server in a sandbox the proxy fails in a typed way or gives a valid answer.
 
 PORTICO_FUZZ_EXAMPLES says how many answers; unless it is set they are the same each time.
 """

@@ -315,7 +315,7 @@ async def test_each_refusal_says_what_to_do() -> None:
             "denied2.test",
             "private.test",
             "rebound.test",
-        ]  # what is refused is not resolved
+        ]  # refused names are not resolved
         got = await answer(port, ask("http://half.test:82/", "Host: half.test:82"))
         assert got.startswith("HTTP/1.1 502 half.test:82 does not answer")
 
