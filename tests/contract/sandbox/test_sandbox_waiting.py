@@ -1,4 +1,4 @@
-"""Work that takes long in a sandbox, or never ends: it has a deadline, can be cancelled, and delays nothing."""
+"""Long work in a sandbox, also without an end: it has a deadline, can be cancelled, and delays nothing."""
 
 import asyncio
 import random

@@ -177,7 +177,7 @@ class Sandboxes:
             return self._manager
 
     async def _allowed(self, spec: Spec) -> Spec:
-        """The spec of a sandbox, its mounts open. Raises InvalidArgument for a spec that no caller may have."""
+        """Opens the mounts of a spec. Raises InvalidArgument for a spec that no caller may have."""
         spec = self.policy.allowed(spec)
         if spec.mounts:
             spec = replace(spec, mounts=await asyncio.to_thread(self._mounts.opened, spec.mounts))
