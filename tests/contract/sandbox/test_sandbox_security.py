@@ -58,6 +58,8 @@ CODE = {
     "process 1's limits": "import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (10, 10))",
     "more descriptors": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20))",
     "terminal injection": "import fcntl, os; fcntl.ioctl(os.openpty()[1], 0x5412, b'x')",
+    "leases": "import fcntl, os; fcntl.fcntl(os.open('/tmp/f', os.O_CREAT), 1024, 0)",
+    "who uses a directory": "import fcntl, os; fcntl.fcntl(os.open('/usr', 0), fcntl.F_NOTIFY, 1)",
     "controlling terminal": "open('/dev/tty', 'r+b', buffering=0)",
     "metadata": "import socket; socket.create_connection(('169.254.169.254', 80), 1)",
     "public address": "import socket; socket.create_connection(('1.1.1.1', 53), 1)",

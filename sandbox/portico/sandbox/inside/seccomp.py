@@ -59,6 +59,9 @@ _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _STREAM, _DATAGRAM, _RAW = 1, 2, 3
 _TTY_INJECTION: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _PRLIMIT: Final = (302, 261)
+_FCNTL: Final = (72, 25)
+# F_SETLEASE holds up whoever opens the file, for 45 s each time; F_NOTIFY tells who uses a directory.
+_OF_SHARED_FILES: Final = (1024, 1026)
 _PR_SET_SECCOMP, _PR_SET_VMA, _SECCOMP_SET_MODE_FILTER = 22, 0x53564D41, 1
 _MSG_FASTOPEN: Final = 0x20000000
 _MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x40000, 0x4, 0o4000
@@ -181,6 +184,7 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
         _SOCKETPAIR: _values(0, {_UNIX: _ALLOW}, _DENY),
         _SETSOCKOPT: _by(1, {level: _values(2, told, _ALLOW) for level, told in _OPTIONS.items()}, _ALLOW),
         _IOCTL: _values(1, dict.fromkeys(_TTY_INJECTION, _DENY), _ALLOW),
+        _FCNTL: _values(1, dict.fromkeys(_OF_SHARED_FILES, invalid), _ALLOW),
         _IO_SETUP: _answer(_MISSING),  # its requests come out of the machine's aio-max-nr
         # Huge pages are the machine's, and no group counts them.
         _MMAP: _flags(3, _MAP_HUGETLB, no_memory),
