@@ -584,6 +584,25 @@ def test_the_interpreters_code_lies_in_huge_pages() -> None:
     assert here == [["r-xp", "00000000"]]  # of no file
 
 
+def test_the_memory_that_forks_share_lies_in_huge_pages() -> None:
+    program = """
+        from portico.sandbox.inside import huge_pages
+        kept = [bytes(400) for _ in range(40_000)]
+        moved = huge_pages.take_data()
+        state = open("/proc/self/smaps_rollup").read()
+        huge = next(int(line.split()[1]) for line in state.splitlines() if line.startswith("AnonHugePages"))
+        assert all(piece == bytes(400) for piece in kept)
+        print(moved, huge << 10)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    moved, huge = map(int, done.stdout.split())
+    if not moved:
+        pytest.skip("NOT TESTED: no huge pages here")
+    assert huge >= moved > 4 << 20
+
+
 async def test_a_directory_of_more_entries_than_a_page_is_listed_whole(backend: LocalBackend) -> None:
     box = await backend.create(Spec(limits=Limits(inodes=25_000)))
     assert (await box.run_cell("for n in range(20_010): open(f'/tmp/{n:05}', 'w').close()")).ok

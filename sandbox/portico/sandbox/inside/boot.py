@@ -75,6 +75,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     gc.collect()
     holes.fill()
     gc.freeze()
+    huge_pages.take_data()
     os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
     control.send(b'{"ready":true}')
     served.open(control)

@@ -1,4 +1,4 @@
-"""The interpreter's machine code in huge pages.
+"""The interpreter's machine code, and the memory that a zygote shares with its forks, in huge pages.
 
 Every fork maps the interpreter's file anew, page by page, as it runs into each, and its exit takes as many
 pages down. A copy of the code in huge pages is one entry of the page tables for 2 MiB, which a fork takes
@@ -33,6 +33,28 @@ def take_code() -> int:
         size = 0
     linux.munmap(room, end - start + HUGE)  # what is left there
     return size
+
+
+def take_data() -> int:
+    """Puts the memory that there is into huge pages where it can, and gives how many bytes that is.
+
+    A fork spends most of its time on copying page tables, which have an entry for each page in use. When a
+    process writes on a huge page, the kernel cuts it into small ones and copies one of these.
+    """
+    taken = 0
+    with open("/proc/self/maps") as table:
+        lines = table.read().splitlines()
+    for line in lines:
+        span, access, _, _, inode, *path = line.split(maxsplit=5)
+        if access == "rw-p" and inode == "0" and path in ([], ["[heap]"]):
+            start, end = _aligned(*(int(number, 16) for number in span.split("-")))
+            for place in range(start, end, HUGE):
+                try:
+                    linux.collapse(place, HUGE)
+                except OSError:
+                    continue  # nothing is there, or the machine has no huge pages
+                taken += HUGE
+    return taken
 
 
 def _code() -> tuple[int, int]:
