@@ -14,9 +14,9 @@ from portico.sandbox.connection import Connection
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20
-_LINES = [f"{number}\n" for number in range(300)] * 130
+_LINES = [f"{number}\n" for number in range(300)] * 390
 OLD = "".join(random.Random(1).sample(_LINES, len(_LINES)))
-NEW = "".join(random.Random(2).sample(_LINES, len(_LINES)))  # the diff takes minutes
+NEW = "".join(random.Random(2).sample(_LINES, len(_LINES)))  # the diff takes some 20 seconds
 
 
 @pytest.fixture
