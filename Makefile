@@ -68,7 +68,7 @@ check: $(VENV)/.dev $(VENV)-proto/.done ## lint, types, import rules, the contra
 	$(BIN)/pip check --quiet
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
-	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST)'; else echo "buf breaking: nothing to compare with"; fi
+	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST),depth=10000'; else echo "buf breaking: nothing to compare with"; fi
 	@$(MAKE) --no-print-directory proto >/dev/null
 	@git diff --exit-code --stat proto/gen || { echo "the generated code is stale; commit what 'make proto' made"; exit 1; }
 
