@@ -11,6 +11,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
       CursorAhead, CursorExpired
       RunTerminal, RunActive, RunNotPaused, RunNotStarted
       SessionBusy, EtagMismatch, EndpointFailed
+      EndpointStreams
       LimitExceeded
       Draining, StoreUnavailable
       Unauthenticated, PermissionDenied, IssuerUnavailable
@@ -133,10 +134,10 @@ class EndpointFailed(PorticoError):
 
 class EndpointStreams(PorticoError):
     code = Code.FAILED_PRECONDITION
-    reason = "INVALID_ARGUMENT"
+    reason = "ENDPOINT_STREAMS"
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"the endpoint {path!r} streams; call StreamEndpoint", field="path")
+        super().__init__(f"the endpoint {path!r} streams; call StreamEndpoint", path=path)
 
 
 class SessionExists(PorticoError):

@@ -79,8 +79,8 @@ class AgentServiceServicer(object):
     def CallEndpoint(self, request, context):
         """CallEndpoint calls a function that the agent registered under a path and
         returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
-        FAILED_PRECONDITION when the endpoint streams; ABORTED (ENDPOINT_FAILED)
-        when the function raised.
+        FAILED_PRECONDITION (ENDPOINT_STREAMS) when the endpoint streams; ABORTED
+        (ENDPOINT_FAILED) when the function raised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

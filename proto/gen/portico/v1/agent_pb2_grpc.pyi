@@ -42,8 +42,8 @@ class AgentServiceStub:
     CallEndpoint: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]
     """CallEndpoint calls a function that the agent registered under a path and
     returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
-    FAILED_PRECONDITION when the endpoint streams; ABORTED (ENDPOINT_FAILED)
-    when the function raised.
+    FAILED_PRECONDITION (ENDPOINT_STREAMS) when the endpoint streams; ABORTED
+    (ENDPOINT_FAILED) when the function raised.
     """
     StreamEndpoint: _grpc.UnaryStreamMultiCallable[_agent_pb2.StreamEndpointRequest, _agent_pb2.StreamEndpointResponse]
     """StreamEndpoint does the same for an endpoint that streams; one that does
@@ -64,8 +64,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     CallEndpoint: _aio.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]  # type: ignore[assignment]
     """CallEndpoint calls a function that the agent registered under a path and
     returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
-    FAILED_PRECONDITION when the endpoint streams; ABORTED (ENDPOINT_FAILED)
-    when the function raised.
+    FAILED_PRECONDITION (ENDPOINT_STREAMS) when the endpoint streams; ABORTED
+    (ENDPOINT_FAILED) when the function raised.
     """
     StreamEndpoint: _aio.UnaryStreamMultiCallable[_agent_pb2.StreamEndpointRequest, _agent_pb2.StreamEndpointResponse]  # type: ignore[assignment]
     """StreamEndpoint does the same for an endpoint that streams; one that does
@@ -101,8 +101,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.CallEndpointResponse, _abc.Awaitable[_agent_pb2.CallEndpointResponse]]:
         """CallEndpoint calls a function that the agent registered under a path and
         returns its one result. NOT_FOUND (AGENT_NOT_FOUND, ENDPOINT_NOT_FOUND);
-        FAILED_PRECONDITION when the endpoint streams; ABORTED (ENDPOINT_FAILED)
-        when the function raised.
+        FAILED_PRECONDITION (ENDPOINT_STREAMS) when the endpoint streams; ABORTED
+        (ENDPOINT_FAILED) when the function raised.
         """
 
     @_abc_1.abstractmethod

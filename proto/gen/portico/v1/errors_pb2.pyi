@@ -151,6 +151,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
     Metadata: run_id.
     """
+    ERROR_REASON_ENDPOINT_STREAMS: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. The endpoint streams; call StreamEndpoint. Metadata:
+    path.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. It travels as
@@ -286,5 +290,9 @@ again.
 ERROR_REASON_RUN_NOT_STARTED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
 Metadata: run_id.
+"""
+ERROR_REASON_ENDPOINT_STREAMS: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. The endpoint streams; call StreamEndpoint. Metadata:
+path.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1023,7 +1023,10 @@ class StreamAction(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
-    """Required. Chosen by the caller, from 1, never used twice in a connection."""
+    """Required. Chosen by the caller, from 1, never used twice in a connection.
+    An id that is in use, or 0, ends the streams of that id with
+    INVALID_ARGUMENT, and no other.
+    """
     @_builtins.property
     def query(self) -> Global___QueryRequest:
         """Start a run and follow it."""
