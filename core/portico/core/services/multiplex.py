@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
-from portico.core.errors import Draining, InvalidArgument, LimitExceeded
+from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError
 from portico.core.services import audit
 from portico.core.services.authentication import StreamAuthentication
 from portico.core.services.caller import calling
@@ -31,6 +31,7 @@ from portico.v1 import query_pb2 as pb
 WINDOW_BYTES = 256 * 1024
 MESSAGE_BYTES = 512 * 1024  # what one response carries, about
 STREAMS = 20_000  # of one link
+ENDS = 3 * STREAMS  # parts of last frames that are kept for a caller who does not read
 SERVICE = "portico.v1.QueryService"
 METHOD = f"/{SERVICE}/Multiplex"
 
@@ -123,6 +124,7 @@ class Link:
         self._calls = calls or Calls()
         self._streams: dict[int, _Stream] = {}
         self._ends: list[bytes] = []  # encoded last frames, not yet sent
+        self._sent = asyncio.Event()  # set when those were taken
         self._reading: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[bytes]:
@@ -156,6 +158,10 @@ class Link:
                 raise InvalidArgument("actions", "at least one is required")
             for action in request.actions:
                 self._act(action)
+            while len(self._ends) > ENDS:
+                # Its caller is refused more than it reads.
+                self._sent.clear()
+                await self._sent.wait()
 
     def _act(self, action: pb.StreamAction) -> None:
         match action.WhichOneof("action"):
@@ -167,12 +173,13 @@ class Link:
             case "query" | "watch":
                 self._open(action)
             case _:
-                raise InvalidArgument("action", "set query, watch, stop or credit")
+                self._refuse(action.stream_id, InvalidArgument("action", "set query, watch, stop or credit"))
 
     def _open(self, request: pb.StreamAction) -> None:
         stream_id = request.stream_id
         if not stream_id or stream_id in self._streams:
-            raise InvalidArgument("stream_id", "must be from 1 and used once")
+            self._refuse(stream_id, InvalidArgument("stream_id", "must be from 1 and used once"))
+            return
         stream = self._streams[stream_id] = _Stream(self, stream_id)
         stream.request = request
         try:
@@ -261,6 +268,7 @@ class Link:
     def _gather(self) -> bytes:
         """What is ready, as one encoded response; what does not fit stays ready."""
         parts, self._ends = self._ends, []
+        self._sent.set()
         size = 0
         ready = self.ready
         while ready and size < MESSAGE_BYTES:
@@ -303,13 +311,26 @@ class Link:
         """The stream ends with an error; the frame goes out with the next response."""
         if stream.stream_id not in self._streams:
             return
+        self._drop(stream, code_name(status))
+        self._add_end(stream.stream_id, status)
+
+    def _refuse(self, stream_id: int, error: PorticoError) -> None:
+        """What has this id ends, and nobody else's streams. One that is open ends too: its caller could not
+        tell its frames from those of the one that is refused."""
+        status = error_status(error, METHOD)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._add_end(stream_id, status)
+        else:
+            self._end(stream, status)
+
+    def _add_end(self, stream_id: int, status: Status) -> None:
         end = pb.StreamEnd(code=status.code, message=status.message)
         info = ErrorInfo()
         if status.details and status.details[0].Unpack(info):
             end.reason = info.reason
             end.metadata.update(info.metadata)
-        frame = pb.StreamFrame(stream_id=stream.stream_id, end=end).SerializeToString()
-        self._drop(stream, code_name(status))
+        frame = pb.StreamFrame(stream_id=stream_id, end=end).SerializeToString()
         self._ends += (b"\x0a", varint(len(frame)), frame)
         self.wake.set()
 
