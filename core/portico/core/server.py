@@ -73,6 +73,8 @@ FILES: Sequence[FileDescriptor] = tuple(
     )
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
+# Of a call. Between gRPC's own two limits calls fail at random.
+METADATA_BYTES = 128 * 1024
 # New messages are made searchable every few seconds, and before each search. A core that has much to
 # do leaves most of that to the next quiet moment, or to the search that needs it.
 INDEX_SECONDS = 2.0
@@ -165,6 +167,8 @@ class CoreServer:
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),
                 ("grpc.keepalive_time_ms", milliseconds),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),

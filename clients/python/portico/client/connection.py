@@ -23,6 +23,8 @@ from portico.v1 import (
 )
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# More than the head of an HTTP request may have. Between gRPC's own two limits calls fail at random.
+METADATA_BYTES = 128 * 1024
 _MAX_RECONNECT_DELAY_MS = 2_000
 
 # Calls that may be made twice: reads, and StartRun because its request always has an idempotency key.
@@ -65,6 +67,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     # A core that restarts is back within seconds; grpc's own cap is two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_DELAY_MS),

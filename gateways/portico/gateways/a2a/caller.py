@@ -14,7 +14,7 @@ from a2a.utils.errors import VersionNotSupportedError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from portico.gateways.http.core import PASSED_ON, caller_metadata
+from portico.gateways.http.core import caller_metadata, passed_on
 
 CALLER = "portico.caller"  # in a call context's state
 AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
@@ -100,7 +100,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
     def build(self, context: "grpc.aio.ServicerContext") -> ServerCallContext:
         """Raises VersionNotSupportedError."""
         given = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
-        metadata = {name: value for name, value in given if name.encode() in PASSED_ON}
+        metadata = passed_on(given)
         named = dict(given)
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:

@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from portico.client.connection import METADATA_BYTES
 from portico.gateways.a2a.caller import GrpcContexts
 from portico.gateways.a2a.errors import as_a2a
 from portico.gateways.a2a.handler import Handler
@@ -123,6 +124,8 @@ class GrpcBinding:
             interceptors=[SeenCalls(calls, "/")] if calls.seen else [],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -1,7 +1,8 @@
 """An HTTP/1.1 connection that bounds what a caller may send, and how slowly.
 
 uvicorn bounds neither the size of a request's head nor the time that head and body may take, so
-that slow callers could hold every connection, and one large head all memory.
+that slow callers could hold every connection, and one large head all memory. Nor does it refuse a
+head that two readers could understand differently.
 """
 
 import asyncio
@@ -14,11 +15,24 @@ HEADERS = 200
 HEAD_SECONDS = 15.0  # from the connection, or a head's first bytes, to the end of the head
 BODY_SECONDS = 20.0  # what a body may take whatever its size
 BODY_RATE = 512  # bytes that earn it another second
+# What a head has once: of two, a proxy might take the first and a gateway the last.
+_ONCE = frozenset(
+    (
+        b"host",
+        b"authorization",
+        b"content-type",
+        b"origin",
+        b"idempotency-key",
+        b"last-event-id",
+        b"a2a-version",
+    )
+)
 UNREAD_BYTES = 32 * 1024 * 1024  # of a body that is answered already: read on, so that the answer is seen
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with these limits: 431 for a head too large, 408 for one or a body too slow.
+    """uvicorn's protocol with these limits: 431 for a head too large, 408 for one or a body too slow, 400 for
+    a head without Host (RFC 9112, 3.2) or with two of what it has once.
 
     Time in which the application does not read is not the caller's.
     """
@@ -69,9 +83,16 @@ class BoundedProtocol(HttpToolsProtocol):
             words = f"a request's head has at most {HEADERS} headers and {HEAD_BYTES} bytes"
             self._refuse(431, words)
             return
+        if problem := _ambiguity([name for name, _ in self.headers], self.parser.get_http_version()):
+            self._refuse(400, problem)
+            return
         self._in_body = not self.parser.should_upgrade()
         self._unread = 0
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        if not self._refused:
+            super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
@@ -129,3 +150,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 + text
             )
         self.transport.close()
+
+
+def _ambiguity(names: list[bytes], version: str) -> str:
+    """Why a head with these headers is refused; empty for one that is not."""
+    if b"host" not in names and version != "1.0":
+        return "the request has no header host"
+    if len(set(names)) != len(names):
+        for name in _ONCE:
+            if names.count(name) > 1:
+                return f"the request has more than one header {name.decode()}"
+    return ""

@@ -9,9 +9,18 @@ from starlette.requests import Request
 from portico.client import Client, Multiplexer
 from portico.client.tls import channel_credentials
 from portico.gateways.http.settings import HttpSettings
+from portico.telemetry import ids
 
-# What belongs to the caller and travels with the call, by the names that gRPC metadata has too.
-PASSED_ON = frozenset((b"authorization", b"traceparent", b"tracestate", b"x-request-id"))
+# What belongs to the caller and travels with the call, by the names that gRPC metadata has too, and how
+# many characters of it are carried.
+_CHARACTERS = {
+    "authorization": 64 * 1024,  # the core says what is too long for a credential
+    "traceparent": 256,
+    "tracestate": 512,  # as many as W3C's Trace Context wants carried
+    "x-request-id": ids.MAX_CHARACTERS,
+}
+_PASSED_ON = frozenset(name.encode() for name in _CHARACTERS)
+_UNREADABLE = "unreadable"  # in place of a credential that can't be carried: the core refuses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +44,28 @@ def core_credentials(settings: HttpSettings) -> grpc.ChannelCredentials | None:
 
 
 def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The caller's credential and trace context."""
-    passed = {name.decode(): value.decode("latin-1") for name, value in headers if name in PASSED_ON}
-    # gRPC takes printable ASCII only.
-    return {name: value for name, value in passed.items() if value.isascii() and value.isprintable()}
+    """The caller's credential, trace context and request id."""
+    found = [(name.decode(), value.decode("latin-1")) for name, value in headers if name in _PASSED_ON]
+    return passed_on(found) if found else {}
+
+
+def passed_on(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What of a request's headers, or a call's metadata, goes on to the core.
+
+    Leaves out a trace header or a request id that can't be carried. A credential is never left out, since
+    that would make the call another caller's; two of them are joined, which no credential is.
+    """
+    passed: dict[str, str] = {}
+    for name, value in given:
+        if name in _CHARACTERS:
+            passed[name] = f"{passed[name]},{value}" if name in passed else value
+    for name, value in tuple(passed.items()):
+        # gRPC takes printable ASCII only.
+        if len(value) > _CHARACTERS[name] or not value.isascii() or not value.isprintable():
+            del passed[name]
+            if name == "authorization":
+                passed[name] = _UNREADABLE
+    return passed
 
 
 def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -93,6 +93,38 @@ async def test_a_url_too_large_is_431(connect: Open) -> None:
     assert (await answer(reader))[0] == 431
 
 
+UPGRADE = (
+    b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n"
+)
+
+
+@pytest.mark.parametrize("upgrade", [b"", UPGRADE], ids=["http", "websocket"])
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+        (b"", b"no header host"),
+        *(
+            (b"host: a\r\n" + name + b": Bearer a\r\n" + name.upper() + b": Bearer b\r\n", name)
+            for name in sorted(bounded._ONCE)
+        ),
+    ],
+)
+async def test_a_head_that_can_be_understood_in_two_ways_is_400(
+    connect: Open, head: bytes, problem: bytes, upgrade: bytes
+) -> None:
+    reader, writer = await connect()
+    writer.write(b"GET / HTTP/1.1\r\n" + upgrade + head + b"\r\n")
+    status, body = await answer(reader)
+    assert (status, problem in body) == (400, True)
+    assert await rest(reader) == b""
+
+
+async def test_http_1_0_needs_no_host(connect: Open) -> None:
+    reader, writer = await connect()
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert await answer(reader) == (200, b"0")
+
+
 async def test_a_connection_that_says_nothing_is_closed(
     connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
