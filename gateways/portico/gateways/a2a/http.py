@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
+from a2a.compat.v0_3 import jsonrpc_adapter
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
-from a2a.server.routes import create_rest_routes
+from a2a.server.routes import create_rest_routes, jsonrpc_dispatcher
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2 as a2a
 from a2a.utils.constants import A2A_JSON_MEDIA_TYPE, PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
@@ -140,16 +141,16 @@ class HttpBindings:
             call = _json(body)
             envelope = JsonRpcEnvelope(_id(call))
             version = scope[VERSION] = http_version(scope)
-            method = call.get("method") if isinstance(call, dict) else None
-            if method == _STREAM and version == PROTOCOL_VERSION_1_0 and call.get("jsonrpc") == "2.0":
+            method = _method(call)
+            if method == _STREAM and version == PROTOCOL_VERSION_1_0:
                 params = _params(call.get("params"), a2a.SendMessageRequest())
                 if await self._stream(params, envelope, scope, receive, send):
                     return
-            elif isinstance(method, str) and "/" in method and version == PROTOCOL_VERSION_1_0:
+            elif "/" in method and version == PROTOCOL_VERSION_1_0:
                 raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
             elif method in JsonRpcDispatcher.METHOD_TO_MODEL and version == PROTOCOL_VERSION_0_3:
-                raise _newer(str(method))
-            elif isinstance(method, str) and method in _OLD_METHODS:
+                raise _newer(method)
+            elif method in _OLD_METHODS:
                 _check_old(call, _OLD_METHODS[method])
             request = Request(scope, _again(body, receive))
             response = await unless_gone(receive, self._rpc.handle_requests(request))
@@ -205,6 +206,31 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise JSONParseError(message=f"The body is not JSON: {error}") from None
+
+
+def _method(call: Any) -> str:
+    """A JSON-RPC call's method. The SDK would log each ill-formed call as a defect, with a traceback."""
+    if not isinstance(call, dict):
+        raise InvalidRequestError(message="Send one JSON-RPC call; batches are not supported")
+    if call.get("jsonrpc") != "2.0":
+        raise InvalidRequestError(message="jsonrpc must be 2.0")
+    if call.get("id") is not None and _id(call) is None:
+        raise InvalidRequestError(message="id must be a text or a whole number")
+    method = call.get("method")
+    if not isinstance(method, str):
+        raise InvalidRequestError(message="method must be a text")
+    if not isinstance(call.get("params", {}), dict):
+        raise InvalidParamsError(message="params must be an object")
+    return method
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    """False for what the SDK logs of parameters that its callers got wrong."""
+    return not record.exc_info or not isinstance(record.exc_info[1], ParseError | ValidationError)
+
+
+for _sdk in (jsonrpc_dispatcher, jsonrpc_adapter):
+    logging.getLogger(_sdk.__name__).addFilter(_is_defect)
 
 
 def _newer(what: str) -> VersionNotSupportedError:

@@ -57,7 +57,9 @@ class McpGateway:
         self._running = asyncio.create_task(self._run(), name="mcp")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            # MCP has no WebSocket.
+            await Response(status_code=404)(scope, receive, send)
             return
         if self._stopping.is_set():
             await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)

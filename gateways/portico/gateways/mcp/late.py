@@ -40,7 +40,11 @@ class LateMcpGateway:
         self._core = core
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._stopped and scope["type"] == "http":
+        if scope["type"] == "websocket":
+            # MCP has no WebSocket.
+            await Response(status_code=404)(scope, receive, send)
+            return
+        if self._stopped:
             await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
             return
         if self._making is None:

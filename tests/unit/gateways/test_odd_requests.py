@@ -1,0 +1,202 @@
+"""What no good caller sends: every gateway refuses it in its protocol's words, and logs nothing."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import orjson
+import pytest
+import pytest_asyncio
+from a2a.types import a2a_pb2, a2a_pb2_grpc
+from support.deployment import free_port
+from support.identity import guarded_core
+from support.serving import running_site, settings_in
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from portico.agent import AgentApp
+from portico.gateways.a2a.app import A2aGateway
+from portico.gateways.a2a.settings import A2aSettings
+from portico.gateways.http.settings import HttpSettings
+from portico.gateways.http.site import Gateway
+from portico.gateways.mcp.late import LateMcpGateway
+from portico.gateways.mcp.settings import McpSettings
+from portico.gateways.openai.app import OpenAiGateway
+from portico.gateways.openai.settings import OpenAiSettings
+from portico.gateways.sse.app import SseGateway
+from portico.gateways.sse.settings import SseSettings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class World(NamedTuple):
+    http: httpx.AsyncClient
+    url: str
+    rpc: str
+    credential: str
+
+
+def echo() -> AgentApp:
+    app = AgentApp("echo")
+
+    @app.query
+    async def query(msgs: list[Any]) -> str:
+        return "hi"
+
+    return app
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A core with auth, and all gateways before it on one port."""
+    directory: Path = tmp_path_factory.mktemp("world")
+    core = settings_in(directory)
+    rpc = f"127.0.0.1:{free_port()}"
+    async with AsyncExitStack() as stack:
+        callers = await stack.enter_async_context(guarded_core([echo()], directory))
+        gateways: list[Gateway] = [
+            A2aGateway(A2aSettings(**core, grpc_listen=rpc, push=False)),
+            LateMcpGateway(McpSettings(**core)),
+            OpenAiGateway(OpenAiSettings(**core)),
+            SseGateway(SseSettings(**core)),
+        ]
+        url, _ = await stack.enter_async_context(running_site(gateways, HttpSettings(**core)))
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
+        yield World(http, url, rpc, await callers.key("ada"))
+
+
+MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+ACCEPT = {"accept": "application/json, text/event-stream", "a2a-version": "1.0"}
+# One request to each gateway that calls the core, and one that opens a stream on the shared link.
+REQUESTS: list[tuple[str, str, Any]] = [
+    ("GET", "/runs", None),
+    ("POST", "/process", {"input": "hi"}),
+    ("POST", "/v1/chat/completions", {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}),
+    ("POST", "/v1/conversations", {}),
+    ("POST", "/a2a/message:send", {"message": MESSAGE}),
+    ("GET", "/a2a/tasks", None),
+    ("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "ping"}),
+]
+requests = pytest.mark.parametrize(
+    ("method", "path", "body"), REQUESTS, ids=[f"{method} {path}" for method, path, _ in REQUESTS]
+)
+
+
+async def ask(world: World, method: str, path: str, body: Any, **headers: str) -> httpx.Response:
+    given = {"authorization": f"Bearer {world.credential}", **ACCEPT, **headers}
+    return await world.http.request(method, path, json=body, headers=given)
+
+
+@requests
+@pytest.mark.parametrize("name", ["tracestate", "x-request-id", "traceparent"])
+async def test_an_oversize_trace_header_changes_no_answer(
+    world: World, name: str, method: str, path: str, body: Any
+) -> None:
+    for size in (600, *range(8_000, 17_000, 1_000), 40_000):
+        answer = await ask(world, method, path, body, **{name: "a" * size})
+        assert answer.status_code in (200, 201), (size, answer.text)
+
+
+@requests
+@pytest.mark.parametrize("kind", ["key", "jwt"])
+async def test_an_oversize_credential_is_401(
+    world: World, kind: str, method: str, path: str, body: Any
+) -> None:
+    for size in (*range(7_000, 17_000, 2_000), 40_000):
+        credential = "a" * size if kind == "key" else f"{'a' * (size // 2)}.{'b' * (size // 2)}.c"
+        answer = await ask(world, method, path, body, authorization=f"Bearer {credential}")
+        assert answer.status_code == 401, (size, answer.text)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@requests
+async def test_a_credential_that_cannot_be_carried_is_not_left_out(
+    world: World, method: str, path: str, body: Any
+) -> None:
+    given = [*((name.encode(), value.encode()) for name, value in ACCEPT.items())]
+    given.append((b"authorization", b"Bearer \xe9"))
+    answer = await world.http.request(method, path, json=body, headers=given)
+    assert answer.status_code == 401, answer.text
+
+
+async def test_metadata_of_a2as_grpc_is_bounded_the_same(world: World) -> None:
+    async def code(*metadata: tuple[str, str]) -> Any:
+        try:
+            await stub.ListTasks(a2a_pb2.ListTasksRequest(), metadata=(("a2a-version", "1.0"), *metadata))
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    async with grpc.aio.insecure_channel(world.rpc) as channel:
+        stub: Any = a2a_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+        own = ("authorization", f"Bearer {world.credential}")
+        for size in (9_000, 12_000, 15_000, 40_000):
+            assert await code(own, ("tracestate", "a" * size)) is grpc.StatusCode.OK
+            assert await code(("authorization", "Bearer " + "a" * size)) is grpc.StatusCode.UNAUTHENTICATED
+        assert await code(own, own) is grpc.StatusCode.UNAUTHENTICATED
+        assert await code(own) is grpc.StatusCode.OK
+
+
+def raw(world: World, lines: list[str]) -> int:
+    """The status of what is answered to a head as it is written."""
+    host, _, port = world.url.partition("://")[2].partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+PLACES = ["/runs", "/v1/models", "/a2a/tasks", "/mcp", "/process", "/health", "/nowhere"]
+
+
+@pytest.mark.parametrize("path", PLACES)
+async def test_a_head_that_is_ambiguous_is_400_everywhere(world: World, path: str) -> None:
+    own = f"authorization: Bearer {world.credential}"
+    host = "host: localhost"
+    for headers in ([own], [host, host], [host, own, own]):
+        assert await asyncio.to_thread(raw, world, [f"GET {path} HTTP/1.1", *headers]) == 400
+
+
+@pytest.mark.parametrize("path", [*PLACES, "/a2a", "/a2a/echo", "/ports/x/", "/v1/responses/x", "/"])
+async def test_a_websocket_where_there_is_none_is_refused(
+    world: World, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(world.url.replace("http", "ws") + path)
+    assert refused.value.response.status_code in (403, 404)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+IDS: list[Any] = [{}, [], 1.5, True]
+NAMES: list[Any] = [5, "", None, {}, "x" * 1000]
+METHODS = ["SendMessage", "SendStreamingMessage", "GetTask", "ListTasks", "message/send", "tasks/get"]
+PARAMS: list[Any] = [4, [], [1], "x", {"message": 5}, {"id": []}, {"message": {"role": "x", "parts": 7}}]
+CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "GetTask"}
+ILL_FORMED: list[Any] = [
+    *([], [1], 1, None, "text", {}, [CALL, CALL], {"jsonrpc": "2.0"}, {**CALL, "jsonrpc": "1.0"}),
+    *({**CALL, "id": id} for id in IDS),
+    *({**CALL, "method": method} for method in NAMES),
+    *({**CALL, "method": method, "params": params} for method in METHODS for params in PARAMS),
+]
+
+
+@pytest.mark.parametrize("version", ["1.0", "0.3", "9.9", ""])
+async def test_ill_formed_json_rpc_without_a_credential_is_answered_and_not_logged(
+    world: World, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bodies = [b"", b"{", b"\xff\xfe", b"[" * 20_000, *map(orjson.dumps, ILL_FORMED)]
+    headers = {"content-type": "application/json", "a2a-version": version, "accept": ACCEPT["accept"]}
+    for body in bodies:
+        answer = await world.http.post("/a2a", content=body, headers=headers)
+        if answer.status_code == 401:
+            continue
+        assert answer.status_code == 200, answer.text
+        error = answer.text.partition("data: ")[2] if answer.text.startswith("data") else answer.text
+        assert -32700 <= orjson.loads(error)["error"]["code"] <= -32000, (body[:80], answer.text)
+        assert (await world.http.post("/mcp", content=body, headers=headers)).status_code == 401
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
