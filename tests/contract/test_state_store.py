@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from portico.core.errors import EtagMismatch, StateNotFound
+from portico.core.errors import EtagMismatch, SessionNotFound, StateNotFound
 from portico.core.stores.base import StateStore, Stores
 
 
@@ -150,6 +150,72 @@ async def test_a_round_a_session_or_all_of_a_user_are_deleted(states: StateStore
     assert (await states.get("bob", "s1", None)).round_id == 1
 
 
+async def test_a_part_has_rounds_and_etags_of_its_own(stores: Stores, states: StateStore) -> None:
+    await stores.sessions.create("ada", "s1", "")
+    own = await states.save("ada", "s1", None, '{"of": "agent"}', None)
+    first = await states.save("ada", "s1", None, '{"of": "part"}', "*", "agno")
+    second = await states.save("ada", "s1", None, "{}", first.etag, "agno")
+    assert (own.round_id, first.round_id, second.round_id) == (1, 1, 2)
+    with pytest.raises(EtagMismatch):
+        await states.save("ada", "s1", None, "{}", own.etag, "agno")
+    assert (await states.get("ada", "s1", None)).state == '{"of": "agent"}'
+    assert (await states.get("ada", "s1", 1, "agno")).state == '{"of": "part"}'
+    assert (await states.get("ada", "s1", None, "agno")).round_id == 2
+    with pytest.raises(StateNotFound):
+        await states.get("ada", "s1", 2)
+    with pytest.raises(StateNotFound):
+        await states.get("ada", "s1", 1, "autogen")
+
+
+async def test_lists_show_no_parts(stores: Stores, states: StateStore) -> None:
+    await stores.sessions.create("ada", "s1", "")
+    await states.save("ada", "s1", 5, "{}", None, "agno")
+    assert await places(states) == await places(states, "s1") == []
+    await save(states, "s1#agno", 1)
+    await save(states, "s1", 2)
+    assert await places(states) == [("s1", 2), ("s1#agno", 1)]
+
+
+async def test_parts_are_deleted_one_by_one_or_with_their_session(stores: Stores, states: StateStore) -> None:
+    for session_id in ("s1", "s2"):
+        await stores.sessions.create("ada", session_id, "")
+        await save(states, session_id, 1, 2)
+        for part in ("agno", "langgraph:t"):
+            for round_id in (1, 2):
+                await states.save("ada", session_id, round_id, "{}", None, part)
+    assert await states.delete("ada", "s1", 2, "agno") == 1
+    assert await states.delete("ada", "s1", None, "langgraph:t") == 2
+    assert await states.delete("ada", "s1", None, "") == 2
+    assert await states.delete("ada", "s1", None) == 1
+    assert await states.delete("ada", None, None) == 6
+    assert await states.delete("ada", None, None) == 0
+
+
+async def test_a_session_takes_its_state_with_it_and_nobody_elses(stores: Stores, states: StateStore) -> None:
+    for user_id, session_id in (("ada", "s1"), ("ada", "s2"), ("bob", "s1")):
+        await stores.sessions.create(user_id, session_id, "")
+        await save(states, session_id, 1, 2, user_id=user_id)
+        await states.save(user_id, session_id, 1, "{}", None, "agno")
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.delete("ada", "s1", idle_since=1.0)
+    assert await places(states) == [("s1", 1), ("s1", 2), ("s2", 1), ("s2", 2)]
+    await stores.sessions.delete("ada", "s1")
+    assert await places(states) == [("s2", 1), ("s2", 2)]
+    assert await states.delete("ada", "s1", None) == 0
+    assert await states.delete("ada", "s2", None) == await states.delete("bob", "s1", None) == 3
+
+
+async def test_a_part_is_saved_only_while_its_session_exists(stores: Stores, states: StateStore) -> None:
+    with pytest.raises(SessionNotFound):
+        await states.save("ada", "s1", None, "{}", None, "agno")
+    await stores.sessions.create("ada", "s1", "")
+    await states.save("ada", "s1", None, "{}", None, "agno")
+    await stores.sessions.delete("ada", "s1")
+    with pytest.raises(SessionNotFound):
+        await states.save("ada", "s1", 1, "{}", None, "agno")
+    assert await states.delete("ada", None, None) == 0
+
+
 async def test_states_that_were_saved_before_a_time_expire_so_many_at_once(states: StateStore) -> None:
     await save(states, "s1", 1, 2, 3)
     since = (await states.get("ada", "s1", 1)).updated_at
@@ -158,3 +224,11 @@ async def test_states_that_were_saved_before_a_time_expire_so_many_at_once(state
     assert await states.expire(later, 2) == 2
     assert await states.expire(later, 2) == 1
     assert await places(states) == []
+
+
+async def test_parts_expire_like_an_agents_own_state(stores: Stores, states: StateStore) -> None:
+    await stores.sessions.create("ada", "s1", "")
+    await save(states, "s1", 1)
+    last = await states.save("ada", "s1", 1, "{}", None, "agno")
+    assert await states.expire(last.updated_at + 1, 10) == 2
+    assert await states.delete("ada", None, None) == 0

@@ -33,6 +33,8 @@ FRAMEWORKS = [
 # These tell a call when the model has said all of it.
 WHOLE_CALLS = ("agno", "autogen")
 framework = pytest.mark.parametrize("framework", FRAMEWORKS)
+# These keep what they remember in the session's state; the others read the conversation.
+KEEPS_STATE = ("agentscope", "agno", "autogen", "langgraph", "ms_agent_framework")
 
 Said = list[tuple[str, Any]]
 LOOKED_IN_PARIS = ("plugin_call", ("call_1", "get_weather", {"city": "Paris"}))
@@ -253,3 +255,19 @@ async def test_a_conversation_goes_on_after_a_crash(
     asked = json.dumps(model.requests[-1])
     assert asked.count(f"my name is Ada {session}") == 1
     assert asked.count("Noted, ") == 1
+
+
+@framework
+async def test_what_a_framework_keeps_goes_with_its_session(client: Client, framework: str) -> None:
+    async def kept(*sessions: str) -> int:
+        """How many rounds are found when the user is forgotten, after all sessions but the last went."""
+        user_id = f"user-{uuid4().hex}"
+        for session_id in sessions:
+            await ended(client, "hello", framework, user_id=user_id, session_id=session_id)
+        assert [state async for state in client.states.list(user_id=user_id)] == []
+        for session_id in sessions[:-1]:
+            await client.sessions.delete(session_id, user_id=user_id)
+        return (await client.identity.forget_user(user_id)).states
+
+    assert (await kept("one") > 0) == (framework in KEEPS_STATE)
+    assert await kept("one", "two") == await kept("two")

@@ -53,7 +53,10 @@ class StateAccess(Protocol):
         ...
 
     def part(self, name: str) -> "StateAccess":
-        """State of its own beside this one, such as a framework's: rounds that no other part sees."""
+        """State of its own beside this one, such as a framework's: rounds that no other part sees.
+
+        It goes with the session; what is saved after that is dropped. Raises ValueError for an empty name.
+        """
         ...
 
 

@@ -26,6 +26,17 @@ def agents() -> list[AgentApp]:
             while not (told := await context.new_input()):
                 await asyncio.sleep(0.01)
             yield f"I was told {[message.text for message in told]}."
+        elif msgs[-1].text == "remember":
+            await context.state.save({"own": True})
+            part = context.state.part("framework")
+            await part.save({"of": "framework"})
+            await part.part("graph").save({"of": "graph"}, round_id=3)
+            yield "waiting"
+            if await context.input_required("Go on?"):
+                await part.save({"more": True})
+            await context.state.save({"own": "again"})
+            kept = [await part.load(), await part.part("graph").load(round_id=3)]
+            yield json.dumps([saved.state if saved else None for saved in kept])
         elif msgs[-1].text == "slow":
             await asyncio.sleep(0.3)
             yield "done"
@@ -231,6 +242,59 @@ async def test_an_ephemeral_run_is_followed_to_its_end_and_then_gone(client: Cli
                 break
     with pytest.raises(NotFound):
         await client.sessions.get(response.session_id, user_id=response.user_id)
+
+
+async def remember(client: Client, **more: object) -> tuple[str, str]:
+    """The id of a run that has saved state and waits, and that of its session."""
+    stream = client.runs.query("remember", user_id="ada", **more)  # type: ignore[arg-type]
+    events = [event async for event in stream]
+    assert events[-1].response.status == events_pb2.RUN_STATUS_INPUT_REQUIRED
+    return stream.run_id, events[-1].response.session_id
+
+
+async def go_on(client: Client, run_id: str) -> object:
+    """What the run's agent has read of the parts of its state."""
+    paused = await client.runs.resume(run_id, "yes")
+    watched = client.runs.watch(run_id, after=paused.last_sequence_number)
+    response = [event async for event in watched][-1].response
+    assert response.status == events_pb2.RUN_STATUS_COMPLETED
+    return json.loads(said(response))
+
+
+async def states(client: Client) -> list[tuple[str, int]]:
+    return [(state.session_id, state.round_id) async for state in client.states.list(user_id="ada")]
+
+
+async def test_an_ephemeral_run_leaves_no_part_of_its_state(client: Client) -> None:
+    run_id, session_id = await remember(client, ephemeral=True)
+    assert await states(client) == [(session_id, 1)]
+    assert await go_on(client, run_id) == [{"more": True}, {"of": "graph"}]
+    async with asyncio.timeout(30):
+        while await states(client):
+            await asyncio.sleep(0.05)
+    assert await client.states.delete(user_id="ada", session_id=session_id) == 0
+    assert (await client.identity.forget_user("ada")).states == 0
+
+
+async def test_parts_of_a_state_are_no_sessions_and_are_deleted_with_it(client: Client) -> None:
+    run_id, session_id = await remember(client)
+    other, _ = await remember(client, session_id=f"{session_id}#framework")
+    assert await states(client) == [(session_id, 1), (f"{session_id}#framework", 1)]
+    assert await client.states.delete(user_id="ada", session_id=session_id, round_id=1) == 1
+    assert await client.states.delete(user_id="ada", session_id=session_id) == 2
+    assert await go_on(client, run_id) == [{"more": True}, None]
+    assert await go_on(client, other) == [{"more": True}, {"of": "graph"}]
+    assert (await client.identity.forget_user("ada")).states == 2 + 5
+
+
+async def test_a_deleted_session_takes_its_state_along_though_a_run_still_works(client: Client) -> None:
+    run_id, session_id = await remember(client)
+    await client.sessions.delete(session_id, user_id="ada")
+    assert await states(client) == []
+    assert await go_on(client, run_id) == [None, None]
+    # What the agent saves for itself after that needs no session, and everybody sees it.
+    assert await states(client) == [(session_id, 1)]
+    assert (await client.identity.forget_user("ada")).states == 1
 
 
 async def test_an_ephemeral_run_that_waits_for_nobody_is_given_up(client: Client) -> None:

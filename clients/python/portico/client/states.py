@@ -53,6 +53,9 @@ class States:
         )
 
     async def delete(self, *, user_id: str = "", session_id: str = "", round_id: int | None = None) -> int:
-        """Removes a round, a session's rounds or all of a user's; returns how many."""
+        """Removes a round, a session's state or all of a user's; returns how many rounds that were.
+
+        Without a round, what frameworks keep in the session goes too.
+        """
         request = state_pb2.DeleteStateRequest(user_id=user_id, session_id=session_id, round_id=round_id)
         return (await self._calls.unary(self._calls.connection.states.DeleteState, request)).deleted_count

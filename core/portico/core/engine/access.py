@@ -18,32 +18,42 @@ from portico.telemetry import spans
 
 
 class RunState:
-    """StateAccess of one run."""
+    """StateAccess of one run: to the agent's own state, or to a named part beside it."""
 
-    def __init__(self, store: StateStore, user_id: str, session_id: str) -> None:
+    def __init__(self, store: StateStore, run: LiveRun, part: str = "") -> None:
         self._store = store
-        self._user_id = user_id
-        self._session_id = session_id
+        self._run = run
+        self._place = run.session
+        self._part = part
 
     async def save(
         self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
     ) -> SavedState:
         text = orjson.dumps(state).decode()
-        record = await self._store.save(self._user_id, self._session_id, round_id, text, etag)
+        if self._part:
+            # A part lives in the run's session, which is there with the run's first events.
+            await self._run.wait_published(0)
+        try:
+            record = await self._store.save(*self._place, round_id, text, etag, self._part)
+        except SessionNotFound:
+            # It was deleted while the agent works: what is said in it is kept nowhere either.
+            return SavedState(round_id or 1, dict(state), "")
         return SavedState(record.round_id, dict(state), record.etag)
 
     async def load(self, *, round_id: int | None = None) -> SavedState | None:
         try:
-            record = await self._store.get(self._user_id, self._session_id, round_id)
+            record = await self._store.get(*self._place, round_id, self._part)
         except StateNotFound:
             return None
         return SavedState(record.round_id, orjson.loads(record.state), record.etag)
 
     async def delete(self, *, round_id: int | None = None) -> int:
-        return await self._store.delete(self._user_id, self._session_id, round_id)
+        return await self._store.delete(*self._place, round_id, self._part)
 
     def part(self, name: str) -> "RunState":
-        return RunState(self._store, self._user_id, f"{self._session_id}#{name}")
+        if not name:
+            raise ValueError("a part of the state needs a name")
+        return RunState(self._store, self._run, f"{self._part}/{name}" if self._part else name)
 
 
 class RunSession:

@@ -107,7 +107,7 @@ class Execution:
             run_id=run.run_id,
             request=request,
             attempt=run.attempt,
-            state=RunState(stores.states, owner, session_id),
+            state=RunState(stores.states, run),
             session=RunSession(stores.sessions, encoder, run),
             memory=RunMemory(stores.memories, owner, session_id),
             agent_memory=RunMemory(stores.memories, owner_key(tenant, f"{AGENT_PREFIX}{app.name}"), ""),

@@ -39,8 +39,9 @@ class Forgetting:
         await self._engine.cancel_all(owner)
         told.sandboxes, told.snapshots = await self._sandboxes.forget(owner)
         await self._runs(owner, told)
-        await self._sessions(owner, told)
+        # States before sessions, with which they would go uncounted.
         told.states = await self._stores.states.delete(owner, None, None)
+        await self._sessions(owner, told)
         told.memories = await self._stores.memories.delete(owner, None, None)
         return told
 

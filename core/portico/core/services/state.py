@@ -63,7 +63,10 @@ class StateService:
         round_id = _round(request)
         if round_id is not None and session_id is None:
             raise InvalidArgument("round_id", "goes with session_id")
-        return pb.DeleteStateResponse(deleted_count=await self._states.delete(owner, session_id, round_id))
+        # A round is one of the agent's own; without one, what frameworks keep in the session goes too.
+        part = None if round_id is None else ""
+        deleted = await self._states.delete(owner, session_id, round_id, part)
+        return pb.DeleteStateResponse(deleted_count=deleted)
 
 
 def _round(request: pb.SaveStateRequest | pb.GetStateRequest | pb.DeleteStateRequest) -> int | None:

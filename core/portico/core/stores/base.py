@@ -176,28 +176,40 @@ class StateRecord:
 
 
 class StateStore(Protocol):
-    """States by user, session and round."""
+    """States by user, session, part and round.
+
+    The agent's own state is the part with an empty name. Every other part, such as a framework's, lives in
+    its session: it is saved only while the session exists, it goes with it, and no list shows it.
+    """
 
     async def save(
-        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+        self,
+        user_id: str,
+        session_id: str,
+        round_id: int | None,
+        state: str,
+        etag: str | None,
+        part: str = "",
     ) -> StateRecord:
         """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a
         round, that round's ("*": must not exist); without, the latest round's ("*": there is none).
-        Raises EtagMismatch."""
+        Raises EtagMismatch; SessionNotFound for a named part of a session that does not exist."""
         ...
 
-    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
+    async def get(self, user_id: str, session_id: str, round_id: int | None, part: str = "") -> StateRecord:
         """Without a round: the greatest. Raises StateNotFound."""
         ...
 
     async def list(
         self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
     ) -> Sequence[StateRecord]:
-        """By (session_id, round_id), strictly after the given pair, without contents."""
+        """Agents' own, by (session_id, round_id), strictly after the given pair, without contents."""
         ...
 
-    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
-        """How many were removed."""
+    async def delete(
+        self, user_id: str, session_id: str | None, round_id: int | None, part: str | None = None
+    ) -> int:
+        """Remove what fits; None fits every session, round or part. How many rounds were removed."""
         ...
 
     async def expire(self, before: float, limit: int) -> int:
@@ -253,7 +265,8 @@ class SessionStore(Protocol):
         ...
 
     async def delete(self, user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
-        """With a time: only if it was not used since. Raises SessionNotFound."""
+        """With its messages and its state, all parts of it, at once. With a time: only if the session was
+        not used since. Raises SessionNotFound."""
         ...
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:

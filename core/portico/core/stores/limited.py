@@ -43,10 +43,16 @@ class LimitedStates:
         self.expire = store.expire
 
     async def save(
-        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+        self,
+        user_id: str,
+        session_id: str,
+        round_id: int | None,
+        state: str,
+        etag: str | None,
+        part: str = "",
     ) -> StateRecord:
         await self._room.take(user_id, len(state.encode()))
-        return await self._store.save(user_id, session_id, round_id, state, etag)
+        return await self._store.save(user_id, session_id, round_id, state, etag, part)
 
 
 class LimitedSessions:

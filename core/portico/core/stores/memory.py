@@ -1,12 +1,10 @@
-"""Runs and states in memory: for trying things out, gone with the process."""
+"""Runs in memory: for trying things out, gone with the process."""
 
-import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from uuid import uuid4
 
-from portico.core.errors import EtagMismatch, RunNotFound, StateNotFound, StoreUnavailable
+from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.base import (
     UNFINISHED_STATUSES,
     Chunk,
@@ -15,7 +13,6 @@ from portico.core.stores.base import (
     NewSession,
     RunFilter,
     RunRecord,
-    StateRecord,
 )
 
 
@@ -196,85 +193,3 @@ def _matches(run: RunRecord, where: RunFilter) -> bool:
         and (where.created_until is None or run.created_at < where.created_until)
         and (where.status_from is None or run.updated_at >= where.status_from)
     )
-
-
-class MemoryStateStore:
-    """States by user and session, then round."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, dict[str, dict[int, StateRecord]]] = {}
-
-    async def save(
-        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
-    ) -> StateRecord:
-        rounds = self._states.get(user_id, {}).get(session_id, {})
-        latest = max(rounds, default=0)
-        stored = rounds.get(latest if round_id is None else round_id)
-        if etag is not None and etag != ("*" if stored is None else stored.etag):
-            raise EtagMismatch("" if stored is None else stored.etag)
-        number = latest + 1 if round_id is None else round_id
-        record = StateRecord(user_id, session_id, number, state, uuid4().hex, time.time())
-        self._states.setdefault(user_id, {}).setdefault(session_id, {})[number] = record
-        return record
-
-    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
-        rounds = self._states.get(user_id, {}).get(session_id, {})
-        number = max(rounds, default=0) if round_id is None else round_id
-        if number not in rounds:
-            raise StateNotFound(session_id)
-        return rounds[number]
-
-    async def list(
-        self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
-    ) -> Sequence[StateRecord]:
-        sessions = self._states.get(user_id, {})
-        places = sorted(
-            (session, number)
-            for session, rounds in sessions.items()
-            if session_id in (None, session)
-            for number in rounds
-            if after is None or (session, number) > after
-        )
-        return [
-            StateRecord(user_id, session, number, "", record.etag, record.updated_at)
-            for session, number in places[:limit]
-            for record in (sessions[session][number],)
-        ]
-
-    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
-        sessions = self._states.get(user_id, {})
-        doomed = [
-            (session, number)
-            for session, rounds in sessions.items()
-            if session_id in (None, session)
-            for number in rounds
-            if round_id in (None, number)
-        ]
-        for session, number in doomed:
-            del sessions[session][number]
-            if not sessions[session]:
-                del sessions[session]
-        if not sessions:
-            self._states.pop(user_id, None)
-        return len(doomed)
-
-    async def expire(self, before: float, limit: int) -> int:
-        doomed = [
-            (record.user_id, session, number)
-            for sessions in self._states.values()
-            for session, rounds in sessions.items()
-            for number, record in rounds.items()
-            if record.updated_at < before
-        ][:limit]
-        for place in doomed:
-            await self.delete(*place)
-        return len(doomed)
-
-    def stored_bytes(self, has: Callable[[str], bool]) -> int:
-        return sum(
-            len(record.state.encode())
-            for owner, sessions in self._states.items()
-            if has(owner)
-            for rounds in sessions.values()
-            for record in rounds.values()
-        )

@@ -34,6 +34,7 @@ class MemorySessionStore:
     """Texts wait for the first search of their user to be indexed."""
 
     def __init__(self) -> None:
+        self.deleted: Callable[[str, str], None] = lambda user_id, session_id: None  # told of each
         self._users: dict[str, _User] = {}
         self._position = 0
 
@@ -57,6 +58,9 @@ class MemorySessionStore:
         return sum(len(session.metadata.encode()) for session in sessions) + sum(
             len(message.payload) for session in sessions for message in session.messages.values()
         )
+
+    def has(self, user_id: str, session_id: str) -> bool:
+        return user_id in self._users and session_id in self._users[user_id].sessions
 
     async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
         sessions = self._users.setdefault(user_id, _User()).sessions
@@ -94,6 +98,7 @@ class MemorySessionStore:
         for message_id in session.messages:
             _unindex(user, (session_id, message_id))
         del user.sessions[session_id]
+        self.deleted(user_id, session_id)
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
         places = (

@@ -10,12 +10,13 @@ from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Stores
 from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.lock import DatabaseLock
-from portico.core.stores.memory import MemoryRunLog, MemoryStateStore
+from portico.core.stores.memory import MemoryRunLog
 from portico.core.stores.memory_keys import MemoryKeyStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
 from portico.core.stores.memory_pushes import MemoryPushStore
 from portico.core.stores.memory_sessions import MemorySessionStore
 from portico.core.stores.memory_sizes import MemorySizeStore
+from portico.core.stores.memory_states import MemoryStateStore
 from portico.core.stores.migrate import migrate
 from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
 from portico.core.stores.sql_keys import SqlKeyStore
@@ -57,7 +58,9 @@ def _parsed(url: str) -> URL:
 
 
 def _memory() -> Stores:
-    sessions, states, memories = MemorySessionStore(), MemoryStateStore(), MemoryMemoryStore()
+    sessions, memories = MemorySessionStore(), MemoryMemoryStore()
+    states = MemoryStateStore(sessions.has)
+    sessions.deleted = states.session_deleted
     runs = MemoryRunLog(sessions.keep)
     return Stores(
         runs=runs,

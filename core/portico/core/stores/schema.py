@@ -84,6 +84,7 @@ states = Table(
     metadata,
     Column("user_id", String, primary_key=True),
     Column("session_id", String, primary_key=True),
+    Column("part", String, primary_key=True),
     Column("round_id", BigInteger, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
     Column("etag", String, nullable=False),

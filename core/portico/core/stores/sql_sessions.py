@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.database import Database
-from portico.core.stores.schema import messages, sessions
+from portico.core.stores.schema import messages, sessions, states
 
 _STORED = (
     messages.c.session_id,
@@ -90,6 +90,8 @@ class SqlSessionStore:
                 raise SessionNotFound(session_id)
             await self._index.remove(connection, select(messages.c.position).where(inside))
             await connection.execute(delete(messages).where(inside))
+            state = and_(states.c.user_id == user_id, states.c.session_id == session_id)
+            await connection.execute(delete(states).where(state))
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
         place = (sessions.c.updated_at, sessions.c.user_id, sessions.c.session_id)
@@ -106,7 +108,7 @@ class SqlSessionStore:
     ) -> Sequence[StoredMessage]:
         rows = [_row(user_id, session_id, message) for message in messages]
         async with self._database.write() as connection:
-            await _check(connection, user_id, session_id)
+            await check_session(connection, user_id, session_id)
             if not rows:
                 return []
             stored = await self._insert(connection, rows)
@@ -134,7 +136,7 @@ class SqlSessionStore:
         async with self._database.read() as connection:
             found = [StoredMessage(*row) for row in await connection.execute(query)]
             if not found:
-                await _check(connection, user_id, session_id)
+                await check_session(connection, user_id, session_id)
         return found
 
     async def message(self, user_id: str, session_id: str, message_id: str) -> StoredMessage:
@@ -170,7 +172,7 @@ class SqlSessionStore:
             of_run = newest.where(messages.c.run_id == run_id)
             last = (await connection.execute(of_run)).scalar()
             if last is None:
-                await _check(connection, user_id, session_id)
+                await check_session(connection, user_id, session_id)
             if before:
                 end = (await connection.execute(of_run.where(messages.c.message_id == before))).scalar()
                 if end is None:
@@ -232,7 +234,8 @@ def _records() -> "Select[str, str, float, float, int, str]":
     )
 
 
-async def _check(connection: AsyncConnection, user_id: str, session_id: str) -> None:
+async def check_session(connection: AsyncConnection, user_id: str, session_id: str) -> None:
+    """Raises SessionNotFound."""
     if not (await connection.execute(select(exists().where(_is(user_id, session_id))))).scalar():
         raise SessionNotFound(session_id)
 

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, delete, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, delete, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import EtagMismatch, StateNotFound
 from portico.core.stores.base import StateRecord
 from portico.core.stores.database import Database
 from portico.core.stores.schema import states
+from portico.core.stores.sql_sessions import check_session
 
 _COLUMNS = states.c
+_KEY = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.part, _COLUMNS.round_id)
 
 
 class SqlStateStore:
@@ -22,11 +25,19 @@ class SqlStateStore:
         self._database = database
 
     async def save(
-        self, user_id: str, session_id: str, round_id: int | None, state: str, etag: str | None
+        self,
+        user_id: str,
+        session_id: str,
+        round_id: int | None,
+        state: str,
+        etag: str | None,
+        part: str = "",
     ) -> StateRecord:
         async with self._database.write() as connection:
+            if part:
+                await check_session(connection, user_id, session_id)
             if round_id is None or etag is not None:
-                stored = await _stored(connection, user_id, session_id, round_id)
+                stored = await _stored(connection, _of(user_id, session_id, round_id, part))
                 if etag is not None and etag != ("*" if stored is None else stored[1]):
                     raise EtagMismatch("" if stored is None else stored[1])
                 if round_id is None:
@@ -35,6 +46,7 @@ class SqlStateStore:
             insert = self._database.insert(states).values(
                 user_id=user_id,
                 session_id=session_id,
+                part=part,
                 round_id=round_id,
                 state=state,
                 etag=record.etag,
@@ -42,16 +54,16 @@ class SqlStateStore:
             )
             await connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=[_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.round_id],
+                    index_elements=_KEY,
                     set_={name: insert.excluded[name] for name in ("state", "etag", "updated_at")},
                 )
             )
         return record
 
-    async def get(self, user_id: str, session_id: str, round_id: int | None) -> StateRecord:
+    async def get(self, user_id: str, session_id: str, round_id: int | None, part: str = "") -> StateRecord:
         query = (
-            select(states)
-            .where(_of(user_id, session_id, round_id))
+            _records(_COLUMNS.state)
+            .where(_of(user_id, session_id, round_id, part))
             .order_by(_COLUMNS.round_id.desc())
             .limit(1)
         )
@@ -65,15 +77,8 @@ class SqlStateStore:
         self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
     ) -> Sequence[StateRecord]:
         query = (
-            select(
-                _COLUMNS.user_id,
-                _COLUMNS.session_id,
-                _COLUMNS.round_id,
-                literal(""),
-                _COLUMNS.etag,
-                _COLUMNS.updated_at,
-            )
-            .where(_of(user_id, session_id, None))
+            _records(literal(""))
+            .where(_of(user_id, session_id, None, ""))
             .order_by(_COLUMNS.session_id, _COLUMNS.round_id)
             .limit(limit)
         )
@@ -82,37 +87,45 @@ class SqlStateStore:
         async with self._database.read() as connection:
             return [StateRecord(*row) for row in await connection.execute(query)]
 
-    async def delete(self, user_id: str, session_id: str | None, round_id: int | None) -> int:
+    async def delete(
+        self, user_id: str, session_id: str | None, round_id: int | None, part: str | None = None
+    ) -> int:
+        doomed = delete(states).where(_of(user_id, session_id, round_id, part))
         async with self._database.write() as connection:
-            result = await connection.execute(delete(states).where(_of(user_id, session_id, round_id)))
+            result = await connection.execute(doomed)
         return result.rowcount
 
     async def expire(self, before: float, limit: int) -> int:
-        key = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.round_id)
-        old = select(*key).where(_COLUMNS.updated_at < before).limit(limit)
+        old = select(*_KEY).where(_COLUMNS.updated_at < before).limit(limit)
         async with self._database.write() as connection:
-            result = await connection.execute(delete(states).where(tuple_(*key).in_(old)))
+            result = await connection.execute(delete(states).where(tuple_(*_KEY).in_(old)))
         return result.rowcount
 
 
-def _of(user_id: str, session_id: str | None, round_id: int | None) -> ColumnElement[bool]:
+def _records(state: ColumnElement[str]) -> "Select[Any]":
+    return select(
+        _COLUMNS.user_id,
+        _COLUMNS.session_id,
+        _COLUMNS.round_id,
+        state,
+        _COLUMNS.etag,
+        _COLUMNS.updated_at,
+    )
+
+
+def _of(user_id: str, session_id: str | None, round_id: int | None, part: str | None) -> ColumnElement[bool]:
     terms = [_COLUMNS.user_id == user_id]
     if session_id is not None:
         terms.append(_COLUMNS.session_id == session_id)
+    if part is not None:
+        terms.append(_COLUMNS.part == part)
     if round_id is not None:
         terms.append(_COLUMNS.round_id == round_id)
     return and_(*terms)
 
 
-async def _stored(
-    connection: AsyncConnection, user_id: str, session_id: str, round_id: int | None
-) -> tuple[int, str] | None:
-    """Number and etag of the round, the greatest if none is named."""
-    query = (
-        select(_COLUMNS.round_id, _COLUMNS.etag)
-        .where(_of(user_id, session_id, round_id))
-        .order_by(_COLUMNS.round_id.desc())
-        .limit(1)
-    )
+async def _stored(connection: AsyncConnection, where: ColumnElement[bool]) -> tuple[int, str] | None:
+    """Number and etag of the round, the greatest if there are several."""
+    query = select(_COLUMNS.round_id, _COLUMNS.etag).where(where).order_by(_COLUMNS.round_id.desc()).limit(1)
     row = (await connection.execute(query)).first()
     return None if row is None else (row[0], row[1])

@@ -125,7 +125,7 @@ async def save_next_state(
 
 @routes.delete("/{user_id}/{session_id}", responses={200: {"model": Deleted}, **errors()})
 async def delete_session_states(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a session's rounds."""
+    """Remove a session's rounds, and what a framework keeps in the session."""
     deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id)
     return answer({"deleted": deleted})
 

@@ -126,7 +126,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """DeleteSession removes a session and its messages. NOT_FOUND
+        """DeleteSession removes a session, its messages and its state. NOT_FOUND
         (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
         on, but nothing of it comes into the session any more.
         """

@@ -49,7 +49,7 @@ class SessionServiceStub:
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
-    """DeleteSession removes a session and its messages. NOT_FOUND
+    """DeleteSession removes a session, its messages and its state. NOT_FOUND
     (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
     on, but nothing of it comes into the session any more.
     """
@@ -94,7 +94,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
-    """DeleteSession removes a session and its messages. NOT_FOUND
+    """DeleteSession removes a session, its messages and its state. NOT_FOUND
     (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
     on, but nothing of it comes into the session any more.
     """
@@ -166,7 +166,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.DeleteSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
-        """DeleteSession removes a session and its messages. NOT_FOUND
+        """DeleteSession removes a session, its messages and its state. NOT_FOUND
         (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
         on, but nothing of it comes into the session any more.
         """

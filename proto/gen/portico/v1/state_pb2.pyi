@@ -270,7 +270,9 @@ class DeleteStateRequest(_message.Message):
     session_id: _builtins.str
     """Optional. Empty removes all of the user's states."""
     round_id: _builtins.int
-    """Optional, with session_id. Unset removes all of the session's rounds."""
+    """Optional, with session_id. Unset removes all of the session's rounds, and
+    what frameworks keep in it.
+    """
     def __init__(
         self,
         *,
@@ -296,7 +298,9 @@ class DeleteStateResponse(_message.Message):
 
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
     deleted_count: _builtins.int
-    """How many rounds were removed; 0 when there were none."""
+    """How many rounds were removed, those of frameworks too; 0 when there were
+    none.
+    """
     def __init__(
         self,
         *,

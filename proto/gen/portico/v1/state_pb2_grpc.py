@@ -29,7 +29,9 @@ class StateServiceStub(object):
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     def __init__(self, channel):
@@ -64,7 +66,9 @@ class StateServiceServicer(object):
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     def SaveState(self, request, context):
@@ -92,7 +96,8 @@ class StateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteState(self, request, context):
-        """DeleteState removes a round, a session's rounds, or all of a user's.
+        """DeleteState removes a round, a session's whole state, or all of a user's:
+        without round_id also what frameworks keep there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +138,9 @@ class StateService(object):
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     @staticmethod

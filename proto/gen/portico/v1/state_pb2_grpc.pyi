@@ -30,7 +30,9 @@ class StateServiceStub:
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     @_typing.overload
@@ -49,14 +51,18 @@ class StateServiceStub:
     session, then round.
     """
     DeleteState: _grpc.UnaryUnaryMultiCallable[_state_pb2.DeleteStateRequest, _state_pb2.DeleteStateResponse]
-    """DeleteState removes a round, a session's rounds, or all of a user's."""
+    """DeleteState removes a round, a session's whole state, or all of a user's:
+    without round_id also what frameworks keep there.
+    """
 
 @_typing.type_check_only
 class StateServiceAsyncStub(StateServiceStub):
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -72,13 +78,17 @@ class StateServiceAsyncStub(StateServiceStub):
     session, then round.
     """
     DeleteState: _aio.UnaryUnaryMultiCallable[_state_pb2.DeleteStateRequest, _state_pb2.DeleteStateResponse]  # type: ignore[assignment]
-    """DeleteState removes a round, a session's rounds, or all of a user's."""
+    """DeleteState removes a round, a session's whole state, or all of a user's:
+    without round_id also what frameworks keep there.
+    """
 
 class StateServiceServicer(metaclass=_abc_1.ABCMeta):
     """StateService keeps an agent's own serialised state by user, session and
     round. Rounds are positive numbers, gaps allowed: a save that names no round
     takes the next after the greatest (1 when there is none); a read that names
-    none gets the greatest.
+    none gets the greatest. What a framework keeps for a session lies beside
+    these rounds: no call reads or lists it, and it goes with the session's
+    state, with the session and with the user.
     """
 
     @_abc_1.abstractmethod
@@ -116,6 +126,8 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _state_pb2.DeleteStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_pb2.DeleteStateResponse, _abc.Awaitable[_state_pb2.DeleteStateResponse]]:
-        """DeleteState removes a round, a session's rounds, or all of a user's."""
+        """DeleteState removes a round, a session's whole state, or all of a user's:
+        without round_id also what frameworks keep there.
+        """
 
 def add_StateServiceServicer_to_server(servicer: StateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -86,22 +86,79 @@ def test_a_path_with_a_percent_sign_is_migrated(tmp_path: Path) -> None:
     assert "runs" in _schema(file.path)
 
 
-def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
-    file = SqliteFile(tmp_path / "x.db")
+def _at(revision: str, path: Path) -> SqliteFile:
+    """A database as an older release left it."""
+    file = SqliteFile(path)
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     engine = create_engine(f"sqlite:///{file.path}")
     with engine.begin() as opened:
         config.attributes["connection"] = opened
-        command.upgrade(config, "0002")
+        command.upgrade(config, revision)
     engine.dispose()
+    return file
+
+
+def _rows(file: SqliteFile, query: str) -> list[tuple[object, ...]]:
+    connection = file.connect()
+    rows = connection.execute(query).fetchall()
+    connection.close()
+    return rows
+
+
+def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
+    file = _at("0002", tmp_path / "x.db")
     connection = file.connect()
     connection.execute(
         "INSERT INTO push_configs VALUES ('r', 'c', 'https://e.org', 't', 'Bearer', 's', 4, 0, 1.5, 'v')"
     )
     connection.close()
     migrate(file)
-    connection = file.connect()
-    (row,) = connection.execute("SELECT * FROM push_configs").fetchall()
-    connection.close()
+    (row,) = _rows(file, "SELECT * FROM push_configs")
     assert row == ("r", "c", "https://e.org", "t", "Bearer", "s", 4, 0, 1.5, "v", "")
+
+
+def test_parts_of_states_get_a_column_and_sessions_keep_their_names(tmp_path: Path) -> None:
+    file = _at("0004", tmp_path / "x.db")
+    connection = file.connect()
+    for user_id, session_id in (
+        ("ada", "s"),
+        ("ada", "a#b"),
+        ("ada", "real"),
+        ("ada", "real#agno"),
+        ("ada", "x#langgraph:y"),
+    ):
+        connection.execute("INSERT INTO sessions VALUES (?, ?, 1, 1, '')", (user_id, session_id))
+    kept = {
+        ("ada", "s"): ("s", ""),
+        ("ada", "s#agentscope"): ("s", "agentscope"),
+        ("ada", "s#agentscope1"): ("s", "agentscope1"),
+        ("ada", "s#agno"): ("s", "agno"),
+        ("ada", "s#autogen"): ("s", "autogen"),
+        ("ada", "s#ms_agent_framework"): ("s", "ms_agent_framework"),
+        ("ada", "s#langgraph:s"): ("s", "langgraph:s"),
+        ("ada", "s#langgraph:t#agno"): ("s", "langgraph:t#agno"),
+        ("ada", "a#b#langgraph:a#b"): ("a#b", "langgraph:a#b"),
+        ("ada", "x#langgraph:y#langgraph:z"): ("x#langgraph:y", "langgraph:z"),
+        # Sessions that have such a name, and what can't be told from one.
+        ("ada", "real#agno"): ("real#agno", ""),
+        ("ada", "s#draft"): ("s#draft", ""),
+        ("ada", "#agno"): ("#agno", ""),
+        ("ada", "gone#agno"): ("gone#agno", ""),
+        ("bob", "s#agno"): ("s#agno", ""),
+    }
+    for user_id, session_id in kept:
+        for round_id in (1, 7):
+            row = (user_id, session_id, round_id, f'"{session_id}"', f"etag {round_id}", 1.5)
+            connection.execute("INSERT INTO states VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    migrate(file)
+    found = _rows(file, "SELECT user_id, session_id, part, round_id, state, etag, updated_at FROM states")
+    assert sorted(found, key=str) == sorted(
+        (
+            (user_id, session_id, part, round_id, f'"{before}"', f"etag {round_id}", 1.5)
+            for (user_id, before), (session_id, part) in kept.items()
+            for round_id in (1, 7)
+        ),
+        key=str,
+    )
