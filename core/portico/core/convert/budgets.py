@@ -38,7 +38,7 @@ def budget_from_proto(budget: pb.Budget) -> Budget:
 def budget_to_proto(budget: Budget, target: pb.Budget) -> None:
     target.SetInParent()
     if budget.wall_time is not None:
-        _set(target.wall_time, budget.wall_time)
+        set_duration(target.wall_time, budget.wall_time)
     for name in _COUNTS:
         if (count := getattr(budget, name)) is not None:
             setattr(target, name, count)
@@ -50,7 +50,7 @@ def use_from_proto(use: pb.BudgetUse) -> Use:
 
 
 def use_to_proto(use: Use, target: pb.BudgetUse) -> None:
-    _set(target.wall_time, use.wall_time)
+    set_duration(target.wall_time, use.wall_time)
     target.tool_calls = use.tool_calls
     target.tokens = use.tokens
     target.child_runs = use.child_runs
@@ -62,7 +62,7 @@ def _seconds(value: Duration) -> float:
     return value.seconds + value.nanos / 1e9
 
 
-def _set(target: Duration, seconds: float) -> None:
+def set_duration(target: Duration, seconds: float) -> None:
     """Whole milliseconds."""
     target.FromMilliseconds(round(seconds * 1000))
     target.SetInParent()

@@ -46,7 +46,7 @@ class ProtoEncoder:
         event = frame.events.add(sequence_number=sequence_number)
         _set_response(event.response, snapshot)
         for finished in output:
-            _set_finished(event.response.output.add(), finished)
+            set_finished(event.response.output.add(), finished)
         return frame.SerializeToString()
 
     def message_opened(
@@ -99,7 +99,7 @@ class ProtoEncoder:
 
     def message(self, sequence_number: int, finished: FinishedMessage) -> bytes:
         frame = query_pb2.QueryResponse()
-        _set_finished(frame.events.add(sequence_number=sequence_number).message, finished)
+        set_finished(frame.events.add(sequence_number=sequence_number).message, finished)
         return frame.SerializeToString()
 
     def summary(self, snapshot: Snapshot) -> bytes:
@@ -198,7 +198,8 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
     target.input.extend(message_to_proto(message) for message in snapshot.input)
 
 
-def _set_finished(target: events_pb2.Message, finished: FinishedMessage) -> None:
+def set_finished(target: events_pb2.Message, finished: FinishedMessage) -> None:
+    """Fill an empty message with a finished one of a run's output."""
     message = finished.message
     set_message(target, message)
     if finished.sequence_number is not None:

@@ -112,6 +112,12 @@ class RunStarter:
             if quotas is not None and quotas.exceeded is not None:
                 raise asyncio.CancelledError from None  # the run itself is being stopped
             raise
+        try:
+            # The agent learns the child run's id once a crash would leave the run.
+            await child.run.wait_published(0)
+        except asyncio.CancelledError:
+            child.leave_parent()
+            raise
         return StartedRun(child)
 
 

@@ -91,22 +91,21 @@ class GroupCommitter:
                 # With its acceptance only: a session that is deleted while the run works stays so.
                 sessions.append(NewSession(*run.session, run.created_at))
             new, changed, more = run.take()
-            if new:
-                chunks += new
-                run.updated_at = now
-            if changed:
-                records.append(self._record(run))
+            chunks += new
+            record = self._record(run) if changed else None
+            if record is not None:
+                records.append(record)
             messages += more
             if self._room is not None:
                 size = sum(len(chunk.data) for chunk in new) + sum(len(message.payload) for message in more)
                 self._room.add(run.start.owner, size)
-            taken.append((run, new, run.status))
+            taken.append((run, new, run.status, record))
         began = time.perf_counter()
         await self._write(Commit(records, chunks, messages, sessions))
         if self._metrics is not None:
             self._metrics.committed(taken, time.perf_counter() - began)
-        for run, new, status in taken:
-            run.publish(new, status)
+        for run, new, status, record in taken:
+            run.publish(new, status, record, now)
 
     async def _write(self, commit: Commit) -> None:
         """Until it is written: an event that an agent produced is never dropped."""

@@ -137,9 +137,7 @@ class Emitter:
         run.completed_at = time.time()
         self._remember_output()
         self._respond(status)
-        # It is in the log; a run that has ended is remembered for a while.
-        output, self.output = self.output, []
-        return output
+        return self.output
 
     def discard(self) -> None:
         """Drop the open message and the usage: one of them can't be encoded."""

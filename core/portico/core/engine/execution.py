@@ -329,8 +329,11 @@ class Execution:
         return RunResult(run.run_id, run.status, self._said, run.error, run.usage)
 
     async def cancel(self) -> None:
+        """Return when the run has stopped and that is durable."""
         self.request_stop(Stop.CANCEL)
         await self.stopped()
+        if self.run.status.terminal:
+            await self.run.wait_published(self.run.next_sequence_number - 1)
 
     async def _wait_for(self, ending: Coroutine[Any, Any, None]) -> None:
         """Whoever cancels meanwhile: it is stopping already, and must come to its end."""

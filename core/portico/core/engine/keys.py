@@ -46,20 +46,20 @@ class RecentKeys:
         key = start.idempotency_key
         return bool(key) and not key.startswith(AUTO_PREFIX) and _key(start) not in self._recent
 
+    def run_of(self, start: StartRequest) -> str:
+        """The run that memory knows the key of, whatever it was asked; empty if it knows none."""
+        found = self._recent.get(_key(start)) if start.idempotency_key else None
+        return "" if found is None else found[0]
+
     def recent(self, start: StartRequest) -> str | None:
         """The run that memory knows the key of. Raises IdempotencyConflict if it was asked something else."""
         found = self._recent.get(_key(start))
         return None if found is None else _same(start, found[0], found[1])
 
-    async def find(self, start: StartRequest) -> str | None:
-        """The same, from the store if memory does not know it."""
-        found = self.recent(start)
-        if found is not None or start.idempotency_key.startswith(AUTO_PREFIX):
-            return found
+    async def stored(self, start: StartRequest) -> str | None:
+        """The same, of the store."""
         record = await self._runs.get_by_idempotency_key(*_key(start))
-        if record is not None:
-            return _same(start, record.run_id, record.request[:DIGEST_BYTES])
-        return self.recent(start)  # a repeat may have come while the store was asked
+        return None if record is None else _same(start, record.run_id, record.request[:DIGEST_BYTES])
 
     def forget(self, run_ids: Set[str]) -> None:
         """The runs are deleted; their keys are free."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from portico.agent.protocol import Error, Status, Usage
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.encoding import Ask, Snapshot, StartRequest
-from portico.core.stores.base import Chunk, NewMessage
+from portico.core.stores.base import Chunk, NewMessage, RunRecord
 
 PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
 PENDING_BYTES = 256 * 1024
@@ -62,6 +62,7 @@ class LiveRun:
         self.repeated_answers = 0  # those of earlier attempts that this one has been given
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
+        self.record: RunRecord | None = None  # the run's record as the log has it
         self.said_from: int | None = None  # the agent's first event, until it is in the log
         self.ended = False  # the terminal event is published
         self.paused_at: int | None = None  # the published input_required event, while it is the last
@@ -156,8 +157,11 @@ class LiveRun:
         self._queued = False
         return chunks, changed, messages
 
-    def publish(self, chunks: Sequence[Chunk], status: Status) -> None:
-        """Show committed events to the readers; `status` is the run's as of that commit."""
+    def publish(self, chunks: Sequence[Chunk], status: Status, record: RunRecord | None, at: float) -> None:
+        """Show committed events to the readers; `status` is the run's as of that commit, `record` what the
+        commit wrote of it, if anything, and `at` when."""
+        if record is not None:
+            self.record = record
         for chunk in chunks:
             self.published = chunk.last
             self._ring.append(chunk)
@@ -165,6 +169,7 @@ class LiveRun:
             while self._ring_bytes > RING_BYTES:
                 self._ring_bytes -= len(self._ring.popleft().data)
         if chunks:
+            self.updated_at = at
             self.ended = status.terminal
             self.paused_at = self.published if status is Status.INPUT_REQUIRED else None
         for notify in tuple(self._subscribers):

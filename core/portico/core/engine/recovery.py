@@ -63,6 +63,7 @@ class Recovery:
             quotas=self._quotas(record),
         )
         run.status = Status(record.status)
+        run.record = record
         run.answers_payload = record.answers
         return run
 

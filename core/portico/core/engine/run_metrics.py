@@ -8,11 +8,11 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from portico.agent import Status
 from portico.core.engine.live import LiveRun
-from portico.core.stores.base import Chunk
+from portico.core.stores.base import Chunk, RunRecord
 from portico.telemetry import meters
 
 STATES = ("executing", "paused", "queued")
-Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status]]
+Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status, RunRecord | None]]
 
 
 class RunMetrics:
@@ -81,7 +81,7 @@ class RunMetrics:
         self._commit.record(seconds)
         now = time.monotonic()
         events = 0
-        for run, chunks, status in taken:
+        for run, chunks, status, _ in taken:
             if not chunks:
                 continue
             last = chunks[-1].last

@@ -7,8 +7,8 @@ until its terminal event is durable; then the store alone knows it.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from portico.agent import AgentApp, Budget, Message, Status
@@ -36,6 +36,7 @@ from portico.core.errors import (
     LimitExceeded,
     RunActive,
     RunNotFound,
+    RunNotPaused,
     RunNotStarted,
     RunTerminal,
     SessionBusy,
@@ -141,14 +142,17 @@ class RunEngine:
             await asyncio.sleep(0.02)
 
     async def launch(self, start: StartRequest) -> Execution | str:
-        """Accept a run; its events flow at once, durable a moment later. For a repeat, the first run's id.
+        """Accept a run; its events flow at once, durable a moment later. For a repeat, the first run's id,
+        once that run's acceptance is durable.
 
         Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
         """
-        if self._keys.needs_lookup(start) and (found := await self._keys.find(start)) is not None:
+        if self._keys.needs_lookup(start) and (found := await self._keys.stored(start)) is not None:
             return found
         if (room := self._room_for(start)) is not None:
             await room.measure(start.owner, len(start.payload))
+        while (pending := self._pending_answer(start)) is not None:
+            await self.durable(*pending)
         return self.launch_now(start)
 
     async def launch_after(
@@ -174,10 +178,28 @@ class RunEngine:
                     await self._stores.sessions.delete(owner, session_id)
 
     def needs_lookup(self, start: StartRequest) -> bool:
-        """Whether only the store can tell if the key is new, or if there is room."""
+        """Whether `launch` must wait for the store: to learn if the key is new or if there is room, or
+        because the answer tells of a run that is not durable yet."""
         room = self._room_for(start)
         unsure = room is not None and not room.knows(start.owner, len(start.payload))
-        return unsure or self._keys.needs_lookup(start)
+        return unsure or self._keys.needs_lookup(start) or self._pending_answer(start) is not None
+
+    def _pending_answer(self, start: StartRequest) -> tuple[LiveRun, int] | None:
+        """The run that `launch_now` would tell of, with an answer or a refusal, and the event of it that is
+        to be durable first. None if it is, or if the answer tells of no run but the new one."""
+        first = self._live.get(self._keys.run_of(start))
+        if first is not None and first.run.published < 0:
+            return first.run, 0
+        if start.busy_policy == "reject":
+            busy = self._lanes.busy((start.owner, start.request.session_id))
+            if busy is not None and busy.published < 0:
+                return busy, 0
+        if start.parent_run_id:
+            parent = self._live.get(start.parent_run_id)
+            if parent is not None and (parent.stopping or parent.run.status.terminal):
+                last = parent.run.next_sequence_number - 1
+                return (parent.run, last) if parent.run.published < last else None
+        return None
 
     def _room_for(self, start: StartRequest) -> Room | None:
         """A run that began when there was room may go beyond it, and so may those that it starts."""
@@ -222,9 +244,7 @@ class RunEngine:
 
     async def parent(self, run_id: str) -> Execution:
         """A run that may start others. Raises RunNotFound, RunTerminal, RunNotStarted."""
-        execution = self._live.get(run_id)
-        if execution is None:
-            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        execution = await self._going_on(run_id)
         if not execution.started:
             raise RunNotStarted(run_id)
         return execution
@@ -264,8 +284,8 @@ class RunEngine:
                 self._check_store()  # one that is slow is waited for
 
     def live(self, run_id: str) -> LiveRun | None:
-        """The run if it is live."""
-        execution = self._live.get(run_id)
+        """The run if it is live, as `execution`."""
+        execution = self.execution(run_id)
         return None if execution is None else execution.run
 
     def live_of(self, owner: str) -> Set[str]:
@@ -277,7 +297,17 @@ class RunEngine:
         return self._lanes.busy(session) is not None
 
     def execution(self, run_id: str) -> Execution | None:
-        return self._live.get(run_id)
+        """The run if it is live. One whose acceptance is not durable is not there for anybody but its caller:
+        a crash would leave nothing of it."""
+        execution = self._live.get(run_id)
+        return execution if execution is not None and execution.run.published >= 0 else None
+
+    async def _going_on(self, run_id: str) -> Execution:
+        """Raises RunNotFound, RunTerminal."""
+        execution = self.execution(run_id)
+        if execution is None:
+            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        return execution
 
     async def stored_owner(self, run_id: str) -> str:
         """Whose a run is that is in the store. Raises RunNotFound."""
@@ -296,7 +326,7 @@ class RunEngine:
 
     def watch_live(self, run_id: str, after: int) -> LogReader | None:
         """A reader of a live run from a cursor, None for another. Raises CursorAhead."""
-        execution = self._live.get(run_id)
+        execution = self.execution(run_id)
         if execution is None:
             return None
         # What is not yet durable nobody has seen: a cursor there is a cursor ahead.
@@ -328,11 +358,11 @@ class RunEngine:
     async def cancel_all(self, owner: str) -> None:
         """Return when none of the owner's runs goes on that do so now. Raises StoreUnavailable, Draining."""
 
-        async def cancel(run_id: str) -> None:
-            with suppress(RunTerminal, RunNotFound):  # it has ended by itself
-                await self.cancel(run_id)
+        async def cancel(execution: Execution) -> None:
+            with suppress(RunTerminal):  # it has ended by itself
+                await self._stop_live(execution, Stop.CANCEL)
 
-        await asyncio.gather(*(cancel(run_id) for run_id in self.live_of(owner)))
+        await asyncio.gather(*(cancel(self._live[run_id]) for run_id in self.live_of(owner)))
 
     async def interrupt(self, run_id: str) -> None:
         """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
@@ -341,16 +371,19 @@ class RunEngine:
     async def interrupt_session(self, owner: str, session_id: str) -> Sequence[str]:
         """Interrupt what executes in a session; the ids of those runs, perhaps none."""
         runs = [run.run_id for run in self._lanes.active((owner, session_id))]
-        await asyncio.gather(*(self.interrupt(run_id) for run_id in runs))
+        await asyncio.gather(*(self._stop_live(self._live[run_id], Stop.INTERRUPT) for run_id in runs))
         return runs
 
     async def _stop_run(self, run_id: str, stop: Stop, metadata_json: str = "") -> None:
-        execution = self._live.get(run_id)
-        if execution is None:
-            record = await self._stores.runs.get(run_id)
-            if stop is Stop.CANCEL and record.status == Status.CANCELED:
-                return
+        execution = self.execution(run_id)
+        if execution is not None:
+            await self._stop_live(execution, stop, metadata_json)
+            return
+        record = await self._stores.runs.get(run_id)
+        if stop is not Stop.CANCEL or record.status != Status.CANCELED:
             raise RunTerminal(run_id, record.status)
+
+    async def _stop_live(self, execution: Execution, stop: Stop, metadata_json: str = "") -> None:
         execution.request_stop(stop, metadata_json)
         await execution.stopped()
         run = execution.run
@@ -358,34 +391,41 @@ class RunEngine:
             raise Draining
         await self.durable(run, run.next_sequence_number - 1)
         if stop is Stop.CANCEL and run.status is not Status.CANCELED:
-            raise RunTerminal(run_id, run.status.value)
+            raise RunTerminal(run.run_id, run.status.value)
 
     async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
         """Return when the answer is durable.
 
         Raises RunNotFound, RunNotPaused, RunTerminal, StoreUnavailable.
         """
-        execution = self._live.get(run_id)
-        if execution is None:
-            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
-        execution.resume(request_id, answer)
+        execution = await self._going_on(run_id)
+        async with self._durable_refusals(execution.run):
+            execution.resume(request_id, answer)
         execution.readers.watch()
         await self.durable(execution.run, execution.run.next_sequence_number - 1)
 
     async def steer(self, run_id: str, told: Sequence[Message]) -> None:
         """Return when the agent will be told. Raises RunNotFound, RunTerminal, LimitExceeded."""
-        execution = self._live.get(run_id)
-        if execution is None:
-            raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
+        execution = await self._going_on(run_id)
         if self._stores.room is not None:
             await self._stores.room.take(execution.owner, 0)
-        execution.steer(told)
+        async with self._durable_refusals(execution.run):
+            execution.steer(told)
+
+    @asynccontextmanager
+    async def _durable_refusals(self, run: LiveRun) -> AsyncIterator[None]:
+        """What is refused within because of the run's state is refused once that state is durable."""
+        try:
+            yield
+        except (RunNotPaused, RunTerminal):
+            await self.durable(run, run.next_sequence_number - 1)
+            raise
 
     async def delete(self, run_id: str) -> None:
         """Raises RunNotFound, RunActive."""
-        if run_id in self._live:
+        if self.execution(run_id) is not None:
             raise RunActive(run_id)
-        if await self.removal.runs([run_id]) == (0, 0):
+        if run_id in self._live or await self.removal.runs([run_id]) == (0, 0):
             raise RunNotFound(run_id)
 
     def _open(self, run: LiveRun, app: AgentApp, parent: Execution | None = None) -> Execution:

@@ -5,7 +5,8 @@ from typing import Literal
 
 from grpc.aio import ServicerContext
 
-from portico.core.convert.events import ProtoEncoder
+from portico.core.convert.budgets import set_duration
+from portico.core.convert.events import set_finished
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.convert.requests import check_id, stored_query
 from portico.core.convert.times import seconds, timestamp
@@ -222,13 +223,18 @@ def _record_run(record: RunRecord) -> pb.Run:
 
 
 def _live_run(execution: Execution) -> pb.Run:
+    """A live run as the log has it: what a crash would leave."""
     run = execution.run
-    frame = ProtoEncoder().response(run.published, run.snapshot(), execution.emitter.output)
-    return pb.Run(
-        response=pb.QueryResponse.FromString(frame).events[0].response,
-        last_sequence_number=run.published,
-        background=run.start.background,
-        updated_time=timestamp(run.updated_at),
-        request=stored_query(run.start.payload).request,
-        idempotency_key=run.start.idempotency_key,
-    )
+    assert run.record is not None  # it is written with the run's first event
+    told = _record_run(run.record)
+    for finished in execution.emitter.output:
+        if finished.sequence_number is not None and finished.sequence_number <= run.published:
+            set_finished(told.response.output.add(), finished)
+    if run.quotas is not None:
+        # The record has it as of the run's last status, and a restart adds the time since then.
+        set_duration(told.response.used.wall_time, run.quotas.used().wall_time)
+    told.last_sequence_number = run.published
+    told.updated_time.CopyFrom(timestamp(run.updated_at))
+    told.request.CopyFrom(stored_query(run.start.payload).request)
+    told.idempotency_key = run.start.idempotency_key
+    return told

@@ -32,7 +32,10 @@ def launch(engine: RunEngine, text: str = "go", **more: Any) -> Execution:
 
 
 async def last(engine: RunEngine, run_id: str) -> pb.Response:
-    events = await asyncio.wait_for(read(await engine.watch(run_id, -1)), 10)
+    async with asyncio.timeout(10):
+        while run_id in engine._live and engine.execution(run_id) is None:
+            await asyncio.sleep(0.005)
+        events = await read(await engine.watch(run_id, -1))
     return events[-1].response
 
 

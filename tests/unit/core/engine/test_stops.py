@@ -162,6 +162,7 @@ async def test_a_store_that_is_only_slow_is_waited_for(engine_of: Engines, store
     disk = Disk(stores)
     engine = await engine_of(agent(deaf(0)), store_seconds=0.02)
     execution = launch(engine)
+    await engine.durable(execution.run, 0)
     disk.delay = 0.1
     await engine.cancel(execution.run.run_id)
     assert execution.run.ended

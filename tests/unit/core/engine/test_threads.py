@@ -178,7 +178,7 @@ async def test_an_interruption_drops_nothing_of_a_generator_that_is_ahead(
     engine = await engine_of(agent(talking))
     disk.delay = 0.05  # the log is behind the reader, the reader behind the generator
     execution = launch(engine)
-    await until(lambda: execution.run.crowded)
+    await until(lambda: execution.run.published >= 0 and execution.run.crowded)
     await asyncio.sleep(0.02)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
     assert (await text_of(engine, execution)).split() == [str(number) for number in counted]

@@ -1,0 +1,217 @@
+"""Nobody is told of what a crash would not leave: not by a first call, a repeat, a list or a refusal."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.engine import Disk, read, request
+
+from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
+from portico.core.engine.execution import Execution
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import (
+    IdempotencyConflict,
+    RunActive,
+    RunNotFound,
+    RunNotPaused,
+    RunTerminal,
+    SessionBusy,
+    StoreUnavailable,
+)
+from portico.core.stores.base import Stores
+from portico.v1 import query_pb2
+
+Engines = Callable[..., Any]
+
+app = AgentApp("test")
+gate = threading.Event()
+learnt: list[object] = []
+
+
+@app.query
+async def query(msgs: list[Message], context: Context) -> Any:
+    match msgs[-1].text:
+        case "ask":
+            answer = yield context.input_required("Sure?")
+            yield answer[-1].text
+        case "wait":
+            yield "begun"
+            await asyncio.sleep(60)
+        case "parent":
+            while not gate.is_set():
+                await asyncio.sleep(0.005)
+            child = await context.start_run("wait")
+            learnt.append(child.run_id)
+            await child.cancel()
+            learnt.append("cancelled")
+        case _:
+            yield "said"
+
+
+def launch(engine: RunEngine, text: str, **more: Any) -> Execution:
+    launched = engine.launch_now(request(text, background=True, **more))
+    assert isinstance(launched, Execution)
+    return launched
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+async def repaired(engine: RunEngine, disk: Disk) -> None:
+    """The disk takes writes again, and the committer has noticed."""
+    disk.refuses = False
+    await until(lambda: engine._committer.failure is None)
+
+
+def word(text: str) -> list[Message]:
+    return [Message(Role.USER, (TextContent(text),), id="m")]
+
+
+@pytest.mark.parametrize("key", ["order-1", "auto:1"])
+async def test_a_repeat_waits_until_the_first_run_is_durable(
+    engine_of: Engines, stores: Stores, key: str
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app, store_seconds=0.1)
+    first = launch(engine, "say", idempotency_key=key)
+    disk.refuses = True
+    again = request("say", background=True, idempotency_key=key)
+    await until(lambda: first.run.status is Status.COMPLETED)
+    assert engine.needs_lookup(again)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await engine.launch(again)
+    await repaired(engine, disk)
+    assert await engine.launch(again) == first.run.run_id
+    assert (await stores.runs.get(first.run.run_id)).last_sequence_number >= 0
+
+
+async def test_a_run_that_is_not_durable_is_not_there(engine_of: Engines, stores: Stores) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app)
+    disk.refuses = True
+    run_id = launch(engine, "wait").run.run_id
+    await asyncio.sleep(0.05)
+    assert engine.execution(run_id) is None
+    assert engine.live(run_id) is None
+    for call in (
+        engine.watch(run_id, -1),
+        engine.cancel(run_id),
+        engine.interrupt(run_id),
+        engine.resume(run_id, "", word("yes")),
+        engine.steer(run_id, word("yes")),
+        engine.parent(run_id),
+        engine.delete(run_id),
+        engine.is_ephemeral(run_id),
+    ):
+        with pytest.raises(RunNotFound):
+            await call
+    disk.refuses = False
+    await until(lambda: engine.execution(run_id) is not None)
+    with pytest.raises(RunActive):
+        await engine.delete(run_id)
+
+
+async def test_a_refusal_names_another_run_only_once_that_is_durable(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app, store_seconds=0.1)
+    place = {"user_id": "ada", "session_id": "s"}
+    launch(engine, "wait", idempotency_key="k", request=place)
+    disk.refuses = True
+    other = request("another thing", idempotency_key="k", request=place)
+    busy = request("say", request=place, if_session_busy=query_pb2.SESSION_BUSY_POLICY_REJECT)
+    for refused in (other, busy):
+        assert engine.needs_lookup(refused)
+        with pytest.raises(StoreUnavailable):
+            await engine.launch(refused)
+    await repaired(engine, disk)
+    with pytest.raises(IdempotencyConflict):
+        await engine.launch(other)
+    with pytest.raises(SessionBusy):
+        await engine.launch(busy)
+    assert not engine.needs_lookup(busy)
+
+
+async def test_a_refusal_by_a_runs_state_waits_until_that_state_is_durable(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app, store_seconds=0.1)
+    asking = launch(engine, "ask")
+    run_id = asking.run.run_id
+    await until(lambda: asking.run.paused_at is not None)
+    disk.refuses = True
+    with pytest.raises(StoreUnavailable):
+        await engine.resume(run_id, "", word("yes"))
+    await until(lambda: asking.run.status.terminal)
+    # A crash would leave the question open.
+    with pytest.raises(StoreUnavailable):
+        await engine.resume(run_id, "", word("yes"))
+    with pytest.raises(StoreUnavailable):
+        await engine.steer(run_id, word("more"))
+    with pytest.raises(StoreUnavailable):
+        await engine.cancel(run_id)
+    with pytest.raises(StoreUnavailable):
+        await engine.launch(request("say", parent_run_id=run_id))
+    with pytest.raises(RunActive):
+        await engine.delete(run_id)
+    assert asking.run.record is not None
+    assert asking.run.record.status == Status.INPUT_REQUIRED
+    await repaired(engine, disk)
+    with pytest.raises((RunNotPaused, RunTerminal)):
+        await engine.resume(run_id, "", word("yes"))
+    await until(lambda: asking.run.ended)
+    assert (await stores.runs.get(run_id)).status == Status.COMPLETED
+
+
+async def test_an_agent_learns_of_its_child_run_and_its_end_once_they_are_durable(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app)
+    learnt.clear()
+    gate.clear()
+    parent = launch(engine, "parent")
+    await engine.durable(parent.run, 0)
+    disk.refuses = True
+    gate.set()
+    await until(lambda: len(engine._live) == 2)
+    child = next(each for each in engine._live.values() if each is not parent)
+    await asyncio.sleep(0.1)
+    assert learnt == []
+    disk.refuses = False
+    await until(lambda: bool(learnt))
+    assert await stores.runs.last(child.run.run_id) is not None
+    await read(engine.read(parent))
+    assert learnt == [child.run.run_id, "cancelled"]
+
+
+async def test_whoever_stops_all_runs_stops_those_that_are_not_durable_yet(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app)
+    disk.refuses = True
+    one = launch(engine, "wait")
+    owner, session_id = one.run.session
+    stopping = asyncio.create_task(engine.interrupt_session(owner, session_id))
+    await asyncio.sleep(0.1)
+    assert not stopping.done()
+    disk.refuses = False
+    assert await stopping == [one.run.run_id]
+    assert (await stores.runs.get(one.run.run_id)).status == Status.INCOMPLETE
+    disk.refuses = True
+    other = launch(engine, "wait")
+    forgetting = asyncio.create_task(engine.cancel_all(other.owner))
+    await asyncio.sleep(0.1)
+    assert not forgetting.done()
+    disk.refuses = False
+    await forgetting
+    assert (await stores.runs.get(other.run.run_id)).status == Status.CANCELED
