@@ -67,7 +67,8 @@ async def test_readers_that_never_read_cost_little(deployment: Deployment) -> No
     before = memory(gateway) + memory(core)
     request = b'{"input":[{"role":"user","content":[{"type":"text","text":"big 10000 50"}]}],"stream":true}'
     head = (
-        b"POST /process HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        b"POST /process HTTP/1.1\r\nhost: localhost\r\n"
+        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
     )
     with contextlib.ExitStack() as stack:
         for _ in range(50):
@@ -115,7 +116,7 @@ async def test_metadata_over_the_limit_is_refused(deployment: Deployment) -> Non
     "garbage",
     [
         b"\x00" * 100_000,
-        b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\xff" * 50_000,
         # A settings frame, then 20,000 pings.
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -191,7 +191,7 @@ async def test_a_slow_reader_slows_the_server_and_one_that_leaves_ends_it(place:
     gateway = place.deployment.child("portico.gateways")
     before = gateway.memory_info().rss
     reader, writer = await asyncio.open_connection("127.0.0.1", place.deployment.http_port)
-    writer.write(f"GET {place.path}endless HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    writer.write(f"GET {place.path}endless HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
     sent = -1
     async with asyncio.timeout(60):

@@ -13,7 +13,7 @@ import uvicorn
 from portico.agent import AgentApp
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
-from portico.gateways.__main__ import GATEWAYS
+from portico.gateways.__main__ import GATEWAYS, with_common
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Site
@@ -87,10 +87,14 @@ class Embedded:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _serve_http(self, target: str, stopping: asyncio.Event) -> None:
+        common = HttpSettings(core=target)
         gateways = [
-            create(settings(core=target)) for name, (_, settings, create) in GATEWAYS.items() if name != "mcp"
+            create(with_common(settings(core=target), common))
+            for name, (_, settings, create) in GATEWAYS.items()
+            if name != "mcp"
         ]
-        site = Site(gateways, HttpSettings(core=target))
+        address = self._listening.getsockname()
+        site = Site(gateways, common, listening=[] if isinstance(address, str) else [address[0]])
         config = uvicorn.Config(
             site,
             http=CorkedProtocol,

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
@@ -40,6 +40,7 @@ from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.gateways")
+Settings = TypeVar("Settings", bound=HttpSettings)
 
 
 # By name: what it is, its settings, and the gateway. The last takes what no other claims.
@@ -57,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
-        site = make_site(name, given)
-        _check_exposure(site, host, fd)
+        # What is handed down listens already; the host that is named with it is what it is called.
+        listening = [host] if fd is None else [host, _host_of(fd)]
+        site = make_site(name, given, listening)
+        _check_exposure(site, listening[-1])
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
     except (OSError, ValueError, Exposed, McpMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
@@ -74,13 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_site(name: str, given: Mapping[str, Any]) -> Site:
-    """Raises ValidationError, and McpMissing for the MCP gateway alone: all of them do without it."""
+def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> Site:
+    """A site that is told to serve HTTP on these hosts.
+
+    Raises ValidationError, and McpMissing for the MCP gateway alone: all of them do without it."""
     if name != "all":
         _, settings, create = GATEWAYS[name]
         one = settings(**given)
         _log(one)
-        return Site([create(one)], one, _other_hosts(one))
+        return Site([create(one)], one, _other_hosts(one), listening=listening)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
     common = HttpSettings(**shared)
     _log(common)
@@ -88,14 +93,23 @@ def make_site(name: str, given: Mapping[str, Any]) -> Site:
     for gateway, (_, settings, create) in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
-        one = settings(**shared, **own)
+        one = with_common(settings(**shared, **own), common)
         try:
             gateways.append(create(one))
         except McpMissing as error:
             log.warning("no MCP gateway: %s", error)
             continue
         hosts += _other_hosts(one)
-    return Site(gateways, common, hosts)
+    return Site(gateways, common, hosts, listening=listening)
+
+
+def with_common(settings: Settings, common: HttpSettings) -> Settings:
+    """The settings, with the site's lists of who may call added to the gateway's own."""
+    lists = {
+        name: list(dict.fromkeys([*getattr(common, name), *getattr(settings, name)]))
+        for name in ("cors_origins", "allowed_hosts")
+    }
+    return settings.model_copy(update=lists)
 
 
 def _log(settings: HttpSettings) -> None:
@@ -114,11 +128,14 @@ def _other_hosts(settings: HttpSettings) -> list[str]:
     return [address.rpartition(":")[0]] if address and not address.startswith("unix:") else []
 
 
-def _check_exposure(site: Site, host: str, fd: int | None) -> None:
+def _host_of(fd: int) -> str:
+    """Where a socket listens that was handed down. Raises OSError."""
+    with socket.socket(fileno=os.dup(fd)) as listening:
+        return str(listening.getsockname()[0])
+
+
+def _check_exposure(site: Site, host: str) -> None:
     """Raises Exposed."""
-    if fd is not None:
-        with socket.socket(fileno=os.dup(fd)) as listening:
-            host = str(listening.getsockname()[0])
     open_to_all = [one for one in (host, *site.other_hosts) if not is_local(one)]
     if open_to_all and not site.settings.insecure_no_auth:
         tls = core_credentials(site.settings)

@@ -26,16 +26,22 @@ def is_local(host: str) -> bool:
         return False  # a name may mean any address
 
 
+async def wants_credential(client: Client) -> bool:
+    """Whether the core checks who calls. Raises PorticoError."""
+    try:
+        return (await client.agents.get()).needs_credential
+    except Unauthenticated:
+        return True
+
+
 async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
     """Return when the core is there and wants credentials. Raises Exposed."""
     async with Client(core, timeout=5.0, tls=tls) as client:
         until = time.monotonic() + START_SECONDS
         while True:
             try:
-                guarded = (await client.agents.get()).needs_credential
+                guarded = await wants_credential(client)
                 break
-            except Unauthenticated:
-                return
             except Unavailable as error:
                 if time.monotonic() > until:
                     raise Exposed(f"the core at {core} can't be asked whether auth is on: {error}") from None

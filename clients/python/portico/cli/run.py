@@ -83,8 +83,8 @@ async def _supervise(options: RunOptions) -> int:
         if options.tls_cert is not None:
             tls = ["--tls-cert", str(options.tls_cert), "--tls-key", str(options.tls_key)]
         core = Child("core", arguments + tls, patient=options.reload)
-        serve = ["-m", "portico.gateways", "all", "--core", core_socket, "--fd", str(listener.fileno())]
-        serve += tls
+        serve = ["-m", "portico.gateways", "all", "--core", core_socket]
+        serve += ["--host", options.host, "--fd", str(listener.fileno()), *tls]
         if options.insecure_no_auth:
             serve.append("--insecure-no-auth")
         if options.a2a_grpc_port is not None:

@@ -40,7 +40,7 @@ class A2aGateway:
         """Raises OSError, ValueError for a key or a file that can't be used."""
         # The SDK warns of every mistake that a caller makes.
         logging.getLogger("a2a").setLevel(logging.ERROR)
-        self._settings = settings
+        self.settings = settings
         self._registration = registration
         self._cards = Cards(settings)
         self._streams = Streams(settings.ping_seconds)
@@ -63,7 +63,7 @@ class A2aGateway:
 
     def open(self, core: Core) -> None:
         """Raises OSError when the gRPC address is in use."""
-        settings = self._settings
+        settings = self.settings
         guard = Guard(settings.push_allow)
         own = core.client
         if settings.credential is not None:
@@ -129,7 +129,7 @@ class A2aGateway:
         except Exception as error:
             told: A2AError = as_a2a(error)
             return RestEnvelope().failure(told)
-        headers = {"etag": card.etag, "cache-control": f"public, max-age={self._settings.card_max_age}"}
+        headers = {"etag": card.etag, "cache-control": f"public, max-age={self.settings.card_max_age}"}
         known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
         tags = {tag.strip().removeprefix("W/") for tag in known.decode("latin-1").split(",")}
         if "*" in tags or card.etag.removeprefix("W/") in tags:

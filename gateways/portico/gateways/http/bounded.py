@@ -6,6 +6,7 @@ head that two readers could understand differently.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -27,6 +28,7 @@ _ONCE = frozenset(
         b"a2a-version",
     )
 )
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")  # of a request's target
 UNREAD_BYTES = 32 * 1024 * 1024  # of a body that is answered already: read on, so that the answer is seen
 
 
@@ -86,6 +88,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if problem := _ambiguity([name for name, _ in self.headers], self.parser.get_http_version()):
             self._refuse(400, problem)
             return
+        if (absolute := _ABSOLUTE.match(self.url)) is not None:
+            self._take_absolute(absolute)
         self._in_body = not self.parser.should_upgrade()
         self._unread = 0
         super().on_headers_complete()
@@ -93,6 +97,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         if not self._refused:
             super().handle_websocket_upgrade()
+
+    def _take_absolute(self, target: "re.Match[bytes]") -> None:
+        """The host of an absolute target counts, and that of the Host header does not (RFC 9112, 3.2.2)."""
+        rest = self.url[target.end() :]
+        self.url = rest if rest.startswith(b"/") else b"/" + rest
+        self.headers[:] = [(name, value) for name, value in self.headers if name != b"host"]
+        self.headers.append((b"host", target[1]))
 
     def on_body(self, body: bytes) -> None:
         if self._refused:

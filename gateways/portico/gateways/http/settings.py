@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from portico.gateways.http.authority import check_host, check_origin
 from portico.telemetry import logs
 
 
@@ -34,7 +35,13 @@ class HttpSettings(BaseSettings):
         default=15.0, gt=0, description="How long a stream may be silent before it gets a comment."
     )
     cors_origins: list[str] = Field(
-        default=[], description="Origins that browsers may call from, as JSON; none by default."
+        default=[],
+        description="Origins whose pages may call, as JSON; by default only the gateway's own.",
+    )
+    allowed_hosts: list[str] = Field(
+        default=[],
+        description="More Host headers that are answered while the core's auth is off, as JSON: names or "
+        "name:port. Loopback and the host that is served are answered anyway.",
     )
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="The largest request body.")
     resume_seconds: float = Field(
@@ -48,6 +55,16 @@ class HttpSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether what callers and agents say may be in it, as in exceptions."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        return [check_origin(origin) for origin in value]
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: list[str]) -> list[str]:
+        return [check_host(host) for host in value]
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

@@ -9,18 +9,23 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core, core_credentials
+from portico.gateways.http.page_guard import CoreAuth, PageGuard
 from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
 
 METRICS = "/metrics"
-_REFUSED = 1008  # of WebSocket: before a connection is accepted it becomes a 403
 
 
 class Gateway(Protocol):
     """An ASGI application for one protocol, whose name is in what is seen of it."""
 
     name: str
+
+    @property
+    def settings(self) -> HttpSettings:
+        """Which pages and hosts may call it is among them."""
+        ...
 
     def claims(self, path: str) -> bool:
         """Whether a path is this gateway's."""
@@ -41,12 +46,20 @@ class Site:
     """An ASGI application: each request goes to the first gateway that claims its path, or to the last."""
 
     def __init__(
-        self, gateways: Sequence[Gateway], settings: HttpSettings, other_hosts: Sequence[str] = ()
+        self,
+        gateways: Sequence[Gateway],
+        settings: HttpSettings,
+        other_hosts: Sequence[str] = (),
+        *,
+        listening: Sequence[str] = (),
     ) -> None:
-        """Other hosts are where it listens beside HTTP."""
+        """`listening` has the hosts that serve HTTP, `other_hosts` where it listens beside that."""
         self.gateways = tuple(gateways)
         self.settings = settings
         self.other_hosts = tuple(other_hosts)
+        self._auth = CoreAuth()
+        self._guard = PageGuard(settings, listening, self._auth)
+        self._guarded = [(one, PageGuard(one.settings, listening, self._auth)) for one in self.gateways]
 
     @property
     def measured(self) -> bool:
@@ -58,32 +71,18 @@ class Site:
             await self._live(receive, send)
             return
         path: str = scope["path"]
-        if path == METRICS and self.measured:
-            await _metrics(scope, receive, send)
-            return
-        if scope["type"] == "websocket" and not self._opens(scope):
-            await receive()
-            await send({"type": "websocket.close", "code": _REFUSED})
+        if path == METRICS and self.measured and scope["type"] == "http":
+            await (await self._guard.refusal(scope) or _metrics)(scope, receive, send)
             return
         enter_request(scope["headers"])
-        gateway = next((one for one in self.gateways[:-1] if one.claims(path)), self.gateways[-1])
+        gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
+        # A signed path is a credential of its own, and pages of sandboxes have no origin to name.
+        refusal = await guard.refusal(scope, any_origin=path.startswith(PORTS))
+        app = refusal or gateway
         if self._requests.seen:
-            await self._requests.serve(gateway, gateway.name, scope, receive, send)
+            await self._requests.serve(app, gateway.name, scope, receive, send)
         else:
-            await gateway(scope, receive, send)
-
-    def _opens(self, scope: Scope) -> bool:
-        """Whether a page of this origin may open a WebSocket; browsers do not check it (RFC 6455, 10.2).
-
-        Below a signed path no page acts in anybody's name, and those of sandboxes have no origin to name.
-        """
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if not origin or scope["path"].startswith(PORTS):
-            return True
-        own = headers.get(b"host", b"").decode("latin-1")
-        allowed = self.settings.cors_origins
-        return origin.partition("://")[2] == own or origin in allowed or "*" in allowed
+            await app(scope, receive, send)
 
     def stop(self) -> None:
         """End all streams of all gateways, resumably."""
@@ -97,6 +96,7 @@ class Site:
             Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
         ):
+            self._auth.open(client)
             for gateway in self.gateways:
                 gateway.open(Core(client, streams))
             await send({"type": "lifespan.startup.complete"})

@@ -26,6 +26,7 @@ class McpGateway:
     name = "mcp"
 
     def __init__(self, settings: McpSettings) -> None:
+        self.settings = settings
         self._core: Core | None = None
         server = MCPServer(
             "portico",
@@ -40,9 +41,8 @@ class McpGateway:
             stateless_http=True,
             json_response=True,
             max_request_body_size=settings.max_body_bytes,
-            transport_security=TransportSecuritySettings(
-                allowed_hosts=settings.allowed_hosts, allowed_origins=settings.cors_origins
-            ),
+            # The site has checked Host and Origin, as for every gateway.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._sessions = server.session_manager
         self._ready = asyncio.Event()

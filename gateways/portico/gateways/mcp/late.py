@@ -28,7 +28,7 @@ class LateMcpGateway:
     def __init__(self, settings: McpSettings) -> None:
         """Raises McpMissing."""
         check_sdk()
-        self._settings = settings
+        self.settings = settings
         self._making: asyncio.Task[Gateway] | None = None
         self._core: Core | None = None
         self._stopped = False
@@ -60,7 +60,7 @@ class LateMcpGateway:
     async def _make(self) -> Gateway:
         # In a thread: everybody else's streams go on.
         app = await asyncio.to_thread(import_module, "portico.gateways.mcp.app")
-        gateway: Gateway = app.McpGateway(self._settings)
+        gateway: Gateway = app.McpGateway(self.settings)
         assert self._core is not None
         gateway.open(self._core)
         if self._stopped:

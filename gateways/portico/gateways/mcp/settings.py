@@ -13,10 +13,6 @@ class McpSettings(HttpSettings):
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_MCP_", frozen=True)
 
-    allowed_hosts: list[str] = Field(
-        default=["127.0.0.1:*", "localhost:*", "[::1]:*"],
-        description="Host headers that are answered, as JSON; another one may be a rebound name.",
-    )
     output_characters: int = Field(
         default=100_000, ge=1000, description="How much of a call's output a model is given."
     )

@@ -74,7 +74,7 @@ class OpenAiGateway:
     name = "openai"
 
     def __init__(self, settings: OpenAiSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._app = create_app(settings)
         front: ASGIApp = Front(self._app)
         if settings.cors_origins:
@@ -92,13 +92,13 @@ class OpenAiGateway:
 
     def open(self, core: Core) -> None:
         state = self._app.state
-        limit = self._settings.max_body_bytes
+        limit = self.settings.max_body_bytes
         state.core = core
         state.agents = Agents(core)
         state.opener = Opener(core, state.agents)
         state.chat = Chat(core, state.streams, state.agents, limit)
         state.create = Create(core, state.streams, state.opener, limit)
-        state.sockets = Sockets(core, state.opener, self._settings)
+        state.sockets = Sockets(core, state.opener, self.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope, receive, send)

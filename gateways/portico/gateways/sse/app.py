@@ -86,6 +86,7 @@ class SseGateway:
     name = "sse"
 
     def __init__(self, settings: SseSettings) -> None:
+        self.settings = settings
         self._app = create_app(settings)
         self._max_body_bytes = settings.max_body_bytes
         front: ASGIApp = Front(self._app, settings.process_path)

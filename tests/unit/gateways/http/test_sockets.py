@@ -13,13 +13,14 @@ from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.sockets import SocketProtocol
 
 HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
-    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 
 
 class Echo:
     name = "echo"
+    settings = HttpSettings()
 
     def claims(self, path: str) -> bool:
         return True

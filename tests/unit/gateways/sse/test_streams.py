@@ -157,7 +157,7 @@ async def test_cors_is_off_unless_set(serve: Any) -> None:
     off = await serve()
     on = await serve(cors_origins=["https://app.example"])
     for path in ("/process", "/runs"):
-        assert (await off.options(path, headers=preflight)).status_code == 405
+        assert (await off.options(path, headers=preflight)).status_code == 403
         allowed = await on.options(path, headers=preflight)
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
     for method, path in (("POST", "/process"), ("GET", "/runs"), ("GET", "/nowhere")):

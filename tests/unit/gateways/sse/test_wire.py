@@ -177,7 +177,7 @@ async def test_a_slow_reader_gets_no_more_than_it_takes_and_all_of_it(serve: Any
         slow.connect((http.base_url.host, http.base_url.port))
         body = b'{"input":"x"}'
         slow.sendall(
-            b"POST /process HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /process HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
         sent = -1

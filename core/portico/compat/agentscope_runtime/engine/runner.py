@@ -106,7 +106,7 @@ class Runner:
             raise RuntimeError("Runner has not been started: await runner.start(), or `async with Runner()`")
         transport = httpx.AsyncHTTPTransport(uds=str(self._folder / "http.sock"))
         async with (
-            httpx.AsyncClient(transport=transport, base_url="http://runner", timeout=None) as http,  # noqa: S113 - a run takes its time
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as http,  # noqa: S113 - a run takes its time
             http.stream("POST", PATH, json=body_of(request)) as answer,
         ):
             if answer.is_error:

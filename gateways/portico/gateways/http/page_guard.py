@@ -1,0 +1,131 @@
+"""What web pages may do here: the Host and the Origin of every request are checked before a gateway sees it.
+
+A gateway without auth believes everybody who reaches it, and every page that this machine's browser shows
+can: by a form, by a WebSocket, by fetch, or under a name of its own that it has pointed at this machine (DNS
+rebinding). Programs that are not browsers send neither an Origin nor Sec-Fetch-Site, and notice nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from portico.client import Client, PorticoError
+from portico.gateways.exposure import wants_credential
+from portico.gateways.http.authority import Hosts, same_origin
+from portico.gateways.http.settings import HttpSettings
+
+KNOWN_SECONDS: Final = 5.0
+ASK_SECONDS: Final = 5.0
+_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_OWN_SITE: Final = frozenset((b"", b"same-origin", b"none"))  # of Sec-Fetch-Site; `none` is the user
+_SHOWN: Final = 100
+
+
+class CoreAuth:
+    """Whether the core checks credentials, as it has said within the last seconds."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._on = False
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    def open(self, client: Client) -> None:
+        self._client = client.with_options(timeout=ASK_SECONDS)
+
+    async def on(self) -> bool:
+        """False until the core has said so; what it has said counts while it can't be asked."""
+        if time.monotonic() < self._until or self._client is None:
+            return self._on
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                try:
+                    self._on = await wants_credential(self._client)
+                except PorticoError:
+                    pass
+                self._until = time.monotonic() + KNOWN_SECONDS
+        return self._on
+
+
+class PageGuard:
+    """The guard of one gateway."""
+
+    def __init__(self, settings: HttpSettings, listening: Sequence[str], auth: CoreAuth) -> None:
+        """`listening` has the hosts that HTTP was told to listen on."""
+        self._hosts = Hosts(listening, settings.allowed_hosts)
+        self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+        self._auth = auth
+
+    async def refusal(self, scope: Scope, *, any_origin: bool = False) -> "Refusal | None":
+        """The answer to a request that must go no further.
+
+        `any_origin`: the path itself is the credential, so that no page acts in anybody's name.
+        """
+        hosts: list[bytes] = []
+        origins: list[bytes] = []
+        site = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origins.append(value)
+            elif name == b"sec-fetch-site":
+                site = value
+        if len(hosts) > 1:
+            return Refusal(400, "INVALID_ARGUMENT", "the request has more than one Host header")
+        host = hosts[0].decode("latin-1") if hosts else ""
+        if not self._hosts.answer(host) and not await self._auth.on():
+            return _wrong_host(host)
+        if any_origin:
+            return None
+        if origins:
+            if len(origins) > 1 or not self._may_call(origins[0], host):
+                return _wrong_origin(origins[0].decode("latin-1"))
+        elif site not in _OWN_SITE and not _is_safe(scope):
+            return _wrong_origin("")
+        return None
+
+    def _may_call(self, origin: bytes, host: str) -> bool:
+        if b"*" in self._origins or origin in self._origins:
+            return True
+        return same_origin(origin.decode("latin-1"), host)
+
+
+class Refusal:
+    """An ASGI application: the answer to a request, or to the handshake of a WebSocket."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        body = orjson.dumps({"error": {"code": code, "message": message, "details": {}}})
+        self._response = Response(body, status, media_type="application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+        await self._response(scope, receive, send)
+
+
+def _is_safe(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in _SAFE
+
+
+def _wrong_host(host: str) -> Refusal:
+    return Refusal(
+        421,
+        "HOST_NOT_ALLOWED",
+        f"the core checks no credentials, so the gateway answers known hosts only, not {host[:_SHOWN]!a}: "
+        "add it to PORTICO_HTTP_ALLOWED_HOSTS (--allowed-hosts), or turn auth on",
+    )
+
+
+def _wrong_origin(origin: str) -> Refusal:
+    page = f"pages of {origin[:_SHOWN]!a}" if origin else "pages of other sites"
+    return Refusal(
+        403,
+        "ORIGIN_NOT_ALLOWED",
+        f"{page} may not call this gateway: add the origin to PORTICO_HTTP_CORS_ORIGINS (--cors-origins)",
+    )
