@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
@@ -38,6 +38,7 @@ from portico.core.services.rates import Rates
 from portico.core.services.sandbox import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
+from portico.core.services.store_watch import StoreWatch
 from portico.core.settings import CoreSettings
 from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
@@ -72,7 +73,6 @@ FILES: Sequence[FileDescriptor] = tuple(
         identity_pb2,
     )
 )
-SERVING = health_pb2.HealthCheckResponse.SERVING
 # Of a call. Between gRPC's own two limits calls fail at random.
 METADATA_BYTES = 128 * 1024
 # New messages are made searchable every few seconds, and before each search. A core that has much to
@@ -138,11 +138,12 @@ class CoreServer:
             raise
         self._retention.start()
         self._indexing = asyncio.create_task(self._index(), name="index")
-        for service in self._service_names():
-            await self._health.set(service, SERVING)
+        self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
+        await self._watch.start()
 
     async def stop(self) -> None:
         """No new runs; live ones may end in the drain time; then streams are cut, resumably."""
+        await self._watch.stop()
         await self._health.enter_graceful_shutdown()
         try:
             await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)

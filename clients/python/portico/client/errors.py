@@ -124,6 +124,15 @@ class Unavailable(PorticoError):
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
+# Of Unavailable: the core is not there, or goes. For everything else it has waited as long as that can help.
+_PASSING = frozenset(("", "DRAINING"))
+
+
+def passes(error: PorticoError) -> bool:
+    """Whether the same call may well succeed in a moment, here or at another core."""
+    return isinstance(error, Unavailable) and error.reason in _PASSING
+
+
 class Unimplemented(PorticoError):
     """The core does not have the method."""
 

@@ -2,7 +2,7 @@
 
     waiting --opened--> flowing --StreamEnd--> ended
        ^                   |
-       +------- cut -------+   (connection lost, or StreamEnd UNAVAILABLE)
+       +------- cut -------+   (connection lost, or StreamEnd DRAINING)
 
 What the consumer has not taken by the time a stream is opened again is thrown
 away and read from the log once more: a stream never holds more than a window.
@@ -23,6 +23,7 @@ from portico.client.errors import (
     ProtocolError,
     Unavailable,
     error_from_stream_end,
+    passes,
 )
 from portico.client.progress import Place, Progress
 from portico.v1 import query_pb2
@@ -251,7 +252,7 @@ class MuxStream:
             cause: PorticoError = Unavailable("the stream ended before the run did")
         else:
             cause = error_from_stream_end(end)
-            if not isinstance(cause, Unavailable):
+            if not passes(cause):
                 self.finish(cause)
                 return
         self.cut(cause)

@@ -8,7 +8,7 @@ import grpc.aio
 
 from portico.client.backoff import Outage
 from portico.client.connection import Calls
-from portico.client.errors import PorticoError, RunFailed, Unavailable, typed_errors
+from portico.client.errors import PorticoError, RunFailed, Unavailable, passes, typed_errors
 from portico.client.progress import Place, Progress
 from portico.client.text import TextCollector
 from portico.v1 import events_pb2, query_pb2
@@ -134,7 +134,7 @@ class RunStream:
                     # All events are here; how the call ended no longer matters.
                     self._ended = True
                     return
-                if not isinstance(error, Unavailable):
+                if not passes(error):
                     raise
                 await self._wait_to_resume(error)
                 continue

@@ -7,6 +7,7 @@ the next, so that a busy system batches by itself and an idle one never waits.
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.core.engine.encoding import EventEncoder, Snapshot
@@ -20,6 +21,7 @@ from portico.core.stores.room import Room
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+PATIENCE_SECONDS = 5.0  # how long callers wait for a store that refuses writes
 
 
 class GroupCommitter:
@@ -31,9 +33,11 @@ class GroupCommitter:
         encoder: EventEncoder,
         metrics: RunMetrics | None = None,
         room: Room | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._metrics = metrics
         self._room = room
+        self._patience_seconds = patience_seconds
         self._runs = runs
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
@@ -101,15 +105,16 @@ class GroupCommitter:
                 self._room.add(run.start.owner, size)
             taken.append((run, new, run.status, record))
         began = time.perf_counter()
-        await self._write(Commit(records, chunks, messages, sessions))
+        await self._write(Commit(records, chunks, messages, sessions), dirty)
         if self._metrics is not None:
             self._metrics.committed(taken, time.perf_counter() - began)
         for run, new, status, record in taken:
             run.publish(new, status, record, now)
 
-    async def _write(self, commit: Commit) -> None:
+    async def _write(self, commit: Commit, runs: Sequence[LiveRun]) -> None:
         """Until it is written: an event that an agent produced is never dropped."""
         attempt = 0
+        patient_until = time.monotonic() + self._patience_seconds
         while True:
             try:
                 await self._runs.commit(commit)
@@ -117,18 +122,20 @@ class GroupCommitter:
                 if self.failure is None:
                     log.error("the store refuses writes; runs wait: %s", error)
                 self.failure = error
-                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
-                attempt += 1
             except Exception:
                 # A defect of ours. To end here would leave every run hanging without a word.
                 log.exception("the log can't write a commit; runs wait")
                 self.failure = StoreUnavailable("the log can't be written")
-                await asyncio.sleep(RETRY_SECONDS[-1])
             else:
                 if self.failure is not None:
                     log.warning("the store takes writes again")
                     self.failure = None
                 return
+            if time.monotonic() >= patient_until:
+                for run in (*runs, *self._dirty):
+                    run.refuse(self.failure)
+            await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+            attempt += 1
 
     def _record(self, run: LiveRun) -> RunRecord:
         request = run.start.request

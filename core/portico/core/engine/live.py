@@ -15,6 +15,7 @@ from typing import Protocol
 from portico.agent.protocol import Error, Status, Usage
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.encoding import Ask, Snapshot, StartRequest
+from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Chunk, NewMessage, RunRecord
 
 PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
@@ -64,6 +65,7 @@ class LiveRun:
         self.published = next_sequence_number - 1
         self.record: RunRecord | None = None  # the run's record as the log has it
         self.said_from: int | None = None  # the agent's first event, until it is in the log
+        self.refusal: StoreUnavailable | None = None  # why readers wait no longer for its first event
         self.ended = False  # the terminal event is published
         self.paused_at: int | None = None  # the published input_required event, while it is the last
         self._next = next_sequence_number
@@ -176,6 +178,13 @@ class LiveRun:
             notify()
         if self.ended:
             self._subscribers.clear()
+
+    def refuse(self, failure: StoreUnavailable) -> None:
+        """Tell who waits for the run's acceptance that the store does not take it; it may yet."""
+        if self.published < 0:
+            self.refusal = failure
+            for notify in tuple(self._subscribers):
+                notify()
 
     def ring(self, after: int) -> list[Chunk] | None:
         """Published chunks that hold events beyond `after`; None when only the store has them."""

@@ -63,10 +63,14 @@ class LogReader:
             self._live.unsubscribe(notify)
 
     def poll(self, max_bytes: int = READ_BYTES) -> bytes | None:
-        """A frame that is ready in memory, empty if there is nothing new, None if the store must be read."""
-        chunks = self._live.ring(self.cursor) if self._live is not None else None
+        """A frame that is ready in memory, empty if there is nothing new, None if the store must be read.
+        Raises StoreUnavailable when the store does not take the run."""
+        live = self._live
+        chunks = live.ring(self.cursor) if live is not None else None
         if chunks is None:
             return b"" if self.finished else None
+        if live is not None and live.refusal is not None and live.published < 0:
+            raise live.refusal.with_traceback(None)
         return self._take(chunks, max_bytes)
 
     async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:

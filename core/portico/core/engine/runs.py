@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from portico.agent import AgentApp, Budget, Message, Status
 from portico.core.engine.budgets import Limit, open_quotas
-from portico.core.engine.committer import GroupCommitter
+from portico.core.engine.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.encoding import EventEncoder, StartRequest
 from portico.core.engine.ephemeral import Ephemerals
@@ -40,6 +40,7 @@ from portico.core.errors import (
     RunNotStarted,
     RunTerminal,
     SessionBusy,
+    StoreUnavailable,
 )
 from portico.core.stores.base import Stores
 from portico.core.stores.room import Room
@@ -55,7 +56,7 @@ class Limits:
 
     live_runs: int = 20_000  # executing, paused and queued
     reader_grace_seconds: float = 30.0  # how long a foreground run goes on unread
-    store_seconds: float = 10.0  # how long a caller waits for a store that takes no writes
+    store_seconds: float = PATIENCE_SECONDS  # how long a caller waits for a store that takes no writes
     ephemeral_seconds: float = 60.0  # how long an ephemeral run is kept after its end
     runs: RunLimits = field(default_factory=RunLimits)
     budget: Budget = field(default_factory=Budget)  # the most that a run has
@@ -78,7 +79,9 @@ class RunEngine:
         self._encoder = encoder
         self._limits = limits or Limits()
         metrics = RunMetrics.wanted()
-        self._committer = GroupCommitter(stores.runs, encoder, metrics, stores.room)
+        self._committer = GroupCommitter(
+            stores.runs, encoder, metrics, stores.room, self._limits.store_seconds
+        )
         self._live: dict[str, Execution] = {}
         if metrics is not None:
             metrics.watch(self._states, lambda: self._sandboxes.count, lambda: self._sandboxes.templates)
@@ -272,6 +275,11 @@ class RunEngine:
     def _check_store(self) -> None:
         if self._committer.failure is not None:
             raise self._committer.failure.with_traceback(None)
+
+    @property
+    def store_failure(self) -> StoreUnavailable | None:
+        """Why the store does not take what runs produce, while it does not."""
+        return self._committer.failure
 
     async def durable(self, run: LiveRun, number: int) -> None:
         """Return once the event is in the log. Raises StoreUnavailable if the store takes no writes for long;

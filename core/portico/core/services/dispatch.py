@@ -24,7 +24,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
-from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError
+from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.services import audit
 from portico.core.services.tracing import enter_request
 
@@ -38,6 +38,7 @@ MESSAGE_BYTES = 16 * 1024 * 1024
 # to three characters for a byte.
 _MESSAGE_BYTES = 1_200
 _VALUE_BYTES = 1_000
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 FIRST_SECONDS = 1.0  # how long a caller who is refused may take to write what a call begins with
 STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
 
@@ -192,11 +193,16 @@ def _stream_call(
 
 async def abort(context: ServicerContext, error: Exception, path: str = "") -> None:
     """End the call with what the error is to its caller."""
-    await _abort_with(context, error_status(error, path))
+    # For the store the core has waited already.
+    await _abort_with(context, error_status(error, path), final=isinstance(error, StoreUnavailable))
 
 
-async def _abort_with(context: ServicerContext, status: Status) -> None:
-    await context.abort_with_status(rpc_status.to_status(status))  # type: ignore[no-untyped-call]
+async def _abort_with(context: ServicerContext, status: Status, *, final: bool = False) -> None:
+    """A final refusal is one that the client's own retries can't help."""
+    told: Any = rpc_status.to_status(status)  # type: ignore[no-untyped-call]
+    if final:
+        told = told._replace(trailing_metadata=(*told.trailing_metadata, _NO_RETRY))
+    await context.abort_with_status(told)
 
 
 async def await_first(requests: AsyncIterator[bytes]) -> None:

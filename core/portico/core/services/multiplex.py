@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
-from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError
+from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.services import audit
 from portico.core.services.authentication import StreamAuthentication
 from portico.core.services.caller import calling
@@ -284,7 +284,11 @@ class Link:
             return 0
         data = stream.fetched
         if data is None:
-            data = reader.poll(READ_BYTES)
+            try:
+                data = reader.poll(READ_BYTES)
+            except StoreUnavailable as error:
+                self._end(stream, error_status(error, METHOD))
+                return 0
             if data is None:
                 self._fetch(stream, reader)
                 return 0

@@ -7,9 +7,10 @@ StoreUnavailable when the store can't be reached, full or read-only.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from portico.core.stores.health import StoreHealth
 from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
 from portico.core.stores.room import Room
@@ -392,6 +393,7 @@ class Stores:
     room: Room | None = None  # whether there is some for more, if that is limited
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
     scrub: Callable[[], Awaitable[None]] | None = None  # erases what deleted things leave behind
+    health: StoreHealth = field(default_factory=StoreHealth)
 
     async def erase(self) -> None:
         """Leave no byte of what was deleted before. Raises StoreUnavailable when that can't be done now."""

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.turn import WAIT_SECONDS, in_time
 
 _CONNECTIONS = 4
 _WRITES = "portico_writes"
@@ -47,7 +48,7 @@ class Database:
         """A transaction that nobody else writes beside; an exception undoes it."""
         self._check_open()
         with plain_failures():
-            async with self._queue, self._turn, self._writing.begin() as connection:
+            async with in_time(self._queue, self._turn), self._writing.begin() as connection:
                 yield connection
 
     def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
@@ -71,6 +72,7 @@ def sqlite_engine(file: SqliteFile) -> AsyncEngine:
         connect_args={"timeout": file.busy_seconds, "isolation_level": None},
         pool_size=_CONNECTIONS,
         max_overflow=0,
+        pool_timeout=WAIT_SECONDS,
     )
 
     def connected(connection: Any, record: object) -> None:

@@ -32,18 +32,30 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     return StoreUnavailable(_WORDS.get(code, "the database refused the operation"))
 
 
+def failure_of(error: BaseException) -> StoreUnavailable | None:
+    """What an exception of the driver's or SQLAlchemy's says about the database; None for one that is no news
+    of it."""
+    if isinstance(error, StoreUnavailable):
+        return error
+    if isinstance(error, NoConnection):
+        return StoreUnavailable("the database is too busy; try again")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return (
+        unavailable(cause)
+        if isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, _OURS)
+        else None
+    )
+
+
 @contextmanager
 def plain_failures() -> Iterator[None]:
     """Turn what the driver or SQLAlchemy raises about the database into StoreUnavailable."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, _OURS):
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
             raise
-        raise unavailable(error) from error
-    except DBAPIError as error:
-        if not isinstance(error.orig, sqlite3.DatabaseError) or isinstance(error.orig, _OURS):
-            raise
-        raise unavailable(error.orig) from error
-    except NoConnection as error:
-        raise StoreUnavailable("the database is too busy") from error
+        raise failure from error

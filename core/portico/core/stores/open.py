@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Stores
 from portico.core.stores.database import Database, sqlite_engine
+from portico.core.stores.health import StoreHealth
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.memory import MemoryRunLog
 from portico.core.stores.memory_keys import MemoryKeyStore
@@ -28,6 +29,7 @@ from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_erasure import SqliteErasure
 from portico.core.stores.sqlite_log import SqliteRunLog
+from portico.core.stores.turn import WriteTurn
 
 SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
 SYNCHRONOUS = ("normal", "full")
@@ -87,7 +89,9 @@ def _file(url: URL) -> SqliteFile:
 
 async def _sqlite(file: SqliteFile) -> Stores:
     lock = DatabaseLock(file.path)
-    runs = await asyncio.to_thread(_open_log, file, turn := asyncio.Lock(), lock)
+    health = StoreHealth()
+    runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock)
+    health.probe = runs.probe
     database = Database(sqlite_engine(file), turn)
     erasure = SqliteErasure(database, runs)
     return Stores(
@@ -99,6 +103,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         keys=SqlKeyStore(database),
         sizes=SqlSizeStore(database, runs.tail_bytes),
         release=database.close,
+        health=health,
         scrub=erasure.erase,
     )
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 1.0  # for another process that writes; whoever is refused tells its caller, or tries again
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,11 @@ class SqliteRunLog:
         rows = await self._on(self._reader, self._fetch, *ended(before, limit))
         return [run_id for (run_id,) in rows]
 
+    async def probe(self) -> None:
+        """Write a page, in which nothing changes."""
+        async with self._turn:
+            await self._on(self._writer, self._probe)
+
     async def rewrite(self) -> None:
         """Write the file anew, without segments and without what is between rows. Commits wait for it."""
         async with self._turn:
@@ -197,6 +202,10 @@ class SqliteRunLog:
                 connection.execute("ROLLBACK")
             raise
         return found
+
+    def _probe(self) -> None:
+        (version,) = self._writing.execute("PRAGMA user_version").fetchone()
+        self._writing.execute(f"PRAGMA user_version = {int(version)}").close()
 
     def _rewrite(self) -> None:
         settle(self._writing, self._tails)

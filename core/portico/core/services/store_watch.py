@@ -1,0 +1,62 @@
+"""gRPC's health, as the store has it: NOT_SERVING while it refuses writes, and SERVING again by itself."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+
+from portico.core.engine.runs import RunEngine
+from portico.core.stores.health import StoreHealth
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class StoreWatch:
+    """Says of all services whether they serve, from `start` to `stop`."""
+
+    def __init__(
+        self, health: HealthServicer, services: Sequence[str], engine: RunEngine, store: StoreHealth
+    ) -> None:
+        self._health = health
+        self._services = services
+        self._engine = engine
+        self._store = store
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._say(SERVING)
+        self._task = asyncio.create_task(self._watch(), name="store-watch")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        said = SERVING
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                # What runs produce is tried again and again, and so needs no probe.
+                failure = self._engine.store_failure or await self._store.look()
+            except Exception:
+                log.exception("the store can't be probed")
+                continue
+            wanted = SERVING if failure is None else NOT_SERVING
+            if wanted != said:
+                said = wanted
+                if failure is not None:
+                    log.error("not ready, the store refuses writes: %s", failure)
+                else:
+                    log.warning("ready again, the store takes writes")
+                await self._say(said)
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in self._services:
+            await self._health.set(service, status)
