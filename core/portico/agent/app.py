@@ -69,8 +69,9 @@ class AgentApp:
     messages), `request` (the AgentRequest), `context` (the Context). A query function may be an
     async generator, a coroutine, a generator or a plain function; the last two run in threads.
 
-    `on_restart` says what becomes of a run that a crash cut off: "fail" ends it as failed, "rerun"
-    executes it again from the start under the same id.
+    `on_restart` says what becomes of a run that a restart of the core cut off at work: "rerun" executes it
+    again from the start under the same id; otherwise it fails. One that waits for an answer goes on waiting,
+    and is executed again with the answers so far when it has the next; with "fail" it can't wait at all.
 
     `answers_directly` says that its answers come soon and as a whole: to A2A peers they are then
     messages and not tasks.
@@ -85,7 +86,7 @@ class AgentApp:
     input_modes: Sequence[str] = ("text/plain",)
     output_modes: Sequence[str] = ("text/plain",)
     skills: Sequence[Skill] = ()
-    on_restart: Literal["fail", "rerun"] = "fail"
+    on_restart: Literal["fail", "rerun"] | None = None
     answers_directly: bool = False
     isolation: Literal["none", "process"] | Workers = "none"
     source: str = field(default="", init=False)  # the file that a core loaded it from
@@ -100,8 +101,8 @@ class AgentApp:
             raise ValueError(
                 f"an agent's name is 1 to 128 printable characters without a slash, not {self.name!r}"
             )
-        if self.on_restart not in ("fail", "rerun"):
-            raise ValueError(f'on_restart is "fail" or "rerun", not {self.on_restart!r}')
+        if self.on_restart not in (None, "fail", "rerun"):
+            raise ValueError(f'on_restart is "fail", "rerun" or None, not {self.on_restart!r}')
         if self.isolation not in ("none", "process") and not isinstance(self.isolation, Workers):
             raise ValueError(f'isolation is "none", "process" or Workers(...), not {self.isolation!r}')
 

@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status, 2 for an agent that can't be loaded; after that it ends with its group."""
     options = _parser().parse_args(arguments)
     _end_with(options.core)
+    # An init system signals every process of a service at once; runs here end when the core says so. This is
+    # a handler that does nothing, because what the agent starts would inherit that a signal is ignored.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     os.set_inheritable(options.socket, False)  # it is not for what the agent starts
     faulthandler.enable()
     logs.configure(

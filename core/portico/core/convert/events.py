@@ -21,6 +21,7 @@ from portico.core.convert.times import set_timestamp
 from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
 from portico.core.engine.budgets import Use
 from portico.core.engine.encoding import (
+    Ask,
     DeltaEncoder,
     FinishedContent,
     FinishedMessage,
@@ -36,6 +37,7 @@ _KINDS = {
     "input": events_pb2.INPUT_KIND_INPUT,
     "authorization": events_pb2.INPUT_KIND_AUTHORIZATION,
 }
+_KIND_NAMES = {value: name for name, value in _KINDS.items()}
 
 
 class ProtoEncoder:
@@ -116,6 +118,14 @@ class ProtoEncoder:
     def load_request(self, payload: bytes, owner: str) -> StartRequest:
         return load_request(payload, owner)
 
+    def load_ask(self, summary: bytes) -> tuple[Ask | None, int]:
+        response = events_pb2.Response.FromString(summary)
+        if not response.HasField("input_request"):
+            return None, response.repeated_answers
+        asked = response.input_request
+        kind = _KIND_NAMES.get(asked.kind, "input")
+        return Ask(asked.id, asked.prompt, asked.schema_json, kind), response.repeated_answers
+
     def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
         response = events_pb2.Response.FromString(summary)
         if not response.HasField("budget"):
@@ -145,13 +155,18 @@ class ProtoEncoder:
         opened: events_pb2.Message | None = None
         parts: dict[int, Content] = {}
         usage = None
-        attempt = 1
+        attempt, repeated, remembered = 1, 0, 0
         for chunk in chunks:
             for event in query_pb2.QueryResponse.FromString(chunk.data).events:
                 kind = event.WhichOneof("object")
-                if kind == "response" and event.response.attempt > attempt:
-                    attempt = event.response.attempt  # what came before is void
-                    finished, opened, parts, usage = [], None, {}, None
+                if kind == "response":
+                    response = event.response
+                    if response.attempt > attempt:
+                        attempt = response.attempt  # what came before is void
+                        finished, opened, parts, usage, repeated, remembered = [], None, {}, None, 0, 0
+                    asks = response.status == events_pb2.RUN_STATUS_INPUT_REQUIRED
+                    if asks or response.input or response.repeated_answers > repeated:
+                        repeated, remembered = response.repeated_answers, len(finished)
                 elif kind == "message" and event.message.status == _IN_PROGRESS:
                     opened, parts = event.message, {}
                 elif kind == "message":
@@ -164,7 +179,7 @@ class ProtoEncoder:
                     _merge(parts, event.content)
         contents = [parts[index] for index in sorted(parts)] if opened is not None else []
         message = message_from_proto(opened) if opened is not None else None
-        return Recovered(finished, message, contents, usage)
+        return Recovered(finished, remembered, message, contents, usage)
 
 
 def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:

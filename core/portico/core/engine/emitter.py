@@ -150,6 +150,7 @@ class Emitter:
     def recover(self, recovered: Recovered) -> None:
         """Take over what a cut-off run had produced."""
         self.output = list(recovered.finished)
+        self._remembered = recovered.remembered
         self._run.usage = recovered.usage
         if recovered.open_message is not None:
             message = recovered.open_message

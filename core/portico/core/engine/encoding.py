@@ -118,6 +118,10 @@ class EventEncoder(Protocol):
         """The reverse of StartRequest.payload."""
         ...
 
+    def load_ask(self, summary: bytes) -> tuple[Ask | None, int]:
+        """The question that is open, as a run's summary has it, and how many answers were repeated."""
+        ...
+
     def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
         """What a run may use and has used, as its summary has it."""
         ...
@@ -144,6 +148,7 @@ class Recovered:
     """A cut-off run's log, read again: finished messages, and the one that was open."""
 
     finished: Sequence[FinishedMessage]
+    remembered: int  # how many of them the session has
     open_message: Message | None
     open_contents: Sequence[Content]
     usage: Usage | None

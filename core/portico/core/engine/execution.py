@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -15,9 +15,10 @@ import orjson
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Rejection, Status
 from portico.agent.children import RunResult
 from portico.core.engine.access import RunMemory, RunSession, RunState
+from portico.core.engine.answers import Answers
 from portico.core.engine.children import Children, Launch, RunStarter
 from portico.core.engine.emitter import Emitter
-from portico.core.engine.encoding import Ask, EventEncoder
+from portico.core.engine.encoding import Ask, EventEncoder, Recovered
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
 from portico.core.engine.outcomes import failed
@@ -26,7 +27,7 @@ from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.run_spans import RunSpans
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
-from portico.core.errors import LimitExceeded, RunNotPaused, RunTerminal
+from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.core.stores.base import Stores
 from portico.telemetry import ids
@@ -74,13 +75,12 @@ class Execution:
         self.readers = Readers(run, reader_grace_seconds, partial(self.request_stop, Stop.READER_GONE))
         self._host = host
         self._on_end = on_end
-        self._encoder = encoder
         self._stop: Stop | None = None
-        self._answers: list[Sequence[Message]] = []
+        self._answers = Answers(encoder)
         self._told: list[Message] = []
-        self._replayed = 0
-        self._introduced = 0  # questions of earlier attempts: what led to them is in the session
         self._taken_up = False
+        # Set while the run waits for an answer without its agent; reads what the run has said.
+        self._asleep: Callable[[], Awaitable[Recovered]] | None = None
         self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
         self._deadlines: list[asyncio.TimerHandle] = []
@@ -128,8 +128,8 @@ class Execution:
 
     @property
     def paused(self) -> bool:
-        """The agent waits for a human."""
-        return self._answer is not None and not self._answer.done()
+        """The run waits for a human."""
+        return self._asleep is not None or (self._answer is not None and not self._answer.done())
 
     @property
     def stopping(self) -> bool:
@@ -141,20 +141,26 @@ class Execution:
         self.run.said_from = self.run.next_sequence_number
         self._task = asyncio.create_task(self._seen(), name=self.run.run_id, context=self._caller)
 
-    def take_up(self, answers: bytes) -> None:
-        """The run is of an earlier process; what people answered then is answered again without asking."""
+    def take_up(self, answers: bytes, asleep: Callable[[], Awaitable[Recovered]] | None) -> None:
+        """The run is of an earlier process; what people answered then is answered again without asking.
+
+        With `asleep`, which reads what the run has said, its question is open: the agent is executed once
+        somebody has answered.
+        """
         self._taken_up = True
-        self._answers = list(self._encoder.load_answers(answers))
-        self._introduced = len(self._answers)
-        if self._answers and not self._answers[-1]:
-            self._answers.pop()  # the question was open
-        self.run.answers_payload = answers
+        self._answers.load(answers)
+        self._asleep = asleep
 
     def request_stop(self, stop: Stop, metadata_json: str = "") -> None:
         """Ask the agent to stop. A stronger reason replaces an interruption; otherwise the first counts."""
         if self.run.status.terminal:
             return
-        if not self.started and stop is not Stop.SHUTDOWN:
+        if self._asleep is not None and stop is not Stop.SHUTDOWN:
+            self._stop = stop
+            self.run.cancel_metadata_json = metadata_json
+            self._task = asyncio.create_task(self._end_asleep(self._asleep), name=self.run.run_id)
+            self._asleep = None
+        elif not self.started and stop is not Stop.SHUTDOWN:
             self.run.cancel_metadata_json = metadata_json
             self._finish_unstarted(stop)
         elif self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
@@ -191,6 +197,16 @@ class Execution:
         self._finish(status, error)
         self._leave()
 
+    async def _end_asleep(self, recover: Callable[[], Awaitable[Recovered]]) -> None:
+        """End a run whose agent is not executed; what it had said is kept."""
+        try:
+            self.emitter.recover(await recover())
+        except Exception:
+            log.exception("what run %s had said can't be read", self.run.run_id)
+        if self._stop is not None and self._stop is not Stop.SHUTDOWN:
+            self._finish(*self._stop.value)
+            self._leave()
+
     def leave_parent(self) -> None:
         self.request_stop(Stop.PARENT)
 
@@ -201,17 +217,25 @@ class Execution:
         self._leave()
 
     def resume(self, request_id: str, answer: Sequence[Message]) -> None:
-        """Raises RunNotPaused when nothing, or another question, is open."""
+        """The answer is in the log; an agent that is not executed is to `begin`.
+
+        Raises RunNotPaused when nothing, or another question, is open, and Draining.
+        """
         ask = self.run.ask
-        if self._answer is None or self._answer.done() or ask is None:
+        if self._stop is Stop.SHUTDOWN:
+            raise Draining  # an answer that comes now would find its agent at its end
+        if not self.paused or self._stop is not None or ask is None:
             raise RunNotPaused(self.run.run_id)
         if request_id and request_id != ask.id:
             raise RunNotPaused(self.run.run_id, f"the open input request is {ask.id}")
-        answers = [*self._answers, answer]
-        self.run.answers_payload = self._encoder.answers(answers)
-        self._answers = answers
+        self.run.answers_payload = self._answers.add(answer)
         self.emitter.resumed(answer)
-        self._answer.set_result(answer)
+        if self._answer is not None:
+            self._answer.set_result(answer)
+            return
+        self._asleep = None
+        self.run.attempt = self.context.attempt = self.run.attempt + 1
+        self.run.repeated_answers = 0
 
     def steer(self, told: Sequence[Message]) -> None:
         """What the agent is told when it next looks. Raises RunTerminal, LimitExceeded."""
@@ -235,28 +259,41 @@ class Execution:
             raise RuntimeError("the run asks already; one question at a time")
         if self.run.status.terminal or self._stop is not None:
             raise RuntimeError("the run has ended, or is to end; nobody will answer")
-        remembered = self._replayed < self._introduced
+        if not self._answers.repeats:
+            self._check_pause()
+        remembered = self._answers.introduced
         self.emitter.introduce(remembered=remembered)
-        if self._replayed < len(self._answers):
-            self._replayed += 1
+        if self._answers.repeats:
             self.emitter.repeated()
-            return self._answers[self._replayed - 1]
+            return self._answers.repeat()
         self._pause_deadline()
         schema = "" if request.schema is None else orjson.dumps(request.schema).decode()
         self._asker = asyncio.current_task()
         self._answer = asyncio.get_running_loop().create_future()
         try:
             # An open question is an empty answer: another attempt knows by it what the session has.
-            self.run.answers_payload = self._encoder.answers([*self._answers, ()])
+            self.run.answers_payload = self._answers.question()
             ask = Ask(request.id, request.prompt, schema, request.kind)
             self.emitter.paused(ask, remembered=remembered)
             async with slot_lent():
-                answer = await self._answer
-            self._replayed += 1
-            return answer
+                await self._answer
+            return self._answers.repeat()
         finally:
             self._answer = self._asker = None
             self._arm_deadline()
+
+    def _check_pause(self) -> None:
+        """Raises AgentError where a restart would end a run that waits for an answer."""
+        place: Execution | None = self
+        while place is not None:
+            if place.app.on_restart == "fail":
+                problem = (
+                    f'the run can\'t wait for an answer: agent {place.app.name!r} says on_restart="fail", '
+                    'which would end it when the core restarts; leave on_restart out, or say "rerun"'
+                )
+                log.error("run %s of agent %r: %s", self.run.run_id, self.app.name, problem)
+                raise AgentError(problem, code="pause_refused")
+            place = place.parent
 
     async def _seen(self) -> None:
         ids.run_id.set(self.run.run_id)

@@ -89,6 +89,8 @@ class LocalHost(Roster):
             while True:
                 item = await step()
                 step = stream.__anext__
+                if context.cancelled:
+                    raise asyncio.CancelledError
                 if type(item) is str:
                     emit(item)
                 elif isinstance(item, Rejection):
@@ -97,8 +99,6 @@ class LocalHost(Roster):
                     step = await self._ask(stream, item, context)
                 else:
                     translate(item)
-                if context.cancelled:
-                    raise asyncio.CancelledError
                 if sink.run.crowded:
                     try:
                         await sink.run.room()
@@ -114,8 +114,8 @@ class LocalHost(Roster):
     async def _ask(self, stream: Any, item: InputRequest, context: Context) -> Any:
         try:
             answer = await context.ask(item)
-        except asyncio.CancelledError as cancelled:
-            return _thrower(stream, cancelled)
+        except (Exception, asyncio.CancelledError) as error:
+            return _thrower(stream, error)
         return lambda: stream.asend(answer)
 
     def _emit_result(self, result: Any, sink: TranslatingSink) -> None:

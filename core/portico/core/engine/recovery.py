@@ -1,12 +1,13 @@
 """Recovery: what becomes, at start, of the runs that an earlier process left unfinished."""
 
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from portico.agent import AgentApp, Error, Status
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
-from portico.core.engine.encoding import EventEncoder
+from portico.core.engine.encoding import EventEncoder, Recovered
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import Committer, LiveRun
 from portico.core.errors import AgentNotFound
@@ -15,6 +16,25 @@ from portico.core.stores.base import Chunk, RunLog, RunRecord
 MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
 READ_BYTES = 1024 * 1024
 _RESTARTED = Error("core_restarted", "the core stopped while the run was executed")
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """A run of an earlier process that goes on."""
+
+    run: LiveRun
+    app: AgentApp
+    record: RunRecord  # as that process left it
+
+    @property
+    def paused(self) -> bool:
+        """It waits for an answer."""
+        return self.record.status == Status.INPUT_REQUIRED
+
+    @property
+    def begun(self) -> bool:
+        """Its agent was executed."""
+        return self.paused or self.record.status == Status.IN_PROGRESS
 
 
 class Recovery:
@@ -26,8 +46,15 @@ class Recovery:
         self._encoder = encoder
         self._committer = committer
 
-    async def take_up(self, record: RunRecord) -> tuple[LiveRun, AgentApp] | None:
-        """The run and its agent, to be executed from the start; None if it has failed, which is written."""
+    async def unfinished(self) -> Sequence[RunRecord]:
+        """What is to be taken up, in this order: runs that wait for an answer keep the turns they had."""
+        return sorted(
+            await self._runs.unfinished(), key=lambda record: record.status != Status.INPUT_REQUIRED
+        )
+
+    async def take_up(self, record: RunRecord) -> TakenUp | None:
+        """The run, which waits for its answer or is executed from the start; None if it has failed, which is
+        written then."""
         run = await self._run(record)
         try:
             app = self._host.find(record.agent_name)
@@ -36,17 +63,29 @@ class Recovery:
                 run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
             )
             return None
+        taken = TakenUp(run, app, record)
         if run.start.parent_run_id:
             # If its parent is executed again, that starts what it needs.
             await self._fail(run, _RESTARTED)
             return None
-        if run.status in (Status.CREATED, Status.QUEUED):
-            return run, app  # this attempt has not begun
-        if app.on_restart == "rerun" and run.attempt < MAX_ATTEMPTS:
+        if taken.paused or not taken.begun:
+            return taken
+        answered = sum(1 for answer in self._encoder.load_answers(record.answers) if answer)
+        # Each answer may have led to another attempt that no crash was the reason of.
+        if app.on_restart == "rerun" and run.attempt < MAX_ATTEMPTS + answered:
             run.attempt += 1
-            return run, app
+            return taken
         await self._fail(run, _RESTARTED)
         return None
+
+    async def said(self, run_id: str) -> Recovered:
+        """What a run has said that is not executed."""
+        chunks: list[Chunk] = []
+        cursor = -1
+        while more := await self._runs.read(run_id, cursor, READ_BYTES):
+            chunks += more
+            cursor = more[-1].last
+        return self._encoder.recover(chunks)
 
     async def _run(self, record: RunRecord) -> LiveRun:
         last = await self._runs.last(record.run_id)
@@ -65,6 +104,10 @@ class Recovery:
         run.status = Status(record.status)
         run.record = record
         run.answers_payload = record.answers
+        if run.status is Status.INPUT_REQUIRED:
+            run.ask, run.repeated_answers = self._encoder.load_ask(record.summary)
+            run.status_at = record.updated_at
+            run.paused_at = run.published
         return run
 
     def _quotas(self, record: RunRecord) -> Quotas | None:
@@ -79,12 +122,7 @@ class Recovery:
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; what it had produced is kept."""
-        chunks: list[Chunk] = []
-        cursor = -1
-        while more := await self._runs.read(run.run_id, cursor, READ_BYTES):
-            chunks += more
-            cursor = more[-1].last
         emitter = Emitter(run, self._encoder)
-        emitter.recover(self._encoder.recover(chunks))
+        emitter.recover(await self.said(run.run_id))
         emitter.finish(Status.FAILED, error)
         await run.wait_published(run.next_sequence_number - 1)

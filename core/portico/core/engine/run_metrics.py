@@ -106,5 +106,5 @@ class RunMetrics:
 def states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:
     """How many of each, of those that have started and those that are paused."""
     return Counter(
-        "queued" if not started else "paused" if paused else "executing" for started, paused in executions
+        "paused" if paused else "executing" if started else "queued" for started, paused in executions
     )

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
 from portico.core.engine.budgets import Limit, open_quotas
@@ -24,7 +25,7 @@ from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.engine.reader import LogReader
-from portico.core.engine.recovery import Recovery
+from portico.core.engine.recovery import Recovery, TakenUp
 from portico.core.engine.removal import Removal
 from portico.core.engine.run_metrics import RunMetrics, states
 from portico.core.engine.sandboxes import Sandboxes
@@ -101,10 +102,10 @@ class RunEngine:
         await self._keys.load()
         await self._ephemerals.start()
         recovery = Recovery(self.host, self._stores.runs, self._encoder, self._committer)
-        for record in await self._stores.runs.unfinished():
+        for record in await recovery.unfinished():
             try:
-                if (found := await recovery.take_up(record)) is not None:
-                    self._take_up(*found, record.answers)
+                if (taken := await recovery.take_up(record)) is not None:
+                    self._take_up(taken, recovery)
             except Exception:
                 # One run that can't be taken up must not keep the core from serving.
                 log.exception("run %s can't be taken up", record.run_id)
@@ -112,12 +113,23 @@ class RunEngine:
     def _states(self) -> Mapping[str, int]:
         return states((execution.started, execution.paused) for execution in list(self._live.values()))
 
-    def _take_up(self, run: LiveRun, app: AgentApp, answers: bytes) -> None:
-        execution = self._open(run, app)
+    def _take_up(self, taken: TakenUp, recovery: Recovery) -> None:
+        run, policy = taken.run, taken.run.start.busy_policy
+        execution = self._open(run, taken.app)
         self._turns.accept(run.start.owner)
-        execution.take_up(answers)
-        log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
-        self._enter(execution, "enqueue" if run.start.busy_policy == "reject" else run.start.busy_policy)
+        asleep = partial(recovery.said, run.run_id) if taken.paused else None
+        execution.take_up(taken.record.answers, asleep)
+        if taken.paused:
+            log.info("run %s waits for its answer", run.run_id)
+            self._lanes.enter(run)
+            self._turns.keep(execution)
+        else:
+            log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
+            if taken.begun:
+                self._lanes.enter(run)  # nobody was before it in its session
+                self._take_turn(execution)
+            else:
+                self._enter(execution, "enqueue" if policy == "reject" else policy)
         execution.readers.watch()
 
     async def stop(self) -> None:
@@ -404,11 +416,15 @@ class RunEngine:
     async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
         """Return when the answer is durable.
 
-        Raises RunNotFound, RunNotPaused, RunTerminal, StoreUnavailable.
+        Raises RunNotFound, RunNotPaused, RunTerminal, StoreUnavailable, Draining.
         """
         execution = await self._going_on(run_id)
+        if self.draining and execution.paused and not execution.started:
+            raise Draining  # the agent would begin, and be cut off
         async with self._durable_refusals(execution.run):
             execution.resume(request_id, answer)
+        if not execution.started:
+            self._begin(execution)
         execution.readers.watch()
         await self.durable(execution.run, execution.run.next_sequence_number - 1)
 

@@ -196,8 +196,9 @@ class ThreadedGenerator:
         return await self.__anext__()
 
     async def athrow(self, error: BaseException) -> Any:
-        """For a patient reader it is raised at the generator's question; others close the generator."""
-        if self._patient():
+        """It is raised at the generator's question; a reader that is cancelled and not patient closes the
+        generator."""
+        if self._patient() or not isinstance(error, asyncio.CancelledError):
             return await self.asend(error)
         await self.aclose()
         raise error

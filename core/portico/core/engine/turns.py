@@ -75,6 +75,10 @@ class Turns(Generic[T]):
         queue.setdefault(run.owner, deque()).append(run)
         return False
 
+    def keep(self, run: T) -> None:
+        """It had its turn in an earlier process, and waits for somebody."""
+        self._count(run)
+
     def leave(self, run: T) -> None:
         """It has ended, or waits no longer."""
         owner, tenant = run.owner, _tenant_key(run.owner)
@@ -100,10 +104,13 @@ class Turns(Generic[T]):
         )
 
     def _start(self, run: T) -> None:
+        self._count(run)
+        self._begin(run)
+
+    def _count(self, run: T) -> None:
         self._executing.add(id(run))
         self._running[run.owner] += 1
         self._running[_tenant_key(run.owner)] += 1
-        self._begin(run)
 
     def _next(self) -> None:
         """Begin what may begin now, one of each tenant in turn."""

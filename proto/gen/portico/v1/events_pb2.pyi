@@ -356,8 +356,8 @@ class Error(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Always set. A stable word: AGENT_UNKNOWN_ERROR, agent_crashed, core_restarted,
-    deadline_exceeded, budget_exceeded, interrupted, reader_gone, parent_ended, or the code that
-    the agent gave.
+    deadline_exceeded, budget_exceeded, interrupted, reader_gone, parent_ended, pause_refused, or
+    the code that the agent gave.
     """
     message: _builtins.str
     """Always set. For people; never a stack trace."""
@@ -556,8 +556,8 @@ class Response(_message.Message):
     """Always set."""
     attempt: _builtins.int
     """Always set. 1, and one more each time the run was executed again from the
-    start after a crash. An event with a higher attempt than the one before
-    voids all messages before it.
+    start: after a crash, or because an answer came after a restart. An event
+    with a higher attempt than the one before voids all messages before it.
     """
     metadata_json: _builtins.str
     """Optional. The request's metadata, a JSON object."""

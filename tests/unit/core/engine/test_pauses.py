@@ -7,19 +7,21 @@ from typing import Any
 import pytest
 from support.engine import request
 
-from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
+from portico.agent import AgentApp, AgentError, Context, Message, Role, Status, TextContent
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
+from portico.core.engine.turns import RunLimits
+from portico.core.errors import Draining
 from portico.core.stores.base import Stores
-from portico.v1 import query_pb2
+from portico.v1 import events_pb2, query_pb2
 
 Engines = Callable[..., Any]
 TOLD = ["Book", "Where?", "place", "Rome", "When in Rome?", "time", "May", "Rome, May."]
 ADA = query_pb2.AgentRequest(user_id="u", session_id="s")
 
 
-def curious(on_restart: Any = "fail") -> AgentApp:
+def curious(on_restart: Any = None) -> AgentApp:
     app = AgentApp("curious", on_restart=on_restart)
 
     @app.query
@@ -52,7 +54,7 @@ async def answer(engine: RunEngine, run_id: str, text: str) -> None:
 
 async def ended(engine: RunEngine, run_id: str) -> None:
     async with asyncio.timeout(5):
-        while engine.live(run_id) is not None:
+        while run_id in engine._live:
             await asyncio.sleep(0.005)
 
 
@@ -72,56 +74,70 @@ async def test_a_question_is_in_the_session_before_its_answer(engine_of: Engines
     assert await session(stores) == TOLD
 
 
+@pytest.mark.parametrize("on_restart", [None, "rerun"])
 @pytest.mark.parametrize("crashes", [(0,), (1,), (0, 0), (1, 1), (0, 1, 1)], ids=str)
-async def test_a_rerun_repeats_nothing_in_the_session(
-    engine_of: Engines, stores: Stores, crashes: tuple[int, ...]
+async def test_a_paused_run_outlives_restarts_and_repeats_nothing_in_the_session(
+    engine_of: Engines, stores: Stores, crashes: tuple[int, ...], on_restart: Any
 ) -> None:
-    engine = await engine_of(curious("rerun"))
+    engine = await engine_of(curious(on_restart))
     run_id = start(engine)
     for number, text in enumerate(("Rome", "May")):
         for _ in range(crashes.count(number)):
             await paused(engine, run_id)
             await engine.stop()
-            engine = await engine_of(curious("rerun"))
+            engine = await engine_of(curious(on_restart))
+            run = engine.live(run_id)
+            assert run.ask.prompt == ("place", "time")[number]
         await answer(engine, run_id, text)
     await ended(engine, run_id)
+    assert (await stores.runs.get(run_id)).status == Status.COMPLETED
     assert await session(stores) == TOLD
 
 
-async def test_a_rerun_says_when_it_is_given_its_answers_again(engine_of: Engines, stores: Stores) -> None:
-    engine = await engine_of(curious("rerun"))
-    run_id = start(engine)
-    await answer(engine, run_id, "Rome")
-    await paused(engine, run_id)
-    await engine.stop()
-    engine = await engine_of(curious("rerun"))
-    await answer(engine, run_id, "May")
-    await ended(engine, run_id)
+async def told(stores: Stores, run_id: str) -> list[Any]:
+    """Of each response event its attempt and how many answers were repeated, and the texts."""
     events = [
         event
         for chunk in await stores.runs.read(run_id, -1, 10_000_000)
         for event in query_pb2.QueryResponse.FromString(chunk.data).events
     ]
-    told = [
+    return [
         (event.response.attempt, event.response.repeated_answers)
         if event.HasField("response")
         else event.content.text
         for event in events
         if event.HasField("response") or (event.HasField("content") and not event.content.delta)
     ]
-    assert told[told.index((2, 0)) :] == [
+
+
+async def test_an_answer_after_a_restart_begins_an_attempt_that_gets_all_answers(
+    engine_of: Engines, stores: Stores
+) -> None:
+    engine = await engine_of(curious())
+    run_id = start(engine)
+    await answer(engine, run_id, "Rome")
+    await paused(engine, run_id)
+    before = len(await told(stores, run_id))
+    for _ in range(6):  # more restarts than a run may have attempts by crashes
+        await engine.stop()
+        engine = await engine_of(curious())
+    await paused(engine, run_id)
+    assert len(await told(stores, run_id)) == before
+    await answer(engine, run_id, "May")
+    await ended(engine, run_id)
+    assert (await told(stores, run_id))[before:] == [
+        (1, 0),  # the answer
         (2, 0),
         "Where?",
         (2, 1),
         "When in Rome?",
-        (2, 1),  # the question that was open
-        (2, 1),  # its answer
+        (2, 2),
         "Rome, May.",
-        (2, 1),
+        (2, 2),
     ]
 
 
-async def test_an_attempt_that_crashes_before_its_question_leaves_the_session_as_it_was(
+async def test_an_attempt_that_crashes_behind_its_answers_leaves_the_session_as_it_was(
     engine_of: Engines, stores: Stores
 ) -> None:
     engine = await engine_of(curious("rerun"))
@@ -141,15 +157,149 @@ async def test_an_attempt_that_crashes_before_its_question_leaves_the_session_as
         await asyncio.sleep(30)
 
     engine = await engine_of(app)
+    await answer(engine, run_id, "May")
     await asyncio.wait_for(reached.wait(), 5)
     await engine.stop()
     engine = await engine_of(curious("rerun"))
-    await answer(engine, run_id, "May")
     await ended(engine, run_id)
     assert await session(stores) == TOLD
 
 
-async def test_a_run_that_fails_after_a_crash_repeats_nothing_in_the_session(
+@pytest.mark.parametrize("restarts", [1, 2])
+async def test_a_run_that_ends_while_it_waits_keeps_what_it_has_said_and_repeats_nothing(
+    engine_of: Engines, stores: Stores, restarts: int
+) -> None:
+    engine = await engine_of(curious())
+    run_id = start(engine)
+    if restarts == 2:
+        await paused(engine, run_id)
+        await engine.stop()
+        engine = await engine_of(curious())
+    await answer(engine, run_id, "Rome")
+    await paused(engine, run_id)
+    await engine.stop()
+    engine = await engine_of(curious())
+    await asyncio.gather(engine.cancel(run_id), engine.cancel(run_id))
+    await ended(engine, run_id)
+    [*_, last] = (await stores.runs.read(run_id, -1, 10_000_000))[-1:]
+    end = query_pb2.QueryResponse.FromString(last.data).events[-1].response
+    assert (await stores.runs.get(run_id)).status == Status.CANCELED
+    assert [message.content[0].text for message in end.output] == ["Where?", "When in Rome?"]
+    assert await session(stores) == TOLD[:6]
+
+
+async def test_an_agent_without_reruns_fails_if_it_is_cut_off_behind_its_answer(
+    engine_of: Engines, stores: Stores
+) -> None:
+    app = AgentApp("curious")
+
+    @app.query
+    async def query(context: Context) -> Any:
+        yield context.input_required("place")
+        yield "working"
+        await asyncio.sleep(30)
+
+    engine = await engine_of(app)
+    run_id = start(engine)
+    await answer(engine, run_id, "Rome")
+    await asyncio.sleep(0.05)
+    await engine.stop()
+    await engine_of(app)
+    assert (await stores.runs.get(run_id)).status == Status.FAILED
+
+
+@pytest.mark.parametrize("way", ["yields", "awaits", "generates"])
+async def test_a_pause_that_a_restart_would_end_is_refused_when_it_begins(
+    engine_of: Engines, stores: Stores, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    app = AgentApp("curious", on_restart="fail")
+
+    if way == "yields":
+
+        @app.query
+        async def query(context: Context) -> Any:
+            try:
+                yield context.input_required("place")
+            except AgentError as error:
+                yield error.code
+                raise
+    elif way == "awaits":
+
+        @app.query
+        async def wait(context: Context) -> Any:
+            try:
+                await context.input_required("place")
+            except AgentError as error:
+                yield error.code
+                raise
+    else:
+
+        @app.query
+        def generate(context: Context) -> Any:
+            try:
+                yield context.input_required("place")
+            except AgentError as error:
+                yield error.code
+                raise
+
+    engine = await engine_of(app)
+    run_id = start(engine)
+    await ended(engine, run_id)
+    record = await stores.runs.get(run_id)
+    end = events_pb2.Response.FromString(record.summary)
+    assert (record.status, end.error.code) == (Status.FAILED, "pause_refused")
+    assert "agent 'curious' says on_restart=\"fail\"" in end.error.message
+    assert await told(stores, run_id) == [(1, 0), (1, 0), "pause_refused", (1, 0)]
+    assert "can't wait for an answer" in caplog.text
+
+
+async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
+    engine_of: Engines, stores: Stores
+) -> None:
+    app = AgentApp("curious")
+
+    @app.query
+    async def query(context: Context) -> Any:
+        try:
+            yield context.input_required("place")
+        finally:
+            yield "a last word"
+
+    engine = await engine_of(app)
+    run_id = start(engine)
+    await paused(engine, run_id)
+    before = await told(stores, run_id)
+    await engine.stop()
+    assert await told(stores, run_id) == before
+    assert (await stores.runs.get(run_id)).status == Status.INPUT_REQUIRED
+
+
+async def test_runs_behind_a_paused_one_wait_on_after_a_restart(engine_of: Engines, stores: Stores) -> None:
+    order: list[str] = []
+    engine = await engine_of(curious(), runs=RunLimits(running=1))
+    first = start(engine)
+    await paused(engine, first)
+    policy = query_pb2.SESSION_BUSY_POLICY_ENQUEUE
+    second = engine.launch_now(request("again", request=ADA, background=True, if_session_busy=policy))
+    third = engine.launch_now(request("other", background=True))  # of another session, without a turn
+    assert isinstance(second, Execution)
+    assert isinstance(third, Execution)
+    await second.run.wait_published(1)
+    await third.run.wait_published(1)
+    await engine.stop()
+    engine = await engine_of(curious(), runs=RunLimits(running=1))
+    await paused(engine, first)
+    for waiting in (second, third):
+        assert engine.live(waiting.run.run_id).status is Status.QUEUED
+    for run_id in (first, third.run.run_id, second.run.run_id):
+        for text in ("Rome", "May"):
+            await answer(engine, run_id, text)
+        await ended(engine, run_id)
+        order.append((await stores.runs.get(run_id)).status)
+    assert order == [Status.COMPLETED] * 3
+
+
+async def test_an_answer_that_comes_while_the_core_drains_is_for_the_next_core(
     engine_of: Engines, stores: Stores
 ) -> None:
     engine = await engine_of(curious())
@@ -157,6 +307,13 @@ async def test_a_run_that_fails_after_a_crash_repeats_nothing_in_the_session(
     await answer(engine, run_id, "Rome")
     await paused(engine, run_id)
     await engine.stop()
-    await engine_of(curious())
-    assert (await stores.runs.get(run_id)).status == Status.FAILED
-    assert await session(stores) == TOLD[:6]
+    engine = await engine_of(curious())
+    engine.draining = True
+    await paused(engine, run_id)
+    with pytest.raises(Draining):
+        await engine.resume(run_id, "", [Message(Role.USER, (TextContent("May"),))])
+    await engine.stop()
+    engine = await engine_of(curious())
+    await answer(engine, run_id, "May")
+    await ended(engine, run_id)
+    assert await session(stores) == TOLD

@@ -1,0 +1,95 @@
+"""Runs that wait for an answer go on waiting over restarts of a real core."""
+
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.deployment import Deployment
+
+from portico.client import Client
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+ASKING = Path(__file__).parent / "agents" / "asking.py"
+AGENTS = ["by-yield", "by-await", "in-thread", "generator", "worker", "again"]
+
+
+@pytest.fixture
+async def asking(tmp_path: Path) -> AsyncIterator[Deployment]:
+    started = Deployment(ASKING, tmp_path)
+    yield started
+    started.stop()
+
+
+def restart(deployment: Deployment) -> None:
+    """As an operator does, or a new version."""
+    assert deployment.stop() == 0
+    deployment.start()
+
+
+def signal_everything(deployment: Deployment) -> None:
+    """As an init system does that stops a service; the core's workers hear it first here."""
+    processes = deployment.process.children(recursive=True)
+    for process in processes:
+        if "portico.core.worker" in process.cmdline():
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    restart(deployment)
+
+
+def kill(deployment: Deployment) -> None:
+    deployment.kill("portico.core")
+    deployment.wait_ready()
+
+
+async def question(client: Client, run_id: str) -> str:
+    run = await client.runs.get(run_id)
+    assert run.response.status == pb.RUN_STATUS_INPUT_REQUIRED, (run.response.agent_name, run.response.error)
+    return run.response.input_request.prompt
+
+
+@pytest.mark.timeout(300)
+async def test_every_kind_of_agent_waits_over_every_kind_of_restart(asking: Deployment) -> None:
+    async with Client(asking.target) as client:
+        runs = {
+            agent: [e async for e in client.runs.query("go", agent=agent)][-1].response for agent in AGENTS
+        }
+        for again in (restart, kill, signal_everything):
+            again(asking)
+            for run in runs.values():
+                assert await question(client, run.id) == "First?"
+        queued = await client.runs.start(
+            "go",
+            agent="quick",
+            session_id=runs["by-yield"].session_id,
+            user_id=runs["by-yield"].user_id,
+            if_session_busy=query_pb2.SESSION_BUSY_POLICY_ENQUEUE,
+        )
+        for run in runs.values():
+            answered = await client.runs.resume(run.id, "one", input_request_id=run.input_request.id)
+            after = answered.last_sequence_number
+            *_, second = [event async for event in client.runs.watch(run.id, after=after)]
+            assert second.response.input_request.prompt == "Second?"
+        for again in (kill, restart):
+            again(asking)
+            for run in runs.values():
+                assert await question(client, run.id) == "Second?"
+        assert (await client.runs.get(queued.response.id)).response.status == pb.RUN_STATUS_QUEUED
+        for agent, run in runs.items():
+            await client.runs.resume(run.id, "two")
+            *_, end = [event async for event in client.runs.watch(run.id)]
+            assert end.response.status == pb.RUN_STATUS_COMPLETED, (agent, end.response.error)
+            assert end.response.output[-1].content[0].text == "one and two"
+        *_, end = [event async for event in client.runs.watch(queued.response.id)]
+        assert end.response.status == pb.RUN_STATUS_COMPLETED
+
+
+async def test_an_agent_that_must_not_be_executed_again_can_not_pause(asking: Deployment) -> None:
+    async with Client(asking.target) as client:
+        *_, end = [event async for event in client.runs.query("go", agent="strict")]
+        assert end.response.error.code == "pause_refused"
+        assert 'leave on_restart out, or say "rerun"' in asking.log.read_text()
