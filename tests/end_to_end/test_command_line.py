@@ -88,6 +88,73 @@ def test_a_file_without_an_agent_says_what_to_write(tmp_path: Path) -> None:
     assert "AgentApp" in result.stderr
 
 
+AGENT = """
+from portico.agent import AgentApp
+app = AgentApp("friday")
+"""
+QUERY = """
+@app.query
+def query(msgs):
+    return "hello"
+"""
+MISTAKES = {
+    "missing.py": (
+        "import nowhere\n",
+        (),
+        r"can't be imported: ModuleNotFoundError: .*\(missing.py, line 1\)",
+    ),
+    "syntax.py": ("def (\n", (), r"can't be imported: SyntaxError: .*\(syntax.py, line 1\)"),
+    "leaving.py": ("raise SystemExit(0)\n", (), r"can't be imported: SystemExit: 0"),
+    "twins.py": (
+        f"{AGENT}{QUERY}twin = AgentApp('friday')\ntwin.query(query)\n",
+        (),
+        r"2 agents have one name, 'friday'",
+    ),
+    "queryless.py": (AGENT, (), r"agent 'friday' has no query function; decorate one with @app.query"),
+    "store.py": (
+        AGENT + QUERY,
+        ("--store", "postgres://x/y"),
+        r"--store \(PORTICO_CORE_STORE\) can't be used: no",
+    ),
+    "number.py": (
+        AGENT + QUERY,
+        ("--live-runs", "many"),
+        r"--live-runs \(PORTICO_CORE_LIVE_RUNS\) must be a whole",
+    ),
+    "keyless.py": (AGENT + QUERY, ("--auth",), r"auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY"),
+}
+
+
+def test_a_mistake_ends_a_core_with_2_and_one_sentence(tmp_path: Path) -> None:
+    started = []
+    for name, (code, options, words) in MISTAKES.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+        command = [sys.executable, "-m", "portico.core", name, "--store", "memory://", *options]
+        listen = f"--listen=127.0.0.1:{free_port()}"
+        started.append(
+            (words, subprocess.Popen([*command, listen], stderr=subprocess.PIPE, text=True, cwd=tmp_path))
+        )
+    try:
+        for words, process in started:
+            said = process.communicate(timeout=60)[1]
+            assert process.returncode == 2, said
+            assert re.search(f"^portico core: .*{words}.*\n$", said), said
+    finally:
+        for _, process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_a_file_that_is_slow_to_fail_ends_a_run_with_2_and_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "slow.py"
+    file.write_text("import time\ntime.sleep(6)\nimport nowhere\n", encoding="utf-8")
+    ports = ["--port", str(free_port()), "--grpc-port", str(free_port())]
+    result = portico("run", str(file), "--data-dir", str(tmp_path), *ports)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "slow.py, line 3" in result.stderr
+
+
 def test_a_port_that_is_taken_is_named(deployment: Deployment, tmp_path: Path) -> None:
     port = str(deployment.http_port)
     result = portico("run", str(SCRIPTED), "--port", port, "--data-dir", str(tmp_path))

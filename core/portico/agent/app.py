@@ -166,7 +166,8 @@ class AgentApp:
                 "app.run() works in a script's top level; elsewhere use `portico run FILE:app`"
             )
         target = f"{Path(file).resolve()}:{names[0]}"
-        command = [sys.executable, "-m", "portico.cli", "run", target, "--host", host, "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "portico.cli", "run", target]
+        command += ["--host", host, "--port", str(port)]
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [*command, *arguments])  # noqa: S606 - the same interpreter, no shell

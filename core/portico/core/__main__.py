@@ -3,7 +3,11 @@
 import gc
 import os
 
+from portico.process import init, surroundings
+
 if __name__ == "__main__":
+    surroundings.mend()
+    init.leave_process_one()
     # What is imported stays: to look through it again and again would be a quarter of the start.
     gc.disable()
 
@@ -24,13 +28,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
+from portico.core.engine.host import AgentStartFailed
 from portico.core.errors import PorticoError
 from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings
+from portico.process import ready, variables
+from portico.process.settings import Misconfigured, read
 from portico.telemetry import lines, logs
 from portico.telemetry.setup import Telemetry
 
@@ -38,35 +45,36 @@ log = logging.getLogger("portico.core")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 after a drain, 2 for a mistake in the call, 1 for what can't be served."""
-    options = _parser().parse_args(arguments)
-    given: dict[str, Any] = {
-        name: value for name, value in vars(options).items() if value is not None and name != "targets"
-    }
+    """Returns the exit status: 0 after a drain; 2 for arguments, variables and files that no restart mends;
+    1 for what may be otherwise next time."""
+    options = vars(_parser().parse_args(arguments))
+    targets, ready_fd = options.pop("targets"), options.pop("ready_fd")
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = CoreSettings(**given)
-    except ValidationError as error:
-        print(f"portico core: {error}", file=sys.stderr)
-        return 2
+        settings = read(CoreSettings, given)
+    except Misconfigured as error:
+        return _complain(error, 2)
     logs.configure(
         level=settings.log_level,
         format=settings.log_format,
         content=settings.log_content,
         service="portico-core",
     )
+    for sentence in variables.unknown([CoreSettings], strangers=True):
+        log.warning("%s", sentence)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
     try:
-        apps = [app for target in options.targets for app in load_apps(target)]
+        apps = [app for target in targets for app in load_apps(target)]
         # After the agents' files: one of them may have set up OpenTelemetry in its own way.
         telemetry = Telemetry("portico-core", prometheus=bool(settings.metrics_listen))
+        server = CoreServer(apps, settings)
     except (LoadError, ValueError) as error:
-        print(f"portico core: {error}", file=sys.stderr)
-        return 2
-    return _run(CoreServer(apps, settings), settings, telemetry)
+        return _complain(error, 2)
+    return _run(server, settings, telemetry, ready_fd)
 
 
-def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry) -> int:
+def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready_fd: int | None) -> int:
     import uvloop
 
     with ExitStack() as closing:
@@ -79,14 +87,20 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry) -> in
             if settings.audit_log:
                 closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(server, closing))
-        except (OSError, PorticoError, ValueError) as error:
-            print(f"portico core: {error}", file=sys.stderr)
-            return 1
+                runner.run(_serve(server, closing, ready_fd))
+        except ValueError as error:
+            return _complain(error, 2)
+        except (OSError, PorticoError, AgentStartFailed) as error:
+            return _complain(error, 1)
     return 0
 
 
-async def _serve(server: CoreServer, closing: ExitStack) -> None:
+def _complain(error: Exception, status: int) -> int:
+    print(f"portico core: {error}", file=sys.stderr)
+    return status
+
+
+async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -96,6 +110,7 @@ async def _serve(server: CoreServer, closing: ExitStack) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
+    ready.tell(ready_fd)
     log.info("serving on %s", ", ".join(server.addresses))
     await stopping.wait()
     await server.stop()
@@ -109,6 +124,7 @@ async def _serve(server: CoreServer, closing: ExitStack) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico core", description="Serve agents over gRPC.")
     parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
+    ready.add_option(parser)
     for name, field in CoreSettings.model_fields.items():
         if field.annotation == SecretStr | None:
             continue  # arguments can be read by everybody on the machine

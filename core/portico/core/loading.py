@@ -1,12 +1,18 @@
 """From FILE[:app] to the agents in it."""
 
 import importlib.util
+import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from portico.agent import AgentApp
 from portico.agent.app import being_loaded
+from portico.core.engine.outcomes import in_short
+
+log = logging.getLogger(__name__)
 
 
 class LoadError(Exception):
@@ -20,6 +26,9 @@ def load_apps(target: str) -> Sequence[AgentApp]:
     if not path.is_file():
         raise LoadError(f"there is no file {file!r}; give the Python file that has your AgentApp")
     sys.path.insert(0, str(path.parent))
+    with suppress(OSError):  # the working folder may be gone
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # last: a json.py there must not stand for the library's
     # A name of its own: an agent in json.py must not stand for the library's json.
     name_in_modules = f"portico_agent_{path.stem}_{abs(hash(str(path)))}"
     spec = importlib.util.spec_from_file_location(name_in_modules, path)
@@ -30,6 +39,11 @@ def load_apps(target: str) -> Sequence[AgentApp]:
     loading = being_loaded.set(True)
     try:
         spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit: a script that ends is not an agent
+        log.debug("the file %s can't be imported", file, exc_info=True)
+        raise LoadError(f"{file!r} can't be imported: {in_short(error, str(path))}") from None
     finally:
         being_loaded.reset(loading)
     if name:

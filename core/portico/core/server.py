@@ -24,6 +24,7 @@ from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
+from portico.core.exposure import UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication
@@ -95,7 +96,8 @@ class CoreServer:
         self.ports: list[int] = []
 
     async def start(self) -> None:
-        """Open the stores, take up unfinished runs, then serve. Raises OSError for an address in use."""
+        """Open the stores, take up unfinished runs, then serve. Raises OSError for an address that can't be
+        listened on, ValueError for settings that can't be used, AgentStartFailed, StoreUnavailable."""
         settings = self._settings
         self._stores = limited(
             await open_stores(settings.store),
@@ -245,11 +247,11 @@ class CoreServer:
         # process make meanwhile.
         before = os.umask(0o077)
         try:
-            if self._tls is not None and not address.startswith("unix:"):
+            if self._tls is not None and not address.startswith(UNIX):
                 return self._server.add_secure_port(address, self._tls)
             return self._server.add_insecure_port(address)
         except RuntimeError:
-            raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
+            raise OSError(f"can't listen on {address}: {why_not(address)}") from None
         finally:
             os.umask(before)
 
@@ -257,7 +259,7 @@ class CoreServer:
     def addresses(self) -> list[str]:
         """Where it serves, with the ports that were given for port 0."""
         return [
-            address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+            address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
             for address, port in zip(self._settings.listen, self.ports, strict=True)
         ]
 

@@ -1,6 +1,7 @@
 """A core's settings. Built once, in __main__, from arguments and PORTICO_CORE_* variables; passed down."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -9,7 +10,9 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
-from portico.core.exposure import is_local
+from portico.core.exposure import UNIX, is_local
+from portico.core.stores.open import check_url
+from portico.process.settings import named
 from portico.sandbox.choice import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
@@ -17,6 +20,7 @@ from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
+_TCP = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]*):\d{1,5}")
 
 
 class CoreSettings(BaseSettings):
@@ -258,29 +262,57 @@ class CoreSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        name = partial(named, type(self))
         jwt = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url)
         if any(jwt) and not all(jwt):
-            raise ValueError("jwt_issuer, jwt_audience and jwt_jwks_url go together")
+            one, other, third = name("jwt_issuer"), name("jwt_audience"), name("jwt_jwks_url")
+            raise ValueError(f"{one}, {other} and {third} go together: set all of them")
         keys = urlsplit(self.jwt_jwks_url)
         if any(jwt) and keys.scheme != "https" and not is_local(f"{keys.hostname}:{keys.port}"):
-            raise ValueError("jwt_jwks_url must be https: who can change the keys can be anybody")
+            raise ValueError(f"{name('jwt_jwks_url')} must be https: who can change the keys can be anybody")
         if (any(jwt) or self.admin_key is not None) and not self.auth:
-            raise ValueError("credentials are set and not asked for: turn auth on")
+            raise ValueError(f"credentials are set and not asked for: turn on {name('auth')}")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
-            raise ValueError("admin_key needs 32 or more letters, digits, hyphens and underscores")
+            raise ValueError(f"{name('admin_key')} needs 32 or more letters, digits, hyphens and underscores")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key go together")
+            raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
         if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+            raise ValueError(f"{name('tls_client_ca')} needs {name('tls_cert')} and {name('tls_key')}")
         if (self.tenant_requests or self.user_requests) and not self.auth:
-            raise ValueError("requests are counted by credential: turn auth on")
+            raise ValueError(f"requests are counted by credential: turn on {name('auth')}")
         open_to_all = [address for address in self.listen if not is_local(address)]
         if open_to_all and not self.auth and not self.insecure_no_auth:
             raise ValueError(
-                f"other machines can reach {open_to_all[0]}, and auth is off: turn it on (--auth, with "
-                "PORTICO_CORE_ADMIN_KEY or --jwt-...), or say --insecure-no-auth"
+                f"other machines can reach {open_to_all[0]}, and auth is off: turn on {name('auth')}, with "
+                f"PORTICO_CORE_ADMIN_KEY or --jwt-..., or {name('insecure_no_auth')}"
             )
         return self
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        try:
+            check_url(value)
+        except ValueError as error:
+            raise ValueError(f"can't be used: {error}") from None
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _are_addresses(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("needs an address")
+        for address in value:
+            if not address.startswith(UNIX) and not _TCP.fullmatch(address):
+                raise ValueError(f"is host:port, or unix:/path, and not {address!r}")
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and (value.startswith(":") or not _TCP.fullmatch(value)):
+            raise ValueError(f"is host:port, and not {value!r}")
+        return value
 
     @field_validator("sandbox_network_hosts", "sandbox_network_deny", "sandbox_network_open")
     @classmethod
@@ -297,7 +329,7 @@ class CoreSettings(BaseSettings):
     def _are_backends(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             if not is_backend(name) and value != "none":
-                raise ValueError(f"no backend is called {name!r}; there are {NAMES}")
+                raise ValueError(f"names no backend: {name!r}; there are {NAMES}")
         return value
 
     @field_validator("sandbox_preload")
@@ -305,5 +337,5 @@ class CoreSettings(BaseSettings):
     def _are_modules(cls, value: list[str]) -> list[str]:
         for name in value:
             if name != ANY and not is_module(name):
-                raise ValueError(f"not the name of a module: {name!r}")
+                raise ValueError(f"has {name!r}, which is not the name of a module")
         return value

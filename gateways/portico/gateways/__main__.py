@@ -4,7 +4,11 @@ import gc
 import os
 import sys
 
+from portico.process import init, surroundings
+
 if __name__ == "__main__":
+    surroundings.mend()
+    init.leave_process_one()
     # What is imported stays: to look through it again and again would be a quarter of the start.
     gc.disable()
     # A gateway has no database. The A2A SDK's stores, which are not used here, do without it when it is not
@@ -19,13 +23,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.exposure import Exposed, check_guarded, is_local
+from portico.gateways.exposure import CoreUnreachable, Exposed, check_guarded, is_local
 from portico.gateways.http.core import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
@@ -36,6 +41,8 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
+from portico.process import ready, variables
+from portico.process.settings import flag, read
 from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
@@ -53,9 +60,12 @@ GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 after a stop, 2 for a mistake in the call."""
+    """Returns the exit status: 0 after a stop, 2 for what no restart mends, 1 for what may be otherwise next
+    time."""
     options = vars(_parser().parse_args(arguments))
-    name, host, port, fd = (options.pop(option) for option in ("gateway", "host", "port", "fd"))
+    name, host, port, fd, ready_fd = (
+        options.pop(option) for option in ("gateway", "host", "port", "fd", "ready_fd")
+    )
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
         # What is handed down listens already; the host that is named with it is what it is called.
@@ -66,12 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, Exposed, McpMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
+    except CoreUnreachable as error:
+        print(f"portico gateway {name}: {error}", file=sys.stderr)
+        return 1
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
     try:
-        serve(site, host, port, fd)
+        serve(site, host, port, fd, partial(ready.tell, ready_fd))
     finally:
         telemetry.close()
     return 0
@@ -80,20 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> Site:
     """A site that is told to serve HTTP on these hosts.
 
-    Raises ValidationError, and McpMissing for the MCP gateway alone: all of them do without it."""
+    Raises Misconfigured, and McpMissing for the MCP gateway alone: all of them do without it."""
     if name != "all":
         _, settings, create = GATEWAYS[name]
-        one = settings(**given)
+        one = read(settings, given)
         _log(one)
+        _warn(settings, HttpSettings)
         return Site([create(one)], one, _other_hosts(one), listening=listening)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
-    common = HttpSettings(**shared)
+    common = read(HttpSettings, shared)
     _log(common)
+    _warn(HttpSettings, *(settings for _, settings, _ in GATEWAYS.values()))
     gateways, hosts = [], []
     for gateway, (_, settings, create) in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
-        one = with_common(settings(**shared, **own), common)
+        one = with_common(read(settings, {**shared, **own}, partial(_flag_of_all, gateway)), common)
         try:
             gateways.append(create(one))
         except McpMissing as error:
@@ -110,6 +125,16 @@ def with_common(settings: Settings, common: HttpSettings) -> Settings:
         for name in ("cors_origins", "allowed_hosts")
     }
     return settings.model_copy(update=lists)
+
+
+def _flag_of_all(gateway: str, field: str) -> str:
+    """The option of a setting when all gateways are served."""
+    return flag(field if field in HttpSettings.model_fields else f"{gateway}-{field}")
+
+
+def _warn(*settings: type[HttpSettings]) -> None:
+    for sentence in variables.unknown(settings, strangers=False):
+        log.warning("%s", sentence)
 
 
 def _log(settings: HttpSettings) -> None:
@@ -160,6 +185,7 @@ def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> 
     parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
     parser.add_argument("--port", type=int, default=8090, help="Default: 8090.")
     parser.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
+    ready.add_option(parser)
     _options(parser, settings.model_fields)
     return parser
 

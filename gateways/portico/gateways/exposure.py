@@ -16,6 +16,10 @@ class Exposed(Exception):
     """Anybody could do anything; the message says what to do."""
 
 
+class CoreUnreachable(Exception):
+    """The core can't be asked whether it checks who calls; later it may."""
+
+
 def is_local(host: str) -> bool:
     """Whether only this machine reaches what listens there."""
     if host == "localhost":
@@ -35,7 +39,7 @@ async def wants_credential(client: Client) -> bool:
 
 
 async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
-    """Return when the core is there and wants credentials. Raises Exposed."""
+    """Return when the core is there and wants credentials. Raises Exposed, CoreUnreachable."""
     async with Client(core, timeout=5.0, tls=tls) as client:
         until = time.monotonic() + START_SECONDS
         while True:
@@ -44,7 +48,9 @@ async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | Non
                 break
             except Unavailable as error:
                 if time.monotonic() > until:
-                    raise Exposed(f"the core at {core} can't be asked whether auth is on: {error}") from None
+                    raise CoreUnreachable(
+                        f"the core at {core} can't be asked whether auth is on: {error}"
+                    ) from None
                 await asyncio.sleep(AGAIN_SECONDS)
     if not guarded:
         raise Exposed(

@@ -1,6 +1,7 @@
 """HTTP gateways on one port, until SIGTERM; then their streams end resumably and the process ends."""
 
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -14,17 +15,24 @@ STOP_SECONDS = 5
 class _Server(uvicorn.Server):
     """Ends the streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+    def __init__(self, config: uvicorn.Config, site: Site, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._site = site
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._site.stop()
         await super().shutdown(sockets)
 
 
-def serve(site: Site, host: str, port: int, fd: int | None) -> None:
-    """Serve on host and port, or on a listening socket that was handed down. Exits when it can't."""
+def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> None:
+    """Serve on host and port, or on a listening socket that was handed down; `ready` is called when it does.
+    Exits when it can't."""
     config = uvicorn.Config(
         site,
         host=host,
@@ -45,4 +53,4 @@ def serve(site: Site, host: str, port: int, fd: int | None) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]
-    _Server(config, site).run(sockets)
+    _Server(config, site, ready).run(sockets)

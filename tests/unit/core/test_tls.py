@@ -68,7 +68,7 @@ def test_half_of_tls_is_refused(given: dict[str, str]) -> None:
 async def test_a_file_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
     files = {"tls_cert": tmp_path / "none.crt", "tls_key": tmp_path / "none.key"}
     server = CoreServer([echo()], CoreSettings(listen=["127.0.0.1:0"], store="memory://", **files))  # type: ignore[arg-type]
-    with pytest.raises(OSError, match=r"none\."):
+    with pytest.raises(ValueError, match=r"none\."):
         await server.start()
 
 

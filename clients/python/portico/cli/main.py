@@ -15,6 +15,7 @@ from portico.cli.keys import keys
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
 from portico.cli.sandboxes import sandbox
+from portico.process import init, surroundings
 
 app = typer.Typer(
     name="portico",
@@ -47,6 +48,8 @@ def main(
     ] = False,
 ) -> None:
     """Root of all commands."""
+    surroundings.mend()
+    init.leave_process_one()
 
 
 @app.command()
@@ -112,46 +115,46 @@ def _become(*command: str) -> None:
 @app.command(context_settings=_PASS_ON)
 def core(context: typer.Context) -> None:
     """Start a core alone, on gRPC. `portico core --help` lists its options."""
-    _become("-m", "portico.core", *context.args)
+    _become("-P", "-m", "portico.core", *context.args)
 
 
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
     """Look for what is wrong with a database and this machine. `portico doctor --help` lists its options."""
-    _become("-m", "portico.core.doctor", *context.args)
+    _become("-P", "-m", "portico.core.doctor", *context.args)
 
 
 @sandbox.command("run", context_settings=_PASS_ON)
 def sandbox_run(context: typer.Context) -> None:
     """Run Python, or a shell command, with no core. `portico sandbox run --help` lists its options."""
-    _become("-m", "portico.sandbox", "run", *context.args)
+    _become("-P", "-m", "portico.sandbox", "run", *context.args)
 
 
 @sandbox.command("build", context_settings=_PASS_ON)
 def sandbox_build(context: typer.Context) -> None:
     """Build the image of the docker backend. `portico sandbox build --help` lists its options."""
-    _become("-m", "portico.sandbox", "build", *context.args)
+    _become("-P", "-m", "portico.sandbox", "build", *context.args)
 
 
 @gateway.command(context_settings=_PASS_ON)
 def sse(context: typer.Context) -> None:
     """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
-    _become("-m", "portico.gateways", "sse", *context.args)
+    _become("-P", "-m", "portico.gateways", "sse", *context.args)
 
 
 @gateway.command(context_settings=_PASS_ON)
 def openai(context: typer.Context) -> None:
     """Start the OpenAI gateway. `portico gateway openai --help` lists its options."""
-    _become("-m", "portico.gateways", "openai", *context.args)
+    _become("-P", "-m", "portico.gateways", "openai", *context.args)
 
 
 @gateway.command(context_settings=_PASS_ON)
 def mcp(context: typer.Context) -> None:
     """Start the MCP gateway. `portico gateway mcp --help` lists its options."""
-    _become("-m", "portico.gateways", "mcp", *context.args)
+    _become("-P", "-m", "portico.gateways", "mcp", *context.args)
 
 
 @gateway.command(context_settings=_PASS_ON)
 def a2a(context: typer.Context) -> None:
     """Start the A2A gateway. `portico gateway a2a --help` lists its options."""
-    _become("-m", "portico.gateways", "a2a", *context.args)
+    _become("-P", "-m", "portico.gateways", "a2a", *context.args)

@@ -5,14 +5,11 @@ and is handed down, so that a gateway that is restarted refuses nobody.
 """
 
 import asyncio
-import contextlib
+import errno
 import os
-import shutil
 import signal
 import socket
-import ssl
-import tempfile
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +17,11 @@ from rich.text import Text
 
 from portico.cli.child import Child
 from portico.cli.console import Console
+from portico.cli.core_socket import core_socket
 
 START_SECONDS = 60.0
-SOCKET_PATH_BYTES = 100  # the kernel takes 107, less what gRPC adds
+STOP_SECONDS = 20.0  # of a child, beside the time that a core drains
+DRAIN_SECONDS = 10.0  # a core's default
 
 console = Console(stderr=True)
 
@@ -61,40 +60,78 @@ def supervise(options: RunOptions) -> int:
 
 
 async def _supervise(options: RunOptions) -> int:
-    data_dir = options.data_dir.resolve()
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders = () if options.store else (_data_folder(options.data_dir),)
     listener = _listen(options.host, options.port)
-    port = listener.getsockname()[1]
-    grpc_port = options.grpc_port or _free_port(options.host)
-    socket_dir = Path(tempfile.mkdtemp(prefix="portico-"))
     try:
-        core_socket = f"unix:{socket_dir / 'core.sock'}"
-        store = options.store or f"sqlite:///{data_dir / 'portico.db'}"
-        listen = [f"--listen={options.host}:{grpc_port}", f"--listen={core_socket}"]
-        arguments = ["-m", "portico.core", options.target, "--store", store, *listen]
-        if options.reload:
-            # Whoever edits the file is whose words an exception has.
-            arguments.append("--log-content")
-        if options.auth:
-            arguments.append("--auth")
-        if options.insecure_no_auth:
-            arguments.append("--insecure-no-auth")
-        tls = []
-        if options.tls_cert is not None:
-            tls = ["--tls-cert", str(options.tls_cert), "--tls-key", str(options.tls_key)]
-        core = Child("core", arguments + tls, patient=options.reload)
-        serve = ["-m", "portico.gateways", "all", "--core", core_socket]
-        serve += ["--host", options.host, "--fd", str(listener.fileno()), *tls]
-        if options.insecure_no_auth:
-            serve.append("--insecure-no-auth")
-        if options.a2a_grpc_port is not None:
-            a2a_port = options.a2a_grpc_port or _free_port(options.host)
-            serve += ["--a2a-grpc-listen", f"{options.host}:{a2a_port}"]
-        gateway = Child("gateway", serve, pass_fds=(listener.fileno(),))
-        return await _watch_over(options, core, gateway, port, grpc_port)
+        grpc_port = options.grpc_port or _free_port(options.host)
+        with core_socket(*folders) as address:
+            core = Child(
+                "core",
+                _core_command(options, grpc_port, address),
+                patient=options.reload,
+                stop_seconds=STOP_SECONDS + _drain_seconds(),
+            )
+            gateway = Child(
+                "gateway",
+                _gateway_command(options, address, listener.fileno()),
+                pass_fds=(listener.fileno(),),
+                stop_seconds=STOP_SECONDS,
+            )
+            return await _watch_over(options, core, gateway, listener.getsockname()[1], grpc_port)
     finally:
         listener.close()
-        shutil.rmtree(socket_dir, ignore_errors=True)
+
+
+def _data_folder(path: Path) -> Path:
+    """Made where it is not there. Raises OSError."""
+    try:
+        folder = path.resolve()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"can't make the data folder {path}: {error.strerror}; choose another with --data-dir, "
+            "or keep nothing with --store memory://"
+        ) from None
+    return folder
+
+
+def _core_command(options: RunOptions, grpc_port: int, address: str) -> Sequence[str]:
+    store = options.store or f"sqlite:///{options.data_dir.resolve() / 'portico.db'}"
+    listen = [f"--listen={_authority(options.host, grpc_port)}", f"--listen={address}"]
+    command = ["-P", "-m", "portico.core", options.target, "--store", store, *listen, *_tls(options)]
+    if options.reload:
+        # Whoever edits the file is whose words an exception has.
+        command.append("--log-content")
+    if options.auth:
+        command.append("--auth")
+    if options.insecure_no_auth:
+        command.append("--insecure-no-auth")
+    return command
+
+
+def _gateway_command(options: RunOptions, address: str, listener: int) -> Sequence[str]:
+    command = ["-P", "-m", "portico.gateways", "all", "--core", address, "--host", options.host]
+    command += ["--fd", str(listener), *_tls(options)]
+    if options.insecure_no_auth:
+        command.append("--insecure-no-auth")
+    if options.a2a_grpc_port is not None:
+        port = options.a2a_grpc_port or _free_port(options.host)
+        command += ["--a2a-grpc-listen", _authority(options.host, port)]
+    return command
+
+
+def _tls(options: RunOptions) -> Sequence[str]:
+    if options.tls_cert is None:
+        return []
+    return ["--tls-cert", str(options.tls_cert), "--tls-key", str(options.tls_key)]
+
+
+def _drain_seconds() -> float:
+    """How long the core's runs may go on after SIGTERM; the core says what is wrong with the variable."""
+    try:
+        return max(0.0, float(os.environ.get("PORTICO_CORE_DRAIN_SECONDS", DRAIN_SECONDS)))
+    except ValueError:
+        return DRAIN_SECONDS
 
 
 def _kill(*children: Child) -> None:
@@ -105,10 +142,10 @@ def _kill(*children: Child) -> None:
 async def _watch_over(options: RunOptions, core: Child, gateway: Child, port: int, grpc_port: int) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _stop_signals():
         loop.add_signal_handler(number, stopping.set)
     tasks = [asyncio.create_task(core.keep_up()), asyncio.create_task(gateway.keep_up())]
-    announcing = asyncio.create_task(_announce(options, port, grpc_port))
+    announcing = asyncio.create_task(_announce(options, core, gateway, port, grpc_port))
     if options.reload:
         tasks.append(asyncio.create_task(_reload(options, core)))
     asked = asyncio.create_task(stopping.wait())
@@ -118,7 +155,7 @@ async def _watch_over(options: RunOptions, core: Child, gateway: Child, port: in
             # A child that can't be kept up ends the whole; it has said why.
             return next(task.result() for task in done if task is not asked) or 1
         console.print("stopping; press Ctrl-C again to stop at once")
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _stop_signals():
             loop.add_signal_handler(number, _kill, core, gateway)
         return 0
     finally:
@@ -130,67 +167,84 @@ async def _watch_over(options: RunOptions, core: Child, gateway: Child, port: in
         await gateway.stop()
 
 
+def _stop_signals() -> Sequence[signal.Signals]:
+    """A terminal that closes ends it too, unless it was started with nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(4096)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise OSError(f"can't listen on {host}:{port}: {reason}; choose another with --port") from None
+    """Raises OSError."""
+    listener = _bound(host, port)
+    listener.listen(4096)
     os.set_inheritable(listener.fileno(), True)
     return listener
 
 
+def _bound(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    try:
+        # IPv4 first, as a name may mean both.
+        for family, kind, protocol, _, address in sorted(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ):
+            listener = socket.socket(family, kind, protocol)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+            except OSError as error:
+                listener.close()
+                problem = error
+            else:
+                return listener
+        raise problem
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"can't listen on {_authority(host, port)}: {reason}; {_advice(error)}") from None
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "no interface of this machine that is up has this address; choose another with --host"
+    if isinstance(error, socket.gaierror):
+        return "choose another with --host"
+    return "choose another with --port"
+
+
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    with _bound(host, 0) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
-async def _announce(options: RunOptions, port: int, grpc_port: int) -> None:
-    """Say where to go, once it answers."""
-    until = time.monotonic() + START_SECONDS
-    while not await _ready(options, port):
-        if time.monotonic() > until:
-            console.print("still not ready after a minute; see the messages above", style="yellow")
-            return
-        await asyncio.sleep(0.05)
-    base = f"{'http' if options.tls_cert is None else 'https'}://{options.host}:{port}"
+async def _announce(options: RunOptions, core: Child, gateway: Child, port: int, grpc_port: int) -> None:
+    """Say where to go, once both serve."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await core.ready.wait()
+            await gateway.ready.wait()
+    except TimeoutError:
+        console.print("still not ready after a minute; see the messages above", style="yellow")
+        return
+    base = f"{'http' if options.tls_cert is None else 'https'}://{_authority(options.host, port)}"
     body = '{"input": "hello"}'
+    target = _authority(options.host, grpc_port)
     console.print(
         Text("\nPortico", style="bold"),
         f"serves {options.target}\n"
         f"  HTTP  {base}   (its API: {base}/docs)\n"
-        f"  gRPC  {options.host}:{grpc_port}\n"
+        f"  gRPC  {target}\n"
         f"  A2A   {base}/.well-known/agent-card.json\n"
         f"  data  {options.store or options.data_dir}\n\n"
         f"try     curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
-        f"or      portico chat --core {options.host}:{grpc_port}\n",
+        f"or      portico chat --core {target}\n",
         soft_wrap=True,
     )
-
-
-async def _ready(options: RunOptions, port: int) -> bool:
-    tls = None
-    if options.tls_cert is not None:
-        # It is our own; whether others trust it is theirs to say.
-        tls = ssl.create_default_context()
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection(options.host, port, ssl=tls)
-            try:
-                writer.write(b"GET /readiness HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                return b" 200 " in await reader.readline()
-            finally:
-                writer.close()
-    return False
 
 
 async def _reload(options: RunOptions, core: Child) -> int:

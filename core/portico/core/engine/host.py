@@ -10,6 +10,10 @@ from typing import Any, Protocol
 from portico.agent import AgentApp, Context
 
 
+class AgentStartFailed(Exception):
+    """An agent could not be initialised; the message says which one, and why."""
+
+
 class Sink(Protocol):
     """Takes what an agent yields."""
 
@@ -34,7 +38,7 @@ class AgentHost(Protocol):
         ...
 
     async def start(self) -> None:
-        """Initialise all agents; an agent's exception ends the start."""
+        """Initialise all agents. Raises AgentStartFailed."""
         ...
 
     async def stop(self) -> None:

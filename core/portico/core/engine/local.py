@@ -12,7 +12,8 @@ from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest
 from portico.agent.frameworks import load_framework
 from portico.core.engine.calling import bind, call
-from portico.core.engine.host import Sink
+from portico.core.engine.host import AgentStartFailed, Sink
+from portico.core.engine.outcomes import in_short
 from portico.core.engine.roster import Roster
 from portico.core.engine.threads import Slot, ThreadedGenerator
 from portico.core.engine.translating import TranslatingSink, translate
@@ -33,7 +34,14 @@ class LocalHost(Roster):
     async def start(self) -> None:
         for app in self.agents:
             if app.init_function is not None:
-                await call(bind(app.init_function, {"self": app}), Slot(self._threads))
+                try:
+                    await call(bind(app.init_function, {"self": app}), Slot(self._threads))
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:
+                    log.debug("the init function of agent %r raised", app.name, exc_info=True)
+                    message = f"the init function of agent {app.name!r} raised {in_short(error, app.source)}"
+                    raise AgentStartFailed(message) from error
 
     async def stop(self) -> None:
         for app in self.agents:

@@ -1,5 +1,6 @@
 """The agents of a host, by name."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from portico.agent import AgentApp
@@ -18,7 +19,8 @@ class Roster:
         self._default = apps[0]
         self._apps = {app.name: app for app in apps}
         if len(self._apps) < len(apps):
-            raise ValueError(f"two agents have one name: {sorted(app.name for app in apps)}")
+            (name, count), *_ = Counter(app.name for app in apps).most_common()
+            raise ValueError(f"{count} agents have one name, {name!r}; give each AgentApp its own")
         for app in apps:
             if app.query_function is None:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")

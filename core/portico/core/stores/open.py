@@ -37,18 +37,24 @@ SYNCHRONOUS = ("normal", "full")
 
 async def open_stores(url: str) -> Stores:
     """Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
+    file = check_url(url)
+    return _memory() if file is None else await _sqlite(file)
+
+
+def check_url(url: str) -> SqliteFile | None:
+    """A store's file; None for a store that has none. Raises ValueError for a URL that means no store."""
     parsed = _parsed(url)
     if parsed.drivername == "memory":
-        return _memory()
+        return None
     if parsed.drivername == "sqlite":
-        return await _sqlite(_file(parsed))
+        return _file(parsed)
     raise ValueError(f"no store for {parsed.drivername}://; supported are {SUPPORTED}")
 
 
 def directory_of(url: str) -> str:
     """Where a store keeps its files; empty for one that has none. Raises ValueError as `open_stores`."""
-    parsed = _parsed(url)
-    return str(_file(parsed).path.parent) if parsed.drivername == "sqlite" else ""
+    file = check_url(url)
+    return "" if file is None else str(file.path.parent)
 
 
 def _parsed(url: str) -> URL:

@@ -1,5 +1,6 @@
 """The settings that every HTTP gateway has."""
 
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.gateways.http.authority import check_host, check_origin
+from portico.process.settings import named
 from portico.telemetry import logs
 
 
@@ -68,10 +70,11 @@ class HttpSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
+        name = partial(named, type(self))
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key go together")
+            raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
         if (self.core_cert is None) != (self.core_key is None):
-            raise ValueError("core_cert and core_key go together")
+            raise ValueError(f"{name('core_cert')} and {name('core_key')} go together: set both")
         if (self.core_ca or self.core_cert) and not self.core_tls:
-            raise ValueError("core_ca and core_cert are for core_tls")
+            raise ValueError(f"{name('core_ca')} and {name('core_cert')} need {name('core_tls')}")
         return self

@@ -42,5 +42,5 @@ class SseSettings(HttpSettings):
     @classmethod
     def _starts_with_slash(cls, value: str) -> str:
         if not value.startswith("/") or value.endswith("/"):
-            raise ValueError("begins with a slash and does not end with one")
+            raise ValueError("must begin with a slash and not end with one")
         return value

@@ -24,7 +24,7 @@ from portico.agent import (
 from portico.agent.children import ChildRequest
 from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
 from portico.agent.frameworks.known import is_ours
-from portico.core.engine.host import AgentHost
+from portico.core.engine.host import AgentHost, AgentStartFailed
 from portico.core.engine.outcomes import not_to_be_yielded, unknown
 from portico.core.engine.threads import slot_lent
 from portico.core.engine.workers.channel import Channel, Served
@@ -75,7 +75,7 @@ class Worker:
             case "pieces":
                 return self._offers.pieces(*args), None
             case "start":
-                return self._host.start(), None
+                return self._start(), None
             case "stop":
                 return self._host.stop(), None
         raise LookupError(method)
@@ -96,6 +96,13 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start(self) -> None:
+        """Raises what the agent's init function raised: the core says which agent it was."""
+        try:
+            await self._host.start()
+        except AgentStartFailed as error:
+            raise (error.__cause__ or error) from None
 
     async def _execute(self, run: "_Run") -> bool:
         """Whether the run came to its end by itself, and was not cancelled."""

@@ -5,6 +5,7 @@ import logging
 import time
 
 from portico.agent import AgentApp, AgentError, Workers
+from portico.core.engine.host import AgentStartFailed
 from portico.core.engine.workers.process import Launch
 from portico.core.engine.workers.worker import Worker
 
@@ -28,13 +29,13 @@ class Pool:
         self._next = _hope()
 
     async def start(self) -> None:
-        """Return when all are ready. Raises ValueError when one can't be started."""
+        """Return when all are ready. Raises AgentStartFailed when one can't be started."""
         starting = [asyncio.create_task(self._start()) for _ in range(self._limits.count)]
         await asyncio.wait(starting)
         for task in starting:
             if (error := task.exception()) is not None:
                 await self.stop()
-                raise ValueError(f"agent {self._app.name!r}: {error}")
+                raise AgentStartFailed(f"agent {self._app.name!r}: {error}")
         self._keepers = [asyncio.create_task(self._keep(task.result())) for task in starting]
 
     async def stop(self) -> None:

@@ -70,7 +70,7 @@ def interpreters(*options: str) -> Launch:
 
     async def launch(app: AgentApp, there: socket.socket) -> Interpreter:
         mark = new_mark()
-        command: Sequence[str] = (sys.executable, "-m", "portico.core.worker")
+        command: Sequence[str] = (sys.executable, "-P", "-m", "portico.core.worker")
         number = there.fileno()
         process = await asyncio.create_subprocess_exec(
             *(*command, str(number), str(os.getpid()), app.source, app.name, *options),

@@ -50,9 +50,9 @@ def extra_name(name: str) -> str:
     """Check a name that an operator adds to a list, and return it in lower case. Raises ValueError."""
     lower = name.lower()
     if not _NAME.fullmatch(lower):
-        raise ValueError(f"{name!r} is not the name of a header field")
+        raise ValueError(f"has {name!r}, which is not the name of a header field")
     if lower in _OURS or lower.startswith(("access-control-", "sec-")):
-        raise ValueError(f"{lower} never passes to or from a sandbox")
+        raise ValueError(f"has {lower!r}, which never passes to or from a sandbox")
     return lower
 
 

@@ -37,7 +37,8 @@ class Detached:
         open_to_all: bool,
     ) -> Self:
         """In this directory, with what it says in the log."""
-        command = [sys.executable, "-m", "portico.cli", "run", target, "--host", host, "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "portico.cli", "run", target]
+        command += ["--host", host, "--port", str(port)]
         command += ["--grpc-port", "0", *(["--insecure-no-auth"] if open_to_all else [])]
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log.open("wb") as out:
@@ -69,7 +70,7 @@ class Detached:
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.running:
             try:
-                if httpx.get(f"{self._url}/readiness", timeout=2).is_success:
+                if httpx.get(f"{self._url}/readiness", timeout=2, trust_env=False).is_success:
                     return
             except httpx.TransportError:
                 pass  # not yet

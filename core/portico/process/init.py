@@ -1,0 +1,56 @@
+"""Process 1 of a container: it passes signals on and reaps, and its only child does the work.
+
+The kernel drops signals that process 1 has no handler for, and gives it every process whose parent has ended.
+"""
+
+import os
+import signal
+
+_FAULTS = {"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"}  # of this process itself
+_NOT_PASSED_ON = _FAULTS | {"SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU"}
+
+
+def leave_process_one() -> None:
+    """In process 1: fork, and return in the child only; there may be no threads yet. Elsewhere: nothing."""
+    if os.getpid() != 1:
+        return
+    passed_on = {one for one in signal.Signals if one.name not in _NOT_PASSED_ON}
+    awaited = {*passed_on, signal.SIGCHLD}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no exit statuses
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    child = os.fork()
+    if child == 0:
+        _lead_terminal()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    while True:
+        number = signal.sigwait(awaited)
+        if number == signal.SIGCHLD:
+            _reap(child)
+        else:
+            os.kill(child, number)  # a zombie takes it too
+
+
+def _lead_terminal() -> None:
+    """A group of its own, so that Ctrl-C reaches the child once: from the terminal."""
+    os.setpgid(0, 0)
+    try:
+        usual = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, os.getpid())
+        signal.signal(signal.SIGTTOU, usual)
+    except OSError:
+        pass  # there is no terminal
+
+
+def _reap(child: int) -> None:
+    """Take the exit statuses of all that has ended; end when the child is among it."""
+    while True:
+        try:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended == 0:
+            return
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)

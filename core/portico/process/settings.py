@@ -1,0 +1,87 @@
+"""Settings from arguments and variables, and what is wrong with them in words for whoever wrote them."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsError
+
+# By pydantic's names of mistakes; `{…}` is what it tells of one.
+_WORDS: Mapping[str, str] = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+_UNKNOWN = "has a value that means nothing here"
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class Misconfigured(ValueError):
+    """A setting can't be meant; the message names its option and its variable, and says what can be."""
+
+
+def flag(field: str) -> str:
+    """The option of a setting."""
+    return f"--{field.replace('_', '-')}"
+
+
+def read(settings: type[S], given: Mapping[str, Any], option: Callable[[str], str] = flag) -> S:
+    """Settings from arguments, and from variables where there is no argument. Raises Misconfigured."""
+    try:
+        return settings(**given)
+    except ValidationError as error:
+        said = [
+            _complaint(settings, one, option) for one in error.errors(include_url=False, include_input=False)
+        ]
+    except SettingsError:
+        said = [
+            f"{named(settings, field, option)} is a list and must be JSON, such as "
+            f"""{orjson.dumps(["a", "b"]).decode()}"""
+            for field in settings.model_fields
+            if not _is_json(os.environ.get(variable(settings, field)))
+            and settings.model_fields[field].annotation == list[str]
+        ]
+    raise Misconfigured("; ".join(dict.fromkeys(said)))
+
+
+def variable(settings: type[BaseSettings], field: str) -> str:
+    return f"{settings.model_config.get('env_prefix', '')}{field}".upper()
+
+
+def named(settings: type[BaseSettings], field: str, option: Callable[[str], str] = flag) -> str:
+    """A setting by its option and its variable. Secrets have no option: everybody can read arguments."""
+    if settings.model_fields[field].annotation == SecretStr | None:
+        return variable(settings, field)
+    return f"{option(field)} ({variable(settings, field)})"
+
+
+def _complaint(settings: type[BaseSettings], error: ErrorDetails, option: Callable[[str], str]) -> str:
+    words = _WORDS.get(error["type"], _UNKNOWN).format(**error.get("ctx", {}))
+    field = str(error["loc"][0]) if error["loc"] else ""
+    if field in settings.model_fields:
+        return f"{named(settings, field, option)} {words}"
+    return words  # of several settings: the check has named them
+
+
+def _is_json(text: str | None) -> bool:
+    try:
+        return text is None or isinstance(orjson.loads(text), list)
+    except orjson.JSONDecodeError:
+        return False

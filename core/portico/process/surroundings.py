@@ -1,0 +1,44 @@
+"""What a process inherits and can't work with: closed standard streams, blocked signals, a hostile umask."""
+
+import os
+import signal
+import sys
+
+OPEN_FILES = 1024  # the usual soft limit; more than that breaks programs that use select()
+_OWN_RIGHTS = 0o700
+
+
+def mend() -> None:
+    """Call it first, before anything opens a file."""
+    if sys.platform == "win32":
+        return
+    _open_standard_streams()
+    # A parent that ignores SIGCHLD leaves no exit statuses; one that blocks SIGTERM, no way to stop.
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    mask = os.umask(0o077)
+    os.umask(mask & ~_OWN_RIGHTS)  # what its owner can't read is of no use to it
+    _allow_open_files()
+
+
+def _open_standard_streams() -> None:
+    """What is opened next would get their numbers, and what is printed would go there."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _allow_open_files() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
