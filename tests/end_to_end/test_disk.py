@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from portico.client.errors import Unavailable
 from portico.core.stores.open import open_stores
 from portico.v1 import events_pb2
 
+MEGABYTE = 1024 * 1024
+EXPIRING = Path(__file__).parents[1] / "support" / "expiring.py"
 DISK = "mount -t tmpfs -o size=12m none {data} && exec {command}"
 
 
@@ -89,6 +92,18 @@ async def test_a_full_disk_refuses_runs_keeps_reading_and_loses_nothing(small_di
         after = await client.runs.query("count 3").text()
         assert after == "0 1 2 "
     assert core.is_running()
+
+
+def test_retention_frees_a_disk_that_is_a_little_larger_than_the_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    command = f"mount -t tmpfs -o size=44m none {data} && exec {sys.executable} {EXPIRING} {data}"
+    done = subprocess.run([*mounting(), command], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    sizes = json.loads(done.stdout.splitlines()[-1])
+    assert sizes["left"] == 0
+    assert sizes["before"] > 32 * MEGABYTE
+    assert sizes["after"] < 8 * MEGABYTE
 
 
 def doctor(data: Path) -> subprocess.CompletedProcess[str]:

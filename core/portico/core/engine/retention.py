@@ -105,7 +105,7 @@ class Retention:
         more = True
         while more:
             began = self._monotonic()
-            more = await remove(before, BATCH) == BATCH
+            more = await remove(before, BATCH) > 0
             await self._rest(began)
 
     async def _runs(self, before: float, limit: int) -> int:

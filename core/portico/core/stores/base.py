@@ -214,7 +214,7 @@ class StateStore(Protocol):
         ...
 
     async def expire(self, before: float, limit: int) -> int:
-        """Remove so many at most that were saved before that time; how many it was."""
+        """Remove some that were saved before that time, so many at most; how many, 0 when there are none."""
         ...
 
 
@@ -375,7 +375,7 @@ class MemoryStore(Protocol):
         ...
 
     async def expire(self, before: float, limit: int) -> int:
-        """Remove so many at most that were added before that time; how many it was."""
+        """Remove some that were added before that time, so many at most; how many, 0 when there are none."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The SQLAlchemy side of a database: transactions of the stores that are not the run log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,10 +22,13 @@ _WRITES = "portico_writes"
 class Database:
     """Transactions on an engine, beside a run log that writes to the same database."""
 
-    def __init__(self, engine: AsyncEngine, turn: asyncio.Lock) -> None:
+    def __init__(
+        self, engine: AsyncEngine, turn: asyncio.Lock, wrote: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._reading = engine
         self._writing = engine.execution_options(**{_WRITES: True})
         self._turn = turn
+        self._wrote = wrote
         # Of those who write here one at a time goes for the turn, so that a commit of the run log waits
         # for one of them at most, however many there are.
         self._queue = asyncio.Lock()
@@ -50,6 +53,8 @@ class Database:
         with plain_failures():
             async with in_time(self._queue, self._turn), self._writing.begin() as connection:
                 yield connection
+            if self._wrote is not None:
+                await self._wrote()
 
     def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
         """An INSERT that may say ON CONFLICT, in words of the dialect."""

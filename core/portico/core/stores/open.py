@@ -98,7 +98,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
     health = StoreHealth()
     runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock)
     health.probe = runs.probe
-    database = Database(sqlite_engine(file), turn)
+    database = Database(sqlite_engine(file), turn, runs.wrote)
     erasure = SqliteErasure(database, runs)
     return Stores(
         runs=runs,

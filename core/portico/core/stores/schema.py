@@ -79,6 +79,9 @@ log_segments = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# Runs that are deleted while some of their events are still to be: large ones are deleted in steps.
+deleted_runs = Table("deleted_runs", metadata, Column("run_id", String, primary_key=True))
+
 states = Table(
     "states",
     metadata,

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, Select, and_, delete, insert, select, tuple_
+from sqlalchemy import ColumnElement, LargeBinary, Select, and_, cast, delete, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord
 from portico.core.stores.database import Database
 from portico.core.stores.members import members
 from portico.core.stores.schema import memories, memory_members
+from portico.core.stores.steps import STEP_ROWS, one_step
 
 
 class MemoryIndex(Protocol):
@@ -92,18 +93,27 @@ class SqlMemoryStore:
             return [MemoryRecord(*row) for row in await connection.execute(query)]
 
     async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
-        return await self._delete(select(memories.c.number).where(_of(user_id, session_id, memory_id)))
+        number = 0
+        while found := await self._delete_some(_of(user_id, session_id, memory_id), STEP_ROWS):
+            number += found
+        return number
 
     async def expire(self, before: float, limit: int) -> int:
-        old = select(memories.c.number).where(memories.c.created_at < before)
-        return await self._delete(old.order_by(memories.c.created_at, memories.c.number).limit(limit))
+        return await self._delete_some(memories.c.created_at < before, limit)
 
-    async def _delete(self, numbers: Select[int]) -> int:
+    async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
+        size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
+        oldest = select(memories.c.number, size).where(doomed)
+        oldest = oldest.order_by(memories.c.created_at, memories.c.number).limit(limit)
         async with self._database.write() as connection:
-            await self._index.remove(connection, numbers)
-            await connection.execute(delete(memory_members).where(memory_members.c.number.in_(numbers)))
-            result = await connection.execute(delete(memories).where(memories.c.number.in_(numbers)))
-        return result.rowcount
+            rows = (await connection.execute(oldest)).all()
+            step = one_step((row[0], row[1]) for row in rows)
+            if step:
+                numbers = select(memories.c.number).where(memories.c.number.in_(step))
+                await self._index.remove(connection, numbers)
+                await connection.execute(delete(memory_members).where(memory_members.c.number.in_(step)))
+                await connection.execute(delete(memories).where(memories.c.number.in_(step)))
+        return len(step)
 
     async def _insert(
         self, connection: AsyncConnection, records: Sequence[MemoryRecord]

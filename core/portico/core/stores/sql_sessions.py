@@ -11,6 +11,8 @@ from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.database import Database
 from portico.core.stores.schema import messages, sessions, states
+from portico.core.stores.sql_steps import delete_states
+from portico.core.stores.steps import STEP_ROWS, one_step
 
 _STORED = (
     messages.c.session_id,
@@ -83,15 +85,30 @@ class SqlSessionStore:
         this = _is(user_id, session_id)
         if idle_since is not None:
             this = and_(this, sessions.c.updated_at < idle_since)
+        # Whether it goes is decided once; its row goes last, so that one of its name is not made meanwhile.
+        while not await self._delete_some(user_id, session_id, this):
+            this = _is(user_id, session_id)
+
+    async def _delete_some(self, user_id: str, session_id: str, this: ColumnElement[bool]) -> bool:
+        """One transaction; whether nothing is left."""
         inside = _inside(user_id, session_id)
+        oldest = select(messages.c.position, func.length(messages.c.payload)).where(inside)
+        oldest = oldest.order_by(messages.c.position).limit(STEP_ROWS + 1)
         async with self._database.write() as connection:
-            result = await connection.execute(delete(sessions).where(this))
-            if result.rowcount == 0:
+            if not (await connection.execute(select(exists().where(this)))).scalar():
                 raise SessionNotFound(session_id)
-            await self._index.remove(connection, select(messages.c.position).where(inside))
-            await connection.execute(delete(messages).where(inside))
-            state = and_(states.c.user_id == user_id, states.c.session_id == session_id)
-            await connection.execute(delete(states).where(state))
+            rows = (await connection.execute(oldest)).all()
+            step = one_step((row[0], row[1]) for row in rows[:STEP_ROWS])
+            whole = len(step) == len(rows)
+            doomed = inside if whole else and_(inside, messages.c.position <= step[-1])
+            await self._index.remove(connection, select(messages.c.position).where(doomed))
+            await connection.execute(delete(messages).where(doomed))
+            if whole:
+                state = and_(states.c.user_id == user_id, states.c.session_id == session_id)
+                _, whole = await delete_states(connection, state)
+            if whole:
+                await connection.execute(delete(sessions).where(this))
+        return whole
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
         place = (sessions.c.updated_at, sessions.c.user_id, sessions.c.session_id)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, delete, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import EtagMismatch, StateNotFound
@@ -13,6 +13,7 @@ from portico.core.stores.base import StateRecord
 from portico.core.stores.database import Database
 from portico.core.stores.schema import states
 from portico.core.stores.sql_sessions import check_session
+from portico.core.stores.sql_steps import delete_states
 
 _COLUMNS = states.c
 _KEY = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.part, _COLUMNS.round_id)
@@ -90,16 +91,18 @@ class SqlStateStore:
     async def delete(
         self, user_id: str, session_id: str | None, round_id: int | None, part: str | None = None
     ) -> int:
-        doomed = delete(states).where(_of(user_id, session_id, round_id, part))
-        async with self._database.write() as connection:
-            result = await connection.execute(doomed)
-        return result.rowcount
+        number = 0
+        whole = False
+        while not whole:
+            async with self._database.write() as connection:
+                found, whole = await delete_states(connection, _of(user_id, session_id, round_id, part))
+            number += found
+        return number
 
     async def expire(self, before: float, limit: int) -> int:
-        old = select(*_KEY).where(_COLUMNS.updated_at < before).limit(limit)
         async with self._database.write() as connection:
-            result = await connection.execute(delete(states).where(tuple_(*_KEY).in_(old)))
-        return result.rowcount
+            number, _ = await delete_states(connection, _COLUMNS.updated_at < before, limit)
+        return number
 
 
 def _records(state: ColumnElement[str]) -> "Select[Any]":

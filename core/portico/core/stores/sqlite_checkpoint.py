@@ -1,5 +1,6 @@
 """Moves the write-ahead log into the database, so that no commit has to."""
 
+import asyncio
 import logging
 import sqlite3
 from functools import partial
@@ -18,12 +19,18 @@ LONG_PAGES = 8 * 1024  # a log of this length is cut even if that holds up a com
 class Checkpointer:
     """A thread and a connection of its own. `written` belongs to the writer's thread."""
 
-    def __init__(self, file: SqliteFile, writer: CallThread, writing: sqlite3.Connection) -> None:
+    def __init__(
+        self, file: SqliteFile, writer: CallThread, writing: sqlite3.Connection, turn: asyncio.Lock
+    ) -> None:
         self._connection = file.connect()
         self._thread = CallThread("portico-checkpoint")
         self._writer = writer
         self._writing = writing
+        self._turn = turn
+        self._cutting = asyncio.Lock()
+        self._path = file.path.with_name(f"{file.path.name}-wal")
         self._written = 0
+        self._size_before = 0
         self._busy = False
 
     def written(self, size_bytes: int) -> None:
@@ -33,6 +40,37 @@ class Checkpointer:
             self._written = 0
             self._busy = True
             self._thread.post(self._checkpoint)
+
+    async def keep_up(self) -> None:
+        """Behind a write of which nobody knows how much it adds to the log: return when the log's file has
+        not grown much since it was last cut, or is cut again, unless somebody reads it."""
+        size = self.log_bytes
+        self._size_before = min(self._size_before, size)
+        if size - self._size_before >= EVERY_BYTES:
+            try:
+                await self.cut()
+            except StoreUnavailable as error:
+                log.warning("the write-ahead log was not cut: %s", error)
+            self._size_before = self.log_bytes
+
+    async def cut(self) -> bool:
+        """Empty the log, unless somebody reads it; whether it is empty."""
+        async with self._cutting:
+            if not self.log_bytes:
+                return True
+            # Commits go on meanwhile, and wait only while the little is copied that they have added.
+            await self._thread.call(_passive, self._connection)
+            async with self._turn:
+                with plain_failures():
+                    return await self._writer.call(_cut, self._writing)
+
+    @property
+    def log_bytes(self) -> int:
+        """The size of the log's file, of which much may be old."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Blocks until the checkpoint under way is done."""
@@ -62,8 +100,8 @@ def _passive(connection: sqlite3.Connection) -> int:
     return int(pages)
 
 
-def cut(connection: sqlite3.Connection) -> bool:
-    """Empty the write-ahead log, unless somebody reads it; without waiting for them."""
+def _cut(connection: sqlite3.Connection) -> bool:
+    """The rest, and the cut; without waiting for readers."""
     (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute("PRAGMA busy_timeout = 0").close()
     try:

@@ -10,10 +10,12 @@ from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilt
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.schema import IS_EPHEMERAL
-from portico.core.stores.sqlite_checkpoint import Checkpointer, cut
+from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, ended, listing
+from portico.core.stores.sqlite_removal import half_removed, remove_some
 from portico.core.stores.sqlite_thread import CallThread
+from portico.core.stores.sqlite_upkeep import Upkeep, give_back
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
 _T = TypeVar("_T")
@@ -40,7 +42,8 @@ class SqliteRunLog:
             self._tails = restore(self._writing)
         self._writer = CallThread("portico-log-writer")
         self._reader = CallThread("portico-log-reader")
-        self._checkpointer = Checkpointer(file, self._writer, self._writing)
+        self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn)
+        self._upkeep = Upkeep(self)
         self._lock = lock  # held until the last write
         self._closed = False
 
@@ -48,6 +51,7 @@ class SqliteRunLog:
         if commit.runs or commit.chunks or commit.messages:
             async with self._turn:
                 await self._on(self._writer, self._commit, commit)
+            self._upkeep.wrote()
 
     async def get(self, run_id: str) -> RunRecord:
         rows = await self._select("run_id = ?", run_id)
@@ -104,14 +108,28 @@ class SqliteRunLog:
         return await self._select(f"{IS_EPHEMERAL} AND status NOT IN ({waiting})")
 
     async def delete(self, run_id: str) -> None:
-        async with self._turn:
-            found = await self._on(self._writer, self._delete, run_id)
-        if found == 0:
+        if await self.delete_all([run_id]) == 0:
             raise RunNotFound(run_id)
 
     async def delete_all(self, run_ids: Sequence[str]) -> int:
-        async with self._turn:
-            return await self._on(self._writer, self._delete, *run_ids)
+        number = 0
+        left = run_ids
+        while left:
+            async with self._turn:
+                found, left = await self._on(self._writer, remove_some, self._writing, self._tails, left)
+            number += found
+            await self.wrote()
+        return number
+
+    async def finish_removals(self) -> None:
+        """Remove what removals that were cut off have left."""
+        await self.delete_all(await self._on(self._writer, half_removed, self._writing))
+
+    async def wrote(self) -> None:
+        """Somebody wrote to the file beside the log's commits; return when more may be written."""
+        if not self._closed:
+            self._upkeep.wrote()
+            await self._checkpointer.keep_up()
 
     async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
         sql = "SELECT run_id FROM runs WHERE user_id = ? LIMIT ?"
@@ -133,19 +151,30 @@ class SqliteRunLog:
 
     async def cut(self) -> bool:
         """Empty the write-ahead log, unless somebody reads it; whether it is empty."""
+        self._check_open()
+        return await self._checkpointer.cut()
+
+    async def give_back(self) -> int:
+        """Give some of the file's free pages back to the disk, if there are many; how many."""
         async with self._turn:
-            return await self._on(self._writer, cut, self._writing)
+            number = await self._on(self._writer, give_back, self._writing)
+        await self._checkpointer.keep_up()
+        return number
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            await self._upkeep.stop()
             await asyncio.to_thread(self._close)
 
     async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
+        self._check_open()
         with plain_failures():
             return await thread.call(call, *args)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
 
     async def _select(self, condition: str, *values: Any) -> Sequence[RunRecord]:
         rows = await self._on(self._reader, self._fetch, SELECT_RUNS + condition, values)
@@ -184,24 +213,6 @@ class SqliteRunLog:
 
     def _commit(self, commit: Commit) -> None:
         self._checkpointer.written(write(self._writing, commit, self._tails))
-
-    def _delete(self, *run_ids: str) -> int:
-        connection = self._writing
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            found = 0
-            for run_id in run_ids:
-                found += connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,)).rowcount
-                connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
-                # The run's text goes from segments, too, as far as nobody else needs them.
-                self._tails.forget(run_id)
-            connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (self._tails.first_needed(),))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return found
 
     def _probe(self) -> None:
         (version,) = self._writing.execute("PRAGMA user_version").fetchone()

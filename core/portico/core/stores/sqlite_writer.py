@@ -122,7 +122,13 @@ def _wal_bytes(commit: Commit, plan: Plan) -> int:
     """About how much the commit adds to the write-ahead log, which holds whole pages."""
     # Ids are random, so each row dirties a page of its own in nearly every index.
     pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages) + 2 * len(commit.sessions)
-    return pages * PAGE_BYTES + sum(len(row.data) for row in plan.rows) + len(plan.segment)
+    size = pages * PAGE_BYTES + sum([len(row.data) for row in plan.rows]) + len(plan.segment)
+    # The text of a message is about as long as its payload.
+    return (
+        size
+        + sum([len(run.request) for run in commit.runs])
+        + sum([2 * len(m.payload) for m in commit.messages])
+    )
 
 
 def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:

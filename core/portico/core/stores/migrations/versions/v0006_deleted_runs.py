@@ -1,0 +1,12 @@
+"""Runs that are deleted in steps."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """A table that is empty but while something large is deleted, and after a crash in between."""
+    op.create_table("deleted_runs", sa.Column("run_id", sa.String, primary_key=True))

@@ -1,0 +1,96 @@
+"""A program: fills the database of a folder with runs that are too old, and removes them as a core does.
+
+Its last line is JSON: the sizes of the database's files in bytes, before, at most, and after.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from portico.agent import AgentApp
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.local import LocalHost
+from portico.core.engine.retention import Retention, Ttls
+from portico.core.engine.runs import RunEngine
+from portico.core.stores import sqlite_upkeep
+from portico.core.stores.base import Chunk, Commit, RunRecord, Stores
+from portico.core.stores.open import open_stores
+
+RUNS = 16
+CHUNKS = 8
+CHUNK_BYTES = 256 * 1024
+RUN = RunRecord("live", "echo", "ada", "s1", "in_progress", 1.0, 1.0, 0, 1, False, None, b"q", b"")
+
+
+def sizes(folder: Path) -> int:
+    """What the files take."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name.startswith("portico.db"))
+
+
+async def fill(stores: Stores, folder: Path) -> None:
+    for number in range(RUNS):
+        name = f"old{number}"
+        run = RunRecord(name, "echo", "ada", "s1", "completed", 1.0, 1.0, 7, 1, False, None, b"q", b"")
+        for index in range(CHUNKS):
+            chunk = Chunk(name, index, index, os.urandom(CHUNK_BYTES))
+            await stores.runs.commit(Commit([run], [chunk]))
+        await settled(folder)
+
+
+async def settled(folder: Path) -> None:
+    """Return when the write-ahead log is empty."""
+    while (folder / "portico.db-wal").stat().st_size:
+        await asyncio.sleep(0.05)
+
+
+async def writing(stores: Stores) -> None:
+    """Commits of a run that is live meanwhile. Raises StoreUnavailable if one is refused."""
+    number = 0
+    while True:
+        await stores.runs.commit(Commit([RUN], [Chunk("live", number, number, b"x" * 1000)]))
+        number += 1
+        await asyncio.sleep(0.002)
+
+
+async def looking(folder: Path, most: list[int]) -> None:
+    while True:
+        most.append(sizes(folder))
+        await asyncio.sleep(0.001)
+
+
+async def main(folder: Path) -> None:
+    app = AgentApp("echo")
+
+    @app.query
+    async def query() -> AsyncIterator[str]:
+        yield ""
+
+    sqlite_upkeep.IDLE_SECONDS = 0.1
+    stores = await open_stores(f"sqlite:///{folder}/portico.db")
+    await fill(stores, folder)
+    before = sizes(folder)
+    engine = RunEngine(LocalHost([app]), stores, ProtoEncoder())
+    most: list[int] = []
+    others = [asyncio.create_task(writing(stores)), asyncio.create_task(looking(folder, most))]
+    await Retention(engine, stores, Ttls(runs=60.0)).sweep()
+    assert not others[0].done(), others[0].exception()
+    for other in others:
+        other.cancel()
+        with suppress(asyncio.CancelledError):
+            await other
+    left = len(await stores.runs.ended(2.0, 100))
+    # Given back with the database open, once nobody writes.
+    for _ in range(600):
+        if sizes(folder) < before / 3:
+            break
+        await asyncio.sleep(0.1)
+    after = sizes(folder)
+    await stores.close()
+    print(json.dumps({"before": before, "most": max(most), "after": after, "left": left}))
+
+
+asyncio.run(main(Path(sys.argv[1])))
