@@ -24,6 +24,7 @@ from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
+from portico.core.errors import StoreUnavailable
 from portico.core.exposure import UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
@@ -275,6 +276,8 @@ class CoreServer:
             launched = self._engine.launched
             try:
                 await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
+            except StoreUnavailable:
+                pass  # health tells of it; searches index what they need
             except Exception:
                 log.exception("indexing messages failed; searches index what they need")
 

@@ -105,7 +105,9 @@ def from_core(error: PorticoError) -> A2AError:
         case grpc.StatusCode.PERMISSION_DENIED:
             return ForbiddenError()
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            return UnavailableError(message="The agent is not available now; try again", data=_told(error))
+            cause = {"cause": error.reason} if error.reason else {}
+            message = "The agent is not available now; try again"
+            return UnavailableError(message=message, data={**_told(error), **cause})
     return from_defect(error)
 
 
@@ -124,10 +126,12 @@ def from_defect(error: BaseException) -> InternalError:
 
 
 def refusal_of(error: A2AError | None) -> tuple[int, Mapping[str, str] | None] | None:
-    """The HTTP status and headers of what HTTP has to say too: no good credential, or a limit."""
+    """The HTTP status and headers of what HTTP has to say too: no good credential, a limit, nobody there."""
     if isinstance(error, OverLimitError):
         retry = (error.data or {}).get("retry-after", RETRY_SECONDS[429])
         return 429, {"retry-after": retry}
+    if isinstance(error, UnavailableError):
+        return 503, {"retry-after": RETRY_SECONDS[503]}
     if isinstance(error, UnauthenticatedError):
         return 401, CHALLENGE
     return (403, None) if isinstance(error, ForbiddenError) else None

@@ -219,7 +219,7 @@ def _method(call: Any) -> str:
     method = call.get("method")
     if not isinstance(method, str):
         raise InvalidRequestError(message="method must be a text")
-    if not isinstance(call.get("params", {}), dict):
+    if not isinstance(call.get("params"), dict | None):
         raise InvalidParamsError(message="params must be an object")
     return method
 
