@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 5.0
 _ENDED = ("completed", "canceled", "failed", "rejected")
+_Told: TypeAlias = dict[str, list[str]]  # the texts of a task's artifacts; of a message, under no name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,19 @@ class PeerAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PeerUpdate:
-    """A piece of what a peer says; text is what came with it, state where the task stands."""
+    """A piece of what a peer says; text is what came with it, state where the task stands.
+
+    With `replaces` the text takes the place of all that this artifact said before, as when the peer
+    was executed again after a crash.
+    """
 
     text: str
     state: str
     task_id: str
     context_id: str
     raw: Any
+    artifact_id: str = ""
+    replaces: bool = False
 
 
 class Peer:
@@ -55,18 +62,26 @@ class Peer:
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
     ) -> PeerAnswer:
         """Say something, a text or a2a-sdk's parts, and wait until the peer has ended, or asks back."""
-        text, state, last = "", "completed", None
-        async for update in self.stream(message, task_id=task_id, context_id=context_id):
-            text += update.text
+        told: _Told = {}
+        state, last = "completed", None
+        async for update in self._stream(message, task_id, context_id, told):
             state, last = update.state or state, update
         if last is None:
             raise ConnectionError(f"{self._url} said nothing")
+        text = "".join(piece for pieces in told.values() for piece in pieces)
         return PeerAnswer(text, state, last.task_id, last.context_id, last.raw)
 
     async def stream(
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
     ) -> AsyncGenerator[PeerUpdate, None]:
         """The same, as it comes."""
+        async with contextlib.aclosing(self._stream(message, task_id, context_id, {})) as updates:
+            async for update in updates:
+                yield update
+
+    async def _stream(
+        self, message: str | Sequence[Any], task_id: str, context_id: str, told: "_Told"
+    ) -> AsyncGenerator[PeerUpdate, None]:
         place = urlsplit(self._url)
         host = place.hostname or ""
         attributes = {"gen_ai.operation.name": "invoke_agent", "server.address": host}
@@ -74,7 +89,7 @@ class Peer:
             attributes["server.port"] = str(place.port)
         span = spans.begin(f"invoke_agent {host}", attributes, kind=SpanKind.CLIENT)
         error = ""
-        updates = self._updates(message, task_id, context_id, spans.headers_of(span))
+        updates = self._updates(message, task_id, context_id, spans.headers_of(span), told)
         try:
             async with contextlib.aclosing(updates):
                 async for update in updates:
@@ -86,7 +101,12 @@ class Peer:
             spans.end(span, error)
 
     async def _updates(
-        self, message: str | Sequence[Any], task_id: str, context_id: str, trace: Mapping[str, str]
+        self,
+        message: str | Sequence[Any],
+        task_id: str,
+        context_id: str,
+        trace: Mapping[str, str],
+        told: "_Told",
     ) -> AsyncGenerator[PeerUpdate, None]:
         # Only agents that call others pay for these.
         import httpx
@@ -105,7 +125,6 @@ class Peer:
         async with httpx.AsyncClient(headers=headers, timeout=timeout) as http:
             client = await self._connect(http)
             task, state = task_id, ""
-            told: set[str] = set()  # artifacts
             try:
                 async for event in client.send_message(a2a.SendMessageRequest(message=said)):
                     update = _update(event, told)
@@ -136,24 +155,32 @@ async def _cancel(client: "Client", task_id: str) -> None:
             await client.cancel_task(a2a.CancelTaskRequest(id=task_id))
 
 
-def _update(event: "a2a_pb2.StreamResponse", told: set[str]) -> PeerUpdate:
+def _update(event: "a2a_pb2.StreamResponse", told: _Told) -> PeerUpdate:
     kind = event.WhichOneof("payload")
     if kind == "message":
         said = event.message
+        told[""] = [_text(said.parts)]
         return PeerUpdate(_text(said.parts), "completed", said.task_id, said.context_id, event)
     if kind == "task":
         task = event.task
-        parts = [part for artifact in task.artifacts for part in artifact.parts]
-        return PeerUpdate(_text(parts), _state(task.status.state), task.id, task.context_id, event)
+        told.clear()
+        told.update((artifact.artifact_id, [_text(artifact.parts)]) for artifact in task.artifacts)
+        text = "".join(piece for pieces in told.values() for piece in pieces)
+        return PeerUpdate(text, _state(task.status.state), task.id, task.context_id, event)
     if kind == "status_update":
         status = event.status_update
         return PeerUpdate("", _state(status.status.state), status.task_id, status.context_id, event)
     chunk = event.artifact_update
-    id = chunk.artifact.artifact_id
-    # One that replaces what was told says nothing new.
-    text = _text(chunk.artifact.parts) if chunk.append or id not in told else ""
-    told.add(id)
-    return PeerUpdate(text, "", chunk.task_id, chunk.context_id, event)
+    id, text = chunk.artifact.artifact_id, _text(chunk.artifact.parts)
+    replaces = False
+    if chunk.append:
+        told.setdefault(id, []).append(text)
+    else:
+        before = "".join(told.get(id, ()))
+        told[id] = [text]
+        replaces = before not in ("", text)
+        text = "" if before == text else text  # one that is complete may come once more as a whole
+    return PeerUpdate(text, "", chunk.task_id, chunk.context_id, event, id, replaces)
 
 
 def _state(value: "a2a_pb2.TaskState") -> str:

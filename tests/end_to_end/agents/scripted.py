@@ -42,6 +42,16 @@ async def perform(
         while not Path(rest[0]).exists():
             yield f"{next(numbers)} "
             await asyncio.sleep(0.05)
+    elif word == "story":  # story N: some of everything; the first attempt gets stuck half-way
+        yield reasoning("Let me count.")
+        yield tool_call("look", {"at": rest[0]}, call_id="call_1")
+        yield tool_output("call_1", "seen", name="look")
+        yield "I count. "
+        yield new_message()
+        for number in range(int(rest[0])):
+            yield f"{number} "
+            if context.attempt == 1 and number * 2 == int(rest[0]):
+                await asyncio.sleep(120)
     elif word == "echo":
         yield " ".join(rest)
     elif word == "boom":

@@ -144,12 +144,12 @@ class Delivery:
                     told: list[Told] = []
                     for frame in frames:
                         for event in frame.events:
-                            update = translator.take(event, telling=event.sequence_number > cursor)
+                            updates = translator.take(event, telling=event.sequence_number > cursor)
                             after = event.sequence_number
                             if after > cursor and after == 0:
                                 told.append(translator.task())
-                            elif after > cursor and update is not None:
-                                told.append(update)
+                            elif after > cursor:
+                                told += updates
                     if after is not None and after > cursor:
                         yield told, translator.task, after, translator.state in ENDED
             if translator.state in ENDED:

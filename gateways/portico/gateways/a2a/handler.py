@@ -134,14 +134,15 @@ class Handler(RequestHandler):
             async for frames in stream:
                 for frame in frames:
                     for event in frame.events:
-                        update = translator.take(event)
+                        updates = translator.take(event)
                         if not shown:
                             shown = True
                             if params is not None:
                                 await self.announce(params, translator.task_id, caller)
                             yield _snapshot(translator, params)
-                        elif update is not None:
-                            yield update
+                        else:
+                            for update in updates:
+                                yield update
 
     @unary
     async def on_get_task(self, params: a2a.GetTaskRequest, context: ServerCallContext) -> a2a.Task:

@@ -100,13 +100,13 @@ class TaskEvents:
                     out += (start, dumps(text), end)
                     continue
                 first = not self._translator.task_id
-                update = self._translator.take(event)
+                updates = self._translator.take(event)
                 if first:
                     task = apply_history_length(self._translator.task(), self._config)
                     self._translator.forget()
                     out.append(self._line(task))
-                elif update is not None:
-                    out.append(self._line(update))
+                elif updates:
+                    out += map(self._line, updates)
                     if text and content.delta:
                         start = self._begin(content.msg_id)
                         msg_id, index = self._place = content.msg_id, content.index

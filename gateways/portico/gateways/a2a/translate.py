@@ -6,7 +6,7 @@ live or from the log. What the agent says for its caller becomes artifacts, one 
 its thoughts and its own calls are messages of the status.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
@@ -68,7 +68,9 @@ class Translator:
         self._omitted: set[str] = set()  # media types of parts that the caller can't use
         self._task = a2a.Task()
         self._artifacts: dict[str, _Artifact] = {}
+        self._told: list[str] = []  # artifacts of this attempt that a reader has something of
         self._aside: set[str] = set()  # messages that are no artifacts
+        self._thoughts: set[str] = set()  # those of this attempt that are in the history, or will be
         self._attempt = 1
         self._keeping = True
         self.asked_back = False  # the run has paused once
@@ -97,19 +99,23 @@ class Translator:
         task.artifacts.extend(artifact.snapshot() for artifact in begun)
         return task
 
-    def take(self, event: pb.Event, *, telling: bool = True) -> Update | None:
-        """Take in the next event; the update that it is, if any. The first makes the task.
+    def take(self, event: pb.Event, *, telling: bool = True) -> Sequence[Update]:
+        """Take in the next event; the updates that it is, mostly one or none. The first makes the task.
 
         Who reads a log for the task alone is told of no chunks: they are most of what it costs.
         """
+        update: Update | None = None
         match event.WhichOneof("object"):
             case "content":
-                return self._content(event.content, telling)
+                update = self._content(event.content, telling)
             case "message":
-                return self._message(event.message)
+                update = self._message(event.message)
             case "response":
-                return self._response(event.response)
-        return None
+                void = self._void(event.response)
+                update = self._response(event.response, again=void is not None)
+                if void and update is not None:
+                    return (*void, update)
+        return () if update is None else (update,)
 
     def _content(self, content: pb.Content, telling: bool) -> Update | None:
         artifact = self._artifacts.get(content.msg_id)
@@ -122,6 +128,8 @@ class Translator:
             if not self._accepted.has(content.media_type or PLAIN):
                 self._omit(content.media_type or PLAIN)
                 return None
+            if not begun:
+                self._told.append(content.msg_id)
             pieces = artifact.texts.setdefault(index, [])
             if self._keeping:
                 pieces.append(piece)
@@ -132,6 +140,8 @@ class Translator:
         part = self._part(content)
         if part is None:
             return None
+        if not begun:
+            self._told.append(content.msg_id)
         artifact.parts[index] = part
         return self._chunk(artifact, part, append=begun)
 
@@ -201,6 +211,8 @@ class Translator:
         told.role = a2a.ROLE_AGENT
         name_type(told.metadata, message.type)
         self._to_history()
+        if self._keeping:
+            self._thoughts.add(told.message_id)
         self._task.status.message.CopyFrom(told)
         return self._status_update()
 
@@ -219,7 +231,35 @@ class Translator:
         task = self._task
         return a2a.TaskStatusUpdateEvent(task_id=task.id, context_id=task.context_id, status=task.status)
 
-    def _response(self, response: pb.Response) -> Update | None:
+    def _void(self, response: pb.Response) -> Sequence[Update] | None:
+        """If another attempt begins: what was said is void, and this takes it out of a reader's task.
+
+        An artifact that was told can't be removed; a chunk that is not appended takes the place of all its
+        parts, of which it must have one.
+        """
+        if response.attempt <= self._attempt:
+            return None
+        task = self._task
+        void = []
+        for artifact_id in self._told:
+            update = a2a.TaskArtifactUpdateEvent(task_id=task.id, context_id=task.context_id, last_chunk=True)
+            update.artifact.artifact_id = artifact_id
+            update.artifact.parts.add().text = ""
+            update.artifact.metadata["void"] = True
+            void.append(update)
+        kept = [message for message in task.history if message.message_id not in self._thoughts]
+        del task.history[:]
+        task.history.extend(kept)
+        if task.status.message.message_id in self._thoughts:
+            task.status.ClearField("message")
+        self._told.clear()
+        self._thoughts.clear()
+        self._artifacts.clear()
+        self._aside.clear()
+        self._attempt = response.attempt
+        return void
+
+    def _response(self, response: pb.Response, *, again: bool) -> Update | None:
         task = self._task
         first = not task.id
         if first:
@@ -229,11 +269,6 @@ class Translator:
             if metadata is not None:
                 task.metadata.CopyFrom(metadata)
             self._to_history(self._asked)
-        again = response.attempt > self._attempt
-        if again:
-            self._attempt = response.attempt
-            self._artifacts.clear()
-            self._aside.clear()
         before, state = task.status.state, state_of(response)
         self._to_history(response.input)
         task.status.state = state

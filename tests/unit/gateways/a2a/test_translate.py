@@ -78,8 +78,7 @@ async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
         task = translator.task()
         translator.forget()
         for event in events[cut:]:
-            update = translator.take(event)
-            if update is not None:
+            for update in translator.take(event):
                 apply(task, update)
         assert said(task.artifacts) == said(end.artifacts)
         assert task.status == end.status
@@ -94,11 +93,46 @@ async def test_an_attempt_voids_what_was_said_before(tmp_path: Path) -> None:
     again = pb.Event(sequence_number=len(events) - 1)
     again.response.CopyFrom(events[1].response)
     again.response.attempt = 2
-    update = translator.take(again)
+    *_, update = translator.take(again)
     assert isinstance(update, a2a.TaskStatusUpdateEvent)
     assert (update.status.state, update.metadata["attempt"]) == (a2a.TASK_STATE_WORKING, 2)
     assert not translator.task().artifacts
     assert len(translator.task().history) == 1
+
+
+@pytest.mark.parametrize("words", ["count 3", "rich"])
+async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: Path, words: str) -> None:
+    asked, events = await log(tmp_path, words)
+    for crash in range(2, len(events)):
+        first, second = (
+            events[:crash],
+            [pb.Event.FromString(event.SerializeToString()) for event in events[1:]],
+        )
+        for event in second:  # the ids of another attempt are its own
+            event.sequence_number += crash
+            if event.HasField("response"):
+                event.response.attempt = 2
+            if event.HasField("message"):
+                event.message.id += "_2"
+            elif event.HasField("content"):
+                event.content.msg_id += "_2"
+        whole = Translator(asked)
+        for event in (*first, *second):
+            whole.take(event)
+        right = [(id, parts) for id, parts in said(whole.task().artifacts) if any(parts)]
+        assert all(id.endswith("_2") for id, _ in right)
+        ids = [message.message_id for message in whole.task().history]
+        assert all(id.endswith("_2") for id in ids[1:]), "a void thought is in the history"
+        for cut in (1, crash // 2 + 1, crash):
+            translator = Translator(asked)
+            for event in (*first, *second)[:cut]:
+                translator.take(event, telling=False)
+            task = translator.task()
+            translator.forget()
+            for event in (*first, *second)[cut:]:
+                for update in translator.take(event):
+                    apply(task, update)
+            assert [(id, parts) for id, parts in said(task.artifacts) if parts != [""]] == right
 
 
 @pytest.mark.parametrize("accepted", [[], ["text"], ["application/json"], ["image/*", "text/plain"]])
@@ -107,8 +141,8 @@ async def test_every_chunk_has_a_part(tmp_path: Path, accepted: list[str]) -> No
     asked.accepted_output_modes.extend(accepted)
     translator = Translator(asked)
     for event in events:
-        update = translator.take(event)
-        if isinstance(update, a2a.TaskArtifactUpdateEvent):
-            assert update.artifact.parts
-        elif update is not None and update.status.HasField("message"):
-            assert update.status.message.parts
+        for update in translator.take(event):
+            if isinstance(update, a2a.TaskArtifactUpdateEvent):
+                assert update.artifact.parts
+            elif update.status.HasField("message"):
+                assert update.status.message.parts
