@@ -2,16 +2,19 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 
+START_SECONDS = 10.0  # for another process that migrates, or writes: at a start nobody else waits
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(file: SqliteFile) -> None:
     """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
+    file = replace(file, busy_seconds=START_SECONDS)
     with plain_failures(), closing(file.connect()) as connection:
         if revision_of(connection) == newest():
             return

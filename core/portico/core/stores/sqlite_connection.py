@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUSY_SECONDS = 1.0  # for another process that writes; whoever is refused tells its caller, or tries again
+INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL"
 KEPT_LOG_BYTES = 8 * 1024 * 1024  # a write-ahead log that was longer is cut to this when it starts anew
 
 
@@ -54,9 +55,10 @@ class SqliteFile:
 
     def set_up(self, connection: sqlite3.Connection) -> None:
         """What every connection to the file needs."""
-        # Before anything is written: freed pages of a new file can be given back. An older file takes it over
-        # when it is written anew.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if not pages:
+            # Freed pages of a new file can be given back. Of any other this would be a write.
+            connection.execute(INCREMENTAL).close()
         connection.execute("PRAGMA journal_mode = WAL").close()
         connection.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_BYTES}").close()
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")

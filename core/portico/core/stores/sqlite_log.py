@@ -11,7 +11,7 @@ from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
-from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite_connection import INCREMENTAL, SqliteFile
 from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, ended, listing
 from portico.core.stores.sqlite_removal import half_removed, remove_some
 from portico.core.stores.sqlite_thread import CallThread
@@ -220,6 +220,7 @@ class SqliteRunLog:
 
     def _rewrite(self) -> None:
         settle(self._writing, self._tails)
+        self._writing.execute(INCREMENTAL).close()  # for a file of an older release
         self._writing.execute("VACUUM").close()
 
     def _close(self) -> None:
