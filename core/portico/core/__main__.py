@@ -21,10 +21,13 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_li
 import argparse
 import asyncio
 import logging
-import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +41,15 @@ from portico.core.services import audit
 from portico.core.settings import CoreSettings
 from portico.process import ready, variables
 from portico.process.settings import Misconfigured, read
+from portico.process.stopping import Stopping
 from portico.telemetry import lines, logs
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
+
+START_SECONDS = 5.0  # from a signal to the end, while agents are being initialised
+END_SECONDS = 10.0  # the same of a core that serves, after the drain time
+LEAVE_SECONDS = 2.0  # for what has been told to end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +95,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
             if settings.audit_log:
                 closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(server, closing, ready_fd))
+                runner.run(_serve(server, closing, ready_fd, settings.drain_seconds))
         except ValueError as error:
             return _complain(error, 2)
         except (OSError, PorticoError, AgentStartFailed) as error:
@@ -100,25 +108,64 @@ def _complain(error: Exception, status: int) -> int:
     return status
 
 
-async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    await server.start()
+async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, drain_seconds: float) -> None:
+    stopping = Stopping(partial(_flush, closing))
+    stopping.seconds = START_SECONDS
+    # Known here, so that a thread of it that is stuck keeps nobody from ending.
+    threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+    asyncio.get_running_loop().set_default_executor(threads)
+    if not await _started(server, stopping):
+        await _leave(closing, threads)
+        return
     # What is there by now stays; a busy loop should not look through it again and again.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
     ready.tell(ready_fd)
+    stopping.seconds = drain_seconds + END_SECONDS
     log.info("serving on %s", ", ".join(server.addresses))
-    await stopping.wait()
+    await stopping.asked.wait()
     await server.stop()
-    if asyncio.all_tasks() - {asyncio.current_task()}:
-        # An agent that can't be stopped would keep the process from ending.
-        closing.close()
-        logging.shutdown()
+    await _leave(closing, threads)
+
+
+async def _started(server: CoreServer, stopping: Stopping) -> bool:
+    """Whether it serves; False after a signal to end. Raises as `start`."""
+    starting = asyncio.create_task(server.start())
+    asked = asyncio.create_task(stopping.asked.wait())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if not starting.done():
+        log.info("stopped before it served")
+        starting.cancel()
+        await asyncio.wait({starting}, timeout=LEAVE_SECONDS)
+        return False
+    starting.result()
+    return True
+
+
+async def _leave(closing: ExitStack, threads: ThreadPoolExecutor) -> None:
+    """End the process here when an agent has left what would keep it from ending."""
+    threads.shutdown(wait=False, cancel_futures=True)
+    until = time.monotonic() + LEAVE_SECONDS
+    while not (idle := _idle()) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
+        await asyncio.sleep(0.01)
+    if not idle:
+        _flush(closing)
         os._exit(0)
+
+
+def _idle() -> bool:
+    """Whether nobody works any more, in a task or in a thread that the interpreter waits for."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    threads = [thread for thread in threading.enumerate() if not thread.daemon]
+    return not tasks and threads == [threading.main_thread()]
+
+
+def _flush(closing: ExitStack) -> None:
+    closing.close()
+    logging.shutdown()
+    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -49,6 +49,7 @@ from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls
+from portico.telemetry.loop_watch import LoopWatch
 from portico.v1 import (
     agent_pb2,
     identity_pb2,
@@ -99,6 +100,15 @@ class CoreServer:
     async def start(self) -> None:
         """Open the stores, take up unfinished runs, then serve. Raises OSError for an address that can't be
         listened on, ValueError for settings that can't be used, AgentStartFailed, StoreUnavailable."""
+        self._loop_watch = LoopWatch()
+        self._loop_watch.start()
+        try:
+            await self._start()
+        except BaseException:
+            self._loop_watch.stop()
+            raise
+
+    async def _start(self) -> None:
         settings = self._settings
         self._stores = limited(
             await open_stores(settings.store),
@@ -160,6 +170,7 @@ class CoreServer:
         self._indexing.cancel()
         await asyncio.gather(self._indexing, return_exceptions=True)
         await self._stores.close()
+        self._loop_watch.stop()
 
     def _build(self) -> grpc.aio.Server:
         settings = self._settings

@@ -6,6 +6,7 @@ MAX_CHARACTERS = 128  # of an id that a caller chose
 
 request_id: ContextVar[str] = ContextVar("portico request", default="")
 run_id: ContextVar[str] = ContextVar("portico run", default="")
+agent: ContextVar[str] = ContextVar("portico agent", default="")  # whose code runs here
 
 
 def readable(id: str) -> str:

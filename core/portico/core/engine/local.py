@@ -18,6 +18,7 @@ from portico.core.engine.roster import Roster
 from portico.core.engine.threads import Slot, ThreadedGenerator
 from portico.core.engine.translating import TranslatingSink, translate
 from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.telemetry import ids
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class LocalHost(Roster):
     async def start(self) -> None:
         for app in self.agents:
             if app.init_function is not None:
+                ids.agent.set(app.name)
                 try:
                     await call(bind(app.init_function, {"self": app}), Slot(self._threads))
                 except asyncio.CancelledError:
@@ -42,16 +44,19 @@ class LocalHost(Roster):
                     log.debug("the init function of agent %r raised", app.name, exc_info=True)
                     message = f"the init function of agent {app.name!r} raised {in_short(error, app.source)}"
                     raise AgentStartFailed(message) from error
+        ids.agent.set("")
 
     async def stop(self) -> None:
         for app in self.agents:
             if app.shutdown_function is not None:
+                ids.agent.set(app.name)
                 try:
                     await call(bind(app.shutdown_function, {"self": app}), Slot(self._threads))
                 except Exception:
                     log.exception("the shutdown function of agent %r raised", app.name)
 
     async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+        ids.agent.set(app.name)
         offered = {"self": app, "request": context.request, "context": context}
         if app.framework:
             translation = load_framework(app.framework).open(context)
@@ -142,6 +147,7 @@ class LocalHost(Roster):
         endpoint = self._endpoint(app, path)
         if endpoint.streaming:
             raise EndpointStreams(path)
+        ids.agent.set(app.name)
         try:
             return await call(_bind_endpoint(endpoint, app, body), Slot(self._threads))
         except asyncio.CancelledError:
@@ -155,6 +161,7 @@ class LocalHost(Roster):
         if not endpoint.streaming:
             yield await self.call_endpoint(app, path, body)
             return
+        ids.agent.set(app.name)
         try:
             start = _bind_endpoint(endpoint, app, body)
             stream: Any = (

@@ -34,6 +34,7 @@ from portico.core.engine.workers.orders import Order
 from portico.core.engine.workers.window import WINDOW, Item, weight
 from portico.core.errors import EndpointFailed
 from portico.telemetry import ids, spans
+from portico.telemetry.loop_watch import LoopWatch
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,15 @@ _COUNTED = (Message, CallDelta, Usage)  # what a budget may be about
 
 async def serve(host: AgentHost, app: AgentApp, there: socket.socket) -> None:
     """Do what the core at the other end asks, until it is gone."""
+    watch = LoopWatch()
+    watch.start()
     loop = asyncio.get_running_loop()
     _, channel = await loop.create_unix_connection(
         lambda: Channel(lambda end: Worker(host, app, end)), sock=there
     )
     await channel.closed
     await cast(Worker, channel.service).left()
+    watch.stop()
 
 
 class Worker:
