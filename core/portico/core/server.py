@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -44,6 +45,8 @@ from portico.core.services.store_watch import StoreWatch
 from portico.core.settings import CoreSettings
 from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
+from portico.core.stores.sealed_pushes import sealed
+from portico.core.stores.sealing import Keyring
 from portico.core.tls import server_credentials
 from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
@@ -110,12 +113,14 @@ class CoreServer:
 
     async def _start(self) -> None:
         settings = self._settings
+        keys = _keyring(settings)
         self._stores = limited(
             await open_stores(settings.store),
             per_tenant=settings.tenant_stored_bytes,
             per_user=settings.user_stored_bytes,
         )
         try:
+            self._stores = replace(self._stores, pushes=await sealed(self._stores.pushes, keys))
             self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
             await self._keys.load()
             self._authentication = self._checking()
@@ -297,6 +302,24 @@ def _of_logs(settings: CoreSettings) -> list[str]:
     """The options of workers: they log as the core does."""
     options = ["--log-level", settings.log_level, "--log-format", settings.log_format]
     return [*options, "--log-content"] if settings.log_content else options
+
+
+def _keyring(settings: CoreSettings) -> Keyring | None:
+    """Raises ValueError."""
+    text = _secret(settings.store_key)
+    file = settings.store_key_file
+    if file is not None:
+        try:
+            text = file.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ValueError(f"the store's key can't be read from {file}: {why}") from None
+    elif settings.store_key is None:
+        return None
+    try:
+        return Keyring(text)
+    except ValueError as error:
+        raise ValueError(f"the store's key {error}") from None
 
 
 def _secret(value: SecretStr | None) -> str:

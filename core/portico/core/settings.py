@@ -100,6 +100,12 @@ class CoreSettings(BaseSettings):
         default="sqlite:///.portico/portico.db",
         description="Where runs and everything else live: memory://, or sqlite:///path.",
     )
+    store_key: SecretStr | None = Field(
+        default=None,
+        description="The key that secrets are encrypted with before they are stored: 64 hexadecimal digits. "
+        "Older keys may follow, behind commas; what they encrypted is encrypted anew at the start.",
+    )
+    store_key_file: Path | None = Field(default=None, description="A file with that key, or those keys.")
     drain_seconds: float = Field(
         default=10.0, ge=0, description="After SIGTERM: how long runs may go on before streams are cut."
     )
@@ -274,6 +280,8 @@ class CoreSettings(BaseSettings):
             raise ValueError(f"credentials are set and not asked for: turn on {name('auth')}")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
             raise ValueError(f"{name('admin_key')} needs 32 or more letters, digits, hyphens and underscores")
+        if self.store_key is not None and self.store_key_file is not None:
+            raise ValueError(f"{name('store_key')} and {name('store_key_file')} are the same: set one")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
         if self.tls_client_ca is not None and self.tls_cert is None:

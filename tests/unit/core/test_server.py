@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import inspect
+import json
 import os
 import re
 import time
@@ -16,12 +17,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.serving import running_core
 
-from portico.agent import AgentApp
+from portico.agent import AgentApp, AgentRequest
 from portico.client import Client
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
 from portico.core.stores.base import Commit, MemoryRecord, NewSession, RunFilter, RunRecord
 from portico.core.stores.open import open_stores
+from portico.v1 import events_pb2, query_pb2
 
 
 def echo() -> AgentApp:
@@ -117,3 +119,34 @@ async def test_a_unix_socket_is_its_owners_alone(tmp_path: Path) -> None:
         assert os.umask(0) == 0
     finally:
         os.umask(before)
+
+
+async def test_the_credentials_of_tools_are_told_to_the_agent_only(tmp_path: Path) -> None:
+    app = AgentApp("told")
+    go_on = asyncio.Event()
+
+    @app.query
+    async def query(msgs: list[object], request: AgentRequest) -> AsyncIterator[str]:
+        yield str(dict(request.tools[0].raw))
+        await go_on.wait()
+
+    raw = {"type": "mcp", "server_url": "https://x", "authorization": "tok", "headers": {"x-key": "tok"}}
+    server = CoreServer([app], settings(tmp_path))
+    await server.start()
+    try:
+        async with Client(server.addresses[0]) as client:
+            query_request = query_pb2.QueryRequest()
+            asked = query_request.request
+            asked.input.add(role=events_pb2.ROLE_USER).content.add(text="go")
+            asked.tools.add(name="s", type="mcp", raw_json=json.dumps(raw))
+            run_id = (await client.runs.start(query_request)).response.id
+            told = [await client.runs.get(run_id)]
+            go_on.set()
+            *_, end = [event async for event in client.runs.watch(run_id)]
+            assert end.response.output[0].content[0].text.count("tok") == 2
+            told.append(await client.runs.get(run_id))
+            for run in told:
+                [tool] = run.request.tools
+                assert json.loads(tool.raw_json) == {"type": "mcp", "server_url": "https://x"}
+    finally:
+        await server.stop()

@@ -17,6 +17,8 @@ ID_CHARACTERS = 256
 INPUT_MESSAGES = 1000
 OUTPUT_MODES = 64
 TIMEOUT_SECONDS = 7 * 24 * 3600
+# Of a tool as its protocol wrote it, such as an MCP server's.
+_TOOL_SECRETS = frozenset(("authorization", "headers"))
 _POLICIES = {
     pb.SESSION_BUSY_POLICY_UNSPECIFIED: "enqueue",
     pb.SESSION_BUSY_POLICY_REJECT: "reject",
@@ -108,6 +110,16 @@ def load_request(payload: bytes, owner: str) -> StartRequest:
 def stored_query(payload: bytes) -> pb.QueryRequest:
     """The request as it was kept."""
     return pb.QueryRequest.FromString(payload[DIGEST_BYTES:])
+
+
+def told_request(payload: bytes) -> pb.AgentRequest:
+    """What the agent was asked, for who reads the run: without the credentials of tools."""
+    request = stored_query(payload).request
+    for tool in request.tools:
+        raw = load_object(tool.raw_json, "raw_json")
+        if raw and not _TOOL_SECRETS.isdisjoint(raw):
+            tool.raw_json = dump({name: value for name, value in raw.items() if name not in _TOOL_SECRETS})
+    return request
 
 
 def check_query(query: pb.QueryRequest) -> None:

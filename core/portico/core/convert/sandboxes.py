@@ -110,7 +110,7 @@ def _spec(spec: Spec, backend: str) -> pb.SandboxSpec:
         type=spec.type,
         backend=backend,
         limits=pb.SandboxLimits(cpus=spec.limits.cpus, call_time=duration(spec.limits.call_seconds), **sizes),
-        env=spec.env,
+        env=dict.fromkeys(spec.env, ""),  # a value may be a secret
         mounts=[
             pb.SandboxMount(source=mount.source, target=mount.target, writable=mount.writable)
             for mount in spec.mounts

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from grpc.aio import ServicerContext
@@ -53,6 +54,10 @@ class PushService:
         ):
             if len(value) > most or not value.isprintable():
                 raise InvalidArgument(f"config.{name}", "is too long, or not printable")
+        if "@" in urlsplit(config.url).netloc:
+            raise InvalidArgument(
+                "config.url", "must not hold a credential: there is auth_credentials for it"
+            )
         last = await self._last(run_id)
         record = PushRecord(
             run_id=run_id,
@@ -69,7 +74,7 @@ class PushService:
         )
         await self._pushes.set(record)
         self._claims.add(record)
-        return pb.SetPushConfigResponse(config=config_to_proto(record))
+        return pb.SetPushConfigResponse(config=_without_secrets(record))
 
     async def GetPushConfig(
         self, request: pb.GetPushConfigRequest, context: ServicerContext
@@ -78,7 +83,7 @@ class PushService:
         config_id = check_id(request.config_id, "config_id")
         await self._last(run_id)
         record = await self._pushes.get(run_id, config_id)
-        return pb.GetPushConfigResponse(config=config_to_proto(record))
+        return pb.GetPushConfigResponse(config=_without_secrets(record))
 
     async def ListPushConfigs(
         self, request: pb.ListPushConfigsRequest, context: ServicerContext
@@ -90,7 +95,7 @@ class PushService:
         rows = await self._pushes.list(run_id, "" if place is None else str(place[0]), size + 1)
         token = encode_token(rows[size - 1].config_id) if len(rows) > size else ""
         return pb.ListPushConfigsResponse(
-            configs=[config_to_proto(row) for row in rows[:size]], next_page_token=token
+            configs=[_without_secrets(row) for row in rows[:size]], next_page_token=token
         )
 
     async def DeletePushConfig(
@@ -110,7 +115,7 @@ class PushService:
         with self._claims.claiming() as claimer, self._drain.watching(claimer.cut):
             async for given, removed in claimer.changes():
                 yield pb.ClaimPushesResponse(
-                    configs=[config_to_proto(record) for record in given],
+                    configs=[_to_deliver(record) for record in given],
                     removed=[pb.PushConfig(run_id=run, config_id=config) for run, config in removed],
                 )
         raise Draining
@@ -139,14 +144,20 @@ class PushService:
         return (await self._runs.get(run_id)).last_sequence_number if live is None else live.published
 
 
-def config_to_proto(record: PushRecord) -> pb.PushConfig:
+def _to_deliver(record: PushRecord) -> pb.PushConfig:
+    """All of it, for who calls the receiver."""
+    config = _without_secrets(record)
+    config.token = record.token
+    config.auth_credentials = record.auth_credentials
+    return config
+
+
+def _without_secrets(record: PushRecord) -> pb.PushConfig:
     return pb.PushConfig(
         run_id=record.run_id,
         config_id=record.config_id,
         url=record.url,
-        token=record.token,
         auth_scheme=record.auth_scheme,
-        auth_credentials=record.auth_credentials,
         delivered_sequence_number=record.delivered,
         ended=record.ended,
         created_time=timestamp(record.created_at),

@@ -8,7 +8,7 @@ from grpc.aio import ServicerContext
 from portico.core.convert.budgets import set_duration
 from portico.core.convert.events import set_finished
 from portico.core.convert.messages import load_object, messages_from_proto
-from portico.core.convert.requests import check_id, stored_query
+from portico.core.convert.requests import check_id, told_request
 from portico.core.convert.times import seconds, timestamp
 from portico.core.convert.words import STATUS_FROM_PROTO
 from portico.core.engine.execution import Execution
@@ -196,7 +196,7 @@ class QueryService:
             return _live_run(execution)
         record = await self._runs.get(run_id)
         run = _record_run(record)
-        run.request.CopyFrom(stored_query(record.request).request)
+        run.request.CopyFrom(told_request(record.request))
         run.idempotency_key = record.idempotency_key or ""
         last = await self._runs.last(run_id)
         if last is not None:
@@ -235,6 +235,6 @@ def _live_run(execution: Execution) -> pb.Run:
         set_duration(told.response.used.wall_time, run.quotas.used().wall_time)
     told.last_sequence_number = run.published
     told.updated_time.CopyFrom(timestamp(run.updated_at))
-    told.request.CopyFrom(stored_query(run.start.payload).request)
+    told.request.CopyFrom(told_request(run.start.payload))
     told.idempotency_key = run.start.idempotency_key
     return told

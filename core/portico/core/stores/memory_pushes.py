@@ -26,6 +26,10 @@ class MemoryPushStore:
         ids = sorted(id for run, id in self._configs if run == run_id and id > after)
         return [self._configs[run_id, id] for id in ids[:limit]]
 
+    async def all(self, after: tuple[str, str] | None, limit: int) -> Sequence[PushRecord]:
+        places = sorted(place for place in self._configs if after is None or place > after)
+        return [self._configs[place] for place in places[:limit]]
+
     async def undelivered(self) -> Sequence[PushRecord]:
         waiting = [record for record in self._configs.values() if not record.ended]
         return sorted(waiting, key=lambda record: (record.created_at, record.run_id, record.config_id))

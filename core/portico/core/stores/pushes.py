@@ -37,6 +37,10 @@ class PushStore(Protocol):
         """By id, strictly after the given one."""
         ...
 
+    async def all(self, after: tuple[str, str] | None, limit: int) -> Sequence[PushRecord]:
+        """Of all runs, by (run_id, config_id), strictly after the given pair."""
+        ...
+
     async def undelivered(self) -> Sequence[PushRecord]:
         """Those of all runs that have not ended, oldest first."""
         ...

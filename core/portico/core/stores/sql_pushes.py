@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Row, and_, case, delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, literal, or_, select, tuple_, update
 
 from portico.core.errors import PushConfigNotFound
 from portico.core.stores.database import Database
@@ -40,6 +40,14 @@ class SqlPushStore:
             .order_by(_COLUMNS.config_id)
             .limit(limit)
         )
+        async with self._database.read() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def all(self, after: tuple[str, str] | None, limit: int) -> Sequence[PushRecord]:
+        place = (_COLUMNS.run_id, _COLUMNS.config_id)
+        query = select(push_configs).order_by(*place).limit(limit)
+        if after is not None:
+            query = query.where(tuple_(*place) > after)
         async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(query)]
 

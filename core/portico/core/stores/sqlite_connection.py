@@ -12,6 +12,9 @@ INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL"
 KEPT_LOG_BYTES = 8 * 1024 * 1024  # a write-ahead log that was longer is cut to this when it starts anew
 
 
+OWN_DIRECTORY = ".portico"  # what `portico run` makes and nobody else; others may hold other things
+
+
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
     """A database file and how carefully it is written."""
@@ -22,8 +25,8 @@ class SqliteFile:
 
     def make(self) -> None:
         """Makes the file and its directory where they are not there, for their owner alone; SQLite gives the
-        files beside it the same mode. Of an older one everybody's rights are taken away; its group's stay.
-        Raises OSError.
+        files beside it the same mode. One that everybody may read has rights that nobody chose, as older
+        releases left it: it becomes its owner's alone, and so does a directory of ours. Raises OSError.
         """
         path = Path(os.path.realpath(self.path))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,10 +34,10 @@ class SqliteFile:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
             with suppress(FileNotFoundError, PermissionError):
-                one = path.with_name(name)
-                mode = stat.S_IMODE(one.stat().st_mode)
-                if mode & 0o007:
-                    one.chmod(mode & ~0o007)
+                _close(path.with_name(name))
+        if path.parent.name == OWN_DIRECTORY:
+            with suppress(PermissionError):
+                _close(path.parent)
 
     def connect(self) -> sqlite3.Connection:
         """A connection that any one thread at a time may use, without implicit transactions."""
@@ -67,3 +70,9 @@ class SqliteFile:
         connection.execute("PRAGMA cache_size = -16000")  # KiB
         # What is deleted is overwritten; many builds of SQLite do so anyway.
         connection.execute("PRAGMA secure_delete = ON").close()
+
+
+def _close(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        path.chmod(mode & stat.S_IRWXU)

@@ -86,10 +86,8 @@ class Notifications:
 
 
 def _told(config: push_pb2.PushConfig) -> a2a.TaskPushNotificationConfig:
-    told = a2a.TaskPushNotificationConfig(
-        id=config.config_id, task_id=config.run_id, url=config.url, token=config.token
-    )
+    """Without its token and credentials, which are for the receiver alone."""
+    told = a2a.TaskPushNotificationConfig(id=config.config_id, task_id=config.run_id, url=config.url)
     if config.auth_scheme:
         told.authentication.scheme = config.auth_scheme
-        told.authentication.credentials = config.auth_credentials
     return told

@@ -43,13 +43,19 @@ class PushConfig(_message.Message):
     most 256 characters.
     """
     url: _builtins.str
-    """Required. An http: or https: URL. At most 2,048 characters."""
+    """Required. An http: or https: URL without a user and password. At most
+    2,048 characters.
+    """
     token: _builtins.str
-    """Optional. The receiver knows the sender by it."""
+    """Optional. The receiver knows the sender by it. Input only: nobody is told
+    it but who claims the config. At most 8,192 characters.
+    """
     auth_scheme: _builtins.str
-    """Optional. The scheme of the Authorization header, such as Bearer."""
+    """Optional. The scheme of the Authorization header, such as Bearer. At most
+    8,192 characters.
+    """
     auth_credentials: _builtins.str
-    """Optional. What follows the scheme."""
+    """Optional. What follows the scheme. Input only, as the token."""
     delivered_sequence_number: _builtins.int
     """Output only. The number of the last event that was delivered; -1 before
     the first.

@@ -82,7 +82,8 @@ class PushServiceServicer(object):
     """
 
     def SetPushConfig(self, request, context):
-        """SetPushConfig makes or replaces a config of a run. NOT_FOUND
+        """SetPushConfig makes or replaces a config of a run, with its secrets, which
+        are given again each time. NOT_FOUND
         (RUN_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -40,7 +40,8 @@ class PushServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PushServiceAsyncStub: ...
     SetPushConfig: _grpc.UnaryUnaryMultiCallable[_push_pb2.SetPushConfigRequest, _push_pb2.SetPushConfigResponse]
-    """SetPushConfig makes or replaces a config of a run. NOT_FOUND
+    """SetPushConfig makes or replaces a config of a run, with its secrets, which
+    are given again each time. NOT_FOUND
     (RUN_NOT_FOUND).
     """
     GetPushConfig: _grpc.UnaryUnaryMultiCallable[_push_pb2.GetPushConfigRequest, _push_pb2.GetPushConfigResponse]
@@ -77,7 +78,8 @@ class PushServiceAsyncStub(PushServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetPushConfig: _aio.UnaryUnaryMultiCallable[_push_pb2.SetPushConfigRequest, _push_pb2.SetPushConfigResponse]  # type: ignore[assignment]
-    """SetPushConfig makes or replaces a config of a run. NOT_FOUND
+    """SetPushConfig makes or replaces a config of a run, with its secrets, which
+    are given again each time. NOT_FOUND
     (RUN_NOT_FOUND).
     """
     GetPushConfig: _aio.UnaryUnaryMultiCallable[_push_pb2.GetPushConfigRequest, _push_pb2.GetPushConfigResponse]  # type: ignore[assignment]
@@ -117,7 +119,8 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _push_pb2.SetPushConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_push_pb2.SetPushConfigResponse, _abc.Awaitable[_push_pb2.SetPushConfigResponse]]:
-        """SetPushConfig makes or replaces a config of a run. NOT_FOUND
+        """SetPushConfig makes or replaces a config of a run, with its secrets, which
+        are given again each time. NOT_FOUND
         (RUN_NOT_FOUND).
         """
 

@@ -184,7 +184,8 @@ class Tool(_message.Message):
     """Optional. function when empty."""
     raw_json: _builtins.str
     """Optional. The tool as the caller's protocol wrote it, a JSON object, for
-    agents that want fields beyond these.
+    agents that want fields beyond these. Its members authorization and headers
+    are input only: the agent has them, and who reads the run does not.
     """
     def __init__(
         self,

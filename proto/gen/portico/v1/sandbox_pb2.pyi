@@ -232,7 +232,9 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Environment variables inside."""
+        """Optional. Environment variables inside. Their values are input only: who
+        reads a sandbox is told the names, each with an empty value.
+        """
 
     @_builtins.property
     def mounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SandboxMount]:

@@ -78,6 +78,16 @@ async def test_an_error_that_repeats_a_long_name_comes_as_what_it_is(client: Cli
         assert unknown.value.reason == "SANDBOX_UNSUPPORTED"
 
 
+async def test_values_of_environment_variables_are_told_to_code_inside_only(client: Client) -> None:
+    spec = pb.SandboxSpec(env={"API_KEY": "secret"})
+    made = await client.sandboxes.create(spec)
+    assert (await command(client, made.sandbox_id, "echo $API_KEY"))[0] == "secret\n"
+    told = [made, await client.sandboxes.get(made.sandbox_id)]
+    told += [one async for one in client.sandboxes.list()]
+    assert len(told) == 3
+    assert all(one.spec.env == {"API_KEY": ""} for one in told)
+
+
 async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_path: Path) -> None:
     mount = pb.SandboxMount(source=f"{tmp_path}/shown", target="/data")
     refused = {

@@ -131,9 +131,17 @@ async def test_only_the_owner_may_read_what_is_stored(tmp_path: Path) -> None:
         await stores.close()
     finally:
         os.umask(before)
-    file.chmod(0o664)
-    file.parent.chmod(0o755)
-    stores = await open_stores(f"sqlite:///{file}")
-    await stores.close()
-    assert file.stat().st_mode & 0o777 == 0o660
-    assert file.parent.stat().st_mode & 0o777 == 0o755  # it may hold other things
+    # As an older release left them, with whatever rights the umask gave.
+    for folder, closed in ((file.parent, 0o755), (tmp_path / ".portico", 0o700)):
+        folder.mkdir(exist_ok=True)
+        file = file.rename(folder / file.name)
+        file.chmod(0o664)
+        folder.chmod(0o755)
+        await (await open_stores(f"sqlite:///{file}")).close()
+        assert file.stat().st_mode & 0o777 == 0o600
+        # Another directory may hold other things.
+        assert folder.stat().st_mode & 0o777 == closed
+    # That somebody chose.
+    file.chmod(0o640)
+    await (await open_stores(f"sqlite:///{file}")).close()
+    assert file.stat().st_mode & 0o777 == 0o640

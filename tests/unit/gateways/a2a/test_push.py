@@ -165,9 +165,12 @@ async def test_configs_are_made_read_listed_and_deleted(gateway: Gateway, bindin
     client = await gateway.client(binding)
     task = await send(gateway, ask("quiet"))
     given = a2a.TaskPushNotificationConfig(task_id=task.id, url="http://127.0.0.1:9/", token="t")
+    given.authentication.scheme, given.authentication.credentials = "Bearer", "cred"
     made = await client.create_task_push_notification_config(given)
     assert made.id
-    assert (made.task_id, made.url, made.token) == (task.id, given.url, "t")
+    # Its secrets are for the receiver.
+    assert (made.task_id, made.url, made.token) == (task.id, given.url, "")
+    assert made.authentication == a2a.AuthenticationInfo(scheme="Bearer")
     again = await client.get_task_push_notification_config(
         a2a.GetTaskPushNotificationConfigRequest(task_id=task.id, id=made.id)
     )
@@ -177,6 +180,7 @@ async def test_configs_are_made_read_listed_and_deleted(gateway: Gateway, bindin
     listing = a2a.ListTaskPushNotificationConfigsRequest(task_id=task.id)
     listed = await client.list_task_push_notification_configs(listing)
     assert {config.id for config in listed.configs} == {made.id, "second"}
+    assert {config.token + config.authentication.credentials for config in listed.configs} == {""}
     gone = a2a.DeleteTaskPushNotificationConfigRequest(task_id=task.id, id=made.id)
     for _ in range(2):
         await client.delete_task_push_notification_config(gone)
