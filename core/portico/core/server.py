@@ -29,7 +29,7 @@ from portico.core.errors import StoreUnavailable
 from portico.core.exposure import UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
-from portico.core.services.authentication import Authentication
+from portico.core.services.authentication import Authentication, Unchecked
 from portico.core.services.dispatch import handlers
 from portico.core.services.drain import Drain
 from portico.core.services.identity import IdentityService
@@ -223,11 +223,11 @@ class CoreServer:
             reflection.enable_server_reflection(known, server)  # type: ignore[no-untyped-call]
         return server
 
-    def _checking(self) -> Authentication | None:
+    def _checking(self) -> Authentication | Unchecked:
         """Raises ValueError when nobody could ever call."""
         settings = self._settings
         if not settings.auth:
-            return None
+            return Unchecked()
         tokens = None
         if settings.jwt_issuer:
             # What checks signatures takes long to import, and few need it.
@@ -255,8 +255,7 @@ class CoreServer:
         if calls.seen:
             # The first sees what the next one refuses.
             interceptors.append(SeenCalls(calls, "/portico.", (MULTIPLEX,)))
-        if self._authentication is not None:
-            interceptors.append(self._authentication)
+        interceptors.append(self._authentication)
         return interceptors
 
     def _bind(self, address: str) -> int:

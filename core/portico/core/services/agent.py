@@ -21,7 +21,7 @@ BODY_CHARACTERS = 4 * 1024 * 1024
 class AgentService:
     """The agents of one host."""
 
-    def __init__(self, host: AgentHost, *, needs_credential: bool = False) -> None:
+    def __init__(self, host: AgentHost, *, needs_credential: bool) -> None:
         self._host = host
         self._needs_credential = needs_credential
 
@@ -106,7 +106,7 @@ def _body(text: str) -> Any:
 
 def _as_caller(body: Any) -> Any:
     """An object's user_id is the caller's, as in every other request. Raises as owner_of."""
-    if caller() is None or not isinstance(body, dict):
+    if caller().believed or not isinstance(body, dict):
         return body
     user_id = body.get("user_id") or ""
     if not isinstance(user_id, str):

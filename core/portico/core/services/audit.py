@@ -67,7 +67,7 @@ def note(method: str, request: object, answer: object = None, *, code: str = "OK
         "method": name,
         "outcome": code,
         # Without auth nobody knows who it was; user_id, if there is one, is what the caller said.
-        "caller": None if who is None else {"tenant": who.tenant, "user": who.user},
+        "caller": None if who is None or who.believed else {"tenant": who.tenant, "user": who.user},
         **{key: value for key, value in known_ids().items() if key in ("request_id", "trace_id")},
     }
     if run_id:

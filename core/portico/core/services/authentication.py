@@ -1,14 +1,14 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc.aio import ServicerContext
 
 from portico.core.auth.authenticator import Authenticator, credential_of, missing
 from portico.core.errors import PorticoError
-from portico.core.identity import Principal
+from portico.core.identity import EVERYBODY, Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, await_first, stop_sending
@@ -26,6 +26,39 @@ OPEN = frozenset(
 )
 _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
+
+
+class StreamChecks(Protocol):
+    """Finds out who asks for a stream of a link."""
+
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
+        """Who asks; None when `check` must find out. Raises Unauthenticated, PermissionDenied."""
+        ...
+
+    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
+        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
+        ...
+
+
+class Unchecked(grpc.aio.ServerInterceptor):
+    """Auth is off: the principal of every call, and of every stream of a link, is EVERYBODY."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        call_as(EVERYBODY)
+        return await continuation(handler_call_details)
+
+    def of_link(self, link: Principal) -> StreamChecks:
+        return self
+
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
+        return EVERYBODY
+
+    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
+        return EVERYBODY
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -78,7 +111,6 @@ class StreamAuthentication:
         self._link = link
 
     def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
-        """Who asks; None when `check` must find out. Raises Unauthenticated, PermissionDenied."""
         credential = credential_of(metadata.items())
         who = self._authenticator.at_once(credential) if credential else self._link
         if who is ANONYMOUS:
@@ -88,7 +120,6 @@ class StreamAuthentication:
         return who
 
     async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
-        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
         who = await self._authenticator.check(credential_of(metadata.items()))
         self._admit(who, method)
         return who

@@ -1,7 +1,8 @@
 """Who calls, for the methods of the services: the one place that decides what is whose.
 
 A call's principal is in a context variable, which its own task and those that
-it starts have. While auth is off there is none, and everybody is believed.
+it starts have. While auth is off it is EVERYBODY. A call without a principal is
+a defect and answers with an error: nobody is believed because a check is missing.
 """
 
 from collections.abc import Iterator
@@ -17,11 +18,18 @@ from portico.core.identity import TENANT_PREFIX, Principal, principal
 # Of a call that brings no credential, where that is allowed: nothing is its own.
 ANONYMOUS = principal("", "", frozenset())
 
-_calling: ContextVar[Principal | None] = ContextVar("portico caller", default=None)
+_calling: ContextVar[Principal] = ContextVar("portico caller")
+
+
+class NoPrincipal(RuntimeError):
+    """Nothing has found out who calls: a defect of the core."""
+
+    def __init__(self) -> None:
+        super().__init__("the call has no principal: the interceptor that sets it is missing")
 
 
 @contextmanager
-def calling(who: Principal | None) -> Iterator[None]:
+def calling(who: Principal) -> Iterator[None]:
     """Within it, and in tasks that begin there, that is the caller."""
     token = _calling.set(who)
     try:
@@ -35,24 +43,27 @@ def call_as(who: Principal) -> None:
     _calling.set(who)
 
 
-def linked() -> Principal:
-    """Whose a link is: the caller of its streams that bring no credential, perhaps nobody."""
-    return _calling.get() or ANONYMOUS
+def admitted() -> Principal:
+    """The caller as it is, ANONYMOUS included. Raises NoPrincipal."""
+    who = _calling.get(None)
+    if who is None:
+        raise NoPrincipal
+    return who
 
 
 def who_calls() -> Principal | None:
-    """The caller as it is, ANONYMOUS included, for those who only write it down."""
-    return _calling.get()
+    """The same for those who only write it down; None for a call that was refused before it had one."""
+    return _calling.get(None)
 
 
 def anonymous() -> bool:
-    """Whether there should be a credential and is none."""
-    return _calling.get() is ANONYMOUS
+    """Whether there should be a credential and is none. Raises NoPrincipal."""
+    return admitted() is ANONYMOUS
 
 
-def caller() -> Principal | None:
-    """None while auth is off. Raises Unauthenticated."""
-    who = _calling.get()
+def caller() -> Principal:
+    """EVERYBODY while auth is off. Raises Unauthenticated, NoPrincipal."""
+    who = admitted()
     if who is ANONYMOUS:
         raise missing()
     return who
@@ -64,7 +75,7 @@ def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> 
     Raises InvalidArgument, Unauthenticated, PermissionDenied for another user who may not be named.
     """
     who = caller()
-    if who is None:
+    if who.believed:
         return check_id(user_id, field, required=required)
     if not user_id or user_id == who.user:
         return who.owner
@@ -77,7 +88,7 @@ def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> 
 
 def session_owner(user_id: str, session_id: str) -> str:
     """Whose a session is: its own, when auth is off and nobody is named. Raises as owner_of."""
-    return owner_of(user_id or (session_id if caller() is None else ""))
+    return owner_of(user_id or (session_id if caller().believed else ""))
 
 
 def listed_owner(user_id: str) -> str:
@@ -86,21 +97,20 @@ def listed_owner(user_id: str) -> str:
     Raises as owner_of.
     """
     who = caller()
-    if not user_id and (who is None or "admin" in who.allowed):
+    if not user_id and "admin" in who.allowed:
         return ""
     return owner_of(user_id)
 
 
 def is_own(owner: str, *, reading: bool = False) -> bool:
     """Whether the caller may do with the owner's what it may do with its own. Raises Unauthenticated."""
-    who = caller()
-    return who is None or who.owns(owner, reading=reading)
+    return caller().owns(owner, reading=reading)
 
 
 async def check_run(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
     """Raises RunNotFound for a run that is not the caller's, as for one that there is not."""
     who = caller()
-    if who is None:
+    if who.believed:
         return
     live = engine.live(run_id)
     if live is not None and who.owns(live.start.owner, reading=reading):

@@ -26,6 +26,7 @@ from grpc_status import rpc_status
 
 from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.services import audit
+from portico.core.services.caller import admitted
 from portico.core.services.tracing import enter_request
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ def _unary_call(
         enter_request(context.invocation_metadata())
         request = None
         try:
+            admitted()
             request = parse(request_class, data)
             answer = await function(request, context)
             encoded = _serialize(answer, most)
@@ -169,6 +171,7 @@ def _stream_call(
         begun = path in _NOTED_WITHIN
         enter_request(context.invocation_metadata())
         try:
+            admitted()
             request = parse(request_class, data) if parsed else data
             responses = function(request, context)
             async for response in responses:

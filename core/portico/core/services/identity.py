@@ -24,7 +24,7 @@ class IdentityService:
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: ServicerContext) -> pb.GetCallerResponse:
         who = caller()
-        return pb.GetCallerResponse(principal=None if who is None else _principal(who))
+        return pb.GetCallerResponse(principal=None if who.believed else _principal(who))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: ServicerContext) -> pb.CreateKeyResponse:
         wanted = request.principal

@@ -19,7 +19,7 @@ from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.services import audit
-from portico.core.services.authentication import StreamAuthentication
+from portico.core.services.authentication import StreamChecks
 from portico.core.services.caller import calling
 from portico.core.services.dispatch import code_name, error_status, parse, status_of
 from portico.core.services.drain import Drain
@@ -111,10 +111,10 @@ class Link:
         engine: RunEngine,
         requests: AsyncIterator[bytes],
         drain: Drain,
-        authentication: StreamAuthentication | None = None,
+        authentication: StreamChecks,
         calls: Calls | None = None,
     ) -> None:
-        """Without authentication everybody is believed. `calls` sees the streams, each as a call."""
+        """`calls` sees the streams, each as a call."""
         self.ready: dict[int, _Stream] = {}
         self.wake = asyncio.Event()
         self._engine = engine
@@ -193,12 +193,9 @@ class Link:
             # What starts a run is seen as that run's span, in the same trace, and costs no second one.
             watch = request.HasField("watch")
             stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=watch)
-            if self._authentication is None:
-                self._begin(stream, request)
-                return
             who = self._authentication.at_once(request.metadata, method)
             if who is None:
-                self._later(stream, self._authenticated(self._authentication, stream, request, method))
+                self._later(stream, self._authenticated(stream, request, method))
                 return
             with calling(who):
                 self._begin(stream, request)
@@ -218,10 +215,8 @@ class Link:
             return open_query(self._engine, request.query)
         return open_watch(self._engine, request.watch)
 
-    async def _authenticated(
-        self, authentication: StreamAuthentication, stream: _Stream, request: pb.StreamAction, method: str
-    ) -> LogReader:
-        who = await authentication.check(request.metadata, method)
+    async def _authenticated(self, stream: _Stream, request: pb.StreamAction, method: str) -> LogReader:
+        who = await self._authentication.check(request.metadata, method)
         with calling(who), stream_trace(request.metadata, stream.call), stream.noting():
             return await opened(self._opened(request))
 

@@ -31,7 +31,7 @@ def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitab
 
 def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
     """The request as its caller's. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
-    owner = "" if caller() is None else owner_of(query.request.user_id, "request.user_id")
+    owner = "" if caller().believed else owner_of(query.request.user_id, "request.user_id")
     return start_request(query, background=background, owner=owner)
 
 

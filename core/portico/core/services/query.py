@@ -16,8 +16,8 @@ from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.services import audit
-from portico.core.services.authentication import Authentication
-from portico.core.services.caller import check_run, linked, listed_owner, owner_of
+from portico.core.services.authentication import Authentication, Unchecked
+from portico.core.services.caller import admitted, check_run, listed_owner, owner_of
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
 from portico.core.services.opening import launch_after, launch_child, open_query, open_watch, opened, start_of
@@ -37,10 +37,9 @@ class QueryService:
         engine: RunEngine,
         runs: RunLog,
         drain: Drain,
-        authentication: Authentication | None = None,
+        authentication: Authentication | Unchecked,
         calls: Calls | None = None,
     ) -> None:
-        """Without authentication everybody is believed."""
         self._engine = engine
         self._runs = runs
         self._drain = drain
@@ -177,7 +176,7 @@ class QueryService:
     async def Multiplex(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[bytes]:
-        authentication = None if self._authentication is None else self._authentication.of_link(linked())
+        authentication = self._authentication.of_link(admitted())
         link = Link(self._engine, requests, self._drain, authentication, self._calls)
         try:
             async for response in link.responses():

@@ -78,7 +78,7 @@ class SandboxCells(SandboxMethods):
         # A session that nobody else knows of has none of its own; it gets this one.
         if key:
             # The user is the caller's to say; a repeat that leaves it out has another generated session.
-            said = request.user_id or request.session_id or caller() is not None
+            said = request.user_id or request.session_id or not caller().believed
             owner = user_id if said else ""
             held = await self._sandboxes.keyed(
                 (owner, key), user_id, session_id, spec, backend, fresh=request.fresh

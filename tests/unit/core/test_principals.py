@@ -1,0 +1,91 @@
+"""Every call has a principal: EVERYBODY while auth is off. One without is an error, and never believed."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support.rpcs import METHODS, call, path_of
+from support.serving import running_core
+
+from portico.agent import AgentApp
+from portico.core.errors import Unauthenticated
+from portico.core.identity import EVERYBODY, SCOPES, Principal, principal
+from portico.core.server import CoreServer
+from portico.core.services import authentication, caller
+from portico.core.services.agent import AgentService
+from portico.core.services.multiplex import Link
+from portico.core.services.query import QueryService
+from portico.v1 import query_pb2
+
+
+async def test_a_core_without_its_interceptor_believes_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CoreServer, "_interceptors", lambda self, calls: [])
+    ran: list[str] = []
+    app = AgentApp("agent")
+
+    @app.query
+    async def query(msgs: list[Any]) -> str:
+        ran.append(msgs[-1].text)
+        return ""
+
+    async with (
+        running_core([app], tmp_path) as core,
+        grpc.aio.insecure_channel(core.addresses[0]) as channel,
+    ):
+        opens = query_pb2.MultiplexRequest()
+        opens.actions.add(stream_id=1).query.request.input.add(role=1).content.add(type=1, text="hi")
+        for method in METHODS:
+            body = opens.SerializeToString() if method.name == "Multiplex" else b""
+            error = await call(channel, method, [body], timeout=20)
+            assert error is not None, path_of(method)
+            assert error.code() is grpc.StatusCode.INTERNAL, (path_of(method), error)
+    assert not ran
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        caller.caller,
+        caller.admitted,
+        caller.anonymous,
+        lambda: caller.owner_of("ada"),
+        lambda: caller.session_owner("ada", "s"),
+        lambda: caller.listed_owner(""),
+        lambda: caller.is_own("ada"),
+    ],
+)
+def test_a_question_about_no_principal_is_a_defect(ask: Any) -> None:
+    with pytest.raises(caller.NoPrincipal):
+        ask()
+
+
+@pytest.mark.parametrize("made", [QueryService, Link, AgentService, authentication.Authentication])
+def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
+    parameters = inspect.signature(made).parameters
+    for name in ("authentication", "authenticator", "needs_credential"):
+        if name in parameters:
+            assert parameters[name].default is inspect.Parameter.empty
+            assert "None" not in str(parameters[name].annotation)
+
+
+def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
+    with caller.calling(EVERYBODY):
+        assert caller.owner_of("ada") == "ada"
+        assert caller.owner_of("", required=False) == ""
+        assert caller.session_owner("", "s") == "s"
+        assert caller.listed_owner("") == ""
+        assert caller.is_own("tenant:acme:ada")
+    for scope in SCOPES:
+        assert scope in EVERYBODY.allowed
+
+
+def test_no_other_principal_is_everybody() -> None:
+    for scope in SCOPES:
+        assert not principal("", "", frozenset((scope,))).believed
+    assert not Principal("", "", frozenset(SCOPES)).believed
+    with caller.calling(caller.ANONYMOUS), pytest.raises(Unauthenticated):
+        caller.caller()
