@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from portico.agent import AgentApp
+from portico.core.engine.error_words import ErrorWords, Readers
 from portico.core.engine.local import THREADS, LocalHost
 from portico.core.engine.workers.inside import serve
 from portico.core.engine.workers.process import Launch
@@ -26,10 +27,13 @@ class Beside:
         return 0
 
 
-def beside(threads: int = THREADS) -> Launch:
-    """Starts such workers; each has so many threads."""
+def beside(threads: int = THREADS, readers: Readers = "callers") -> Launch:
+    """Starts such workers; each has so many threads, and these read what its agent raises."""
+    words = ErrorWords(readers)
 
     async def launch(app: AgentApp, there: socket.socket) -> Beside:
-        return Beside(asyncio.create_task(serve(LocalHost([app], threads=threads), app, there.dup())))
+        return Beside(
+            asyncio.create_task(serve(LocalHost([app], words, threads=threads), app, there.dup(), words))
+        )
 
     return launch

@@ -123,13 +123,13 @@ class EndpointNotFound(PorticoError):
 
 
 class EndpointFailed(PorticoError):
-    """A custom endpoint of the agent raised; the message is the author's."""
+    """A custom endpoint of the agent raised."""
 
     code = Code.ABORTED
     reason = "ENDPOINT_FAILED"
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error) or type(error).__name__, error_type=type(error).__name__)
+    def __init__(self, message: str, *, error_type: str) -> None:
+        super().__init__(message, error_type=error_type)
 
 
 class EndpointStreams(PorticoError):

@@ -17,6 +17,7 @@ from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.forgetting import Forgetting
 from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
@@ -94,7 +95,8 @@ class CoreServer:
 
     def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
         self._settings = settings
-        self._host = host_of(apps, interpreters(*_of_logs(settings)))
+        self._words = ErrorWords(settings.error_readers)
+        self._host = host_of(apps, interpreters(*_of_logs(settings)), self._words)
         self._drain = Drain()
         self._health = HealthServicer()
         self._sandboxes = Sandboxes(_policy(settings))
@@ -142,7 +144,9 @@ class CoreServer:
                     settings.run_child_runs,
                 ),
             )
-            self._engine = RunEngine(self._host, self._stores, ProtoEncoder(), limits, self._sandboxes)
+            self._engine = RunEngine(
+                self._host, self._stores, ProtoEncoder(), limits, self._sandboxes, self._words
+            )
             self._retention = Retention(self._engine, self._stores, _ttls(settings))
             self._tls = server_credentials(settings)
             self._server = self._build()
@@ -300,6 +304,7 @@ class CoreServer:
 def _of_logs(settings: CoreSettings) -> list[str]:
     """The options of workers: they log as the core does."""
     options = ["--log-level", settings.log_level, "--log-format", settings.log_format]
+    options += ["--error-words", settings.error_readers]
     return [*options, "--log-content"] if settings.log_content else options
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from portico.core.engine.error_words import Readers
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import UNIX, is_local
 from portico.core.stores.open import check_url
@@ -265,6 +266,19 @@ class CoreSettings(BaseSettings):
     log_content: bool = Field(
         default=False, description="Whether what callers and agents say may be in it, as in exceptions."
     )
+
+    error_words: Readers | None = Field(
+        default=None,
+        description="Who reads the words of exceptions that agents raise: callers; log, where callers get "
+        "the kind and an id that the log has too; or none. Unset: callers while auth is off and only this "
+        "machine can call, else log.",
+    )
+
+    @property
+    def error_readers(self) -> Readers:
+        """Who reads the words of agents' exceptions."""
+        private = not self.auth and all(map(is_local, self.listen))
+        return self.error_words or ("callers" if private else "log")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

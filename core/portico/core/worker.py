@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.local import LocalHost
 from portico.core.engine.workers.inside import serve
 from portico.core.loading import LoadError, load_apps
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         app = apps[options.agent]
-        runner.run(serve(LocalHost([app]), app, socket.socket(fileno=options.socket)))
+        words = ErrorWords(options.error_words)
+        runner.run(serve(LocalHost([app], words), app, socket.socket(fileno=options.socket), words))
         telemetry.close()
         sys.stdout.flush()
         # Agents' threads may still run, and what they have started; nobody waits for them any more.
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--log-format", default="human")
     parser.add_argument("--log-content", action="store_true")
+    parser.add_argument("--error-words", default="log")
     return parser
 
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -14,6 +15,7 @@ from portico.agent import AgentApp
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS, with_common
+from portico.gateways.exposure import is_local
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Site
@@ -77,7 +79,7 @@ class Embedded:
         folder = Path(tempfile.mkdtemp(prefix="portico-"))
         try:
             target = f"unix:{folder / 'core.sock'}"
-            core = CoreServer(self._apps, CoreSettings(listen=[target], store=self._store, drain_seconds=1.0))
+            core = CoreServer(self._apps, self._settings(target))
             await core.start()
             try:
                 await self._serve_http(target, self._stopping)
@@ -85,6 +87,13 @@ class Embedded:
                 await core.stop()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _settings(self, target: str) -> CoreSettings:
+        given: dict[str, Any] = {"listen": [target], "store": self._store, "drain_seconds": 1.0}
+        address = self._listening.getsockname()
+        if not isinstance(address, str) and not is_local(address[0]):
+            given["error_words"] = "log"  # strangers call, though not the core itself
+        return CoreSettings(**given)
 
     async def _serve_http(self, target: str, stopping: asyncio.Event) -> None:
         common = HttpSettings(core=target)

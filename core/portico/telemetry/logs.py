@@ -21,6 +21,7 @@ Format = Literal["human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
+WITH_WORDS = "portico_with_words"  # of a record: its exception keeps its words, whatever else is withheld
 WITHHELD = "(its words are withheld; --log-content shows them)"
 # A credential by what is before it, or by what it looks like.
 _SECRETS = re.compile(
@@ -75,7 +76,7 @@ class _Formatter(logging.Formatter):
             return ""
         error = record.exc_info[1]
         told = traceback.TracebackException.from_exception(error, compact=True)
-        if not self._content:
+        if not self._content and not getattr(record, WITH_WORDS, False):
             _withhold(told)
         return without_secrets("".join(told.format()).rstrip())
 

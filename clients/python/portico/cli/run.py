@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,8 @@ def _core_command(options: RunOptions, grpc_port: int, address: str) -> Sequence
     store = options.store or f"sqlite:///{options.data_dir.resolve() / 'portico.db'}"
     listen = [f"--listen={_authority(options.host, grpc_port)}", f"--listen={address}"]
     command = ["-P", "-m", "portico.core", options.target, "--store", store, *listen, *_tls(options)]
-    if options.reload:
-        # Whoever edits the file is whose words an exception has.
+    if options.reload or sys.stderr.isatty():
+        # Whoever edits the file, or sits before the terminal, is whose words an exception has.
         command.append("--log-content")
     if options.auth:
         command.append("--auth")

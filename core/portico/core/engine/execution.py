@@ -19,9 +19,10 @@ from portico.core.engine.answers import Answers
 from portico.core.engine.children import Children, Launch, RunStarter
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask, EventEncoder, Recovered
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
-from portico.core.engine.outcomes import failed
+from portico.core.engine.outcomes import failed, unknown
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.run_spans import RunSpans
@@ -65,6 +66,7 @@ class Execution:
         sandboxes: Sandboxes,
         launch: Launch,
         on_end: Callable[["Execution"], None],
+        words: ErrorWords,
         parent: "Execution | None" = None,
     ) -> None:
         self.run = run
@@ -75,6 +77,7 @@ class Execution:
         self.readers = Readers(run, reader_grace_seconds, partial(self.request_stop, Stop.READER_GONE))
         self._host = host
         self._on_end = on_end
+        self._words = words
         self._stop: Stop | None = None
         self._answers = Answers(encoder)
         self._told: list[Message] = []
@@ -396,11 +399,16 @@ class Execution:
                 # The agent cancelled itself, as some libraries' timeouts do.
                 return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
         except BaseException as error:
-            if self._stop is None and not isinstance(error, Rejection | AgentError):
-                log.warning("agent %r raised in run %s", self.app.name, self.run.run_id, exc_info=True)
+            ours = error if isinstance(error, Rejection | AgentError) else self._unknown(error)
             error.__traceback__ = None  # it leads to those who hold the error
-            return failed(error)
+            return failed(ours)
         return Status.COMPLETED, None
+
+    def _unknown(self, error: BaseException) -> AgentError:
+        told = "the run was to stop"
+        if self._stop is None:
+            told = self._words.told(error, "agent %r raised in run %s", self.app.name, self.run.run_id)
+        return unknown(error, told)
 
     def _arm_deadline(self) -> None:
         if self._deadlines:

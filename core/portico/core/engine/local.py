@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from portico.agent import AgentApp, Context, Rejection
+from portico.agent import AgentApp, AgentError, Context, Rejection
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest
 from portico.agent.frameworks import load_framework
 from portico.core.engine.calling import bind, call
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentStartFailed, Sink
 from portico.core.engine.outcomes import in_short
 from portico.core.engine.roster import Roster
@@ -28,8 +29,11 @@ THREADS = 256  # plain functions at work at once; those that wait for a human do
 class LocalHost(Roster):
     """Agents of this process, the first one given being the default."""
 
-    def __init__(self, apps: Sequence[AgentApp], *, threads: int = THREADS) -> None:
+    def __init__(
+        self, apps: Sequence[AgentApp], words: ErrorWords | None = None, *, threads: int = THREADS
+    ) -> None:
         super().__init__(apps)
+        self._words = words or ErrorWords()
         self._threads = asyncio.Semaphore(threads)
 
     async def start(self) -> None:
@@ -153,8 +157,7 @@ class LocalHost(Roster):
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
-            raise EndpointFailed(error) from None
+            raise self._failed(error, path, app) from None
 
     async def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncIterator[Any]:
         endpoint = self._endpoint(app, path)
@@ -177,8 +180,14 @@ class LocalHost(Roster):
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
-            log.warning("endpoint %s of agent %r raised", path, app.name, exc_info=True)
-            raise EndpointFailed(error) from None
+            raise self._failed(error, path, app) from None
+
+    def _failed(self, error: BaseException, path: str, app: AgentApp) -> EndpointFailed:
+        if isinstance(error, AgentError):
+            return EndpointFailed(error.message, error_type=type(error).__name__)
+        kind = type(error).__name__
+        told = self._words.told(error, "endpoint %s of agent %r raised", path, app.name)
+        return EndpointFailed(told or kind, error_type=kind)
 
 
 def _thrower(stream: Any, error: BaseException) -> Any:

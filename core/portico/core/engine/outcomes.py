@@ -6,18 +6,16 @@ import traceback
 from portico.agent import AgentError, Error, Rejection, Status
 
 
-def failed(error: BaseException) -> tuple[Status, Error]:
-    """How a run ends whose agent raised this; also SystemExit, which ends the run and nothing else."""
+def failed(error: Rejection | AgentError) -> tuple[Status, Error]:
+    """How a run ends whose agent raised this."""
     if isinstance(error, Rejection):
         return Status.REJECTED, Error(error.code, error.reason)
-    told = error if isinstance(error, AgentError) else unknown(error)
-    return Status.FAILED, Error(told.code, told.message)
+    return Status.FAILED, Error(error.code, error.message)
 
 
-def unknown(error: BaseException) -> AgentError:
-    """An exception that is not of our kinds, as one that is."""
-    message = f"Unknown agent error: {type(error).__name__}: {_words(error)}"
-    return AgentError(message, code="AGENT_UNKNOWN_ERROR")
+def unknown(error: BaseException, told: str) -> AgentError:
+    """An exception that is not of our kinds, also SystemExit, by what callers are told of it."""
+    return AgentError(f"Unknown agent error: {type(error).__name__}: {told}", code="AGENT_UNKNOWN_ERROR")
 
 
 def not_to_be_yielded(item: object) -> TypeError:
@@ -28,7 +26,7 @@ def not_to_be_yielded(item: object) -> TypeError:
 
 def in_short(error: BaseException, file: str) -> str:
     """An exception of an author's code on one line, with the last line of the author's file on its way."""
-    words = " ".join(_words(error).split())
+    words = " ".join(words_of(error).split())
     kind = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if file and frame.filename == file]
@@ -41,7 +39,8 @@ def in_short(error: BaseException, file: str) -> str:
     return f"{kind}: {words}{where}" if words else f"{kind}{where}"
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
+    """What it says, whatever its __str__ does."""
     try:
         return str(error)
     except Exception:

@@ -18,6 +18,7 @@ from portico.core.engine.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.encoding import EventEncoder, StartRequest
 from portico.core.engine.ephemeral import Ephemerals
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
 from portico.core.engine.ids import new_id
@@ -73,8 +74,10 @@ class RunEngine:
         encoder: EventEncoder,
         limits: Limits | None = None,
         sandboxes: Sandboxes | None = None,
+        words: ErrorWords | None = None,
     ) -> None:
         self.host = host
+        self._words = words or ErrorWords()
         self._sandboxes = sandboxes or Sandboxes()
         self._stores = stores
         self._encoder = encoder
@@ -463,6 +466,7 @@ class RunEngine:
             self._sandboxes,
             self._launch_child,
             self._ended,
+            self._words,
             parent,
         )
         self._live[run.run_id] = execution

@@ -118,4 +118,4 @@ def _json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError) as error:
-        raise EndpointFailed(error) from None
+        raise EndpointFailed(f"the answer is no JSON: {error}", error_type=type(error).__name__) from None

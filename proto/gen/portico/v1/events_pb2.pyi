@@ -360,7 +360,10 @@ class Error(_message.Message):
     the code that the agent gave.
     """
     message: _builtins.str
-    """Always set. For people; never a stack trace."""
+    """Always set. For people; never a stack trace. With AGENT_UNKNOWN_ERROR it
+    has the kind of the exception, and its words or, where callers are not to
+    read these, an id that the core's log has beside them.
+    """
     def __init__(
         self,
         *,

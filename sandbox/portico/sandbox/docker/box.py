@@ -1,6 +1,7 @@
 """A sandbox that is a container of an engine, here or elsewhere."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from portico.sandbox.box import Box
 from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.streams import Attachment
 from portico.sandbox.spec import Spec
+
+log = logging.getLogger(__name__)
 
 
 class DockerBox(Box):
@@ -96,7 +99,9 @@ class DockerBox(Box):
         try:
             state = (await self._engine.call("inspect_container", self._container))["State"]
         except errors.BackendUnavailable as error:
-            return errors.SandboxGone(f"sandbox {self.id} is gone: {error}", "killed")
+            # What the engine says may name the machine's paths, and callers read why a sandbox is gone.
+            log.warning("sandbox %s is gone: %s", self.id, error)
+            return errors.SandboxGone(f"sandbox {self.id} is gone: the engine has it no more", "killed")
         if state.get("OOMKilled"):
             return errors.SandboxGone(f"sandbox {self.id} was killed: out of memory", "memory")
         return errors.SandboxGone(f"sandbox {self.id} has ended by itself", "killed")

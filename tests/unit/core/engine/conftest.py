@@ -8,12 +8,15 @@ from support.workers import beside
 
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost
 from portico.core.engine.local import THREADS, LocalHost
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.workers.host import ProcessHost
 from portico.core.stores.base import Stores
 from portico.core.stores.open import open_stores
+
+WORDS = ErrorWords("callers")
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ async def stores() -> AsyncIterator[Stores]:
 def host_of(request: pytest.FixtureRequest) -> Callable[..., AgentHost]:
     """A host of agents; what an engine promises it promises with any."""
     if request.param == "local":
-        return LocalHost
-    return lambda apps, threads=THREADS: ProcessHost(apps, beside(threads))
+        return lambda apps, threads=THREADS: LocalHost(apps, WORDS, threads=threads)
+    return lambda apps, threads=THREADS: ProcessHost(apps, beside(threads), WORDS)
 
 
 @pytest.fixture
@@ -37,7 +40,8 @@ async def engine_of(host_of: Callable[..., AgentHost], stores: Stores) -> AsyncI
     started: list[RunEngine] = []
 
     async def start(app: AgentApp, *, threads: int = THREADS, **limits: Any) -> RunEngine:
-        engine = RunEngine(host_of([app], threads=threads), stores, ProtoEncoder(), Limits(**limits))
+        host = host_of([app], threads=threads)
+        engine = RunEngine(host, stores, ProtoEncoder(), Limits(**limits), words=WORDS)
         started.append(engine)
         await engine.start()
         return engine

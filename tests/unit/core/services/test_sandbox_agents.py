@@ -16,7 +16,7 @@ from portico.v1 import events_pb2
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever an agent runs, it has the same sandbox."""
     if request.param == "workers":
-        monkeypatch.setattr(server, "host_of", lambda apps, _: ProcessHost(apps, beside()))
+        monkeypatch.setattr(server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(), words))
 
 
 async def test_files_go_in_pieces_either_way(client: Client) -> None:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Workers
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost, Sink
 from portico.core.engine.local import LocalHost
 from portico.core.engine.roster import Roster
@@ -19,15 +20,16 @@ from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStream
 class ProcessHost(Roster):
     """Agents in workers, whatever their isolation says; the first one given is the default."""
 
-    def __init__(self, apps: Sequence[AgentApp], launch: Launch) -> None:
+    def __init__(self, apps: Sequence[AgentApp], launch: Launch, words: ErrorWords | None = None) -> None:
         super().__init__(apps)
+        self._words = words or ErrorWords()
         self._launch = launch
         self._pools: dict[str, Pool] = {}
 
     async def start(self) -> None:
         await asyncio.to_thread(kill_orphans)
         for app in self.agents:
-            self._pools[app.name] = Pool(app, app.workers or Workers(), self._launch)
+            self._pools[app.name] = Pool(app, app.workers or Workers(), self._launch, self._words)
         results = await asyncio.gather(
             *(pool.start() for pool in self._pools.values()), return_exceptions=True
         )
@@ -62,7 +64,7 @@ class ProcessHost(Roster):
         try:
             return await self._pools[app.name].take()
         except AgentError as error:
-            raise EndpointFailed(error) from None
+            raise EndpointFailed(error.message, error_type=type(error).__name__) from None
 
 
 class JoinedHost(Roster):
@@ -91,18 +93,18 @@ class JoinedHost(Roster):
         return self._host_of[app.name].stream_endpoint(app, path, body)
 
 
-def host_of(apps: Sequence[AgentApp], launch: Launch) -> AgentHost:
+def host_of(apps: Sequence[AgentApp], launch: Launch, words: ErrorWords) -> AgentHost:
     """Where each of the agents wants to be. Raises ValueError for agents that can't be served."""
     apart = [app for app in apps if app.workers is not None]
     if not apart:
-        return LocalHost(apps)
+        return LocalHost(apps, words)
     for app in apart:
         if not app.source:
             raise ValueError(
                 f"agent {app.name!r} wants a process of its own, which has to load it from its file"
             )
     here = [app for app in apps if app.workers is None]
-    hosts: list[AgentHost] = [ProcessHost(apart, launch)]
+    hosts: list[AgentHost] = [ProcessHost(apart, launch, words)]
     if here:
-        hosts.append(LocalHost(here))
+        hosts.append(LocalHost(here, words))
     return JoinedHost(apps, hosts)

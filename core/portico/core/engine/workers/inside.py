@@ -1,7 +1,6 @@
 """What a worker does for its core: one agent's runs and endpoints, by a host that is here."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextvars import Context as Variables
@@ -24,6 +23,7 @@ from portico.agent import (
 from portico.agent.children import ChildRequest
 from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
 from portico.agent.frameworks.known import is_ours
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost, AgentStartFailed
 from portico.core.engine.outcomes import not_to_be_yielded, unknown
 from portico.core.engine.threads import slot_lent
@@ -36,18 +36,18 @@ from portico.core.errors import EndpointFailed
 from portico.telemetry import ids, spans
 from portico.telemetry.loop_watch import LoopWatch
 
-log = logging.getLogger(__name__)
-
 _COUNTED = (Message, CallDelta, Usage)  # what a budget may be about
 
 
-async def serve(host: AgentHost, app: AgentApp, there: socket.socket) -> None:
+async def serve(
+    host: AgentHost, app: AgentApp, there: socket.socket, words: ErrorWords | None = None
+) -> None:
     """Do what the core at the other end asks, until it is gone."""
     watch = LoopWatch()
     watch.start()
     loop = asyncio.get_running_loop()
     _, channel = await loop.create_unix_connection(
-        lambda: Channel(lambda end: Worker(host, app, end)), sock=there
+        lambda: Channel(lambda end: Worker(host, app, end, words or ErrorWords())), sock=there
     )
     await channel.closed
     await cast(Worker, channel.service).left()
@@ -57,7 +57,8 @@ async def serve(host: AgentHost, app: AgentApp, there: socket.socket) -> None:
 class Worker:
     """The service of a worker."""
 
-    def __init__(self, host: AgentHost, app: AgentApp, channel: Channel) -> None:
+    def __init__(self, host: AgentHost, app: AgentApp, channel: Channel, words: ErrorWords) -> None:
+        self._words = words
         self._app = app
         self._channel = channel
         self._host = host
@@ -102,11 +103,13 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self) -> None:
-        """Raises what the agent's init function raised: the core says which agent it was."""
+        """Raises AgentError, which names what the agent's init function raised."""
         try:
             await self._host.start()
         except AgentStartFailed as error:
-            raise (error.__cause__ or error) from None
+            cause = error.__cause__ or error
+            told = self._words.told(cause, "the init function of agent %r raised", self._app.name)
+            raise AgentError(f"the agent's init function raised {type(cause).__name__}: {told}") from None
 
     async def _execute(self, run: "_Run") -> bool:
         """Whether the run came to its end by itself, and was not cancelled."""
@@ -123,9 +126,10 @@ class Worker:
         except (Rejection, AgentError):
             raise
         except BaseException as error:
+            told = "the run was to stop"
             if not run.stopped:
-                log.warning("agent %r raised in run %s", self._app.name, order.run_id, exc_info=True)
-            raise unknown(error) from None
+                told = self._words.told(error, "agent %r raised in run %s", self._app.name, order.run_id)
+            raise unknown(error, told) from None
         finally:
             run.sink.flush()
             self._runs.pop(order.run_id, None)
@@ -255,4 +259,4 @@ def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except (TypeError, ValueError) as error:
-        raise EndpointFailed(error) from None
+        raise EndpointFailed(f"the answer is no JSON: {error}", error_type=type(error).__name__) from None

@@ -5,6 +5,7 @@ import logging
 import time
 
 from portico.agent import AgentApp, AgentError, Workers
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentStartFailed
 from portico.core.engine.workers.process import Launch
 from portico.core.engine.workers.worker import Worker
@@ -19,7 +20,8 @@ LONG_LIFE = 5.0
 class Pool:
     """So many workers as the agent asks for, each replaced when it ends. Owned by the host."""
 
-    def __init__(self, app: AgentApp, limits: Workers, launch: Launch) -> None:
+    def __init__(self, app: AgentApp, limits: Workers, launch: Launch, words: ErrorWords) -> None:
+        self._words = words
         self._app = app
         self._limits = limits
         self._launch = launch
@@ -73,9 +75,9 @@ class Pool:
                 try:
                     worker = await self._start()
                     break
-                except AgentError as error:
-                    log.warning("agent %r has no process: %s", self._app.name, error.message)
+                except AgentError:
                     delay = _longer(delay)
+                    log.warning("agent %r has no process; the next try is in %g s", self._app.name, delay)
 
     async def _leave(self, worker: Worker) -> None:
         await worker.stop(idle=True)
@@ -84,7 +86,7 @@ class Pool:
     async def _start(self) -> Worker:
         hope = self._next
         try:
-            worker = await Worker.started(self._app, self._limits, self._launch)
+            worker = await Worker.started(self._app, self._limits, self._launch, self._words)
         except AgentError as error:
             if not hope.done():
                 self._next = _hope()

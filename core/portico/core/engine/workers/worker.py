@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Workers
+from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import Sink
 from portico.core.engine.workers.channel import Channel, ChannelClosed, Served
 from portico.core.engine.workers.orders import Address
@@ -42,7 +43,7 @@ class Worker:
         self._channel: Channel
 
     @classmethod
-    async def started(cls, app: AgentApp, limits: Workers, launch: Launch) -> "Worker":
+    async def started(cls, app: AgentApp, limits: Workers, launch: Launch, words: ErrorWords) -> "Worker":
         """One that has initialised its agent. Raises AgentError; it then has left nothing."""
         worker = cls(app, limits)
         here, there = socket.socketpair()
@@ -51,7 +52,10 @@ class Worker:
                 worker._process = await launch(app, there)
             except OSError as error:
                 here.close()
-                raise AgentError(f"the agent's process can't be started: {error}", code=CRASHED) from None
+                told = words.told(error, "a process of agent %r can't be started", app.name)
+                raise AgentError(
+                    f"the agent's process can't be started: {type(error).__name__}: {told}", code=CRASHED
+                ) from None
         loop = asyncio.get_running_loop()
         _, worker._channel = await loop.create_unix_connection(lambda: Channel(lambda _: worker), sock=here)
         worker.ended = asyncio.create_task(worker._watch())
@@ -65,7 +69,10 @@ class Worker:
             await asyncio.shield(worker.ended)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            message = f"the agent's init function raised {type(error).__name__}: {error}"
+            if isinstance(error, AgentError):
+                raise AgentError(error.message, code=CRASHED) from None
+            told = words.told(error, "a process of agent %r can't initialise it", app.name)
+            message = f"the agent's process can't be started: {type(error).__name__}: {told}"
             raise AgentError(message, code=CRASHED) from None
         return worker
 
@@ -154,7 +161,7 @@ class Worker:
 
     async def _crashed(self) -> EndpointFailed:
         await asyncio.shield(self.ended)
-        return EndpointFailed(AgentError(f"the agent's process {self.fate}", code=CRASHED))
+        return EndpointFailed(f"the agent's process {self.fate}", error_type=AgentError.__name__)
 
     def _enter(self) -> None:
         self._working += 1

@@ -1,0 +1,30 @@
+"""Who reads the words of the exceptions that agents raise: they often repeat a request, or a secret."""
+
+import logging
+from typing import Literal
+from uuid import uuid4
+
+from portico.core.engine.outcomes import words_of
+from portico.telemetry.logs import WITH_WORDS
+
+log = logging.getLogger(__name__)
+
+# callers: whoever reads the run, and the log if it has content. log: the log only. none: nobody.
+Readers = Literal["callers", "log", "none"]
+
+
+class ErrorWords:
+    """Cuts the words where an exception becomes an error: what is stored and sent has them, or never had."""
+
+    def __init__(self, readers: Readers = "log") -> None:
+        self._readers = readers
+
+    def told(self, error: BaseException, about: str, *names: object) -> str:
+        """Log the exception with an id. Returns what callers are told beside its kind: its words or the id.
+
+        `about` says what raised it, with a place for each of the names.
+        """
+        error_id = uuid4().hex
+        shown = {WITH_WORDS: self._readers == "log"}
+        log.warning(f"{about}, error %s", *names, error_id, exc_info=error, extra=shown)
+        return words_of(error) if self._readers == "callers" else f"quote error {error_id} to the operator"
