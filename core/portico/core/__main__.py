@@ -34,7 +34,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from portico.core.engine.host import AgentStartFailed
-from portico.core.errors import PorticoError
+from portico.core.errors import FencedOut, PorticoError
 from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.services import audit
@@ -46,6 +46,7 @@ from portico.telemetry import lines, logs
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
+FENCED_OUT = 3  # an exit status: whoever starts the core again would take the database from the new owner
 
 START_SECONDS = 5.0  # from a signal to the end, while agents are being initialised
 END_SECONDS = 10.0  # the same of a core that serves, after the drain time
@@ -54,7 +55,7 @@ LEAVE_SECONDS = 2.0  # for what has been told to end
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a drain; 2 for arguments, variables and files that no restart mends;
-    1 for what may be otherwise next time."""
+    1 for what may be otherwise next time; FENCED_OUT when another core has taken over the database."""
     options = vars(_parser().parse_args(arguments))
     targets, ready_fd = options.pop("targets"), options.pop("ready_fd")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -96,6 +97,8 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
                 closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(server, closing, ready_fd, settings.drain_seconds))
+        except FencedOut as error:
+            return _complain(error, FENCED_OUT)
         except ValueError as error:
             return _complain(error, 2)
         except (OSError, PorticoError, AgentStartFailed) as error:
@@ -124,9 +127,21 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
     ready.tell(ready_fd)
     stopping.seconds = drain_seconds + END_SECONDS
     log.info("serving on %s", ", ".join(server.addresses))
-    await stopping.asked.wait()
+    replaced = await _replaced(server, stopping)
     await server.stop()
-    await _leave(closing, threads)
+    await _leave(closing, threads, FENCED_OUT if replaced else 0)
+    if replaced:
+        raise FencedOut
+
+
+async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
+    """Whether another core has taken over the database; False after a signal to end."""
+    replaced = asyncio.create_task(server.taken_over())
+    asked = asyncio.create_task(stopping.asked.wait())
+    done, _ = await asyncio.wait({replaced, asked}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (replaced, asked):
+        task.cancel()
+    return replaced in done
 
 
 async def _started(server: CoreServer, stopping: Stopping) -> bool:
@@ -144,15 +159,17 @@ async def _started(server: CoreServer, stopping: Stopping) -> bool:
     return True
 
 
-async def _leave(closing: ExitStack, threads: ThreadPoolExecutor) -> None:
+async def _leave(closing: ExitStack, threads: ThreadPoolExecutor, status: int = 0) -> None:
     """End the process here when an agent has left what would keep it from ending."""
     threads.shutdown(wait=False, cancel_futures=True)
     until = time.monotonic() + LEAVE_SECONDS
     while not (idle := _idle()) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
         await asyncio.sleep(0.01)
     if not idle:
+        if status == FENCED_OUT:
+            _complain(FencedOut(), status)
         _flush(closing)
-        os._exit(0)
+        os._exit(status)
 
 
 def _idle() -> bool:

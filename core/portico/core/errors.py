@@ -13,7 +13,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
       SessionBusy, EtagMismatch, EndpointFailed
       EndpointStreams
       LimitExceeded
-      Draining, StoreUnavailable
+      Draining, StoreUnavailable (and FencedOut)
       Unauthenticated, PermissionDenied, IssuerUnavailable
       SandboxProblem and its kinds, in engine/sandbox_errors.py
 """
@@ -252,6 +252,13 @@ class StoreUnavailable(PorticoError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
+
+
+class FencedOut(StoreUnavailable):
+    """Another core has taken over the database. This one can write nothing more, now or later, and ends."""
+
+    def __init__(self) -> None:
+        super().__init__("another core has taken over the database; this one ends")
 
 
 class Unauthenticated(PorticoError):

@@ -26,7 +26,7 @@ from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
-from portico.core.errors import StoreUnavailable
+from portico.core.errors import FencedOut, StoreUnavailable
 from portico.core.exposure import UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
@@ -152,7 +152,7 @@ class CoreServer:
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
             await self._sandboxes.start()
-            await self._engine.start()
+            await self._take_up()
             await self._server.start()
         except BaseException:
             await self._sandboxes.close()
@@ -163,14 +163,35 @@ class CoreServer:
         self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
         await self._watch.start()
 
+    async def _take_up(self) -> None:
+        """Start the engine. Raises FencedOut when it can write no end of unfinished runs any more."""
+        starting = asyncio.create_task(self._engine.start())
+        watching = asyncio.create_task(self._stores.taken_over())
+        try:
+            await asyncio.wait({starting, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise FencedOut
+        finally:
+            watching.cancel()
+            if not starting.done():
+                starting.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await starting
+
+    async def taken_over(self) -> None:
+        """Return when another core has opened the stores; this one is to stop then."""
+        await self._stores.taken_over()
+
     async def stop(self) -> None:
-        """No new runs; live ones may end in the drain time; then streams are cut, resumably."""
+        """No new runs; live ones may end in the drain time; then streams are cut, resumably. A core that
+        another has replaced gives them no time: it can't write what they do."""
         await self._watch.stop()
         await self._health.enter_graceful_shutdown()
-        try:
-            await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)
-        except TimeoutError:
-            log.warning("runs are still live after the drain time; the next start takes them up")
+        if not self._stores.lost.is_set():
+            try:
+                await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)
+            except TimeoutError:
+                log.warning("runs are still live after the drain time; the next start takes them up")
         self._drain.cut()
         await self._retention.stop()
         await self._engine.stop()

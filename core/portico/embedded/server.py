@@ -1,6 +1,7 @@
 """The thread: one event loop with a core, and before it the HTTP gateways on a socket."""
 
 import asyncio
+import logging
 import shutil
 import socket
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from portico.agent import AgentApp
+from portico.core.errors import FencedOut
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS, with_common
@@ -19,6 +21,8 @@ from portico.gateways.exposure import is_local
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Site
+
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5
 BACKLOG = 1024
@@ -82,7 +86,7 @@ class Embedded:
             core = CoreServer(self._apps, self._settings(target))
             await core.start()
             try:
-                await self._serve_http(target, self._stopping)
+                await self._serve_http(target, self._stopping, core)
             finally:
                 await core.stop()
         finally:
@@ -95,7 +99,8 @@ class Embedded:
             given["error_words"] = "log"  # strangers call, though not the core itself
         return CoreSettings(**given)
 
-    async def _serve_http(self, target: str, stopping: asyncio.Event) -> None:
+    async def _serve_http(self, target: str, stopping: asyncio.Event, core: CoreServer) -> None:
+        """Until somebody stops it. Raises FencedOut when another core has taken over the database."""
         common = HttpSettings(core=target)
         gateways = [
             create(with_common(settings(core=target), common))
@@ -119,14 +124,20 @@ class Embedded:
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([self._listening]))
         asked = asyncio.create_task(stopping.wait())
+        replaced = asyncio.create_task(core.taken_over())
         while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(0.01)
         self._ready.set()
-        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, asked, replaced}, return_when=asyncio.FIRST_COMPLETED)
+        fenced_out = replaced.done()
         site.stop()
         server.should_exit = True
         asked.cancel()
+        replaced.cancel()
         await serving
+        if fenced_out:
+            log.error("%s", FencedOut())
+            raise FencedOut
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portico.cli import child as children
-from portico.cli.child import START_ATTEMPTS, Child
+from portico.cli.child import FENCED_OUT, START_ATTEMPTS, Child
 
 READY = "import os, sys; os.write(int(sys.argv[-1].removeprefix('--ready-fd=')), b'r'); "
 
@@ -39,7 +39,14 @@ async def test_one_that_can_never_start_ends_with_2(lives: Path) -> None:
     assert lives.read_text() == "x\n"
 
 
-@pytest.mark.parametrize("status", [0, 1, 3])
+@pytest.mark.parametrize("patient", [False, True])
+async def test_one_that_another_has_replaced_is_left_so(lives: Path, patient: bool) -> None:
+    one = child(lives, READY + f"sys.exit({FENCED_OUT})", patient=patient)
+    assert await ended(one) == FENCED_OUT
+    assert lives.read_text() == "x\n"
+
+
+@pytest.mark.parametrize("status", [0, 1, 4])
 async def test_one_that_fails_to_start_is_tried_again_after_growing_pauses(
     lives: Path, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

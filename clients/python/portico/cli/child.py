@@ -17,6 +17,7 @@ STABLE_SECONDS = 5.0  # a child that served for this long is restarted at once
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 START_ATTEMPTS = 8  # of a child that has never been ready
 USAGE_ERROR = 2  # the exit status for arguments, variables or a file that no restart mends
+FENCED_OUT = 3  # another core has taken over the database: a restart would take it back, again and again
 _PR_SET_PDEATHSIG = 1
 
 console = Console(stderr=True)
@@ -63,6 +64,8 @@ class Child:
                 self._restarting = False
                 failures = 0
                 continue
+            if status == FENCED_OUT:
+                return status
             if status == USAGE_ERROR and self._patient:
                 console.print(f"{self.name} can't start; waiting for a change", style="yellow")
                 await self._changed.wait()

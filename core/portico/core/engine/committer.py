@@ -14,7 +14,7 @@ from portico.core.engine.encoding import EventEncoder, Snapshot
 from portico.core.engine.live import LiveRun
 from portico.core.engine.run_metrics import RunMetrics
 from portico.core.engine.ticks import Ticks
-from portico.core.errors import StoreUnavailable
+from portico.core.errors import FencedOut, StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.room import Room
 
@@ -78,7 +78,11 @@ class GroupCommitter:
             await asyncio.sleep(0)
             self._wake.clear()
             dirty, self._dirty = self._dirty, []
-            await self._commit(dirty)
+            try:
+                await self._commit(dirty)
+            except FencedOut:
+                log.error("another core has taken over the database; what is not written yet is not written")
+                return
             self._ticks.commit()
             if not self._dirty:
                 self._idle.set()
@@ -112,12 +116,18 @@ class GroupCommitter:
             run.publish(new, status, record, now)
 
     async def _write(self, commit: Commit, runs: Sequence[LiveRun]) -> None:
-        """Until it is written: an event that an agent produced is never dropped."""
+        """Until it is written: an event that an agent produced is never dropped. Raises FencedOut when it
+        can't be, and never will."""
         attempt = 0
         patient_until = time.monotonic() + self._patience_seconds
         while True:
             try:
                 await self._runs.commit(commit)
+            except FencedOut as error:
+                self.failure = error
+                for run in (*runs, *self._dirty):
+                    run.refuse(error)
+                raise
             except StoreUnavailable as error:
                 if self.failure is None:
                     log.error("the store refuses writes; runs wait: %s", error)

@@ -6,10 +6,13 @@ method is safe to call concurrently from one event loop and raises
 StoreUnavailable when the store can't be reached, full or read-only.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from portico.core.errors import StoreUnavailable
 from portico.core.stores.health import StoreHealth
 from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
@@ -18,6 +21,7 @@ from portico.core.stores.sizes import SizeStore
 
 # Keys that begin so are clients' own, for retries within seconds; they are not found by key.
 AUTO_PREFIX = "auto:"
+LOOK_SECONDS = 1.0  # how often an idle core looks whether another has its stores
 UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
 
 
@@ -394,11 +398,22 @@ class Stores:
     release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
     scrub: Callable[[], Awaitable[None]] | None = None  # erases what deleted things leave behind
     health: StoreHealth = field(default_factory=StoreHealth)
+    owned: Callable[[], Awaitable[None]] | None = None  # raises FencedOut if another core has the stores now
+    lost: asyncio.Event = field(default_factory=asyncio.Event)  # set once somebody has been told so
 
     async def erase(self) -> None:
         """Leave no byte of what was deleted before. Raises StoreUnavailable when that can't be done now."""
         if self.scrub is not None:
             await self.scrub()
+
+    async def taken_over(self) -> None:
+        """Return when another core has the stores, which is looked for now and then."""
+        while not self.lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), LOOK_SECONDS)
+            if self.owned is not None:
+                with suppress(StoreUnavailable):  # if it is FencedOut, `lost` is set
+                    await self.owned()
 
     async def close(self) -> None:
         """Safe to repeat. What is called afterwards raises StoreUnavailable."""

@@ -5,26 +5,40 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Dialect, Table, event
+from sqlalchemy import Dialect, Table, bindparam, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from portico.core.errors import StoreUnavailable
+from portico.core.errors import FencedOut, StoreUnavailable
 from portico.core.stores.failures import plain_failures
+from portico.core.stores.owner import SLOT, Owner
+from portico.core.stores.schema import owners
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.turn import WAIT_SECONDS, in_time
 
 _CONNECTIONS = 4
 _WRITES = "portico_writes"
+# Locked against the next owner until the end of the transaction, where a transaction does not lock all.
+_IS_OWNED = (
+    select(owners.c.slot)
+    .where(owners.c.slot == SLOT, owners.c.epoch == bindparam("epoch"))
+    .with_for_update(read=True)
+)
 
 
 class Database:
     """Transactions on an engine, beside a run log that writes to the same database."""
 
     def __init__(
-        self, engine: AsyncEngine, turn: asyncio.Lock, wrote: Callable[[], Awaitable[None]] | None = None
+        self,
+        engine: AsyncEngine,
+        turn: asyncio.Lock,
+        owner: Owner,
+        wrote: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`owner` is who writes; nobody else does."""
+        self._owner = owner
         self._reading = engine
         self._writing = engine.execution_options(**{_WRITES: True})
         self._turn = turn
@@ -48,10 +62,13 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that nobody else writes beside; an exception undoes it."""
+        """A transaction that nobody else writes beside; an exception undoes it. Raises FencedOut."""
         self._check_open()
         with plain_failures():
             async with in_time(self._queue, self._turn), self._writing.begin() as connection:
+                if (await connection.execute(_IS_OWNED, {"epoch": self._owner.epoch})).first() is None:
+                    self._owner.lost.set()
+                    raise FencedOut
                 yield connection
             if self._wrote is not None:
                 await self._wrote()

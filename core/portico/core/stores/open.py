@@ -98,7 +98,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
     health = StoreHealth()
     runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock)
     health.probe = runs.probe
-    database = Database(sqlite_engine(file), turn, runs.wrote)
+    database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
     erasure = SqliteErasure(database, runs)
     return Stores(
         runs=runs,
@@ -110,6 +110,8 @@ async def _sqlite(file: SqliteFile) -> Stores:
         sizes=SqlSizeStore(database, runs.tail_bytes),
         release=database.close,
         health=health,
+        owned=runs.check_owner,
+        lost=runs.owner.lost,
         scrub=erasure.erase,
     )
 

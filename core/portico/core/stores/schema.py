@@ -191,3 +191,11 @@ search_progress = Table(
     Column("index_name", String, primary_key=True),
     Column("position", BigInteger, nullable=False),
 )
+
+# Who may write: see owner.py.
+owners = Table(
+    "owners",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+)

@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from portico.core.errors import RunNotFound, StoreUnavailable
+from portico.core.errors import FencedOut, RunNotFound, StoreUnavailable
 from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
+from portico.core.stores.owner import Owner
 from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import INCREMENTAL, SqliteFile
@@ -32,13 +33,20 @@ class SqliteRunLog:
     """One connection and thread that writes, another that reads."""
 
     def __init__(
-        self, file: SqliteFile, turn: asyncio.Lock | None = None, lock: DatabaseLock | None = None
+        self,
+        file: SqliteFile,
+        turn: asyncio.Lock | None = None,
+        lock: DatabaseLock | None = None,
+        owner: Owner | None = None,
     ) -> None:
+        """Without an owner it becomes the database's next."""
         # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
         self._turn = turn or asyncio.Lock()
         with plain_failures():
             self._writing = file.connect()
             self._reading = file.connect()
+            # First of all: what another core still wrote after the tails are read would be missing in them.
+            self.owner = owner or Owner.claim(self._writing)
             self._tails = restore(self._writing)
         self._writer = CallThread("portico-log-writer")
         self._reader = CallThread("portico-log-reader")
@@ -116,7 +124,9 @@ class SqliteRunLog:
         left = run_ids
         while left:
             async with self._turn:
-                found, left = await self._on(self._writer, remove_some, self._writing, self._tails, left)
+                found, left = await self._on(
+                    self._writer, remove_some, self._writing, self._tails, left, self.owner
+                )
             number += found
             await self.wrote()
         return number
@@ -157,9 +167,13 @@ class SqliteRunLog:
     async def give_back(self) -> int:
         """Give some of the file's free pages back to the disk, if there are many; how many."""
         async with self._turn:
-            number = await self._on(self._writer, give_back, self._writing)
+            number = await self._on(self._writer, give_back, self._writing, self.owner)
         await self._checkpointer.keep_up()
         return number
+
+    async def check_owner(self) -> None:
+        """Raises FencedOut once another core has opened the database."""
+        await self._on(self._reader, self.owner.check, self._reading)
 
     async def close(self) -> None:
         if not self._closed:
@@ -170,7 +184,11 @@ class SqliteRunLog:
     async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:
         self._check_open()
         with plain_failures():
-            return await thread.call(call, *args)
+            try:
+                return await thread.call(call, *args)
+            except FencedOut:
+                self.owner.lost.set()
+                raise
 
     def _check_open(self) -> None:
         if self._closed:
@@ -212,14 +230,15 @@ class SqliteRunLog:
         return chunks
 
     def _commit(self, commit: Commit) -> None:
-        self._checkpointer.written(write(self._writing, commit, self._tails))
+        self._checkpointer.written(write(self._writing, commit, self._tails, self.owner))
 
     def _probe(self) -> None:
+        self.owner.check(self._writing)
         (version,) = self._writing.execute("PRAGMA user_version").fetchone()
         self._writing.execute(f"PRAGMA user_version = {int(version)}").close()
 
     def _rewrite(self) -> None:
-        settle(self._writing, self._tails)
+        settle(self._writing, self._tails, self.owner)
         self._writing.execute(INCREMENTAL).close()  # for a file of an older release
         self._writing.execute("VACUUM").close()
 
@@ -229,9 +248,9 @@ class SqliteRunLog:
         self._writer.close()
         self._checkpointer.close()
         try:
-            settle(self._writing, self._tails)
+            settle(self._writing, self._tails, self.owner)
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-        except sqlite3.Error:
+        except (sqlite3.Error, FencedOut):
             pass  # what is in segments and in the write-ahead log is safe there
         finally:
             self._writing.close()

@@ -9,17 +9,19 @@ end, and is told that the run is gone.
 import sqlite3
 from collections.abc import Sequence
 
+from portico.core.stores.owner import Owner
 from portico.core.stores.sqlite_tails import Tails
 from portico.core.stores.steps import STEP_BYTES, one_step
 
 
 def remove_some(
-    connection: sqlite3.Connection, tails: Tails, run_ids: Sequence[str]
+    connection: sqlite3.Connection, tails: Tails, run_ids: Sequence[str], owner: Owner
 ) -> tuple[int, Sequence[str]]:
     """One transaction: how many of the runs it removed the records of, and which runs are left to be removed
-    or to be removed in whole."""
+    or to be removed in whole. Raises FencedOut."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        owner.check(connection)
         found, left = _remove(connection, tails, run_ids)
         # The runs' text goes from segments, too, as far as nobody else needs them.
         connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (tails.first_needed(),))

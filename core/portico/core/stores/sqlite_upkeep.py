@@ -12,6 +12,7 @@ import time
 from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
+from portico.core.stores.owner import Owner
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,10 @@ class Upkeep:
             await asyncio.sleep((time.monotonic() - began) * REST)
 
 
-def give_back(connection: sqlite3.Connection) -> int:
+def give_back(connection: sqlite3.Connection, owner: Owner) -> int:
     """Cut free pages off the file's end, in one transaction; how many. None of a file that was made without a
-    map of its pages: that is what an older release did, until the file is written anew."""
+    map of its pages: that is what an older release did, until the file is written anew. Raises FencedOut."""
+    owner.check(connection)
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     if mode != _INCREMENTAL:
         return 0

@@ -12,7 +12,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from portico.core.errors import FencedOut
 from portico.core.stores.base import UNFINISHED_STATUSES, Commit, NewMessage, RunRecord
+from portico.core.stores.owner import IS_OWNED, Owner
 from portico.core.stores.sqlite_tails import Plan, Tails
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
@@ -57,26 +59,34 @@ _MESSAGES: _Insert = (
 
 _LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
 _SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
+_OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({IS_OWNED})"
 
 _Statement = tuple[str, list[Any]]
 
 
-def write(connection: sqlite3.Connection, commit: Commit, tails: Tails) -> int:
-    """All of the commit in one transaction, or none of it. About how many bytes that added to the log."""
+def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: Owner) -> int:
+    """All of the commit in one transaction, or none of it. About how many bytes that added to the log.
+
+    Raises FencedOut."""
     plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
     statements = list(_statements(commit, plan))
     if plan.segment and not plan.segment_id % 256:
         statements.append(("DELETE FROM log_segments WHERE segment_id < ?", [tails.first_needed()]))
-    if statements:
-        _transact(connection, statements)
+    if len(statements) == 1 and plan.segment:
+        # A statement on its own is a transaction, at a fifth of the calls. Most commits are one segment.
+        values = (plan.segment_id, plan.segment, *owner.key)
+        if connection.execute(_OWNED_SEGMENT, values).rowcount != 1:
+            raise FencedOut
+    elif statements:
+        _transact(connection, statements, owner)
     tails.done(plan)
     return _wal_bytes(commit, plan)
 
 
-def settle(connection: sqlite3.Connection, tails: Tails) -> None:
-    """Write all tails as rows; no segment is needed any more."""
+def settle(connection: sqlite3.Connection, tails: Tails, owner: Owner) -> None:
+    """Write all tails as rows; no segment is needed any more. Raises FencedOut."""
     rows = list(chain.from_iterable(tails.settle_all()))
-    _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])])
+    _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
     tails.all_settled()
 
 
@@ -101,13 +111,10 @@ def _lasts(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, 
     return found
 
 
-def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement]) -> None:
-    if len(statements) == 1:
-        # A statement on its own is a transaction, at a third of the calls.
-        connection.execute(*statements[0])
-        return
+def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], owner: Owner) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
+        owner.check(connection)
         for statement in statements:
             connection.execute(*statement)
         connection.execute("COMMIT")

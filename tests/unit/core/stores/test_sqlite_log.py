@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunR
 from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.migrate import migrate
 from portico.core.stores.open import open_stores
+from portico.core.stores.owner import Owner
 from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_log import SqliteRunLog
@@ -38,6 +40,12 @@ async def log(file: SqliteFile) -> AsyncIterator[SqliteRunLog]:
     opened = SqliteRunLog(file)
     yield opened
     await opened.close()
+
+
+def owner_of(file: SqliteFile) -> Owner:
+    """A claim that was made while the file took writes."""
+    with closing(file.connect()) as connection:
+        return Owner.claim(connection)
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ class Full(SqliteFile):
 async def test_a_file_that_takes_no_writes_is_unavailable_but_read(
     kind: type[SqliteFile], words: str, file: SqliteFile
 ) -> None:
-    log = SqliteRunLog(kind(file.path))
+    log = SqliteRunLog(kind(file.path), owner=owner_of(file))
     for commit in (
         Commit(chunks=[Chunk("r1", 0, 0, b"x" * 10_000_000)]),
         Commit([RUN], [Chunk("r1", 0, 0, b"x" * 10_000_000)], [MESSAGE]),
@@ -130,7 +138,7 @@ async def test_a_file_that_takes_no_writes_is_unavailable_but_read(
 
 
 async def test_a_full_disk_is_unavailable_for_the_other_stores_too(file: SqliteFile) -> None:
-    database = Database(sqlite_engine(Full(file.path)), asyncio.Lock())
+    database = Database(sqlite_engine(Full(file.path)), asyncio.Lock(), owner_of(file))
     with pytest.raises(StoreUnavailable, match="the disk is full"):
         await SqlStateStore(database).save("ada", "s1", None, "x" * 10_000_000, None)
     await database.close()

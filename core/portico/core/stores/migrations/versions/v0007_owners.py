@@ -1,0 +1,16 @@
+"""Who may write."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """The first core that opens the database takes the first epoch."""
+    op.create_table(
+        "owners",
+        sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
+    )
