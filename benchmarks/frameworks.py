@@ -51,6 +51,8 @@ def context() -> Context:
         ask=ask,
         take_input=take,
         loop=loop,
+        results=nowhere,
+        once=nowhere,
     )
 
 

@@ -32,14 +32,16 @@ async def fill(stores: Stores, owner: str) -> int:
     await stores.runs.commit(Commit([live, ended], chunks, [message], [NewSession(owner, "s", 1.0)]))
     # As tails are written: beside the rows, in a commit of its own.
     await stores.runs.commit(Commit((), [Chunk(live.run_id, 1, 1, b"l" * 100)]))
+    await stores.results.keep(ended.run_id, "k", b"k" * 20)
     await stores.sessions.update(owner, "s", '{"a":1}')
     await stores.states.save(owner, "s", None, f'"{text}"', None)
     await stores.memories.add([MemoryRecord(f"mem-{name}", owner, "s", text, 1.0, "{}")])
-    return 2 * 18 + 400 + 40 + 7 + 32 + 32
+    return 2 * 18 + 400 + 20 + 40 + 7 + 32 + 32
 
 
 async def empty(stores: Stores, owner: str) -> None:
     name = owner.replace(":", "-")
+    await stores.results.delete_all([f"ended-{name}"])
     await stores.runs.delete(f"live-{name}")
     await stores.runs.delete(f"ended-{name}")
     await stores.sessions.delete(owner, "s")

@@ -100,6 +100,16 @@ class MemoryAccess(Protocol):
         ...
 
 
+class ResultAccess(Protocol):
+    """What `once` has kept in this run: JSON by key."""
+
+    async def load(self, key: str) -> bytes | None: ...
+
+    async def keep(self, key: str, result: bytes) -> None:
+        """Return when it is durable."""
+        ...
+
+
 class InputRequest:
     """A question to a human. `yield` it or `await` it: both give the answer's messages.
 
@@ -149,6 +159,12 @@ class Asker(Protocol):
     def __call__(self, request: InputRequest) -> Awaitable[Sequence[Message]]: ...
 
 
+class OnceCaller(Protocol):
+    """Calls a function unless an earlier attempt has its result."""
+
+    async def __call__(self, key: str, function: Callable[..., Any]) -> Any: ...
+
+
 class Context:
     """The run, as its agent sees it.
 
@@ -174,6 +190,8 @@ class Context:
         ask: Asker,
         take_input: Callable[[], Awaitable[Sequence[Message]]],
         loop: asyncio.AbstractEventLoop,
+        results: ResultAccess,
+        once: OnceCaller,
         sandboxes: Sandboxes | None = None,
         start_run: ChildStarter | None = None,
     ) -> None:
@@ -187,6 +205,8 @@ class Context:
         self._ask = ask
         self._take_input = take_input
         self._loop = loop
+        self.results = results
+        self._once = once
         self._sandboxes = sandboxes
         self._start_run = start_run
         # Written once, from the loop, read from anywhere.
@@ -226,6 +246,17 @@ class Context:
         To take it is to act on it: readers are told, and what was said before is complete.
         """
         return await self._take_input()
+
+    async def once(self, key: str, function: Callable[..., Any]) -> Any:
+        """Call the function, and keep its JSON result: another attempt of this run gets that without a call.
+
+        An async function is awaited, a plain one runs in a thread. One that names `idempotency_key` gets
+        a text that is the same in every attempt, for whoever does the work. An exception is not kept.
+        Between the function's end and its record a crash has it called again. The key is of this run
+        alone, 1 to 256 characters. Raises TypeError for a result that is no JSON, LimitExceeded for one of
+        more than 64 KiB and before the 1,001st of a run.
+        """
+        return await self._once(key, function)
 
     def a2a(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30.0) -> Peer:
         """Another agent, by its site's or its card's base URL; `timeout` is that of connecting.

@@ -1,5 +1,6 @@
-"""What a run's context reaches in the stores: its session, state and memory, and nobody else's."""
+"""What a run's context reaches in the stores: its session, state, memory and results, and nobody else's."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -8,13 +9,17 @@ from typing import Any
 import orjson
 
 from portico.agent import Message, Remembered, SavedState
+from portico.core.engine.committer import RETRY_SECONDS
 from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.errors import SessionNotFound, StateNotFound
-from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore
+from portico.core.errors import LimitExceeded, SessionNotFound, StateNotFound, StoreUnavailable
+from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore, Stores
 from portico.telemetry import spans
+
+RESULTS = 1000  # of `once`, for a run
+LAST_SECONDS = 2.0  # how long a result may take to be kept whose run is being stopped
 
 
 class RunState:
@@ -121,6 +126,58 @@ class RunMemory:
 
     async def delete(self, memory_id: str) -> bool:
         return await self._store.delete(self._user_id, None, memory_id) > 0
+
+
+class RunResults:
+    """ResultAccess of one run."""
+
+    def __init__(self, stores: Stores, run: LiveRun) -> None:
+        self._stores = stores
+        self._run = run
+        self._count = RESULTS  # at most; not known yet
+
+    async def load(self, key: str) -> bytes | None:
+        """Raises LimitExceeded where no other result would be kept."""
+        run = self._run
+        self._check()
+        # No function is called for a run, or for an attempt, of which a crash would leave nothing.
+        await run.wait_published(run.next_sequence_number - 1)
+        found = await self._stores.results.get(run.run_id, key)
+        if found is None:
+            if self._count >= RESULTS:
+                self._count = await self._stores.results.count(run.run_id)
+            if self._count >= RESULTS:
+                raise LimitExceeded("once_results", f"a run keeps {RESULTS} results of once() at most")
+            self._count += 1
+        return found
+
+    async def keep(self, key: str, result: bytes) -> None:
+        """Return once it is durable, however long the store refuses writes: what it tells of was done."""
+        self._check()
+        keeping = asyncio.create_task(self._keep(key, result))
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            await asyncio.wait({keeping}, timeout=LAST_SECONDS)
+            keeping.cancel()
+            raise
+        if self._stores.room is not None:
+            self._stores.room.add(self._run.start.owner, len(result))
+
+    async def _keep(self, key: str, result: bytes) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._stores.results.keep(self._run.run_id, key, result)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                attempt += 1
+            else:
+                return
+
+    def _check(self) -> None:
+        if self._run.status.terminal:
+            raise RuntimeError("the run has ended; once() keeps nothing any more")
 
 
 def _retrieval(source: str) -> AbstractContextManager[object]:

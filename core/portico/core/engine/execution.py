@@ -14,7 +14,7 @@ import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Rejection, Status
 from portico.agent.children import RunResult
-from portico.core.engine.access import RunMemory, RunSession, RunState
+from portico.core.engine.access import RunMemory, RunResults, RunSession, RunState
 from portico.core.engine.answers import Answers
 from portico.core.engine.children import Children, Launch, RunStarter
 from portico.core.engine.emitter import Emitter
@@ -22,6 +22,7 @@ from portico.core.engine.encoding import Ask, EventEncoder, Recovered
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
+from portico.core.engine.once import Once
 from portico.core.engine.outcomes import failed, unknown
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
@@ -106,6 +107,7 @@ class Execution:
         if quotas is not None:
             quotas.over = partial(self.request_stop, Stop.BUDGET)
             quotas.changed = run.change_record
+        results = RunResults(stores, run)
         self.context = Context(
             run_id=run.run_id,
             request=request,
@@ -117,6 +119,8 @@ class Execution:
             ask=self._ask,
             take_input=self._take_told,
             loop=asyncio.get_running_loop(),
+            results=results,
+            once=Once(run.run_id, results),
             sandboxes=self._sandboxes,
             start_run=RunStarter(run, encoder, launch),
         )

@@ -25,6 +25,7 @@ class Removal:
     async def runs(self, run_ids: Sequence[str]) -> tuple[int, int]:
         """Runs that have ended, at most BATCH. How many there were, and how many push configs they had."""
         configs = await self._stores.pushes.delete_all(run_ids)
+        await self._stores.results.delete_all(run_ids)
         removed = await self._stores.runs.delete_all(run_ids)
         gone = frozenset(run_ids)
         self._keys.forget(gone)

@@ -16,6 +16,7 @@ from portico.core.errors import StoreUnavailable
 from portico.core.stores.health import StoreHealth
 from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
+from portico.core.stores.results import ResultStore
 from portico.core.stores.room import Room
 from portico.core.stores.sizes import SizeStore
 
@@ -392,6 +393,7 @@ class Stores:
     sessions: SessionStore
     memories: MemoryStore
     pushes: PushStore
+    results: ResultStore
     keys: KeyStore
     sizes: SizeStore
     room: Room | None = None  # whether there is some for more, if that is limited

@@ -153,6 +153,11 @@ class MemoryRunLog:
     async def close(self) -> None:
         self._closed = True
 
+    def owner_of(self, run_id: str) -> str | None:
+        """Whose a run is that is there."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.user_id
+
     def stored_bytes(self, has: Callable[[str], bool]) -> int:
         return sum(
             len(run.request)

@@ -15,6 +15,7 @@ from portico.core.stores.memory import MemoryRunLog
 from portico.core.stores.memory_keys import MemoryKeyStore
 from portico.core.stores.memory_memories import MemoryMemoryStore
 from portico.core.stores.memory_pushes import MemoryPushStore
+from portico.core.stores.memory_results import MemoryResultStore
 from portico.core.stores.memory_sessions import MemorySessionStore
 from portico.core.stores.memory_sizes import MemorySizeStore
 from portico.core.stores.memory_states import MemoryStateStore
@@ -23,6 +24,7 @@ from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
 from portico.core.stores.sql_keys import SqlKeyStore
 from portico.core.stores.sql_memories import SqlMemoryStore
 from portico.core.stores.sql_pushes import SqlPushStore
+from portico.core.stores.sql_results import SqlResultStore
 from portico.core.stores.sql_sessions import SqlSessionStore
 from portico.core.stores.sql_sizes import SqlSizeStore
 from portico.core.stores.sql_states import SqlStateStore
@@ -70,14 +72,16 @@ def _memory() -> Stores:
     states = MemoryStateStore(sessions.has)
     sessions.deleted = states.session_deleted
     runs = MemoryRunLog(sessions.keep)
+    results = MemoryResultStore(runs.owner_of)
     return Stores(
         runs=runs,
         states=states,
         sessions=sessions,
         memories=memories,
         pushes=MemoryPushStore(),
+        results=results,
         keys=MemoryKeyStore(),
-        sizes=MemorySizeStore((runs, sessions, states, memories)),
+        sizes=MemorySizeStore((runs, results, sessions, states, memories)),
     )
 
 
@@ -106,6 +110,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         sessions=SqlSessionStore(database, SqliteMessageIndex(database)),
         memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
         pushes=SqlPushStore(database),
+        results=SqlResultStore(database),
         keys=SqlKeyStore(database),
         sizes=SqlSizeStore(database, runs.tail_bytes),
         release=database.close,

@@ -82,6 +82,15 @@ log_segments = Table(
 # Runs that are deleted while some of their events are still to be: large ones are deleted in steps.
 deleted_runs = Table("deleted_runs", metadata, Column("run_id", String, primary_key=True))
 
+# What functions gave that a run calls once. It goes with the run.
+run_results = Table(
+    "run_results",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("result", LargeBinary, nullable=False),
+)
+
 states = Table(
     "states",
     metadata,

@@ -28,5 +28,6 @@ class SizeStore(Protocol):
     """Looks at all that the stores of one URL keep."""
 
     async def stored_bytes(self, whose: Whose) -> int:
-        """Requests, logs and answers of runs, messages once, states, memories, and all their metadata."""
+        """Requests, logs, answers and kept results of runs, messages once, states, memories, and all their
+        metadata."""
         ...

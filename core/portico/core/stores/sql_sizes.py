@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Select, and_, cast, func, not
 
 from portico.core.stores.base import UNFINISHED_STATUSES
 from portico.core.stores.database import Database
-from portico.core.stores.schema import memories, messages, run_events, runs, sessions, states
+from portico.core.stores.schema import memories, messages, run_events, run_results, runs, sessions, states
 from portico.core.stores.sizes import Whose
 
 
@@ -39,6 +39,7 @@ class SqlSizeStore:
                 _is(runs.c.user_id, whose),
             ),
             ((binary(run_events.c.data),), run_events.c.run_id.in_(mine)),
+            ((binary(run_results.c.result),), run_results.c.run_id.in_(mine)),
             # Their texts are in their payloads.
             ((binary(messages.c.payload),), _is(messages.c.user_id, whose)),
             ((text(sessions.c.metadata),), _is(sessions.c.user_id, whose)),

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from portico.agent import Context, SandboxAccess
 from portico.agent.children import RunResult
-from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
+from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
 from portico.core.engine.workers.channel import Channel
 from portico.core.engine.workers.orders import Address, Offered
 
@@ -21,6 +21,7 @@ INTERFACES: Mapping[str, type] = {
     "session": SessionAccess,
     "memory": MemoryAccess,
     "agent_memory": MemoryAccess,
+    "results": ResultAccess,
     "sandbox": SandboxAccess,
 }
 

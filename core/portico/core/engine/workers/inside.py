@@ -21,10 +21,11 @@ from portico.agent import (
     Usage,
 )
 from portico.agent.children import ChildRequest
-from portico.agent.context import MemoryAccess, SessionAccess, StateAccess
+from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
 from portico.agent.frameworks.known import is_ours
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost, AgentStartFailed
+from portico.core.engine.once import Once
 from portico.core.engine.outcomes import not_to_be_yielded, unknown
 from portico.core.engine.threads import slot_lent
 from portico.core.engine.workers.channel import Channel, Served
@@ -161,6 +162,7 @@ class _Run:
         def far(*path: str) -> Any:
             return Far(calls, path, offers)
 
+        results = cast(ResultAccess, far("results"))
         self.context = Context(
             run_id=order.run_id,
             request=order.request,
@@ -172,6 +174,8 @@ class _Run:
             ask=self._ask,
             take_input=self._take_input,
             loop=asyncio.get_running_loop(),
+            results=results,
+            once=Once(order.run_id, results),
             sandboxes=lambda kind: cast(SandboxAccess, far("sandbox", kind)),
             start_run=self._start_run,
         )

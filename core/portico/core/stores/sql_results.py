@@ -1,0 +1,54 @@
+"""Results of functions in a SQL database."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, exists, func, literal, select, tuple_
+
+from portico.core.errors import RunNotFound
+from portico.core.stores.database import Database
+from portico.core.stores.schema import run_results, runs
+from portico.core.stores.steps import STEP_ROWS, one_step
+
+_COLUMNS = run_results.c
+_KEY = (_COLUMNS.run_id, _COLUMNS.key)
+
+
+class SqlResultStore:
+    """One row per result."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, run_id: str, key: str) -> bytes | None:
+        query = select(_COLUMNS.result).where(_COLUMNS.run_id == run_id, _COLUMNS.key == key)
+        async with self._database.read() as connection:
+            found: bytes | None = (await connection.execute(query)).scalar()
+        return found
+
+    async def count(self, run_id: str) -> int:
+        query = select(func.count()).where(_COLUMNS.run_id == run_id)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar() or 0
+
+    async def keep(self, run_id: str, key: str, result: bytes) -> None:
+        there = exists().where(runs.c.run_id == run_id)
+        row = select(literal(run_id), literal(key), literal(result)).where(there)
+        insert = self._database.insert(run_results).from_select(["run_id", "key", "result"], row)
+        async with self._database.write() as connection:
+            done = await connection.execute(insert.on_conflict_do_nothing())
+            if not done.rowcount and not (await connection.execute(select(there))).scalar():
+                raise RunNotFound(run_id)
+
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        doomed = _COLUMNS.run_id.in_(run_ids)
+        sizes = select(*_KEY, func.length(_COLUMNS.result)).where(doomed).limit(STEP_ROWS + 1)
+        number = 0
+        while True:
+            async with self._database.write() as connection:
+                rows = (await connection.execute(sizes)).all()
+                step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
+                if step:
+                    await connection.execute(delete(run_results).where(tuple_(*_KEY).in_(step)))
+            number += len(step)
+            if len(step) == len(rows):
+                return number
