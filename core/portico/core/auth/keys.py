@@ -39,6 +39,7 @@ class ApiKeys:
         self._admin = _digest(admin_key) if admin_key else b""
         self._operator = principal("", OPERATOR, frozenset(("admin",)))
         self._known: dict[str, _Known] = {}
+        self._ending: dict[str, float] = {}  # since when, of keys whose end the store does not have yet
 
     async def load(self) -> None:
         self._known = {record.key_id: _known(record) for record in await self._store.all()}
@@ -58,7 +59,7 @@ class ApiKeys:
             raise Unauthenticated
         record = known.record
         expired = record.expires_at is not None and record.expires_at <= time.time()
-        if expired or record.revoked_at is not None:
+        if expired or record.revoked_at is not None or record.key_id in self._ending:
             raise Unauthenticated
         return known.principal
 
@@ -97,16 +98,17 @@ class ApiKeys:
         return sorted(records, key=lambda record: (record.created_at, record.key_id), reverse=True)
 
     async def revoke(self, key_id: str) -> KeyRecord:
-        """Raises KeyNotFound."""
+        """Returns when that is stored, also for a repeat. Raises KeyNotFound, StoreUnavailable."""
         known = self._known.get(key_id)
         if known is None:
             raise KeyNotFound(key_id)
         if known.record.revoked_at is None:
             # It ends here first: a store that refuses writes must not keep it alive until the restart.
-            record = replace(known.record, revoked_at=time.time())
-            self._known[key_id] = _known(record)
-            await self._store.revoke(key_id, record.revoked_at or 0.0)
-        return self._known[key_id].record
+            at = self._ending.setdefault(key_id, time.time())
+            await self._store.revoke(key_id, at)
+            self._known[key_id] = known = _known(replace(known.record, revoked_at=at))
+            self._ending.pop(key_id, None)
+        return known.record
 
     async def forget(self, tenant: str, user_id: str) -> int:
         """Remove a user's keys, which are good no more; how many there were."""
@@ -115,9 +117,13 @@ class ApiKeys:
             for key_id, known in self._known.items()
             if (known.record.tenant, known.record.user_id) == (tenant, user_id)
         ]
+        # As above. They stay known until the store has lost them, so that a repeat finds them.
         for key_id in theirs:
-            del self._known[key_id]
+            self._ending.setdefault(key_id, time.time())
         await self._store.delete(theirs)
+        for key_id in theirs:
+            self._known.pop(key_id, None)
+            self._ending.pop(key_id, None)
         return len(theirs)
 
 

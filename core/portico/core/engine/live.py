@@ -63,6 +63,7 @@ class LiveRun:
         self.repeated_answers = 0  # those of earlier attempts that this one has been given
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
+        self._first = next_sequence_number
         self.record: RunRecord | None = None  # the run's record as the log has it
         self.said_from: int | None = None  # the agent's first event, until it is in the log
         self.refusal: StoreUnavailable | None = None  # why readers wait no longer for its first event
@@ -88,6 +89,11 @@ class LiveRun:
     def next_sequence_number(self) -> int:
         """The number that the next event takes."""
         return self._next
+
+    @property
+    def inherited(self) -> bool:
+        """The log has what an earlier process wrote of the run, and nothing else yet."""
+        return self.published < self._first
 
     @property
     def crowded(self) -> bool:

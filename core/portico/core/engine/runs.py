@@ -16,7 +16,7 @@ from portico.agent import AgentApp, Budget, Message, Status
 from portico.core.engine.budgets import Limit, open_quotas
 from portico.core.engine.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.engine.continuation import Continuations
-from portico.core.engine.encoding import EventEncoder, StartRequest
+from portico.core.engine.encoding import EventEncoder, FinishedMessage, StartRequest
 from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.execution import Execution, Stop
@@ -95,6 +95,7 @@ class RunEngine:
         self._continuations = Continuations(stores, self._lanes, self.live)
         self.removal = Removal(stores, self._sandboxes, self._keys)
         self._ephemerals = Ephemerals(stores, self.removal, self._limits.ephemeral_seconds)
+        self._recovery = Recovery(host, stores.runs, encoder, self._committer)
         self.draining = False
         self.launched = 0  # runs that this process has accepted
 
@@ -104,11 +105,10 @@ class RunEngine:
         await self.host.start()
         await self._keys.load()
         await self._ephemerals.start()
-        recovery = Recovery(self.host, self._stores.runs, self._encoder, self._committer)
-        for record in await recovery.unfinished():
+        for record in await self._recovery.unfinished():
             try:
-                if (taken := await recovery.take_up(record)) is not None:
-                    self._take_up(taken, recovery)
+                if (taken := await self._recovery.take_up(record)) is not None:
+                    self._take_up(taken)
             except Exception:
                 # One run that can't be taken up must not keep the core from serving.
                 log.exception("run %s can't be taken up", record.run_id)
@@ -116,11 +116,11 @@ class RunEngine:
     def _states(self) -> Mapping[str, int]:
         return states((execution.started, execution.paused) for execution in list(self._live.values()))
 
-    def _take_up(self, taken: TakenUp, recovery: Recovery) -> None:
+    def _take_up(self, taken: TakenUp) -> None:
         run, policy = taken.run, taken.run.start.busy_policy
         execution = self._open(run, taken.app)
         self._turns.accept(run.start.owner)
-        asleep = partial(recovery.said, run.run_id) if taken.paused else None
+        asleep = partial(self._recovery.said, run.run_id) if taken.paused else None
         execution.take_up(taken.record.answers, asleep)
         if taken.paused:
             log.info("run %s waits for its answer", run.run_id)
@@ -331,6 +331,17 @@ class RunEngine:
         if execution is None:
             raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
         return execution
+
+    async def output(self, execution: Execution) -> Sequence[FinishedMessage]:
+        """The finished messages that the log has of a live run."""
+        run = execution.run
+        if run.inherited:
+            return (await self._recovery.said(run.run_id)).finished
+        return [
+            finished
+            for finished in execution.emitter.output
+            if finished.sequence_number is not None and finished.sequence_number <= run.published
+        ]
 
     async def stored_owner(self, run_id: str) -> str:
         """Whose a run is that is in the store. Raises RunNotFound."""

@@ -192,7 +192,13 @@ class QueryService:
     async def _run(self, run_id: str) -> pb.Run:
         execution = self._engine.execution(run_id)
         if execution is not None:
-            return _live_run(execution)
+            told = _live_run(execution)
+            output = await self._engine.output(execution)
+            if execution.run.published != told.last_sequence_number:
+                return await self._run(run_id)  # it has gone on while the store was asked
+            for finished in output:
+                set_finished(told.response.output.add(), finished)
+            return told
         record = await self._runs.get(run_id)
         run = _record_run(record)
         run.request.CopyFrom(told_request(record.request))
@@ -222,13 +228,10 @@ def _record_run(record: RunRecord) -> pb.Run:
 
 
 def _live_run(execution: Execution) -> pb.Run:
-    """A live run as the log has it: what a crash would leave."""
+    """A live run as the log has it, which is what a crash would leave; without output."""
     run = execution.run
     assert run.record is not None  # it is written with the run's first event
     told = _record_run(run.record)
-    for finished in execution.emitter.output:
-        if finished.sequence_number is not None and finished.sequence_number <= run.published:
-            set_finished(told.response.output.add(), finished)
     if run.quotas is not None:
         # The record has it as of the run's last status, and a restart adds the time since then.
         set_duration(told.response.used.wall_time, run.quotas.used().wall_time)

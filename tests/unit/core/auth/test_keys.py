@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from portico.core.auth.keys import ApiKeys
-from portico.core.errors import InvalidArgument, KeyNotFound, Unauthenticated
+from portico.core.errors import InvalidArgument, KeyNotFound, StoreUnavailable, Unauthenticated
 from portico.core.stores.open import open_stores
 
 
@@ -27,6 +27,35 @@ async def test_a_key_is_good_until_it_is_revoked_or_expires(monkeypatch: pytest.
         keys.check(credential)
     with pytest.raises(KeyNotFound):
         await keys.revoke("pk_none")
+
+
+async def test_a_repeat_is_told_of_an_end_that_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = await open_stores("memory://")
+    keys = ApiKeys(stores.keys)
+    record, credential = await keys.create("", "ada", [], "", None)
+
+    async def refused(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(stores.keys, "revoke", refused)
+        full.setattr(stores.keys, "delete", refused)
+        for end in (keys.revoke(record.key_id), keys.revoke(record.key_id), keys.forget("", "ada")):
+            with pytest.raises(StoreUnavailable):
+                await end
+        assert [one.revoked_at for one in keys.listed()] == [None]
+    # It is good for nobody all the same.
+    with pytest.raises(Unauthenticated):
+        keys.check(credential)
+    revoked = await keys.revoke(record.key_id)
+    assert revoked.revoked_at is not None
+    assert await stores.keys.all() == [revoked]
+    with monkeypatch.context() as full:
+        full.setattr(stores.keys, "delete", refused)
+        with pytest.raises(StoreUnavailable):
+            await keys.forget("", "ada")
+    assert await keys.forget("", "ada") == 1
+    assert await stores.keys.all() == []
 
 
 async def test_a_database_has_digests_only_and_the_next_process_knows_the_keys(tmp_path: Path) -> None:

@@ -89,3 +89,32 @@ async def test_neither_a_start_nor_its_repeat_is_answered_before_the_run_is_stor
     run = await client.runs.start("say", idempotency_key="order-1")
     assert run.last_sequence_number >= 0
     assert [each.response.id async for each in client.runs.list()] == [run.response.id]
+
+
+async def test_a_paused_run_is_told_after_a_restart_as_it_was_before(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/portico.db"
+    async with (
+        running_core([agent()], tmp_path, store=store) as core,
+        Client(core.addresses[0]) as client,
+    ):
+        run_id = (await client.runs.start("ask")).response.id
+        events = [event async for event in client.runs.watch(run_id)]
+        before = await client.runs.get(run_id)
+        assert (output(before), before.last_sequence_number) == (["first"], len(events) - 1)
+    async with (
+        running_core([agent()], tmp_path, store=store) as core,
+        Client(core.addresses[0]) as client,
+    ):
+        after = await client.runs.get(run_id)
+        assert after.response == before.response
+        assert after.last_sequence_number == before.last_sequence_number
+        disk = Disk(core._stores)
+        disk.refuses = True
+        core._engine._limits = replace(core._engine._limits, store_seconds=0.1)
+        with pytest.raises(Unavailable):
+            await client.runs.resume(run_id, "yes")
+        assert (await client.runs.get(run_id)).response == before.response
+        disk.refuses = False
+        cursor = before.last_sequence_number
+        ended = [event async for event in client.runs.watch(run_id, after=cursor)][-1]
+        assert (await client.runs.get(run_id)).response == ended.response
