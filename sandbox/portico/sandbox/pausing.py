@@ -54,11 +54,11 @@ class Pausable:
                 if before is not None:
                     await asyncio.wait({before})
                 await (begun or self._freeze(paused))
-            except errors.SandboxError as error:
+            except errors.SandboxError:
                 if paused:
                     self.paused = self.asleep = False
                 else:  # open calls would never end
-                    self.channel.lost(errors.SandboxGone(f"it cannot be resumed: {error.message}", "killed"))
+                    self.channel.lost(errors.SandboxGone("it cannot be resumed", "killed"))
                 raise
 
         self._turning = task = asyncio.create_task(turn())
