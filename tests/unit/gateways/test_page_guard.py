@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -81,6 +82,11 @@ TABLES: Mapping[str, Callable[[], set[Route]]] = {
     "sse": of_sse,
 }
 BESIDE = {("GET", METRICS), ("GET", PORT_PATH), ("WEBSOCKET", PORT_PATH)}
+UNSEEN: Any = SimpleNamespace(seen=False)  # what a lifespan would make
+FORM: list[tuple[str, str]] = []
+PICTURE = [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]
+FRAME = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]
+LINK = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -108,7 +114,7 @@ async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) ->
     async def send(message: Any) -> None:
         sent.append(message)
 
-    site._requests = Mock(seen=False)  # what lifespan would make
+    site._requests = UNSEEN
     await site(scope, receive, send)
     told = json.loads(sent[1]["body"]) if sent[1].get("body") else {"error": {"code": ""}}
     return sent[0]["status"], told["error"]["code"]
@@ -156,11 +162,17 @@ async def test_no_route_answers_a_foreign_page(site: Site, gateway: str) -> None
                 told = await asked(site, route, [("host", HOST), ("origin", origin), *more])
                 assert told == (403, "ORIGIN_NOT_ALLOWED"), (route, origin)
         for where in ("cross-site", "same-site", "unheard-of"):
-            if route[0] not in SAFE:
-                told = await asked(site, route, [("host", HOST), ("sec-fetch-site", where)])
-                assert told == (403, "ORIGIN_NOT_ALLOWED"), (route, where)
-        twice = [("host", HOST), ("host", "localhost")]
-        assert (await asked(site, route, twice))[0] == 400, route
+            for how in (FORM, PICTURE, FRAME, LINK):
+                if how != LINK or route[0] not in SAFE:
+                    page = [("sec-fetch-site", where), *how, ("referer", "https://evil.example/")]
+                    told = await asked(site, route, [("host", HOST), *page])
+                    assert told == (403, "ORIGIN_NOT_ALLOWED"), (route, page)
+        for name, value in (("host", "localhost"), ("sec-fetch-site", "none"), ("origin", f"http://{HOST}")):
+            twice = [*ELSEWHERE, ("origin", "null"), (name, value)]
+            assert (await asked(site, route, twice))[0] == 400, route
+
+
+ELSEWHERE = [("host", HOST), ("sec-fetch-site", "cross-site")]
 
 
 class Reached(SseGateway):
@@ -204,7 +216,31 @@ async def test_a_star_allows_every_origin_and_no_other_host() -> None:
 
 async def test_a_link_from_another_site_can_be_followed() -> None:
     site = Site([Reached(SseSettings())], HttpSettings())
-    assert (await asked(site, ("GET", "/docs"), [("host", HOST), ("sec-fetch-site", "cross-site")]))[0] == 299
+    for method in SAFE:
+        assert (await asked(site, (method, "/docs"), [*ELSEWHERE, *LINK]))[0] == 299
+    assert (await asked(site, ("POST", "/docs"), [*ELSEWHERE, *LINK]))[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("origins", "referer", "shown"),
+    [
+        (["https://ui.example"], "https://ui.example/chat?a=b", True),
+        (["https://ui.example"], "https://ui.example", True),
+        (["*"], "", True),
+        (["https://ui.example"], "https://ui.example.evil.example/", False),
+        (["https://ui.example"], "", False),
+        ([], "https://ui.example/", False),
+    ],
+)
+async def test_a_page_that_may_call_shows_pictures_from_here(
+    origins: list[str], referer: str, shown: bool
+) -> None:
+    site = Site([Reached(SseSettings(cors_origins=origins))], HttpSettings())
+    for how in (PICTURE, FRAME):
+        told = await asked(site, ("GET", "/plot.png"), [*ELSEWHERE, *how, ("referer", referer)])
+        assert told[0] == (299 if shown else 403)
+    told = await asked(site, ("POST", "/plot.png"), [*ELSEWHERE, *FRAME, ("referer", referer)])
+    assert told[0] == 403
 
 
 async def test_a_signed_path_is_open_to_pages_of_any_origin() -> None:

@@ -6,8 +6,9 @@ rebinding). Programs that are not browsers send neither an Origin nor Sec-Fetch-
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -22,6 +23,11 @@ from portico.gateways.http.settings import HttpSettings
 KNOWN_SECONDS: Final = 5.0
 ASK_SECONDS: Final = 5.0
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_READ: Final = frozenset(
+    (b"host", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
+)
+_LINK: Final = (b"navigate", b"document")  # of Sec-Fetch-Mode and -Dest: a whole window, and no frame
+_PAGE: Final = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]+")  # the origin in a Referer
 _OWN_SITE: Final = frozenset((b"", b"same-origin", b"none"))  # of Sec-Fetch-Site; `none` is the user
 _SHOWN: Final = 100
 
@@ -66,29 +72,32 @@ class PageGuard:
 
         `any_origin`: the path itself is the credential, so that no page acts in anybody's name.
         """
-        hosts: list[bytes] = []
-        origins: list[bytes] = []
-        site = b""
+        fields: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"origin":
-                origins.append(value)
-            elif name == b"sec-fetch-site":
-                site = value
-        if len(hosts) > 1:
-            return Refusal(400, "INVALID_ARGUMENT", "the request has more than one Host header")
-        host = hosts[0].decode("latin-1") if hosts else ""
+            if name in _READ:
+                if name in fields:
+                    return Refusal(400, "INVALID_ARGUMENT", f"the request has more than one {name.decode()}")
+                fields[name] = value
+        host = fields.get(b"host", b"").decode("latin-1")
         if not self._hosts.answer(host) and not await self._auth.on():
             return _wrong_host(host)
         if any_origin:
             return None
-        if origins:
-            if len(origins) > 1 or not self._may_call(origins[0], host):
-                return _wrong_origin(origins[0].decode("latin-1"))
-        elif site not in _OWN_SITE and not _is_safe(scope):
-            return _wrong_origin("")
-        return None
+        origin = fields.get(b"origin")
+        if origin is not None:
+            return None if self._may_call(origin, host) else _wrong_origin(origin.decode("latin-1"))
+        if fields.get(b"sec-fetch-site", b"") in _OWN_SITE or self._may_show(scope, fields, host):
+            return None
+        return _wrong_origin("")
+
+    def _may_show(self, scope: Scope, fields: Mapping[bytes, bytes], host: str) -> bool:
+        """Every page may link here. Pictures and frames from here are for pages that may call."""
+        if scope["type"] != "http" or scope["method"] not in _SAFE:
+            return False
+        if (fields.get(b"sec-fetch-mode"), fields.get(b"sec-fetch-dest")) == _LINK:
+            return True
+        page = _PAGE.match(fields.get(b"referer", b""))
+        return self._may_call(b"" if page is None else page[0], host)
 
     def _may_call(self, origin: bytes, host: str) -> bool:
         if b"*" in self._origins or origin in self._origins:
@@ -107,10 +116,6 @@ class Refusal:
         if scope["type"] == "websocket":
             await receive()
         await self._response(scope, receive, send)
-
-
-def _is_safe(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["method"] in _SAFE
 
 
 def _wrong_host(host: str) -> Refusal:
