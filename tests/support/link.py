@@ -15,6 +15,7 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import Limits, RunEngine
+from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
 from portico.core.stores.base import Stores
@@ -104,7 +105,7 @@ class LinkWorld:
         limits = Limits(reader_grace_seconds=1e9, store_seconds=1e9)
         self.engine = RunEngine(LocalHost([app]), self.stores, ProtoEncoder(), limits)
         await self.engine.start()
-        self._link = Link(self.engine, self._asked(), self.drain)
+        self._link = Link(self.engine, self._asked(), self.drain, Unchecked())
         self._caller = asyncio.create_task(self._read())
 
     async def stop(self) -> None:
