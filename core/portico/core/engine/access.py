@@ -14,7 +14,7 @@ from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.errors import LimitExceeded, SessionNotFound, StateNotFound, StoreUnavailable
+from portico.core.errors import FencedOut, LimitExceeded, SessionNotFound, StateNotFound, StoreUnavailable
 from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore, Stores
 from portico.telemetry import spans
 
@@ -169,6 +169,8 @@ class RunResults:
         while True:
             try:
                 await self._stores.results.keep(self._run.run_id, key, result)
+            except FencedOut:
+                raise
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
