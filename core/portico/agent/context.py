@@ -174,7 +174,9 @@ class Context:
     dropped, `interrupted` when a last word is still heard. A coroutine sees
     asyncio.CancelledError as well; a plain function, which runs in a thread that
     nobody can stop, must look at them. `cancel_metadata` is what the one who
-    cancelled said with it, such as a reason.
+    cancelled said with it, such as a reason. `restarting` is true beside
+    `cancelled` when the core stops: the run has not ended, and its agent is
+    perhaps executed again.
     """
 
     def __init__(
@@ -212,6 +214,7 @@ class Context:
         # Written once, from the loop, read from anywhere.
         self.cancelled = False
         self.interrupted = False
+        self.restarting = False
         self.cancel_metadata: Mapping[str, Any] = {}
 
     @property
@@ -313,9 +316,10 @@ class Context:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result()
 
-    def stop(self, *, interrupt: bool, metadata: Mapping[str, Any]) -> None:
+    def stop(self, *, interrupt: bool, metadata: Mapping[str, Any], restarting: bool = False) -> None:
         """Raise the flags; the runtime calls it."""
         self.cancel_metadata = metadata
+        self.restarting = restarting
         if interrupt:
             self.interrupted = True
         else:

@@ -39,7 +39,11 @@ class Translation(Protocol):
         ...
 
     async def end(self) -> None:
-        """The run is over, however it ended. What the framework is to remember is kept now."""
+        """The run is over, however it ended. What the framework is to remember is kept now.
+
+        Not called where the core stops under the run, as it would not be in a crash: another attempt begins
+        with what the framework remembered before the run.
+        """
         ...
 
 

@@ -6,9 +6,21 @@ from portico.agent.context import Context
 from portico.agent.protocol import Message
 
 MOST = 200  # messages that an agent is given
+_FURTHEST = 4096  # how far back the request may be
 
 
 async def earlier(context: Context) -> Sequence[Message]:
-    """The session's messages, oldest first, without those of the request, which are its last."""
-    messages = await context.session.messages(limit=MOST + len(context.request.input))
-    return messages[: len(messages) - len(context.request.input)]
+    """The session's messages before the run's request, oldest first.
+
+    The request's are the last ones, unless the run is executed again: what its earlier attempts asked, and
+    what led there, is behind them and is said once more.
+    """
+    own = {message.id for message in context.request.input}
+    limit = MOST + len(own)
+    while True:
+        messages = await context.session.messages(limit=limit)
+        places = [place for place, message in enumerate(messages) if message.id in own]
+        if places or len(messages) < limit or limit >= _FURTHEST:
+            end = places[0] if places else 0
+            return messages[max(end - MOST, 0) : end]
+        limit *= 4

@@ -174,7 +174,9 @@ class Execution:
             self._stop = stop
             self.run.cancel_metadata_json = metadata_json
             said = orjson.loads(metadata_json) if metadata_json else {}
-            self.context.stop(interrupt=stop is Stop.INTERRUPT, metadata=said)
+            self.context.stop(
+                interrupt=stop is Stop.INTERRUPT, metadata=said, restarting=stop is Stop.SHUTDOWN
+            )
             # A task that is cancelled before its first step would never run, nor end the run.
             if self._entered:
                 self._cancel()

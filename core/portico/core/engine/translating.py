@@ -57,4 +57,5 @@ async def translate(
                 return
             arguments = translation.answered(await context.ask(question))
     finally:
-        await translation.end()
+        if not context.restarting:
+            await translation.end()

@@ -256,6 +256,7 @@ async def test_a_pause_that_a_restart_would_end_is_refused_when_it_begins(
 async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
     engine_of: Engines, stores: Stores
 ) -> None:
+    seen: list[bool] = []
     app = AgentApp("curious")
 
     @app.query
@@ -263,6 +264,7 @@ async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
         try:
             yield context.input_required("place")
         finally:
+            seen.append(context.restarting)
             yield "a last word"
 
     engine = await engine_of(app)
@@ -270,6 +272,7 @@ async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
     await paused(engine, run_id)
     before = await told(stores, run_id)
     await engine.stop()
+    assert seen == [True]
     assert await told(stores, run_id) == before
     assert (await stores.runs.get(run_id)).status == Status.INPUT_REQUIRED
 

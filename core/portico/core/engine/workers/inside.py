@@ -180,12 +180,12 @@ class _Run:
             start_run=self._start_run,
         )
 
-    def stop(self, cancelled: bool, interrupted: bool, metadata: Mapping[str, Any]) -> None:
+    def stop(self, cancelled: bool, interrupted: bool, restarting: bool, metadata: Mapping[str, Any]) -> None:
         """The core wants the agent to stop; it may do so again, and more strongly."""
         self.stopped = True
         for wanted, interrupt in ((interrupted, True), (cancelled, False)):
             if wanted:
-                self.context.stop(interrupt=interrupt, metadata=metadata)
+                self.context.stop(interrupt=interrupt, metadata=metadata, restarting=restarting)
         # Who asks a human may be another task than the agent's, on behalf of a thread for one.
         for task in {self.task, self._asker}:
             if task is not None:

@@ -41,7 +41,8 @@ class FarRun:
         """Tell the agent what its context says by now."""
         context = self._context
         metadata = dict(context.cancel_metadata)
-        self._channel.tell("stop", context.run_id, context.cancelled, context.interrupted, metadata)
+        flags = (context.cancelled, context.interrupted, context.restarting)
+        self._channel.tell("stop", context.run_id, *flags, metadata)
         self._told.set()
         # A last word may take its time.
         if self._overdue is None and (context.cancelled or not context.interrupted):
