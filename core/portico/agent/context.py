@@ -153,6 +153,10 @@ class AgentError(Exception):
         self.code = code
 
 
+class ReportedError(AgentError):
+    """The same with the words of a framework or a model's provider, which nobody has written for callers."""
+
+
 class Asker(Protocol):
     """Pauses the run until somebody has answered."""
 

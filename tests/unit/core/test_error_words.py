@@ -256,6 +256,33 @@ async def test_words_do_not_leave_an_agents_own_process(
     assert (SECRET in logged) is (readers == "log")
 
 
+def reporting() -> AgentApp:
+    """Passes on what a model's provider says went wrong."""
+    app = AgentApp("reporting")
+
+    @app.query(framework="openai")
+    async def query(msgs: list[Any]) -> AsyncIterator[Any]:
+        error = {"code": "model_overloaded", "message": SECRET}
+        yield {"object": "chat.completion.chunk", "choices": [], "error": error}
+
+    return app
+
+
+@pytest.mark.parametrize("place", ["local", "workers"])
+async def test_what_a_framework_reports_is_not_told_either(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, log: Lines
+) -> None:
+    if place == "workers":
+        launch = beside(readers="log")
+        monkeypatch.setattr(server, "host_of", lambda apps, _, words: ProcessHost(apps, launch, words))
+    async with guarded_core([reporting()], tmp_path) as core:
+        error = (await ended(await core.client("ada"), "hi")).error
+    assert error.code == "model_overloaded"
+    found = QUOTED.fullmatch(error.message)
+    assert found is not None
+    assert SECRET in log.of(found[1])
+
+
 def falling() -> AgentApp:
     """Its second process can't be initialised."""
     app = AgentApp("falling", isolation=Workers(count=1, max_runs=1))

@@ -4,7 +4,9 @@ import logging
 from typing import Literal
 from uuid import uuid4
 
-from portico.core.engine.outcomes import words_of
+from portico.agent import AgentError, Rejection
+from portico.agent.context import ReportedError
+from portico.core.engine.outcomes import unknown, words_of
 from portico.telemetry.logs import WITH_WORDS
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,17 @@ class ErrorWords:
 
     def __init__(self, readers: Readers = "log") -> None:
         self._readers = readers
+
+    def outcome(
+        self, error: BaseException, agent_name: str, run_id: str, *, stopping: bool
+    ) -> Rejection | AgentError:
+        """What callers get of what an agent raised; what it raises because it is to stop is nobody's."""
+        if isinstance(error, Rejection | AgentError) and not isinstance(error, ReportedError):
+            return error
+        told = "the run was to stop"
+        if not stopping:
+            told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
+        return AgentError(told, code=error.code) if isinstance(error, ReportedError) else unknown(error, told)
 
     def told(self, error: BaseException, about: str, *names: object) -> str:
         """Log the exception with an id. Returns what callers are told beside its kind: its words or the id.

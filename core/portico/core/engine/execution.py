@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Rejection, Status
+from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Status
 from portico.agent.children import RunResult
 from portico.core.engine.access import RunMemory, RunResults, RunSession, RunState
 from portico.core.engine.answers import Answers
@@ -23,7 +23,7 @@ from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import LiveRun
 from portico.core.engine.once import Once
-from portico.core.engine.outcomes import failed, unknown
+from portico.core.engine.outcomes import failed
 from portico.core.engine.readers import Readers
 from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.run_spans import RunSpans
@@ -405,16 +405,11 @@ class Execution:
                 # The agent cancelled itself, as some libraries' timeouts do.
                 return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
         except BaseException as error:
-            ours = error if isinstance(error, Rejection | AgentError) else self._unknown(error)
+            stopping = self._stop is not None
+            told = self._words.outcome(error, self.app.name, self.run.run_id, stopping=stopping)
             error.__traceback__ = None  # it leads to those who hold the error
-            return failed(ours)
+            return failed(told)
         return Status.COMPLETED, None
-
-    def _unknown(self, error: BaseException) -> AgentError:
-        told = "the run was to stop"
-        if self._stop is None:
-            told = self._words.told(error, "agent %r raised in run %s", self.app.name, self.run.run_id)
-        return unknown(error, told)
 
     def _arm_deadline(self) -> None:
         if self._deadlines:

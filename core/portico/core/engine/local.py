@@ -9,7 +9,7 @@ from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Rejection
 from portico.agent.app import Endpoint
-from portico.agent.context import InputRequest
+from portico.agent.context import InputRequest, ReportedError
 from portico.agent.frameworks import load_framework
 from portico.core.engine.calling import bind, call
 from portico.core.engine.error_words import ErrorWords
@@ -183,7 +183,7 @@ class LocalHost(Roster):
             raise self._failed(error, path, app) from None
 
     def _failed(self, error: BaseException, path: str, app: AgentApp) -> EndpointFailed:
-        if isinstance(error, AgentError):
+        if isinstance(error, AgentError) and not isinstance(error, ReportedError):
             return EndpointFailed(error.message, error_type=type(error).__name__)
         kind = type(error).__name__
         told = self._words.told(error, "endpoint %s of agent %r raised", path, app.name)

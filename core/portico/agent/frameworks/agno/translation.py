@@ -8,7 +8,7 @@ from typing import Any
 from agno.db.in_memory import InMemoryDb
 
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
-from portico.agent.context import AgentError, Context, InputRequest
+from portico.agent.context import Context, InputRequest, ReportedError
 from portico.agent.frameworks.agno.messages import to_agno
 from portico.agent.frameworks.located import located
 from portico.agent.frameworks.questions import approval_of, approved, question_of
@@ -113,7 +113,7 @@ class AgnoRun:
         return list(_all_media(event))
 
     def _error(self, event: Any) -> list[object]:
-        raise AgentError(
+        raise ReportedError(
             event.content or "the agent failed", code=event.error_type or "MODEL_EXECUTION_FAILED"
         )
 

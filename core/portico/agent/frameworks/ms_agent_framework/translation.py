@@ -8,7 +8,7 @@ from agent_framework import AgentSession
 from agent_framework import Message as TheirMessage
 
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, file, tool_output
-from portico.agent.context import AgentError, Context, InputRequest
+from portico.agent.context import Context, InputRequest, ReportedError
 from portico.agent.frameworks.located import located
 from portico.agent.frameworks.ms_agent_framework.messages import to_agent_framework
 from portico.agent.frameworks.openai.fields import failure_of
@@ -133,7 +133,7 @@ class AgentFrameworkRun:
 
     def _failed(self, content: Any) -> list[object]:
         code = content.error_code or "MODEL_EXECUTION_FAILED"
-        raise AgentError(content.message or content.error_details or "the agent failed", code=str(code))
+        raise ReportedError(content.message or content.error_details or "the agent failed", code=str(code))
 
     def _ask(self, content: Any) -> list[object]:
         self._asking.append(content)

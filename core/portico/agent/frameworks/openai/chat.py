@@ -20,7 +20,7 @@ class ChatReader:
         self._sound: list[str] = []
 
     def chunk(self, chunk: Any) -> list[object]:
-        """Raises AgentError for one that says what went wrong."""
+        """Raises ReportedError for one that says what went wrong."""
         said: list[object] = []
         if (id := get(chunk, "id")) != self._id and id:
             self._id = id

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from portico.agent.context import AgentError
+from portico.agent.context import ReportedError
 from portico.agent.protocol import Usage
 
 
@@ -38,7 +38,7 @@ def usage_of(counted: Any) -> Usage:
     )
 
 
-def failure_of(error: Any) -> AgentError:
+def failure_of(error: Any) -> ReportedError:
     """What the model's provider says went wrong."""
     code = get(error, "code") or get(error, "type") or "MODEL_EXECUTION_FAILED"
-    return AgentError(str(get(error, "message") or error), code=str(code))
+    return ReportedError(str(get(error, "message") or error), code=str(code))

@@ -35,7 +35,7 @@ class ResponsesReader:
         }
 
     def event(self, event: Any) -> list[object]:
-        """Raises AgentError for one that says what went wrong."""
+        """Raises ReportedError for one that says what went wrong."""
         read = self._read.get(get(event, "type"))
         return [] if read is None else read(event)
 

@@ -16,7 +16,6 @@ from portico.agent import (
     Context,
     InputRequest,
     Message,
-    Rejection,
     SandboxAccess,
     Usage,
 )
@@ -26,7 +25,7 @@ from portico.agent.frameworks.known import is_ours
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost, AgentStartFailed
 from portico.core.engine.once import Once
-from portico.core.engine.outcomes import not_to_be_yielded, unknown
+from portico.core.engine.outcomes import not_to_be_yielded
 from portico.core.engine.threads import slot_lent
 from portico.core.engine.workers.channel import Channel, Served
 from portico.core.engine.workers.codec import encode
@@ -124,13 +123,8 @@ class Worker:
             await self._host.execute(self._app, run.context, run.sink)
         except asyncio.CancelledError:
             return False
-        except (Rejection, AgentError):
-            raise
         except BaseException as error:
-            told = "the run was to stop"
-            if not run.stopped:
-                told = self._words.told(error, "agent %r raised in run %s", self._app.name, order.run_id)
-            raise unknown(error, told) from None
+            raise self._words.outcome(error, self._app.name, order.run_id, stopping=run.stopped) from None
         finally:
             run.sink.flush()
             self._runs.pop(order.run_id, None)
