@@ -115,6 +115,7 @@ async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) ->
         sent.append(message)
 
     site._requests = UNSEEN
+    site._auth._on = False  # what the core would have said
     await site(scope, receive, send)
     told = json.loads(sent[1]["body"]) if sent[1].get("body") else {"error": {"code": ""}}
     return sent[0]["status"], told["error"]["code"]
@@ -337,13 +338,15 @@ async def test_any_host_is_answered_once_the_core_checks_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_guard, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(page_guard, "AGAIN_SECONDS", 0.0)
     settings = SseSettings(**settings_in(tmp_path))
     named = {"host": "api.example"}
     async with (
         running_site(SseGateway(settings), settings) as (url, _),
         httpx.AsyncClient(base_url=url, timeout=20) as http,
     ):
-        assert (await http.get("/liveness", headers=named)).status_code == 421  # nobody can say
+        assert (await http.get("/liveness", headers=named)).status_code == 503  # nobody can say
+        assert (await http.get("/liveness")).status_code == 200
         async with guarded_core([chatty([])], tmp_path) as core:
             assert (await http.get("/runs", headers=named)).status_code == 401
             key = {"authorization": f"Bearer {await core.key('ada')}"}

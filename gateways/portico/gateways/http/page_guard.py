@@ -18,10 +18,12 @@ from starlette.types import Receive, Scope, Send
 from portico.client import Client, PorticoError
 from portico.gateways.exposure import wants_credential
 from portico.gateways.http.authority import Hosts, same_origin
+from portico.gateways.http.errors import RETRY_SECONDS
 from portico.gateways.http.settings import HttpSettings
 
 KNOWN_SECONDS: Final = 5.0
 ASK_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 0.5  # after it could not be asked
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _READ: Final = frozenset(
     (b"host", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
@@ -30,6 +32,7 @@ _LINK: Final = (b"navigate", b"document")  # of Sec-Fetch-Mode and -Dest: a whol
 _PAGE: Final = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]+")  # the origin in a Referer
 _OWN_SITE: Final = frozenset((b"", b"same-origin", b"none"))  # of Sec-Fetch-Site; `none` is the user
 _SHOWN: Final = 100
+RETRY: Final = {"retry-after": RETRY_SECONDS[503]}
 
 
 class CoreAuth:
@@ -37,24 +40,24 @@ class CoreAuth:
 
     def __init__(self) -> None:
         self._client: Client | None = None
-        self._on = False
+        self._on: bool | None = None
         self._until = 0.0
         self._asking = asyncio.Lock()
 
     def open(self, client: Client) -> None:
         self._client = client.with_options(timeout=ASK_SECONDS)
 
-    async def on(self) -> bool:
-        """False until the core has said so; what it has said counts while it can't be asked."""
+    async def on(self) -> bool | None:
+        """None until the core has said it; what it has said counts while it can't be asked."""
         if time.monotonic() < self._until or self._client is None:
             return self._on
         async with self._asking:
             if time.monotonic() >= self._until:
                 try:
                     self._on = await wants_credential(self._client)
+                    self._until = time.monotonic() + KNOWN_SECONDS
                 except PorticoError:
-                    pass
-                self._until = time.monotonic() + KNOWN_SECONDS
+                    self._until = time.monotonic() + AGAIN_SECONDS
         return self._on
 
 
@@ -79,8 +82,8 @@ class PageGuard:
                     return Refusal(400, "INVALID_ARGUMENT", f"the request has more than one {name.decode()}")
                 fields[name] = value
         host = fields.get(b"host", b"").decode("latin-1")
-        if not self._hosts.answer(host) and not await self._auth.on():
-            return _wrong_host(host)
+        if not self._hosts.answer(host) and not (on := await self._auth.on()):
+            return _unknown_host() if on is None else _wrong_host(host)
         if any_origin:
             return None
         origin = fields.get(b"origin")
@@ -108,14 +111,21 @@ class PageGuard:
 class Refusal:
     """An ASGI application: the answer to a request, or to the handshake of a WebSocket."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         body = orjson.dumps({"error": {"code": code, "message": message, "details": {}}})
-        self._response = Response(body, status, media_type="application/json")
+        self._response = Response(body, status, headers, "application/json")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()
         await self._response(scope, receive, send)
+
+
+def _unknown_host() -> Refusal:
+    words = "only known hosts are answered until the core says whether it checks credentials; try again"
+    return Refusal(503, "UNAVAILABLE", words, RETRY)
 
 
 def _wrong_host(host: str) -> Refusal:
