@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,6 +18,7 @@ from portico.gateways.exposure import is_local
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Site
+from portico.process.core_socket import core_socket
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +78,13 @@ class Embedded:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        folder = Path(tempfile.mkdtemp(prefix="portico-"))
-        try:
-            target = f"unix:{folder / 'core.sock'}"
+        with core_socket() as target:
             core = CoreServer(self._apps, self._settings(target))
             await core.start()
             try:
                 await self._serve_http(target, self._stopping, core)
             finally:
                 await core.stop()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _settings(self, target: str) -> CoreSettings:
         given: dict[str, Any] = {"listen": [target], "store": self._store, "drain_seconds": 1.0}

@@ -5,6 +5,7 @@ import signal
 import sys
 
 OPEN_FILES = 1024  # the usual soft limit; more than that breaks programs that use select()
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OWN_RIGHTS = 0o700
 
 
@@ -20,6 +21,17 @@ def mend() -> None:
     mask = os.umask(0o077)
     os.umask(mask & ~_OWN_RIGHTS)  # what its owner can't read is of no use to it
     _allow_open_files()
+    _reach_loopback_directly()
+
+
+def open_files() -> int:
+    """How many files and connections a process may have open."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _open_standard_streams() -> None:
@@ -33,6 +45,17 @@ def _open_standard_streams() -> None:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _reach_loopback_directly() -> None:
+    """No proxy of a company's network leads back here; gRPC, and most libraries, would ask it to."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return
+    usual = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    for name in ("no_proxy", "NO_PROXY", *(("no_grpc_proxy",) if "no_grpc_proxy" in os.environ else ())):
+        hosts = [host.strip() for host in os.environ.get(name, usual).split(",")]
+        if "*" not in hosts:
+            os.environ[name] = ",".join(dict.fromkeys([*filter(None, hosts), *LOOPBACK]))
 
 
 def _allow_open_files() -> None:

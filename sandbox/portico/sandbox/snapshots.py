@@ -158,7 +158,11 @@ class Snapshots:
 
 def sweep() -> None:
     """Removes the snapshots of owners that have died."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return  # on a machine where nothing can be written
+    for folder in temporary.glob(f"{_FOLDER}*"):
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended():
             shutil.rmtree(folder, ignore_errors=True)

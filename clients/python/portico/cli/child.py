@@ -20,7 +20,7 @@ USAGE_ERROR = 2  # the exit status for arguments, variables or a file that no re
 FENCED_OUT = 3  # another core has taken over the database: a restart would take it back, again and again
 _PR_SET_PDEATHSIG = 1
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 class Child:

@@ -15,7 +15,6 @@ from portico.cli.keys import keys
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
 from portico.cli.sandboxes import sandbox
-from portico.process import init, surroundings
 
 app = typer.Typer(
     name="portico",
@@ -48,8 +47,6 @@ def main(
     ] = False,
 ) -> None:
     """Root of all commands."""
-    surroundings.mend()
-    init.leave_process_one()
 
 
 @app.command()

@@ -6,6 +6,7 @@ and is handed down, so that a gateway that is restarted refuses nobody.
 
 import asyncio
 import errno
+import ipaddress
 import os
 import signal
 import socket
@@ -18,13 +19,16 @@ from rich.text import Text
 
 from portico.cli.child import Child
 from portico.cli.console import Console
-from portico.cli.core_socket import core_socket
+from portico.process import surroundings
+from portico.process.core_socket import core_socket
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0  # of a child, beside the time that a core drains
 DRAIN_SECONDS = 10.0  # a core's default
+CONNECT_SECONDS = 5.0
+FEW_FILES = 256
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ def supervise(options: RunOptions) -> int:
 
 
 async def _supervise(options: RunOptions) -> int:
+    if (most := surroundings.open_files()) < FEW_FILES:
+        advice = "callers wait when there are more, and sandboxes may fail; raise the limit (ulimit -n)"
+        console.print(
+            f"each process may only have {most} files and connections open: {advice}", style="yellow"
+        )
     folders = () if options.store else (_data_folder(options.data_dir),)
     listener = _listen(options.host, options.port)
     try:
@@ -184,6 +193,14 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = _bound(host, port)
     listener.listen(4096)
     os.set_inheritable(listener.fileno(), True)
+    address = listener.getsockname()
+    if ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        try:
+            socket.create_connection(address[:2], CONNECT_SECONDS).close()
+        except OSError as error:
+            listener.close()
+            reason = f"{error.strerror or error}; is the loopback interface up?"
+            raise OSError(f"nobody can connect to {_authority(*address[:2])}: {reason}") from None
     return listener
 
 
@@ -244,7 +261,6 @@ async def _announce(options: RunOptions, core: Child, gateway: Child, port: int,
         f"  data  {options.store or options.data_dir}\n\n"
         f"try     curl -N {base}/process -H 'content-type: application/json' -d '{body}'\n"
         f"or      portico chat --core {target}\n",
-        soft_wrap=True,
     )
 
 

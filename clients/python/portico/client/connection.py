@@ -1,5 +1,6 @@
 """The channel to a core, and what calls on it have in common."""
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -79,6 +80,15 @@ _RequestT = TypeVar("_RequestT")
 _ResponseT = TypeVar("_ResponseT")
 
 
+def _is_loopback(target: str) -> bool:
+    """Whether it is an address of this machine's own, to which no proxy leads."""
+    host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Connection:
     """One channel and its stubs, made on first use: a channel belongs to the loop it is made in."""
 
@@ -88,9 +98,10 @@ class Connection:
 
     @cached_property
     def channel(self) -> grpc.aio.Channel:
+        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if _is_loopback(self._target) else _OPTIONS
         if self._credentials is not None:
-            return grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
-        return grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+            return grpc.aio.secure_channel(self._target, self._credentials, options=options)
+        return grpc.aio.insecure_channel(self._target, options=options)
 
     @cached_property
     def agents(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":

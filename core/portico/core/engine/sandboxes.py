@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from portico.core.engine.port_access import PortAccess
@@ -51,7 +52,9 @@ class Sandboxes:
         if policy.backend == "none":
             return
         await asyncio.to_thread(_sweep)
-        private = {"the working folder": os.getcwd(), **policy.private}
+        private = dict(policy.private)
+        with suppress(FileNotFoundError):  # it may have been removed
+            private["the working folder"] = os.getcwd()
         try:
             for name in (policy.backend, *policy.more_backends):
                 check_private(name, private)

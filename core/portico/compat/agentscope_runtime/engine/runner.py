@@ -1,10 +1,9 @@
 """A Runner: an agent as a class, served by a deploy manager, or asked directly."""
 
 import asyncio
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +14,7 @@ from portico.compat.agentscope_runtime.engine.deployers import DeployManager, Lo
 from portico.compat.agentscope_runtime.engine.helpers.agent_api_client import body_of, parse_event
 from portico.compat.agentscope_runtime.engine.paths import PATH
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentRequest, Event
+from portico.process.core_socket import socket_folder
 
 if TYPE_CHECKING:
     from portico.embedded import Embedded
@@ -34,6 +34,7 @@ class Runner:
         self.framework_type: str | None = None
         self._server: Embedded | None = None
         self._folder: Path | None = None
+        self._made = ExitStack()
         self._deployed: list[tuple[DeployManager, str]] = []
 
     async def query_handler(self, *args: Any, **kwargs: Any) -> Any:
@@ -48,25 +49,26 @@ class Runner:
     async def start(self) -> Self:
         from portico.embedded import Embedded
 
-        folder = Path(tempfile.mkdtemp(prefix="portico-"))
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(str(folder / "http.sock"))
-        listening.listen()
-        server = Embedded([AgentApp(runner=self)], listening, store="memory://")
-        try:
+        with ExitStack() as made:
+            folder = made.enter_context(socket_folder())
+            if folder is None:
+                raise OSError(
+                    "no folder for a socket: set TMPDIR to one that can be written and has a short path"
+                )
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listening.bind(str(folder / "http.sock"))
+            listening.listen()
+            server = Embedded([AgentApp(runner=self)], listening, store="memory://")
             await asyncio.to_thread(server.start, START_SECONDS)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self._server, self._folder = server, folder
+            self._server, self._folder, self._made = server, folder, made.pop_all()
         return self
 
     async def stop(self) -> None:
         server, self._server = self._server, None
-        folder, self._folder = self._folder, None
-        if server is not None and folder is not None:
-            await asyncio.to_thread(server.stop, STOP_SECONDS)
-            shutil.rmtree(folder, ignore_errors=True)
+        self._folder = None
+        if server is not None:
+            with self._made:
+                await asyncio.to_thread(server.stop, STOP_SECONDS)
 
     async def __aenter__(self) -> Self:
         return await self.start()

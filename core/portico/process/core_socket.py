@@ -1,4 +1,4 @@
-"""Where core and gateways meet: a Unix socket in a folder of this supervisor's own."""
+"""Where a core and its gateways meet: a Unix socket in a folder of whoever started both."""
 
 import fcntl
 import os
@@ -13,18 +13,28 @@ from pathlib import Path
 
 PATH_BYTES = 100  # the kernel takes 107, less what gRPC adds
 PREFIX = "portico-run-"
-SOCKET = "core.sock"
+SOCKET = "core.sock"  # no other name in such a folder is longer
 USUAL = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names that nobody can guess are made in them
 
 
 @contextmanager
 def core_socket(*more_folders: Path) -> Iterator[str]:
-    """A gRPC address that nothing listens on yet; its folder goes at the end.
+    """A gRPC address that nothing listens on yet, in a folder as `socket_folder` makes it.
 
-    The folder is made in the first of the usual folders for temporary files, and then of the given ones, that
-    can be written and leaves room for a socket's name. Without one the socket is abstract: every user of this
-    machine, or of its network namespace, can connect to it, as to the core's TCP port. Raises OSError where
-    there are no abstract sockets, and where callers need a certificate, which no Unix socket asks for.
+    Without one the socket is abstract: every user of this machine, or of its network namespace, can connect
+    to it, as to the core's TCP port. Raises OSError where there are no abstract sockets, and where callers
+    need a certificate, which no Unix socket asks for.
+    """
+    with socket_folder(*more_folders) as folder:
+        yield _abstract() if folder is None else f"unix:{folder / SOCKET}"
+
+
+@contextmanager
+def socket_folder(*more_folders: Path) -> Iterator[Path | None]:
+    """A folder for sockets with short names, of this process alone; it goes at the end.
+
+    It is in the first of the usual folders for temporary files, and then of the given ones, that can be
+    written and leaves room for a socket's name. None where there is no such folder.
     """
     for parent in _candidates(more_folders):
         _remove_abandoned(parent)
@@ -32,10 +42,10 @@ def core_socket(*more_folders: Path) -> Iterator[str]:
             folder, lock = _make(parent)
             break
     else:
-        yield _abstract()
+        yield None
         return
     try:
-        yield f"unix:{folder / SOCKET}"
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.core_socket import PATH_BYTES, PREFIX, core_socket
+from portico.process.core_socket import PATH_BYTES, PREFIX, core_socket
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_where_the_path_is_too_long_another_folder_is_taken(
 def test_where_no_folder_can_be_written_the_socket_is_abstract(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portico.cli.core_socket.USUAL", ())
+    monkeypatch.setattr("portico.process.core_socket.USUAL", ())
     monkeypatch.setenv("TMPDIR", str(temporary / "none"))
     with core_socket(temporary / "neither") as first, core_socket() as second:
         assert first != second
