@@ -133,6 +133,12 @@ def sandbox_build(context: typer.Context) -> None:
     _become("-P", "-m", "portico.sandbox", "build", *context.args)
 
 
+@gateway.command("all", context_settings=_PASS_ON)
+def gateway_all(context: typer.Context) -> None:
+    """Start all gateways on one port. `portico gateway all --help` lists its options."""
+    _become("-P", "-m", "portico.gateways", "all", *context.args)
+
+
 @gateway.command(context_settings=_PASS_ON)
 def sse(context: typer.Context) -> None:
     """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
