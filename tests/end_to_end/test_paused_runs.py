@@ -1,5 +1,6 @@
 """Runs that wait for an answer go on waiting over restarts of a real core."""
 
+import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -86,6 +87,35 @@ async def test_every_kind_of_agent_waits_over_every_kind_of_restart(asking: Depl
             assert end.response.output[-1].content[0].text == "one and two"
         *_, end = [event async for event in client.runs.watch(queued.response.id)]
         assert end.response.status == pb.RUN_STATUS_COMPLETED
+
+
+async def asked_below(client: Client) -> list[str]:
+    """The child runs that wait for an answer."""
+    return sorted(
+        [run.response.id async for run in client.runs.list(agent="worker", statuses=["input_required"])]
+    )
+
+
+@pytest.mark.timeout(300)
+async def test_runs_wait_with_their_child_runs(asking: Deployment) -> None:
+    async with Client(asking.target) as client:
+        managers = ["manager", "manager-apart"]
+        runs = [(await client.runs.start("go", agent=agent)).response.id for agent in managers]
+        async with asyncio.timeout(60):
+            while len(below := await asked_below(client)) < 2:
+                await asyncio.sleep(0.05)
+        for again, words in ((kill, "one"), (restart, "two")):
+            again(asking)
+            assert await asked_below(client) == below
+            for run_id in below:
+                answered = await client.runs.resume(run_id, words)
+                async for event in client.runs.watch(run_id, after=answered.last_sequence_number):
+                    last = event
+        assert last.response.status == pb.RUN_STATUS_COMPLETED
+        for run_id in runs:
+            *_, end = [event async for event in client.runs.watch(run_id)]
+            assert end.response.status == pb.RUN_STATUS_COMPLETED, end.response.error
+            assert end.response.output[0].content[0].text == ("I ask somebody. completed: Hello. one and two")
 
 
 async def test_an_agent_that_must_not_be_executed_again_can_not_pause(asking: Deployment) -> None:

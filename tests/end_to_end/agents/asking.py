@@ -13,6 +13,8 @@ worker = AgentApp("worker", isolation="process")
 again = AgentApp("again", on_restart="rerun")
 strict = AgentApp("strict", on_restart="fail")
 quick = AgentApp("quick")
+manager = AgentApp("manager")
+manager_apart = AgentApp("manager-apart", isolation="process")
 
 
 @by_yield.query
@@ -45,6 +47,15 @@ def generating(context: Context) -> Generator[Any, Any, Any]:
     first = yield context.input_required("First?")
     second = yield context.input_required("Second?")
     yield f"{first[0].text} and {second[0].text}"
+
+
+@manager.query
+@manager_apart.query
+async def delegating(context: Context) -> AsyncGenerator[Any, Any]:
+    yield "I ask somebody. "
+    child = await context.start_run("go", agent_name="worker")
+    result = await child.result()
+    yield f"{result.status}: {result.text}"
 
 
 @quick.query

@@ -126,6 +126,9 @@ class ProtoEncoder:
         kind = _KIND_NAMES.get(asked.kind, "input")
         return Ask(asked.id, asked.prompt, asked.schema_json, kind), response.repeated_answers
 
+    def load_parent(self, summary: bytes) -> str:
+        return events_pb2.Response.FromString(summary).parent_run_id
+
     def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
         response = events_pb2.Response.FromString(summary)
         if not response.HasField("budget"):

@@ -42,6 +42,7 @@ class Children:
         self._run = run
         self._above = above
         self._live: set[Child] = set()
+        self._kept: list[Child] = []  # of an earlier attempt, until this one starts them again
         self._count = 0  # live, with theirs
         self._closed = False
 
@@ -67,6 +68,19 @@ class Children:
     def add(self, child: Child) -> None:
         self._live.add(child)
         self._add(1)
+
+    def keep(self, child: Child) -> None:
+        """Add one that an earlier attempt has started, and that waits for an answer."""
+        self.add(child)
+        self._kept.append(child)
+
+    def again(self, start: StartRequest) -> Child | None:
+        """The one of an earlier attempt that was asked the same, which is then taken."""
+        for child in self._kept:
+            if child.run.start.digest == start.digest:
+                self._kept.remove(child)
+                return child
+        return None
 
     def remove(self, child: Child) -> None:
         if child in self._live:
@@ -99,14 +113,18 @@ class Children:
 class RunStarter:
     """ChildStarter of one run."""
 
-    def __init__(self, run: LiveRun, encoder: EventEncoder, launch: Launch) -> None:
+    def __init__(self, run: LiveRun, encoder: EventEncoder, launch: Launch, children: Children) -> None:
         self._run = run
         self._encoder = encoder
         self._launch = launch
+        self._children = children
 
     async def __call__(self, request: ChildRequest) -> "StartedRun":
+        start = self._encoder.child_request(request, self._run.run_id, self._run.start)
+        if (kept := self._children.again(start)) is not None:
+            return StartedRun(kept)
         try:
-            child = self._launch(self._encoder.child_request(request, self._run.run_id, self._run.start))
+            child = self._launch(start)
         except LimitExceeded:
             quotas = self._run.quotas
             if quotas is not None and quotas.exceeded is not None:

@@ -122,6 +122,10 @@ class EventEncoder(Protocol):
         """The question that is open, as a run's summary has it, and how many answers were repeated."""
         ...
 
+    def load_parent(self, summary: bytes) -> str:
+        """The run that started this one; empty if none did."""
+        ...
+
     def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
         """What a run may use and has used, as its summary has it."""
         ...

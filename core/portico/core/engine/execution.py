@@ -83,7 +83,7 @@ class Execution:
         self._answers = Answers(encoder)
         self._told: list[Message] = []
         self._taken_up = False
-        # Set while the run waits for an answer without its agent; reads what the run has said.
+        # Set while the run, or one below it, waits for an answer without its agent; reads what it has said.
         self._asleep: Callable[[], Awaitable[Recovered]] | None = None
         self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
@@ -122,7 +122,7 @@ class Execution:
             results=results,
             once=Once(run.run_id, results),
             sandboxes=self._sandboxes,
-            start_run=RunStarter(run, encoder, launch),
+            start_run=RunStarter(run, encoder, launch, self.children),
         )
 
     @property
@@ -135,7 +135,7 @@ class Execution:
 
     @property
     def paused(self) -> bool:
-        """The run waits for a human."""
+        """The run, or one that it started, waits for a human."""
         return self._asleep is not None or (self._answer is not None and not self._answer.done())
 
     @property
@@ -151,8 +151,8 @@ class Execution:
     def take_up(self, answers: bytes, asleep: Callable[[], Awaitable[Recovered]] | None) -> None:
         """The run is of an earlier process; what people answered then is answered again without asking.
 
-        With `asleep`, which reads what the run has said, its question is open: the agent is executed once
-        somebody has answered.
+        With `asleep`, which reads what the run has said, its question is open, or one of a child run is: the
+        agent is executed once somebody has answered.
         """
         self._taken_up = True
         self._answers.load(answers)
@@ -208,6 +208,7 @@ class Execution:
 
     async def _end_asleep(self, recover: Callable[[], Awaitable[Recovered]]) -> None:
         """End a run whose agent is not executed; what it had said is kept."""
+        await self.children.end()
         try:
             self.emitter.recover(await recover())
         except Exception:
@@ -242,6 +243,15 @@ class Execution:
         if self._answer is not None:
             self._answer.set_result(answer)
             return
+        self.wake()
+
+    @property
+    def waits_for_child(self) -> bool:
+        """The agent is executed once a child run is answered."""
+        return self._asleep is not None and self.run.ask is None
+
+    def wake(self) -> None:
+        """The agent is to `begin` another attempt."""
         self._asleep = None
         self.run.attempt = self.context.attempt = self.run.attempt + 1
         self.run.repeated_answers = 0

@@ -19,22 +19,26 @@ _RESTARTED = Error("core_restarted", "the core stopped while the run was execute
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A run as an earlier process left it."""
+
+    record: RunRecord
+    parent_run_id: str
+    waits: bool  # for an answer, or below it is a run that does
+
+    @property
+    def begun(self) -> bool:
+        """Its agent was executed."""
+        return self.record.status in (Status.IN_PROGRESS, Status.INPUT_REQUIRED)
+
+
+@dataclass(frozen=True, slots=True)
 class TakenUp:
     """A run of an earlier process that goes on."""
 
     run: LiveRun
     app: AgentApp
-    record: RunRecord  # as that process left it
-
-    @property
-    def paused(self) -> bool:
-        """It waits for an answer."""
-        return self.record.status == Status.INPUT_REQUIRED
-
-    @property
-    def begun(self) -> bool:
-        """Its agent was executed."""
-        return self.paused or self.record.status == Status.IN_PROGRESS
+    left: Left
 
 
 class Recovery:
@@ -46,16 +50,25 @@ class Recovery:
         self._encoder = encoder
         self._committer = committer
 
-    async def unfinished(self) -> Sequence[RunRecord]:
-        """What is to be taken up, in this order: runs that wait for an answer keep the turns they had."""
-        return sorted(
-            await self._runs.unfinished(), key=lambda record: record.status != Status.INPUT_REQUIRED
-        )
+    async def unfinished(self) -> Sequence[Left]:
+        """What is to be taken up, in this order: runs that wait keep the turns they had, and a run comes
+        before those that it started."""
+        records = await self._runs.unfinished()
+        parents = {record.run_id: self._encoder.load_parent(record.summary) for record in records}
+        waiting: set[str] = set()
+        for record in records:
+            run_id = record.run_id if record.status == Status.INPUT_REQUIRED else ""
+            while run_id in parents and run_id not in waiting:
+                waiting.add(run_id)
+                run_id = parents[run_id]
+        left = [Left(record, parents[record.run_id], record.run_id in waiting) for record in records]
+        return sorted(left, key=lambda each: not each.waits)
 
-    async def take_up(self, record: RunRecord) -> TakenUp | None:
-        """The run, which waits for its answer or is executed from the start; None if it has failed, which is
-        written then."""
-        run = await self._run(record)
+    async def take_up(self, left: Left, parent: LiveRun | None) -> TakenUp | None:
+        """The run, which waits on or is executed from the start; None if it has failed, which is written
+        then. `parent` is the run that started it, if that waits on."""
+        record = left.record
+        run = await self._run(record, None if parent is None else parent.quotas)
         try:
             app = self._host.find(record.agent_name)
         except AgentNotFound:
@@ -63,12 +76,12 @@ class Recovery:
                 run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
             )
             return None
-        taken = TakenUp(run, app, record)
-        if run.start.parent_run_id:
+        taken = TakenUp(run, app, left)
+        if left.parent_run_id and not (left.waits and parent is not None):
             # If its parent is executed again, that starts what it needs.
             await self._fail(run, _RESTARTED)
             return None
-        if taken.paused or not taken.begun:
+        if left.waits or not left.begun:
             return taken
         answered = sum(1 for answer in self._encoder.load_answers(record.answers) if answer)
         # Each answer may have led to another attempt that no crash was the reason of.
@@ -87,7 +100,7 @@ class Recovery:
             cursor = more[-1].last
         return self._encoder.recover(chunks)
 
-    async def _run(self, record: RunRecord) -> LiveRun:
+    async def _run(self, record: RunRecord, above: Quotas | None) -> LiveRun:
         last = await self._runs.last(record.run_id)
         run = LiveRun(
             record.run_id,
@@ -99,7 +112,7 @@ class Recovery:
             created_at=record.created_at,
             attempt=record.attempt,
             next_sequence_number=0 if last is None else last.last + 1,
-            quotas=self._quotas(record),
+            quotas=self._quotas(record, above),
         )
         run.status = Status(record.status)
         run.record = record
@@ -110,7 +123,7 @@ class Recovery:
             run.paused_at = run.published
         return run
 
-    def _quotas(self, record: RunRecord) -> Quotas | None:
+    def _quotas(self, record: RunRecord, above: Quotas | None) -> Quotas | None:
         found = self._encoder.load_budget(record.summary)
         if found is None:
             return None
@@ -118,7 +131,7 @@ class Recovery:
         if record.status == Status.IN_PROGRESS:
             # Nobody knows when the earlier process ended.
             used = replace(used, wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
-        return Quotas(budget, used)
+        return Quotas(budget, used, above)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; what it had produced is kept."""

@@ -105,35 +105,52 @@ class RunEngine:
         await self.host.start()
         await self._keys.load()
         await self._ephemerals.start()
-        for record in await self._recovery.unfinished():
+        for left in await self._recovery.unfinished():
+            parent = self._live.get(left.parent_run_id)
             try:
-                if (taken := await self._recovery.take_up(record)) is not None:
-                    self._take_up(taken)
+                taken = await self._recovery.take_up(left, None if parent is None else parent.run)
+                if taken is not None:
+                    self._take_up(taken, parent)
             except Exception:
                 # One run that can't be taken up must not keep the core from serving.
-                log.exception("run %s can't be taken up", record.run_id)
+                log.exception("run %s can't be taken up", left.record.run_id)
 
     def _states(self) -> Mapping[str, int]:
         return states((execution.started, execution.paused) for execution in list(self._live.values()))
 
-    def _take_up(self, taken: TakenUp) -> None:
-        run, policy = taken.run, taken.run.start.busy_policy
-        execution = self._open(run, taken.app)
-        self._turns.accept(run.start.owner)
-        asleep = partial(self._recovery.said, run.run_id) if taken.paused else None
-        execution.take_up(taken.record.answers, asleep)
-        if taken.paused:
-            log.info("run %s waits for its answer", run.run_id)
-            self._lanes.enter(run)
-            self._turns.keep(execution)
+    def _take_up(self, taken: TakenUp, parent: Execution | None) -> None:
+        run, left, policy = taken.run, taken.left, taken.run.start.busy_policy
+        execution = self._open(run, taken.app, parent)
+        asleep = partial(self._recovery.said, run.run_id) if left.waits else None
+        execution.take_up(left.record.answers, asleep)
+        if parent is None:
+            self._turns.accept(run.start.owner)
+        else:
+            parent.children.keep(execution)
+        if left.begun:
+            self._lanes.enter(run)  # nobody was before it in its session
+        if left.waits:
+            log.info("run %s waits for an answer", run.run_id)
+            if parent is None:
+                self._turns.keep(execution)
         else:
             log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
-            if taken.begun:
-                self._lanes.enter(run)  # nobody was before it in its session
+            if left.begun:
                 self._take_turn(execution)
             else:
                 self._enter(execution, "enqueue" if policy == "reject" else policy)
         execution.readers.watch()
+
+    def _wake(self, execution: Execution | None) -> None:
+        """A run that this one waited for, and that an earlier attempt of it has started, has been answered or
+        has ended: execute it again, and those above it that wait for it."""
+        waiting: list[Execution] = []
+        while execution is not None and execution.waits_for_child and not self.draining:
+            waiting.append(execution)
+            execution = execution.parent
+        for each in reversed(waiting):
+            each.wake()
+            self._begin(each)
 
     async def stop(self) -> None:
         """End the agents and write what is pending; unfinished runs are the next start's."""
@@ -438,6 +455,7 @@ class RunEngine:
         async with self._durable_refusals(execution.run):
             execution.resume(request_id, answer)
         if not execution.started:
+            self._wake(execution.parent)
             self._begin(execution)
         execution.readers.watch()
         await self.durable(execution.run, execution.run.next_sequence_number - 1)
@@ -517,6 +535,7 @@ class RunEngine:
             self._turns.leave(execution)
         else:
             execution.parent.children.remove(execution)
+            self._wake(execution.parent)
 
     def _take_turn(self, execution: Execution) -> None:
         """Begin the run now, or when others make room. A child run has its parent's turn."""
