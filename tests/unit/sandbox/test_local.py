@@ -523,9 +523,11 @@ async def test_a_zygote_has_nothing_left_of_its_rehearsal() -> None:
         assert outer is not None
         zygote = Path(f"/proc/{children(outer.pid)[0]}")
         assert not children(int(zygote.name))
-        assert len(os.listdir(zygote / "fd")) == 4  # standard ones and its owner's
+        opened = [os.readlink(descriptor) for descriptor in (zygote / "fd").iterdir()]
+        assert len([name for name in opened if not name.startswith("net:")]) == 4  # and its owner's
+        assert len([name for name in opened if name.startswith("net:")]) <= 3  # its own, and those in stock
         status = dict(line.split(":\t") for line in (zygote / "status").read_text().splitlines())
-        assert int(status["SigCgt"], 16) == 0
+        assert int(status["SigCgt"], 16) & ~(3 << 31) == 0  # the C library has two for its threads
         for number in (signal.SIGINT, signal.SIGPIPE):
             assert int(status["SigIgn"], 16) & 1 << number - 1
         box = await backend.create(Spec())

@@ -210,9 +210,9 @@ def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
     os.umask(0o022)
     gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
     agent.open(channel)
-    agent.network.listen()
     if kernel_first:
         agent.kernel.ensure()
+    agent.network.listen()  # while the kernel starts
 
 
 def refuse(channel: int, error: BaseException) -> None:

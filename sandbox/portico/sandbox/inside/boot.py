@@ -11,10 +11,24 @@ import socket
 import sys
 from typing import Final
 
-from . import calls, holes, huge_pages, kernel, linux, packages, preload, rehearsal, root, zygote
+from . import (
+    apart,
+    calls,
+    holes,
+    hooks,
+    huge_pages,
+    kernel,
+    linux,
+    packages,
+    preload,
+    rehearsal,
+    root,
+    zygote,
+)
 
-with contextlib.suppress(ModuleNotFoundError):  # now, because its file is not in a sandbox's tree
-    importlib.import_module(f"{__package__}.shell")
+with contextlib.suppress(ModuleNotFoundError), hooks.only_with_threads():
+    # Now, because its file is not in a sandbox's tree.
+    apart.load(lambda: importlib.import_module(f"{__package__}.shell"))
 
 # What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
 # zygote without rights share one, and half of what that user may have by default is left to it.
@@ -62,6 +76,8 @@ def main(control: socket.socket, owner_pid: int) -> None:
     sys.path[:] = [path for path in sys.path if os.path.exists(path)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kernel.prepare(template["env"])
+    with hooks.only_with_threads():
+        apart.load(kernel.make_shell)
     if template["preload"]:
         _preload(template["preload"], template["data_bytes"], control)
     sys.dont_write_bytecode = True
@@ -70,6 +86,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     served = zygote.Zygote(template)
     huge_pages.take_code()
     gc.collect()
+    sys._clear_type_cache()  # or forks replace names in it that lie apart
     rehearsal.rehearse(served, template["env"])
     # Objects that exist now are never collected, so that a collection in a fork does not copy their pages.
     gc.collect()
@@ -79,6 +96,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
     control.send(b'{"ready":true}')
     served.open(control)
+    served.networks.open()
     while True:
         served.turn()
 

@@ -51,6 +51,7 @@ class Cells:
         self.names["__builtins__"] = builtins
         self.loop: loops.KernelLoop | None = None
         self.shell: Shell | None = None
+        self.has_shell = False  # to ask for the shell itself is to write on its page
         self._making = False
         self._lock = _thread.RLock()
         self._ih: list[str] = []
@@ -74,16 +75,20 @@ class Cells:
 
     def open(self) -> None:
         """Takes this process over."""
-        sys.modules["__main__"] = self._module
+        self.be_main()
         sys.displayhook = self._show
-        if self.shell is None:
+        if not self.has_shell:
             vars(builtins).update({"display": self._display, "get_ipython": self._get_ipython})
             sys.meta_path.insert(0, _Watcher(self._imported))
 
-    def after_fork(self) -> None:
-        """In a checkpoint's child."""
-        if self.shell is not None:
-            self.shell.after_fork()
+    def adopt(self, shell: "Shell | None") -> None:
+        """From here on that is its shell."""
+        self.shell, self.has_shell = shell, shell is not None
+
+    def be_main(self) -> None:
+        """Makes its module the one that is called `__main__`."""
+        if sys.modules.get("__main__") is not self._module:  # else not even a write: its page may be shared
+            sys.modules["__main__"] = self._module
 
     def run(self, code: str) -> None:
         """Raises whatever the cell raises."""
@@ -139,14 +144,14 @@ class Cells:
     def _make_shell(self) -> None:
         self._making, main, names = True, sys.modules.get("__main__"), dict(self.names)
         made = importlib.import_module(f"{__package__}.shell")
-        self.shell = shell = made.make(self._module, self._emit, self._run_coroutine, self.hook)
+        shell = made.make(self._module, self._emit, self._run_coroutine, self.hook)
+        self.adopt(shell)
         if main is not None:
             sys.modules["__main__"] = main
         history = shell.history_manager
-        history.input_hist_parsed[:] = self._ih
-        history.output_hist.update(self._oh)
-        self._ih, self._oh = history.input_hist_parsed, history.output_hist
+        history.input_hist_parsed, history.output_hist = self._ih, self._oh
         mine = {"In": self._ih, "_ih": self._ih, "Out": self._oh, "_oh": self._oh}
+        shell.user_ns_hidden.update(mine)  # %who leaves out the objects that are there
         self.names.update({**names, **mine})
 
     def _run_by_ipython(self, code: str) -> None:

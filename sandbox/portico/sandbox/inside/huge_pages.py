@@ -49,10 +49,12 @@ def take_data() -> int:
         if access == "rw-p" and inode == "0" and path in ([], ["[heap]"]):
             start, end = _aligned(*(int(number, 16) for number in span.split("-")))
             for place in range(start, end, HUGE):
+                if linux.pages_in_memory(place, HUGE) * _PAGE < HUGE // 8:
+                    continue  # it would cost more memory than it saves
                 try:
                     linux.collapse(place, HUGE)
                 except OSError:
-                    continue  # nothing is there, or the machine has no huge pages
+                    continue  # the machine has no huge pages
                 taken += HUGE
     return taken
 

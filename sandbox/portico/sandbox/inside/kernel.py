@@ -86,9 +86,7 @@ class Kernel:
                 return  # nobody waits for an answer
             elif operation == "checkpoint":
                 answer = self._checkpoints.take(request["id"])
-                if self._pid != os.getpid():
-                    self._pid = os.getpid()
-                    self.cells.after_fork()
+                self._pid = os.getpid()
                 if answer is None:
                     return  # it is on its way
             else:
@@ -243,6 +241,12 @@ _prepared: dict[str, str] | None = None  # the environment that this process has
 _kernel = Kernel(CONTROL)
 
 
+def make_shell() -> None:
+    """Makes IPython's shell in the zygote, for all kernels, if there is an IPython."""
+    _kernel.cells.load()
+    _kernel.cells.be_main()
+
+
 def shell() -> "Shell | None":
     """IPython's shell, if it has been made."""
     return _kernel.cells.shell
@@ -256,7 +260,6 @@ def prepare(env: dict[str, str] | None = None) -> None:
         os.environ.clear()
         os.environ.update(env)
         _prepared = env
-        _kernel.cells.load()  # once, for all that are forked from here
     streams.prepare()
     os.register_at_fork(before=_kernel.before_fork)
     packages.expect()

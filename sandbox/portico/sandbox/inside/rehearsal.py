@@ -110,7 +110,7 @@ class _Understudy:
     def __init__(self, control: int) -> None:
         self._control = control
         self._kernel = kernel.Kernel(control)
-        self._kernel.cells.shell = kernel.shell()
+        self._kernel.cells.adopt(kernel.shell())
         self._output = io.TextIOWrapper(
             io.BytesIO(), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )

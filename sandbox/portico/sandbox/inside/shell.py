@@ -1,5 +1,6 @@
 """IPython in a sandbox: without files of its own, terminal or colours, and with events for output."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class Shell(InteractiveShell):
         hook._, hook.__, hook.___ = shown
 
     def after_fork(self) -> None:
-        """In a checkpoint's child, which has none of the threads: %%bash and its like begin another."""
+        """In a child, which has none of the threads: %%bash and its like begin another."""
         scripts = self.magics_manager.registry.get("ScriptMagics") if self.magics_manager else None
         if scripts is not None and scripts.event_loop is not None:
             scripts._event_loop_finalizer.detach()
@@ -181,4 +182,5 @@ def make(module: Any, emit: Emit, run: Callable[[Any], Any], hook: Callable[[], 
     for kind in (Shell, InteractiveShell):
         kind._instance = shell
     shell.history_manager.dir_hist[:] = ["/workspace"]
+    os.register_at_fork(after_in_child=shell.after_fork)
     return shell

@@ -17,21 +17,17 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from . import agent, linux, paths, rlimits, root, seccomp, wire
+from . import agent, linux, networks, paths, rlimits, root, seccomp, wire
 
 MESSAGE: Final = 128 << 10  # bytes of one request
 _DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
 NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
-# The least, initial and largest of a TCP socket, in bytes. The kernel keeps so much of what the socket has
-# sent with a timestamp, and no control group counts that; loopback needs no more.
-_RECEIVE_BUFFER: Final = "4096 131072 131072"
 # The steps of locking up, as far as they are the same for every sandbox.
 _ALONE: Final = (
     linux.step("setsid"),
-    linux.step("unshare", NAMESPACES | linux.CLONE_NEWCGROUP),
+    linux.step("unshare", NAMESPACES & ~linux.CLONE_NEWNET | linux.CLONE_NEWCGROUP),
     linux.step("sethostname", b"sandbox", 7),
-    (linux.write_file, ("/proc/sys/net/ipv4/tcp_rmem", _RECEIVE_BUFFER)),
     *(
         linux.step("setrlimit", getattr(resource, name), struct.pack("QQ", most, most))
         for name, most in rlimits.ALWAYS.items()
@@ -64,6 +60,7 @@ class Zygote:
 
     def __init__(self, template: dict[str, Any]) -> None:
         self._children: dict[int, int] = {}  # pidfd -> pid
+        self.networks = networks.Networks()
         self._locks = [
             *linux.dropping_capabilities(),
             linux.step("prctl", linux.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
@@ -86,7 +83,10 @@ class Zygote:
 
     def turn(self) -> None:
         """Waits until something has happened, and sees to it."""
-        for fd, _ in self._poll.poll():
+        ready = self._poll.poll(self.networks.patience())
+        if not ready:
+            self.networks.make()
+        for fd, _ in ready:
             if fd in self._children:
                 self._poll.unregister(fd)
                 os.waitpid(self._children.pop(fd), 0)
@@ -113,6 +113,7 @@ class Zygote:
             if pid == 0:
                 self._become_sandbox(request, fds)
             self._children[pidfd] = pid
+            self.networks.used()
             self._answer(request, pidfd)
         except OSError as error:
             self._refuse(request, str(error))
@@ -181,12 +182,18 @@ class Zygote:
         uid = request["uid"]
         for fd in lists:  # who enters alone need not wait until the kernel is sure of every other process
             follow((linux.step("write", fd, b"0", 1),))
-        for fd in (*self._children, *fds[1:first], *lists, self._control.fileno()):
+        follow(self.networks.entering())  # first, for some of these steps need its descriptor or a file
+        for fd in (
+            *self._children,
+            *self.networks.descriptors(),
+            *fds[1:first],
+            *lists,
+            self._control.fileno(),
+        ):
             follow((linux.step("close", fd),))
         follow(_ALONE)
         follow(root.own(request["disk_bytes"], request["inodes"], uid))
         root.show(mounts, mapped)
-        linux.loopback_up()
         for kind, most in request["rlimits"]:
             follow((linux.step("setrlimit", kind, struct.pack("QQ", most, most)),))
         follow((linux.step("setresgid", uid, uid, uid), linux.step("setresuid", uid, uid, uid)))
