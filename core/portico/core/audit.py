@@ -2,7 +2,9 @@
 
 import sqlite3
 import struct
+import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +13,7 @@ from google.protobuf.message import DecodeError
 from portico.core.convert.words import STATUS_TO_PROTO
 from portico.core.stores.base import UNFINISHED_STATUSES
 from portico.core.stores.migrate import newest, revision_of, revisions
+from portico.core.stores.packing import unpacked
 from portico.core.stores.sqlite_tails import decode
 from portico.v1 import query_pb2
 
@@ -85,6 +88,13 @@ class Audit:
             except (struct.error, ValueError, DecodeError):
                 yield f"segment {segment_id} of the log can't be read"
 
+    def _row(self, run_id: str, first: int) -> bytes:
+        """Raises ValueError for one that is missing."""
+        ((data,),) = self._connection.execute(
+            "SELECT data FROM run_events WHERE run_id = ? AND first = ?", (run_id, first)
+        ).fetchall()
+        return unpacked(data)
+
     def _problem(self, run_id: str, last: int) -> str:
         expected = 0
         terminals = 0
@@ -95,8 +105,9 @@ class Audit:
             if first != expected:
                 return f"event {expected} is {'missing' if first > expected else 'there twice'}"
             try:
-                events = query_pb2.QueryResponse.FromString(data).events
-            except DecodeError:
+                frame = unpacked(data, partial(self._row, run_id))
+                events = query_pb2.QueryResponse.FromString(frame).events
+            except (DecodeError, ValueError, struct.error, zlib.error):
                 return f"events {first} to {end} can't be read"
             numbers = [event.sequence_number for event in events]
             if numbers != list(range(first, end + 1)):

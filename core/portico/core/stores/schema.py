@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Double,
     Index,
     Integer,
@@ -12,13 +13,26 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
 from portico.core.stores.base import AUTO_PREFIX
+from portico.core.stores.packing import unpacked
 
 metadata = MetaData()
+
+
+class Packed(TypeDecorator[bytes]):
+    """Bytes that may be compressed since they were written."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else unpacked(value)
+
 
 # A number that the database gives: SQLite does so for INTEGER only.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
@@ -126,7 +140,7 @@ messages = Table(
     Column("message_id", String, nullable=False),
     Column("role", String, nullable=False),
     Column("text", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("payload", Packed, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("run_id", String, nullable=False),
     UniqueConstraint("user_id", "session_id", "message_id"),
@@ -193,7 +207,7 @@ api_keys = Table(
     Column("revoked_at", Double),
 )
 
-# Up to which message each index has come.
+# Up to which row each job that follows the writers has come: the index of messages, and what compresses.
 search_progress = Table(
     "search_progress",
     metadata,

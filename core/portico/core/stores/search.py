@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
 from portico.core.stores.database import Database
+from portico.core.stores.packing import text_of, unpacked
 from portico.core.stores.schema import memories as stored
 from portico.core.stores.schema import memory_members
 from portico.core.stores.words import query_words, text_words
@@ -25,11 +26,13 @@ _BATCH_CHARACTERS = 500_000  # of their texts, or one message that is longer
 
 _NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
 _PENDING = text(
-    "WITH pending AS (SELECT progress.position AS since, messages.position, length(text) AS size"
+    "WITH pending AS (SELECT progress.position AS since, messages.position,"
+    " length(CASE typeof(text) WHEN 'text' THEN text ELSE payload END) AS size"
     " FROM search_progress AS progress JOIN messages ON messages.position > progress.position"
     " WHERE index_name = 'messages' ORDER BY messages.position LIMIT :limit),"
     " summed AS (SELECT *, sum(size) OVER (ORDER BY position) - size AS before FROM pending)"
-    " SELECT since, position, user_id, session_id, text FROM summed JOIN messages USING (position)"
+    " SELECT since, position, user_id, session_id, text, CASE typeof(text) WHEN 'text' THEN NULL"
+    " ELSE payload END AS payload FROM summed JOIN messages USING (position)"
     " WHERE before < :size ORDER BY position"
 )
 _ADVANCE = text(
@@ -82,7 +85,7 @@ class SqliteMessageIndex:
         values = {"match": match, "limit": limit, "user_id": user_id}
         async with self._database.read() as connection:
             rows = (await connection.execute(_FIND_MESSAGES, values)).all()
-        return [MessageHit(StoredMessage(*row[:6]), row[6]) for row in rows]
+        return [MessageHit(_message(*row[:6]), row[6]) for row in rows]
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
         """Forget messages, in the transaction that deletes them."""
@@ -152,6 +155,12 @@ class SqliteMemoryIndex:
         return [MemoryHit(MemoryRecord(*row[:6]), row[6]) for row in rows]
 
 
+def _message(
+    session_id: str, position: int, message_id: str, payload: bytes, created_at: float, run_id: str
+) -> StoredMessage:
+    return StoredMessage(session_id, position, message_id, unpacked(payload), created_at, run_id)
+
+
 def _match(user_id: str, session_id: str | None, query: str) -> str | None:
     """An FTS5 expression, None if the query has no words. Words are letters, digits and marks only."""
     words, prefixes = query_words(query)
@@ -178,7 +187,7 @@ def _entries(rows: "Sequence[Row[*tuple[Any, ...]]]") -> list[dict[str, object]]
     return [
         _entry(row.user_id, row.session_id, words) | {"position": row.position}
         for row in rows
-        if (words := text_words(row.text))
+        if (words := text_words(text_of(row.text, row.payload)))
     ]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.database import Database
+from portico.core.stores.packing import placed, plain
 from portico.core.stores.schema import messages, sessions, states
 from portico.core.stores.sql_steps import delete_states
 from portico.core.stores.steps import STEP_ROWS, one_step
@@ -263,8 +264,8 @@ def _row(user_id: str, session_id: str, message: NewMessage) -> dict[str, object
         "session_id": session_id,
         "message_id": message.message_id,
         "role": message.role,
-        "text": message.text,
-        "payload": message.payload,
+        "text": placed(message.text, message.payload),
+        "payload": plain(message.payload),
         "created_at": message.created_at,
         "run_id": message.run_id,
     }

@@ -3,12 +3,16 @@
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_thread import CallThread
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,11 @@ class Checkpointer:
             async with self._turn:
                 with plain_failures():
                     return await self._writer.call(_cut, self._writing)
+
+    async def read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What it finds on this connection, in this thread: long work that is in nobody's way."""
+        with plain_failures():
+            return await self._thread.call(look, self._connection)
 
     @property
     def log_bytes(self) -> int:

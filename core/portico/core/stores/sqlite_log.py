@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from portico.core.errors import FencedOut, RunNotFound, StoreUnavailable
@@ -10,10 +11,12 @@ from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilt
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.owner import Owner
+from portico.core.stores.packing import unpacked
 from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import INCREMENTAL, SqliteFile
 from portico.core.stores.sqlite_listing import SELECT_RUNS, counting, ended, listing
+from portico.core.stores.sqlite_packing import look, rewrite, store
 from portico.core.stores.sqlite_removal import half_removed, remove_some
 from portico.core.stores.sqlite_thread import CallThread
 from portico.core.stores.sqlite_upkeep import Upkeep, give_back
@@ -26,6 +29,7 @@ _READ = (
     "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
     "(SELECT max(first) FROM run_events WHERE run_id = ?1 AND first <= ?2 + 1), 0) ORDER BY first"
 )
+_ROW = "SELECT data FROM run_events WHERE run_id = ? AND first = ?"
 _LAST = "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT 1"
 
 
@@ -164,6 +168,15 @@ class SqliteRunLog:
         self._check_open()
         return await self._checkpointer.cut()
 
+    async def pack(self) -> bool:
+        """Compress some of what is stored; whether there was anything to look at."""
+        step = await self._checkpointer.read(look)
+        if step is not None:
+            async with self._turn:
+                await self._on(self._writer, store, self._writing, step, self.owner)
+            await self._checkpointer.keep_up()
+        return step is not None
+
     async def give_back(self) -> int:
         """Give some of the file's free pages back to the disk, if there are many; how many."""
         async with self._turn:
@@ -206,7 +219,7 @@ class SqliteRunLog:
         if tail:
             return tail[-1]
         rows = self._fetch(_LAST, (run_id,))
-        return Chunk(*rows[0]) if rows else None
+        return self._chunk(rows[0]) if rows else None
 
     def _read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
         tail = self._tails.of(run_id)
@@ -214,7 +227,7 @@ class SqliteRunLog:
         chunks: list[Chunk] = []
         size = 0
         for row in cursor:
-            chunk = Chunk(*row)
+            chunk = self._chunk(row)
             size += len(chunk.data)
             if chunks and size > max_bytes:
                 cursor.close()  # ends the read, which would hold up checkpoints
@@ -229,6 +242,16 @@ class SqliteRunLog:
                 chunks.append(chunk)
         return chunks
 
+    def _chunk(self, row: Sequence[Any]) -> Chunk:
+        run_id, first, last, data = row
+        return Chunk(run_id, first, last, unpacked(data, partial(self._row, run_id)))
+
+    def _row(self, run_id: str, first: int) -> bytes:
+        rows = self._fetch(_ROW, (run_id, first))
+        if not rows:
+            raise RunNotFound(run_id)  # just now
+        return unpacked(rows[0][0])
+
     def _commit(self, commit: Commit) -> None:
         self._checkpointer.written(write(self._writing, commit, self._tails, self.owner))
 
@@ -240,7 +263,7 @@ class SqliteRunLog:
     def _rewrite(self) -> None:
         settle(self._writing, self._tails, self.owner)
         self._writing.execute(INCREMENTAL).close()  # for a file of an older release
-        self._writing.execute("VACUUM").close()
+        rewrite(self._writing)
 
     def _close(self) -> None:
         self._reader.close()

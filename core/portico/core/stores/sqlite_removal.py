@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from portico.core.stores.owner import Owner
+from portico.core.stores.sqlite_packing import not_beyond_the_end
 from portico.core.stores.sqlite_tails import Tails
 from portico.core.stores.steps import STEP_BYTES, one_step
 
@@ -25,6 +26,7 @@ def remove_some(
         found, left = _remove(connection, tails, run_ids)
         # The runs' text goes from segments, too, as far as nobody else needs them.
         connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (tails.first_needed(),))
+        not_beyond_the_end(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -1,8 +1,9 @@
 """Gives the disk back what a SQLite database no longer needs.
 
-Deleted rows leave free pages in the file, and whatever is written stays in the
-write-ahead log's file until that is cut. Both are done a little at a time, between
-commits, and rest longer than they work; the log is cut when nobody writes.
+What is written is larger than it need be, deleted rows leave free pages in the file,
+and the write-ahead log's file stays as long as it was until that is cut. All is seen to
+a little at a time, between commits, with rests that are longer than the work; the log is
+cut when nobody writes.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ class Kept(Protocol):
     """The database that is kept tidy."""
 
     async def finish_removals(self) -> None: ...
+
+    async def pack(self) -> bool: ...
 
     async def give_back(self) -> int: ...
 
@@ -62,15 +65,28 @@ class Upkeep:
                 if not removed:
                     await self._database.finish_removals()
                     removed = True
-                shrunk = await self._shrink()
-                idle = seen == self._writes and not shrunk
-                if idle and await self._database.cut() and seen == self._writes:
+                # Without pause only while nobody writes.
+                done = not await self._pack(seen)
+                done = not await self._shrink() and done
+                if done and seen == self._writes and await self._database.cut() and seen == self._writes:
                     break
             except StoreUnavailable as error:
                 log.warning("the database's file could not be tidied yet: %s", error)
             except Exception:
                 log.exception("tidying the database's file failed; it is tried again")
         self._task = None
+
+    async def _pack(self, seen: int) -> bool:
+        """One step, and more while nobody writes. Whether there was anything to compress."""
+        any_packed = False
+        while True:
+            began = time.monotonic()
+            if not await self._database.pack():
+                return any_packed
+            any_packed = True
+            if seen != self._writes:
+                return True
+            await asyncio.sleep((time.monotonic() - began) * REST)
 
     async def _shrink(self) -> bool:
         """Whether there was anything to give back."""

@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any
 
 from portico.core.errors import FencedOut
-from portico.core.stores.base import UNFINISHED_STATUSES, Commit, NewMessage, RunRecord
+from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, NewMessage, RunRecord
 from portico.core.stores.owner import IS_OWNED, Owner
+from portico.core.stores.packing import LARGE_BYTES, Row, placed, plain, referring
 from portico.core.stores.sqlite_tails import Plan, Tails
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
@@ -85,7 +86,7 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: O
 
 def settle(connection: sqlite3.Connection, tails: Tails, owner: Owner) -> None:
     """Write all tails as rows; no segment is needed any more. Raises FencedOut."""
-    rows = list(chain.from_iterable(tails.settle_all()))
+    rows = _stored(tails.settle_all())
     _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
     tails.all_settled()
 
@@ -142,7 +143,7 @@ def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:
     if commit.runs:
         yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
     if plan.rows:
-        yield from _rows(_CHUNKS, list(chain.from_iterable(plan.rows)))
+        yield from _rows(_CHUNKS, _stored(plan.rows))
     if plan.segment:
         yield _SEGMENT, [plan.segment_id, plan.segment]
     if commit.sessions:
@@ -166,6 +167,23 @@ def _sql(insert: _Insert, rows: int) -> str:
     before, after, width = insert
     row = f"({','.join('?' * width)})"
     return f"{before}{','.join([row] * rows)}{after}"
+
+
+def _stored(rows: Sequence[Chunk]) -> list[Any]:
+    """Rows as they are stored. What a message has said, the events repeat that end it and its run: they refer
+    to it."""
+    values: list[Any] = []
+    large: dict[str, list[Row]] = {}
+    for run_id, first, last, data in rows:
+        if len(data) < LARGE_BYTES:
+            values += (run_id, first, last, plain(data))
+            continue
+        earlier = large.setdefault(run_id, [])
+        less = referring(data, earlier)
+        if less is None:
+            earlier.append((first, data))
+        values += (run_id, first, last, plain(data) if less is None else less)
+    return values
 
 
 def _run(run: RunRecord) -> tuple[Any, ...]:
@@ -194,8 +212,8 @@ def _message(message: NewMessage) -> tuple[Any, ...]:
         message.session_id,
         message.message_id,
         message.role,
-        message.text,
-        message.payload,
+        placed(message.text, message.payload),
+        plain(message.payload),
         message.created_at,
         message.run_id,
     )

@@ -41,6 +41,7 @@ WRITES: dict[str, dict[str, Write]] = {
         "delete": lambda s: s.runs.delete("r1"),
         "delete_all": lambda s: s.runs.delete_all(["r1"]),
         "give_back": lambda s: s.runs.give_back(),  # type: ignore[attr-defined]
+        "pack": lambda s: s.runs.pack(),  # type: ignore[attr-defined]
         "probe": lambda s: s.runs.probe(),  # type: ignore[attr-defined]
         "rewrite": lambda s: s.runs.rewrite(),  # type: ignore[attr-defined]
     },
