@@ -85,7 +85,9 @@ class Hosts:
     """
 
     def __init__(self, listening: Sequence[str], added: Sequence[str]) -> None:
-        listed = [parse_authority(f"[{host}]" if ":" in host else host) for host in listening]
+        # A zone is this machine's word for an interface; no Host header has one.
+        plain = [host.strip("[]").partition("%")[0] for host in listening]
+        listed = [parse_authority(f"[{host}]" if ":" in host else host) for host in plain]
         # Who listens everywhere is reached by any address; a page can rebind a name only.
         self._any_address = any(one is not None and one.host in ("0.0.0.0", "::") for one in listed)  # noqa: S104
         self._hosts: set[tuple[str, int | None]] = {(one.host, None) for one in listed if one is not None}

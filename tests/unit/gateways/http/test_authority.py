@@ -38,7 +38,7 @@ def test_no_other_host_is_answered(host: str) -> None:
 
 
 def test_a_host_that_is_served_is_answered() -> None:
-    hosts = Hosts(["Box.local", "192.168.1.5", "fe80::1"], [])
+    hosts = Hosts(["Box.local", "192.168.1.5", "fe80::1%eth0"], [])
     for host in ("box.local:8090", "BOX.LOCAL.", "192.168.1.5:8090", "[fe80::1]:8090", "localhost"):
         assert hosts.answer(host)
     for host in ("a.box.local", "192.168.1.6", "[fe80::2]"):
