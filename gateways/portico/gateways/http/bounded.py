@@ -95,6 +95,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        if self.scope["method"] != "GET":
+            self._refuse(400, "a WebSocket begins with GET")
         if not self._refused:
             super().handle_websocket_upgrade()
 

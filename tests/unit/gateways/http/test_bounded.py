@@ -205,3 +205,13 @@ async def pour(writer: asyncio.StreamWriter, size: int) -> None:
     for _ in range(0, size, 1_000_000):
         writer.write(b"x" * 1_000_000)
         await writer.drain()
+
+
+async def test_a_websocket_that_begins_with_post_is_400(connect: Open) -> None:
+    reader, writer = await connect()
+    writer.write(
+        b"POST / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert (await answer(reader))[0] == 400
+    assert await rest(reader) == b""
