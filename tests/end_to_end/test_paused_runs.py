@@ -3,11 +3,16 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import httpx
+import orjson
 import pytest
-from support.deployment import Deployment
+from openai import AsyncOpenAI
+from support.deployment import Deployment, ask
 
 from portico.client import Client
 from portico.v1 import events_pb2 as pb
@@ -123,3 +128,88 @@ async def test_an_agent_that_must_not_be_executed_again_can_not_pause(asking: De
         *_, end = [event async for event in client.runs.query("go", agent="strict")]
         assert end.response.error.code == "pause_refused"
         assert 'leave on_restart out, or say "rerun"' in asking.log.read_text()
+
+
+async def over_responses(deployment: Deployment, restarted: asyncio.Event) -> str:
+    """What the user of a chat sees: the question's response, then the answer's."""
+    async with AsyncOpenAI(base_url=f"{deployment.url}/v1", api_key="none", max_retries=0) as client:
+        first = await client.responses.create(model="by-yield", input="go")
+        assert first.output_text == "Hello. First?"
+        second = await client.responses.create(model="by-yield", input="one", previous_response_id=first.id)
+        assert second.output_text == "Second?"
+        await restarted.wait()
+        stream = await client.responses.create(
+            model="by-yield", input="two", previous_response_id=second.id, stream=True
+        )
+        told = "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
+        assert (await client.responses.retrieve(first.id)).output_text == "Hello. First?"
+        return told
+
+
+async def over_a2a(deployment: Deployment, restarted: asyncio.Event) -> str:
+    async with httpx.AsyncClient(base_url=f"{deployment.url}/agents/by-yield/a2a", timeout=60) as http:
+
+        async def send(text: str, **more: str) -> dict[str, Any]:
+            message = {"messageId": uuid4().hex, "role": "ROLE_USER", "parts": [{"text": text}], **more}
+            answer = await http.post(
+                "/message:send", json={"message": message}, headers={"a2a-version": "1.0"}
+            )
+            assert answer.status_code == 200, answer.text
+            task: dict[str, Any] = answer.json()["task"]
+            return task
+
+        task = await send("go")
+        task = await send("one", taskId=task["id"])
+        assert task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+        await restarted.wait()
+        task = await send("two", taskId=task["id"])
+        assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+        asked = [part["text"] for message in task["history"] for part in message["parts"]]
+        assert asked == ["go", "First?", "one", "Second?", "two"]
+        return "".join(part["text"] for artifact in task["artifacts"] for part in artifact["parts"])
+
+
+async def over_sse(deployment: Deployment, restarted: asyncio.Event) -> str:
+    async with httpx.AsyncClient(base_url=deployment.url, timeout=60) as http:
+        run_id = (await http.post("/runs", json=ask("go", agent="by-yield"))).json()["id"]
+        for words in ("one", "two"):
+            async with asyncio.timeout(60):
+                while (await http.get(f"/runs/{run_id}")).json()["status"] != "input_required":
+                    await asyncio.sleep(0.05)
+            if words == "two":
+                await restarted.wait()
+            answered = await http.post(
+                f"/runs/{run_id}/resume", json={"input": words}, headers={"accept": "text/event-stream"}
+            )
+            assert answered.status_code == 200, answered.text
+        *_, last = [line for line in answered.text.splitlines() if line.startswith("data: ")]
+        output = orjson.loads(last.removeprefix("data: "))["output"]
+        return "".join(content["text"] for message in output for content in message["content"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("again", [kill, restart])
+async def test_every_protocol_answers_after_a_restart(
+    asking: Deployment, again: Callable[[Deployment], None]
+) -> None:
+    restarted = asyncio.Event()
+
+    async def restart_once_all_wait() -> None:
+        async with Client(asking.target) as client:
+            prompts: list[str] = []
+            async with asyncio.timeout(120):
+                while prompts != ["Second?"] * 3:
+                    await asyncio.sleep(0.1)
+                    waiting = client.runs.list(statuses=["input_required"])
+                    prompts = [run.response.input_request.prompt async for run in waiting]
+            await asyncio.to_thread(again, asking)
+            await client.runs.list().page()  # as soon as the core is there
+        restarted.set()
+
+    said = await asyncio.gather(
+        over_responses(asking, restarted),
+        over_a2a(asking, restarted),
+        over_sse(asking, restarted),
+        restart_once_all_wait(),
+    )
+    assert said[:3] == ("one and two", "Hello. one and two", "Hello. one and two")
