@@ -21,7 +21,7 @@ from portico.v1 import events_pb2
 
 MEGABYTE = 1024 * 1024
 EXPIRING = Path(__file__).parents[1] / "support" / "expiring.py"
-DISK = "mount -t tmpfs -o size=12m none {data} && exec {command}"
+DISK = "mount -t tmpfs -o size=80m none {data} && exec {command}"
 
 
 def mounting() -> list[str]:
@@ -30,7 +30,7 @@ def mounting() -> list[str]:
 
 
 class SmallDisk(Deployment):
-    """A deployment whose data is on a file system of 12 MB that nobody else sees."""
+    """A deployment whose data is on a file system of 80 MB that nobody else sees."""
 
     def __init__(self, directory: Path) -> None:
         data = directory / "data"
@@ -94,10 +94,64 @@ async def test_a_full_disk_refuses_runs_keeps_reading_and_loses_nothing(small_di
     assert core.is_running()
 
 
+async def ready(http: httpx.AsyncClient, status: int) -> None:
+    """Return when readiness says so."""
+    async with asyncio.timeout(60):
+        while (await http.get("/readiness")).status_code != status:
+            await asyncio.sleep(0.1)
+
+
+async def test_deletes_on_a_full_disk_make_room(small_disk: SmallDisk) -> None:
+    async with (
+        Client(small_disk.target) as client,
+        httpx.AsyncClient(base_url=small_disk.url, timeout=60) as http,
+    ):
+
+        async def deleted(path: str, **query: str) -> None:
+            answer = await http.delete(path, params=query)
+            assert answer.status_code in (200, 204), answer.text
+
+        runs = []
+        for number in range(40):
+            text = await client.runs.start(f"echo {'x' * 100_000}", user_id="ada", session_id=f"s{number}")
+            runs.append(text.response.id)
+        await client.runs.start("echo " + "y" * 100_000, user_id="bob", session_id="bobs")
+        for number in range(20):
+            await client.states.save({"a": "b" * 20_000}, user_id="ada", session_id=f"s{number}")
+            await client.memories.add(["m" * 20_000], user_id="ada")
+        small_disk.fill()
+        refused = await http.post("/runs", json=ask("echo " + "z" * 100_000))
+        while refused.status_code == 201:
+            # The log's file had room for it.
+            small_disk.fill()
+            refused = await http.post("/runs", json=ask("echo " + "z" * 100_000))
+        assert (refused.status_code, "disk is full" in refused.text) == (503, True)
+        await ready(http, 503)
+        # A core that is started on a full disk can be told to make room, too.
+        small_disk.kill("portico.core")
+        async with asyncio.timeout(60):
+            while (await http.get(f"/runs/{runs[0]}")).status_code != 200:
+                await asyncio.sleep(0.1)
+        for run in runs[:20]:
+            small_disk.fill()
+            await deleted(f"/runs/{run}")
+        for number in range(20):
+            await deleted(f"/sessions/ada/s{number}")
+        small_disk.fill()
+        await deleted("/memories", user_id="ada")
+        await deleted("/states/ada")
+        await deleted("/users/ada")
+        listed = (await http.get("/runs", params={"user_id": "ada"})).json()
+        assert listed["runs"] == []
+        await ready(http, 200)
+        assert await client.runs.query("echo " + "z" * 100_000).text() == "z" * 100_000
+        assert [run.response.session_id async for run in client.runs.list(user_id="bob")] == ["bobs"]
+
+
 def test_retention_frees_a_disk_that_is_a_little_larger_than_the_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    command = f"mount -t tmpfs -o size=44m none {data} && exec {sys.executable} {EXPIRING} {data}"
+    command = f"mount -t tmpfs -o size=52m none {data} && exec {sys.executable} {EXPIRING} {data}"
     done = subprocess.run([*mounting(), command], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     sizes = json.loads(done.stdout.splitlines()[-1])

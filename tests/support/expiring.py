@@ -27,8 +27,9 @@ RUN = RunRecord("live", "echo", "ada", "s1", "in_progress", 1.0, 1.0, 0, 1, Fals
 
 
 def sizes(folder: Path) -> int:
-    """What the files take."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name.startswith("portico.db"))
+    """What the files take, the reserve left out."""
+    files = [file for file in folder.glob("portico.db*") if file.suffix != ".reserve"]
+    return sum(file.stat().st_size for file in files)
 
 
 async def fill(stores: Stores, folder: Path) -> None:

@@ -13,7 +13,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
       SessionBusy, EtagMismatch, EndpointFailed
       EndpointStreams
       LimitExceeded
-      Draining, StoreUnavailable (and FencedOut)
+      Draining, StoreUnavailable: StoreFull, FencedOut
       Unauthenticated, PermissionDenied, IssuerUnavailable
       SandboxProblem and its kinds, in engine/sandbox_errors.py
 """
@@ -259,6 +259,10 @@ class FencedOut(StoreUnavailable):
 
     def __init__(self) -> None:
         super().__init__("another core has taken over the database; this one ends")
+
+
+class StoreFull(StoreUnavailable):
+    """The disk has no room: what makes some may have the reserve's."""
 
 
 class Unauthenticated(PorticoError):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from portico.core.errors import StoreUnavailable
+from portico.core.errors import StoreFull, StoreUnavailable
 
 _WORDS = {
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -28,8 +28,10 @@ _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sq
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """The error to raise in its place."""
     # The low byte is the primary code; the rest only refines it.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    return StoreUnavailable(_WORDS.get(code, "the database refused the operation"))
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    full = code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    code = sqlite3.SQLITE_FULL if full else code & 0xFF
+    return (StoreFull if full else StoreUnavailable)(_WORDS.get(code, "the database refused the operation"))
 
 
 def failure_of(error: BaseException) -> StoreUnavailable | None:

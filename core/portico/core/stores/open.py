@@ -20,6 +20,7 @@ from portico.core.stores.memory_sessions import MemorySessionStore
 from portico.core.stores.memory_sizes import MemorySizeStore
 from portico.core.stores.memory_states import MemoryStateStore
 from portico.core.stores.migrate import migrate
+from portico.core.stores.reserve import Reserve, SpentReserve
 from portico.core.stores.search import SqliteMemoryIndex, SqliteMessageIndex
 from portico.core.stores.sql_keys import SqlKeyStore
 from portico.core.stores.sql_memories import SqlMemoryStore
@@ -100,10 +101,19 @@ def _file(url: URL) -> SqliteFile:
 async def _sqlite(file: SqliteFile) -> Stores:
     lock = DatabaseLock(file.path)
     health = StoreHealth()
-    runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock)
-    health.probe = runs.probe
+    reserve = Reserve(file.path)
+    runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock, reserve)
+    turn.room = room = SpentReserve(reserve, runs)
+    health.probe = room.probe
     database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
     erasure = SqliteErasure(database, runs)
+
+    async def release() -> None:
+        await database.close()
+        if not runs.owner.lost.is_set():
+            # To end in order takes a little room too.
+            await asyncio.to_thread(reserve.give_back)
+
     return Stores(
         runs=runs,
         states=SqlStateStore(database),
@@ -113,7 +123,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         results=SqlResultStore(database),
         keys=SqlKeyStore(database),
         sizes=SqlSizeStore(database, runs.tail_bytes),
-        release=database.close,
+        release=release,
         health=health,
         owned=runs.check_owner,
         lost=runs.owner.lost,
@@ -121,15 +131,19 @@ async def _sqlite(file: SqliteFile) -> Stores:
     )
 
 
-def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock) -> SqliteRunLog:
+def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: Reserve) -> SqliteRunLog:
     try:
         file.make()
         lock.acquire()
     except OSError as error:
         raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error
     try:
+        # A start needs a little room too, for what SQLite keeps beside the database.
+        reserve.give_back()
         migrate(file)
-        return SqliteRunLog(file, turn, lock)
+        log = SqliteRunLog(file, turn, lock)
+        reserve.take()
+        return log
     except BaseException:
         lock.release()
         raise

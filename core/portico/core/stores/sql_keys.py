@@ -6,6 +6,7 @@ from sqlalchemy import delete, insert, select, update
 
 from portico.core.stores.database import Database
 from portico.core.stores.keys import KeyRecord
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import api_keys
 
 
@@ -24,11 +25,13 @@ class SqlKeyStore:
         async with self._database.read() as connection:
             return [KeyRecord(**row._mapping) for row in await connection.execute(select(api_keys))]
 
+    @makes_room
     async def revoke(self, key_id: str, at: float) -> None:
         which = (api_keys.c.key_id == key_id) & api_keys.c.revoked_at.is_(None)
         async with self._database.write() as connection:
             await connection.execute(update(api_keys).where(which).values(revoked_at=at))
 
+    @makes_room
     async def delete(self, key_ids: Sequence[str]) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(key_ids)))

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portico.core.stores.base import MemoryHit, MemoryRecord
 from portico.core.stores.database import Database
 from portico.core.stores.members import members
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import memories, memory_members
 from portico.core.stores.steps import STEP_ROWS, one_step
 
@@ -101,6 +102,7 @@ class SqlMemoryStore:
     async def expire(self, before: float, limit: int) -> int:
         return await self._delete_some(memories.c.created_at < before, limit)
 
+    @makes_room
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
         size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
         oldest = select(memories.c.number, size).where(doomed)

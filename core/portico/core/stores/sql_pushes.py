@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Row, and_, case, delete, literal, or_, sel
 from portico.core.errors import PushConfigNotFound
 from portico.core.stores.database import Database
 from portico.core.stores.pushes import PushRecord
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import push_configs
 
 _COLUMNS = push_configs.c
@@ -60,11 +61,13 @@ class SqlPushStore:
         async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(query)]
 
+    @makes_room
     async def delete(self, run_id: str, config_id: str) -> bool:
         async with self._database.write() as connection:
             result = await connection.execute(delete(push_configs).where(_of(run_id, config_id)))
         return result.rowcount > 0
 
+    @makes_room
     async def delete_all(self, run_ids: Sequence[str]) -> int:
         async with self._database.write() as connection:
             result = await connection.execute(delete(push_configs).where(_COLUMNS.run_id.in_(run_ids)))

@@ -6,6 +6,7 @@ from sqlalchemy import delete, exists, func, literal, select, tuple_
 
 from portico.core.errors import RunNotFound
 from portico.core.stores.database import Database
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import run_results, runs
 from portico.core.stores.steps import STEP_ROWS, one_step
 
@@ -40,15 +41,21 @@ class SqlResultStore:
                 raise RunNotFound(run_id)
 
     async def delete_all(self, run_ids: Sequence[str]) -> int:
+        number = 0
+        whole = False
+        while not whole:
+            found, whole = await self._delete_some(run_ids)
+            number += found
+        return number
+
+    @makes_room
+    async def _delete_some(self, run_ids: Sequence[str]) -> tuple[int, bool]:
+        """One transaction: how many, and whether nothing is left."""
         doomed = _COLUMNS.run_id.in_(run_ids)
         sizes = select(*_KEY, func.length(_COLUMNS.result)).where(doomed).limit(STEP_ROWS + 1)
-        number = 0
-        while True:
-            async with self._database.write() as connection:
-                rows = (await connection.execute(sizes)).all()
-                step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
-                if step:
-                    await connection.execute(delete(run_results).where(tuple_(*_KEY).in_(step)))
-            number += len(step)
-            if len(step) == len(rows):
-                return number
+        async with self._database.write() as connection:
+            rows = (await connection.execute(sizes)).all()
+            step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
+            if step:
+                await connection.execute(delete(run_results).where(tuple_(*_KEY).in_(step)))
+        return len(step), len(step) == len(rows)

@@ -11,6 +11,7 @@ from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.database import Database
 from portico.core.stores.packing import placed, plain
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import messages, sessions, states
 from portico.core.stores.sql_steps import delete_states
 from portico.core.stores.steps import STEP_ROWS, one_step
@@ -90,6 +91,7 @@ class SqlSessionStore:
         while not await self._delete_some(user_id, session_id, this):
             this = _is(user_id, session_id)
 
+    @makes_room
     async def _delete_some(self, user_id: str, session_id: str, this: ColumnElement[bool]) -> bool:
         """One transaction; whether nothing is left."""
         inside = _inside(user_id, session_id)
@@ -165,6 +167,7 @@ class SqlSessionStore:
             raise MessageNotFound(message_id)
         return StoredMessage(*row)
 
+    @makes_room
     async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
         this = and_(_inside(user_id, session_id), messages.c.message_id == message_id)
         async with self._database.write() as connection:

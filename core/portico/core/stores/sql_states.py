@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portico.core.errors import EtagMismatch, StateNotFound
 from portico.core.stores.base import StateRecord
 from portico.core.stores.database import Database
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import states
 from portico.core.stores.sql_sessions import check_session
 from portico.core.stores.sql_steps import delete_states
+from portico.core.stores.steps import STEP_ROWS
 
 _COLUMNS = states.c
 _KEY = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.part, _COLUMNS.round_id)
@@ -94,15 +96,18 @@ class SqlStateStore:
         number = 0
         whole = False
         while not whole:
-            async with self._database.write() as connection:
-                found, whole = await delete_states(connection, _of(user_id, session_id, round_id, part))
+            found, whole = await self._delete_some(_of(user_id, session_id, round_id, part), STEP_ROWS)
             number += found
         return number
 
     async def expire(self, before: float, limit: int) -> int:
-        async with self._database.write() as connection:
-            number, _ = await delete_states(connection, _COLUMNS.updated_at < before, limit)
+        number, _ = await self._delete_some(_COLUMNS.updated_at < before, limit)
         return number
+
+    @makes_room
+    async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> tuple[int, bool]:
+        async with self._database.write() as connection:
+            return await delete_states(connection, doomed, limit)
 
 
 def _records(state: ColumnElement[str]) -> "Select[Any]":

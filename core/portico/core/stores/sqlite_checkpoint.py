@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from portico.core.errors import StoreUnavailable
+from portico.core.errors import StoreFull, StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_thread import CallThread
@@ -73,6 +74,14 @@ class Checkpointer:
         with plain_failures():
             return await self._thread.call(look, self._connection)
 
+    async def cut_in_turn(self) -> None:
+        """For who has the turn: empty the log as far as that can be done now."""
+        try:
+            with plain_failures():
+                await self._writer.call(_cut, self._writing)
+        except StoreUnavailable as error:
+            log.debug("the write-ahead log was not cut: %s", error)
+
     @property
     def log_bytes(self) -> int:
         """The size of the log's file, of which much may be old."""
@@ -101,16 +110,20 @@ def _passive(connection: sqlite3.Connection) -> int:
     """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
     try:
         with plain_failures():
+            _check_fits(connection)
             _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except StoreUnavailable as error:
         # Nothing is lost: the log only grows until a checkpoint succeeds.
-        log.warning("the write-ahead log was not checkpointed: %s", error)
+        # Health tells of a full disk, once.
+        level = logging.DEBUG if isinstance(error, StoreFull) else logging.WARNING
+        log.log(level, "the write-ahead log was not checkpointed: %s", error)
         return 0
     return int(pages)
 
 
 def _cut(connection: sqlite3.Connection) -> bool:
     """The rest, and the cut; without waiting for readers."""
+    _check_fits(connection)
     (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute("PRAGMA busy_timeout = 0").close()
     try:
@@ -118,3 +131,16 @@ def _cut(connection: sqlite3.Connection) -> bool:
     finally:
         connection.execute(f"PRAGMA busy_timeout = {milliseconds}").close()
     return not busy
+
+
+def _check_fits(connection: sqlite3.Connection) -> None:
+    """Raises StoreFull when the database would have to grow by more than the disk has room for: a checkpoint
+    that fails half-way has taken that room, and copied nothing."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    growth = pages * page_bytes - os.stat(path).st_size
+    if growth > 0:
+        disk = os.statvfs(path)
+        if growth > disk.f_bavail * disk.f_frsize:
+            raise StoreFull("the disk is full")

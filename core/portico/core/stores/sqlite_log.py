@@ -3,15 +3,17 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from portico.core.errors import FencedOut, RunNotFound, StoreUnavailable
+from portico.core.errors import FencedOut, RunNotFound, StoreFull, StoreUnavailable
 from portico.core.stores.base import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.lock import DatabaseLock
 from portico.core.stores.owner import Owner
 from portico.core.stores.packing import unpacked
+from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite_checkpoint import Checkpointer
 from portico.core.stores.sqlite_connection import INCREMENTAL, SqliteFile
@@ -23,6 +25,8 @@ from portico.core.stores.sqlite_upkeep import Upkeep, give_back
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
 
 _T = TypeVar("_T")
+
+ROOM_STEPS = 8  # in which what one transaction freed on a full disk is given back
 
 # From the chunk that holds the event after the cursor, or the first one behind it.
 _READ = (
@@ -61,8 +65,14 @@ class SqliteRunLog:
 
     async def commit(self, commit: Commit) -> None:
         if commit.runs or commit.chunks or commit.messages:
-            async with self._turn:
-                await self._on(self._writer, self._commit, commit)
+            try:
+                async with self._turn:
+                    await self._on(self._writer, self._commit, commit)
+            except StoreFull:
+                # Deletes may have left room in the database for what the log holds: then the log is cut.
+                with suppress(StoreUnavailable):
+                    await self.cut()
+                raise
             self._upkeep.wrote()
 
     async def get(self, run_id: str) -> RunRecord:
@@ -127,13 +137,15 @@ class SqliteRunLog:
         number = 0
         left = run_ids
         while left:
-            async with self._turn:
-                found, left = await self._on(
-                    self._writer, remove_some, self._writing, self._tails, left, self.owner
-                )
+            found, left = await self._remove_some(left)
             number += found
             await self.wrote()
         return number
+
+    @makes_room
+    async def _remove_some(self, run_ids: Sequence[str]) -> tuple[int, Sequence[str]]:
+        async with self._turn:
+            return await self._on(self._writer, remove_some, self._writing, self._tails, run_ids, self.owner)
 
     async def finish_removals(self) -> None:
         """Remove what removals that were cut off have left."""
@@ -152,6 +164,24 @@ class SqliteRunLog:
     async def ended(self, before: float, limit: int) -> Sequence[str]:
         rows = await self._on(self._reader, self._fetch, *ended(before, limit))
         return [run_id for (run_id,) in rows]
+
+    async def open_room(self) -> None:
+        """For who has the turn to delete on a full disk, whose reserve was given back: it becomes room."""
+        await self._checkpointer.cut_in_turn()
+        # Pages that become free are not overwritten, since they are cut off.
+        await self._on(self._writer, self._set, "PRAGMA secure_delete = FAST")
+
+    async def close_room(self) -> None:
+        """Behind that transaction: what it freed goes back to the disk."""
+        with suppress(StoreUnavailable):
+            await self._on(self._writer, self._set, "PRAGMA secure_delete = ON")
+            for _ in range(ROOM_STEPS):
+                number = await self._on(
+                    self._writer, partial(give_back, keep=False), self._writing, self.owner
+                )
+                await self._checkpointer.cut_in_turn()
+                if not number:
+                    return
 
     async def probe(self) -> None:
         """Write a page, in which nothing changes."""
@@ -254,6 +284,9 @@ class SqliteRunLog:
 
     def _commit(self, commit: Commit) -> None:
         self._checkpointer.written(write(self._writing, commit, self._tails, self.owner))
+
+    def _set(self, pragma: str) -> None:
+        self._writing.execute(pragma).close()
 
     def _probe(self) -> None:
         self.owner.check(self._writing)

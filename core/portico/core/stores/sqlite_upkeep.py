@@ -57,7 +57,7 @@ class Upkeep:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
-        removed = False
+        removed = failing = False
         while True:
             seen = self._writes
             await asyncio.sleep(IDLE_SECONDS)
@@ -70,8 +70,11 @@ class Upkeep:
                 done = not await self._shrink() and done
                 if done and seen == self._writes and await self._database.cut() and seen == self._writes:
                     break
+                failing = False
             except StoreUnavailable as error:
-                log.warning("the database's file could not be tidied yet: %s", error)
+                if not failing:
+                    log.warning("the database's file could not be tidied yet: %s", error)
+                failing = True
             except Exception:
                 log.exception("tidying the database's file failed; it is tried again")
         self._task = None
@@ -99,7 +102,7 @@ class Upkeep:
             await asyncio.sleep((time.monotonic() - began) * REST)
 
 
-def give_back(connection: sqlite3.Connection, owner: Owner) -> int:
+def give_back(connection: sqlite3.Connection, owner: Owner, *, keep: bool = True) -> int:
     """Cut free pages off the file's end, in one transaction; how many. None of a file that was made without a
     map of its pages: that is what an older release did, until the file is written anew. Raises FencedOut."""
     owner.check(connection)
@@ -108,7 +111,8 @@ def give_back(connection: sqlite3.Connection, owner: Owner) -> int:
         return 0
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    number: int = min(free - max(KEPT_PAGES, (pages - free) // 8), STEP_PAGES)
+    kept = max(KEPT_PAGES, (pages - free) // 8) if keep else 0
+    number: int = min(free - kept, STEP_PAGES)
     if number <= 0:
         return 0
     # It has a row without columns for each page, of which `execute` would take the first only.

@@ -4,12 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
+from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.failures import failure_of
 from portico.core.stores.health import StoreHealth
+from portico.core.stores.reserve import spends_reserve
 
 WAIT_SECONDS = 5.0  # for one's turn; who waits longer is told that the database is busy
+
+
+class DeleteRoom(Protocol):
+    """Space on a full disk for the one transaction of a turn."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class WriteTurn(asyncio.Lock):
@@ -19,6 +29,16 @@ class WriteTurn(asyncio.Lock):
     def __init__(self, health: StoreHealth) -> None:
         super().__init__()
         self._health = health
+        self.room: DeleteRoom | None = None  # for whoever may spend the reserve
+
+    async def __aenter__(self) -> None:
+        await super().__aenter__()
+        if self.room is not None and spends_reserve():
+            try:
+                await self.room.open()
+            except BaseException:
+                self.release()
+                raise
 
     async def __aexit__(
         self,
@@ -29,7 +49,11 @@ class WriteTurn(asyncio.Lock):
         failure = None if error is None else failure_of(error)
         if failure is not None:
             self._health.refused(failure)
-        await super().__aexit__(kind, error, trace)
+        try:
+            if self.room is not None and spends_reserve():
+                await self.room.close()
+        finally:
+            await super().__aexit__(kind, error, trace)
 
 
 @asynccontextmanager
