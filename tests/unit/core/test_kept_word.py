@@ -19,6 +19,7 @@ from portico.agent import AgentApp, Context, Message
 from portico.client import Client
 from portico.client.errors import PorticoError as Refused
 from portico.client.query import QueryOptions
+from portico.core.convert.events import ProtoEncoder
 from portico.core.engine import committer
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.server import CoreServer
@@ -102,6 +103,7 @@ class Told:
     events: dict[str, dict[int, bytes]] = field(default_factory=dict)
     states: dict[int, str] = field(default_factory=dict)
     messages: set[str] = field(default_factory=set)
+    steered: set[tuple[str, str]] = field(default_factory=set)  # runs, and what they were told
     deleted: set[str] = field(default_factory=set)
 
     def run(self, run: query_pb2.Run) -> None:
@@ -136,6 +138,12 @@ async def check(told: Told, url: str) -> None:
                     assert stored.status == run.response.status
                 for message in run.response.output:
                     assert any(event.message.id == message.id for event in log)
+        for run_id, text in told.steered:
+            if run_id in told.deleted:
+                continue
+            record = await stores.runs.get(run_id)
+            steered = ProtoEncoder().load_steered(record.answers)
+            assert text in [message.text for message in steered]
         for run_id in told.deleted:
             with pytest.raises(RunNotFound):
                 await stores.runs.get(run_id)
@@ -216,6 +224,12 @@ class Life:
     async def _resume(self, index: int) -> None:
         await self.client.runs.resume(self._known(index), "yes")
 
+    async def _steer(self, index: int) -> None:
+        run_id = self._known(index)
+        text = f"told {len(self.told.steered)}"
+        await self.client.runs.steer(run_id, text)
+        self.told.steered.add((run_id, text))
+
     async def _delete(self, index: int) -> None:
         run_id = self._known(index)
         await self.client.runs.delete(run_id)
@@ -252,7 +266,7 @@ ACTIONS = st.one_of(
         st.sampled_from(["reject", "enqueue"]),
     ),
     st.tuples(st.just("query"), TEXT),
-    st.tuples(st.sampled_from(["get", "watch", "cancel", "resume", "delete"]), INDEX),
+    st.tuples(st.sampled_from(["get", "watch", "cancel", "resume", "steer", "delete"]), INDEX),
     st.tuples(st.just("list")),
     st.tuples(st.sampled_from(["state", "append"]), st.sampled_from(["x", "y"])),
     st.tuples(st.just("disk"), st.sampled_from(["", "works", "before", "after"])),
@@ -304,7 +318,7 @@ async def live(
         known = replace(
             told, runs=dict(told.runs), named=set(told.named), deleted=set(told.deleted),
             events={run: dict(events) for run, events in told.events.items()},
-            states=dict(told.states), messages=set(told.messages),
+            states=dict(told.states), messages=set(told.messages), steered=set(told.steered),
         )  # fmt: skip
         faults.always = "works"
         await one.leave()

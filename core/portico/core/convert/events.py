@@ -138,12 +138,16 @@ class ProtoEncoder:
     def child_request(self, request: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
         return child_request(request, parent_run_id, parent)
 
-    def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
-        # One frame per question, with the answer as the output of a response.
+    def answers(self, answers: Sequence[Sequence[Message]], steered: Sequence[Message] = ()) -> bytes:
+        # One frame per question, with the answer as the output of a response; then one with what the run
+        # was told by SteerRun, as its input.
         frames = query_pb2.MultiplexResponse()
         for answer in answers:
             event = frames.frames.add().events.add()
             event.response.output.extend(message_to_proto(message) for message in answer)
+        if steered:
+            event = frames.frames.add().events.add()
+            event.response.input.extend(message_to_proto(message) for message in steered)
         return frames.SerializeToString()
 
     def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]:
@@ -151,6 +155,15 @@ class ProtoEncoder:
         return [
             [message_from_proto(message) for message in frame.events[0].response.output]
             for frame in frames.frames
+            if not frame.events[0].response.input
+        ]
+
+    def load_steered(self, payload: bytes) -> Sequence[Message]:
+        frames = query_pb2.MultiplexResponse.FromString(payload)
+        return [
+            message_from_proto(message)
+            for frame in frames.frames
+            for message in frame.events[0].response.input
         ]
 
     def recover(self, chunks: Sequence[Chunk]) -> Recovered:

@@ -136,11 +136,13 @@ class EventEncoder(Protocol):
         """A request to start a child run. Raises InvalidArgument."""
         ...
 
-    def answers(self, answers: Sequence[Sequence[Message]]) -> bytes:
+    def answers(self, answers: Sequence[Sequence[Message]], steered: Sequence[Message] = ()) -> bytes:
         """What people answered so far, for a run that is executed again."""
         ...
 
     def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]: ...
+
+    def load_steered(self, payload: bytes) -> Sequence[Message]: ...
 
     def recover(self, chunks: Sequence[Chunk]) -> "Recovered":
         """What a cut-off run had produced."""

@@ -156,6 +156,7 @@ class Execution:
         """
         self._taken_up = True
         self._answers.load(answers)
+        self._told = list(self._answers.steered)
         self._asleep = asleep
 
     def request_stop(self, stop: Stop, metadata_json: str = "") -> None:
@@ -257,14 +258,17 @@ class Execution:
         self.run.repeated_answers = 0
 
     def steer(self, told: Sequence[Message]) -> None:
-        """What the agent is told when it next looks. Raises RunTerminal, LimitExceeded."""
+        """What the agent is told when it next looks; the run's record has it until the run ends. Raises
+        RunTerminal, LimitExceeded."""
         if self.run.status.terminal or self._stop is not None:
             raise RunTerminal(self.run.run_id, self.run.status.value)
         if len(self._told) + len(told) > UNTAKEN_MESSAGES:
             raise LimitExceeded(
                 "steered_messages", f"the agent has not taken {len(self._told)} messages; tell it less"
             )
+        self.run.answers_payload = self._answers.steer(told)
         self._told += told
+        self.run.change_record()
 
     async def _take_told(self) -> Sequence[Message]:
         told, self._told = self._told, []

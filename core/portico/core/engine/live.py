@@ -74,6 +74,9 @@ class LiveRun:
         self._pending_bytes = 0
         self._messages: list[NewMessage] = []
         self._record_changed = False
+        self.changes = 0  # of the record
+        self._taken_changes = 0
+        self.recorded = 0  # so many of them are in the log
         self._queued = False
         self._ring: deque[Chunk] = deque()
         self._ring_bytes = 0
@@ -143,6 +146,7 @@ class LiveRun:
     def change_record(self) -> None:
         """Write the run's record with the next commit."""
         self._record_changed = True
+        self.changes += 1
         if not self._queued:
             self._queued = True
             self._committer.add(self)
@@ -161,6 +165,7 @@ class LiveRun:
             self._pending = []
             self._pending_bytes = 0
         changed, self._record_changed = self._record_changed, False
+        self._taken_changes = self.changes
         messages, self._messages = self._messages, []
         self._queued = False
         return chunks, changed, messages
@@ -170,6 +175,7 @@ class LiveRun:
         commit wrote of it, if anything, and `at` when."""
         if record is not None:
             self.record = record
+            self.recorded = self._taken_changes
         for chunk in chunks:
             self.published = chunk.last
             self._ring.append(chunk)
@@ -218,12 +224,16 @@ class LiveRun:
 
     async def wait_published(self, number: int) -> None:
         """Return once the event is durable and visible."""
-        if self.published >= number:
+        await self.wait(lambda: self.published >= number)
+
+    async def wait(self, done: Callable[[], bool]) -> None:
+        """Return once that is so, which each publication may bring about."""
+        if done():
             return
         arrived = asyncio.Event()
         self.subscribe(arrived.set)
         try:
-            while self.published < number:
+            while not done():
                 arrived.clear()
                 await arrived.wait()
         finally:

@@ -316,10 +316,13 @@ class RunEngine:
     async def durable(self, run: LiveRun, number: int) -> None:
         """Return once the event is in the log. Raises StoreUnavailable if the store takes no writes for long;
         the run goes on all the same, and is written as soon as it does."""
-        while run.published < number:
+        await self._stored(run, lambda: run.published >= number)
+
+    async def _stored(self, run: LiveRun, done: Callable[[], bool]) -> None:
+        while not done():
             try:
                 async with asyncio.timeout(self._limits.store_seconds):
-                    await run.wait_published(number)
+                    await run.wait(done)
             except TimeoutError:
                 self._check_store()  # one that is slow is waited for
 
@@ -461,12 +464,15 @@ class RunEngine:
         await self.durable(execution.run, execution.run.next_sequence_number - 1)
 
     async def steer(self, run_id: str, told: Sequence[Message]) -> None:
-        """Return when the agent will be told. Raises RunNotFound, RunTerminal, LimitExceeded."""
+        """Return when the agent will be told, also after a restart. Raises RunNotFound, RunTerminal,
+        LimitExceeded, StoreUnavailable."""
         execution = await self._going_on(run_id)
         if self._stores.room is not None:
             await self._stores.room.take(execution.owner, 0)
         async with self._durable_refusals(execution.run):
             execution.steer(told)
+        run, change = execution.run, execution.run.changes
+        await self._stored(run, lambda: run.recorded >= change)
 
     @asynccontextmanager
     async def _durable_refusals(self, run: LiveRun) -> AsyncIterator[None]:

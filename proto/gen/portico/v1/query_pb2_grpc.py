@@ -182,9 +182,10 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SteerRun(self, request, context):
-        """SteerRun hands new input to a run whose agent works. The agent takes it
-        when it next looks; until then it is accepted, not applied, and lost if the
-        run ends first. When it is taken the log says so: a response event with
+        """SteerRun hands new input to a run whose agent works, and returns once the
+        input is stored. The agent takes it when it next looks; until then it is
+        accepted, not applied, and lost if the run ends first. An agent that is
+        executed again after a restart is told it again. When it is taken the log says so: a response event with
         status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
         RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
         """

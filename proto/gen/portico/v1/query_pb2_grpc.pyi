@@ -78,9 +78,10 @@ class QueryServiceStub:
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
     """
     SteerRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]
-    """SteerRun hands new input to a run whose agent works. The agent takes it
-    when it next looks; until then it is accepted, not applied, and lost if the
-    run ends first. When it is taken the log says so: a response event with
+    """SteerRun hands new input to a run whose agent works, and returns once the
+    input is stored. The agent takes it when it next looks; until then it is
+    accepted, not applied, and lost if the run ends first. An agent that is
+    executed again after a restart is told it again. When it is taken the log says so: a response event with
     status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
     """
@@ -145,9 +146,10 @@ class QueryServiceAsyncStub(QueryServiceStub):
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
     """
     SteerRun: _aio.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]  # type: ignore[assignment]
-    """SteerRun hands new input to a run whose agent works. The agent takes it
-    when it next looks; until then it is accepted, not applied, and lost if the
-    run ends first. When it is taken the log says so: a response event with
+    """SteerRun hands new input to a run whose agent works, and returns once the
+    input is stored. The agent takes it when it next looks; until then it is
+    accepted, not applied, and lost if the run ends first. An agent that is
+    executed again after a restart is told it again. When it is taken the log says so: a response event with
     status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
     """
@@ -263,9 +265,10 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.SteerRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.SteerRunResponse, _abc.Awaitable[_query_pb2.SteerRunResponse]]:
-        """SteerRun hands new input to a run whose agent works. The agent takes it
-        when it next looks; until then it is accepted, not applied, and lost if the
-        run ends first. When it is taken the log says so: a response event with
+        """SteerRun hands new input to a run whose agent works, and returns once the
+        input is stored. The agent takes it when it next looks; until then it is
+        accepted, not applied, and lost if the run ends first. An agent that is
+        executed again after a restart is told it again. When it is taken the log says so: a response event with
         status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
         RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
         """

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.engine import Disk, read, request
+from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
+from portico.core.engine.answers import STEERED_BYTES
 from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import (
     IdempotencyConflict,
+    LimitExceeded,
     RunActive,
     RunNotFound,
     RunNotPaused,
@@ -39,6 +41,9 @@ async def query(msgs: list[Message], context: Context) -> Any:
         case "wait":
             yield "begun"
             await asyncio.sleep(60)
+        case "listen":
+            answer = yield context.input_required("Go on?")
+            yield ",".join(message.text for message in [*await context.new_input(), *answer])
         case "parent":
             while not gate.is_set():
                 await asyncio.sleep(0.005)
@@ -215,3 +220,29 @@ async def test_whoever_stops_all_runs_stops_those_that_are_not_durable_yet(
     disk.refuses = False
     await forgetting
     assert (await stores.runs.get(other.run.run_id)).status == Status.CANCELED
+
+
+async def test_what_a_run_is_told_meanwhile_is_stored_and_told_after_a_restart(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app, store_seconds=0.1)
+    run = launch(engine, "listen").run
+    await until(lambda: run.paused_at is not None)
+    await engine.steer(run.run_id, word("first"))
+    assert run.record is not None
+    assert len(run.record.answers) == len(run.answers_payload)
+    disk.refuses = True
+    with pytest.raises(StoreUnavailable):
+        await engine.steer(run.run_id, word("second"))
+    await repaired(engine, disk)
+    with pytest.raises(LimitExceeded) as caught:
+        await engine.steer(run.run_id, word("x" * STEERED_BYTES))
+    assert caught.value.metadata["limit"] == "steered_bytes"
+    await engine.stop()
+    engine = await engine_of(app)
+    await engine.steer(run.run_id, word("third"))
+    await engine.resume(run.run_id, "", word("answer"))
+    execution = engine.execution(run.run_id)
+    assert execution is not None
+    assert await text_of(engine, execution) == "first,second,third,answer"
