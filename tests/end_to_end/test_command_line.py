@@ -121,26 +121,72 @@ MISTAKES = {
         ("--live-runs", "many"),
         r"--live-runs \(PORTICO_CORE_LIVE_RUNS\) must be a whole",
     ),
+    "audited.py": (
+        AGENT + QUERY,
+        ("--audit-log", "/nonexistent/log"),
+        r"--audit-log \(PORTICO_CORE_AUDIT_LOG\) can't be written: /nonexistent/log: No such file",
+    ),
     "keyless.py": (AGENT + QUERY, ("--auth",), r"auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY"),
 }
 
 
 def test_a_mistake_ends_a_core_with_2_and_one_sentence(tmp_path: Path) -> None:
-    started = []
-    for name, (code, options, words) in MISTAKES.items():
+    calls = []
+    for name, (code, options, _) in MISTAKES.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
-        command = [sys.executable, "-m", "portico.core", name, "--store", "memory://", *options]
-        listen = f"--listen=127.0.0.1:{free_port()}"
-        started.append(
-            (words, subprocess.Popen([*command, listen], stderr=subprocess.PIPE, text=True, cwd=tmp_path))
+        listen = f"--listen=unix:{tmp_path}/core.sock"
+        calls.append([name, "--store", "memory://", listen, *options])
+    # One process for all of them: most of a start are its imports.
+    program = "import sys; from portico.core.__main__ import main\n"
+    program += f"for call in {calls!r}: print('status', main(call), file=sys.stderr)"
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=100, check=True
+    ).stderr
+    lines = iter(said.splitlines())
+    for _, _, words in MISTAKES.values():
+        assert re.search(f"^portico core: .*{words}", next(lines)), said
+        assert next(lines) == "status 2", said
+
+
+def test_a_mistake_ends_other_commands_with_2_and_one_sentence(tmp_path: Path) -> None:
+    (garbage := tmp_path / "garbage.pem").write_text("nothing", encoding="utf-8")
+    tls = ("--tls-cert", str(garbage), "--tls-key", str(garbage))
+    mistakes: list[tuple[tuple[str, ...], dict[str, str], str]] = [
+        (("doctor", "--store", "nonsense"), {}, "portico doctor: not the URL of a store"),
+        (
+            ("runs", "list"),
+            {"PORTICO_TLS_CA": "/nonexistent"},
+            "PORTICO_TLS_CA names a file that can't be read",
+        ),
+        (("gateway", "sse", *tls), {}, "are no certificate (PEM) and its private key"),
+        (
+            ("gateway", "sse"),
+            {"PORTICO_SSE_CORE_CA": "/nonexistent"},
+            "--core-ca (PORTICO_SSE_CORE_CA) names a file",
+        ),
+        (
+            ("gateway", "a2a"),
+            {"PORTICO_A2A_GRPC_LISTEN": "x"},
+            "--grpc-listen (PORTICO_A2A_GRPC_LISTEN) needs host:port",
+        ),
+    ]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "portico.cli", *command],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": "/usr/bin:/bin", "NO_COLOR": "1", **variables},
         )
+        for command, variables, _ in mistakes
+    ]
     try:
-        for words, process in started:
-            said = process.communicate(timeout=60)[1]
+        for (_, _, words), process in zip(mistakes, started, strict=True):
+            said = process.communicate(timeout=100)[1]
             assert process.returncode == 2, said
-            assert re.search(f"^portico core: .*{words}.*\n$", said), said
+            assert words in said
+            assert said.count("\n") == 1, said
     finally:
-        for _, process in started:
+        for process in started:
             process.kill()
             process.communicate()
 

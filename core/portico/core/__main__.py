@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings
 from portico.process import ready, variables
-from portico.process.settings import Misconfigured, read
+from portico.process.settings import Misconfigured, named, read
 from portico.process.stopping import Stopping
 from portico.telemetry import lines, logs
 from portico.telemetry.setup import Telemetry
@@ -94,7 +94,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
 
                 closing.enter_context(prometheus.served(settings.metrics_listen))
             if settings.audit_log:
-                closing.enter_context(lines.written(audit.log, Path(settings.audit_log)))
+                closing.enter_context(_audited(Path(settings.audit_log)))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(server, closing, ready_fd, settings.drain_seconds))
         except FencedOut as error:
@@ -104,6 +104,16 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
         except (OSError, PorticoError, AgentStartFailed) as error:
             return _complain(error, 1)
     return 0
+
+
+def _audited(file: Path) -> AbstractContextManager[None]:
+    """Raises ValueError for a file that can't be written."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+    except OSError as error:
+        name = named(CoreSettings, "audit_log")
+        raise ValueError(f"{name} can't be written: {file}: {error.strerror}") from None
+    return lines.written(audit.log, file)
 
 
 def _complain(error: Exception, status: int) -> int:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from portico.core.audit import SHOWN, Audit
 from portico.core.settings import CoreSettings
+from portico.core.stores.open import check_url
+from portico.process.settings import Misconfigured, read
 from portico.telemetry.visible import visible
 
 LOW_DISK = 512 * 1024 * 1024
@@ -34,13 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="portico doctor", description="Look for what is wrong. Changes nothing; a core may be running."
     )
-    store = CoreSettings().store
+    try:
+        store = read(CoreSettings, {}).store
+    except Misconfigured as error:
+        print(f"portico doctor: {error}", file=sys.stderr)
+        return 2
     parser.add_argument("--data-dir", type=Path, help="The data directory of `portico run`.")
     parser.add_argument("--store", default=store, help=f"The store's URL. Default: {store}.")
     options = parser.parse_args(arguments)
     try:
         path = options.data_dir / "portico.db" if options.data_dir else _file(options.store)
-    except (ValueError, ArgumentError) as error:
+    except ValueError as error:
         print(f"portico doctor: {error}", file=sys.stderr)
         return 2
     wrong = False
@@ -51,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _file(url: str) -> Path:
-    """Raises ValueError, ArgumentError."""
-    parsed = make_url(url)
-    if parsed.drivername != "sqlite" or not parsed.database:
+    """Raises ValueError."""
+    file = check_url(url)
+    if file is None:
         raise ValueError("only databases of sqlite:/// can be looked into; name one with --store")
-    return Path(parsed.database)
+    return file.path
 
 
 def _machine(path: Path) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from portico.core.engine.error_words import Readers
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import UNIX, is_local
 from portico.core.stores.open import check_url
-from portico.process.settings import named
+from portico.process.settings import ReadableFile, check_address, named
 from portico.sandbox.choice import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
@@ -21,7 +21,6 @@ from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
 from portico.telemetry import logs
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
-_TCP = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]*):\d{1,5}")
 
 
 class CoreSettings(BaseSettings):
@@ -58,11 +57,11 @@ class CoreSettings(BaseSettings):
     jwt_leeway_seconds: float = Field(
         default=30.0, ge=0, le=600, description="How far the issuer's clock may be from this one."
     )
-    tls_cert: Path | None = Field(
+    tls_cert: ReadableFile | None = Field(
         default=None, description="A certificate (PEM, with its chain) for TLS on TCP addresses."
     )
-    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
-    tls_client_ca: Path | None = Field(
+    tls_key: ReadableFile | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_client_ca: ReadableFile | None = Field(
         default=None, description="Whose certificates clients must have (PEM): mutual TLS."
     )
     running_runs: int | None = Field(
@@ -325,16 +324,16 @@ class CoreSettings(BaseSettings):
         if not value:
             raise ValueError("needs an address")
         for address in value:
-            if not address.startswith(UNIX) and not _TCP.fullmatch(address):
-                raise ValueError(f"is host:port, or unix:/path, and not {address!r}")
+            if not address.startswith(UNIX):
+                check_address(address)
         return value
 
     @field_validator("metrics_listen")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if value and (value.startswith(":") or not _TCP.fullmatch(value)):
-            raise ValueError(f"is host:port, and not {value!r}")
-        return value
+        if value.startswith(":"):
+            raise ValueError(f"needs a host, as in 127.0.0.1{value}")
+        return check_address(value) if value else value
 
     @field_validator("sandbox_network_hosts", "sandbox_network_deny", "sandbox_network_open")
     @classmethod

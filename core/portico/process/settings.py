@@ -1,11 +1,13 @@
 """Settings from arguments and variables, and what is wrong with them in words for whoever wrote them."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import SecretStr, ValidationError
+from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsError
 
@@ -30,11 +32,33 @@ _WORDS: Mapping[str, str] = {
 }
 _UNKNOWN = "has a value that means nothing here"
 
+_TCP = re.compile(r"(\[[\w:.%]+\]|[^:\[\]/\s]*):(\d{1,5})")
+LAST_PORT = 65535
+
 S = TypeVar("S", bound=BaseSettings)
 
 
 class Misconfigured(ValueError):
     """A setting can't be meant; the message names its option and its variable, and says what can be."""
+
+
+def check_address(address: str) -> str:
+    """The host and port that it is. Raises ValueError."""
+    found = _TCP.fullmatch(address)
+    if found is None or int(found.group(2)) > LAST_PORT:
+        raise ValueError(f"needs host:port, with a port up to {LAST_PORT}, and not {address!r}")
+    return address
+
+
+def _check_file(path: Path) -> Path:
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"names a file that can't be read: {path}: {error.strerror}") from None
+
+
+ReadableFile = Annotated[Path, AfterValidator(_check_file)]
 
 
 def flag(field: str) -> str:

@@ -41,8 +41,8 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
-from portico.process import ready, variables
-from portico.process.settings import flag, read
+from portico.process import certificates, ready, variables
+from portico.process.settings import LAST_PORT, flag, read
 from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What is handed down listens already; the host that is named with it is what it is called.
         listening = [host] if fd is None else [host, _host_of(fd)]
         site = make_site(name, given, listening)
+        if site.settings.tls_cert is not None and site.settings.tls_key is not None:
+            certificates.check(site.settings.tls_cert, site.settings.tls_key)
         _check_exposure(site, listening[-1])
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
     except (OSError, ValueError, Exposed, McpMissing) as error:
@@ -183,11 +185,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = gateways.add_parser(name, help=words)
     parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=8090, help="Default: 8090.")
+    parser.add_argument("--port", type=_port, default=8090, help="Default: 8090.")
     parser.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
     ready.add_option(parser)
     _options(parser, settings.model_fields)
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: they go up to {LAST_PORT}")
+    return port
 
 
 def _options(parser: argparse.ArgumentParser, fields: Mapping[str, FieldInfo], prefix: str = "") -> None:

@@ -59,16 +59,22 @@ async def test_tcp_is_encrypted_and_unix_sockets_are_as_ever(tmp_path: Path, mut
         await server.stop()
 
 
-@pytest.mark.parametrize("given", [{"tls_cert": "a"}, {"tls_key": "a"}, {"tls_client_ca": "a"}])
+@pytest.mark.parametrize(
+    "given", [{"tls_cert": __file__}, {"tls_key": __file__}, {"tls_client_ca": __file__}]
+)
 def test_half_of_tls_is_refused(given: dict[str, str]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"go together|needs"):
         CoreSettings(store="memory://", **given)  # type: ignore[arg-type]
 
 
-async def test_a_file_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+async def test_files_that_are_no_certificate_end_the_start(tmp_path: Path) -> None:
     files = {"tls_cert": tmp_path / "none.crt", "tls_key": tmp_path / "none.key"}
+    for file in files.values():
+        file.write_text("nothing")
     server = CoreServer([echo()], CoreSettings(listen=["127.0.0.1:0"], store="memory://", **files))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"none\."):
+    with pytest.raises(
+        ValueError, match=r"none\.crt and .*none\.key are no certificate \(PEM\) and its private key"
+    ):
         await server.start()
 
 

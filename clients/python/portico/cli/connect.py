@@ -3,8 +3,13 @@
 import os
 from pathlib import Path
 
+import typer
+
+from portico.cli.console import Console
 from portico.client import Client
 from portico.client.tls import channel_credentials
+
+console = Console(stderr=True, soft_wrap=True)
 
 CREDENTIAL = "PORTICO_CREDENTIAL"
 # With any of these a core is reached by TLS: whose certificate it has, and what is shown to it.
@@ -20,5 +25,13 @@ def connect(core: str, *, timeout: float = 30.0) -> Client:
 
 
 def _file(name: str) -> Path | None:
+    """Ends the command for one that can't be read."""
     value = os.environ.get(name)
-    return Path(value) if value else None
+    if not value:
+        return None
+    try:
+        with open(value, "rb"):
+            return Path(value)
+    except OSError as error:
+        console.print(f"{name} names a file that can't be read: {value}: {error.strerror}", style="red")
+        raise typer.Exit(2) from None

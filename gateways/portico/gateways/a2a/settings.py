@@ -1,11 +1,10 @@
 """The A2A gateway's settings, from arguments and PORTICO_A2A_* variables."""
 
-from pathlib import Path
-
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from portico.gateways.http.settings import HttpSettings
+from portico.process.settings import ReadableFile, check_address
 
 
 class A2aSettings(HttpSettings):
@@ -20,11 +19,11 @@ class A2aSettings(HttpSettings):
     card_key: SecretStr | None = Field(
         default=None, description="A private key (PEM) that signs cards; unset: cards are not signed."
     )
-    card_key_file: Path | None = Field(default=None, description="The same, in a file.")
+    card_key_file: ReadableFile | None = Field(default=None, description="The same, in a file.")
     card_key_id: str = Field(default="portico", description="The key's id (kid) in signatures.")
     card_key_url: str = Field(default="", description="Where the public key is (jku), if anywhere.")
     bearer: bool = Field(default=False, description="Whether cards ask for a bearer token.")
-    extended_card: Path | None = Field(
+    extended_card: ReadableFile | None = Field(
         default=None, description="JSON of what authenticated callers are told beside the card, by agent."
     )
     credential: SecretStr | None = Field(
@@ -38,3 +37,8 @@ class A2aSettings(HttpSettings):
         default=3600.0, gt=0, description="How long a receiver that fails is tried before it is given up."
     )
     push_timeout: float = Field(default=10.0, gt=0, description="How long a receiver may take to answer.")
+
+    @field_validator("grpc_listen")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return check_address(value) if value and not value.startswith("unix:") else value

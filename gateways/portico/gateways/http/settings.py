@@ -1,14 +1,13 @@
 """The settings that every HTTP gateway has."""
 
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from portico.gateways.http.authority import check_host, check_origin
-from portico.process.settings import named
+from portico.process.settings import ReadableFile, named
 from portico.telemetry import logs
 
 
@@ -19,17 +18,17 @@ class HttpSettings(BaseSettings):
 
     core: str = Field(default="127.0.0.1:50051", description="The core: host:port, or unix:/path.")
     core_tls: bool = Field(default=False, description="Whether the core is reached by TLS.")
-    core_ca: Path | None = Field(
+    core_ca: ReadableFile | None = Field(
         default=None, description="Whose certificate the core has (PEM); unset: the system's authorities."
     )
-    core_cert: Path | None = Field(
+    core_cert: ReadableFile | None = Field(
         default=None, description="The certificate that this gateway shows the core (PEM), if it wants one."
     )
-    core_key: Path | None = Field(default=None, description="Its private key (PEM).")
-    tls_cert: Path | None = Field(
+    core_key: ReadableFile | None = Field(default=None, description="Its private key (PEM).")
+    tls_cert: ReadableFile | None = Field(
         default=None, description="A certificate (PEM, with its chain): what is served is HTTPS then."
     )
-    tls_key: Path | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_key: ReadableFile | None = Field(default=None, description="The certificate's private key (PEM).")
     insecure_no_auth: bool = Field(
         default=False, description="Whether to serve other machines before a core whose auth is off."
     )
