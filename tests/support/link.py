@@ -50,6 +50,7 @@ class Stream:
     taken: int = 0  # bytes that were not paid for yet
     end: pb.StreamEnd | None = None
     stopped: bool = False
+    overdue: bool = False  # it was stopped when its time was over, and nothing was taken from the link
 
     @property
     def cursor(self) -> int:
@@ -60,6 +61,8 @@ class Stream:
         return self.end is None and not self.stopped
 
     def take(self, frame: pb.StreamFrame) -> None:
+        if self.overdue and not frame.events:
+            return  # its end was made before it was stopped
         assert self.open, "nothing comes after the end"
         if frame.events:
             assert self.credit > 0, "nothing comes while the window is spent"
@@ -226,6 +229,13 @@ class LinkWorld:
         if size > 0:
             stream.credit = min(stream.credit + size, WINDOW_BYTES)
             stream.taken = max(stream.taken - size, 0)
+
+    async def halt(self, stream: Stream) -> None:
+        """Stop the stream; nothing comes for it from then on."""
+        self.act(stream, pb.StreamAction(stop=pb.Stop()))
+        await self.settled()
+        stream.overdue = self.held and stream.due is not None and stream.due <= self.now
+        stream.stopped = True
 
     def act(self, stream: Stream, action: pb.StreamAction) -> None:
         action.stream_id = stream.stream_id

@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.link import ASK, END, LinkWorld, MovedLoop, Stream
 
 from portico.core.services.multiplex import WINDOW_BYTES
-from portico.v1 import query_pb2 as pb
 
 EXAMPLES = int(os.environ.get("PORTICO_FUZZ_EXAMPLES", "40"))
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
@@ -136,14 +135,7 @@ class Course(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def a_caller_stops(self, data: st.DataObject) -> None:
-        stream = pick(data, self.open)
-
-        async def work() -> None:
-            self.world.act(stream, pb.StreamAction(stop=pb.Stop()))
-            await self.world.settled()
-            stream.stopped = True
-
-        self.do(work())
+        self.do(self.world.halt(pick(data, self.open)))
 
     @rule(seconds=st.sampled_from((4.0, 30.0)))
     def time_goes_by(self, seconds: float) -> None:
