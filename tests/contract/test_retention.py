@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from support.engine import request, text_of
@@ -186,6 +186,78 @@ async def test_more_than_a_batch_goes_and_the_young_stay(
     await retention(EVERYTHING).sweep()
     assert await kept(stores) == [1, 0, 0, 1]
     assert (await stores.runs.get("young")).run_id == "young"
+
+
+async def test_each_batch_is_followed_by_a_rest_of_four_times_its_length(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a core which finds very much serves on: what removes takes a fifth of the time at most."""
+    count = 2 * BATCH + 1
+    memories = [MemoryRecord(f"m{number}", "ada", "s", "penguin", 1.0) for number in range(count)]
+    await stores.memories.add(memories)
+    sessions = [NewSession("ada", f"s{number}", 1.0) for number in range(3)]
+    runs = [_ended(f"r{number}", 1.0) for number in range(BATCH + 1)]
+    await stores.runs.commit(Commit(runs, sessions=sessions))
+    for number in range(BATCH + 1):
+        await stores.states.save("ada", "t", number + 1, "{}", None)
+    clocks.later(2 * DAY)
+    worked: list[str] = []
+    rested: list[float] = []
+    for store, name in (
+        (stores.runs, "ended"),
+        (stores.sessions, "delete"),
+        (stores.states, "expire"),
+        (stores.memories, "expire"),
+    ):
+        monkeypatch.setattr(store, name, _taking(2.0, clocks, getattr(store, name), worked))
+    sleep, mine = asyncio.sleep, asyncio.current_task()
+
+    async def rest(seconds: float) -> None:
+        if asyncio.current_task() is not mine:
+            await sleep(seconds)
+        elif seconds:
+            rested.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    await retention(EVERYTHING).sweep()
+    assert await kept(stores) == [0, 0, 0, 0]
+    assert len(worked) >= 2 + 3 + 2 + 3
+    assert rested == [8.0] * len(worked)
+
+
+async def test_retention_sweeps_again_only_after_a_while(
+    engine: RunEngine, stores: Stores, retention: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+    expire = stores.memories.expire
+
+    async def counted(before: float, limit: int) -> int:
+        nonlocal looked
+        looked += 1
+        return await expire(before, limit)
+
+    monkeypatch.setattr(stores.memories, "expire", counted)
+    sweeping = retention(Ttls(memories=DAY))
+    sweeping.start()
+    async with asyncio.timeout(30):
+        while not looked:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    await sweeping.stop()
+    assert looked == 1
+
+
+def _taking(
+    seconds: float, clocks: Clocks, work: Callable[..., Awaitable[object]], worked: list[str]
+) -> Callable[..., Awaitable[object]]:
+    """The same, which takes so long by the test's clocks."""
+
+    async def slow(*args: object, **more: object) -> object:
+        worked.append(str(args))
+        clocks.moment += seconds
+        return await work(*args, **more)
+
+    return slow
 
 
 async def test_a_clock_that_is_set_forward_is_not_believed_at_once(
