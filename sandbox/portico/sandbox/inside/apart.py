@@ -5,24 +5,31 @@ huge pages costs next to nothing, until a process writes on it: then the kernel 
 ones. So what sandboxes rarely use must not lie among objects that every sandbox writes on.
 """
 
+from __future__ import annotations
+
 import _thread
 import ctypes
 import gc
 import importlib
 import os
 import time
-from collections.abc import Callable
-from typing import Any, Final
 
-from . import huge_pages, linux
+TYPE_CHECKING = False  # as typing has it; that is one of the modules to be loaded apart
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_DOMAINS: Final = (1, 2)  # PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ
-_RAW: Final = 0  # PYMEM_DOMAIN_RAW
+_DOMAINS = (1, 2)  # PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ
+_RAW = 0  # PYMEM_DOMAIN_RAW
+_STACK = 2 << 20  # bytes; the C library keeps it for the next thread
+_BLOCK = 96 << 10  # bytes; the C library maps much larger ones by themselves
+_HUGE = (2 << 20) // _BLOCK  # blocks, about a huge page
 # Objects between those that are loaded and all others in the collector's list, for when an object goes, the
 # collector writes on its neighbours.
-_fences: Final[list[list[None]]] = []
-_STACK: Final = 2 << 20  # bytes; the C library keeps it for the next thread
-_BLOCK: Final = 96 << 10  # bytes; the C library maps much larger ones by themselves
+_fences: list[list[None]] = []
+
+_libc = ctypes.CDLL(None)
+_libc.malloc.argtypes, _libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
+_libc.free.argtypes, _libc.free.restype = (ctypes.c_void_p,), None
 
 
 class _Allocator(ctypes.Structure):
@@ -31,7 +38,7 @@ class _Allocator(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("ctx", "malloc", "calloc", "realloc", "free")]
 
 
-def load(function: Callable[[], Any]) -> None:
+def load(function: Callable[[], object]) -> None:
     """Calls it in a thread. The C library has a heap of its own for each thread, which begins at a multiple
     of 64 MiB, and Python takes its objects from there, too. Raises what it raises. Only for a process with
     one thread."""
@@ -43,7 +50,7 @@ def load(function: Callable[[], Any]) -> None:
 
     def run() -> None:
         if len(_fences) == 1:  # what comes first in the heap is its lock, on which forks write
-            linux.keep_blocks(_BLOCK, huge_pages.HUGE // _BLOCK)
+            _take(_HUGE)
         allocators = _redirect()
         try:
             function()
@@ -53,7 +60,7 @@ def load(function: Callable[[], Any]) -> None:
             for domain, allocator in allocators.items():
                 ctypes.pythonapi.PyMem_SetAllocator(domain, ctypes.byref(allocator))
             gc.collect()  # empties Python's lists of free objects, too
-            linux.grow_heap(huge_pages.HUGE, _BLOCK)
+            _grow()
             ended.release()
 
     usual = _thread.stack_size(_STACK)
@@ -65,6 +72,19 @@ def load(function: Callable[[], Any]) -> None:
     _fences.append([])
     if raised:
         raise raised[0]
+
+
+def _take(count: int) -> list[int]:
+    """Blocks of this thread's heap, which stay untouched."""
+    return [_libc.malloc(_BLOCK) for _ in range(count)]
+
+
+def _grow() -> None:
+    """Leaves room for what is loaded next, and up to the end of a huge page. The last block stays taken, or
+    the C library would give all back."""
+    *blocks, _last = _take(2 * _HUGE)
+    for address in blocks:
+        _libc.free(address)
 
 
 def _redirect() -> dict[int, _Allocator]:

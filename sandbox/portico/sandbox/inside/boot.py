@@ -1,8 +1,6 @@
 """How a zygote comes to be: out of the host's namespaces, into a tree of its own, warm, and ready."""
 
-import contextlib
 import gc
-import importlib
 import json
 import os
 import resource
@@ -25,10 +23,6 @@ from . import (
     root,
     zygote,
 )
-
-with contextlib.suppress(ModuleNotFoundError), hooks.only_with_threads():
-    # Now, because its file is not in a sandbox's tree.
-    apart.load(lambda: importlib.import_module(f"{__package__}.shell"))
 
 # What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
 # zygote without rights share one, and half of what that user may have by default is left to it.
@@ -76,7 +70,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
     sys.path[:] = [path for path in sys.path if os.path.exists(path)]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kernel.prepare(template["env"])
-    with hooks.only_with_threads():
+    with hooks.OnlyWithThreads():
         apart.load(kernel.make_shell)
     if template["preload"]:
         _preload(template["preload"], template["data_bytes"], control)

@@ -16,8 +16,9 @@ _PID: Final = b"%10d}"  # the end of an answer
 
 
 class Checkpoints:
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], None], fork: Callable[[], int]) -> None:
         self._write = write
+        self._fork = fork
         self._names: list[str] = []
         self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
 
@@ -35,7 +36,7 @@ class Checkpoints:
         told = LENGTH.pack(len(answer) + len(_PID % 0)) + answer
         reader, writer = os.pipe()
         try:
-            pid = os.fork()
+            pid = self._fork()
         except OSError as error:
             os.close(reader)
             os.close(writer)
@@ -50,7 +51,7 @@ class Checkpoints:
             reader, writer = ahead
             self._write(told + _PID % os.getpid())
             try:
-                pid = os.fork()
+                pid = self._fork()
             except OSError:  # this process serves on, and what it was before can't be kept again
                 os.waitpid(old, 0)
                 os.close(reader)

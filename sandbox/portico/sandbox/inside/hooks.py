@@ -3,32 +3,55 @@
 Such a hook writes on many pages of a process just forked. While there is one thread, none has anything to do.
 """
 
+from __future__ import annotations
+
 import _thread
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
 
-_Hook = Callable[[], Any]
-_before: Final[list[_Hook]] = []  # the youngest first
-_in_parent: Final[list[_Hook]] = []
-_in_child: Final[list[_Hook]] = []
+TYPE_CHECKING = False  # as typing has it; that is one of the modules to be loaded apart
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Hook = Callable[[], object]
+
+_before: list[Hook] = []  # the youngest first
+_in_parent: list[Hook] = []
+_in_child: list[Hook] = []
+_theirs = False  # whether code inside has registered others
 _threads = False  # whether there are several, at the fork that is under way
 _registered = False
 
 
-@contextmanager
-def only_with_threads() -> Iterator[None]:
-    """What registers hooks meanwhile has them called in processes with several threads only."""
-    register, os.register_at_fork = os.register_at_fork, _keep
-    try:
-        yield
-    finally:
-        os.register_at_fork = register
+class OnlyWithThreads:
+    """A context: what registers hooks meanwhile has them called in processes with several threads only."""
+
+    def __enter__(self) -> None:
+        self._register, os.register_at_fork = os.register_at_fork, _keep
+
+    def __exit__(self, *_: object) -> None:
+        os.register_at_fork = self._register
+
+
+def watch() -> None:
+    """From here on it notices whether somebody registers a hook."""
+    register = os.register_at_fork
+
+    def noticing(**hooks: Any) -> None:
+        global _theirs
+        _theirs = True
+        register(**hooks)
+
+    os.register_at_fork = noticing
+
+
+def fork(bare: Callable[[], int]) -> int:
+    """As os.fork, but does nothing for hooks and threads where there are none."""
+    return os.fork() if _theirs or _thread._count() else bare()
 
 
 def _keep(
-    *, before: _Hook | None = None, after_in_parent: _Hook | None = None, after_in_child: _Hook | None = None
+    *, before: Hook | None = None, after_in_parent: Hook | None = None, after_in_child: Hook | None = None
 ) -> None:
     _before[:0] = [before] if before else []
     _in_parent.extend([after_in_parent] if after_in_parent else [])
@@ -50,7 +73,7 @@ def _fork() -> None:
     _call(_before)
 
 
-def _call(hooks: list[_Hook]) -> None:
+def _call(hooks: list[Hook]) -> None:
     if _threads:
         for hook in hooks:
             hook()

@@ -6,12 +6,14 @@ over as it is: a sandbox's first cell comes 0 to 7 % earlier, a checkpoint and a
 """
 
 import ctypes
+import errno
 import os
 from typing import Final
 
 from . import linux
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_TRIES: Final = 3
 HUGE: Final = _PAGE * _PAGE // 8  # bytes: a page full of entries of eight bytes
 
 
@@ -51,12 +53,20 @@ def take_data() -> int:
             for place in range(start, end, HUGE):
                 if linux.pages_in_memory(place, HUGE) * _PAGE < HUGE // 8:
                     continue  # it would cost more memory than it saves
-                try:
-                    linux.collapse(place, HUGE)
-                except OSError:
-                    continue  # the machine has no huge pages
-                taken += HUGE
+                taken += HUGE * _collapse(place)
     return taken
+
+
+def _collapse(place: int) -> bool:
+    """Whether the page is a huge one now. It cannot be while something else holds one of its pages."""
+    for _ in range(_TRIES):
+        try:
+            linux.collapse(place, HUGE)
+            return True
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                break  # the machine has no huge pages
+    return False
 
 
 def _code() -> tuple[int, int]:

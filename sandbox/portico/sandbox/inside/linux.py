@@ -69,8 +69,6 @@ _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 _libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
 _libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
-_libc.free.argtypes, _libc.free.restype = (ctypes.c_void_p,), None
-_libc.malloc.argtypes, _libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
 _libc.mmap.restype = _libc.mremap.restype = ctypes.c_ssize_t
 _libc.mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
@@ -138,20 +136,6 @@ def pages_in_memory(address: int, size: int) -> int:
     told = ctypes.create_string_buffer(size // os.sysconf("SC_PAGE_SIZE"))
     _check(_libc.mincore(address, size, told), "mincore")
     return sum(told.raw)
-
-
-def keep_blocks(size: int, count: int) -> None:
-    """Takes memory from this thread's heap, so many blocks of so many bytes, for ever. It stays untouched."""
-    for _ in range(count):
-        _libc.malloc(size)
-
-
-def grow_heap(size: int, block: int) -> None:
-    """Makes this thread's heap larger by so many bytes, which nothing uses yet. The last block stays taken,
-    or the C library would give all back."""
-    *blocks, _last = [_libc.malloc(block) for _ in range(size // block)]
-    for address in blocks:
-        _libc.free(address)
 
 
 def _check(result: int, what: str) -> int:

@@ -41,7 +41,7 @@ class Finder(importlib.machinery.SourceFileLoader):
         _imp._fix_co_filename(code, f"/.portico/{name.replace('.', '/')}.py")
         return code
 sys.meta_path.append(Finder)
-from portico_inside import boot
+from portico_inside import early, boot
 boot.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
 """
 _START_SECONDS: Final = 60.0  # preloaded modules count
