@@ -423,9 +423,14 @@ class RunEngine:
         await self._stop_run(run_id, Stop.INTERRUPT)
 
     async def interrupt_session(self, owner: str, session_id: str) -> Sequence[str]:
-        """Interrupt what executes in a session; the ids of those runs, perhaps none."""
-        runs = [run.run_id for run in self._lanes.active((owner, session_id))]
+        """Interrupt what executes in a session; the ids of those runs. None once the ends of all runs that
+        executed there are durable. Raises StoreUnavailable."""
+        session = owner, session_id
+        runs = [run.run_id for run in self._lanes.active(session)]
         await asyncio.gather(*(self._stop_live(self._live[run_id], Stop.INTERRUPT) for run_id in runs))
+        if not runs:
+            ending = [execution.run for execution in self._live.values() if execution.run.session == session]
+            await asyncio.gather(*(self.durable(run, run.next_sequence_number - 1) for run in ending))
         return runs
 
     async def _stop_run(self, run_id: str, stop: Stop, metadata_json: str = "") -> None:

@@ -198,6 +198,21 @@ async def test_an_agent_learns_of_its_child_run_and_its_end_once_they_are_durabl
     assert learnt == [child.run.run_id, "cancelled"]
 
 
+async def test_no_run_executes_in_a_session_once_the_end_of_the_last_is_durable(
+    engine_of: Engines, stores: Stores
+) -> None:
+    disk = Disk(stores)
+    engine = await engine_of(app, store_seconds=0.1)
+    one = launch(engine, "say")
+    disk.refuses = True
+    await until(lambda: one.run.status.terminal)
+    with pytest.raises(StoreUnavailable):
+        await engine.interrupt_session(*one.run.session)
+    disk.refuses = False
+    await until(lambda: one.run.ended)
+    assert await engine.interrupt_session(*one.run.session) == []
+
+
 async def test_whoever_stops_all_runs_stops_those_that_are_not_durable_yet(
     engine_of: Engines, stores: Stores
 ) -> None:

@@ -1,0 +1,39 @@
+"""A core on a thread of this process: when it ends by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from portico.agent import AgentApp
+from portico.core.errors import FencedOut
+from portico.core.stores.open import open_stores
+from portico.embedded import Embedded
+from portico.embedded.server import listen
+
+
+def echo() -> AgentApp:
+    app = AgentApp("echo")
+
+    @app.query
+    async def query(msgs: list[object]) -> AsyncIterator[str]:
+        yield "hello"
+
+    return app
+
+
+async def test_it_ends_when_another_core_takes_over_its_database(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/portico.db"
+    embedded = Embedded([echo()], listen("127.0.0.1", 0), store=store)
+    await asyncio.to_thread(embedded.start, 60)
+    (tmp_path / "portico.db.lock").unlink()
+    stores = await open_stores(store)
+    try:
+        async with asyncio.timeout(60):
+            while embedded.running:
+                await asyncio.sleep(0.05)
+        assert isinstance(embedded._error, FencedOut)
+        assert stores.owned is not None
+        await stores.owned()
+    finally:
+        embedded.stop(10)
+        await stores.close()
