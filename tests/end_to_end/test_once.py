@@ -14,7 +14,7 @@ from portico.v1 import events_pb2 as pb
 
 AGENTS = Path(__file__).parent / "agents" / "steps.py"
 STEPS = 25
-ROUNDS = 2
+ROUNDS = 1
 KILLS = 3  # of a round: fewer than a run has attempts
 
 

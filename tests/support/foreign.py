@@ -23,6 +23,7 @@ def keeper() -> AgentApp:
 
     @app.query
     async def query(msgs: list[Any], context: Context) -> AsyncIterator[str]:
+        assert await context.once("say", lambda: msgs[-1].text) == msgs[-1].text
         if "wait" in msgs[-1].text:
             await context.input_required("well?")
         yield msgs[-1].text
