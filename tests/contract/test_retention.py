@@ -129,6 +129,21 @@ async def test_each_kind_goes_when_it_is_too_old_and_not_before(
     assert not await stores.memories.search("ada", "penguin", 10)
 
 
+async def test_the_key_of_a_run_that_went_starts_another(
+    engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
+) -> None:
+    keyed = request("hi", agent_name="echo", background=True, idempotency_key="order-1")
+    first = await engine.launch(keyed)
+    assert isinstance(first, Execution)
+    await text_of(engine, first)
+    assert await engine.launch(keyed) == first.run.run_id
+    clocks.later(2 * DAY)
+    await retention(EVERYTHING).sweep()
+    again = await engine.launch(keyed)
+    assert isinstance(again, Execution)
+    await text_of(engine, again)
+
+
 async def test_without_a_ttl_everything_stays(
     engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
 ) -> None:

@@ -5,7 +5,7 @@ than its window.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from support.engine import request
@@ -14,11 +14,12 @@ from portico.agent import AgentApp, Context, Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.local import LocalHost
+from portico.core.engine.reader import READ_BYTES
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
-from portico.core.stores.base import Stores
+from portico.core.stores.base import Chunk, Stores
 from portico.core.stores.open import open_stores
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
@@ -46,6 +47,7 @@ class Stream:
     after: int
     due: float | None = None  # the loop's time at which it ends
     events: list[events_pb2.Event] = field(default_factory=list)
+    large: list[tuple[int, int]] = field(default_factory=list)  # first and last of frames beyond READ_BYTES
     credit: int = WINDOW_BYTES
     taken: int = 0  # bytes that were not paid for yet
     end: pb.StreamEnd | None = None
@@ -70,6 +72,8 @@ class Stream:
             assert [event.sequence_number for event in frame.events] == list(wanted)
             self.run_id = self.run_id or frame.events[0].response.id
             self.events += frame.events
+            if frame.size_bytes > READ_BYTES:
+                self.large.append((wanted.start, self.cursor))
         assert frame.size_bytes == pb.StreamFrame(events=frame.events).ByteSize()
         self.credit -= frame.size_bytes
         self.taken += frame.size_bytes
@@ -241,6 +245,13 @@ class LinkWorld:
         action.stream_id = stream.stream_id
         self._actions.put_nowait(pb.MultiplexRequest(actions=[action]))
 
-    async def log_of(self, run_id: str) -> list[events_pb2.Event]:
-        chunks = await self.stores.runs.read(run_id, -1, 1 << 40)
+    async def check(self, stream: Stream) -> None:
+        """That it has what the log has, in frames that are large only where one chunk is."""
+        chunks = await self.stores.runs.read(stream.run_id, -1, 1 << 40)
+        for first, last in stream.large:
+            assert any(chunk.first <= first <= last == chunk.last for chunk in chunks)
+        log = self._events(chunks)
+        assert stream.events == log[stream.after + 1 :][: len(stream.events)]
+
+    def _events(self, chunks: Sequence[Chunk]) -> list[events_pb2.Event]:
         return list(pb.QueryResponse.FromString(b"".join(chunk.data for chunk in chunks)).events)
