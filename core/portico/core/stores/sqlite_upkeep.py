@@ -21,6 +21,7 @@ IDLE_SECONDS = 2.0
 KEPT_PAGES = 1024  # free pages that stay for what comes next, and an eighth of the file
 STEP_PAGES = 128  # that a commit may have to wait for
 REST = 4.0  # how long it waits after a step, in times that the step took
+BUSY_REST = 100.0  # the same for what can wait until nobody writes
 
 _INCREMENTAL = 2
 
@@ -44,6 +45,7 @@ class Upkeep:
         self._database = database
         self._writes = 0
         self._task: asyncio.Task[None] | None = None
+        self._busy_until = 0.0
 
     def wrote(self) -> None:
         """There may be something to do soon."""
@@ -80,16 +82,17 @@ class Upkeep:
         self._task = None
 
     async def _pack(self, seen: int) -> bool:
-        """One step, and more while nobody writes. Whether there was anything to compress."""
+        """All while nobody writes, otherwise a step now and then. Whether there was anything to compress."""
         any_packed = False
-        while True:
+        while seen == self._writes or time.monotonic() >= self._busy_until:
             began = time.monotonic()
             if not await self._database.pack():
                 return any_packed
             any_packed = True
-            if seen != self._writes:
-                return True
-            await asyncio.sleep((time.monotonic() - began) * REST)
+            took = time.monotonic() - began
+            self._busy_until = began + took * BUSY_REST
+            await asyncio.sleep(took * REST)
+        return True
 
     async def _shrink(self) -> bool:
         """Whether there was anything to give back."""
