@@ -7,7 +7,11 @@ from uuid import uuid4
 from portico.agent import AgentError, Rejection
 from portico.agent.context import ReportedError
 from portico.core.engine.outcomes import unknown, words_of
+from portico.core.errors import Code, PorticoError
 from portico.telemetry.logs import WITH_WORDS
+
+# What the core says of limits and of what is away has nothing of anybody's in it, and callers must know.
+_WITHOUT_DATA = frozenset((Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ class ErrorWords:
         told = "the run was to stop"
         if not stopping:
             told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
+        if isinstance(error, PorticoError) and error.code in _WITHOUT_DATA:
+            told = error.message
         return AgentError(told, code=error.code) if isinstance(error, ReportedError) else unknown(error, told)
 
     def told(self, error: BaseException, about: str, *names: object) -> str:
