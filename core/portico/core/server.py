@@ -185,6 +185,12 @@ class CoreServer:
     async def stop(self) -> None:
         """No new runs; live ones may end in the drain time; then streams are cut, resumably. A core that
         another has replaced gives them no time: it can't write what they do."""
+        try:
+            await self._stop()
+        finally:
+            self._loop_watch.stop()
+
+    async def _stop(self) -> None:
         await self._watch.stop()
         await self._health.enter_graceful_shutdown()
         if not self._stores.lost.is_set():
@@ -200,7 +206,6 @@ class CoreServer:
         self._indexing.cancel()
         await asyncio.gather(self._indexing, return_exceptions=True)
         await self._stores.close()
-        self._loop_watch.stop()
 
     def _build(self) -> grpc.aio.Server:
         settings = self._settings

@@ -22,6 +22,7 @@ BEAT_SECONDS = 0.25
 BLOCKED_SECONDS = 1.0  # then it is reported, and again after twice as long, and so on
 QUIET_SECONDS = (10.0, 600.0)  # after a report, how long the same agent's short blocks are not; it doubles
 LONG = 8.0  # times BLOCKED_SECONDS: a block that is reported even then
+LOOPS = ("asyncio.base_events", "asyncio.runners", "selectors")  # where a loop waits; uvloop's has no frames
 FRAMES = 24  # innermost ones of a stack
 COMPUTING = 0.5  # of BLOCKED_SECONDS, by the loop's thread: the process was not only stopped
 
@@ -73,6 +74,8 @@ class LoopWatch:
         next_report = BLOCKED_SECONDS
         last, computed = time.monotonic(), self._computed()
         while not self._stopping.wait(BEAT_SECONDS):
+            if self._loop.is_closed():
+                return  # nobody stopped the watch; of a thread that is gone nothing can be asked
             now, by_now, task = time.monotonic(), self._computed(), self._task()
             # Time in which this thread could not look counts when the loop's thread computed meanwhile: code
             # that is not Python's may let no other thread run. If not, the whole process was stopped.
@@ -85,7 +88,7 @@ class LoopWatch:
                     log.warning("the event loop goes on after about %.1f s", blocked)
                 self._told = False
                 seen, blocked, suspect, next_report = self._beats, 0.0, task, BLOCKED_SECONDS
-            elif alone or task is suspect:
+            elif alone or (task is suspect and not self._idle(task)):
                 if new:
                     seen, blocked, next_report = self._beats, 0.0, BLOCKED_SECONDS
                 blocked, suspect = blocked + passed, task
@@ -102,6 +105,11 @@ class LoopWatch:
         if not hasattr(time, "pthread_getcpuclockid"):
             return 0.0
         return time.clock_gettime(time.pthread_getcpuclockid(self._loop_thread))
+
+    def _idle(self, task: "asyncio.Task[object] | None") -> bool:
+        """Whether the loop has nothing to do, and is late because others have the processor."""
+        frame = sys._current_frames().get(self._loop_thread)
+        return task is None and frame is not None and frame.f_globals.get("__name__") in LOOPS
 
     def _task(self) -> "asyncio.Task[object] | None":
         """The one that the loop runs at this moment."""

@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 
@@ -34,15 +36,22 @@ async def watch(caplog: pytest.LogCaptureFixture) -> AsyncIterator[LoopWatch]:
     watch.stop()
 
 
-async def block(seconds: float) -> None:
-    time.sleep(seconds)
+def block(caplog: pytest.LogCaptureFixture, count: int) -> None:
+    """Hold the loop up until there are so many reports, however busy the machine is."""
+    until = time.monotonic() + 60
+    while len(reports(caplog)) < count and time.monotonic() < until:
+        time.sleep(0.005)
 
 
-async def as_agent(agent: str, run_id: str, seconds: float) -> None:
+async def as_agent(agent: str, run_id: str, blocking: Callable[[], None]) -> None:
     """As a run has it, in a task that the agent starts."""
     ids.agent.set(agent)
     ids.run_id.set(run_id)
-    await asyncio.create_task(block(seconds))
+
+    async def work() -> None:
+        blocking()
+
+    await asyncio.create_task(work())
     await asyncio.sleep(10 * BEAT)
 
 
@@ -54,11 +63,16 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_agent_and_stack_are_named_once_and_then_after_twice_as_long(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await asyncio.create_task(as_agent("sleepy", "resp_1", 6 * BLOCKED))
+    await asyncio.create_task(as_agent("sleepy", "resp_1", partial(block, caplog, 3)))
     said = reports(caplog)
-    assert len(said) == 3  # after 1, 2 and 4 times that long
-    assert all("agent 'sleepy'" in one and "time.sleep(seconds)" in one for one in said)
-    assert "goes on after about" in caplog.records[-1].getMessage()
+    assert all("agent 'sleepy'" in one and "time.sleep(0.005)" in one for one in said)
+    first, second, third = (float(one.split(" for ")[1].split()[0]) for one in said)
+    assert first >= BLOCKED
+    assert second >= 2 * first
+    assert third >= 2 * second
+    async with asyncio.timeout(30):
+        while "goes on after about" not in caplog.records[-1].getMessage():
+            await asyncio.sleep(BEAT)
 
 
 @pytest.mark.usefixtures("watch")
@@ -72,7 +86,7 @@ async def test_the_line_has_the_ids_of_the_run(caplog: pytest.LogCaptureFixture)
 
     loop_watch.log.addFilter(one := Ids())
     try:
-        await asyncio.create_task(as_agent("sleepy", "resp_1", 1.5 * BLOCKED))
+        await asyncio.create_task(as_agent("sleepy", "resp_1", partial(block, caplog, 1)))
     finally:
         loop_watch.log.removeFilter(one)
     assert seen[0] == "resp_1"
@@ -80,21 +94,23 @@ async def test_the_line_has_the_ids_of_the_run(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("watch")
 async def test_an_agent_that_blocks_again_and_again_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    for _ in range(4):
-        await asyncio.create_task(as_agent("sleepy", "resp_1", 1.5 * BLOCKED))
+    await asyncio.create_task(as_agent("sleepy", "resp_1", partial(block, caplog, 1)))
+    for _ in range(3):
+        await asyncio.create_task(as_agent("sleepy", "resp_1", partial(time.sleep, 2 * BLOCKED)))
     assert len(reports(caplog)) == 1
-    await asyncio.create_task(as_agent("other", "resp_2", 1.5 * BLOCKED))
-    assert len(reports(caplog)) == 2
-    await asyncio.create_task(as_agent("sleepy", "resp_1", 10 * BLOCKED))
+    await asyncio.create_task(as_agent("other", "resp_2", partial(block, caplog, 2)))
+    assert "agent 'other'" in reports(caplog)[1]
+    await asyncio.create_task(as_agent("sleepy", "resp_1", partial(block, caplog, 3)))
     assert "agent 'sleepy'" in reports(caplog)[2]
+    assert float(reports(caplog)[2].split(" for ")[1].split()[0]) >= 8 * BLOCKED
 
 
 @pytest.mark.usefixtures("watch")
 async def test_a_callback_of_no_task_is_told_by_its_stack(caplog: pytest.LogCaptureFixture) -> None:
-    asyncio.get_running_loop().call_soon(time.sleep, 1.5 * BLOCKED, context=contextvars.Context())
+    asyncio.get_running_loop().call_soon(block, caplog, 1, context=contextvars.Context())
     await asyncio.sleep(10 * BEAT)
-    assert len(reports(caplog)) == 1
     assert "code of no agent" in reports(caplog)[0]
+    assert "in block" in reports(caplog)[0]
 
 
 @pytest.mark.usefixtures("watch")
@@ -126,3 +142,17 @@ async def test_a_process_that_was_stopped_did_not_block(caplog: pytest.LogCaptur
     await process.wait()
     await asyncio.sleep(10 * BEAT)
     assert reports(caplog) == []
+
+
+def test_a_watch_that_nobody_stops_ends_with_its_loop() -> None:
+    watches: list[LoopWatch] = []
+
+    async def begin() -> None:
+        watches.append(LoopWatch())
+        watches[0].start()
+
+    thread = threading.Thread(target=lambda: asyncio.run(begin()))
+    thread.start()
+    thread.join()
+    watches[0]._thread.join(30)
+    assert not watches[0]._thread.is_alive()
