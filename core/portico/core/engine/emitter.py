@@ -116,6 +116,11 @@ class Emitter:
         self._run.ask = None
         self._told(answer)
 
+    def withdrawn(self) -> None:
+        """The agent does not wait for the answer any more."""
+        self._run.ask = None
+        self._respond(Status.IN_PROGRESS)
+
     def repeated(self) -> None:
         """An answer that an earlier attempt got is given again."""
         self._run.repeated_answers += 1

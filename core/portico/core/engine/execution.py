@@ -301,6 +301,10 @@ class Execution:
             async with slot_lent():
                 await self._answer
             return self._answers.repeat()
+        except asyncio.CancelledError:
+            if self._stop is None and self.run.ask is not None and not self.run.status.terminal:
+                self.emitter.withdrawn()  # the agent waits no longer, and works
+            raise
         finally:
             self._answer = self._asker = None
             self._arm_deadline()

@@ -12,7 +12,7 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.engine.turns import RunLimits
-from portico.core.errors import Draining
+from portico.core.errors import Draining, RunNotPaused
 from portico.core.stores.base import Stores
 from portico.v1 import events_pb2, query_pb2
 
@@ -275,6 +275,32 @@ async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
     assert seen == [True]
     assert await told(stores, run_id) == before
     assert (await stores.runs.get(run_id)).status == Status.INPUT_REQUIRED
+
+
+async def test_a_run_whose_agent_waits_no_longer_is_at_work(engine_of: Engines, stores: Stores) -> None:
+    app = AgentApp("curious")
+
+    @app.query
+    async def query(context: Context) -> Any:
+        try:
+            await asyncio.wait_for(context.input_required("place"), 0.1)
+        except TimeoutError:
+            yield "nobody there"
+        await asyncio.sleep(30)
+
+    engine = await engine_of(app)
+    run_id = start(engine)
+    await paused(engine, run_id)
+    run = engine.live(run_id)
+    async with asyncio.timeout(5):
+        while run.paused_at is not None:
+            await asyncio.sleep(0.005)
+    assert (run.status, run.ask) == (Status.IN_PROGRESS, None)
+    with pytest.raises(RunNotPaused):
+        await engine.resume(run_id, "", [Message(Role.USER, (TextContent("Rome"),))])
+    await engine.stop()
+    await engine_of(app)
+    assert (await stores.runs.get(run_id)).status == Status.FAILED
 
 
 async def test_runs_behind_a_paused_one_wait_on_after_a_restart(engine_of: Engines, stores: Stores) -> None:
