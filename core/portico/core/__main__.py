@@ -145,13 +145,17 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
 
 
 async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
-    """Whether another core has taken over the database; False after a signal to end."""
+    """Whether another core has taken over the database; False after a signal to end. Raises what keeps this
+    core from looking."""
     replaced = asyncio.create_task(server.taken_over())
     asked = asyncio.create_task(stopping.asked.wait())
     done, _ = await asyncio.wait({replaced, asked}, return_when=asyncio.FIRST_COMPLETED)
     for task in (replaced, asked):
         task.cancel()
-    return replaced in done
+    if replaced not in done:
+        return False
+    replaced.result()
+    return True
 
 
 async def _started(server: CoreServer, stopping: Stopping) -> bool:

@@ -130,6 +130,7 @@ class Embedded:
         replaced.cancel()
         await serving
         if fenced_out:
+            replaced.result()
             log.error("%s", FencedOut())
             raise FencedOut
 

@@ -4,6 +4,7 @@ import inspect
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ WRITES: dict[str, dict[str, Write]] = {
         "delete_all": lambda s: s.pushes.delete_all(["r1"]),
         "acknowledge": lambda s: s.pushes.acknowledge("r1", "c1", "rev", 3, True),
     },
+    "results": {
+        "keep": lambda s: s.results.keep("r1", "k", b"x"),
+        "delete_all": lambda s: s.results.delete_all(["r1"]),
+    },
     "keys": {
         "add": lambda s: s.keys.add(KEY),
         "revoke": lambda s: s.keys.revoke("k0", 2.0),
@@ -90,12 +95,15 @@ READS = {
             "close",
             "wrote",
             "finish_removals",
+            "open_room",
+            "close_room",
         ),
     },
     "states": {"get", "list"},
     "sessions": {"get", "list", "idle", "messages", "message"},
     "memories": {"search", "list"},
     "pushes": {"get", "list", "all", "undelivered"},
+    "results": {"get", "count"},
     "keys": {"all"},
 }
 
@@ -117,6 +125,12 @@ async def two(folder: Path) -> tuple[Stores, Stores]:
     await first.keys.add(KeyRecord("k0", b"d", "", "", "ada", "use", 1.0, None, None))
     (folder / "portico.db.lock").unlink()
     return first, await open_stores(url)
+
+
+def test_each_store_is_known() -> None:
+    stores = {field.name for field in fields(Stores)}
+    shared = {"sizes", "room", "release", "health", "owned", "lost", "scrub"}
+    assert stores - shared == set(WRITES)
 
 
 async def test_each_method_of_a_store_is_known_to_write_or_to_read(tmp_path: Path) -> None:
