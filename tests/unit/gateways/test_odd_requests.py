@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -40,14 +41,22 @@ class World(NamedTuple):
     url: str
     rpc: str
     credential: str
+    left: asyncio.Event
 
 
-def echo() -> AgentApp:
+def echo(left: asyncio.Event) -> AgentApp:
+    """Says a word; or talks until nobody listens any more."""
     app = AgentApp("echo")
 
     @app.query
-    async def query(msgs: list[Any]) -> str:
-        return "hi"
+    async def query(msgs: list[Any]) -> AsyncIterator[str]:
+        try:
+            yield "hi"
+            while msgs[-1].text == "endless":
+                yield "y" * 1000
+                await asyncio.sleep(0)
+        finally:
+            left.set()
 
     return app
 
@@ -59,7 +68,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     core = settings_in(directory)
     rpc = f"127.0.0.1:{free_port()}"
     async with AsyncExitStack() as stack:
-        callers = await stack.enter_async_context(guarded_core([echo()], directory))
+        left = asyncio.Event()
+        callers = await stack.enter_async_context(guarded_core([echo(left)], directory))
         gateways: list[Gateway] = [
             A2aGateway(A2aSettings(**core, grpc_listen=rpc, push=False)),
             LateMcpGateway(McpSettings(**core)),
@@ -68,7 +78,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         ]
         url, _ = await stack.enter_async_context(running_site(gateways, HttpSettings(**core)))
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
-        yield World(http, url, rpc, await callers.key("ada"))
+        yield World(http, url, rpc, await callers.key("ada"), left)
 
 
 MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
@@ -200,3 +210,65 @@ async def test_ill_formed_json_rpc_without_a_credential_is_answered_and_not_logg
         assert -32700 <= orjson.loads(error)["error"]["code"] <= -32000, (body[:80], answer.text)
         assert (await world.http.post("/mcp", content=body, headers=headers)).status_code == 401
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sse": ("/process", {"input": "endless"}),
+    "responses": ("/v1/responses", {"input": "endless", "stream": True, "store": False}),
+    "chat": (
+        "/v1/chat/completions",
+        {"model": "echo", "stream": True, "messages": [{"role": "user", "content": "endless"}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_who_leaves_a_stream_unread_is_no_error(
+    world: World, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.left.clear()
+    path, body = STREAMS[stream]
+    host, _, port = world.url.partition("://")[2].partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    content = orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {world.credential}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    writer.write(head.encode() + content)
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.transport.abort()
+    async with asyncio.timeout(30):
+        await world.left.wait()
+    assert warnings(caplog) == []
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+LEAVING = """
+import asyncio, os, sys
+from websockets.asyncio.client import connect
+
+async def main():
+    for _ in range(5):
+        socket = await connect(sys.argv[1], additional_headers={"authorization": "Bearer " + sys.argv[2]})
+        await socket.send('{"type": "response.create", "input": "endless"}')
+        await socket.recv()
+    await asyncio.sleep(0.2)
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+async def test_who_leaves_a_websocket_with_frames_unread_is_no_error(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = world.url.replace("http", "ws") + "/v1/responses"
+    command = (sys.executable, "-c", LEAVING, url, world.credential)
+    world.left.clear()
+    client = await asyncio.create_subprocess_exec(*command)
+    async with asyncio.timeout(60):
+        assert await client.wait() == 0
+        await world.left.wait()
+    assert warnings(caplog) == []

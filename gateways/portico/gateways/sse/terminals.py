@@ -5,6 +5,7 @@ caller, {"end": …} or {"error": …} from here, as the last.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -84,5 +85,6 @@ async def _shown(socket: WebSocket, opened: Terminal) -> None:
 
 
 async def _last(socket: WebSocket, value: dict[str, Any]) -> None:
-    await socket.send_text(orjson.dumps(value).decode())
-    await socket.close()
+    with suppress(WebSocketDisconnect):
+        await socket.send_text(orjson.dumps(value).decode())
+        await socket.close()

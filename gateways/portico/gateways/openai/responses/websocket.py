@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from portico.client import PorticoError
+from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.bodies import load
@@ -89,7 +91,11 @@ class _Connection:
 
     async def run(self) -> None:
         await self._receive()  # the handshake
-        await self._send({"type": "websocket.accept", "headers": [(b"x-request-id", self.id.encode())]})
+        with suppress(Disconnected):  # nobody is left to be told anything
+            await self._put({"type": "websocket.accept", "headers": [(b"x-request-id", self.id.encode())]})
+            await self._talk()
+
+    async def _talk(self) -> None:
         reading = asyncio.create_task(self._read())
         stopping = asyncio.create_task(self.stopping.wait())
         try:
@@ -109,9 +115,17 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, data: bytes, stream_id: str) -> None:
+        """Raises Disconnected."""
         if stream_id:
             data = b'{"stream_id":%b,%b' % (dumps(stream_id), data[1:])
-        await self._send({"type": "websocket.send", "text": data.decode()})
+        await self._put({"type": "websocket.send", "text": data.decode()})
+
+    async def _put(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            # ASGI's way to say that the caller has left.
+            raise Disconnected from None
 
     async def tell(self, event: dict[str, Any], stream_id: str) -> None:
         """An event of the connection itself."""
@@ -134,7 +148,7 @@ class _Connection:
             error = OpenAiError(_LIMIT, code="websocket_connection_limit_reached")
             code = _NORMAL
         await self.refuse(error, "")
-        await self._send({"type": "websocket.close", "code": code})
+        await self._put({"type": "websocket.close", "code": code})
 
     async def _read(self) -> None:
         while True:
