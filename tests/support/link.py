@@ -84,7 +84,8 @@ class Stream:
 class LinkWorld:
     """One link, its core, and agents that say what they are told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader_grace_seconds: float = 1e9) -> None:
+        self._grace_seconds = reader_grace_seconds
         self.streams: dict[int, Stream] = {}
         self.scripts: dict[str, asyncio.Queue[object]] = {}  # by what a run is asked
         self.runs: dict[str, str] = {}  # the same by run
@@ -108,8 +109,8 @@ class LinkWorld:
                 else:
                     await context.input_required("well?")
 
-        # Nobody's time runs but that of streams.
-        limits = Limits(reader_grace_seconds=1e9, store_seconds=1e9)
+        # Nobody's time runs but that of streams, and of runs that nobody reads.
+        limits = Limits(reader_grace_seconds=self._grace_seconds, store_seconds=1e9)
         self.engine = RunEngine(LocalHost([app]), self.stores, ProtoEncoder(), limits)
         await self.engine.start()
         self._link = Link(self.engine, self._asked(), self.drain, Unchecked())
@@ -119,11 +120,20 @@ class LinkWorld:
         self.release()
         self._actions.put_nowait(None)
         try:
-            await self._caller
+            if not self._caller.cancelled():
+                await self._caller
         finally:
-            await self._link.close()
+            await self.close()
             await self.engine.stop()
             await self.stores.close()
+
+    async def close(self) -> None:
+        """The caller's connection is gone."""
+        self._caller.cancel()
+        await asyncio.gather(self._caller, return_exceptions=True)
+        await self._link.close()
+        for stream in self.streams.values():
+            stream.stopped = True
 
     async def _asked(self) -> AsyncIterator[bytes]:
         while (actions := await self._actions.get()) is not None:
@@ -157,7 +167,7 @@ class LinkWorld:
             seen = self._responses
             await asyncio.sleep(0)
             quiet = quiet + 1 if seen == self._responses else 0
-        if self._caller.done():
+        if self._caller.done() and not self._caller.cancelled():
             self._caller.result()
         if self.held:
             return

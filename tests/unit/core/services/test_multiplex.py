@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import grpc
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -199,3 +200,69 @@ TestCourses.settings = settings(
     derandomize="PORTICO_FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+@pytest.mark.parametrize("way", ["stops", "has no time left", "is gone", "is cut"])
+def test_a_run_is_given_up_once_its_reader_has_left(way: str) -> None:
+    async def course() -> None:
+        world = LinkWorld(reader_grace_seconds=100)
+        await world.start()
+        try:
+            stream = world.query(timeout=500)
+            await world.settled()
+            world.move_on(200)
+            await world.settled()
+            run = world.engine.live(stream.run_id)
+            assert run is not None, "while somebody reads it goes on"
+            match way:
+                case "stops":
+                    await world.halt(stream)
+                case "has no time left":
+                    world.move_on(301)
+                    await world.settled()
+                    assert stream.end is not None
+                    assert stream.end.code == DEADLINE_EXCEEDED
+                case "is gone":
+                    await world.close()
+                case _:
+                    world.drain.cut()
+                    await world.settled()
+                    assert stream.end is not None
+                    assert stream.end.reason == "DRAINING"
+            world.move_on(99)
+            await world.settled()
+            assert not run.ended
+            world.move_on(2)
+            await world.settled()
+            assert run.ended
+            assert run.error is not None
+            assert run.error.code == "reader_gone"
+        finally:
+            await world.stop()
+
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        runner.run(course())
+
+
+def test_what_cannot_be_opened_ends_its_stream_only() -> None:
+    async def course() -> None:
+        world = LinkWorld()
+        await world.start()
+        try:
+            run_id = world.begin()
+            await world.settled()
+            refused = [world.watch("resp_nobody"), world.watch(run_id, 1_000)]
+            good = world.watch(run_id)
+            await world.settled()
+            assert [stream.end and stream.end.code for stream in refused] == [NOT_FOUND, OUT_OF_RANGE]
+            assert good.open
+            assert good.events
+            world.tell(run_id, END)
+            await world.settled()
+            assert good.end is not None
+            assert good.end.code == 0
+        finally:
+            await world.stop()
+
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        runner.run(course())
