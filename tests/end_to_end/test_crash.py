@@ -104,7 +104,8 @@ async def test_answers_of_people_outlive_the_core(own_deployment: Deployment) ->
         second = [event async for event in client.runs.watch(paused.id, after=run.last_sequence_number)]
         assert second[-1].response.input_request.prompt == "Second?"
         own_deployment.kill("portico.core")
-        waiting = await client.runs.get(paused.id)  # as soon as there is a core again
+        await asyncio.to_thread(own_deployment.wait_ready)
+        waiting = await client.runs.get(paused.id)
         assert waiting.response.input_request.prompt == "Second?"
         run = await client.runs.resume(paused.id, "two")
         rest = [event async for event in client.runs.watch(paused.id, after=run.last_sequence_number)]
