@@ -120,7 +120,7 @@ class LinkWorld:
         self.release()
         self._actions.put_nowait(None)
         try:
-            if not self._caller.cancelled():
+            if not (self._caller.cancelled() or any(stream.open for stream in self.streams.values())):
                 await self._caller
         finally:
             await self.close()

@@ -266,3 +266,58 @@ def test_what_cannot_be_opened_ends_its_stream_only() -> None:
 
     with asyncio.Runner(loop_factory=MovedLoop) as runner:
         runner.run(course())
+
+
+def test_credit_widens_no_window_beyond_its_size() -> None:
+    async def course() -> None:
+        world = LinkWorld()
+        await world.start()
+        try:
+            run_id = world.begin()
+            stream = world.watch(run_id)
+            await world.settled()
+            for _ in range(3):
+                world.pay(stream, 10 * WINDOW_BYTES)
+            await world.settled()
+            world.tell(run_id, *["x" * 9_000] * 100, END)
+            await world.settled()
+            assert stream.open
+            assert stream.credit <= 0
+            while stream.open:
+                world.pay(stream, stream.taken)
+                await world.settled()
+            await world.check(stream)
+        finally:
+            await world.stop()
+
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        runner.run(course())
+
+
+def test_a_stream_that_is_behind_goes_on_without_news_of_its_run() -> None:
+    async def course() -> None:
+        world = LinkWorld()
+        await world.start()
+        try:
+            run_id = world.begin()
+            await world.settled()
+            world.tell(run_id, *["x" * 9_000] * 20)
+            await world.settled()
+            early = world.watch(run_id)  # of a run that says nothing meanwhile
+            await world.settled()
+            assert len(early.events) >= 20
+            world.tell(run_id, END)
+            await world.settled()
+            late = world.watch(run_id)  # from the store
+            await world.settled()
+            for stream in (early, late):
+                while stream.open:
+                    world.pay(stream, stream.taken)
+                    await world.settled()
+                await world.check(stream)
+            assert len(late.events) == len(early.events)
+        finally:
+            await world.stop()
+
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        runner.run(course())
