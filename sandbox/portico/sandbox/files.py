@@ -200,7 +200,7 @@ class Files:
         self, path: str = ".", pattern: str = "*", *, text: str | None = None, exclude: Sequence[str] = ()
     ) -> list[Found]:
         """Entries below a directory whose name or path matches the pattern and, with a text, whose content
-        has it.
+        has it. Raises LimitExceeded("output") for more than 10,000 of them, or 8 MiB.
         """
         call = self._box.call("file.search", path=path, pattern=pattern, text=text, exclude=list(exclude))
         return [_found(told) async for told in self._lines(call, _FOUND)]

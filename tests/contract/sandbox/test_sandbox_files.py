@@ -10,9 +10,11 @@ from contextlib import aclosing
 import pytest
 
 from portico.sandbox import errors
+from portico.sandbox.backend import Backend
 from portico.sandbox.box import Box
 from portico.sandbox.events import Change
 from portico.sandbox.inside import wire
+from portico.sandbox.spec import Limits, Spec
 
 
 async def test_write_read_stat_list_move_remove(box: Box) -> None:
@@ -268,3 +270,13 @@ async def test_home_user_is_a_name_of_the_workspace(box: Box) -> None:
     for path in ("/home/user", "/home/user/../x", "/home/users/x"):
         with pytest.raises((errors.InvalidPath, errors.EntryNotFound)):
             await box.files.remove(path)
+
+
+async def test_a_search_that_finds_too_much_says_so(backend: Backend) -> None:
+    box = await backend.create(Spec(limits=Limits(inodes=12_000)))
+    made = await box.run_shell("mkdir many; cd many; seq 10001 | sed 's/$/.txt/' | xargs touch")
+    assert made.ok
+    assert len(await box.files.search("many", "1000*")) == 3
+    with pytest.raises(errors.LimitExceeded) as refused:
+        await box.files.search(".", "*.txt")
+    assert refused.value.limit == "output"

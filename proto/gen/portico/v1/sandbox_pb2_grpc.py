@@ -445,7 +445,8 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchFiles(self, request, context):
-        """SearchFiles finds files by name and content.
+        """SearchFiles finds files by name and content. RESOURCE_EXHAUSTED
+        (LIMIT_EXCEEDED, output) for more than 10,000 of them, or 8 MiB of names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -124,7 +124,9 @@ class SandboxServiceStub:
     RemoveFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.RemoveFileRequest, _sandbox_pb2.RemoveFileResponse]
     """RemoveFile removes a file or directory."""
     SearchFiles: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]
-    """SearchFiles finds files by name and content."""
+    """SearchFiles finds files by name and content. RESOURCE_EXHAUSTED
+    (LIMIT_EXCEEDED, output) for more than 10,000 of them, or 8 MiB of names.
+    """
     EditFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]
     """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
@@ -267,7 +269,9 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     RemoveFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.RemoveFileRequest, _sandbox_pb2.RemoveFileResponse]  # type: ignore[assignment]
     """RemoveFile removes a file or directory."""
     SearchFiles: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.SearchFilesRequest, _sandbox_pb2.SearchFilesResponse]  # type: ignore[assignment]
-    """SearchFiles finds files by name and content."""
+    """SearchFiles finds files by name and content. RESOURCE_EXHAUSTED
+    (LIMIT_EXCEEDED, output) for more than 10,000 of them, or 8 MiB of names.
+    """
     EditFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.EditFileRequest, _sandbox_pb2.EditFileResponse]  # type: ignore[assignment]
     """EditFile replaces texts in a file. FAILED_PRECONDITION (EDIT_MISMATCH),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, output) for a diff of more than 2 MiB;
@@ -569,7 +573,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.SearchFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.SearchFilesResponse, _abc.Awaitable[_sandbox_pb2.SearchFilesResponse]]:
-        """SearchFiles finds files by name and content."""
+        """SearchFiles finds files by name and content. RESOURCE_EXHAUSTED
+        (LIMIT_EXCEEDED, output) for more than 10,000 of them, or 8 MiB of names.
+        """
 
     @_abc_1.abstractmethod
     def EditFile(

@@ -49,7 +49,8 @@ def search(request: dict[str, Any]) -> None:
             told = wire.encode({"path": f"{top}/{path}", "line": line}) + b"\n"
             size += len(told)
             if found > _MAX_RESULTS:
-                return
+                problem = f"more than {_MAX_RESULTS} files: search below a directory, or for a longer name"
+                raise Failure("limit", problem, limit="output")
             if size > _MAX_BYTES:
                 raise Failure("limit", f"more than {_MAX_BYTES} bytes of results", limit="output")
             out.write(told)
