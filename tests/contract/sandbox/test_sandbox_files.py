@@ -273,7 +273,7 @@ async def test_home_user_is_a_name_of_the_workspace(box: Box) -> None:
 
 
 async def test_a_search_that_finds_too_much_says_so(backend: Backend) -> None:
-    box = await backend.create(Spec(limits=Limits(inodes=12_000)))
+    box = await backend.create(Spec(limits=Limits(inodes=20_000)))
     made = await box.run_shell("mkdir many; cd many; seq 10001 | sed 's/$/.txt/' | xargs touch")
     assert made.ok
     assert len(await box.files.search("many", "1000*")) == 3
