@@ -104,12 +104,13 @@ async def call(world: World, method: str, params: Any, version: str) -> httpx.Re
 ANSWERED = {
     *(route for route in SSE if route.split()[1].startswith("/sandboxes")),
     *(f"POST /runs/{{run_id}}/{what}" for what in ("cancel", "interrupt", "resume", "steer")),
-    "POST /sessions/{user_id}/{session_id}/interrupt",
     "POST /memories/search",
     "POST /v1/responses/compact",
     "POST /v1/responses/input_tokens",
     "POST /v1/responses/{response_id}/cancel",
 }
+# Another request here may have started a run in the session; the end of that one can't be stored.
+EITHER = {"POST /sessions/{user_id}/{session_id}/interrupt"}
 FORGET = "DELETE /users/{user_id}"
 HTTP = {route: case for route, case in {**SSE, **OPENAI}.items() if not route.startswith(("GET ", "HEAD "))}
 ASK = {"input": "hi"}
@@ -213,7 +214,10 @@ async def test_every_route_that_writes_answers_in_time_while_the_store_is_locked
         wrong = {
             route: answer.text[:200]
             for route, answer in answers.items()
-            if (answer.status_code >= 500 if route in ANSWERED else not refused(answer))
+            if not (
+                (route not in ANSWERED and refused(answer))
+                or (route in ANSWERED | EITHER and answer.status_code < 500)
+            )
         }
         assert wrong == {}
         assert set(rpcs) == {"UNAVAILABLE STORE_UNAVAILABLE"}
