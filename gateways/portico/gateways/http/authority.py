@@ -26,9 +26,10 @@ class Authority:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is `localhost` or a loopback address. Any other name may have any address."""
+        """Whether it is `localhost`, a loopback address, or 0.0.0.0 or ::, which connect to one. Any other
+        name may have any address."""
         address = _address(self.host)
-        return self.host == "localhost" if address is None else address.is_loopback
+        return self.host == "localhost" if address is None else address.is_loopback or address.is_unspecified
 
 
 @lru_cache(maxsize=1024)

@@ -11,20 +11,28 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from portico.sandbox.inside import linux
+
 MARK: Final = "portico-sandbox-of="
 
 
 @cache
 def here() -> str:
-    """This boot of this machine, and this process's PID namespace. It has no hyphen."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
-    return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    """This boot of this machine, and this process's PID namespace. It has no hyphen, and is empty without
+    /proc, where a process judges no owner."""
+    try:
+        return f"{linux.boot_id().replace('-', '')}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
 
 
 def sees_processes() -> bool:
     """Whether /proc shows this process's own PID namespace, and not one around it."""
-    with open("/proc/self/status") as table:
-        ids = next((line.split()[1:] for line in table if line.startswith("NSpid:")), [])
+    try:
+        with open("/proc/self/status") as table:
+            ids = next((line.split()[1:] for line in table if line.startswith("NSpid:")), [])
+    except OSError:
+        return False
     return ids == [str(os.getpid())]
 
 

@@ -7,7 +7,16 @@ from portico.gateways.http.authority import Hosts, parse_authority, same_origin
 from portico.gateways.http.settings import HttpSettings
 
 LOOPBACK = (
-    *("localhost", "LocalHost:8090", "localhost.", "127.0.0.1", "127.0.0.1:65535", "127.9.9.9:1"),
+    *(
+        "0.0.0.0:8090",
+        "[::]:8090",
+        "localhost",
+        "LocalHost:8090",
+        "localhost.",
+        "127.0.0.1",
+        "127.0.0.1:65535",
+        "127.9.9.9:1",
+    ),
     *("[::1]", "[::1]:8090", "[0:0:0:0:0:0:0:1]:8090", "[::ffff:127.0.0.1]:8090"),
 )
 OTHER = (
@@ -22,7 +31,7 @@ OTHER = (
         "[localhost]",
         "[::1].evil.example",
     ),
-    *("127.1", "2130706433", "0x7f.0.0.1", "0.0.0.0:8090", "[::]:8090", "192.168.1.5", "[fe80::1]"),
+    *("127.1", "2130706433", "0x7f.0.0.1", "0.0.0.1:8090", "[::2]:8090", "192.168.1.5", "[fe80::1]"),
     *("localhost\t", "\xe9vil", ".", "*"),
 )
 
