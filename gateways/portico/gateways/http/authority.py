@@ -106,6 +106,7 @@ class Hosts:
         return (host.host, None) in self._hosts or (host.host, host.port) in self._hosts
 
 
+@lru_cache(maxsize=1024)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host)
