@@ -31,15 +31,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from portico.core.engine.host import AgentStartFailed
 from portico.core.errors import FencedOut, PorticoError
 from portico.core.loading import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings
-from portico.process import ready, variables
+from portico.process import ready, secrets, variables
 from portico.process.settings import Misconfigured, named, read
 from portico.process.stopping import Stopping
 from portico.telemetry import lines, logs
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content=settings.log_content,
         service="portico-core",
     )
-    for sentence in variables.unknown([CoreSettings], strangers=True):
+    for sentence in (*variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
         log.warning("%s", sentence)
     # The writer's thread must get its turn soon: the log commits while agents compute.
     sys.setswitchinterval(0.0005)
@@ -204,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
     ready.add_option(parser)
     for name, field in CoreSettings.model_fields.items():
-        if field.annotation == SecretStr | None:
+        if secrets.is_secret(field):
             continue  # arguments can be read by everybody on the machine
         flag = f"--{name.replace('_', '-')}"
         if field.annotation == list[str]:

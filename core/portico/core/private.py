@@ -15,7 +15,7 @@ def private_paths(settings: CoreSettings) -> dict[str, str]:
     paths = {
         "the database's directory": directory_of(settings.store),
         "the audit log": settings.audit_log,
-        "the store's key": str(settings.store_key_file or ""),
+        **{f"the {name.replace('_', ' ')}": str(path) for name, path in settings.secret_files.items()},
         "the TLS key": str(settings.tls_key or ""),
         "the Docker engine's socket": _ENGINE if os.path.exists(_ENGINE) else "",
         **{f"the core's socket {path}": path for path in sockets},

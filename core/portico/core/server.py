@@ -275,7 +275,8 @@ class CoreServer:
             tokens = Tokens(issuer)
         elif self._keys.none:
             raise ValueError(
-                "auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY for `portico keys`, or --jwt-..."
+                "auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY or --admin-key-file for "
+                "`portico keys`, or --jwt-..."
             )
         rates = Rates(settings.tenant_requests, settings.user_requests)
         return Authentication(Authenticator(self._keys, tokens), rates)
@@ -336,18 +337,10 @@ def _of_logs(settings: CoreSettings) -> list[str]:
 
 def _keyring(settings: CoreSettings) -> Keyring | None:
     """Raises ValueError."""
-    text = _secret(settings.store_key)
-    file = settings.store_key_file
-    if file is not None:
-        try:
-            text = file.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ValueError(f"the store's key can't be read from {file}: {why}") from None
-    elif settings.store_key is None:
+    if settings.store_key is None:
         return None
     try:
-        return Keyring(text)
+        return Keyring(settings.store_key.get_secret_value())
     except ValueError as error:
         raise ValueError(f"the store's key {error}") from None
 

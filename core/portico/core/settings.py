@@ -7,12 +7,13 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from portico.core.engine.error_words import Readers
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import UNIX, is_local
 from portico.core.stores.open import check_url
+from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
 from portico.sandbox.choice import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
@@ -23,7 +24,7 @@ from portico.telemetry import logs
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
-class CoreSettings(BaseSettings):
+class CoreSettings(SecretSettings):
     """Everything that an operator can set."""
 
     model_config = SettingsConfigDict(
@@ -46,6 +47,7 @@ class CoreSettings(BaseSettings):
         default=None,
         description="The API key that makes the others: 32 or more letters, digits, hyphens, underscores.",
     )
+    admin_key_file: Path | None = Field(default=None, description="A file with that key.")
     jwt_issuer: str = Field(default="", description="Whose JWTs are good too: their claim iss.")
     jwt_audience: str = Field(default="", description="For whom they must be made: their claim aud.")
     jwt_jwks_url: str = Field(default="", description="Where the issuer's public keys are.")
@@ -293,8 +295,6 @@ class CoreSettings(BaseSettings):
             raise ValueError(f"credentials are set and not asked for: turn on {name('auth')}")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
             raise ValueError(f"{name('admin_key')} needs 32 or more letters, digits, hyphens and underscores")
-        if self.store_key is not None and self.store_key_file is not None:
-            raise ValueError(f"{name('store_key')} and {name('store_key_file')} are the same: set one")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -305,7 +305,7 @@ class CoreSettings(BaseSettings):
         if open_to_all and not self.auth and not self.insecure_no_auth:
             raise ValueError(
                 f"other machines can reach {open_to_all[0]}, and auth is off: turn on {name('auth')}, with "
-                f"PORTICO_CORE_ADMIN_KEY or --jwt-..., or {name('insecure_no_auth')}"
+                f"PORTICO_CORE_ADMIN_KEY, --admin-key-file or --jwt-..., or {name('insecure_no_auth')}"
             )
         return self
 

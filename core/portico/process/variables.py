@@ -12,7 +12,14 @@ from portico.process.settings import variable
 PREFIX = "PORTICO_"
 PROCESSES = ("CORE_", "HTTP_", "SSE_", "OPENAI_", "A2A_", "MCP_")  # who reads variables with what comes next
 _OTHERS = {  # of the command line, of workers and of tests
-    *("PORTICO_CREDENTIAL", "PORTICO_TLS", "PORTICO_TLS_CA", "PORTICO_TLS_CERT", "PORTICO_TLS_KEY"),
+    *(
+        "PORTICO_CREDENTIAL",
+        "PORTICO_CREDENTIAL_FILE",
+        "PORTICO_TLS",
+        "PORTICO_TLS_CA",
+        "PORTICO_TLS_CERT",
+        "PORTICO_TLS_KEY",
+    ),
     *("PORTICO_WORKER", "PORTICO_FAULTS"),
 }
 _OF_TESTS = ("PORTICO_FUZZ_", "PORTICO_SOAK_", "PORTICO_TEST_")

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from opentelemetry import metrics, trace
 
+from portico.process import secrets
 from portico.telemetry import meters, spans
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 SCOPE = "portico"
 CLOSE_SECONDS = 5.0  # a collector that does not answer must not hold up the end of a process
+# Credentials of collectors are among them. Each may be in a file, named by the variable with _FILE behind it.
+_SECRETS = (
+    *(f"OTEL_EXPORTER_OTLP_{kind}HEADERS" for kind in ("", "TRACES_", "METRICS_")),
+    "TRACE_AUTHENTICATION",
+)
 _YES = ("true", "1", "yes", "on")
 _PROTOCOLS = ("http/protobuf", "grpc")
 
@@ -36,6 +42,8 @@ class Telemetry:
         """Raises ValueError for a variable that can't be meant."""
         environment = os.environ
         self._providers: list[Any] = []
+        for name in _SECRETS:
+            secrets.from_file(environment, name)
         if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return
         _as_the_reference_says(environment)

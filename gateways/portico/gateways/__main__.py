@@ -24,6 +24,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
@@ -41,7 +42,7 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
-from portico.process import certificates, ready, variables
+from portico.process import certificates, ready, secrets, variables
 from portico.process.settings import LAST_PORT, flag, read
 from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
@@ -100,23 +101,24 @@ def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()
         _, settings, create = GATEWAYS[name]
         one = read(settings, given)
         _log(one)
-        _warn(settings, HttpSettings)
+        _warn([one], settings, HttpSettings)
         return Site([create(one)], one, _other_hosts(one), listening=listening)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
     common = read(HttpSettings, shared)
     _log(common)
-    _warn(HttpSettings, *(settings for _, settings, _ in GATEWAYS.values()))
-    gateways, hosts = [], []
+    gateways, hosts, read_ones = [], [], [common]
     for gateway, (_, settings, create) in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
         one = with_common(read(settings, {**shared, **own}, partial(_flag_of_all, gateway)), common)
+        read_ones.append(one)
         try:
             gateways.append(create(one))
         except McpMissing as error:
             log.warning("no MCP gateway: %s", error)
             continue
         hosts += _other_hosts(one)
+    _warn(read_ones, HttpSettings, *(settings for _, settings, _ in GATEWAYS.values()))
     return Site(gateways, common, hosts, listening=listening)
 
 
@@ -134,8 +136,9 @@ def _flag_of_all(gateway: str, field: str) -> str:
     return flag(field if field in HttpSettings.model_fields else f"{gateway}-{field}")
 
 
-def _warn(*settings: type[HttpSettings]) -> None:
-    for sentence in variables.unknown(settings, strangers=False):
+def _warn(given: Sequence[HttpSettings], *settings: type[HttpSettings]) -> None:
+    found = chain(variables.unknown(settings, strangers=False), *map(secrets.exposed, given))
+    for sentence in found:
         log.warning("%s", sentence)
 
 
@@ -201,6 +204,8 @@ def _port(text: str) -> int:
 
 def _options(parser: argparse.ArgumentParser, fields: Mapping[str, FieldInfo], prefix: str = "") -> None:
     for option, field in fields.items():
+        if secrets.is_secret(field):
+            continue  # arguments can be read by everybody on the machine
         flag = f"--{prefix}{option.replace('_', '-')}"
         if field.annotation == list[str]:
             parser.add_argument(flag, nargs="*", help=field.description)

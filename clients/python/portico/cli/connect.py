@@ -8,6 +8,7 @@ import typer
 from portico.cli.console import Console
 from portico.client import Client
 from portico.client.tls import channel_credentials
+from portico.process import secrets
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -18,6 +19,11 @@ TLS, TLS_CA, TLS_CERT, TLS_KEY = (f"PORTICO_{name}" for name in ("TLS", "TLS_CA"
 
 def connect(core: str, *, timeout: float = 30.0) -> Client:
     """A client with the credential and the TLS of the environment, if there are any."""
+    try:
+        secrets.from_file(os.environ, CREDENTIAL)
+    except ValueError as error:
+        console.print(str(error), style="red")
+        raise typer.Exit(2) from None
     credential = os.environ.get(CREDENTIAL) or None
     ca, cert, key = (_file(name) for name in (TLS_CA, TLS_CERT, TLS_KEY))
     tls = channel_credentials(ca, cert=cert, key=key) if os.environ.get(TLS) or ca or cert else None

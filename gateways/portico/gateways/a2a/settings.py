@@ -1,5 +1,7 @@
 """The A2A gateway's settings, from arguments and PORTICO_A2A_* variables."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -19,7 +21,7 @@ class A2aSettings(HttpSettings):
     card_key: SecretStr | None = Field(
         default=None, description="A private key (PEM) that signs cards; unset: cards are not signed."
     )
-    card_key_file: ReadableFile | None = Field(default=None, description="The same, in a file.")
+    card_key_file: Path | None = Field(default=None, description="A file with that key.")
     card_key_id: str = Field(default="portico", description="The key's id (kid) in signatures.")
     card_key_url: str = Field(default="", description="Where the public key is (jku), if anywhere.")
     bearer: bool = Field(default=False, description="Whether cards ask for a bearer token.")
@@ -29,6 +31,7 @@ class A2aSettings(HttpSettings):
     credential: SecretStr | None = Field(
         default=None, description="The key with which notifications are delivered: scope deliver."
     )
+    credential_file: Path | None = Field(default=None, description="A file with that key.")
     push: bool = Field(default=True, description="Whether this gateway offers and delivers notifications.")
     push_allow: list[str] = Field(
         default=[], description="Networks and hosts, else refused as private, that may be notified, as JSON."

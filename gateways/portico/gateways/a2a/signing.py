@@ -17,12 +17,9 @@ _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 def card_signer(settings: A2aSettings) -> Sign | None:
     """Signs a card in place; None without a key. Raises ValueError for a key that signs nothing."""
-    if settings.card_key_file is not None:
-        pem = settings.card_key_file.read_bytes()
-    elif settings.card_key is not None:
-        pem = settings.card_key.get_secret_value().encode()
-    else:
+    if settings.card_key is None:
         return None
+    pem = settings.card_key.get_secret_value().encode()
     key = load_pem_private_key(pem, password=None)
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
         algorithm = _CURVES[key.curve.name]

@@ -4,14 +4,15 @@ from functools import partial
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from portico.gateways.http.authority import check_host, check_origin
+from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, named
 from portico.telemetry import logs
 
 
-class HttpSettings(BaseSettings):
+class HttpSettings(SecretSettings):
     """What an operator can set, from arguments and PORTICO_HTTP_* variables."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True, hide_input_in_errors=True)
