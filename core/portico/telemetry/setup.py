@@ -8,6 +8,7 @@ used as it is.
 
 import os
 import threading
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from portico.telemetry.readers import Timings
 
 SCOPE = "portico"
-CLOSE_SECONDS = 5.0  # a collector that does not answer must not hold up the end of a process
+CLOSE_SECONDS = 1.0  # a collector that does not answer holds up the end of a process for so long at most
 # Credentials of collectors are among them. Each may be in a file, named by the variable with _FILE behind it.
 _SECRETS = (
     *(f"OTEL_EXPORTER_OTLP_{kind}HEADERS" for kind in ("", "TRACES_", "METRICS_")),
@@ -51,14 +52,15 @@ class Telemetry:
         self._measure(service, _exporters(environment, "METRICS"), prometheus=prometheus)
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at most."""
+        """Send what is left, for CLOSE_SECONDS at most."""
         spans.use(None)
         meters.use(None)
         closing = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
+        until = time.monotonic() + CLOSE_SECONDS
         for thread in closing:
             thread.start()
         for thread in closing:
-            thread.join(CLOSE_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _trace(self, service: str, exporters: Sequence[str]) -> None:
         version_ = version("portico-runtime")

@@ -1,9 +1,12 @@
 """HTTP gateways on one port, until SIGTERM; then their streams end resumably and the process ends."""
 
+import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 from portico.gateways.http.corked import CorkedProtocol
 from portico.gateways.http.site import Site
@@ -53,4 +56,10 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, _heard)
     _Server(config, site, ready).run(sockets)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """uvicorn has stopped for the signal and raises it again, which would end the process before its end."""

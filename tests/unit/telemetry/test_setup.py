@@ -1,13 +1,16 @@
 """The SDK is set up by the standard variables, and only by them."""
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from opentelemetry import trace
 
-from portico.telemetry import meters, spans
+from portico.telemetry import meters, setup, spans
 from portico.telemetry.setup import Telemetry
 
 
@@ -85,3 +88,21 @@ def test_a_collector_that_is_away_holds_up_nobody(protocol: str) -> None:
         "PYTHONPATH": ":".join(sys.path),
     }
     subprocess.run([sys.executable, "-c", program], env=environment, timeout=30, check=True)
+
+
+def test_all_that_is_left_is_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf:
+        """A provider whose collector never answers."""
+
+        def shutdown(self) -> None:
+            threading.Event().wait()
+
+    clock = itertools.chain([100.0], itertools.repeat(100.0 + setup.CLOSE_SECONDS))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    waited: list[float] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda _, timeout: waited.append(timeout))
+    telemetry = Telemetry("test")
+    telemetry._providers = [Deaf(), Deaf()]
+    telemetry.close()
+    assert waited == [0.0, 0.0]  # all the time was gone by then
+    assert setup.CLOSE_SECONDS <= 1
