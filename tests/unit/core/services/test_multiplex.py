@@ -244,6 +244,33 @@ def test_a_run_is_given_up_once_its_reader_has_left(way: str) -> None:
         runner.run(course())
 
 
+def test_a_run_keeps_no_stream_that_has_ended() -> None:
+    async def course() -> None:
+        world = LinkWorld()
+        await world.start()
+        try:
+            run_id = world.begin()
+            await world.settled()
+            run = world.engine.live(run_id)
+            assert run is not None
+            before = len(run._subscribers)
+            stopped, _overdue, _left = [world.watch(run_id, timeout=timeout) for timeout in (None, 5.0, None)]
+            await world.settled()
+            assert len(run._subscribers) == before + 3
+            await world.halt(stopped)
+            assert len(run._subscribers) == before + 2
+            world.move_on(6)
+            await world.settled()
+            assert len(run._subscribers) == before + 1
+            await world.close()
+            assert len(run._subscribers) == before
+        finally:
+            await world.stop()
+
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        runner.run(course())
+
+
 def test_what_cannot_be_opened_ends_its_stream_only() -> None:
     async def course() -> None:
         world = LinkWorld()

@@ -12,6 +12,7 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
 from support.a2a_gateways import BINDINGS, Gateway, running_core, running_gateway
 
+from portico.core.errors import StoreUnavailable
 from portico.gateways.a2a.guard import Guard, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -262,6 +263,43 @@ async def test_what_one_gateway_left_another_delivers(tmp_path: Path, receiver: 
             await told.until(lambda: told.ended)
     assert told.text == ".!"
     assert "task" not in [name for body in told.bodies[seen:] for name in body]
+
+
+async def test_what_was_acknowledged_is_not_delivered_again_after_a_mishap(
+    tmp_path: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, url = receiver
+    mishaps: list[int] = []  # the events up to which the core did not take note
+    acknowledged: list[int] = []
+    async with running_core(tmp_path) as core, running_gateway(tmp_path) as gateway:
+        acknowledge = core._stores.pushes.acknowledge
+
+        async def moody(run_id: str, config_id: str, revision: str, delivered: int, ended: bool) -> bool:
+            if (tmp_path / "go").exists() and not mishaps:
+                mishaps.append(delivered)
+                raise StoreUnavailable("the disk is full")
+            acknowledged.append(delivered)
+            return await acknowledge(run_id, config_id, revision, delivered, ended)
+
+        monkeypatch.setattr(core._stores.pushes, "acknowledge", moody)
+        task = await send(gateway, ask(f"until {tmp_path}/go", url))
+        run = core._engine.live(task.id)
+        assert run is not None
+        await told.until(lambda: told.text == ".")
+        async with asyncio.timeout(10):
+            while acknowledged[-1:] != [run.published]:
+                await asyncio.sleep(0.01)
+        seen = len(told.bodies)
+        (tmp_path / "go").touch()
+        async with asyncio.timeout(10):
+            while not mishaps or acknowledged[-1] < mishaps[0]:
+                await asyncio.sleep(0.01)
+        await told.until(lambda: told.ended)
+    again = told.bodies[seen:]
+    assert "task" not in [name for body in again for name in body]
+    assert set(told.text) == {".", "!"}
+    assert told.text.count(".") == 1
+    assert acknowledged == sorted(acknowledged)
 
 
 async def test_undelivered_notifications_survive_a_restart_of_the_core(

@@ -1,0 +1,93 @@
+"""What is removed goes with all that hangs on it, and nothing else does."""
+
+from collections.abc import AsyncIterator, Collection
+
+import pytest
+from support.engine import request
+
+from portico.core.engine.keys import RecentKeys
+from portico.core.engine.removal import Removal
+from portico.core.engine.sandbox_policy import SandboxPolicy
+from portico.core.engine.sandboxes import Sandboxes
+from portico.core.errors import SessionNotFound
+from portico.core.stores.base import Commit, NewSession, RunRecord, Stores
+from portico.core.stores.pushes import PushRecord
+from portico.sandbox.spec import Spec
+
+
+@pytest.fixture
+async def sandboxes() -> AsyncIterator[Sandboxes]:
+    sandboxes = Sandboxes(SandboxPolicy(backend="local", pool_size=0))
+    yield sandboxes
+    await sandboxes.close()
+
+
+@pytest.fixture
+def keys(stores: Stores) -> RecentKeys:
+    return RecentKeys(stores.runs)
+
+
+@pytest.fixture
+def removal(stores: Stores, sandboxes: Sandboxes, keys: RecentKeys) -> Removal:
+    return Removal(stores, sandboxes, keys)
+
+
+def boxed(sandboxes: Sandboxes) -> list[str]:
+    """The sessions that have a sandbox."""
+    return sorted(held.session_id for held in sandboxes.listed())
+
+
+async def test_an_idle_session_goes_with_its_sandboxes(
+    removal: Removal, stores: Stores, sandboxes: Sandboxes
+) -> None:
+    await stores.runs.commit(Commit(sessions=[NewSession("ada", name, 1.0) for name in ("s1", "s2")]))
+    for name in ("s1", "s2"):
+        await sandboxes.own("ada", name, Spec())
+    await removal.idle_session("ada", "s1", 2.0)
+    assert [one.session_id for one in await stores.sessions.list("ada", None, 10)] == ["s2"]
+    assert boxed(sandboxes) == ["s2"]
+
+
+async def test_a_session_that_was_used_since_keeps_its_sandboxes(
+    removal: Removal, stores: Stores, sandboxes: Sandboxes
+) -> None:
+    await stores.runs.commit(Commit(sessions=[NewSession("ada", "s1", 3.0)]))
+    await sandboxes.own("ada", "s1", Spec())
+    with pytest.raises(SessionNotFound):
+        await removal.idle_session("ada", "s1", 2.0)
+    assert (await stores.sessions.get("ada", "s1")).session_id == "s1"
+    assert boxed(sandboxes) == ["s1"]
+
+
+async def test_a_session_in_which_nobody_said_anything_loses_its_sandboxes_too(
+    removal: Removal, sandboxes: Sandboxes
+) -> None:
+    for name in ("s1", "s2"):
+        await sandboxes.own("ada", name, Spec())
+    with pytest.raises(SessionNotFound):
+        await removal.session("ada", "s1")
+    assert boxed(sandboxes) == ["s2"]
+
+
+async def test_runs_go_with_their_results_configs_and_keys(
+    removal: Removal, stores: Stores, keys: RecentKeys
+) -> None:
+    runs = [
+        RunRecord(run_id, "a", "ada", "s", "completed", 1.0, 1.0, 0, 1, True, None, b"", b"")
+        for run_id in ("r1", "r2", "r3")
+    ]
+    await stores.runs.commit(Commit(runs))
+    for run_id in ("r1", "r2", "r3"):
+        await stores.results.keep(run_id, "k", b"1")
+        await stores.pushes.set(PushRecord(run_id, "c", "http://x", "", "", "", -1, False, 1.0, "v", ""))
+    asked = [request("hi", idempotency_key=f"key of {run_id}") for run_id in ("r1", "r2", "r3")]
+    for start, run_id in zip(asked, ("r1", "r2", "r3"), strict=True):
+        keys.remember(start, run_id)
+    told: list[Collection[str]] = []
+    removal.tell(told.append)
+    assert await removal.runs(["r1", "r3"]) == (2, 2)
+    assert [await stores.results.count(run_id) for run_id in ("r1", "r2", "r3")] == [0, 1, 0]
+    assert [record.run_id for record in await stores.pushes.undelivered()] == ["r2"]
+    assert [keys.run_of(start) for start in asked] == ["", "r2", ""]
+    assert told == [{"r1", "r3"}]
+    assert (await stores.runs.get("r2")).run_id == "r2"
