@@ -54,6 +54,7 @@ from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.telemetry.loop_watch import LoopWatch
+from portico.telemetry.rarely import Rarely
 from portico.v1 import (
     agent_pb2,
     identity_pb2,
@@ -316,6 +317,7 @@ class CoreServer:
 
     async def _index(self) -> None:
         launched = 0
+        failing = Rarely()
         while True:
             await asyncio.sleep(INDEX_SECONDS)
             busy = self._engine.launched > launched + INDEX_QUIET
@@ -325,7 +327,8 @@ class CoreServer:
             except StoreUnavailable:
                 pass  # health tells of it; searches index what they need
             except Exception:
-                log.exception("indexing messages failed; searches index what they need")
+                if failing.due():
+                    log.exception("indexing messages failed; searches index what they need")
 
 
 def _of_logs(settings: CoreSettings) -> list[str]:

@@ -15,6 +15,7 @@ import orjson
 from opentelemetry import trace
 
 from portico.telemetry import ids
+from portico.telemetry.rarely import Rarely
 from portico.telemetry.visible import visible
 
 Format = Literal["human", "json"]
@@ -33,6 +34,8 @@ _SECRETS = re.compile(
 )
 # They tell of every request, or of themselves.
 _CHATTY = ("alembic", "httpcore", "httpx", "mcp")
+# Its exporters log each attempt to reach a collector that is away.
+_TRYING_AGAIN = "opentelemetry."
 
 
 def configure(
@@ -43,6 +46,7 @@ def configure(
     handler.setFormatter(
         JsonFormatter(service, content=content) if format == "json" else HumanFormatter(content=content)
     )
+    handler.addFilter(_Attempts())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -64,6 +68,19 @@ def known_ids() -> dict[str, str]:
         found["trace_id"] = trace.format_trace_id(span.trace_id)
         found["span_id"] = trace.format_span_id(span.span_id)
     return {name: value for name, value in found.items() if value}
+
+
+class _Attempts(logging.Filter):
+    """Of a logger that logs each of its attempts, few lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loggers: dict[str, Rarely] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_TRYING_AGAIN):
+            return True
+        return self._loggers.setdefault(record.name, Rarely()).due()
 
 
 class _Formatter(logging.Formatter):

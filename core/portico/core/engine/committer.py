@@ -17,6 +17,7 @@ from portico.core.engine.ticks import Ticks
 from portico.core.errors import FencedOut, StoreUnavailable
 from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.room import Room
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class GroupCommitter:
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
         self._ticks = Ticks()
+        self._failing = Rarely()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -134,7 +136,8 @@ class GroupCommitter:
                 self.failure = error
             except Exception:
                 # A defect of ours. To end here would leave every run hanging without a word.
-                log.exception("the log can't write a commit; runs wait")
+                if self._failing.due():
+                    log.exception("the log can't write a commit; runs wait")
                 self.failure = StoreUnavailable("the log can't be written")
             else:
                 if self.failure is not None:

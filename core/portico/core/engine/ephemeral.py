@@ -9,6 +9,7 @@ from typing import NamedTuple
 from portico.core.engine.removal import Removal
 from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.stores.base import Stores
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Ephemerals:
         self._stores = stores
         self._removal = removal
         self._kept_seconds = kept_seconds
+        self._failing = Rarely()
         self._due: deque[_Due] = deque()  # in time's order: all are kept equally long
         self._task: asyncio.Task[None] | None = None
 
@@ -59,7 +61,8 @@ class Ephemerals:
             try:
                 await self._remove(self._due[0])
             except StoreUnavailable as error:
-                log.warning("an ephemeral run can't be removed yet: %s", error)
+                if self._failing.due():
+                    log.warning("an ephemeral run can't be removed yet: %s", error)
                 await asyncio.sleep(self._kept_seconds)
                 continue
             self._due.popleft()

@@ -18,6 +18,7 @@ from portico.core.engine.removal import BATCH
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.stores.base import Stores
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Retention:
         self._ttls = ttls
         self._clock = clock
         self._monotonic = monotonic
+        self._refused, self._defects = Rarely(), Rarely()
         self._seen: deque[tuple[float, float]] = deque()  # when by each clock, in the last hour
         self._task: asyncio.Task[None] | None = None
 
@@ -88,9 +90,11 @@ class Retention:
             try:
                 await self.sweep()
             except StoreUnavailable as error:
-                log.warning("what is too old can't be removed yet: %s", error)
+                if self._refused.due():
+                    log.warning("what is too old can't be removed yet: %s", error)
             except Exception:
-                log.exception("removing what is too old failed; it is tried again")
+                if self._defects.due():
+                    log.exception("removing what is too old failed; it is tried again")
             await asyncio.sleep(SWEEP_SECONDS)
 
     def _now(self) -> float:

@@ -9,6 +9,7 @@ from grpc_health.v1._async import HealthServicer
 
 from portico.core.engine.runs import RunEngine
 from portico.core.stores.health import StoreHealth
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class StoreWatch:
         self._services = services
         self._engine = engine
         self._store = store
+        self._failing = Rarely()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -46,7 +48,8 @@ class StoreWatch:
                 # What runs produce is tried again and again, and so needs no probe.
                 failure = self._engine.store_failure or await self._store.look()
             except Exception:
-                log.exception("the store can't be probed")
+                if self._failing.due():
+                    log.exception("the store can't be probed")
                 continue
             wanted = SERVING if failure is None else NOT_SERVING
             if wanted != said:

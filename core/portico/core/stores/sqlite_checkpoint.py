@@ -12,6 +12,7 @@ from portico.core.errors import StoreFull, StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_thread import CallThread
+from portico.telemetry.rarely import Rarely
 
 _T = TypeVar("_T")
 
@@ -36,6 +37,7 @@ class Checkpointer:
         self._path = file.path.with_name(f"{file.path.name}-wal")
         self._written = 0
         self._size_before = 0
+        self._failing = Rarely()
         self._busy = False
 
     def written(self, size_bytes: int) -> None:
@@ -55,7 +57,8 @@ class Checkpointer:
             try:
                 await self.cut()
             except StoreUnavailable as error:
-                log.warning("the write-ahead log was not cut: %s", error)
+                if self._failing.due():
+                    log.warning("the write-ahead log was not cut: %s", error)
             self._size_before = self.log_bytes
 
     async def cut(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.owner import Owner
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Upkeep:
     def __init__(self, database: Kept) -> None:
         self._database = database
         self._writes = 0
+        self._refused, self._defects = Rarely(), Rarely()
         self._task: asyncio.Task[None] | None = None
         self._busy_until = 0.0
 
@@ -59,7 +61,7 @@ class Upkeep:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self) -> None:
-        removed = failing = False
+        removed = False
         while True:
             seen = self._writes
             await asyncio.sleep(IDLE_SECONDS)
@@ -72,13 +74,12 @@ class Upkeep:
                 done = not await self._shrink() and done
                 if done and seen == self._writes and await self._database.cut() and seen == self._writes:
                     break
-                failing = False
             except StoreUnavailable as error:
-                if not failing:
+                if self._refused.due():
                     log.warning("the database's file could not be tidied yet: %s", error)
-                failing = True
             except Exception:
-                log.exception("tidying the database's file failed; it is tried again")
+                if self._defects.due():
+                    log.exception("tidying the database's file failed; it is tried again")
         self._task = None
 
     async def _pack(self, seen: int) -> bool:

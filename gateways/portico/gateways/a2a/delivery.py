@@ -19,6 +19,7 @@ from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.statuses import ENDED
 from portico.gateways.a2a.translate import Translator
 from portico.gateways.http.core import Core
+from portico.telemetry.rarely import Rarely
 from portico.v1 import push_pb2, query_pb2
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Delivery:
         self._client = own
         self._metadata = {name: str(value) for name, value in own.calls.metadata}
         self._sender = Sender(guard, settings)
+        self._refused, self._defects = Rarely(), Rarely()
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._claiming: asyncio.Task[None] | None = None
 
@@ -62,10 +64,12 @@ class Delivery:
                     failures = 0
                     self._change(change)
             except (Unauthenticated, PermissionDenied) as error:
-                log.warning(
-                    "PORTICO_A2A_CREDENTIAL must have a key with the scope deliver: %s",
-                    error,
-                )
+                if self._refused.due():
+                    log.warning(
+                        "no notifications are delivered: PORTICO_A2A_CREDENTIAL must have a key with the "
+                        "scope deliver: %s",
+                        error,
+                    )
                 failures = len(AGAIN_SECONDS)
             except PorticoError as error:
                 log.debug("no claims for now: %s", error)
@@ -117,7 +121,8 @@ class Delivery:
             except PorticoError as error:
                 log.debug("run %s can't be read for now: %s", config.run_id, error)
             except Exception:
-                log.exception("config %s of run %s: a defect", config.config_id, config.run_id)
+                if self._defects.due():
+                    log.exception("config %s of run %s: a defect", config.config_id, config.run_id)
             await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
             failures += 1
 

@@ -10,6 +10,7 @@ from portico.client import PorticoError
 from portico.gateways.a2a.agents import Agents
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.cards import Cards
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,14 @@ class Registration(Protocol):
 
 async def announce(registration: Registration, agents: Agents, cards: Cards) -> None:
     """Register all agents of the core, each under its own URL. Needs `public_url`: nobody has asked yet."""
+    unknown = Rarely()
     while True:
         try:
             found = await agents.all()
             break
         except PorticoError as error:
-            log.info("the core's agents are not known yet: %s", error)
+            if unknown.due():
+                log.info("the core's agents are not known yet: %s", error)
             await asyncio.sleep(AGAIN_SECONDS)
     for agent in found:
         try:

@@ -9,6 +9,7 @@ from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentStartFailed
 from portico.core.engine.workers.process import Launch
 from portico.core.engine.workers.worker import Worker
+from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Pool:
         self._app = app
         self._limits = limits
         self._launch = launch
+        self._ending, self._failing = Rarely(), Rarely()
         self._workers: set[Worker] = set()  # also those that only end what they have begun
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[None]] = set()
@@ -64,7 +66,8 @@ class Pool:
             await asyncio.wait({worker.ended, worker.spent}, return_when=asyncio.FIRST_COMPLETED)
             if worker.ended.done():
                 self._workers.discard(worker)
-                log.warning("a process of agent %r %s", self._app.name, worker.fate)
+                if self._ending.due():
+                    log.warning("a process of agent %r %s", self._app.name, worker.fate)
                 delay = 0.0 if time.monotonic() - began > LONG_LIFE else _longer(delay)
             else:
                 leaving = asyncio.create_task(self._leave(worker))
@@ -77,7 +80,8 @@ class Pool:
                     break
                 except AgentError:
                     delay = _longer(delay)
-                    log.warning("agent %r has no process; the next try is in %g s", self._app.name, delay)
+                    if self._failing.due():
+                        log.warning("agent %r has no process; the next try is in %g s", self._app.name, delay)
 
     async def _leave(self, worker: Worker) -> None:
         await worker.stop(idle=True)

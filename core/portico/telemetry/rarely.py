@@ -1,0 +1,28 @@
+"""Lines of a loop that tries again: a failure is logged when it begins, then ever more rarely."""
+
+import time
+
+PAUSES = 60.0, 3600.0  # seconds between two lines: at first, doubled each time, and at most
+
+
+class Rarely:
+    """Says which of many equal lines to log."""
+
+    __slots__ = ("_pause", "_until", "left_out")
+
+    def __init__(self) -> None:
+        self.left_out = 0  # lines since the last that was due
+        self._pause = 0.0
+        self._until = 0.0
+
+    def due(self) -> bool:
+        """Whether to log this one. A time of two pauses without any begins anew."""
+        now = time.monotonic()
+        if now < self._until:
+            self.left_out += 1
+            return False
+        shortest, longest = PAUSES
+        lasts = self._pause and now < self._until + self._pause
+        self._pause = min(self._pause * 2, longest) if lasts else shortest
+        self._until = now + self._pause
+        return True
