@@ -272,6 +272,7 @@ class CoreServer:
                 user_claim=settings.jwt_user_claim,
                 scopes_claim=settings.jwt_scope_claim,
                 leeway_seconds=settings.jwt_leeway_seconds,
+                keys_seconds=settings.jwt_keys_seconds,
             )
             tokens = Tokens(issuer)
         elif self._keys.none:

@@ -51,6 +51,11 @@ class CoreSettings(SecretSettings):
     jwt_issuer: str = Field(default="", description="Whose JWTs are good too: their claim iss.")
     jwt_audience: str = Field(default="", description="For whom they must be made: their claim aud.")
     jwt_jwks_url: str = Field(default="", description="Where the issuer's public keys are.")
+    jwt_keys_seconds: float = Field(
+        default=3600.0,
+        ge=30,
+        description="How long keys from there, withdrawn ones too, are good while it can't be read.",
+    )
     jwt_user_claim: str = Field(default="sub", description="The claim that names the user.")
     jwt_tenant_claim: str = Field(default="tenant", description="The claim that names the tenant.")
     jwt_scope_claim: str = Field(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # Those with a public key: who can check a signature must not be able to make one.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 REMEMBERED = 10_000
-REMEMBERED_SECONDS = 60.0  # a key that the issuer withdraws is good no longer than this
+REMEMBERED_SECONDS = 60.0  # a key that is known to be withdrawn is good no longer than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Issuer:
     user_claim: str = "sub"
     scopes_claim: str = "scope"
     leeway_seconds: float = 30.0
+    keys_seconds: float = 3600.0  # how long its keys are good while it can't be asked
 
 
 class _Good(NamedTuple):
@@ -48,7 +49,7 @@ class Tokens:
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
-        self._jwks = Jwks(issuer.jwks_url)
+        self._jwks = Jwks(issuer.jwks_url, issuer.keys_seconds)
         self._good: OrderedDict[bytes, _Good] = OrderedDict()
 
     def remembered(self, credential: str) -> Principal | None:
@@ -80,7 +81,8 @@ class Tokens:
             log.info("a token is refused: %s", error)
             raise Unauthenticated from None
         expires = float(claims["exp"]) + self._issuer.leeway_seconds
-        self._good[_digest(credential)] = _Good(found, time.monotonic() + REMEMBERED_SECONDS, expires)
+        until = min(time.monotonic() + REMEMBERED_SECONDS, self._jwks.good_until)
+        self._good[_digest(credential)] = _Good(found, until, expires)
         while len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
         return found

@@ -24,6 +24,7 @@ class ScriptedIssuer:
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         self.asked = 0
         self.broken = False
+        self.says: bytes | None = None  # instead of the keys
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,8 @@ class ScriptedIssuer:
         self._thread.start()
 
     def document(self) -> bytes:
+        if self.says is not None:
+            return self.says
         algorithm = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
         keys = []
         for kid, key in self.keys.items():
@@ -168,6 +171,68 @@ async def test_an_issuer_that_is_away_is_no_reason_to_refuse_known_keys(
     issuer.broken = False
     await checking.check(issuer.token())
     issuer.broken = True
+    await checking.check(issuer.token(sub="bob"))
+
+
+async def test_keys_of_an_issuer_that_stays_away_are_good_for_a_bounded_time(
+    issuer: ScriptedIssuer,
+    checking: Tokens,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    remembered = issuer.token()
+    await checking.check(remembered)
+    issuer.broken = True
+    now, skipped = time.monotonic, 3600.0 - 60
+    monkeypatch.setattr(time, "monotonic", lambda: now() + skipped)
+    late = issuer.token(sub="bob")
+    await checking.check(late)
+    assert "good for 59 s more" in caplog.text or "good for 60 s more" in caplog.text
+    skipped = 3600.0
+    assert checking.remembered(late) is None  # though it was checked less than a minute ago
+    for _ in range(3):
+        with pytest.raises(IssuerUnavailable):
+            await checking.check(late)
+    assert caplog.text.count("tokens are refused until they are") == 1
+    issuer.broken = False
+    skipped += jwks.AGAIN_SECONDS + 1
+    await checking.check(late)
+
+
+async def test_all_keys_may_be_withdrawn(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.token()
+    await checking.check(token)
+    issuer.rotate()
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    with pytest.raises(Unauthenticated):
+        await checking.check(token)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b"{}",
+        b'{"keys": 7}',
+        b'{"keys": [7, "x", null]}',
+        b'{"keys": [{"kty": "EC", "crv": "P-256", "x": 7, "y": [], "kid": "one"}]}',
+        b'{"keys": [{"kty": 7, "kid": ["one"]}]}',
+        b'{"keys": ' + b"[" * 100_000,
+        b" " * (jwks.MAX_BYTES + 1),
+    ],
+)
+async def test_what_is_no_set_of_keys_takes_none_away(
+    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch, says: bytes
+) -> None:
+    await checking.check(issuer.token())
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
+    issuer.says = says
     await checking.check(issuer.token(sub="bob"))
 
 
