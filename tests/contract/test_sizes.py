@@ -1,16 +1,20 @@
 """What is stored of a user and of a tenant, counted by every store; and stores with limits."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from portico.core.errors import LimitExceeded
+from portico.core.errors import LimitExceeded, StoreUnavailable
+from portico.core.stores import room
 from portico.core.stores.base import Chunk, Commit, MemoryRecord, NewMessage, NewSession, RunRecord, Stores
 from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
-from portico.core.stores.sizes import Whose
+from portico.core.stores.room import Room
+from portico.core.stores.sizes import SizeStore, Whose
 
 ADA, BOB = "tenant:acme:ada", "tenant:acme:bob"
 OTHERS = ("carol", "tenant:acme2:ada", "tenant", "tenant;")
@@ -137,3 +141,155 @@ async def test_what_a_log_and_a_fork_add_is_counted(stores: Stores) -> None:
         await full.sessions.fork(ADA, "s", "", f"copy-{number}", always=True)
     with pytest.raises(LimitExceeded):
         await full.states.save(ADA, "u", None, '"' + "x" * 98 + '"', None)
+
+
+class Watched:
+    """A size store that tells whom it was asked about, and waits where it is told to."""
+
+    def __init__(self, sizes: SizeStore) -> None:
+        self._sizes = sizes
+        self.asked: list[str] = []
+        self.slow: dict[str, asyncio.Event] = {}
+
+    async def stored_bytes(self, whose: Whose) -> int:
+        self.asked.append(whose.name)
+        stored = await self._sizes.stored_bytes(whose)
+        if (until := self.slow.get(whose.name)) is not None:
+            await until.wait()
+        return stored
+
+    async def owners(self) -> AsyncIterator[Sequence[str]]:
+        async for owners in self._sizes.owners():
+            yield owners
+
+
+async def watched(
+    stores: Stores, *, per_user: int | None = None, per_tenant: int | None = None, learned: bool = True
+) -> tuple[Watched, Room]:
+    sizes = Watched(stores.sizes)
+    found = Room(sizes, per_tenant=per_tenant, per_user=per_user)
+    if learned:
+        await found.learn()
+    return sizes, found
+
+
+async def test_everybody_who_has_something_stored_is_named(stores: Stores) -> None:
+    await fill(stores, ADA)
+    await stores.sessions.create("bea", "s", "{}")
+    await stores.states.save("cleo", "s", None, "{}", None)
+    await stores.memories.add([MemoryRecord("m", "dora", "", "x", 1.0)])
+    await stores.runs.commit(Commit([run("eve", "r", "completed")], []))
+    named = {owner async for owners in stores.sizes.owners() for owner in owners}
+    assert named == {ADA, "bea", "cleo", "dora", "eve"}
+
+
+async def test_owners_are_named_in_parts(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portico.core.stores.sqlite_sizes.OWNERS", 2)
+    memories = [MemoryRecord(f"m{n}", f"u{n // 3}", "", "x", 1.0) for n in range(15)]
+    await stores.memories.add(memories)
+    named = [owner async for owners in stores.sizes.owners() for owner in owners]
+    assert sorted(named) == [f"u{n}" for n in range(5)]
+
+
+async def test_who_has_nothing_stored_is_not_measured(stores: Stores) -> None:
+    await fill(stores, ADA)
+    sizes, found = await watched(stores, per_user=1000, per_tenant=10_000)
+    for name in ("bob", "tenant:new:carol", "agent:a", "bob"):
+        assert found.knows(name, 100)
+        await found.take(name, 100)
+    assert sizes.asked == []
+    assert not found.knows(ADA, 1)
+    assert not found.knows("tenant:acme:new", 1)
+    await found.take(ADA, 1)
+    await found.take("tenant:acme:new", 1)
+    assert sizes.asked == [ADA, "acme"]
+
+
+async def test_until_it_is_known_who_has_something_all_are_measured(stores: Stores) -> None:
+    size = await fill(stores, "bob")
+    sizes, found = await watched(stores, per_user=size + 10, learned=False)
+    assert not found.knows("bob", 11)
+    assert not found.knows("carol", 1)
+    for name in ("bob", "carol"):
+        await found.take(name, 1)
+    assert sizes.asked == ["bob", "carol"]
+    await found.learn()
+    assert found.knows("dora", 1)
+
+
+async def test_who_was_forgotten_is_measured_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "REMEMBERED", 2)
+    full = limited(stores, per_tenant=None, per_user=150)
+    assert full.room is not None
+    await full.room.learn()
+    text = '"' + "x" * 98 + '"'
+    await full.states.save("bob", "s", None, text, None)
+    for name in ("c", "d", "e"):
+        await full.states.save(name, "s", None, text, None)
+    with pytest.raises(LimitExceeded, match="has 100 of 150"):
+        await full.states.save("bob", "t", None, text, None)
+
+
+async def test_what_one_has_stored_holds_up_nobody_else(stores: Stores) -> None:
+    await fill(stores, "bob")
+    await fill(stores, "carol")
+    sizes, found = await watched(stores, per_user=10_000)
+    sizes.slow["bob"] = asyncio.Event()
+    slow = [asyncio.create_task(found.take("bob", 1)) for _ in range(3)]
+    async with asyncio.timeout(10):
+        await found.take("carol", 1)
+    slow[0].cancel()
+    await asyncio.gather(slow[0], return_exceptions=True)
+    sizes.slow["bob"].set()
+    await asyncio.gather(*slow[1:])
+    assert sorted(sizes.asked) == ["bob", "carol"]
+
+
+async def test_an_old_count_is_measured_while_others_go_on(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = await fill(stores, "bob")
+    sizes, found = await watched(stores, per_user=size + 1000)
+    await found.take("bob", 10)
+    monkeypatch.setattr(room, "OLD_SECONDS", 0.0)
+    sizes.slow["bob"] = asyncio.Event()
+    assert found.knows("bob", 10)
+    await found.take("bob", 500)
+    sizes.slow["bob"].set()
+    async with asyncio.timeout(10):
+        while len(sizes.asked) < 2:
+            await asyncio.sleep(0)
+    monkeypatch.undo()
+    # What was added meanwhile is still in it.
+    with pytest.raises(LimitExceeded):
+        await found.take("bob", 501)
+
+
+async def test_a_copy_made_while_its_owner_is_measured_counts(stores: Stores) -> None:
+    size = await fill(stores, "bob")
+    sizes, found = await watched(stores, per_user=size + 10)
+    sizes.slow["bob"] = asyncio.Event()
+    first = asyncio.create_task(found.take("bob", 1))
+    while not sizes.asked:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # it has been asked by now, and waits
+    await stores.sessions.fork("bob", "s", "", "copy", always=True)
+    found.doubt("bob")
+    second = asyncio.create_task(found.take("bob", 1))
+    await asyncio.sleep(0)
+    sizes.slow["bob"].set()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(result) for result in results] == [LimitExceeded, LimitExceeded]
+
+
+async def test_a_store_that_can_not_tell_refuses(stores: Stores) -> None:
+    await fill(stores, "bob")
+    sizes, found = await watched(stores, per_user=10_000)
+
+    async def fail(whose: Whose) -> int:
+        raise StoreUnavailable("no")
+
+    sizes.stored_bytes = fail  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await found.take("bob", 1)
+    await found.take("carol", 1)

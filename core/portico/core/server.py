@@ -160,6 +160,7 @@ class CoreServer:
             await self._stores.close()
             raise
         self._retention.start()
+        self._learning = asyncio.create_task(self._learn(), name="learn who has something stored")
         self._indexing = asyncio.create_task(self._index(), name="index")
         self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
         await self._watch.start()
@@ -204,8 +205,9 @@ class CoreServer:
         await self._engine.stop()
         await self._server.stop(1.0)
         await self._sandboxes.close()
-        self._indexing.cancel()
-        await asyncio.gather(self._indexing, return_exceptions=True)
+        for task in (self._learning, self._indexing):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         await self._stores.close()
 
     def _build(self) -> grpc.aio.Server:
@@ -315,6 +317,10 @@ class CoreServer:
     def _service_names(self) -> list[str]:
         """All services' full names, and the empty one, which stands for the whole server."""
         return ["", *(service.full_name for file in FILES for service in file.services_by_name.values())]
+
+    async def _learn(self) -> None:
+        if self._stores.room is not None:
+            await self._stores.room.learn()
 
     async def _index(self) -> None:
         launched = 0

@@ -1,6 +1,6 @@
 """How much is stored in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from portico.core.stores.sizes import Whose
@@ -20,3 +20,14 @@ class MemorySizeStore:
 
     async def stored_bytes(self, whose: Whose) -> int:
         return sum(store.stored_bytes(whose.has) for store in self._stores)
+
+    async def owners(self) -> AsyncIterator[Sequence[str]]:
+        found: set[str] = set()
+
+        def note(owner: str) -> bool:
+            found.add(owner)
+            return False
+
+        for store in self._stores:
+            store.stored_bytes(note)
+        yield tuple(found)

@@ -27,11 +27,11 @@ from portico.core.stores.sql_memories import SqlMemoryStore
 from portico.core.stores.sql_pushes import SqlPushStore
 from portico.core.stores.sql_results import SqlResultStore
 from portico.core.stores.sql_sessions import SqlSessionStore
-from portico.core.stores.sql_sizes import SqlSizeStore
 from portico.core.stores.sql_states import SqlStateStore
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_erasure import SqliteErasure
 from portico.core.stores.sqlite_log import SqliteRunLog
+from portico.core.stores.sqlite_sizes import SqliteSizeStore
 from portico.core.stores.turn import WriteTurn
 
 SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
@@ -107,8 +107,10 @@ async def _sqlite(file: SqliteFile) -> Stores:
     health.probe = room.probe
     database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
     erasure = SqliteErasure(database, runs)
+    sizes = SqliteSizeStore(file, runs.tail_bytes)
 
     async def release() -> None:
+        await sizes.close()
         await database.close()
         if not runs.owner.lost.is_set():
             # To end in order takes a little room too.
@@ -122,7 +124,7 @@ async def _sqlite(file: SqliteFile) -> Stores:
         pushes=SqlPushStore(database),
         results=SqlResultStore(database),
         keys=SqlKeyStore(database),
-        sizes=SqlSizeStore(database, runs.tail_bytes),
+        sizes=sizes,
         release=release,
         health=health,
         owned=runs.check_owner,

@@ -1,5 +1,6 @@
 """How much somebody has stored: what was said and saved, without indexes and what surrounds it."""
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,4 +31,9 @@ class SizeStore(Protocol):
     async def stored_bytes(self, whose: Whose) -> int:
         """Requests, logs, answers and kept results of runs, messages once, states, memories, and all their
         metadata."""
+        ...
+
+    def owners(self) -> AsyncIterator[Sequence[str]]:
+        """The names of all who have something stored, some of them repeatedly. Who comes meanwhile may be
+        missing."""
         ...

@@ -108,8 +108,8 @@ class SqliteRunLog:
     async def last(self, run_id: str) -> Chunk | None:
         return await self._on(self._reader, self._last, run_id)
 
-    async def tail_bytes(self, run_ids: Sequence[str]) -> int:
-        """The size of what these runs have in segments only."""
+    def tail_bytes(self, run_ids: Sequence[str]) -> int:
+        """The size of what these runs have in segments only. Any thread may ask."""
         return sum(len(chunk.data) for run_id in run_ids for chunk in self._tails.of(run_id))
 
     async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:

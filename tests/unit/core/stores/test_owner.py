@@ -84,7 +84,7 @@ WRITES: dict[str, dict[str, Write]] = {
 }
 READS = {
     "runs": {
-        *("get", "get_by_idempotency_key", "list", "count", "read", "last", "tail_bytes", "recent_keys"),
+        *("get", "get_by_idempotency_key", "list", "count", "read", "last", "recent_keys"),
         *(
             "unfinished",
             "left_over",
