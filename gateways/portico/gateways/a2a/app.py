@@ -20,12 +20,14 @@ from portico.gateways.a2a.guard import Guard
 from portico.gateways.a2a.handler import Handler
 from portico.gateways.a2a.http import HttpBindings
 from portico.gateways.a2a.notifications import Notifications
+from portico.gateways.a2a.parameters import check_parameters
 from portico.gateways.a2a.paths import place_of
 from portico.gateways.a2a.registration import Registration, announce
-from portico.gateways.a2a.render import RestEnvelope
+from portico.gateways.a2a.render import RestEnvelope, refused
 from portico.gateways.a2a.rpc import GrpcBinding
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.core import Core
+from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.streaming import Streams
 
 log = logging.getLogger(__name__)
@@ -122,10 +124,13 @@ class A2aGateway:
             return Response(status_code=405, headers={"allow": "GET, HEAD"})
         caller = http_caller(scope)
         try:
+            check_parameters(scope["method"], CARD_PATH, scope["query_string"])
             agent = await self._agents.find(caller.agent_name)
             if agent is None:
                 raise MethodNotFoundError(message="There is no such agent")
             card = self._cards.serve(agent, caller)
+        except BadRequest as error:
+            return refused(RestEnvelope(), error)
         except Exception as error:
             told: A2AError = as_a2a(error)
             return RestEnvelope().failure(told)

@@ -44,7 +44,8 @@ from portico.gateways.a2a.caller import (
 from portico.gateways.a2a.errors import REFUSED, as_a2a, refusal_of
 from portico.gateways.a2a.handler import Handler
 from portico.gateways.a2a.late import answer_or_fail
-from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents
+from portico.gateways.a2a.parameters import check_parameters
+from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents, refused
 from portico.gateways.http.body import Disconnected, read_body, unless_gone
 from portico.gateways.http.errors import CHALLENGE, BadRequest
 from portico.gateways.http.streaming import Streams
@@ -76,6 +77,7 @@ class HttpBindings:
         """`rest` is what follows the interface's URL: nothing for JSON-RPC."""
         envelope: Envelope = RestEnvelope() if rest else JsonRpcEnvelope(None)
         try:
+            check_parameters(scope["method"], rest, scope["query_string"])
             body = await self._body(scope, receive)
             if rest:
                 await self._on_rest(rest, body, scope, receive, send)
@@ -84,9 +86,7 @@ class HttpBindings:
         except Disconnected:
             pass  # nobody is left to answer
         except BadRequest as error:
-            refusal = envelope.failure(InvalidRequestError(message=error.message))
-            refusal.status_code = error.status
-            await refusal(scope, receive, send)
+            await refused(envelope, error)(scope, receive, send)
         except Exception as error:
             await envelope.failure(as_a2a(error))(scope, receive, send)
 

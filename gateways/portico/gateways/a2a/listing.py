@@ -33,7 +33,7 @@ async def list_tasks(
     def listing(page_size: int, page_token: str) -> Runs:
         return client.runs.list(
             agent=agent.name,
-            session_id=params.context_id,
+            session_id=params.context_id or None,
             statuses=_statuses(params.status),
             order="status",
             status_from=(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 from a2a.utils.error_handlers import build_error_details, build_rest_error_payload
-from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP, A2AError
+from a2a.utils.errors import JSON_RPC_ERROR_CODE_MAP, A2AError, InvalidParamsError, InvalidRequestError
 from a2a.utils.proto_utils import to_stream_response
 from a2a.utils.task import HistoryLengthConfig, apply_history_length
 from google.protobuf.json_format import MessageToDict
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from portico.client import PorticoError
 from portico.gateways.a2a.errors import as_a2a, refusal_of
 from portico.gateways.a2a.translate import Translator
+from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.streaming import Frames
 
 dumps = orjson.dumps
@@ -38,6 +39,17 @@ class Envelope(Protocol):
     def error_json(self, error: A2AError) -> Any:
         """What is told of it."""
         ...
+
+
+def refused(envelope: Envelope, error: BadRequest) -> Response:
+    """The answer to a request that never reached the core."""
+    told: A2AError = InvalidRequestError(message=error.message)
+    if error.field:
+        errors = [{"field": error.field, "message": error.message}]
+        told = InvalidParamsError(message=error.message, data={"errors": errors})
+    answer = envelope.failure(told)
+    answer.status_code = error.status
+    return answer
 
 
 class JsonRpcEnvelope:

@@ -9,7 +9,9 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core, core_credentials
-from portico.gateways.http.page_guard import CoreAuth, PageGuard
+from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.page_guard import CoreAuth, PageGuard, Refusal
+from portico.gateways.http.parameters import check_query
 from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
@@ -72,7 +74,8 @@ class Site:
             return
         path: str = scope["path"]
         if path == METRICS and self.measured and scope["type"] == "http":
-            await (await self._guard.refusal(scope) or _metrics)(scope, receive, send)
+            refusal = await self._guard.refusal(scope) or _wrong_query(scope)
+            await (refusal or _metrics)(scope, receive, send)
             return
         enter_request(scope["headers"])
         gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
@@ -102,6 +105,14 @@ class Site:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _wrong_query(scope: Scope) -> Refusal | None:
+    try:
+        check_query(scope["query_string"], {})
+    except BadRequest as error:
+        return Refusal(error.status, error.code, error.message)
+    return None
 
 
 async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,12 +5,14 @@ from importlib.metadata import version
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import INVALID_REQUEST
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PermissionDenied, PorticoError, Unauthenticated
 from portico.gateways.http.core import Core, caller_metadata
-from portico.gateways.http.errors import CHALLENGE
+from portico.gateways.http.errors import CHALLENGE, BadRequest
+from portico.gateways.http.parameters import check_query
 from portico.gateways.mcp.settings import PATH, McpSettings
 from portico.gateways.mcp.tools import Tools
 
@@ -65,7 +67,7 @@ class McpGateway:
             await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
             return
         await self._ready.wait()
-        refusal = await self._refusal(scope)
+        refusal = _wrong_query(scope) or await self._refusal(scope)
         await (refusal or self._app)(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Response | None:
@@ -92,3 +94,13 @@ class McpGateway:
         async with self._sessions.run():
             self._ready.set()
             await self._stopping.wait()
+
+
+def _wrong_query(scope: Scope) -> Response | None:
+    """MCP's transport gives the URL's query no meaning: what somebody put there would be ignored."""
+    try:
+        check_query(scope["query_string"], {})
+    except BadRequest as error:
+        told = {"code": INVALID_REQUEST, "message": error.message, "data": {"field": error.field}}
+        return JSONResponse({"jsonrpc": "2.0", "id": None, "error": told}, error.status)
+    return None

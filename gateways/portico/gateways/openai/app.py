@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
+from portico.gateways.http.declared import RouteParameters
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.methods import allowed
+from portico.gateways.http.parameters import check_query
 from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.openai import models
@@ -26,6 +28,7 @@ from portico.gateways.openai.errors import (
     OpenAiError,
     as_told,
     error_response,
+    from_bad_request,
     from_defect,
     from_status,
     request_id,
@@ -172,10 +175,16 @@ class Front:
         self._app = app
         self._responses = frozenset(f"{prefix}/responses" for prefix in PREFIXES)
         self._chat = frozenset(f"{prefix}/chat/completions" for prefix in PREFIXES)
+        self._parameters = RouteParameters(app.router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         state = self._app.state
+        if scope["query_string"] and (refusal := self._refusal(scope)):
+            if scope["type"] == "websocket":
+                await receive()
+            await refusal(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             if path in self._responses:
                 await state.sockets(scope, receive, send)
@@ -191,3 +200,13 @@ class Front:
         else:
             refused = from_status(405, scope["method"], path, {"allow": "POST"})
             await error_response(refused, request_id(scope["headers"]))(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        try:
+            if scope["path"] in self._responses or scope["path"] in self._chat:
+                check_query(scope["query_string"], {})
+            else:
+                self._parameters.check(scope)
+        except BadRequest as error:
+            return error_response(from_bad_request(error), request_id(scope["headers"]))
+        return None

@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
+from portico.gateways.http.declared import RouteParameters
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.methods import allowed
+from portico.gateways.http.parameters import check_query
 from portico.gateways.http.seen import NOT_ITS_OWN, PORTS, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import (
@@ -251,8 +253,14 @@ class Front:
     def __init__(self, app: FastAPI, process_path: str) -> None:
         self._app = app
         self._process_path = process_path
+        self._parameters = RouteParameters(app.router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["query_string"] and (refusal := self._refusal(scope)):
+            if scope["type"] == "websocket":
+                await receive()
+            await refusal(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -265,3 +273,13 @@ class Front:
             await from_status(405, {"allow": "POST"})(scope, receive, send)
             return
         await guarded(self._app, scope, receive, send, lambda: from_defect(log))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        try:
+            if scope["path"] == self._process_path:
+                check_query(scope["query_string"], {})
+            else:
+                self._parameters.check(scope)
+        except BadRequest as error:
+            return from_bad_request(error)
+        return None

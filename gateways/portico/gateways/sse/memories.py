@@ -87,7 +87,7 @@ async def list_memories(
     user_id: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str, Query(description="Only from this session.")] = "",
+    session_id: Annotated[str | None, Query(description="Only from this session.")] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
@@ -103,7 +103,7 @@ async def list_memories(
 
 @routes.delete("", responses={200: {"model": Deleted}, **errors()})
 async def delete_memories(
-    user_id: str, request: Request, core: CoreDep, session_id: str = "", memory_id: str = ""
+    user_id: str, request: Request, core: CoreDep, session_id: str | None = None, memory_id: str | None = None
 ) -> Response:
     """Remove one memory, a session's, or all of a user's."""
     deleted = await core.of(request).memories.delete(

@@ -137,7 +137,7 @@ class Interrupted(BaseModel):
 class Asked(BaseModel):
     """Which question is answered."""
 
-    input_request_id: str = Field(default="", description="The question that this answers.")
+    input_request_id: str | None = Field(default=None, description="The question that this answers.")
 
 
 class Answer(Asked):

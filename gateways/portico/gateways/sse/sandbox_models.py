@@ -54,15 +54,15 @@ class SpecModel(Given):
 
 
 class CreateSandbox(Given):
-    session_id: str = Field(default="", description="Generated when left out.")
-    user_id: str = Field(default="", description="The session's id when left out.")
+    session_id: str | None = Field(default=None, description="Generated when left out.")
+    user_id: str | None = Field(default=None, description="The session's id when left out.")
     spec: SpecModel = Field(default_factory=SpecModel)
     fresh: bool = Field(default=False, description="Another one, even if the session has one.")
     idempotency_key: str = ""
 
 
 class ForkSandbox(Given):
-    session_id: str = Field(default="", description="Generated when left out.")
+    session_id: str | None = Field(default=None, description="Generated when left out.")
 
 
 class SandboxModel(BaseModel):
@@ -257,7 +257,7 @@ class CheckpointModel(Given):
 
 class RollBack(Given):
     checkpoint: str = ""
-    snapshot_id: str = ""
+    snapshot_id: str | None = None
 
 
 class RolledBack(BaseModel):

@@ -67,8 +67,8 @@ async def create_sandbox(given: Given, request: Request, core: CoreDep) -> Respo
 async def list_sandboxes(
     request: Request,
     core: CoreDep,
-    user_id: str = "",
-    session_id: str = "",
+    user_id: str | None = None,
+    session_id: str | None = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
@@ -87,9 +87,9 @@ async def list_sandboxes(
 async def list_snapshots(
     request: Request,
     core: CoreDep,
-    user_id: str = "",
-    session_id: str = "",
-    sandbox_id: str = "",
+    user_id: str | None = None,
+    session_id: str | None = None,
+    sandbox_id: str | None = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:

@@ -90,7 +90,7 @@ async def search_sessions(
     query: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str, Query(description="Only in this session.")] = "",
+    session_id: Annotated[str | None, Query(description="Only in this session.")] = None,
     top_k: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Response:
     """Messages of all of a user's sessions that have these words, best first."""
@@ -141,7 +141,7 @@ async def list_messages(
     request: Request,
     core: CoreDep,
     order: Literal["ascending", "descending"] = "ascending",
-    after_message_id: Annotated[str, Query(description="Begin behind this message.")] = "",
+    after_message_id: Annotated[str | None, Query(description="Begin behind this message.")] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:

@@ -81,7 +81,7 @@ async def list_states(
     user_id: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str, Query(description="Only of this session.")] = "",
+    session_id: Annotated[str | None, Query(description="Only of this session.")] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:

@@ -11,7 +11,7 @@ from portico.gateways.sse.sandbox_models import SANDBOX_BODIES
 
 class SessionCreate(BaseModel):
     user_id: str
-    session_id: str = Field(default="", description="Generated when left out.")
+    session_id: str | None = Field(default=None, description="Generated when left out.")
     metadata: dict[str, Any] | None = None
 
 
@@ -124,7 +124,7 @@ class SearchMemories(BaseModel):
     user_id: str
     query: str
     top_k: int = Field(default=10, ge=1, le=100)
-    session_id: str = ""
+    session_id: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict, description="Members that must have these values.")
 
 

@@ -6,10 +6,10 @@ caller, {"end": …} or {"error": …} from here, as the last.
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from portico.client import PorticoError
@@ -24,19 +24,21 @@ routes = APIRouter()
 _BAD = 1007  # of WebSocket: a frame that makes no sense
 _SIZE = 65_536
 
+Size = Annotated[int, Query(ge=0, lt=_SIZE)]
+
 
 @routes.websocket("/sandboxes/{sandbox_id}/terminal")
-async def terminal(socket: WebSocket, sandbox_id: str) -> None:
+async def terminal(
+    socket: WebSocket, sandbox_id: str, command: str = "", rows: Size = 24, columns: Size = 80
+) -> None:
     """A shell, or `command`, in a terminal of `rows` and `columns`."""
     core: Core = socket.app.state.core
     metadata = caller_metadata(socket.scope["headers"])
     client = core.client.with_options(metadata=metadata) if metadata else core.client
-    query = socket.query_params
-    command = to_command(query["command"]) if query.get("command") else None
+    run = to_command(command) if command else None
     await socket.accept()
     try:
-        rows, columns = (_number(query.get(name), least) for name, least in (("rows", 24), ("columns", 80)))
-        opened = await client.sandboxes.open_terminal(sandbox_id, command, rows=rows, columns=columns)
+        opened = await client.sandboxes.open_terminal(sandbox_id, run, rows=rows, columns=columns)
     except PorticoError as error:
         await _last(socket, error_json(error.reason or error.code.name, error.message, error.metadata))
         return
@@ -49,10 +51,6 @@ async def terminal(socket: WebSocket, sandbox_id: str) -> None:
             typing.cancel()
             showing.cancel()
             await asyncio.gather(typing, showing, return_exceptions=True)
-
-
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else default
 
 
 async def _typed(socket: WebSocket, opened: Terminal) -> None:

@@ -170,7 +170,7 @@ async def list_items(
     listing = client_of(request, core).sessions.list_messages(
         conversation_id,
         order="ascending" if order == "asc" else "descending",
-        after_message_id=after,
+        after_message_id=after or None,
         page_size=limit,
     )
     try:

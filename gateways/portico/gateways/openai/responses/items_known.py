@@ -57,6 +57,8 @@ class _Session:
         if not id:
             return None
         try:
-            return await self._client.sessions.get_message(self._session_id, id, user_id=self._user_id)
+            return await self._client.sessions.get_message(
+                self._session_id, id, user_id=self._user_id or None
+            )
         except NotFound:
             return None

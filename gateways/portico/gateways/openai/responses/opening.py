@@ -85,7 +85,7 @@ class Opener:
             asked = waiting.response.input_request.id
             try:
                 run = await client.runs.resume(
-                    waiting.response.id, answer_of(query, digest), input_request_id=asked
+                    waiting.response.id, answer_of(query, digest), input_request_id=asked or None
                 )
             except FailedPrecondition:
                 if not left:
