@@ -22,12 +22,16 @@ def chat(
     agent: Annotated[str, typer.Argument(help="The agent; the core's default if left out.")] = "",
     core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
     message: Annotated[str, typer.Option("--message", "-m", help="Say this and end.")] = "",
-    session_id: Annotated[str, typer.Option(help="Go on in this session.")] = "",
-    user_id: Annotated[str, typer.Option(help="Who you are, if your credential does not say it.")] = "",
+    session_id: Annotated[str | None, typer.Option(help="Go on in this session.")] = None,
+    user_id: Annotated[
+        str | None, typer.Option(help="Who you are, if your credential does not say it.")
+    ] = None,
     budget: Annotated[str, typer.Option(help=f"The most for each answer, such as {EXAMPLE}.")] = "",
 ) -> None:
     """Talk to an agent; its answer streams. An empty line or Ctrl-D ends."""
-    options = QueryOptions(agent=agent, session_id=session_id or f"chat-{uuid4().hex[:8]}", user_id=user_id)
+    if session_id is None:
+        session_id = f"chat-{uuid4().hex[:8]}"
+    options = QueryOptions(agent=agent, session_id=session_id, user_id=user_id)
     if budget:
         options["budget"] = _budget(budget)
     try:
@@ -54,7 +58,7 @@ def _budget(text: str) -> events_pb2.Budget:
 async def _chat(core: str, message: str, options: QueryOptions) -> None:
     async with connect(core) as client:
         # Where the core knows its callers, it knows this one.
-        if not options["user_id"] and await client.identity.caller() is None:
+        if options["user_id"] is None and await client.identity.caller() is None:
             options["user_id"] = "terminal"
         if message:
             await _turn(client, message, options)

@@ -44,8 +44,8 @@ def _status(status: int) -> str:
 @runs.command("list")
 def list_runs(
     agent: Annotated[str, typer.Option(help="Only of this agent.")] = "",
-    user_id: Annotated[str, typer.Option(help="Only of this user.")] = "",
-    session_id: Annotated[str, typer.Option(help="Only of this session.")] = "",
+    user_id: Annotated[str | None, typer.Option(help="Only of this user.")] = None,
+    session_id: Annotated[str | None, typer.Option(help="Only of this session.")] = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
     core: Core = LOCAL,
 ) -> None:

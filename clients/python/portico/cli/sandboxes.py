@@ -25,7 +25,9 @@ SandboxId = Annotated[str, typer.Argument(help="The sandbox's id.")]
 
 
 @sandbox.command("list")
-def list_sandboxes(core: Core = "127.0.0.1:50051", user_id: str = "", session_id: str = "") -> None:
+def list_sandboxes(
+    core: Core = "127.0.0.1:50051", user_id: str | None = None, session_id: str | None = None
+) -> None:
     """A core's sandboxes, newest first."""
 
     async def work() -> None:

@@ -2,18 +2,15 @@
 
 from collections.abc import AsyncGenerator
 
-from portico.client.connection import Calls
 from portico.client.convert import Json, json_text
 from portico.client.errors import typed_errors
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import agent_pb2
 
 
-class Agents:
+class Agents(Service):
     """A core's agents. Every method raises PorticoError."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     def list(
         self, *, page_size: int = 0, page_token: str = ""

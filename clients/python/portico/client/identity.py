@@ -3,16 +3,13 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from portico.client.connection import Calls
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import identity_pb2
 
 
-class Identity:
+class Identity(Service):
     """The caller, and API keys. Every method raises PorticoError."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     async def caller(self) -> identity_pb2.Principal | None:
         """Whose credential this client has; None when the core checks none. Raises Unauthenticated."""
@@ -53,12 +50,12 @@ class Identity:
         return (await self._calls.unary(self._calls.connection.identity.RevokeKey, request)).key
 
     async def forget_user(
-        self, user_id: str = "", *, timeout: float = 600.0
+        self, user_id: str | None = None, *, timeout: float = 600.0
     ) -> identity_pb2.ForgetUserResponse:
         """Removes all that is kept of a user, the caller if none is named, and says how much it was.
 
         It may take long, so this has a timeout of its own, in seconds. Raises PermissionDenied, Unavailable.
         """
         method = self._calls.connection.identity.ForgetUser
-        request = identity_pb2.ForgetUserRequest(user_id=user_id)
+        request = identity_pb2.ForgetUserRequest(user_id=user_id or "")
         return await self._calls.varied(None, None, timeout).unary(method, request)

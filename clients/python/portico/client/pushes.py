@@ -2,17 +2,14 @@
 
 from collections.abc import AsyncGenerator
 
-from portico.client.connection import Calls
 from portico.client.errors import typed_errors
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import push_pb2
 
 
-class Pushes:
+class Pushes(Service):
     """Runs' push configs, and the claims of who delivers. Every method raises PorticoError."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     async def set(self, config: push_pb2.PushConfig, *, from_start: bool = False) -> push_pb2.PushConfig:
         """Makes or replaces a config: from the run's first event, or from the next one. Raises NotFound."""

@@ -18,13 +18,13 @@ class QueryOptions(TypedDict, total=False):
     """All that a query may say beside its input; see QueryRequest and AgentRequest."""
 
     agent: str
-    session_id: str
-    user_id: str
+    session_id: str | None
+    user_id: str | None
     parameters: query_pb2.ModelParameters | Mapping[str, Any]
     tools: Iterable[query_pb2.Tool | Mapping[str, Any]]
     extra: Json
     metadata: Json
-    request_id: str
+    request_id: str | None
     background: bool
     # Generated when left out, so that a broken call can be made again.
     idempotency_key: str
@@ -32,15 +32,15 @@ class QueryOptions(TypedDict, total=False):
     # The longest that the run may take, in seconds or as a timedelta.
     timeout: float | timedelta
     # The run that this one continues, instead of a session.
-    previous_run_id: str
+    previous_run_id: str | None
     # With previous_run_id: in a session of its own, also as the run stood before it was told this message.
     fork_session: bool
-    before_message_id: str
+    before_message_id: str | None
     ephemeral: bool
     # The most that the run may use: wall_time (seconds or a timedelta), tool_calls, tokens, child_runs.
     budget: events_pb2.Budget | Mapping[str, Any]
     # The run on whose behalf this one is started; it uses of that run's budget.
-    parent_run_id: str
+    parent_run_id: str | None
 
 
 def retry_key() -> str:
@@ -77,13 +77,13 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
         request=query_pb2.AgentRequest(
             agent_name=options.get("agent", ""),
             input=to_messages(input),
-            session_id=options.get("session_id", ""),
-            user_id=options.get("user_id", ""),
+            session_id=options.get("session_id") or "",
+            user_id=options.get("user_id") or "",
             parameters=parameters,
             tools=[_to_tool(tool) for tool in options.get("tools", ())],
             extra_json=json_text(options.get("extra")),
             metadata_json=json_text(options.get("metadata")),
-            request_id=options.get("request_id", ""),
+            request_id=options.get("request_id") or "",
         ),
         background=options.get("background", False),
         idempotency_key=options.get("idempotency_key", ""),
@@ -92,12 +92,12 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
             options.get("if_session_busy", query_pb2.SESSION_BUSY_POLICY_UNSPECIFIED),
             "SESSION_BUSY_POLICY_",
         ),
-        previous_run_id=options.get("previous_run_id", ""),
+        previous_run_id=options.get("previous_run_id") or "",
         ephemeral=options.get("ephemeral", False),
         fork_session=options.get("fork_session", False),
-        before_message_id=options.get("before_message_id", ""),
+        before_message_id=options.get("before_message_id") or "",
         budget=to_budget(options["budget"]) if "budget" in options else None,
-        parent_run_id=options.get("parent_run_id", ""),
+        parent_run_id=options.get("parent_run_id") or "",
     )
     if "timeout" in options:
         request.timeout.CopyFrom(to_duration(options["timeout"]))

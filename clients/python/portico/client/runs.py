@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, Unpack
 
-from portico.client.connection import Calls
 from portico.client.convert import MessagesLike, enum_number, json_text, to_messages, to_timestamp
 from portico.client.paging import Listing, listing
 from portico.client.progress import Progress
 from portico.client.query import QueryInput, QueryOptions, query_request
 from portico.client.run_stream import RunStream
+from portico.client.service import Service
 from portico.v1 import events_pb2, query_pb2
 
 RunStatusLike: TypeAlias = (
@@ -28,11 +28,8 @@ RunStatusLike: TypeAlias = (
 )
 
 
-class Runs:
+class Runs(Service):
     """A client's runs. Every method raises PorticoError."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     def query(
         self, input: QueryInput, *, resume_timeout: float = 60.0, **options: Unpack[QueryOptions]
@@ -61,8 +58,8 @@ class Runs:
         self,
         *,
         agent: str = "",
-        user_id: str = "",
-        session_id: str = "",
+        user_id: str | None = None,
+        session_id: str | None = None,
         statuses: Iterable[RunStatusLike] = (),
         created_from: datetime | None = None,
         created_until: datetime | None = None,
@@ -80,8 +77,8 @@ class Runs:
             page_size=page_size,
             page_token=page_token,
             agent_name=agent,
-            user_id=user_id,
-            session_id=session_id,
+            user_id=user_id or "",
+            session_id=session_id or "",
             statuses=[enum_number(events_pb2.RunStatus, status, "RUN_STATUS_") for status in statuses],
             created_from_time=to_timestamp(created_from),
             created_until_time=to_timestamp(created_until),
@@ -109,22 +106,26 @@ class Runs:
         request = query_pb2.InterruptRunRequest(run_id=run_id)
         return (await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs[0]
 
-    async def interrupt_session(self, *, session_id: str, user_id: str = "") -> tuple[query_pb2.Run, ...]:
+    async def interrupt_session(
+        self, *, session_id: str, user_id: str | None = None
+    ) -> tuple[query_pb2.Run, ...]:
         """Interrupts what is live in a session; queued runs stay queued.
 
         Raises FailedPrecondition when nothing is live.
         """
-        session = query_pb2.SessionTarget(user_id=user_id, session_id=session_id)
+        session = query_pb2.SessionTarget(user_id=user_id or "", session_id=session_id)
         request = query_pb2.InterruptRunRequest(session=session)
         return tuple((await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs)
 
-    async def resume(self, run_id: str, input: MessagesLike, *, input_request_id: str = "") -> query_pb2.Run:
+    async def resume(
+        self, run_id: str, input: MessagesLike, *, input_request_id: str | None = None
+    ) -> query_pb2.Run:
         """Answers a run that waits for input; its last_sequence_number is the cursor to watch from.
 
         Raises FailedPrecondition when it does not wait.
         """
         request = query_pb2.ResumeRunRequest(
-            run_id=run_id, input=to_messages(input), input_request_id=input_request_id
+            run_id=run_id, input=to_messages(input), input_request_id=input_request_id or ""
         )
         return (await self._calls.unary(self._calls.connection.runs.ResumeRun, request)).run
 

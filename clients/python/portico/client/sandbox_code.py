@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from portico.client.connection import Calls
 from portico.client.convert import Json, json_text, to_duration
 from portico.client.errors import typed_errors
+from portico.client.service import Service
 from portico.v1 import sandbox_pb2
 
 CommandLike = str | Sequence[str]
@@ -24,11 +24,8 @@ def to_command(
     return sandbox_pb2.Command(arguments=words, cwd=cwd, env=env)
 
 
-class SandboxCode:
+class SandboxCode(Service):
     """The methods that run code."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     async def run_cell(
         self, sandbox_id: str, code: str, *, timeout: float | None = None

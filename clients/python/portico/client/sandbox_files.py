@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 
-from portico.client.connection import Calls
 from portico.client.errors import typed_errors
 from portico.client.file_reader import FileReader
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import sandbox_pb2
 
 PIECE_BYTES = 256 * 1024
@@ -15,13 +15,10 @@ Edits = Mapping[str, str] | Iterable[sandbox_pb2.FileEdit]
 Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes]
 
 
-class SandboxFiles:
+class SandboxFiles(Service):
     """The methods for files. They raise NotFound, AlreadyExists, and InvalidArgument for a path that leads
     out.
     """
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     async def open_file(
         self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0, last_bytes: int = 0

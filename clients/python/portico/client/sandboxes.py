@@ -1,6 +1,5 @@
 """SandboxService: places where untrusted code runs."""
 
-from portico.client.connection import Calls
 from portico.client.convert import to_duration
 from portico.client.paging import Listing, listing
 from portico.client.sandbox_cells import Cells
@@ -19,38 +18,39 @@ class Sandboxes(SandboxCode, SandboxFiles):
     FailedPrecondition, beyond a limit ResourceExhausted.
     """
 
-    def __init__(self, calls: Calls) -> None:
-        super().__init__(calls)
-
     async def create(
         self,
         spec: sandbox_pb2.SandboxSpec | None = None,
         *,
-        session_id: str = "",
-        user_id: str = "",
+        session_id: str | None = None,
+        user_id: str | None = None,
         fresh: bool = False,
         idempotency_key: str = "",
     ) -> sandbox_pb2.Sandbox:
         """The session's own sandbox of the spec's type, made if need be; with `fresh` another one."""
         request = sandbox_pb2.CreateSandboxRequest(
-            session_id=session_id, user_id=user_id, spec=spec, fresh=fresh, idempotency_key=idempotency_key
+            session_id=session_id or "",
+            user_id=user_id or "",
+            spec=spec,
+            fresh=fresh,
+            idempotency_key=idempotency_key,
         )
         return (await self._calls.unary(self._calls.connection.sandboxes.CreateSandbox, request)).sandbox
 
     def cells(
         self,
-        sandbox_id: str = "",
+        sandbox_id: str | None = None,
         *,
         spec: sandbox_pb2.SandboxSpec | None = None,
-        session_id: str = "",
-        user_id: str = "",
+        session_id: str | None = None,
+        user_id: str | None = None,
         fresh: bool = False,
     ) -> Cells:
         """One after the other over one stream; without an id in a sandbox that is made, as by create."""
         if sandbox_id:
-            return Cells(self._calls, sandbox_pb2.RunCellsRequest(sandbox_id=sandbox_id))
+            return Cells(self._calls, sandbox_pb2.RunCellsRequest(sandbox_id=sandbox_id or ""))
         create = sandbox_pb2.CreateSandboxRequest(
-            session_id=session_id, user_id=user_id, spec=spec, fresh=fresh
+            session_id=session_id or "", user_id=user_id or "", spec=spec, fresh=fresh
         )
         return Cells(self._calls, sandbox_pb2.RunCellsRequest(create=create))
 
@@ -60,11 +60,16 @@ class Sandboxes(SandboxCode, SandboxFiles):
         return (await self._calls.unary(self._calls.connection.sandboxes.GetSandbox, request)).sandbox
 
     def list(
-        self, *, user_id: str = "", session_id: str = "", page_size: int = 0, page_token: str = ""
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        page_size: int = 0,
+        page_token: str = "",
     ) -> Listing[sandbox_pb2.ListSandboxesResponse, sandbox_pb2.Sandbox]:
         """Sandboxes, newest first."""
         request = sandbox_pb2.ListSandboxesRequest(
-            user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
+            user_id=user_id or "", session_id=session_id or "", page_size=page_size, page_token=page_token
         )
         return listing(
             self._calls,
@@ -103,7 +108,9 @@ class Sandboxes(SandboxCode, SandboxFiles):
         request = sandbox_pb2.CreateCheckpointRequest(sandbox_id=sandbox_id, name=name)
         await self._calls.unary(self._calls.connection.sandboxes.CreateCheckpoint, request)
 
-    async def roll_back(self, sandbox_id: str, *, checkpoint: str = "", snapshot_id: str = "") -> bool:
+    async def roll_back(
+        self, sandbox_id: str, *, checkpoint: str = "", snapshot_id: str | None = None
+    ) -> bool:
         """Back to a checkpoint or a snapshot; whether the kernel has its names of then."""
         request = sandbox_pb2.RollBackRequest(sandbox_id=sandbox_id)
         if snapshot_id:
@@ -120,17 +127,17 @@ class Sandboxes(SandboxCode, SandboxFiles):
     def list_snapshots(
         self,
         *,
-        user_id: str = "",
-        session_id: str = "",
-        sandbox_id: str = "",
+        user_id: str | None = None,
+        session_id: str | None = None,
+        sandbox_id: str | None = None,
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[sandbox_pb2.ListSnapshotsResponse, sandbox_pb2.SandboxSnapshot]:
         """Snapshots, newest first."""
         request = sandbox_pb2.ListSnapshotsRequest(
-            user_id=user_id,
-            session_id=session_id,
-            sandbox_id=sandbox_id,
+            user_id=user_id or "",
+            session_id=session_id or "",
+            sandbox_id=sandbox_id or "",
             page_size=page_size,
             page_token=page_token,
         )
@@ -149,17 +156,17 @@ class Sandboxes(SandboxCode, SandboxFiles):
     async def fork(
         self,
         *,
-        sandbox_id: str = "",
-        snapshot_id: str = "",
-        session_id: str = "",
+        sandbox_id: str | None = None,
+        snapshot_id: str | None = None,
+        session_id: str | None = None,
         spec: sandbox_pb2.SandboxSpec | None = None,
     ) -> sandbox_pb2.Sandbox:
         """A new sandbox with the files of another, or of a snapshot."""
-        request = sandbox_pb2.ForkSandboxRequest(session_id=session_id, spec=spec)
+        request = sandbox_pb2.ForkSandboxRequest(session_id=session_id or "", spec=spec)
         if snapshot_id:
             request.snapshot_id = snapshot_id
         else:
-            request.sandbox_id = sandbox_id
+            request.sandbox_id = sandbox_id or ""
         return (await self._calls.unary(self._calls.connection.sandboxes.ForkSandbox, request)).sandbox
 
     async def create_port_access(
@@ -185,8 +192,8 @@ class Sandboxes(SandboxCode, SandboxFiles):
         return await Terminal.open(self._calls, start)
 
     async def connect_port(
-        self, sandbox_id: str = "", port: int = 0, *, access_token: str = ""
+        self, sandbox_id: str | None = None, port: int = 0, *, access_token: str = ""
     ) -> PortConnection:
         """A connection to a TCP port that something inside listens on. Raises Unavailable."""
-        start = sandbox_pb2.PortStart(sandbox_id=sandbox_id, port=port, access_token=access_token)
+        start = sandbox_pb2.PortStart(sandbox_id=sandbox_id or "", port=port, access_token=access_token)
         return await PortConnection.open(self._calls, start)

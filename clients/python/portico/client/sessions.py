@@ -2,46 +2,47 @@
 
 from typing import Literal, TypeAlias
 
-from portico.client.connection import Calls
 from portico.client.convert import Json, MessagesLike, enum_number, json_text, to_messages
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import session_pb2
 
 Order: TypeAlias = session_pb2.SortOrder.ValueType | Literal["ascending", "descending"]
 
 
-class Sessions:
+class Sessions(Service):
     """Users' sessions. Every method raises PorticoError."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
     async def create(
-        self, *, user_id: str = "", session_id: str = "", metadata: Json = None
+        self, *, user_id: str | None = None, session_id: str | None = None, metadata: Json = None
     ) -> session_pb2.Session:
         """An empty session, with a generated id if none is given. Raises AlreadyExists."""
         request = session_pb2.CreateSessionRequest(
-            user_id=user_id, session_id=session_id, metadata_json=json_text(metadata)
+            user_id=user_id or "", session_id=session_id or "", metadata_json=json_text(metadata)
         )
         return (await self._calls.unary(self._calls.connection.sessions.CreateSession, request)).session
 
-    async def get(self, session_id: str, *, user_id: str = "") -> session_pb2.Session:
+    async def get(self, session_id: str, *, user_id: str | None = None) -> session_pb2.Session:
         """A session without its messages. Raises NotFound."""
-        request = session_pb2.GetSessionRequest(user_id=user_id, session_id=session_id)
+        request = session_pb2.GetSessionRequest(user_id=user_id or "", session_id=session_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetSession, request)).session
 
-    async def update(self, session_id: str, *, user_id: str = "", metadata: Json) -> session_pb2.Session:
+    async def update(
+        self, session_id: str, *, user_id: str | None = None, metadata: Json
+    ) -> session_pb2.Session:
         """Replaces a session's metadata. Raises NotFound."""
         request = session_pb2.UpdateSessionRequest(
-            user_id=user_id, session_id=session_id, metadata_json=json_text(metadata)
+            user_id=user_id or "", session_id=session_id, metadata_json=json_text(metadata)
         )
         return (await self._calls.unary(self._calls.connection.sessions.UpdateSession, request)).session
 
     def list(
-        self, *, user_id: str = "", page_size: int = 0, page_token: str = ""
+        self, *, user_id: str | None = None, page_size: int = 0, page_token: str = ""
     ) -> Listing[session_pb2.ListSessionsResponse, session_pb2.Session]:
         """A user's sessions, last used first."""
-        request = session_pb2.ListSessionsRequest(user_id=user_id, page_size=page_size, page_token=page_token)
+        request = session_pb2.ListSessionsRequest(
+            user_id=user_id or "", page_size=page_size, page_token=page_token
+        )
         return listing(
             self._calls,
             lambda: self._calls.connection.sessions.ListSessions,
@@ -49,20 +50,20 @@ class Sessions:
             lambda page: page.sessions,
         )
 
-    async def delete(self, session_id: str, *, user_id: str = "") -> None:
+    async def delete(self, session_id: str, *, user_id: str | None = None) -> None:
         """Removes a session and its messages; its runs stay. Raises NotFound."""
-        request = session_pb2.DeleteSessionRequest(user_id=user_id, session_id=session_id)
+        request = session_pb2.DeleteSessionRequest(user_id=user_id or "", session_id=session_id)
         await self._calls.unary(self._calls.connection.sessions.DeleteSession, request)
 
     async def append_messages(
-        self, session_id: str, messages: MessagesLike, *, user_id: str = ""
+        self, session_id: str, messages: MessagesLike, *, user_id: str | None = None
     ) -> tuple[session_pb2.SessionMessage, ...]:
         """Adds messages at the end, all or none; those the session has already are left out.
 
         Raises NotFound.
         """
         request = session_pb2.AppendMessagesRequest(
-            user_id=user_id, session_id=session_id, messages=to_messages(messages)
+            user_id=user_id or "", session_id=session_id, messages=to_messages(messages)
         )
         response = await self._calls.unary(self._calls.connection.sessions.AppendMessages, request)
         return tuple(response.messages)
@@ -71,9 +72,9 @@ class Sessions:
         self,
         session_id: str,
         *,
-        user_id: str = "",
+        user_id: str | None = None,
         order: Order = "ascending",
-        after_message_id: str = "",
+        after_message_id: str | None = None,
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[session_pb2.ListMessagesResponse, session_pb2.SessionMessage]:
@@ -82,12 +83,12 @@ class Sessions:
         Reading raises NotFound.
         """
         request = session_pb2.ListMessagesRequest(
-            user_id=user_id,
+            user_id=user_id or "",
             session_id=session_id,
             page_size=page_size,
             page_token=page_token,
             order=enum_number(session_pb2.SortOrder, order, "SORT_ORDER_"),
-            after_message_id=after_message_id,
+            after_message_id=after_message_id or "",
         )
         return listing(
             self._calls,
@@ -97,24 +98,26 @@ class Sessions:
         )
 
     async def get_message(
-        self, session_id: str, message_id: str, *, user_id: str = ""
+        self, session_id: str, message_id: str, *, user_id: str | None = None
     ) -> session_pb2.SessionMessage:
         """One message. Raises NotFound."""
-        request = session_pb2.GetMessageRequest(user_id=user_id, session_id=session_id, message_id=message_id)
+        request = session_pb2.GetMessageRequest(
+            user_id=user_id or "", session_id=session_id, message_id=message_id
+        )
         return (await self._calls.unary(self._calls.connection.sessions.GetMessage, request)).message
 
-    async def delete_message(self, session_id: str, message_id: str, *, user_id: str = "") -> None:
+    async def delete_message(self, session_id: str, message_id: str, *, user_id: str | None = None) -> None:
         """Removes one message. Raises NotFound."""
         request = session_pb2.DeleteMessageRequest(
-            user_id=user_id, session_id=session_id, message_id=message_id
+            user_id=user_id or "", session_id=session_id, message_id=message_id
         )
         await self._calls.unary(self._calls.connection.sessions.DeleteMessage, request)
 
     async def search(
-        self, query: str, *, user_id: str = "", session_id: str = "", top_k: int = 0
+        self, query: str, *, user_id: str | None = None, session_id: str | None = None, top_k: int = 0
     ) -> tuple[session_pb2.SessionHit, ...]:
         """Messages in all of a user's sessions, or in one, that have these words; best first."""
         request = session_pb2.SearchSessionsRequest(
-            user_id=user_id, query=query, session_id=session_id, top_k=top_k
+            user_id=user_id or "", query=query, session_id=session_id or "", top_k=top_k
         )
         return tuple((await self._calls.unary(self._calls.connection.sessions.SearchSessions, request)).hits)

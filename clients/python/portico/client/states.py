@@ -1,23 +1,20 @@
 """StateService: an agent's own state by user, session and round."""
 
-from portico.client.connection import Calls
 from portico.client.convert import Json, json_text
 from portico.client.paging import Listing, listing
+from portico.client.service import Service
 from portico.v1 import state_pb2
 
 
-class States:
+class States(Service):
     """Saved states. Every method raises PorticoError."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
 
     async def save(
         self,
         state: Json,
         *,
-        user_id: str = "",
-        session_id: str = "",
+        user_id: str | None = None,
+        session_id: str | None = None,
         round_id: int | None = None,
         etag: str = "",
     ) -> state_pb2.State:
@@ -26,8 +23,8 @@ class States:
         Raises EtagMismatch when an etag is given and somebody else wrote first.
         """
         request = state_pb2.SaveStateRequest(
-            user_id=user_id,
-            session_id=session_id,
+            user_id=user_id or "",
+            session_id=session_id or "",
             round_id=round_id,
             state_json=json_text(state),
             etag=etag,
@@ -35,27 +32,38 @@ class States:
         return (await self._calls.unary(self._calls.connection.states.SaveState, request)).state
 
     async def get(
-        self, *, user_id: str = "", session_id: str = "", round_id: int | None = None
+        self, *, user_id: str | None = None, session_id: str | None = None, round_id: int | None = None
     ) -> state_pb2.State:
         """One round, the greatest if none is named. Raises NotFound."""
-        request = state_pb2.GetStateRequest(user_id=user_id, session_id=session_id, round_id=round_id)
+        request = state_pb2.GetStateRequest(
+            user_id=user_id or "", session_id=session_id or "", round_id=round_id
+        )
         return (await self._calls.unary(self._calls.connection.states.GetState, request)).state
 
     def list(
-        self, *, user_id: str = "", session_id: str = "", page_size: int = 0, page_token: str = ""
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        page_size: int = 0,
+        page_token: str = "",
     ) -> Listing[state_pb2.ListStatesResponse, state_pb2.State]:
         """A user's rounds by session and round, without their contents."""
         request = state_pb2.ListStatesRequest(
-            user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
+            user_id=user_id or "", session_id=session_id or "", page_size=page_size, page_token=page_token
         )
         return listing(
             self._calls, lambda: self._calls.connection.states.ListStates, request, lambda page: page.states
         )
 
-    async def delete(self, *, user_id: str = "", session_id: str = "", round_id: int | None = None) -> int:
+    async def delete(
+        self, *, user_id: str | None = None, session_id: str | None = None, round_id: int | None = None
+    ) -> int:
         """Removes a round, a session's state or all of a user's; returns how many rounds that were.
 
         Without a round, what frameworks keep in the session goes too.
         """
-        request = state_pb2.DeleteStateRequest(user_id=user_id, session_id=session_id, round_id=round_id)
+        request = state_pb2.DeleteStateRequest(
+            user_id=user_id or "", session_id=session_id or "", round_id=round_id
+        )
         return (await self._calls.unary(self._calls.connection.states.DeleteState, request)).deleted_count
