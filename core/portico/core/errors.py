@@ -19,7 +19,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class Code(StrEnum):
@@ -271,8 +271,15 @@ class Unauthenticated(PorticoError):
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
 
-    def __init__(self, problem: str = "the credential is not valid, or not any more") -> None:
+    def __init__(
+        self,
+        problem: str = "the credential is not valid, or not any more",
+        *,
+        why: Literal["missing", "malformed", "unknown", "expired", "revoked", "invalid"] = "unknown",
+    ) -> None:
+        """`why` is for the operator; the caller is not told."""
         super().__init__(problem)
+        self.why = why
 
 
 class PermissionDenied(PorticoError):

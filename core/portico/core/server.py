@@ -154,6 +154,7 @@ class CoreServer:
             self.ports = [self._bind(address) for address in settings.listen]
             await self._sandboxes.start()
             await self._take_up()
+            await self._pushes.load()
             await self._server.start()
         except BaseException:
             await self._sandboxes.close()
@@ -229,6 +230,7 @@ class CoreServer:
                 ("grpc.so_reuseport", 0),  # two cores on one port would each have half of the runs
             ],
         )
+        self._pushes = PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain)
         services = {
             "QueryService": QueryService(
                 self._engine, self._stores.runs, self._drain, self._authentication, calls
@@ -241,7 +243,7 @@ class CoreServer:
             "IdentityService": IdentityService(
                 self._keys, Forgetting(self._engine, self._stores, self._sandboxes)
             ),
-            "PushService": PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain),
+            "PushService": self._pushes,
         }
         described = [service for file in FILES for service in file.services_by_name.values()]
         server.add_generic_rpc_handlers(

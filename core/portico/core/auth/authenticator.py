@@ -43,13 +43,13 @@ def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
         return ""
     value = given[0]
     if len(given) > 1 or not isinstance(value, str) or len(value) > CREDENTIAL_CHARACTERS:
-        raise Unauthenticated(_MISSING)
+        raise Unauthenticated(_MISSING, why="malformed")
     scheme, _, credential = value.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
-        raise Unauthenticated(_MISSING)
+        raise Unauthenticated(_MISSING, why="malformed")
     return credential.strip()
 
 
 def missing() -> Unauthenticated:
     """For a call without a credential that needs one."""
-    return Unauthenticated(_MISSING)
+    return Unauthenticated(_MISSING, why="missing")

@@ -58,9 +58,10 @@ class ApiKeys:
         if known is None or not hmac.compare_digest(digest, known.record.digest):
             raise Unauthenticated
         record = known.record
-        expired = record.expires_at is not None and record.expires_at <= time.time()
-        if expired or record.revoked_at is not None or record.key_id in self._ending:
-            raise Unauthenticated
+        if record.expires_at is not None and record.expires_at <= time.time():
+            raise Unauthenticated(why="expired")
+        if record.revoked_at is not None or record.key_id in self._ending:
+            raise Unauthenticated(why="revoked")
         return known.principal
 
     async def create(

@@ -79,7 +79,8 @@ class Tokens:
             found = self._principal(claims)
         except (jwt.PyJWTError, InvalidArgument, ValueError) as error:
             log.info("a token is refused: %s", error)
-            raise Unauthenticated from None
+            expired = isinstance(error, jwt.ExpiredSignatureError)
+            raise Unauthenticated(why="expired" if expired else "invalid") from None
         expires = float(claims["exp"]) + self._issuer.leeway_seconds
         until = min(time.monotonic() + REMEMBERED_SECONDS, self._jwks.good_until)
         self._good[_digest(credential)] = _Good(found, until, expires)

@@ -18,6 +18,7 @@ from portico.core.engine.removal import BATCH
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.stores.base import Stores
+from portico.telemetry.counts import Counts, gauge
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,19 @@ class Retention:
         self._refused, self._defects = Rarely(), Rarely()
         self._seen: deque[tuple[float, float]] = deque()  # when by each clock, in the last hour
         self._task: asyncio.Task[None] | None = None
+        self._done_at = monotonic()
+        self._removed = Counts(
+            "portico.retention.removed", "{thing}", "What retention has removed as too old.", "kind"
+        )
+        self._failed = Counts(
+            "portico.retention.failures", "{sweep}", "Sweeps of retention that the store, or a defect, ended."
+        )
+        gauge(
+            "portico.retention.age",
+            "s",
+            "How long ago retention had last removed all that was too old, or the core started.",
+            lambda: [(self._monotonic() - self._done_at, {})] if ttls.any else [],
+        )
 
     def start(self) -> None:
         if self._ttls.any:
@@ -77,22 +91,25 @@ class Retention:
         now = self._now()
         ttls = self._ttls
         if ttls.runs is not None:
-            await self._repeat(self._runs, now - ttls.runs)
+            await self._repeat("run", self._runs, now - ttls.runs)
         if ttls.sessions is not None:
             await self._sessions(now - ttls.sessions)
         if ttls.states is not None:
-            await self._repeat(self._stores.states.expire, now - ttls.states)
+            await self._repeat("state", self._stores.states.expire, now - ttls.states)
         if ttls.memories is not None:
-            await self._repeat(self._stores.memories.expire, now - ttls.memories)
+            await self._repeat("memory", self._stores.memories.expire, now - ttls.memories)
+        self._done_at = self._monotonic()
 
     async def _work(self) -> None:
         while True:
             try:
                 await self.sweep()
             except StoreUnavailable as error:
+                self._failed.add()
                 if self._refused.due():
                     log.warning("what is too old can't be removed yet: %s", error)
             except Exception:
+                self._failed.add()
                 if self._defects.due():
                     log.exception("removing what is too old failed; it is tried again")
             await asyncio.sleep(SWEEP_SECONDS)
@@ -105,11 +122,13 @@ class Retention:
             self._seen.popleft()
         return min(then + moment - since for then, since in self._seen)
 
-    async def _repeat(self, remove: Callable[[float, int], Awaitable[int]], before: float) -> None:
+    async def _repeat(self, kind: str, remove: Callable[[float, int], Awaitable[int]], before: float) -> None:
         more = True
         while more:
             began = self._monotonic()
-            more = await remove(before, BATCH) > 0
+            removed = await remove(before, BATCH)
+            self._removed.add(kind, number=removed)
+            more = removed > 0
             await self._rest(began)
 
     async def _runs(self, before: float, limit: int) -> int:
@@ -126,6 +145,7 @@ class Retention:
                     began = self._monotonic()
                     with suppress(SessionNotFound):
                         await self._engine.removal.idle_session(last.user_id, last.session_id, before)
+                        self._removed.add("session")
                     await self._rest(began)
 
     async def _rest(self, began: float) -> None:

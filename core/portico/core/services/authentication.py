@@ -1,6 +1,7 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import grpc
@@ -13,6 +14,7 @@ from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, await_first, stop_sending
 from portico.core.services.rates import Rates
+from portico.core.services.refusals import Refusals
 
 HEALTH = "/grpc.health.v1.Health/"
 # What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
@@ -67,10 +69,11 @@ class Authentication(grpc.aio.ServerInterceptor):
     def __init__(self, authenticator: Authenticator, rates: Rates) -> None:
         self._authenticator = authenticator
         self._rates = rates
+        self._refusals = Refusals()
 
     def of_link(self, link: Principal) -> "StreamAuthentication":
         """The same for the streams of a link, whose own caller counts where they bring no credential."""
-        return StreamAuthentication(self._authenticator, self._rates, link)
+        return StreamAuthentication(self._authenticator, self._rates, self._refusals, link)
 
     async def intercept_service(
         self,
@@ -84,6 +87,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         try:
             call_as(await self._principal(method, handler_call_details.invocation_metadata))
         except PorticoError as error:
+            self._refusals.note(error)
             audit.note(method, None, code=error.code)
             return _refusal(handler, error, uploads=method in _UPLOADS)
         return handler
@@ -105,24 +109,37 @@ class Authentication(grpc.aio.ServerInterceptor):
 class StreamAuthentication:
     """The same for the streams of a link."""
 
-    def __init__(self, authenticator: Authenticator, rates: Rates, link: Principal) -> None:
+    def __init__(
+        self, authenticator: Authenticator, rates: Rates, refusals: Refusals, link: Principal
+    ) -> None:
         self._authenticator = authenticator
         self._rates = rates
+        self._refusals = refusals
         self._link = link
 
     def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
-        credential = credential_of(metadata.items())
-        who = self._authenticator.at_once(credential) if credential else self._link
-        if who is ANONYMOUS:
-            raise missing()
-        if who is not None:
-            self._admit(who, method)
-        return who
+        with self._noting():
+            credential = credential_of(metadata.items())
+            who = self._authenticator.at_once(credential) if credential else self._link
+            if who is ANONYMOUS:
+                raise missing()
+            if who is not None:
+                self._admit(who, method)
+            return who
 
     async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
-        who = await self._authenticator.check(credential_of(metadata.items()))
-        self._admit(who, method)
-        return who
+        with self._noting():
+            who = await self._authenticator.check(credential_of(metadata.items()))
+            self._admit(who, method)
+            return who
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except PorticoError as error:
+            self._refusals.note(error)
+            raise
 
     def _admit(self, who: Principal, method: str) -> None:
         self._rates.count(who)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from portico.core.stores.pushes import PushRecord
+from portico.telemetry import counts
 
 Key: TypeAlias = tuple[str, str]  # run and config
 
@@ -58,6 +59,16 @@ class Claims:
     def __init__(self) -> None:
         self._records: dict[Key, PushRecord] = {}
         self._claimers: list[Claimer] = []
+        counts.gauge(
+            "portico.push.pending",
+            "{config}",
+            "Push configs whose delivery has not ended: held by a gateway, or waiting for one.",
+            self._pending,
+        )
+
+    def _pending(self) -> counts.Looked:
+        held = sum(len(claimer.held) for claimer in tuple(self._claimers))
+        return [(held, {"state": "held"}), (max(len(self._records) - held, 0), {"state": "waiting"})]
 
     def add(self, record: PushRecord, *, known: bool = False) -> None:
         """A config was set; one that was only read from the store replaces nothing."""

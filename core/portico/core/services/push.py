@@ -111,7 +111,7 @@ class PushService:
     async def ClaimPushes(
         self, request: pb.ClaimPushesRequest, context: ServicerContext
     ) -> AsyncIterator[pb.ClaimPushesResponse]:
-        await self._load()
+        await self.load()
         with self._claims.claiming() as claimer, self._drain.watching(claimer.cut):
             async for given, removed in claimer.changes():
                 yield pb.ClaimPushesResponse(
@@ -129,8 +129,9 @@ class PushService:
             self._claims.delivered((run_id, config_id), revision, number, ended=request.ended)
         return pb.AckPushResponse()
 
-    async def _load(self) -> None:
-        """What an earlier process left undelivered."""
+    async def load(self) -> None:
+        """What an earlier process left undelivered is claimed, and counted, from now on. Raises
+        StoreUnavailable."""
         async with self._loading:
             if not self._loaded:
                 for record in await self._pushes.undelivered():

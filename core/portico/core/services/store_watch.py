@@ -9,6 +9,7 @@ from grpc_health.v1._async import HealthServicer
 
 from portico.core.engine.runs import RunEngine
 from portico.core.stores.health import StoreHealth
+from portico.telemetry import counts
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,13 @@ class StoreWatch:
         self._store = store
         self._failing = Rarely()
         self._task: asyncio.Task[None] | None = None
+        self._said = NOT_SERVING
+        counts.gauge(
+            "portico.store.writable",
+            "1",
+            "1 while the store takes writes, 0 while it refuses them.",
+            lambda: [(float(self._said == SERVING), {})],
+        )
 
     async def start(self) -> None:
         await self._say(SERVING)
@@ -41,7 +49,6 @@ class StoreWatch:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch(self) -> None:
-        said = SERVING
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -52,14 +59,14 @@ class StoreWatch:
                     log.exception("the store can't be probed")
                 continue
             wanted = SERVING if failure is None else NOT_SERVING
-            if wanted != said:
-                said = wanted
+            if wanted != self._said:
                 if failure is not None:
                     log.error("not ready, the store refuses writes: %s", failure)
                 else:
                     log.warning("ready again, the store takes writes")
-                await self._say(said)
+                await self._say(wanted)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        self._said = status
         for service in self._services:
             await self._health.set(service, status)

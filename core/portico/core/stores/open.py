@@ -7,6 +7,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from portico.core.errors import StoreUnavailable
+from portico.core.stores import store_metrics
 from portico.core.stores.base import Stores
 from portico.core.stores.database import Database, sqlite_engine
 from portico.core.stores.health import StoreHealth
@@ -101,6 +102,7 @@ def _file(url: URL) -> SqliteFile:
 async def _sqlite(file: SqliteFile) -> Stores:
     lock = DatabaseLock(file.path)
     health = StoreHealth()
+    store_metrics.watch(file.path)
     reserve = Reserve(file.path)
     runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock, reserve)
     turn.room = room = SpentReserve(reserve, runs)

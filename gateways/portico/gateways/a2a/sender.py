@@ -9,9 +9,11 @@ import httpx
 from portico.gateways.a2a.guard import Guard, Refused, Target
 from portico.gateways.a2a.payloads import Payload
 from portico.gateways.a2a.settings import A2aSettings
+from portico.telemetry.counts import Counts
 from portico.v1 import push_pb2
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
+_REFUSED = 300
 _GONE = 410
 # Answers after which the same request may succeed; every other refusal is final for what was sent.
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -27,6 +29,12 @@ class Sender:
     def __init__(self, guard: Guard, settings: A2aSettings) -> None:
         self._guard = guard
         self._give_up_seconds = settings.push_seconds
+        self._sent = Counts(
+            "portico.push.deliveries",
+            "{notification}",
+            "Notifications that receivers took or refused, attempts that failed, and configs given up.",
+            "outcome",
+        )
         self._client = httpx.AsyncClient(
             timeout=settings.push_timeout,
             follow_redirects=False,
@@ -39,6 +47,15 @@ class Sender:
 
     async def send(self, config: push_pb2.PushConfig, payload: Payload) -> None:
         """Returns when it was taken, or refused for good. Raises GaveUp."""
+        try:
+            taken = await self._try(config, payload)
+        except GaveUp:
+            self._sent.add("given_up")
+            raise
+        self._sent.add("taken" if taken else "refused")
+
+    async def _try(self, config: push_pb2.PushConfig, payload: Payload) -> bool:
+        """Whether it was taken. Raises GaveUp."""
         until = time.monotonic() + self._give_up_seconds
         pause = FIRST_SECONDS
         while True:
@@ -47,13 +64,14 @@ class Sender:
                 if status == _GONE:
                     raise GaveUp("it is gone")
                 if status not in _AGAIN:
-                    return
+                    return status < _REFUSED
                 problem = f"it answers {status}"
             except Refused as refusal:
                 # A name may be found again later; an address that is not public stays so.
                 problem = f"the URL {refusal}"
             except httpx.HTTPError as error:
                 problem = type(error).__name__
+            self._sent.add("failed")
             if time.monotonic() + pause > until:
                 raise GaveUp(problem)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

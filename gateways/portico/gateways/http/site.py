@@ -15,6 +15,7 @@ from portico.gateways.http.parameters import check_query
 from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
+from portico.telemetry.loop_watch import LoopWatch
 
 METRICS = "/metrics"
 
@@ -95,6 +96,14 @@ class Site:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self._requests = Requests(gateway.name for gateway in self.gateways)
+        watch = LoopWatch()
+        watch.start()
+        try:
+            await self._serve(receive, send)
+        finally:
+            watch.stop()
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
         async with (
             Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,

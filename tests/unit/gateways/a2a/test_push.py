@@ -11,6 +11,8 @@ import pytest_asyncio
 from a2a.types import a2a_pb2 as a2a
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
 from support.a2a_gateways import BINDINGS, Gateway, running_core, running_gateway
+from support.deployment import eventually
+from support.measuring import measuring
 
 from portico.core.errors import StoreUnavailable
 from portico.gateways.a2a.guard import Guard, Refused
@@ -342,6 +344,24 @@ async def test_a_receiver_that_is_gone_is_given_up(gateway: Gateway, receiver: t
     await told.until(lambda: not told.statuses)
     await asyncio.sleep(0.2)
     assert told.bodies == []
+
+
+async def test_deliveries_are_counted_by_outcome(
+    core_directory: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portico.gateways.a2a.sender.FIRST_SECONDS", 0.02)
+    told, url = receiver
+    with measuring() as read:
+        async with running_gateway(core_directory) as gateway:
+            told.statuses = [503, 500, 200, 400]
+            await send(gateway, ask("count 20", url))
+            await told.until(lambda: told.ended)
+            await eventually(lambda: read()["portico.push.deliveries"].get("taken", 0) >= len(told.bodies))
+            counted = read()["portico.push.deliveries"]
+            assert (counted["failed"], counted["refused"], counted["taken"]) == (2, 1, len(told.bodies))
+            told.statuses = [410]
+            await send(gateway, ask("count 5", url))
+            await eventually(lambda: read()["portico.push.deliveries"].get("given_up") == 1)
 
 
 async def test_receivers_that_are_not_public_are_refused(core_directory: Path) -> None:
