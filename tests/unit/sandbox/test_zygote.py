@@ -97,33 +97,6 @@ def test_hooks_for_other_threads_run_only_where_there_are_some() -> None:
     assert others == ["always", "younger before", "before", "parent"]
 
 
-def test_a_fork_runs_the_hooks_that_code_inside_has_registered() -> None:
-    before, after = run(
-        """
-        import json, os
-        from portico.sandbox.inside import hooks, linux
-        hooks.watch()
-        forks = []
-
-        def bare():
-            forks.append("bare")
-            return linux.fork_bare()
-
-        def fork():
-            if hooks.fork(bare) == 0:
-                os._exit(0)
-            os.wait()
-            return list(forks)
-
-        before = fork()
-        os.register_at_fork(before=lambda: forks.append("hook"))
-        print(json.dumps([before, fork()]))
-        """
-    )
-    assert before == ["bare"]
-    assert after == ["bare", "hook"]
-
-
 async def test_each_sandbox_has_a_network_of_its_own_made_ahead_or_not() -> None:
     """The first ones find some in stock, and the others make their own."""
     code = (

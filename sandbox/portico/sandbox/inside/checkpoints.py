@@ -20,7 +20,7 @@ class Checkpoints:
         self._write = write
         self._fork = fork
         self._names: list[str] = []
-        self._older: list[int] = []  # pipes to the sleeping parents, the youngest last
+        self.pipes: list[int] = []  # to the sleeping parents, the youngest last
 
     def take(self, name: str) -> dict[str, Any] | None:
         """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
@@ -64,7 +64,7 @@ class Checkpoints:
                 live = wire.encode({"live": os.getpid()})
                 self._write(LENGTH.pack(len(live)) + live)
         os.close(reader)
-        self._older.append(writer)
+        self.pipes.append(writer)
         reseed()
         return None
 
@@ -100,8 +100,8 @@ class Checkpoints:
         return {"error": f"no checkpoint {name!r}"}
 
     def _give_way(self, steps: int) -> NoReturn:
-        if self._older:
-            os.write(self._older[-1], bytes([steps]))
+        if self.pipes:
+            os.write(self.pipes[-1], bytes([steps]))
         os._exit(0)
 
 

@@ -11,14 +11,12 @@ import os
 TYPE_CHECKING = False  # as typing has it; that is one of the modules to be loaded apart
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     Hook = Callable[[], object]
 
 _before: list[Hook] = []  # the youngest first
 _in_parent: list[Hook] = []
 _in_child: list[Hook] = []
-_theirs = False  # whether code inside has registered others
 _threads = False  # whether there are several, at the fork that is under way
 _registered = False
 
@@ -31,23 +29,6 @@ class OnlyWithThreads:
 
     def __exit__(self, *_: object) -> None:
         os.register_at_fork = self._register
-
-
-def watch() -> None:
-    """From here on it notices whether somebody registers a hook."""
-    register = os.register_at_fork
-
-    def noticing(**hooks: Any) -> None:
-        global _theirs
-        _theirs = True
-        register(**hooks)
-
-    os.register_at_fork = noticing
-
-
-def fork(bare: Callable[[], int]) -> int:
-    """As os.fork, but does nothing for hooks and threads where there are none."""
-    return os.fork() if _theirs or _thread._count() else bare()
 
 
 def _keep(

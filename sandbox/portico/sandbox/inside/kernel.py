@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import cells, checkpoints, display, hooks, linux, loops, packages, streams, tracebacks, wire
+from . import cells, checkpoints, display, linux, loops, packages, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
 CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
@@ -49,7 +49,7 @@ class Kernel:
         self._asked = 0
         self._dropped: list[str] = []  # types of forms of this cell's objects that were too large
         self._waiting = self._interrupted = False
-        self._checkpoints = checkpoints.Checkpoints(self._write, self._fork)
+        self._checkpoints = checkpoints.Checkpoints(self._write, os.fork)
         self._pid = self._thread = 0
         self._speaking = _thread.RLock()  # threads of a cell display, too
 
@@ -63,10 +63,6 @@ class Kernel:
         """Leaves nothing in a buffer, or two processes would write it."""
         if self._pid:
             streams.flush()
-
-    def _fork(self) -> int:
-        streams.flush()
-        return hooks.fork(linux.fork_bare)
 
     def turn(self) -> None:
         """Serves one request."""
@@ -266,7 +262,6 @@ def prepare(env: dict[str, str] | None = None) -> None:
         _prepared = env
     streams.prepare()
     os.register_at_fork(before=_kernel.before_fork)
-    hooks.watch()
     packages.expect()
     sys.argv = [""]
     warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot be shown")

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import kernel, linux, output, wire
+from . import checkpoints, kernel, linux, output, wire
 from .agent import Agent, begin
 from .zygote import Zygote
 
@@ -35,6 +35,7 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
     zygote.open(control)
     teller, stage = _socket.socketpair()
     understudy = _Understudy(stage.fileno())
+    keeper = checkpoints.Checkpoints(lambda _frame: None, lambda: 0)  # always the process that serves on
     for number in range(_TIMES):
         _spawn(zygote, owner)
         zygote.lock_up({**_REQUEST, "births": 1, "lists": 3}, _NO_FDS, [], linux.pretend)
@@ -45,8 +46,11 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
         }
         _serve(cell, env, zygote.fork)
         understudy.play(cell, teller)
+        keeper.take(str(number))
         os.closerange(1 << 20, 1 << 20)  # of nothing
     understudy.play({"op": "cell", "code": "1 / 0"}, teller)
+    for pipe in keeper.pipes:
+        os.close(pipe)
     linecache.cache.clear()
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     linux.on_signal(signal.SIGCHLD, linux.DEFAULT)
