@@ -363,6 +363,42 @@ async def test_indexing_and_searching_at_once_find_each_message_once(sessions: S
     assert len(again) == len(set(again)) == 150
 
 
+async def test_a_search_leaves_to_the_pass_what_others_have_pending(sessions: SessionStore) -> None:
+    await tell(sessions, *(f"penguin {number}" for number in range(130)), user_id="bob")
+    await tell(sessions, "penguin of ada")
+    assert await found(sessions, "penguin") == ["penguin of ada"]
+    assert await sessions.index_pending() >= 130
+
+
+async def test_a_search_in_a_session_leaves_to_the_pass_what_others_have_pending(
+    sessions: SessionStore,
+) -> None:
+    await tell(sessions, *(f"penguin {number}" for number in range(130)))
+    await tell(sessions, "penguin here", session_id="s2")
+    assert await found(sessions, "penguin", session_id="s2") == ["penguin here"]
+    assert await sessions.index_pending() >= 130
+
+
+async def test_what_a_search_has_indexed_the_pass_does_not_index_again(sessions: SessionStore) -> None:
+    await tell(sessions, *(f"herring {number}" for number in range(60)), user_id="bob")
+    await tell(sessions, *(f"penguin {number}" for number in range(130)))
+    once = await found(sessions, "penguin", limit=200)
+    await sessions.remove("ada", "s1", "penguin 7")
+    while await sessions.index_pending(50):
+        pass
+    again = await found(sessions, "penguin", limit=200)
+    assert sorted(again) == sorted(set(once) - {"penguin 7"})
+
+
+async def test_a_deleted_session_is_not_indexed_any_more(sessions: SessionStore) -> None:
+    await tell(sessions, *(f"penguin {number}" for number in range(130)))
+    await tell(sessions, "penguin here", session_id="s2")
+    search = asyncio.create_task(sessions.search("ada", "penguin", None, 200))
+    await sessions.delete("ada", "s1")
+    await search
+    assert await found(sessions, "penguin", limit=200) == ["penguin here"]
+
+
 async def test_a_huge_text_is_searched(sessions: SessionStore) -> None:
     await sessions.create("ada", "s1", "")
     await sessions.append("ada", "s1", [message("m1", "filler words " * 100_000 + "needle")])

@@ -19,6 +19,7 @@ from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.forgetting import Forgetting
+from portico.core.engine.indexing import Indexing
 from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
@@ -26,7 +27,7 @@ from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
-from portico.core.errors import FencedOut, StoreUnavailable
+from portico.core.errors import FencedOut
 from portico.core.exposure import UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
@@ -54,7 +55,6 @@ from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls
 from portico.telemetry.loop_watch import LoopWatch
-from portico.telemetry.rarely import Rarely
 from portico.v1 import (
     agent_pb2,
     identity_pb2,
@@ -83,12 +83,6 @@ FILES: Sequence[FileDescriptor] = tuple(
 )
 # Of a call. Between gRPC's own two limits calls fail at random.
 METADATA_BYTES = 128 * 1024
-# New messages are made searchable every few seconds, and before each search. A core that has much to
-# do leaves most of that to the next quiet moment, or to the search that needs it.
-INDEX_SECONDS = 2.0
-INDEX_IDLE = 2000
-INDEX_BUSY = 100
-INDEX_QUIET = 20  # runs in that time that are not yet much to do
 
 
 class CoreServer:
@@ -149,6 +143,7 @@ class CoreServer:
                 self._host, self._stores, ProtoEncoder(), limits, self._sandboxes, self._words
             )
             self._retention = Retention(self._engine, self._stores, _ttls(settings))
+            self._indexing = Indexing(self._engine, self._stores.sessions)
             self._tls = server_credentials(settings)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
@@ -162,7 +157,7 @@ class CoreServer:
             raise
         self._retention.start()
         self._learning = asyncio.create_task(self._learn(), name="learn who has something stored")
-        self._indexing = asyncio.create_task(self._index(), name="index")
+        self._indexing.start()
         self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
         await self._watch.start()
 
@@ -206,9 +201,9 @@ class CoreServer:
         await self._engine.stop()
         await self._server.stop(1.0)
         await self._sandboxes.close()
-        for task in (self._learning, self._indexing):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        self._learning.cancel()
+        await asyncio.gather(self._learning, return_exceptions=True)
+        await self._indexing.stop()
         await self._stores.close()
 
     def _build(self) -> grpc.aio.Server:
@@ -323,21 +318,6 @@ class CoreServer:
     async def _learn(self) -> None:
         if self._stores.room is not None:
             await self._stores.room.learn()
-
-    async def _index(self) -> None:
-        launched = 0
-        failing = Rarely()
-        while True:
-            await asyncio.sleep(INDEX_SECONDS)
-            busy = self._engine.launched > launched + INDEX_QUIET
-            launched = self._engine.launched
-            try:
-                await self._stores.sessions.index_pending(INDEX_BUSY if busy else INDEX_IDLE)
-            except StoreUnavailable:
-                pass  # health tells of it; searches index what they need
-            except Exception:
-                if failing.due():
-                    log.exception("indexing messages failed; searches index what they need")
 
 
 def _of_logs(settings: CoreSettings) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest, nsmallest
 from itertools import islice
@@ -190,7 +190,9 @@ class MemorySessionStore:
         user = self._users.get(user_id)
         if user is None:
             return []
-        while _index(user, _BATCH):  # noqa: ASYNC110 - nothing is waited for
+        pending = [key for key in user.pending if session_id in (None, key[0])]
+        for start in range(0, len(pending), _BATCH):
+            _index(user, pending[start : start + _BATCH])
             await asyncio.sleep(0)  # others get their turn
         hits = [
             MessageHit(user.sessions[session].messages[message_id], score)
@@ -202,7 +204,9 @@ class MemorySessionStore:
     async def index_pending(self, limit: int = 2000) -> int:
         left = limit
         for user in self._users.values():
-            left -= _index(user, left)
+            keys = list(islice(user.pending, left))
+            _index(user, keys)
+            left -= len(keys)
             if left == 0:
                 break
         return limit - left
@@ -241,12 +245,12 @@ def _position(message: StoredMessage) -> int:
     return message.position
 
 
-def _index(user: _User, limit: int) -> int:
-    """Index so many pending texts at most; how many it was."""
-    keys = list(islice(user.pending, limit))
+def _index(user: _User, keys: Iterable[tuple[str, str]]) -> None:
+    """Index those that are still pending."""
     for key in keys:
-        user.index.add(key, user.pending.pop(key))
-    return len(keys)
+        text = user.pending.pop(key, None)
+        if text is not None:
+            user.index.add(key, text)
 
 
 def _record(user_id: str, session_id: str, session: _Session) -> SessionRecord:

@@ -8,40 +8,24 @@ search would cost the more, the more people there are.
 import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
-from typing import Any
 
-from sqlalchemy import Delete, Row, Select, TableClause, column, delete, exists, func, select, table, text
+from sqlalchemy import Delete, Select, TableClause, column, delete, exists, func, select, table, text
 from sqlalchemy import literal_column as raw
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
 from portico.core.stores.database import Database
 from portico.core.stores.packing import text_of, unpacked
+from portico.core.stores.pending_messages import Entry, PendingMessages, Rows
 from portico.core.stores.schema import memories as stored
 from portico.core.stores.schema import memory_members
 from portico.core.stores.words import query_words, text_words
 
-_BATCH = 100  # messages in one transaction, which commits wait for
-_BATCH_CHARACTERS = 500_000  # of their texts, or one message that is longer
-
-_NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
-_PENDING = text(
-    "WITH pending AS (SELECT progress.position AS since, messages.position,"
-    " length(CASE typeof(text) WHEN 'text' THEN text ELSE payload END) AS size"
-    " FROM search_progress AS progress JOIN messages ON messages.position > progress.position"
-    " WHERE index_name = 'messages' ORDER BY messages.position LIMIT :limit),"
-    " summed AS (SELECT *, sum(size) OVER (ORDER BY position) - size AS before FROM pending)"
-    " SELECT since, position, user_id, session_id, text, CASE typeof(text) WHEN 'text' THEN NULL"
-    " ELSE payload END AS payload FROM summed JOIN messages USING (position)"
-    " WHERE before < :size ORDER BY position"
-)
-_ADVANCE = text(
-    "UPDATE search_progress SET position = :to WHERE index_name = 'messages' AND position = :since"
-)
-# The message may have been deleted since it was read.
+# The message may have been deleted, or indexed, since it was read.
 _ADD_MESSAGE = text(
     "INSERT INTO message_search (rowid, owner, text) SELECT :position, :owner, :text"
     " WHERE EXISTS (SELECT 1 FROM messages WHERE messages.position = :position)"
+    " AND NOT EXISTS (SELECT 1 FROM message_search WHERE rowid = :position)"
 )
 _FIND_MESSAGES = text(
     "WITH hits AS (SELECT rowid AS position, bm25(message_search, 0.0, 1.0) AS rank FROM message_search"
@@ -64,24 +48,20 @@ class SqliteMessageIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._indexing = asyncio.Lock()
+        self._pending = PendingMessages(database, MessageEntries())
 
     async def index_pending(self, limit: int) -> int:
         """Index so many messages at most; how many it was."""
-        done = 0
-        async with self._indexing:
-            while done < limit and (positions := await self._index(min(_BATCH, limit - done))):
-                done += len(positions)
-        return done
+        return await self._pending.index_next(limit)
 
     async def search(
         self, user_id: str, query: str, session_id: str | None, limit: int
     ) -> Sequence[MessageHit]:
-        """Over all messages that are there when the search begins."""
+        """Over all messages of the user, or session, that are there when the search begins."""
         match = _match(user_id, session_id, query)
         if match is None:
             return []
-        await self._catch_up()
+        await self._pending.index_of(user_id, session_id)
         values = {"match": match, "limit": limit, "user_id": user_id}
         async with self._database.read() as connection:
             rows = (await connection.execute(_FIND_MESSAGES, values)).all()
@@ -91,29 +71,19 @@ class SqliteMessageIndex:
         """Forget messages, in the transaction that deletes them."""
         await connection.execute(_removal(_MESSAGE_SEARCH, positions))
 
-    async def _catch_up(self) -> None:
-        async with self._indexing:
-            if not await self._index(_BATCH):
-                return
-            async with self._database.read() as connection:
-                newest = (await connection.execute(_NEWEST)).scalar_one()
-            # What comes later than the search is not waited for.
-            while (positions := await self._index(_BATCH)) and positions[-1] < newest:
-                pass
 
-    async def _index(self, limit: int) -> Sequence[int]:
-        """One transaction; the positions that were pending."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_PENDING, {"limit": limit, "size": _BATCH_CHARACTERS})).all()
-        if not rows:
-            return []
-        entries = await asyncio.to_thread(_entries, rows)
-        async with self._database.write() as connection:
-            step = {"since": rows[0].since, "to": rows[-1].position}
-            # Another process may have indexed them meanwhile.
-            if (await connection.execute(_ADVANCE, step)).rowcount and entries:
-                await connection.execute(_ADD_MESSAGE, entries)
-        return [row.position for row in rows]
+class MessageEntries:
+    """What the index has of messages."""
+
+    def entries(self, rows: Rows) -> Sequence[Entry]:
+        return [
+            _entry(row.user_id, row.session_id, words) | {"position": row.position}
+            for row in rows
+            if (words := text_words(text_of(row.text, row.payload)))
+        ]
+
+    async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+        await connection.execute(_ADD_MESSAGE, entries)
 
 
 class SqliteMemoryIndex:
@@ -181,14 +151,6 @@ def _owner(user_id: str, session_id: str | None) -> list[str]:
 def _token(kind: str, name: str) -> str:
     # The digit at the end keeps the stemmer from taking -ed or -e off.
     return f"{kind}{blake2s(name.encode(), digest_size=16).hexdigest()}0"
-
-
-def _entries(rows: "Sequence[Row[*tuple[Any, ...]]]") -> list[dict[str, object]]:
-    return [
-        _entry(row.user_id, row.session_id, words) | {"position": row.position}
-        for row in rows
-        if (words := text_words(text_of(row.text, row.payload)))
-    ]
 
 
 def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[dict[str, object]]:

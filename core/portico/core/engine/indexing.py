@@ -1,0 +1,62 @@
+"""Makes messages searchable in the background, so that few searches have to.
+
+It works in short steps until nothing is pending, and rests between them: as long as
+the step took, and much longer while runs are started.
+"""
+
+import asyncio
+import logging
+import time
+
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.base import SessionStore
+from portico.telemetry.rarely import Rarely
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 2.0  # once nothing is pending
+STEP_MESSAGES = 50  # after which it rests
+BUSY_REST = 10.0  # how long it rests while runs are started, in times that the step took
+
+
+class Indexing:
+    """Works from `start` to `stop`."""
+
+    def __init__(self, engine: RunEngine, sessions: SessionStore) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._work(), name="index")
+
+    async def stop(self) -> None:
+        """What is under way is cut off; the next start goes on with it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def catch_up(self) -> None:
+        """Return when nothing was pending that came before its last step. Raises StoreUnavailable."""
+        while True:
+            launched = self._engine.launched
+            began = time.monotonic()
+            if await self._sessions.index_pending(STEP_MESSAGES) < STEP_MESSAGES:
+                return
+            took = time.monotonic() - began
+            await asyncio.sleep(took)
+            if self._engine.launched != launched:
+                await asyncio.sleep(took * BUSY_REST)
+
+    async def _work(self) -> None:
+        failing = Rarely()
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            try:
+                await self.catch_up()
+            except StoreUnavailable:
+                pass  # health tells of it; searches index what they need
+            except Exception:
+                if failing.due():
+                    log.exception("indexing messages failed; searches index what they need")

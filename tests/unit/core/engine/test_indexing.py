@@ -1,0 +1,33 @@
+"""The pass that makes messages searchable in the background."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from support.engine import request, text_of
+
+from portico.agent import AgentApp, Context
+from portico.core.engine.indexing import STEP_MESSAGES, Indexing
+from portico.core.stores.base import NewMessage, Stores
+
+
+async def test_it_works_until_nothing_is_pending_while_runs_are_started(
+    engine_of: Callable[..., Any], stores: Stores
+) -> None:
+    app = AgentApp(name="echo")
+
+    @app.query
+    async def answer(context: Context) -> AsyncIterator[str]:
+        yield "penguin"
+
+    engine = await engine_of(app)
+    await stores.sessions.create("ada", "s1", "")
+    count = 5 * STEP_MESSAGES
+    messages = [NewMessage("ada", "s1", f"m{n}", "user", "penguin", b"", 1.0) for n in range(count)]
+    await stores.sessions.append("ada", "s1", messages)
+    indexing = asyncio.create_task(Indexing(engine, stores.sessions).catch_up())
+    for _ in range(10):
+        await text_of(engine, engine.launch_now(request("hello")))
+    await indexing
+    # What came since its last step is less than a step.
+    assert await stores.sessions.index_pending() < STEP_MESSAGES
