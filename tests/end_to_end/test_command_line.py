@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.certificates import Authority
 from support.deployment import SCRIPTED, Deployment, free_port
 from support.model import ScriptedModel
 from support.terminal import in_terminal
@@ -126,12 +127,29 @@ MISTAKES = {
         ("--audit-log", "/nonexistent/log"),
         r"--audit-log \(PORTICO_CORE_AUDIT_LOG\) can't be written: /nonexistent/log: No such file",
     ),
+    "unfit.py": (
+        AGENT + QUERY,
+        ("--tls-cert", "new.crt", "--tls-key", "old.key"),
+        r"old\.key: is not the private key of new\.crt",
+    ),
+    "expired.py": (
+        AGENT + QUERY,
+        ("--tls-cert", "old.crt", "--tls-key", "old.key"),
+        r"old\.crt: expired on 20",
+    ),
+    "authority.py": (
+        AGENT + QUERY,
+        ("--tls-cert", "new.crt", "--tls-key", "new.key", "--tls-client-ca", "new.key"),
+        r"new\.key: is no certificate \(PEM\)",
+    ),
     "keyless.py": (AGENT + QUERY, ("--auth",), r"auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY"),
 }
 
 
 def test_a_mistake_ends_a_core_with_2_and_one_sentence(tmp_path: Path) -> None:
     calls = []
+    authority = Authority(tmp_path)
+    authority.issue("new"), authority.issue("old", days=(-3, -1))  # what some of the options name
     for name, (code, options, _) in MISTAKES.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
         listen = f"--listen=unix:{tmp_path}/core.sock"
@@ -151,14 +169,35 @@ def test_a_mistake_ends_a_core_with_2_and_one_sentence(tmp_path: Path) -> None:
 def test_a_mistake_ends_other_commands_with_2_and_one_sentence(tmp_path: Path) -> None:
     (garbage := tmp_path / "garbage.pem").write_text("nothing", encoding="utf-8")
     tls = ("--tls-cert", str(garbage), "--tls-key", str(garbage))
+    authority = Authority(tmp_path)
+    (cert, _), old = authority.issue("new"), authority.issue("old", days=(-3, -1))
     mistakes: list[tuple[tuple[str, ...], dict[str, str], str]] = [
         (("doctor", "--store", "nonsense"), {}, "portico doctor: not the URL of a store"),
         (
             ("runs", "list"),
             {"PORTICO_TLS_CA": "/nonexistent"},
-            "PORTICO_TLS_CA names a file that can't be read",
+            "PORTICO_TLS_CA: /nonexistent: can't be read: No such file",
         ),
-        (("gateway", "sse", *tls), {}, "are no certificate (PEM) and its private key"),
+        (("keys", "list"), {"PORTICO_TLS_CA": str(garbage)}, "garbage.pem: is no certificate (PEM)"),
+        (
+            ("chat",),
+            {"PORTICO_TLS_CERT": str(old[0]), "PORTICO_TLS_KEY": str(old[1])},
+            "PORTICO_TLS_CERT, PORTICO_TLS_KEY: ",
+        ),
+        (("chat",), {"PORTICO_TLS_CERT": str(old[0])}, "PORTICO_TLS_CERT and PORTICO_TLS_KEY go together"),
+        (("gateway", "sse", *tls), {}, "garbage.pem: is no certificate (PEM)"),
+        (("gateway", "all", "--tls-cert", str(old[0]), "--tls-key", str(old[1])), {}, "old.crt: expired on"),
+        (
+            ("gateway", "all"),
+            {"PORTICO_A2A_TLS_CERT": str(cert), "PORTICO_A2A_TLS_KEY": str(old[1])},
+            "old.key: is not the private key of ",
+        ),
+        (("gateway", "sse", "--core-tls", "--core-ca", str(garbage)), {}, "garbage.pem: is no certificate"),
+        (
+            ("gateway", "openai", "--core-tls", "--core-cert", str(cert), "--core-key", str(old[1])),
+            {},
+            "old.key: is not the private key of ",
+        ),
         (
             ("gateway", "sse"),
             {"PORTICO_SSE_CORE_CA": "/nonexistent"},

@@ -21,14 +21,14 @@ def is_local(address: str) -> bool:
 
 
 def why_not(address: str) -> str:
-    """Why nothing can listen on it; gRPC does not say."""
+    """Why nothing can listen on it, which gRPC does not say; empty if something can."""
     try:
         if address.startswith(UNIX):
             path = address.removeprefix("unix:").removeprefix("//")
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.bind(path)
             os.unlink(path)
-            return "it was in use"
+            return ""
         host, _, port = address.rpartition(":")
         for family, kind, protocol, _, where in socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM
@@ -38,4 +38,4 @@ def why_not(address: str) -> str:
                 probe.bind(where)
     except (OSError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)
-    return "it was in use"
+    return ""

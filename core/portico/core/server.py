@@ -294,12 +294,16 @@ class CoreServer:
         # A Unix socket is its owner's alone from the moment it is there; so is what other threads of this
         # process make meanwhile.
         before = os.umask(0o077)
+        tls = None if address.startswith(UNIX) else self._tls
         try:
-            if self._tls is not None and not address.startswith(UNIX):
-                return self._server.add_secure_port(address, self._tls)
+            if tls is not None:
+                return self._server.add_secure_port(address, tls)
             return self._server.add_insecure_port(address)
         except RuntimeError:
-            raise OSError(f"can't listen on {address}: {why_not(address)}") from None
+            why = why_not(address)
+            if tls is not None and not why:
+                raise ValueError(f"{self._settings.tls_cert}: gRPC can't use such a certificate") from None
+            raise OSError(f"can't listen on {address}: {why or 'it was in use'}") from None
         finally:
             os.umask(before)
 

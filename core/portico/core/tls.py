@@ -10,7 +10,9 @@ def server_credentials(settings: CoreSettings) -> grpc.ServerCredentials | None:
     """None without a certificate. Raises ValueError for files that can't be used."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    certificates.check(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    certificates.check(settings.tls_cert, settings.tls_key)
+    if settings.tls_client_ca is not None:
+        certificates.check_authorities(settings.tls_client_ca)
     pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
     client_ca = None if settings.tls_client_ca is None else settings.tls_client_ca.read_bytes()
     return grpc.ssl_server_credentials(

@@ -1,34 +1,77 @@
-"""Whether files of certificates can be used, before gRPC and uvicorn say so in their way."""
+"""Whether files of certificates can be used now, before gRPC and uvicorn say so in their way."""
 
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
-def check(cert: Path, key: Path, client_ca: Path | None = None) -> None:
-    """Raises ValueError for what is no certificate with its key, and no authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def check(cert: Path, key: Path) -> None:
+    """Raises ValueError, with the file and the reason, unless it is a certificate with its chain, all of
+    them valid now, and its private key."""
+    chain = _certificates(cert)
+    for number, certificate in enumerate(chain):
+        if problem := _problem(certificate):
+            which = f"certificate {number + 1} of its chain " if number else ""
+            raise ValueError(f"{cert}: {which}{problem}")
+    _check_key(key, cert, chain[0])
     try:
-        context.load_cert_chain(cert, key, password=_none)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        raise ValueError(
-            f"{cert} and {key} are no certificate (PEM) and its private key without a password"
-            f"{_reason(error)}"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{cert} and {key} can't be read: {error.strerror}") from None
-    if client_ca is not None:
-        try:
-            context.load_verify_locations(client_ca)
-        except ssl.SSLError as error:
-            raise ValueError(f"{client_ca} has no certificates (PEM){_reason(error)}") from None
-        except OSError as error:
-            raise ValueError(f"{client_ca} can't be read: {error.strerror}") from None
+        why = (error.reason or "it says no reason").lower().replace("_", " ")
+        raise ValueError(f"{cert}: OpenSSL refuses it: {why}") from None
 
 
-def _none() -> str:
-    """Instead of a question in the terminal."""
+def check_authorities(file: Path) -> None:
+    """Raises ValueError, with the file and the reason, unless it has a certificate that is valid now."""
+    problems = [_problem(certificate) for certificate in _certificates(file)]
+    if all(problems):
+        raise ValueError(f"{file}: {problems[0]}")
+
+
+def _certificates(file: Path) -> "list[Certificate]":
+    """At least one. Raises ValueError."""
+    from cryptography import x509  # takes long to import, and few need it
+
+    content = _content(file)
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise ValueError(f"{file}: is no certificate (PEM)") from None
+
+
+def _problem(certificate: "Certificate") -> str:
+    """Why it is not valid now; empty if it is."""
+    now = datetime.now(UTC)
+    if now > certificate.not_valid_after_utc:
+        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    if now < certificate.not_valid_before_utc:
+        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
     return ""
 
 
-def _reason(error: ssl.SSLError) -> str:
-    return f": {error.reason.lower().replace('_', ' ')}" if error.reason else ""
+def _check_key(file: Path, cert: Path, certificate: "Certificate") -> None:
+    """Raises ValueError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    content = _content(file)
+    try:
+        key = load_pem_private_key(content, None)
+    except TypeError:
+        raise ValueError(f"{file}: is encrypted; a private key without a password is needed") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError(f"{file}: is no private key (PEM)") from None
+    if key.public_key() != certificate.public_key():
+        raise ValueError(f"{file}: is not the private key of {cert}")
+
+
+def _content(file: Path) -> bytes:
+    """Raises ValueError for a file that can't be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file}: can't be read: {error.strerror}") from None

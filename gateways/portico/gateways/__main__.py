@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What is handed down listens already; the host that is named with it is what it is called.
         listening = [host] if fd is None else [host, _host_of(fd)]
         site = make_site(name, given, listening)
-        if site.settings.tls_cert is not None and site.settings.tls_key is not None:
-            certificates.check(site.settings.tls_cert, site.settings.tls_key)
+        _check_certificates(site)
         _check_exposure(site, listening[-1])
         telemetry = Telemetry("portico-gateway", prometheus=site.measured)
     except (OSError, ValueError, Exposed, McpMissing) as error:
@@ -87,10 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
     try:
-        serve(site, host, port, fd, partial(ready.tell, ready_fd))
+        return 0 if serve(site, host, port, fd, partial(ready.tell, ready_fd)) else 1
     finally:
         telemetry.close()
-    return 0
 
 
 def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> Site:
@@ -162,6 +160,14 @@ def _host_of(fd: int) -> str:
     """Where a socket listens that was handed down. Raises OSError."""
     with socket.socket(fileno=os.dup(fd)) as listening:
         return str(listening.getsockname()[0])
+
+
+def _check_certificates(site: Site) -> None:
+    """Raises ValueError for files that can't be used now."""
+    for settings in (site.settings, *(gateway.settings for gateway in site.gateways)):
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            certificates.check(settings.tls_cert, settings.tls_key)
+    core_credentials(site.settings)
 
 
 def _check_exposure(site: Site, host: str) -> None:

@@ -6,7 +6,7 @@ import time
 
 import grpc
 
-from portico.client import Client, Unauthenticated, Unavailable
+from portico.client import Client, HandshakeFailed, Unauthenticated, Unavailable
 
 START_SECONDS = 30.0
 AGAIN_SECONDS = 0.2
@@ -47,7 +47,7 @@ async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | Non
                 guarded = await wants_credential(client)
                 break
             except Unavailable as error:
-                if time.monotonic() > until:
+                if isinstance(error, HandshakeFailed) or time.monotonic() > until:
                     raise CoreUnreachable(
                         f"the core at {core} can't be asked whether auth is on: {error}"
                     ) from None

@@ -33,9 +33,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> None:
+def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
     """Serve on host and port, or on a listening socket that was handed down; `ready` is called when it does.
-    Exits when it can't."""
+    Whether it did; exits when it can't listen."""
     config = uvicorn.Config(
         site,
         host=host,
@@ -47,6 +47,7 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
         access_log=False,
         log_config=None,
         log_level="warning",
+        lifespan="on",  # a site that can't be opened is not served
         backlog=4096,
         server_header=False,
         date_header=False,
@@ -58,7 +59,9 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     for number in HANDLED_SIGNALS:
         signal.signal(number, _heard)
-    _Server(config, site, ready).run(sockets)
+    server = _Server(config, site, ready)
+    server.run(sockets)
+    return server.started
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 from support.certificates import Authority
 
@@ -72,10 +73,15 @@ async def test_files_that_are_no_certificate_end_the_start(tmp_path: Path) -> No
     for file in files.values():
         file.write_text("nothing")
     server = CoreServer([echo()], CoreSettings(listen=["127.0.0.1:0"], store="memory://", **files))  # type: ignore[arg-type]
-    with pytest.raises(
-        ValueError, match=r"none\.crt and .*none\.key are no certificate \(PEM\) and its private key"
-    ):
+    with pytest.raises(ValueError, match=r"none\.crt: is no certificate \(PEM\)"):
         await server.start()
+
+
+async def test_a_certificate_that_grpc_refuses_is_no_address_in_use(tmp_path: Path) -> None:
+    cert, key = Authority(tmp_path).issue("core", curve=ec.SECP256K1())
+    settings = CoreSettings(listen=["127.0.0.1:0"], store="memory://", tls_cert=cert, tls_key=key)
+    with pytest.raises(ValueError, match=r"core\.crt: gRPC can't use such a certificate"):
+        await CoreServer([echo()], settings).start()
 
 
 def test_a_mistake_in_the_settings_does_not_show_their_secrets() -> None:

@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
+import grpc
 import typer
 
 from portico.cli.console import Console
@@ -15,6 +17,7 @@ console = Console(stderr=True, soft_wrap=True)
 CREDENTIAL = "PORTICO_CREDENTIAL"
 # With any of these a core is reached by TLS: whose certificate it has, and what is shown to it.
 TLS, TLS_CA, TLS_CERT, TLS_KEY = (f"PORTICO_{name}" for name in ("TLS", "TLS_CA", "TLS_CERT", "TLS_KEY"))
+FILES = (TLS_CA, TLS_CERT, TLS_KEY)
 
 
 def connect(core: str, *, timeout: float = 30.0) -> Client:
@@ -22,22 +25,24 @@ def connect(core: str, *, timeout: float = 30.0) -> Client:
     try:
         secrets.from_file(os.environ, CREDENTIAL)
     except ValueError as error:
-        console.print(str(error), style="red")
-        raise typer.Exit(2) from None
+        _refuse(str(error))
     credential = os.environ.get(CREDENTIAL) or None
-    ca, cert, key = (_file(name) for name in (TLS_CA, TLS_CERT, TLS_KEY))
-    tls = channel_credentials(ca, cert=cert, key=key) if os.environ.get(TLS) or ca or cert else None
-    return Client(core, credential=credential, timeout=timeout, tls=tls)
+    return Client(core, credential=credential, timeout=timeout, tls=_tls())
 
 
-def _file(name: str) -> Path | None:
-    """Ends the command for one that can't be read."""
-    value = os.environ.get(name)
-    if not value:
+def _tls() -> grpc.ChannelCredentials | None:
+    """Ends the command for files that can't be used."""
+    ca, cert, key = (Path(value) if (value := os.environ.get(name)) else None for name in FILES)
+    if not (os.environ.get(TLS) or ca or cert or key):
         return None
+    if (cert is None) != (key is None):
+        _refuse(f"{TLS_CERT} and {TLS_KEY} go together: set both")
     try:
-        with open(value, "rb"):
-            return Path(value)
-    except OSError as error:
-        console.print(f"{name} names a file that can't be read: {value}: {error.strerror}", style="red")
-        raise typer.Exit(2) from None
+        return channel_credentials(ca, cert=cert, key=key)
+    except ValueError as error:
+        _refuse(f"{', '.join(name for name in FILES if os.environ.get(name))}: {error}")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    console.print(sentence, style="red")
+    raise typer.Exit(2)

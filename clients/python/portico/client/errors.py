@@ -12,7 +12,7 @@ the reason's metadata. Branch on the class or the reason, never on the text.
       FailedPrecondition
       Aborted: SessionBusy, EtagMismatch
       ResourceExhausted
-      Unavailable
+      Unavailable: HandshakeFailed
       Unimplemented
       DeadlineExceeded
       Cancelled
@@ -31,9 +31,11 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from portico.client import handshakes
 from portico.v1 import query_pb2
 
 _DOMAIN = "portico"
+_CLOSED_EARLY = "If it always does, it may want TLS, or a certificate of this client that it trusts"
 # What grpc.aio reports when a stream ends under a write, in place of the status that ended it.
 _LOST_WHILE_WRITING = "Internal error from Core"
 
@@ -124,13 +126,19 @@ class Unavailable(PorticoError):
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
+class HandshakeFailed(Unavailable):
+    """There can be no TLS with the core: one side refuses the other's certificate, or does not speak TLS. The
+    message says which. To try again does not help."""
+
+
 # Of Unavailable: the core is not there, or goes. For everything else it has waited as long as that can help.
 _PASSING = frozenset(("", "DRAINING"))
 
 
 def passes(error: PorticoError) -> bool:
     """Whether the same call may well succeed in a moment, here or at another core."""
-    return isinstance(error, Unavailable) and error.reason in _PASSING
+    again = isinstance(error, Unavailable) and not isinstance(error, HandshakeFailed)
+    return again and error.reason in _PASSING
 
 
 class Unimplemented(PorticoError):
@@ -215,6 +223,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == _DOMAIN:
             return build_error(code, message, info.reason, info.metadata)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        if problem := handshakes.refusal(message):
+            return HandshakeFailed(problem)
+        if handshakes.closed_early(message):
+            message = f"the core closes the connection as it begins. {_CLOSED_EARLY}"
     return build_error(code, message, "", {})
 
 

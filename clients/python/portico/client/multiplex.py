@@ -21,6 +21,7 @@ from portico.client.client import Client
 from portico.client.connection import MAX_MESSAGE_BYTES
 from portico.client.errors import (
     Cancelled,
+    HandshakeFailed,
     InvalidArgument,
     PorticoError,
     ResourceExhausted,
@@ -217,7 +218,7 @@ class Multiplexer:
         return actions
 
     def _on_loss(self, cause: PorticoError) -> None:
-        if not isinstance(cause, Unavailable):
+        if not isinstance(cause, Unavailable) or isinstance(cause, HandshakeFailed):
             # It would only happen again.
             self._end_all(cause)
         for stream in self._outgoing:

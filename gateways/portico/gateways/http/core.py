@@ -37,7 +37,7 @@ class Core:
 
 
 def core_credentials(settings: HttpSettings) -> grpc.ChannelCredentials | None:
-    """TLS to the core, if it is to be. Raises OSError for a file that can't be read."""
+    """TLS to the core, if it is to be. Raises ValueError for a file that can't be used now."""
     if not settings.core_tls:
         return None
     return channel_credentials(settings.core_ca, cert=settings.core_cert, key=settings.core_key)
