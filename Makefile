@@ -159,8 +159,12 @@ test: check engines environments ## everything: all checks, all tests
 	@$(MAKE) --no-print-directory test-frameworks
 
 .PHONY: soak
-soak: $(VENV)/.dev ## mixed load with random faults, then an audit (SECONDS=600)
-	PORTICO_SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/pytest -s tests/soak/test_soak.py $(ARGS)
+soak: $(VENV)/.dev ## mixed load with random faults, then an audit (SECONDS=600, or KILLS=1000 of the core)
+	PORTICO_SOAK_SECONDS=$(or $(SECONDS),600) PORTICO_SOAK_KILLS=$(or $(KILLS),0) $(BIN)/pytest -s tests/soak/test_soak.py $(ARGS)
+
+.PHONY: steady
+steady: $(VENV)/.dev ## mixed load without faults; memory and descriptors must not grow (SECONDS=1200)
+	PORTICO_SOAK_SECONDS=$(or $(SECONDS),1200) $(BIN)/pytest -s tests/soak/test_steady.py $(ARGS)
 
 .PHONY: restarts
 restarts: $(VENV)/.dev ## restart core and gateways under load; no caller may see a failed run (COUNT=100)

@@ -18,6 +18,8 @@ from portico.client import Client
 from portico.core.audit import Audit
 
 SECONDS = float(os.environ.get("PORTICO_SOAK_SECONDS", "60"))
+KILLS = int(os.environ.get("PORTICO_SOAK_KILLS", "0"))  # of the core and nothing else; 0: all kinds
+KILL_SECONDS = 30.0  # at most, until the core is ready again and has worked
 MARK = "PORTICO_SOAK_OF"
 FAULTS = [
     ("portico.core", signal.SIGKILL),
@@ -29,7 +31,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.timeout(SECONDS + 400)
+@pytest.mark.timeout(max(SECONDS, KILLS * KILL_SECONDS) + 400)
 async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -46,7 +48,9 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
         ):
             callers = Callers(client, http, tmp_path, chance)
             working = asyncio.create_task(callers.work())
-            faults = await make_faults(deployment, chance, SECONDS)
+            faults = await (
+                kill_cores(deployment, chance, KILLS) if KILLS else make_faults(deployment, chance, SECONDS)
+            )
             callers.stop.set()
             await working
             assert callers.problems == []
@@ -86,6 +90,15 @@ async def make_faults(deployment: Deployment, chance: random.Random, seconds: fl
         await asyncio.sleep(chance.uniform(0.5, 3))
         count += 1
     return count
+
+
+async def kill_cores(deployment: Deployment, chance: random.Random, kills: int) -> int:
+    """`kill -9` of the core, again and again, at any moment of its work; how many there were."""
+    for _ in range(kills):
+        await asyncio.sleep(chance.uniform(0, 1.5))
+        await asyncio.to_thread(deployment.kill, "portico.core")
+        await asyncio.to_thread(deployment.wait_ready)
+    return kills
 
 
 async def settled(client: Client) -> None:
