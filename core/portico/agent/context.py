@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from portico.agent.a2a import Peer
 from portico.agent.children import ChildRequest, ChildRun, ChildStarter
-from portico.agent.protocol import AgentRequest, Budget, Message, Role, TextContent
+from portico.agent.protocol import AgentRequest, Budget, Message
+from portico.agent.said import MessageLike, MessagesLike, to_messages
 from portico.agent.sandbox import SandboxAccess, Sandboxes
 from portico.telemetry import spans
 
@@ -67,8 +68,8 @@ class SessionAccess(Protocol):
         """The last messages, oldest first."""
         ...
 
-    async def append(self, *messages: Message) -> None:
-        """Add messages that are not the run's output."""
+    async def append(self, *messages: MessageLike) -> None:
+        """Add messages that are not the run's output; a text is one of the user."""
         ...
 
     async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
@@ -274,7 +275,7 @@ class Context:
 
     async def start_run(
         self,
-        input: str | Message | Sequence[Message],
+        input: MessagesLike,
         *,
         agent_name: str = "",
         session_id: str = "",
@@ -288,9 +289,7 @@ class Context:
         """
         if self._start_run is None:
             raise RuntimeError("this core starts no child runs")
-        if isinstance(input, str):
-            input = Message(Role.USER, (TextContent(input),))
-        messages = (input,) if isinstance(input, Message) else tuple(input)
+        messages = to_messages(input)
         return await self._start_run(ChildRequest(messages, agent_name, session_id, metadata or {}, budget))
 
     def trace_headers(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portico.agent.protocol import (
+    CONTENT_TYPES,
     AudioContent,
     Content,
     DataContent,
@@ -40,15 +41,25 @@ def from_dict(value: Mapping[str, Any]) -> Message | Content:
 
 def _message(value: Mapping[str, Any]) -> Message:
     body = value.get("content") or []
-    if isinstance(body, str):
-        body = [{"type": "text", "text": body}]
+    if isinstance(body, str | Mapping):
+        body = [body]
     return Message(
         role=Role(value.get("role") or "assistant"),
-        content=tuple(_content(part) or DataContent(part) for part in body),
+        content=tuple(map(_part, body)),
         type=MessageType(value.get("type") or "message"),
         id=str(value.get("id") or ""),
         metadata=dict(value.get("metadata") or {}),
     )
+
+
+def _part(value: Any) -> Content:
+    if isinstance(value, str):
+        return TextContent(value)
+    if isinstance(value, CONTENT_TYPES):
+        return value
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a content is a text or a dict, not {type(value).__name__}")
+    return _content(value) or DataContent(value)
 
 
 def _content(value: Mapping[str, Any]) -> Content | None:

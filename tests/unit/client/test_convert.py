@@ -133,3 +133,29 @@ def test_a_request_goes_as_it_is_with_a_key() -> None:
     assert not given.idempotency_key
     with pytest.raises(ValueError, match="agent"):
         query_request(given, agent="friday")
+
+
+def test_texts_are_messages_among_others() -> None:
+    assert to_messages(["hi", {"content": ["ho", {"text": "he"}]}]) == [
+        user_message("hi"),
+        events_pb2.Message(
+            type=events_pb2.MESSAGE_TYPE_MESSAGE,
+            role=events_pb2.ROLE_USER,
+            content=[*user_message("ho").content, *user_message("he").content],
+        ),
+    ]
+    assert to_messages(("hi", user_message("ho"))) == [user_message("hi"), user_message("ho")]
+    assert to_messages({"content": {"text": "hi"}}) == [user_message("hi")]
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, b"hi", [None], [["hi"]], [("user", "hi")], {"content": [5]}, {"content": 5}]
+)
+def test_what_is_no_message_is_a_type_error_that_says_so(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"a text, a dict or a|not iterable"):
+        to_messages(wrong)
+
+
+def test_a_content_without_its_value_says_what_it_lacks() -> None:
+    with pytest.raises(ValueError, match="lacks 'image_url'"):
+        to_messages({"content": [{"type": "image"}]})

@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from portico.v1 import events_pb2
 
 Json: TypeAlias = Mapping[str, Any] | list[Any] | str | int | float | bool | None
-MessageLike: TypeAlias = events_pb2.Message | Mapping[str, Any]
-MessagesLike: TypeAlias = str | MessageLike | Iterable[MessageLike]
+MessageLike: TypeAlias = str | events_pb2.Message | Mapping[str, Any]
+MessagesLike: TypeAlias = MessageLike | Iterable[MessageLike]
 _DURATION_SECONDS = 315_576_000_000  # the most of google.protobuf.Duration
 _Number = TypeVar("_Number", bound=int, covariant=True)
 
@@ -79,15 +79,13 @@ def user_message(text: str) -> events_pb2.Message:
 
 
 def to_messages(value: MessagesLike) -> list[events_pb2.Message]:
-    """A text, one message or many, each a message of the contract or a dict.
+    """One message or many, each a text of the user, a message of the contract or a dict.
 
     A dict is written as in the agent protocol: role, content (a text or a list
     of parts such as {"type": "text", "text": "hello"}), and optionally id, type
-    and metadata. Raises ValueError for what it can't read.
+    and metadata. Raises TypeError for what is none of these, ValueError for a dict that it can't read.
     """
-    if isinstance(value, str):
-        return [user_message(value)]
-    if isinstance(value, events_pb2.Message | Mapping):
+    if isinstance(value, str | events_pb2.Message | Mapping) or not isinstance(value, Iterable):
         return [_to_message(value)]
     return [_to_message(item) for item in value]
 
@@ -95,7 +93,13 @@ def to_messages(value: MessagesLike) -> list[events_pb2.Message]:
 def _to_message(value: MessageLike) -> events_pb2.Message:
     if isinstance(value, events_pb2.Message):
         return value
+    if isinstance(value, str):
+        return user_message(value)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a message is a text, a dict or a Message, not {type(value).__name__}")
     content = value.get("content") or ()
+    if isinstance(content, Mapping):
+        content = (content,)
     return events_pb2.Message(
         id=value.get("id", ""),
         type=enum_number(events_pb2.MessageType, value.get("type", "message"), "MESSAGE_TYPE_"),
@@ -109,11 +113,23 @@ def _text(text: str) -> events_pb2.Content:
     return events_pb2.Content(type=events_pb2.CONTENT_TYPE_TEXT, text=text)
 
 
-def _to_content(part: events_pb2.Content | Mapping[str, Any]) -> events_pb2.Content:
+def _to_content(part: str | events_pb2.Content | Mapping[str, Any]) -> events_pb2.Content:
     if isinstance(part, events_pb2.Content):
         return part
+    if isinstance(part, str):
+        return _text(part)
+    if not isinstance(part, Mapping):
+        raise TypeError(f"a content is a text, a dict or a Content, not {type(part).__name__}")
     kind = str(part.get("type", "text"))
     content = events_pb2.Content(type=enum_number(events_pb2.ContentType, kind, "CONTENT_TYPE_"))
+    try:
+        _fill(content, kind, part)
+    except KeyError as error:
+        raise ValueError(f"a content of type {kind!r} lacks {error}") from None
+    return content
+
+
+def _fill(content: events_pb2.Content, kind: str, part: Mapping[str, Any]) -> None:
     match kind:
         case "text":
             content.text = part["text"]
@@ -133,7 +149,6 @@ def _to_content(part: events_pb2.Content | Mapping[str, Any]) -> events_pb2.Cont
             content.file.CopyFrom(events_pb2.FileContent(**given))
         case _:
             raise ValueError(f"unknown content type {kind!r}")
-    return content
 
 
 _FILE_FIELDS = ("file_url", "file_id", "filename", "file_data")

@@ -109,6 +109,9 @@ class ProtoEncoder:
         _set_response(response, snapshot)
         return response.SerializeToString()
 
+    def check_message(self, message: Message, field: str) -> None:
+        message_from_proto(message_to_proto(message), field, new=True)
+
     def stored_message(self, message: Message) -> bytes:
         return message_to_proto(message).SerializeToString()
 

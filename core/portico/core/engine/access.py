@@ -9,6 +9,16 @@ from typing import Any
 import orjson
 
 from portico.agent import Message, Remembered, SavedState
+from portico.agent.said import MessageLike, to_message
+from portico.core.engine.checks import (
+    STATE_CHARACTERS,
+    check_count,
+    check_limit,
+    check_query,
+    check_round,
+    object_text,
+)
+from portico.core.engine.checks import top_k as check_top_k
 from portico.core.engine.committer import RETRY_SECONDS
 from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
@@ -34,7 +44,8 @@ class RunState:
     async def save(
         self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
     ) -> SavedState:
-        text = orjson.dumps(state).decode()
+        text = object_text(state, "state", STATE_CHARACTERS)
+        check_round(round_id)
         if self._part:
             # A part lives in the run's session, which is there with the run's first events.
             await self._run.wait_published(0)
@@ -46,6 +57,7 @@ class RunState:
         return SavedState(record.round_id, dict(state), record.etag)
 
     async def load(self, *, round_id: int | None = None) -> SavedState | None:
+        check_round(round_id)
         try:
             record = await self._store.get(*self._place, round_id, self._part)
         except StateNotFound:
@@ -53,7 +65,7 @@ class RunState:
         return SavedState(record.round_id, orjson.loads(record.state), record.etag)
 
     async def delete(self, *, round_id: int | None = None) -> int:
-        return await self._store.delete(*self._place, round_id, self._part)
+        return await self._store.delete(*self._place, check_round(round_id), self._part)
 
     def part(self, name: str) -> "RunState":
         if not name:
@@ -70,6 +82,7 @@ class RunSession:
         self._run = run
 
     async def messages(self, *, limit: int = 200) -> Sequence[Message]:
+        check_limit(limit)
         await self._settled()
         user_id, session_id = self._run.session
         try:
@@ -78,17 +91,23 @@ class RunSession:
             return []  # it was deleted while the agent works, which is no fault of the agent's
         return [self._encoder.load_message(row.payload) for row in reversed(rows)]
 
-    async def append(self, *messages: Message) -> None:
+    async def append(self, *messages: MessageLike) -> None:
+        said = [to_message(message) for message in messages]
+        check_count(len(said), "messages")
+        for index, message in enumerate(said):
+            self._encoder.check_message(message, f"messages[{index}]")
         await self._settled()
         user_id, session_id = self._run.session
-        rows = [session_message(self._run, self._encoder, message) for message in messages]
+        rows = [session_message(self._run, self._encoder, message) for message in said]
         with suppress(SessionNotFound):
             await self._store.append(user_id, session_id, rows)
 
     async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
+        most = check_top_k(top_k)
+        check_query(query)
         await self._settled()
         with _retrieval("session"):
-            hits = await self._store.search(self._run.session[0], query, None, top_k)
+            hits = await self._store.search(self._run.session[0], query, None, most)
         return [self._encoder.load_message(hit.message.payload) for hit in hits]
 
     async def _settled(self) -> None:

@@ -106,6 +106,10 @@ class EventEncoder(Protocol):
         """The response without output, as RunRecord keeps it."""
         ...
 
+    def check_message(self, message: Message, field: str) -> None:
+        """Raises InvalidArgument for a message that no caller may add to a session."""
+        ...
+
     def stored_message(self, message: Message) -> bytes:
         """A session's message."""
         ...

@@ -4,6 +4,7 @@ import base64
 
 import orjson
 
+from portico.core.engine.checks import top_k as top_k
 from portico.core.errors import InvalidArgument
 
 PAGE_SIZE_DEFAULT = 50
@@ -15,13 +16,6 @@ def page_size(asked: int) -> int:
     if asked < 0:
         raise InvalidArgument("page_size", "must not be negative")
     return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-
-
-def top_k(asked: int) -> int:
-    """Raises InvalidArgument for a negative number."""
-    if asked < 0:
-        raise InvalidArgument("top_k", "must not be negative")
-    return min(asked or 10, 100)
 
 
 def encode_token(*place: str | float) -> str:

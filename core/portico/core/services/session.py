@@ -8,19 +8,18 @@ from portico.agent import Message
 from portico.core.convert.messages import load_object, message_to_proto, messages_from_proto
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
+from portico.core.engine.checks import check_count, top_k
+from portico.core.engine.checks import check_query as check_query
 from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.identity import user_of
 from portico.core.services.caller import owner_of, session_owner
-from portico.core.services.paging import decode_token, encode_token, page_size, top_k
+from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
 from portico.v1 import events_pb2
 from portico.v1 import session_pb2 as pb
-
-QUERY_CHARACTERS = 1024
-MESSAGES = 1000
 
 
 class SessionService:
@@ -79,10 +78,7 @@ class SessionService:
         self, request: pb.AppendMessagesRequest, context: ServicerContext
     ) -> pb.AppendMessagesResponse:
         owner, session_id = _names(request)
-        if not request.messages:
-            raise InvalidArgument("messages", "at least one message is required")
-        if len(request.messages) > MESSAGES:
-            raise InvalidArgument("messages", f"more than {MESSAGES} messages")
+        check_count(len(request.messages), "messages")
         messages = messages_from_proto(request.messages, "messages")
         rows = [_new(owner, session_id, message) for message in messages]
         stored = await self._sessions.append(owner, session_id, rows)
@@ -137,15 +133,6 @@ class SessionService:
                 for hit in hits
             ]
         )
-
-
-def check_query(query: str) -> str:
-    """Raises InvalidArgument for words that are missing or too many."""
-    if not query.strip():
-        raise InvalidArgument("query", "is required")
-    if len(query) > QUERY_CHARACTERS:
-        raise InvalidArgument("query", f"more than {QUERY_CHARACTERS} characters")
-    return query
 
 
 def _names(

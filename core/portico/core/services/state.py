@@ -5,6 +5,7 @@ from grpc.aio import ServicerContext
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
+from portico.core.engine.checks import STATE_CHARACTERS, check_round
 from portico.core.errors import InvalidArgument
 from portico.core.identity import user_of
 from portico.core.services.caller import owner_of
@@ -13,8 +14,6 @@ from portico.core.stores.base import StateRecord, StateStore
 from portico.v1 import state_pb2 as pb
 
 DEFAULT_SESSION = "default"
-STATE_CHARACTERS = 4 * 1024 * 1024
-ROUND_MAX = 2**53
 
 
 class StateService:
@@ -70,11 +69,7 @@ class StateService:
 
 
 def _round(request: pb.SaveStateRequest | pb.GetStateRequest | pb.DeleteStateRequest) -> int | None:
-    if not request.HasField("round_id"):
-        return None
-    if not 1 <= request.round_id <= ROUND_MAX:
-        raise InvalidArgument("round_id", f"must be from 1 to {ROUND_MAX}")
-    return request.round_id
+    return check_round(request.round_id) if request.HasField("round_id") else None
 
 
 def _state(record: StateRecord, *, contents: bool) -> pb.State:
