@@ -101,7 +101,9 @@ async def kept(stores: Stores) -> list[int]:
 
 async def one_of_each(engine: RunEngine, stores: Stores, session_id: str, *, date: float) -> str:
     await stores.states.save("ada", session_id, None, "{}", None)
-    await stores.memories.add([MemoryRecord(f"mem-{session_id}", "ada", session_id, "penguin", date)])
+    await stores.memories.add(
+        [MemoryRecord(f"mem-{session_id}", "ada", session_id, "penguin", date, updated_at=date)]
+    )
     return await run(engine, session_id)
 
 
@@ -194,7 +196,8 @@ async def test_more_than_a_batch_goes_and_the_young_stay(
     """As after a long time in which no core ran."""
     count = 2 * BATCH + 1
     old = [MemoryRecord(f"m{number}", "ada", "s", "penguin", 1.0) for number in range(count)]
-    await stores.memories.add([*old, MemoryRecord("young", "ada", "s", "penguin", clocks.date)])
+    young = MemoryRecord("young", "ada", "s", "penguin", clocks.date, updated_at=clocks.date)
+    await stores.memories.add([*old, young])
     runs = [_ended(f"r{number}", 1.0) for number in range(count)]
     sessions = [NewSession("ada", f"s{number}", 1.0) for number in range(BATCH + 1)]
     await stores.runs.commit(Commit([*runs, _ended("young", clocks.date)], sessions=sessions))

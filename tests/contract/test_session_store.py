@@ -506,3 +506,39 @@ async def test_a_session_that_was_used_since_is_not_deleted_as_idle(sessions: Se
     await sessions.delete("ada", "s1", idle_since=used + 1)
     with pytest.raises(SessionNotFound):
         await sessions.get("ada", "s1")
+
+
+async def test_a_search_may_be_for_messages_of_some_roles_and_types(sessions: SessionStore) -> None:
+    await sessions.create("ada", "s1", "")
+    kinds = [
+        ("user", "message"),
+        ("assistant", "message"),
+        ("assistant", "reasoning"),
+        ("tool", "plugin_call_output"),
+    ]
+    await sessions.append(
+        "ada",
+        "s1",
+        [
+            NewMessage("ada", "s1", f"{role}/{type}", role, "a penguin", b"", 1.5, "run", type)
+            for role, type in kinds
+        ],
+    )
+
+    async def found(**wanted: list[str]) -> set[str]:
+        hits = await sessions.search("ada", "penguins", None, 10, **wanted)
+        return {hit.message.message_id for hit in hits}
+
+    assert await found(roles=["user"]) == {"user/message"}
+    assert await found(roles=["assistant"], types=["message"]) == {"assistant/message"}
+    assert await found(types=["reasoning", "plugin_call_output"]) == {
+        "assistant/reasoning",
+        "tool/plugin_call_output",
+    }
+    assert await found(roles=["user"], types=["reasoning"]) == set()
+    assert len(await found()) == 4
+    hits = await sessions.search("ada", "penguins", None, 1, roles=["user"])
+    assert [hit.message.message_id for hit in hits] == ["user/message"]
+    assert await sessions.fork("ada", "s1", "run", "s2", always=True)
+    hits = await sessions.search("ada", "penguins", "s2", 10, types=["reasoning"])
+    assert [hit.message.message_id for hit in hits] == ["assistant/reasoning"]

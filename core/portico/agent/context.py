@@ -28,12 +28,16 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A memory that was found; a larger score is better."""
+    """A memory that was found; a larger score is better. Times are seconds since the epoch."""
 
     memory_id: str
     text: str
     metadata: dict[str, Any]
     score: float
+    key: str = ""  # the agent's own name of it
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    expires_at: float | None = None
 
 
 class StateAccess(Protocol):
@@ -80,24 +84,58 @@ class SessionAccess(Protocol):
 class MemoryAccess(Protocol):
     """What is worth remembering, of the run's user or of the agent."""
 
-    async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
-        """Returns the new memory's id."""
+    async def add(
+        self,
+        text: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        key: str = "",
+        created_at: float | None = None,
+        expires_at: float | None = None,
+    ) -> str:
+        """Returns the memory's id. One with a key replaces the one that has it, and keeps its id and the time
+        of its creation. Nobody finds it once it has expired."""
+        ...
+
+    async def get(self, memory_id: str = "", *, key: str = "") -> Remembered | None:
+        """By its id or its key, with score 0."""
+        ...
+
+    async def update(
+        self,
+        memory_id: str,
+        *,
+        text: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expires_at: float | None = None,
+    ) -> Remembered | None:
+        """Replace what is given; the memory then, None if there is none."""
         ...
 
     async def search(
-        self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
+        self,
+        query: str,
+        *,
+        top_k: int = 10,
+        metadata: Mapping[str, str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
-        """Best first."""
+        """Best first. `metadata` compares members as texts; `filter` is a MetadataFilter of the contract, as
+        {"all": [{"path": ["year"], "operator": "ge", "value": 2020}], "any": [[...], [...]]}."""
         ...
 
     async def list(
-        self, *, limit: int = 200, metadata: Mapping[str, str] | None = None
+        self,
+        *,
+        limit: int = 200,
+        metadata: Mapping[str, str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
-        """The newest, or the newest with this metadata, with score 0."""
+        """The newest of those that metadata and filter choose, with score 0."""
         ...
 
-    async def delete(self, memory_id: str) -> bool:
-        """Whether there was one."""
+    async def delete(self, memory_id: str = "", *, key: str = "") -> bool:
+        """By its id or its key; whether there was one."""
         ...
 
 

@@ -6,7 +6,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
     PorticoError
       InvalidArgument
       NotFound: AgentNotFound, RunNotFound, SessionNotFound, StateNotFound, EndpointNotFound,
-        PushConfigNotFound, KeyNotFound
+        PushConfigNotFound, KeyNotFound, MemoryNotFound
       SessionExists, IdempotencyConflict
       CursorAhead, CursorExpired
       RunTerminal, RunActive, RunNotPaused, RunNotStarted
@@ -88,6 +88,17 @@ class MessageNotFound(PorticoError):
 
     def __init__(self, message_id: str) -> None:
         super().__init__(f"the session has no message {message_id!r}", message_id=message_id)
+
+
+class MemoryNotFound(PorticoError):
+    code = Code.NOT_FOUND
+    reason = "MEMORY_NOT_FOUND"
+
+    def __init__(self, *, memory_id: str = "", key: str = "") -> None:
+        if key:
+            super().__init__(f"no memory has the key {key!r}", key=key)
+        else:
+            super().__init__(f"no memory {memory_id!r}", memory_id=memory_id)
 
 
 class PushConfigNotFound(PorticoError):

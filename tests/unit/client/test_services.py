@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Value
 from grpc_health.v1 import health_pb2
 
 from portico.client import (
@@ -186,11 +188,39 @@ CASES: list[tuple[Call, str, Message, Message, Any]] = [
         (IN_PLACE,),
     ),
     (
-        lambda c: c.sessions.search("tea", user_id="ada", top_k=3),
+        lambda c: c.sessions.search(
+            "tea", user_id="ada", top_k=3, roles=["user"], types=["message", "reasoning"], highlight=True
+        ),
         "SearchSessions",
-        session_pb2.SearchSessionsRequest(user_id="ada", query="tea", top_k=3),
+        session_pb2.SearchSessionsRequest(
+            user_id="ada",
+            query="tea",
+            top_k=3,
+            roles=[events_pb2.ROLE_USER],
+            types=[events_pb2.MESSAGE_TYPE_MESSAGE, events_pb2.MESSAGE_TYPE_REASONING],
+            highlight=True,
+        ),
         session_pb2.SearchSessionsResponse(hits=[SESSION_HIT]),
         (SESSION_HIT,),
+    ),
+    (
+        lambda c: c.memories.get(key="k", user_id="ada"),
+        "GetMemory",
+        memory_pb2.GetMemoryRequest(user_id="ada", key="k"),
+        memory_pb2.GetMemoryResponse(memory=MEMORY),
+        MEMORY,
+    ),
+    (
+        lambda c: c.memories.update("mem_1", user_id="ada", text="a", metadata={"k": 1}, expire_time=None),
+        "UpdateMemory",
+        memory_pb2.UpdateMemoryRequest(
+            user_id="ada",
+            memory_id="mem_1",
+            memory=memory_pb2.Memory(text="a", metadata_json='{"k":1}'),
+            update_mask=FieldMask(paths=["text", "metadata_json", "expire_time"]),
+        ),
+        memory_pb2.UpdateMemoryResponse(memory=MEMORY),
+        MEMORY,
     ),
     (
         lambda c: c.memories.add(["a", MEMORY], user_id="ada", session_id="s", metadata={"k": "v"}),
@@ -210,9 +240,47 @@ CASES: list[tuple[Call, str, Message, Message, Any]] = [
         (MEMORY_HIT,),
     ),
     (
-        lambda c: c.memories.delete(user_id="ada", memory_id="mem_1"),
+        lambda c: c.memories.delete(
+            user_id="ada",
+            key="k",
+            filter={
+                "all": [{"path": "year", "operator": "ge", "value": 2020}],
+                "any": [[{"path": ["a", "b"], "operator": "in", "value": ["x", None, True]}]],
+            },
+        ),
         "DeleteMemories",
-        memory_pb2.DeleteMemoriesRequest(user_id="ada", memory_id="mem_1"),
+        memory_pb2.DeleteMemoriesRequest(
+            user_id="ada",
+            key="k",
+            filter=memory_pb2.MetadataFilter(
+                all=[
+                    memory_pb2.MetadataCondition(
+                        path=["year"],
+                        operator=memory_pb2.METADATA_OPERATOR_GE,
+                        value=Value(number_value=2020),
+                    )
+                ],
+                any=[
+                    memory_pb2.MetadataAlternatives(
+                        conditions=[
+                            memory_pb2.MetadataCondition(
+                                path=["a", "b"],
+                                operator=memory_pb2.METADATA_OPERATOR_IN,
+                                value=Value(
+                                    list_value=ListValue(
+                                        values=[
+                                            Value(string_value="x"),
+                                            Value(null_value=NULL_VALUE),
+                                            Value(bool_value=True),
+                                        ]
+                                    )
+                                ),
+                            )
+                        ]
+                    )
+                ],
+            ),
+        ),
         memory_pb2.DeleteMemoriesResponse(deleted_count=1),
         1,
     ),

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,8 @@ async def test_retention_counts_what_it_removes_and_tells_its_age(read: Read, tm
         Client(server.addresses[0]) as client,
     ):
         await client.memories.add(["one", "two"], user_id="ann")
+        soon = datetime.now(UTC) + timedelta(seconds=50)
+        await client.memories.add("three", user_id="ann", expire_time=soon)
         await client.sessions.create(user_id="ann", session_id="s")
         retention = server._retention
         later, now = time.time() + 100.0, retention._done_at + 7.0
@@ -116,7 +119,7 @@ async def test_retention_counts_what_it_removes_and_tells_its_age(read: Read, tm
         assert read()["portico.retention.age"] == {"": 7.0}
         await retention.sweep()
         told = read()
-        assert told["portico.retention.removed"] == {"memory": 2, "session": 1}
+        assert told["portico.retention.removed"] == {"memory": 2, "session": 1, "expired_memory": 1}
         assert told["portico.retention.age"] == {"": 0.0}
         assert told["portico.retention.failures"] == {"": 0}
 

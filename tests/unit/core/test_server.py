@@ -92,7 +92,7 @@ async def test_what_became_too_old_while_no_core_ran_goes_at_the_start(tmp_path:
         at = time.time() - age
         run = RunRecord(name, "echo", "ada", name, "completed", at, at, -1, 1, False, None, b"", b"")
         await stores.runs.commit(Commit(runs=[run], sessions=[NewSession("ada", name, at)]))
-        await stores.memories.add([MemoryRecord(name, "ada", name, "penguin", at)])
+        await stores.memories.add([MemoryRecord(name, "ada", name, "penguin", at, updated_at=at)])
     await stores.close()
     kept = {f"{kind}_ttl_seconds": 600 for kind in ("run", "session", "state", "memory")}
     async with (

@@ -32,7 +32,7 @@ _MAX_RECONNECT_DELAY_MS = 2_000
 _RETRIED = {
     "AgentService": ("ListAgents", "GetAgent"),
     "IdentityService": ("GetCaller", "ListKeys", "RevokeKey"),
-    "MemoryService": ("SearchMemories", "ListMemories"),
+    "MemoryService": ("GetMemory", "SearchMemories", "ListMemories"),
     "PushService": ("GetPushConfig", "ListPushConfigs", "DeletePushConfig", "AckPush"),
     "QueryService": ("StartRun", "GetRun", "ListRuns"),
     "SandboxService": (

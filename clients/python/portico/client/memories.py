@@ -1,15 +1,33 @@
 """MemoryService: what is worth remembering of a user."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import Enum
 
-from portico.client.convert import Json, json_text
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from portico.client.convert import Json, json_text, to_timestamp
+from portico.client.filters import FilterLike, to_filter
 from portico.client.paging import Listing, listing
 from portico.client.service import Service
 from portico.v1 import memory_pb2
 
 
+class Unchanged(Enum):
+    """Stands for what a field has already; None removes that."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
 class Memories(Service):
-    """Users' memories. Every method raises PorticoError."""
+    """Users' memories. Every method raises PorticoError.
+
+    A filter is a MetadataFilter of the contract or a dict in its shape, such as
+    {"all": [{"path": ["year"], "operator": "ge", "value": 2020}]}; another dict raises ValueError.
+    """
 
     async def add(
         self,
@@ -18,22 +36,68 @@ class Memories(Service):
         user_id: str | None = None,
         session_id: str | None = None,
         metadata: Json = None,
+        key: str | None = None,
+        created_time: datetime | None = None,
+        expire_time: datetime | None = None,
     ) -> tuple[memory_pb2.Memory, ...]:
         """Stores memories, all or none, and returns them with their ids.
 
-        Session and metadata are given to those that are texts.
+        What else is given is given to those that are texts. A memory whose key the user has already replaces
+        the one that has it.
         """
-        metadata_json = json_text(metadata)
-        request = memory_pb2.AddMemoriesRequest(
-            user_id=user_id or "",
-            memories=[
-                memory_pb2.Memory(text=memory, session_id=session_id or "", metadata_json=metadata_json)
-                if isinstance(memory, str)
-                else memory
-                for memory in ([memories] if isinstance(memories, str) else memories)
-            ],
+        common = memory_pb2.Memory(
+            session_id=session_id or "",
+            metadata_json=json_text(metadata),
+            key=key or "",
+            created_time=to_timestamp(created_time),
+            expire_time=to_timestamp(expire_time),
         )
+        request = memory_pb2.AddMemoriesRequest(user_id=user_id or "")
+        for memory in [memories] if isinstance(memories, str) else memories:
+            if isinstance(memory, str):
+                added = request.memories.add()
+                added.CopyFrom(common)
+                added.text = memory
+            else:
+                request.memories.append(memory)
         return tuple((await self._calls.unary(self._calls.connection.memories.AddMemories, request)).memories)
+
+    async def get(
+        self, memory_id: str | None = None, *, key: str | None = None, user_id: str | None = None
+    ) -> memory_pb2.Memory:
+        """One memory, by its id or its key. Raises NotFound."""
+        request = memory_pb2.GetMemoryRequest(user_id=user_id or "", memory_id=memory_id or "", key=key or "")
+        return (await self._calls.unary(self._calls.connection.memories.GetMemory, request)).memory
+
+    async def update(
+        self,
+        memory_id: str,
+        *,
+        user_id: str | None = None,
+        text: str | Unchanged = UNCHANGED,
+        metadata: Json | Unchanged = UNCHANGED,
+        session_id: str | Unchanged | None = UNCHANGED,
+        expire_time: datetime | Unchanged | None = UNCHANGED,
+    ) -> memory_pb2.Memory:
+        """Replaces what is given; None removes it. Raises NotFound."""
+        new, paths = memory_pb2.Memory(), []
+        if not isinstance(text, Unchanged):
+            new.text = text
+            paths.append("text")
+        if not isinstance(metadata, Unchanged):
+            new.metadata_json = json_text(metadata)
+            paths.append("metadata_json")
+        if not isinstance(session_id, Unchanged):
+            new.session_id = session_id or ""
+            paths.append("session_id")
+        if not isinstance(expire_time, Unchanged):
+            if (moment := to_timestamp(expire_time)) is not None:
+                new.expire_time.CopyFrom(moment)
+            paths.append("expire_time")
+        request = memory_pb2.UpdateMemoryRequest(
+            user_id=user_id or "", memory_id=memory_id, memory=new, update_mask=FieldMask(paths=paths)
+        )
+        return (await self._calls.unary(self._calls.connection.memories.UpdateMemory, request)).memory
 
     async def search(
         self,
@@ -42,11 +106,20 @@ class Memories(Service):
         user_id: str | None = None,
         session_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        filter: FilterLike = None,
         top_k: int = 0,
     ) -> tuple[memory_pb2.MemoryHit, ...]:
-        """Memories that have any of these words and all of this metadata, best first."""
+        """Memories that have any of these words, best first.
+
+        `metadata` compares top-level members as texts.
+        """
         request = memory_pb2.SearchMemoriesRequest(
-            user_id=user_id or "", query=query, session_id=session_id or "", metadata=metadata, top_k=top_k
+            user_id=user_id or "",
+            query=query,
+            session_id=session_id or "",
+            metadata=metadata,
+            filter=to_filter(filter),
+            top_k=top_k,
         )
         return tuple((await self._calls.unary(self._calls.connection.memories.SearchMemories, request)).hits)
 
@@ -55,12 +128,17 @@ class Memories(Service):
         *,
         user_id: str | None = None,
         session_id: str | None = None,
+        filter: FilterLike = None,
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[memory_pb2.ListMemoriesResponse, memory_pb2.Memory]:
         """A user's memories, newest first."""
         request = memory_pb2.ListMemoriesRequest(
-            user_id=user_id or "", session_id=session_id or "", page_size=page_size, page_token=page_token
+            user_id=user_id or "",
+            session_id=session_id or "",
+            filter=to_filter(filter),
+            page_size=page_size,
+            page_token=page_token,
         )
         return listing(
             self._calls,
@@ -70,11 +148,21 @@ class Memories(Service):
         )
 
     async def delete(
-        self, *, user_id: str | None = None, session_id: str | None = None, memory_id: str | None = None
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        memory_id: str | None = None,
+        key: str | None = None,
+        filter: FilterLike = None,
     ) -> int:
-        """Removes one memory, a session's or all of a user's; returns how many."""
+        """Removes what fits all that is given, or all of a user's; returns how many."""
         request = memory_pb2.DeleteMemoriesRequest(
-            user_id=user_id or "", session_id=session_id or "", memory_id=memory_id or ""
+            user_id=user_id or "",
+            session_id=session_id or "",
+            memory_id=memory_id or "",
+            key=key or "",
+            filter=to_filter(filter),
         )
         return (
             await self._calls.unary(self._calls.connection.memories.DeleteMemories, request)

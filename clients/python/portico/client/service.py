@@ -10,7 +10,7 @@ from portico.client.errors import InvalidArgument
 
 
 class Service:
-    """A service's methods: an id is given or left out, and never empty.
+    """A service's methods: an id, or a key in its place, is given or left out, and never empty.
 
     An empty one comes of a variable that nobody has set: taken for none, it would widen what a call lists
     or removes.
@@ -32,7 +32,7 @@ def _with_ids(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def checked(*args: Any, **kwargs: Any) -> Any:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if value == "" and name.endswith("_id"):
+            if value == "" and (name == "key" or name.endswith("_id")):
                 raise InvalidArgument(
                     f"{name}: is empty; leave it out to name none",
                     reason="INVALID_ARGUMENT",

@@ -1,11 +1,12 @@
 """SessionService: conversations and their messages."""
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from portico.client.convert import Json, MessagesLike, enum_number, json_text, to_messages
 from portico.client.paging import Listing, listing
 from portico.client.service import Service
-from portico.v1 import session_pb2
+from portico.v1 import events_pb2, session_pb2
 
 Order: TypeAlias = session_pb2.SortOrder.ValueType | Literal["ascending", "descending"]
 
@@ -114,10 +115,27 @@ class Sessions(Service):
         await self._calls.unary(self._calls.connection.sessions.DeleteMessage, request)
 
     async def search(
-        self, query: str, *, user_id: str | None = None, session_id: str | None = None, top_k: int = 0
+        self,
+        query: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        roles: Iterable[events_pb2.Role.ValueType | str] = (),
+        types: Iterable[events_pb2.MessageType.ValueType | str] = (),
+        highlight: bool = False,
+        top_k: int = 0,
     ) -> tuple[session_pb2.SessionHit, ...]:
-        """Messages in all of a user's sessions, or in one, that have these words; best first."""
+        """Messages in all of a user's sessions, or in one, that have these words; best first.
+
+        Roles and types, such as "user" and "reasoning", leave out messages of others.
+        """
         request = session_pb2.SearchSessionsRequest(
-            user_id=user_id or "", query=query, session_id=session_id or "", top_k=top_k
+            user_id=user_id or "",
+            query=query,
+            session_id=session_id or "",
+            roles=[enum_number(events_pb2.Role, role, "ROLE_") for role in roles],
+            types=[enum_number(events_pb2.MessageType, type, "MESSAGE_TYPE_") for type in types],
+            highlight=highlight,
+            top_k=top_k,
         )
         return tuple((await self._calls.unary(self._calls.connection.sessions.SearchSessions, request)).hits)

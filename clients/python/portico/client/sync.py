@@ -54,6 +54,8 @@ class SyncMemories(Blocking[Memories]):
     """As Memories."""
 
     add = blocking(Memories.add)
+    get = blocking(Memories.get)
+    update = blocking(Memories.update)
     search = blocking(Memories.search)
     list = blocking_listing(Memories.list)
     delete = blocking(Memories.delete)

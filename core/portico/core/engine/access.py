@@ -22,10 +22,26 @@ from portico.core.engine.checks import top_k as check_top_k
 from portico.core.engine.committer import RETRY_SECONDS
 from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
-from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
-from portico.core.errors import FencedOut, LimitExceeded, SessionNotFound, StateNotFound, StoreUnavailable
-from portico.core.stores.base import MemoryRecord, MemoryStore, SessionStore, StateStore, Stores
+from portico.core.engine.memories import check_expiry, check_key, check_members, check_text, new_memory
+from portico.core.errors import (
+    FencedOut,
+    InvalidArgument,
+    LimitExceeded,
+    MemoryNotFound,
+    SessionNotFound,
+    StateNotFound,
+    StoreUnavailable,
+)
+from portico.core.stores.base import (
+    MemoryChanges,
+    MemoryRecord,
+    MemoryStore,
+    SessionStore,
+    StateStore,
+    Stores,
+)
+from portico.core.stores.filters import read_filter
 from portico.telemetry import spans
 
 RESULTS = 1000  # of `once`, for a run
@@ -123,28 +139,90 @@ class RunMemory:
         self._user_id = user_id
         self._session_id = session_id
 
-    async def add(self, text: str, *, metadata: Mapping[str, Any] | None = None) -> str:
-        memory_id = new_id("mem_")
-        about = orjson.dumps(metadata).decode() if metadata else ""
-        record = MemoryRecord(memory_id, self._user_id, self._session_id, text, time.time(), about)
-        await self._store.add([record])
-        return memory_id
+    async def add(
+        self,
+        text: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        key: str = "",
+        created_at: float | None = None,
+        expires_at: float | None = None,
+    ) -> str:
+        record = new_memory(
+            self._user_id,
+            text,
+            session_id=self._session_id,
+            metadata=_metadata(metadata),
+            key=key,
+            created_at=created_at,
+            expires_at=expires_at,
+        )
+        (stored,) = await self._store.add([record])
+        return stored.memory_id
+
+    async def get(self, memory_id: str = "", *, key: str = "") -> Remembered | None:
+        if bool(memory_id) == bool(key):
+            raise InvalidArgument("memory_id", "is required, or a key in its place")
+        check_key(key)
+        try:
+            record = await self._store.get(self._user_id, memory_id or None, key=key or None)
+        except MemoryNotFound:
+            return None
+        return _remembered(record, 0.0)
+
+    async def update(
+        self,
+        memory_id: str,
+        *,
+        text: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expires_at: float | None = None,
+    ) -> Remembered | None:
+        changes = MemoryChanges(updated_at=time.time())
+        if text is not None:
+            check_text(text)
+            changes["text"] = text
+        if metadata is not None:
+            changes["metadata"] = _metadata(metadata)
+            check_members(changes["metadata"])
+        if expires_at is not None:
+            check_expiry(expires_at, "expires_at")
+            changes["expires_at"] = expires_at
+        if len(changes) == 1:
+            raise InvalidArgument("text", "nothing is to be changed")
+        try:
+            return _remembered(await self._store.update(self._user_id, memory_id, changes), 0.0)
+        except MemoryNotFound:
+            return None
 
     async def search(
-        self, query: str, *, top_k: int = 10, metadata: Mapping[str, str] | None = None
+        self,
+        query: str,
+        *,
+        top_k: int = 10,
+        metadata: Mapping[str, str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
+        chosen = read_filter(filter, metadata)
         with _retrieval("memory"):
-            hits = await self._store.search(self._user_id, query, top_k, metadata=metadata)
+            hits = await self._store.search(self._user_id, query, top_k, filter=chosen)
         return [_remembered(hit.memory, hit.score) for hit in hits]
 
     async def list(
-        self, *, limit: int = 200, metadata: Mapping[str, str] | None = None
+        self,
+        *,
+        limit: int = 200,
+        metadata: Mapping[str, str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
-        records = await self._store.list(self._user_id, None, None, limit, metadata=metadata)
+        chosen = read_filter(filter, metadata)
+        records = await self._store.list(self._user_id, None, None, limit, filter=chosen)
         return [_remembered(record, 0.0) for record in records]
 
-    async def delete(self, memory_id: str) -> bool:
-        return await self._store.delete(self._user_id, None, memory_id) > 0
+    async def delete(self, memory_id: str = "", *, key: str = "") -> bool:
+        if bool(memory_id) == bool(key):
+            raise InvalidArgument("memory_id", "is required, or a key in its place")
+        return await self._store.delete(self._user_id, None, memory_id or None, key=key or None) > 0
 
 
 class RunResults:
@@ -206,6 +284,18 @@ def _retrieval(source: str) -> AbstractContextManager[object]:
     return spans.within(f"retrieval {source}", attributes)
 
 
+def _metadata(metadata: Mapping[str, Any] | None) -> str:
+    return orjson.dumps(metadata).decode() if metadata else ""
+
+
 def _remembered(record: MemoryRecord, score: float) -> Remembered:
-    metadata = orjson.loads(record.metadata) if record.metadata else {}
-    return Remembered(record.memory_id, record.text, metadata, score)
+    return Remembered(
+        record.memory_id,
+        record.text,
+        orjson.loads(record.metadata) if record.metadata else {},
+        score,
+        key=record.key,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        expires_at=record.expires_at,
+    )

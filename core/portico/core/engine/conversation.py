@@ -21,6 +21,7 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Ne
         payload=encoder.stored_message(message),
         created_at=time.time(),
         run_id=run.run_id,
+        type=message.type.value,
     )
 
 

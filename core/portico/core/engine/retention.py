@@ -1,4 +1,4 @@
-"""Removes what is older than an operator wants to keep.
+"""Removes what is older than an operator wants to keep, and memories that have expired.
 
 A little at a time: of batches that commits wait for there are few a second, so
 that a core which was down for long, or is told for the first time to remove
@@ -35,11 +35,7 @@ class Ttls:
     runs: float | None = None  # since their end
     sessions: float | None = None  # since their last use
     states: float | None = None  # since they were saved
-    memories: float | None = None  # since they were added
-
-    @property
-    def any(self) -> bool:
-        return any(ttl is not None for ttl in (self.runs, self.sessions, self.states, self.memories))
+    memories: float | None = None  # since they were added or last changed
 
 
 class Retention:
@@ -73,12 +69,11 @@ class Retention:
             "portico.retention.age",
             "s",
             "How long ago retention had last removed all that was too old, or the core started.",
-            lambda: [(self._monotonic() - self._done_at, {})] if ttls.any else [],
+            lambda: [(self._monotonic() - self._done_at, {})],
         )
 
     def start(self) -> None:
-        if self._ttls.any:
-            self._task = asyncio.create_task(self._work(), name="retention")
+        self._task = asyncio.create_task(self._work(), name="retention")
 
     async def stop(self) -> None:
         """What is under way is cut off; the next start goes on with it."""
@@ -87,8 +82,9 @@ class Retention:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> None:
-        """Remove all that is too old now. Raises StoreUnavailable."""
+        """Remove all that is too old now, and memories that have expired. Raises StoreUnavailable."""
         now = self._now()
+        await self._repeat("expired_memory", self._stores.memories.remove_expired, now)
         ttls = self._ttls
         if ttls.runs is not None:
             await self._repeat("run", self._runs, now - ttls.runs)

@@ -4,20 +4,22 @@ import time
 
 from grpc.aio import ServicerContext
 
-from portico.core.convert.messages import load_object
+from portico.core.convert.memories import (
+    changes_from_proto,
+    filter_from_proto,
+    memory_from_proto,
+    memory_to_proto,
+)
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import timestamp
-from portico.core.engine.ids import new_id
+from portico.core.engine.memories import check_key
 from portico.core.errors import InvalidArgument
-from portico.core.identity import user_of
 from portico.core.services.caller import owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size, top_k
 from portico.core.services.session import check_query
-from portico.core.stores.base import MemoryRecord, MemoryStore
+from portico.core.stores.base import MemoryStore
 from portico.v1 import memory_pb2 as pb
 
 MEMORIES = 1000
-TEXT_BYTES = 64 * 1024
 
 
 class MemoryService:
@@ -34,12 +36,34 @@ class MemoryService:
             raise InvalidArgument("memories", "at least one memory is required")
         if len(request.memories) > MEMORIES:
             raise InvalidArgument("memories", f"more than {MEMORIES} memories")
-        now = time.time()
         records = [
-            _new(owner, memory, f"memories[{index}]", now) for index, memory in enumerate(request.memories)
+            memory_from_proto(owner, memory, f"memories[{index}]")
+            for index, memory in enumerate(request.memories)
         ]
-        await self._memories.add(records)
-        return pb.AddMemoriesResponse(memories=[_memory(record) for record in records])
+        keys = [record.key for record in records if record.key]
+        if len(set(keys)) < len(keys):
+            raise InvalidArgument("memories", "two of them have the same key")
+        stored = await self._memories.add(records)
+        return pb.AddMemoriesResponse(memories=[memory_to_proto(record) for record in stored])
+
+    async def GetMemory(self, request: pb.GetMemoryRequest, context: ServicerContext) -> pb.GetMemoryResponse:
+        owner = owner_of(request.user_id)
+        memory_id = check_id(request.memory_id, "memory_id", required=False) or None
+        check_key(request.key)
+        if bool(memory_id) == bool(request.key):
+            raise InvalidArgument("memory_id", "is required, or a key in its place")
+        record = await self._memories.get(owner, memory_id, key=request.key or None)
+        return pb.GetMemoryResponse(memory=memory_to_proto(record))
+
+    async def UpdateMemory(
+        self, request: pb.UpdateMemoryRequest, context: ServicerContext
+    ) -> pb.UpdateMemoryResponse:
+        owner = owner_of(request.user_id)
+        memory_id = check_id(request.memory_id, "memory_id")
+        changes = changes_from_proto(request)
+        changes["updated_at"] = time.time()
+        record = await self._memories.update(owner, memory_id, changes)
+        return pb.UpdateMemoryResponse(memory=memory_to_proto(record))
 
     async def SearchMemories(
         self, request: pb.SearchMemoriesRequest, context: ServicerContext
@@ -51,10 +75,10 @@ class MemoryService:
             check_query(request.query),
             top_k(request.top_k),
             session_id=session_id,
-            metadata=dict(request.metadata),
+            filter=filter_from_proto(request),
         )
         return pb.SearchMemoriesResponse(
-            hits=[pb.MemoryHit(memory=_memory(hit.memory), score=hit.score) for hit in hits]
+            hits=[pb.MemoryHit(memory=memory_to_proto(hit.memory), score=hit.score) for hit in hits]
         )
 
     async def ListMemories(
@@ -65,9 +89,13 @@ class MemoryService:
         size = page_size(request.page_size)
         place = decode_token(request.page_token, float, str)
         before = None if place is None else (float(str(place[0])), str(place[1]))
-        rows = await self._memories.list(owner, session_id, before, size + 1)
+        rows = await self._memories.list(
+            owner, session_id, before, size + 1, filter=filter_from_proto(request)
+        )
         token = encode_token(rows[size - 1].created_at, rows[size - 1].memory_id) if len(rows) > size else ""
-        return pb.ListMemoriesResponse(memories=[_memory(row) for row in rows[:size]], next_page_token=token)
+        return pb.ListMemoriesResponse(
+            memories=[memory_to_proto(row) for row in rows[:size]], next_page_token=token
+        )
 
     async def DeleteMemories(
         self, request: pb.DeleteMemoriesRequest, context: ServicerContext
@@ -75,33 +103,8 @@ class MemoryService:
         owner = owner_of(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
-        return pb.DeleteMemoriesResponse(
-            deleted_count=await self._memories.delete(owner, session_id, memory_id)
+        check_key(request.key)
+        deleted = await self._memories.delete(
+            owner, session_id, memory_id, key=request.key or None, filter=filter_from_proto(request)
         )
-
-
-def _new(owner: str, memory: pb.Memory, field: str, now: float) -> MemoryRecord:
-    if not memory.text.strip():
-        raise InvalidArgument(f"{field}.text", "is required")
-    if len(memory.text.encode()) > TEXT_BYTES:
-        raise InvalidArgument(f"{field}.text", f"more than {TEXT_BYTES} bytes")
-    load_object(memory.metadata_json, f"{field}.metadata_json")
-    return MemoryRecord(
-        memory_id=new_id("mem_"),
-        user_id=owner,
-        session_id=check_id(memory.session_id, f"{field}.session_id", required=False),
-        text=memory.text,
-        created_at=now,
-        metadata=memory.metadata_json,
-    )
-
-
-def _memory(record: MemoryRecord) -> pb.Memory:
-    return pb.Memory(
-        memory_id=record.memory_id,
-        user_id=user_of(record.user_id),
-        session_id=record.session_id,
-        text=record.text,
-        metadata_json=record.metadata,
-        created_time=timestamp(record.created_at),
-    )
+        return pb.DeleteMemoriesResponse(deleted_count=deleted)

@@ -157,6 +157,7 @@ def _new(owner: str, session_id: str, message: Message) -> NewMessage:
         text=searchable(message),
         payload=message_to_proto(message).SerializeToString(),
         created_at=time.time(),
+        type=message.type.value,
     )
 
 

@@ -7,12 +7,13 @@ StoreUnavailable when the store can't be reached, full or read-only.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 from portico.core.errors import StoreUnavailable
+from portico.core.stores.filters import EVERY, MetadataFilter
 from portico.core.stores.health import StoreHealth
 from portico.core.stores.keys import KeyStore
 from portico.core.stores.pushes import PushStore
@@ -76,6 +77,7 @@ class NewMessage:
     payload: bytes
     created_at: float
     run_id: str = ""
+    type: str = "message"  # a word of the agent protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,9 +321,16 @@ class SessionStore(Protocol):
         ...
 
     async def search(
-        self, user_id: str, query: str, session_id: str | None, limit: int
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        *,
+        roles: Sequence[str] = (),
+        types: Sequence[str] = (),
     ) -> Sequence[MessageHit]:
-        """Best first. The query is plain words."""
+        """Best first. The query is plain words; roles and types are those of the protocol, none means any."""
         ...
 
     async def index_pending(self, limit: int = 2000) -> int:
@@ -337,6 +346,24 @@ class MemoryRecord:
     text: str
     created_at: float
     metadata: str = ""  # a JSON object, or empty
+    key: str = ""  # the user's own name of it, or empty
+    updated_at: float = 0.0  # when it was added or last changed
+    expires_at: float | None = None  # from then on nobody finds it
+
+    @property
+    def size(self) -> int:
+        """What it counts for where storage is limited, in bytes."""
+        return len(self.text.encode()) + len(self.metadata.encode()) + len(self.key.encode())
+
+
+class MemoryChanges(TypedDict, total=False):
+    """The fields of a memory that get new values."""
+
+    text: str
+    metadata: str
+    session_id: str
+    expires_at: float | None
+    updated_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,10 +373,21 @@ class MemoryHit:
 
 
 class MemoryStore(Protocol):
-    """Memories by user."""
+    """Memories by user. One that has expired is found no more, as if it had been removed already."""
 
-    async def add(self, memories: Sequence[MemoryRecord]) -> None:
-        """All or none. One whose id is there already is left out."""
+    async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+        """All or none; as they are then. One whose id is there already is left out. One whose key its user
+        has already replaces that one, and takes its id and the time of its creation."""
+        ...
+
+    async def get(
+        self, user_id: str, memory_id: str | None = None, *, key: str | None = None
+    ) -> MemoryRecord:
+        """By its id or its key. Raises MemoryNotFound."""
+        ...
+
+    async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
+        """As it is then. Raises MemoryNotFound."""
         ...
 
     async def search(
@@ -358,9 +396,9 @@ class MemoryStore(Protocol):
         query: str,
         limit: int,
         session_id: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryHit]:
-        """Best first. The query is plain words; metadata compares top-level members as text."""
+        """Best first. The query is plain words."""
         ...
 
     async def list(
@@ -370,17 +408,30 @@ class MemoryStore(Protocol):
         before: tuple[float, str] | None,
         limit: int,
         *,
-        metadata: Mapping[str, str] | None = None,
+        filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryRecord]:
-        """Newest first by (created_at, memory_id), strictly before the given pair; metadata as in search."""
+        """Newest first by (created_at, memory_id), strictly before the given pair."""
         ...
 
-    async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
-        """How many were removed."""
+    async def delete(
+        self,
+        user_id: str,
+        session_id: str | None,
+        memory_id: str | None,
+        *,
+        key: str | None = None,
+        filter: MetadataFilter = EVERY,
+    ) -> int:
+        """Remove what fits all of these, also what has expired; how many there were."""
         ...
 
     async def expire(self, before: float, limit: int) -> int:
-        """Remove some that were added before that time, so many at most; how many, 0 when there are none."""
+        """Remove some that were last changed before that time, so many at most; how many, 0 when there are
+        none."""
+        ...
+
+    async def remove_expired(self, now: float, limit: int) -> int:
+        """The same for those that have expired by that time."""
         ...
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.core.stores.base import (
+    MemoryChanges,
     MemoryRecord,
     MemoryStore,
     NewMessage,
@@ -104,19 +105,26 @@ class LimitedSessions:
 
 
 class LimitedMemories:
-    """MemoryStore whose `add` raises LimitExceeded."""
+    """MemoryStore whose `add` and `update` raise LimitExceeded."""
 
     def __init__(self, store: MemoryStore, room: Room) -> None:
         self._store = store
         self._room = room
+        self.get = store.get
         self.search = store.search
         self.list = store.list
         self.delete = store.delete
         self.expire = store.expire
+        self.remove_expired = store.remove_expired
 
-    async def add(self, memories: Sequence[MemoryRecord]) -> None:
+    async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
         for user_id in dict.fromkeys(memory.user_id for memory in memories):
-            mine = (memory for memory in memories if memory.user_id == user_id)
-            size = sum(len(memory.text.encode()) + len(memory.metadata.encode()) for memory in mine)
+            size = sum(memory.size for memory in memories if memory.user_id == user_id)
             await self._room.take(user_id, size)
-        await self._store.add(memories)
+        return await self._store.add(memories)
+
+    async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
+        # What it takes the place of is noticed by the next measurement, which nobody is refused without.
+        new = (changes.get("text", ""), changes.get("metadata", ""))
+        await self._room.take(user_id, sum(len(text.encode()) for text in new))
+        return await self._store.update(user_id, memory_id, changes)

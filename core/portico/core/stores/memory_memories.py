@@ -1,20 +1,45 @@
 """Memories in memory."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
-from portico.core.stores.base import MemoryHit, MemoryRecord
-from portico.core.stores.members import members
+from portico.core.errors import MemoryNotFound
+from portico.core.stores.base import MemoryChanges, MemoryHit, MemoryRecord
+from portico.core.stores.filters import EVERY, MetadataFilter
+from portico.core.stores.members import Member, Path, members
 from portico.core.stores.ranking import WordIndex
 
 
 @dataclass(slots=True)
 class _User:
     memories: dict[str, MemoryRecord] = field(default_factory=dict)  # by id
-    members: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    members: dict[str, Mapping[Path, Member]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)  # ids by key
     index: WordIndex[str] = field(default_factory=WordIndex)
+
+    def alive(self, memory_id: str) -> MemoryRecord | None:
+        memory = self.memories.get(memory_id)
+        return None if memory is None or _has_expired(memory, time.time()) else memory
+
+    def put(self, memory: MemoryRecord, found: Mapping[Path, Member], number: int) -> None:
+        """A new memory, or another state of one that is there."""
+        if memory.memory_id in self.memories:
+            self.index.remove(memory.memory_id)
+        self.memories[memory.memory_id] = memory
+        self.members[memory.memory_id] = found
+        self.numbers.setdefault(memory.memory_id, number)
+        if memory.key:
+            self.keys[memory.key] = memory.memory_id
+        self.index.add(memory.memory_id, memory.text)
+
+    def remove(self, memory_id: str) -> None:
+        memory = self.memories.pop(memory_id)
+        del self.members[memory_id], self.numbers[memory_id]
+        self.keys.pop(memory.key, None)
+        self.index.remove(memory_id)
 
 
 class MemoryMemoryStore:
@@ -27,24 +52,51 @@ class MemoryMemoryStore:
 
     def stored_bytes(self, has: Callable[[str], bool]) -> int:
         return sum(
-            len(memory.text.encode()) + len(memory.metadata.encode())
+            memory.size
             for owner, user in self._users.items()
             if has(owner)
             for memory in user.memories.values()
         )
 
-    async def add(self, memories: Sequence[MemoryRecord]) -> None:
+    async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
         read = [(memory, members(memory.metadata)) for memory in memories]
         for memory, found in read:
-            if memory.memory_id in self._owners:
-                continue
-            self._number += 1
-            self._owners[memory.memory_id] = memory.user_id
-            user = self._users.setdefault(memory.user_id, _User())
-            user.memories[memory.memory_id] = memory
-            user.members[memory.memory_id] = found
-            user.numbers[memory.memory_id] = self._number
-            user.index.add(memory.memory_id, memory.text)
+            self._put(memory, found)
+        return [self._by_key(memory) if memory.key else memory for memory in memories]
+
+    def _put(self, memory: MemoryRecord, found: Mapping[Path, Member]) -> None:
+        user = self._users.setdefault(memory.user_id, _User())
+        before = user.keys.get(memory.key)
+        if before is not None and user.alive(before) is None:
+            self._remove(memory.user_id, before)
+        elif before is not None:
+            created_at = user.memories[before].created_at
+            user.put(replace(memory, memory_id=before, created_at=created_at), found, 0)
+            return
+        if memory.memory_id in self._owners:
+            return
+        self._number += 1
+        self._owners[memory.memory_id] = memory.user_id
+        user.put(memory, found, self._number)
+
+    def _by_key(self, memory: MemoryRecord) -> MemoryRecord:
+        user = self._users[memory.user_id]
+        return user.memories[user.keys[memory.key]]
+
+    async def get(
+        self, user_id: str, memory_id: str | None = None, *, key: str | None = None
+    ) -> MemoryRecord:
+        user = self._users.get(user_id, _User())
+        name = user.keys.get(key, "") if key is not None else memory_id or ""
+        memory = user.alive(name)
+        if memory is None or memory_id not in (None, name):
+            raise MemoryNotFound(memory_id=memory_id or "", key=key or "")
+        return memory
+
+    async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
+        memory = replace(await self.get(user_id, memory_id), **changes)
+        self._users[user_id].put(memory, members(memory.metadata), 0)
+        return memory
 
     async def search(
         self,
@@ -52,15 +104,14 @@ class MemoryMemoryStore:
         query: str,
         limit: int,
         session_id: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryHit]:
         user = self._users.get(user_id, _User())
-        wanted = (metadata or {}).items()
+        fits = _fits(user, session_id, filter)
         hits = [
             MemoryHit(user.memories[memory_id], score)
             for memory_id, score in user.index.search(query).items()
-            if session_id in (None, user.memories[memory_id].session_id)
-            and wanted <= user.members[memory_id].items()
+            if fits(user.memories[memory_id])
         ]
         return nlargest(limit, hits, key=lambda hit: (hit.score, user.numbers[hit.memory.memory_id]))
 
@@ -71,41 +122,72 @@ class MemoryMemoryStore:
         before: tuple[float, str] | None,
         limit: int,
         *,
-        metadata: Mapping[str, str] | None = None,
+        filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryRecord]:
         user = self._users.get(user_id, _User())
-        wanted = (metadata or {}).items()
+        fits = _fits(user, session_id, filter)
         found = (
             memory
             for memory in user.memories.values()
-            if session_id in (None, memory.session_id)
-            and (before is None or _place(memory) < before)
-            and wanted <= user.members[memory.memory_id].items()
+            if (before is None or _place(memory) < before) and fits(memory)
         )
         return nlargest(limit, found, key=_place)
 
-    async def delete(self, user_id: str, session_id: str | None, memory_id: str | None) -> int:
+    async def delete(
+        self,
+        user_id: str,
+        session_id: str | None,
+        memory_id: str | None,
+        *,
+        key: str | None = None,
+        filter: MetadataFilter = EVERY,
+    ) -> int:
         user = self._users.get(user_id, _User())
         doomed = [
             memory.memory_id
             for memory in user.memories.values()
-            if session_id in (None, memory.session_id) and memory_id in (None, memory.memory_id)
+            if session_id in (None, memory.session_id)
+            and memory_id in (None, memory.memory_id)
+            and (key is None or (memory.key and memory.key == key))
+            and filter.chooses(user.members[memory.memory_id])
         ]
         for name in doomed:
-            del user.memories[name], user.members[name], user.numbers[name], self._owners[name]
-            user.index.remove(name)
+            self._remove(user_id, name)
         return len(doomed)
 
     async def expire(self, before: float, limit: int) -> int:
-        doomed = [
-            (memory.user_id, memory.memory_id)
-            for user in self._users.values()
+        return self._remove_some(lambda memory: memory.updated_at < before, limit)
+
+    async def remove_expired(self, now: float, limit: int) -> int:
+        return self._remove_some(lambda memory: _has_expired(memory, now), limit)
+
+    def _remove_some(self, doomed: Callable[[MemoryRecord], bool], limit: int) -> int:
+        found = [
+            (owner, memory.memory_id)
+            for owner, user in self._users.items()
             for memory in user.memories.values()
-            if memory.created_at < before
+            if doomed(memory)
         ][:limit]
-        for user_id, memory_id in doomed:
-            await self.delete(user_id, None, memory_id)
-        return len(doomed)
+        for owner, memory_id in found:
+            self._remove(owner, memory_id)
+        return len(found)
+
+    def _remove(self, owner: str, memory_id: str) -> None:
+        self._users[owner].remove(memory_id)
+        del self._owners[memory_id]
+
+
+def _fits(user: _User, session_id: str | None, filter: MetadataFilter) -> Callable[[MemoryRecord], bool]:
+    now = time.time()
+    return lambda memory: (
+        session_id in (None, memory.session_id)
+        and not _has_expired(memory, now)
+        and filter.chooses(user.members[memory.memory_id])
+    )
+
+
+def _has_expired(memory: MemoryRecord, now: float) -> bool:
+    return memory.expires_at is not None and memory.expires_at <= now
 
 
 def _place(memory: MemoryRecord) -> tuple[float, str]:

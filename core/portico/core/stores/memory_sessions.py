@@ -21,6 +21,7 @@ class _Session:
     updated_at: float
     metadata: str = ""
     messages: dict[str, StoredMessage] = field(default_factory=dict)  # by id, in order
+    kinds: dict[str, tuple[str, str]] = field(default_factory=dict)  # their roles and types
 
 
 @dataclass(slots=True)
@@ -143,7 +144,8 @@ class MemorySessionStore:
     async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
         await self.message(user_id, session_id, message_id)
         user = self._users[user_id]
-        del user.sessions[session_id].messages[message_id]
+        session = user.sessions[session_id]
+        del session.messages[message_id], session.kinds[message_id]
         _unindex(user, (session_id, message_id))
 
     async def fork(
@@ -177,6 +179,7 @@ class MemorySessionStore:
                 fork.messages[message.message_id] = replace(
                     message, session_id=new_session_id, position=self._position
                 )
+                fork.kinds[message.message_id] = session.kinds[message.message_id]
                 key, new_key = (session_id, message.message_id), (new_session_id, message.message_id)
                 if key in user.pending:
                     user.pending[new_key] = user.pending[key]
@@ -185,7 +188,14 @@ class MemorySessionStore:
         return True
 
     async def search(
-        self, user_id: str, query: str, session_id: str | None, limit: int
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        *,
+        roles: Sequence[str] = (),
+        types: Sequence[str] = (),
     ) -> Sequence[MessageHit]:
         user = self._users.get(user_id)
         if user is None:
@@ -198,6 +208,7 @@ class MemorySessionStore:
             MessageHit(user.sessions[session].messages[message_id], score)
             for (session, message_id), score in user.index.search(query).items()
             if session_id in (None, session)
+            and _is_one_of(user.sessions[session].kinds[message_id], roles, types)
         ]
         return nlargest(limit, hits, key=lambda hit: (hit.score, hit.message.position))
 
@@ -232,6 +243,7 @@ class MemorySessionStore:
             message.run_id,
         )
         messages[message.message_id] = stored
+        user.sessions[session_id].kinds[message.message_id] = message.role, message.type
         user.pending[session_id, message.message_id] = message.text
         return stored
 
@@ -239,6 +251,11 @@ class MemorySessionStore:
 def _unindex(user: _User, key: tuple[str, str]) -> None:
     if user.pending.pop(key, None) is None:
         user.index.remove(key)
+
+
+def _is_one_of(kind: tuple[str, str], roles: Sequence[str], types: Sequence[str]) -> bool:
+    role, type = kind
+    return (not roles or role in roles) and (not types or type in types)
 
 
 def _position(message: StoredMessage) -> int:

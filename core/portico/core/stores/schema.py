@@ -36,9 +36,13 @@ class Packed(TypeDecorator[bytes]):
 
 # A number that the database gives: SQLite does so for INTEGER only.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
+# A text that is ordered as Python orders it, which SQLite does by itself.
+_CodePoints = Text().with_variant(Text(collation="C"), "postgresql")
 
 HAS_KEY = f"idempotency_key NOT LIKE '{AUTO_PREFIX}%'"
 IS_EPHEMERAL = "ephemeral <> ''"
+KEY_IS_SET = "key <> ''"
+EXPIRES = "expires_at IS NOT NULL"
 
 runs = Table(
     "runs",
@@ -143,6 +147,7 @@ messages = Table(
     Column("payload", Packed, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("run_id", String, nullable=False),
+    Column("type", String, server_default="message", nullable=False),
     UniqueConstraint("user_id", "session_id", "message_id"),
     Index("messages_by_session", "user_id", "session_id", "position"),
     # Positions are never given twice: search remembers how far it has come.
@@ -159,20 +164,39 @@ memories = Table(
     Column("text", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("metadata", Text, nullable=False),
+    Column("key", String, server_default="", nullable=False),
+    Column("updated_at", Double, server_default="0", nullable=False),
+    Column("expires_at", Double),
     Index("memories_by_time", "user_id", "created_at", "memory_id"),
     Index("memories_by_session", "user_id", "session_id", "created_at", "memory_id"),
-    Index("memories_by_age", "created_at"),
+    Index("memories_by_age", "updated_at"),
+    Index(
+        "memories_by_key",
+        "user_id",
+        "key",
+        unique=True,
+        sqlite_where=text(KEY_IS_SET),
+        postgresql_where=text(KEY_IS_SET),
+    ),
+    Index(
+        "memories_by_expiry",
+        "expires_at",
+        sqlite_where=text(EXPIRES),
+        postgresql_where=text(EXPIRES),
+    ),
     sqlite_autoincrement=True,
 )
 
-# The top-level members of a memory's metadata as text, so that a filter means
-# the same in every database whatever its JSON functions make of a number.
+# The members of memories' metadata, so that a filter means the same in every
+# database whatever its JSON functions make of a number. See members.py.
 memory_members = Table(
     "memory_members",
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("text", _CodePoints),
+    Column("number_value", Double),
     sqlite_with_rowid=False,
 )
 

@@ -9,16 +9,29 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 
-from sqlalchemy import Delete, Select, TableClause, column, delete, exists, func, select, table, text
+from sqlalchemy import (
+    Delete,
+    Select,
+    TableClause,
+    TextClause,
+    bindparam,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    text,
+)
 from sqlalchemy import literal_column as raw
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
 from portico.core.stores.database import Database
+from portico.core.stores.filters import MetadataFilter
 from portico.core.stores.packing import text_of, unpacked
 from portico.core.stores.pending_messages import Entry, PendingMessages, Rows
 from portico.core.stores.schema import memories as stored
-from portico.core.stores.schema import memory_members
+from portico.core.stores.sql_filters import RECORD, alive, chosen
 from portico.core.stores.words import query_words, text_words
 
 # The message may have been deleted, or indexed, since it was read.
@@ -27,12 +40,13 @@ _ADD_MESSAGE = text(
     " WHERE EXISTS (SELECT 1 FROM messages WHERE messages.position = :position)"
     " AND NOT EXISTS (SELECT 1 FROM message_search WHERE rowid = :position)"
 )
-_FIND_MESSAGES = text(
+_FIND_MESSAGES = (
     "WITH hits AS (SELECT rowid AS position, bm25(message_search, 0.0, 1.0) AS rank FROM message_search"
-    " WHERE message_search MATCH :match ORDER BY rank, position DESC LIMIT :limit)"
+    " WHERE message_search MATCH :match{of_role}{of_type} ORDER BY rank, position DESC LIMIT :limit)"
     " SELECT session_id, position, message_id, payload, created_at, run_id, -rank"
     " FROM hits JOIN messages USING (position) WHERE user_id = :user_id ORDER BY rank, position DESC"
 )
+_IS_ONE_OF = " AND (SELECT {column} FROM messages WHERE position = message_search.rowid) IN :{column}s"
 # A deleted entry's words stay in an index, with a note that it is gone, until the parts that have the two
 # are merged. With a negative number all parts of the index begin to be, so many pages of them at a time.
 _MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
@@ -55,16 +69,22 @@ class SqliteMessageIndex:
         return await self._pending.index_next(limit)
 
     async def search(
-        self, user_id: str, query: str, session_id: str | None, limit: int
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        roles: Sequence[str],
+        types: Sequence[str],
     ) -> Sequence[MessageHit]:
         """Over all messages of the user, or session, that are there when the search begins."""
         match = _match(user_id, session_id, query)
         if match is None:
             return []
         await self._pending.index_of(user_id, session_id)
-        values = {"match": match, "limit": limit, "user_id": user_id}
+        values = {"match": match, "limit": limit, "user_id": user_id, "roles": roles, "types": types}
         async with self._database.read() as connection:
-            rows = (await connection.execute(_FIND_MESSAGES, values)).all()
+            rows = (await connection.execute(_find_messages(roles, types), values)).all()
         return [MessageHit(_message(*row[:6]), row[6]) for row in rows]
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
@@ -101,28 +121,20 @@ class SqliteMemoryIndex:
         await connection.execute(_removal(_MEMORY_SEARCH, numbers))
 
     async def search(
-        self, user_id: str, query: str, limit: int, session_id: str | None, metadata: Mapping[str, str]
+        self, user_id: str, query: str, limit: int, session_id: str | None, filter: MetadataFilter
     ) -> Sequence[MemoryHit]:
         match = _match(user_id, session_id, query)
         if match is None:
             return []
-        found = _find_memories(match, user_id, session_id, metadata).limit(limit).subquery()
+        found = _find_memories(match, user_id, session_id, filter).limit(limit).subquery()
         best = (
-            select(
-                stored.c.memory_id,
-                stored.c.user_id,
-                stored.c.session_id,
-                stored.c.text,
-                stored.c.created_at,
-                stored.c.metadata,
-                -found.c.rank,
-            )
+            select(-found.c.rank, *RECORD)
             .join_from(found, stored, found.c.number == stored.c.number)
             .order_by(found.c.rank, found.c.number.desc())
         )
         async with self._database.read() as connection:
             rows = (await connection.execute(best)).all()
-        return [MemoryHit(MemoryRecord(*row[:6]), row[6]) for row in rows]
+        return [MemoryHit(MemoryRecord(*row[1:]), row[0]) for row in rows]
 
 
 def _message(
@@ -164,28 +176,37 @@ def _entry(user_id: str, session_id: str, words: list[str]) -> dict[str, object]
     return {"owner": " ".join(_owner(user_id, session_id)), "text": " ".join(words)}
 
 
+def _find_messages(roles: Sequence[str], types: Sequence[str]) -> TextClause:
+    found = _FIND_MESSAGES.format(
+        of_role=_IS_ONE_OF.format(column="role") if roles else "",
+        of_type=_IS_ONE_OF.format(column="type") if types else "",
+    )
+    wanted = [name for name, words in (("roles", roles), ("types", types)) if words]
+    return text(found).bindparams(*(bindparam(name, expanding=True) for name in wanted))
+
+
 def _removal(index: TableClause, rows: Select[int]) -> Delete:
     return delete(index).where(index.c.rowid.in_(rows))
 
 
 def _find_memories(
-    match: str, user_id: str, session_id: str | None, metadata: Mapping[str, str]
+    match: str, user_id: str, session_id: str | None, filter: MetadataFilter
 ) -> "Select[int, float]":
     """Numbers and ranks, the best first, that is, the least."""
     rank = func.bm25(raw("memory_search"), 0.0, 1.0).label("rank")
     query = (
         select(stored.c.number, rank)
         .join_from(_MEMORY_SEARCH, stored, stored.c.number == _MEMORY_SEARCH.c.rowid)
-        .where(raw("memory_search").bool_op("MATCH")(match), stored.c.user_id == user_id)
+        .where(
+            raw("memory_search").bool_op("MATCH")(match),
+            stored.c.user_id == user_id,
+            alive(),
+            *chosen(filter, stored.c.number),
+        )
         .order_by(rank, stored.c.number.desc())
     )
     if session_id is not None:
         query = query.where(stored.c.session_id == session_id)
-    for name, value in metadata.items():
-        member = memory_members.alias()
-        query = query.where(
-            exists().where(member.c.number == stored.c.number, member.c.name == name, member.c.value == value)
-        )
     return query
 
 

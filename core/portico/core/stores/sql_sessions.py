@@ -32,7 +32,13 @@ class MessageIndex(Protocol):
     async def index_pending(self, limit: int) -> int: ...
 
     async def search(
-        self, user_id: str, query: str, session_id: str | None, limit: int
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        roles: Sequence[str],
+        types: Sequence[str],
     ) -> Sequence[MessageHit]: ...
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None: ...
@@ -216,9 +222,16 @@ class SqlSessionStore:
         return True
 
     async def search(
-        self, user_id: str, query: str, session_id: str | None, limit: int
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        *,
+        roles: Sequence[str] = (),
+        types: Sequence[str] = (),
     ) -> Sequence[MessageHit]:
-        return await self._index.search(user_id, query, session_id, limit)
+        return await self._index.search(user_id, query, session_id, limit, roles, types)
 
     async def index_pending(self, limit: int = 2000) -> int:
         return await self._index.index_pending(limit)
@@ -271,4 +284,5 @@ def _row(user_id: str, session_id: str, message: NewMessage) -> dict[str, object
         "payload": plain(message.payload),
         "created_at": message.created_at,
         "run_id": message.run_id,
+        "type": message.type,
     }

@@ -33,7 +33,8 @@ SELECT
 + (SELECT total(length(payload)) FROM messages WHERE {mine})
 + (SELECT total(length(CAST(metadata AS BLOB))) FROM sessions WHERE {mine})
 + (SELECT total(length(CAST(state AS BLOB))) FROM states WHERE {mine})
-+ (SELECT total(length(CAST(text AS BLOB)) + length(CAST(metadata AS BLOB))) FROM memories WHERE {mine})
++ (SELECT total(length(CAST(text AS BLOB)) + length(CAST(metadata AS BLOB)) + length(CAST(key AS BLOB)))
+  FROM memories WHERE {mine})
 """
 _MINE = "user_id = ?1"
 _TENANTS = "user_id >= ?1 AND user_id < ?2"

@@ -50,12 +50,12 @@ _USED_SESSIONS: _Insert = (
     3,
 )
 _MESSAGES: _Insert = (
-    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id)"
-    " SELECT * FROM (VALUES ",
+    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id,"
+    " type) SELECT * FROM (VALUES ",
     ") AS new WHERE EXISTS (SELECT 1 FROM sessions"
     " WHERE sessions.user_id = new.column1 AND sessions.session_id = new.column2)"
     " ON CONFLICT (user_id, session_id, message_id) DO NOTHING",
-    8,
+    9,
 )
 
 _LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
@@ -216,6 +216,7 @@ def _message(message: NewMessage) -> tuple[Any, ...]:
         plain(message.payload),
         message.created_at,
         message.run_id,
+        message.type,
     )
 
 

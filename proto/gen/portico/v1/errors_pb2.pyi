@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STATE_NOT_FOUND: _ErrorReason.ValueType  # 5
     """NOT_FOUND. No state is saved there. Metadata: session_id."""
     ERROR_REASON_MEMORY_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND. No such memory. Metadata: memory_id."""
+    """NOT_FOUND. No such memory. Metadata: memory_id or key."""
     ERROR_REASON_ENDPOINT_NOT_FOUND: _ErrorReason.ValueType  # 7
     """NOT_FOUND. The agent has no endpoint at that path. Metadata: path."""
     ERROR_REASON_SESSION_EXISTS: _ErrorReason.ValueType  # 8
@@ -177,7 +177,7 @@ ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 4
 ERROR_REASON_STATE_NOT_FOUND: ErrorReason.ValueType  # 5
 """NOT_FOUND. No state is saved there. Metadata: session_id."""
 ERROR_REASON_MEMORY_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND. No such memory. Metadata: memory_id."""
+"""NOT_FOUND. No such memory. Metadata: memory_id or key."""
 ERROR_REASON_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 7
 """NOT_FOUND. The agent has no endpoint at that path. Metadata: path."""
 ERROR_REASON_SESSION_EXISTS: ErrorReason.ValueType  # 8

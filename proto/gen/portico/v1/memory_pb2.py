@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17portico/v1/memory.proto\x12\nportico.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x01\n\x06Memory\x12\x11\n\tmemory_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x15\n\rmetadata_json\x18\x05 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x12\x41\x64\x64MemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12$\n\x08memories\x18\x02 \x03(\x0b\x32\x12.portico.v1.Memory\";\n\x13\x41\x64\x64MemoriesResponse\x12$\n\x08memories\x18\x01 \x03(\x0b\x32\x12.portico.v1.Memory\"\xce\x01\n\x15SearchMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x41\n\x08metadata\x18\x05 \x03(\x0b\x32/.portico.v1.SearchMemoriesRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x16SearchMemoriesResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.portico.v1.MemoryHit\">\n\tMemoryHit\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.portico.v1.Memory\x12\r\n\x05score\x18\x02 \x01(\x01\"a\n\x13ListMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"U\n\x14ListMemoriesResponse\x12$\n\x08memories\x18\x01 \x03(\x0b\x32\x12.portico.v1.Memory\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15\x44\x65leteMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tmemory_id\x18\x03 \x01(\t\"/\n\x16\x44\x65leteMemoriesResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x32\xe4\x02\n\rMemoryService\x12N\n\x0b\x41\x64\x64Memories\x12\x1e.portico.v1.AddMemoriesRequest\x1a\x1f.portico.v1.AddMemoriesResponse\x12W\n\x0eSearchMemories\x12!.portico.v1.SearchMemoriesRequest\x1a\".portico.v1.SearchMemoriesResponse\x12Q\n\x0cListMemories\x12\x1f.portico.v1.ListMemoriesRequest\x1a .portico.v1.ListMemoriesResponse\x12W\n\x0e\x44\x65leteMemories\x12!.portico.v1.DeleteMemoriesRequest\x1a\".portico.v1.DeleteMemoriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17portico/v1/memory.proto\x12\nportico.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x06Memory\x12\x11\n\tmemory_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x15\n\rmetadata_json\x18\x05 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x30\n\x0cupdated_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x11MetadataCondition\x12\x0c\n\x04path\x18\x01 \x03(\t\x12.\n\x08operator\x18\x02 \x01(\x0e\x32\x1c.portico.v1.MetadataOperator\x12%\n\x05value\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"I\n\x14MetadataAlternatives\x12\x31\n\nconditions\x18\x01 \x03(\x0b\x32\x1d.portico.v1.MetadataCondition\"k\n\x0eMetadataFilter\x12*\n\x03\x61ll\x18\x01 \x03(\x0b\x32\x1d.portico.v1.MetadataCondition\x12-\n\x03\x61ny\x18\x02 \x03(\x0b\x32 .portico.v1.MetadataAlternatives\"K\n\x12\x41\x64\x64MemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12$\n\x08memories\x18\x02 \x03(\x0b\x32\x12.portico.v1.Memory\";\n\x13\x41\x64\x64MemoriesResponse\x12$\n\x08memories\x18\x01 \x03(\x0b\x32\x12.portico.v1.Memory\"C\n\x10GetMemoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tmemory_id\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"7\n\x11GetMemoryResponse\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.portico.v1.Memory\"\x8e\x01\n\x13UpdateMemoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tmemory_id\x18\x02 \x01(\t\x12\"\n\x06memory\x18\x03 \x01(\x0b\x32\x12.portico.v1.Memory\x12/\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x14UpdateMemoryResponse\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.portico.v1.Memory\"\xfa\x01\n\x15SearchMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x41\n\x08metadata\x18\x05 \x03(\x0b\x32/.portico.v1.SearchMemoriesRequest.MetadataEntry\x12*\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x1a.portico.v1.MetadataFilter\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x16SearchMemoriesResponse\x12#\n\x04hits\x18\x01 \x03(\x0b\x32\x15.portico.v1.MemoryHit\">\n\tMemoryHit\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.portico.v1.Memory\x12\r\n\x05score\x18\x02 \x01(\x01\"\x8d\x01\n\x13ListMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.portico.v1.MetadataFilter\"U\n\x14ListMemoriesResponse\x12$\n\x08memories\x18\x01 \x03(\x0b\x32\x12.portico.v1.Memory\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x15\x44\x65leteMemoriesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x11\n\tmemory_id\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.portico.v1.MetadataFilter\"/\n\x16\x44\x65leteMemoriesResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03*\xc5\x02\n\x10MetadataOperator\x12!\n\x1dMETADATA_OPERATOR_UNSPECIFIED\x10\x00\x12\x18\n\x14METADATA_OPERATOR_EQ\x10\x01\x12\x18\n\x14METADATA_OPERATOR_NE\x10\x02\x12\x18\n\x14METADATA_OPERATOR_LT\x10\x03\x12\x18\n\x14METADATA_OPERATOR_LE\x10\x04\x12\x18\n\x14METADATA_OPERATOR_GT\x10\x05\x12\x18\n\x14METADATA_OPERATOR_GE\x10\x06\x12\x18\n\x14METADATA_OPERATOR_IN\x10\x07\x12\x1c\n\x18METADATA_OPERATOR_NOT_IN\x10\x08\x12\x1c\n\x18METADATA_OPERATOR_EXISTS\x10\t\x12\x1c\n\x18METADATA_OPERATOR_PREFIX\x10\n2\x81\x04\n\rMemoryService\x12N\n\x0b\x41\x64\x64Memories\x12\x1e.portico.v1.AddMemoriesRequest\x1a\x1f.portico.v1.AddMemoriesResponse\x12H\n\tGetMemory\x12\x1c.portico.v1.GetMemoryRequest\x1a\x1d.portico.v1.GetMemoryResponse\x12Q\n\x0cUpdateMemory\x12\x1f.portico.v1.UpdateMemoryRequest\x1a .portico.v1.UpdateMemoryResponse\x12W\n\x0eSearchMemories\x12!.portico.v1.SearchMemoriesRequest\x1a\".portico.v1.SearchMemoriesResponse\x12Q\n\x0cListMemories\x12\x1f.portico.v1.ListMemoriesRequest\x1a .portico.v1.ListMemoriesResponse\x12W\n\x0e\x44\x65leteMemories\x12!.portico.v1.DeleteMemoriesRequest\x1a\".portico.v1.DeleteMemoriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,28 +36,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_MEMORY']._serialized_start=73
-  _globals['_MEMORY']._serialized_end=224
-  _globals['_ADDMEMORIESREQUEST']._serialized_start=226
-  _globals['_ADDMEMORIESREQUEST']._serialized_end=301
-  _globals['_ADDMEMORIESRESPONSE']._serialized_start=303
-  _globals['_ADDMEMORIESRESPONSE']._serialized_end=362
-  _globals['_SEARCHMEMORIESREQUEST']._serialized_start=365
-  _globals['_SEARCHMEMORIESREQUEST']._serialized_end=571
-  _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._serialized_start=524
-  _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._serialized_end=571
-  _globals['_SEARCHMEMORIESRESPONSE']._serialized_start=573
-  _globals['_SEARCHMEMORIESRESPONSE']._serialized_end=634
-  _globals['_MEMORYHIT']._serialized_start=636
-  _globals['_MEMORYHIT']._serialized_end=698
-  _globals['_LISTMEMORIESREQUEST']._serialized_start=700
-  _globals['_LISTMEMORIESREQUEST']._serialized_end=797
-  _globals['_LISTMEMORIESRESPONSE']._serialized_start=799
-  _globals['_LISTMEMORIESRESPONSE']._serialized_end=884
-  _globals['_DELETEMEMORIESREQUEST']._serialized_start=886
-  _globals['_DELETEMEMORIESREQUEST']._serialized_end=965
-  _globals['_DELETEMEMORIESRESPONSE']._serialized_start=967
-  _globals['_DELETEMEMORIESRESPONSE']._serialized_end=1014
-  _globals['_MEMORYSERVICE']._serialized_start=1017
-  _globals['_MEMORYSERVICE']._serialized_end=1373
+  _globals['_METADATAOPERATOR']._serialized_start=1977
+  _globals['_METADATAOPERATOR']._serialized_end=2302
+  _globals['_MEMORY']._serialized_start=137
+  _globals['_MEMORY']._serialized_end=400
+  _globals['_METADATACONDITION']._serialized_start=402
+  _globals['_METADATACONDITION']._serialized_end=522
+  _globals['_METADATAALTERNATIVES']._serialized_start=524
+  _globals['_METADATAALTERNATIVES']._serialized_end=597
+  _globals['_METADATAFILTER']._serialized_start=599
+  _globals['_METADATAFILTER']._serialized_end=706
+  _globals['_ADDMEMORIESREQUEST']._serialized_start=708
+  _globals['_ADDMEMORIESREQUEST']._serialized_end=783
+  _globals['_ADDMEMORIESRESPONSE']._serialized_start=785
+  _globals['_ADDMEMORIESRESPONSE']._serialized_end=844
+  _globals['_GETMEMORYREQUEST']._serialized_start=846
+  _globals['_GETMEMORYREQUEST']._serialized_end=913
+  _globals['_GETMEMORYRESPONSE']._serialized_start=915
+  _globals['_GETMEMORYRESPONSE']._serialized_end=970
+  _globals['_UPDATEMEMORYREQUEST']._serialized_start=973
+  _globals['_UPDATEMEMORYREQUEST']._serialized_end=1115
+  _globals['_UPDATEMEMORYRESPONSE']._serialized_start=1117
+  _globals['_UPDATEMEMORYRESPONSE']._serialized_end=1175
+  _globals['_SEARCHMEMORIESREQUEST']._serialized_start=1178
+  _globals['_SEARCHMEMORIESREQUEST']._serialized_end=1428
+  _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._serialized_start=1381
+  _globals['_SEARCHMEMORIESREQUEST_METADATAENTRY']._serialized_end=1428
+  _globals['_SEARCHMEMORIESRESPONSE']._serialized_start=1430
+  _globals['_SEARCHMEMORIESRESPONSE']._serialized_end=1491
+  _globals['_MEMORYHIT']._serialized_start=1493
+  _globals['_MEMORYHIT']._serialized_end=1555
+  _globals['_LISTMEMORIESREQUEST']._serialized_start=1558
+  _globals['_LISTMEMORIESREQUEST']._serialized_end=1699
+  _globals['_LISTMEMORIESRESPONSE']._serialized_start=1701
+  _globals['_LISTMEMORIESRESPONSE']._serialized_end=1786
+  _globals['_DELETEMEMORIESREQUEST']._serialized_start=1789
+  _globals['_DELETEMEMORIESREQUEST']._serialized_end=1925
+  _globals['_DELETEMEMORIESRESPONSE']._serialized_start=1927
+  _globals['_DELETEMEMORIESRESPONSE']._serialized_end=1974
+  _globals['_MEMORYSERVICE']._serialized_start=2305
+  _globals['_MEMORYSERVICE']._serialized_end=2818
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +21,69 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MetadataOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetadataOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetadataOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METADATA_OPERATOR_UNSPECIFIED: _MetadataOperator.ValueType  # 0
+    """Refused."""
+    METADATA_OPERATOR_EQ: _MetadataOperator.ValueType  # 1
+    """Equal to a text, a number, a boolean or null."""
+    METADATA_OPERATOR_NE: _MetadataOperator.ValueType  # 2
+    """The opposite of EQ; so a memory without the member is chosen."""
+    METADATA_OPERATOR_LT: _MetadataOperator.ValueType  # 3
+    """Less than a text or a number."""
+    METADATA_OPERATOR_LE: _MetadataOperator.ValueType  # 4
+    """Less than or equal to a text or a number."""
+    METADATA_OPERATOR_GT: _MetadataOperator.ValueType  # 5
+    """Greater than a text or a number."""
+    METADATA_OPERATOR_GE: _MetadataOperator.ValueType  # 6
+    """Greater than or equal to a text or a number."""
+    METADATA_OPERATOR_IN: _MetadataOperator.ValueType  # 7
+    """Equal to one of a list of 1 to 100 values."""
+    METADATA_OPERATOR_NOT_IN: _MetadataOperator.ValueType  # 8
+    """The opposite of IN; so a memory without the member is chosen."""
+    METADATA_OPERATOR_EXISTS: _MetadataOperator.ValueType  # 9
+    """With the value true: the member is there, null or whatever it is. With
+    false: it is not.
+    """
+    METADATA_OPERATOR_PREFIX: _MetadataOperator.ValueType  # 10
+    """A text that begins with this text."""
+
+class MetadataOperator(_MetadataOperator, metaclass=_MetadataOperatorEnumTypeWrapper):
+    """MetadataOperator says how a member of the metadata is compared. Values of
+    different JSON types are never equal, and neither is less. Numbers are
+    compared as numbers (doubles), texts by code points.
+    """
+
+METADATA_OPERATOR_UNSPECIFIED: MetadataOperator.ValueType  # 0
+"""Refused."""
+METADATA_OPERATOR_EQ: MetadataOperator.ValueType  # 1
+"""Equal to a text, a number, a boolean or null."""
+METADATA_OPERATOR_NE: MetadataOperator.ValueType  # 2
+"""The opposite of EQ; so a memory without the member is chosen."""
+METADATA_OPERATOR_LT: MetadataOperator.ValueType  # 3
+"""Less than a text or a number."""
+METADATA_OPERATOR_LE: MetadataOperator.ValueType  # 4
+"""Less than or equal to a text or a number."""
+METADATA_OPERATOR_GT: MetadataOperator.ValueType  # 5
+"""Greater than a text or a number."""
+METADATA_OPERATOR_GE: MetadataOperator.ValueType  # 6
+"""Greater than or equal to a text or a number."""
+METADATA_OPERATOR_IN: MetadataOperator.ValueType  # 7
+"""Equal to one of a list of 1 to 100 values."""
+METADATA_OPERATOR_NOT_IN: MetadataOperator.ValueType  # 8
+"""The opposite of IN; so a memory without the member is chosen."""
+METADATA_OPERATOR_EXISTS: MetadataOperator.ValueType  # 9
+"""With the value true: the member is there, null or whatever it is. With
+false: it is not.
+"""
+METADATA_OPERATOR_PREFIX: MetadataOperator.ValueType  # 10
+"""A text that begins with this text."""
+Global___MetadataOperator: _TypeAlias = MetadataOperator  # noqa: Y015
 
 @_typing.final
 class Memory(_message.Message):
@@ -31,6 +97,9 @@ class Memory(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     CREATED_TIME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    UPDATED_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     memory_id: _builtins.str
     """Output only. mem_ and hexadecimal digits."""
     user_id: _builtins.str
@@ -40,10 +109,32 @@ class Memory(_message.Message):
     text: _builtins.str
     """Required. At most 64 KiB."""
     metadata_json: _builtins.str
-    """Optional. A JSON object; filters read its top-level members."""
+    """Optional. A JSON object with at most 1,000 members, those of objects within
+    it counted too, down to 8 names deep. Filters read them.
+    """
+    key: _builtins.str
+    """Optional. The caller's own name of it, at most 1,024 characters. A user has
+    one memory of a key, whatever its session. Immutable.
+    """
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only."""
+        """Optional in AddMemories, the core's time when left out: when that happened
+        which is remembered. At most 5 minutes ahead of the core's clock. Lists are
+        in this order. It never changes: a memory that replaces another by its key
+        keeps the time of that one.
+        """
+
+    @_builtins.property
+    def updated_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was added or last changed. How long an operator keeps
+        memories counts from here.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. In the future. From then on no call finds it, and soon after it
+        is removed.
+        """
 
     def __init__(
         self,
@@ -54,14 +145,109 @@ class Memory(_message.Message):
         text: _builtins.str = ...,
         metadata_json: _builtins.str = ...,
         created_time: _timestamp_pb2.Timestamp | None = ...,
+        key: _builtins.str = ...,
+        updated_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "expire_time", b"expire_time", "updated_time", b"updated_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "memory_id", b"memory_id", "metadata_json", b"metadata_json", "session_id", b"session_id", "text", b"text", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "expire_time", b"expire_time", "key", b"key", "memory_id", b"memory_id", "metadata_json", b"metadata_json", "session_id", b"session_id", "text", b"text", "updated_time", b"updated_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Memory: _TypeAlias = Memory  # noqa: Y015
+
+@_typing.final
+class MetadataCondition(_message.Message):
+    """MetadataCondition compares one member of the metadata."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    operator: Global___MetadataOperator.ValueType
+    """Required."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. The names that lead to the member, from the outside in: 1 to 8.
+        What is in an array has no path.
+        """
+
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """Required. What the operator takes. A text has at most 1,024 characters."""
+
+    def __init__(
+        self,
+        *,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        operator: Global___MetadataOperator.ValueType = ...,
+        value: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "path", b"path", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataCondition: _TypeAlias = MetadataCondition  # noqa: Y015
+
+@_typing.final
+class MetadataAlternatives(_message.Message):
+    """MetadataAlternatives holds when any of its conditions does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataCondition]:
+        """Required."""
+
+    def __init__(
+        self,
+        *,
+        conditions: _abc.Iterable[Global___MetadataCondition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataAlternatives: _TypeAlias = MetadataAlternatives  # noqa: Y015
+
+@_typing.final
+class MetadataFilter(_message.Message):
+    """MetadataFilter chooses memories by their metadata: all of what it has must
+    hold. At most 32 conditions together.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    ANY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def all(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataCondition]:
+        """Optional. All of these must hold."""
+
+    @_builtins.property
+    def any(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataAlternatives]:
+        """Optional. Of each of these groups one condition must hold."""
+
+    def __init__(
+        self,
+        *,
+        all: _abc.Iterable[Global___MetadataCondition] | None = ...,
+        any: _abc.Iterable[Global___MetadataAlternatives] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataFilter: _TypeAlias = MetadataFilter  # noqa: Y015
 
 @_typing.final
 class AddMemoriesRequest(_message.Message):
@@ -77,7 +263,7 @@ class AddMemoriesRequest(_message.Message):
     """
     @_builtins.property
     def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Memory]:
-        """Required. At most 1,000."""
+        """Required. At most 1,000, with a key each once."""
 
     def __init__(
         self,
@@ -118,6 +304,128 @@ class AddMemoriesResponse(_message.Message):
 Global___AddMemoriesResponse: _TypeAlias = AddMemoriesResponse  # noqa: Y015
 
 @_typing.final
+class GetMemoryRequest(_message.Message):
+    """GetMemoryRequest names a memory, by its id or its key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MEMORY_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
+    memory_id: _builtins.str
+    """Required without key."""
+    key: _builtins.str
+    """Required without memory_id."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        memory_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "memory_id", b"memory_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemoryRequest: _TypeAlias = GetMemoryRequest  # noqa: Y015
+
+@_typing.final
+class GetMemoryResponse(_message.Message):
+    """GetMemoryResponse returns it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memory(self) -> Global___Memory:
+        """Always set."""
+
+    def __init__(
+        self,
+        *,
+        memory: Global___Memory | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemoryResponse: _TypeAlias = GetMemoryResponse  # noqa: Y015
+
+@_typing.final
+class UpdateMemoryRequest(_message.Message):
+    """UpdateMemoryRequest brings new values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MEMORY_ID_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Required while the core checks no credentials; else the caller's own when
+    left out. At most 256 characters.
+    """
+    memory_id: _builtins.str
+    """Required."""
+    @_builtins.property
+    def memory(self) -> Global___Memory:
+        """Required. The new values, with the limits of AddMemories."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. Which fields to replace: text, metadata_json, session_id,
+        expire_time. One that is named and not set is removed; text can't be.
+        """
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        memory_id: _builtins.str = ...,
+        memory: Global___Memory | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "memory_id", b"memory_id", "update_mask", b"update_mask", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateMemoryRequest: _TypeAlias = UpdateMemoryRequest  # noqa: Y015
+
+@_typing.final
+class UpdateMemoryResponse(_message.Message):
+    """UpdateMemoryResponse returns it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def memory(self) -> Global___Memory:
+        """Always set. The memory as it is now."""
+
+    def __init__(
+        self,
+        *,
+        memory: Global___Memory | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateMemoryResponse: _TypeAlias = UpdateMemoryResponse  # noqa: Y015
+
+@_typing.final
 class SearchMemoriesRequest(_message.Message):
     """SearchMemoriesRequest asks for memories."""
 
@@ -148,6 +456,7 @@ class SearchMemoriesRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Required while the core checks no credentials; else the caller's own when
     left out. At most 256 characters.
@@ -163,8 +472,13 @@ class SearchMemoriesRequest(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Only memories whose metadata has each of these members with this
-        value, compared as text.
+        value, compared as text: a number as it was written, true and false by
+        their words. At most 32 with those of the filter.
         """
+
+    @_builtins.property
+    def filter(self) -> Global___MetadataFilter:
+        """Optional. Only memories that it chooses."""
 
     def __init__(
         self,
@@ -174,10 +488,11 @@ class SearchMemoriesRequest(_message.Message):
         top_k: _builtins.int = ...,
         session_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        filter: Global___MetadataFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "query", b"query", "session_id", b"session_id", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "metadata", b"metadata", "query", b"query", "session_id", b"session_id", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,6 +560,7 @@ class ListMemoriesRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Required while the core checks no credentials; else the caller's own when
     left out. At most 256 characters.
@@ -255,6 +571,10 @@ class ListMemoriesRequest(_message.Message):
     """Optional. Default 50; larger than 200 is read as 200."""
     page_token: _builtins.str
     """Optional. next_page_token of the previous page. Opaque."""
+    @_builtins.property
+    def filter(self) -> Global___MetadataFilter:
+        """Optional. Only memories that it chooses."""
+
     def __init__(
         self,
         *,
@@ -262,10 +582,11 @@ class ListMemoriesRequest(_message.Message):
         session_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: Global___MetadataFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +629,8 @@ class DeleteMemoriesRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MEMORY_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Required while the core checks no credentials; else the caller's own when
     left out. At most 256 characters.
@@ -316,16 +639,24 @@ class DeleteMemoriesRequest(_message.Message):
     """Optional. Only from this session."""
     memory_id: _builtins.str
     """Optional. Only this one."""
+    key: _builtins.str
+    """Optional. Only the one with this key."""
+    @_builtins.property
+    def filter(self) -> Global___MetadataFilter:
+        """Optional. Only memories that it chooses."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         memory_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        filter: Global___MetadataFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_id", b"memory_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "key", b"key", "memory_id", b"memory_id", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,16 @@ class MemoryServiceStub(object):
                 request_serializer=portico_dot_v1_dot_memory__pb2.AddMemoriesRequest.SerializeToString,
                 response_deserializer=portico_dot_v1_dot_memory__pb2.AddMemoriesResponse.FromString,
                 _registered_method=True)
+        self.GetMemory = channel.unary_unary(
+                '/portico.v1.MemoryService/GetMemory',
+                request_serializer=portico_dot_v1_dot_memory__pb2.GetMemoryRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_memory__pb2.GetMemoryResponse.FromString,
+                _registered_method=True)
+        self.UpdateMemory = channel.unary_unary(
+                '/portico.v1.MemoryService/UpdateMemory',
+                request_serializer=portico_dot_v1_dot_memory__pb2.UpdateMemoryRequest.SerializeToString,
+                response_deserializer=portico_dot_v1_dot_memory__pb2.UpdateMemoryResponse.FromString,
+                _registered_method=True)
         self.SearchMemories = channel.unary_unary(
                 '/portico.v1.MemoryService/SearchMemories',
                 request_serializer=portico_dot_v1_dot_memory__pb2.SearchMemoriesRequest.SerializeToString,
@@ -62,7 +72,24 @@ class MemoryServiceServicer(object):
     """
 
     def AddMemories(self, request, context):
-        """AddMemories stores texts and makes them searchable, all or none.
+        """AddMemories stores texts and makes them searchable, all or none. One whose
+        key the user has already replaces the memory with that key; of calls at
+        once with one key the last is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMemory(self, request, context):
+        """GetMemory returns one memory. NOT_FOUND (MEMORY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMemory(self, request, context):
+        """UpdateMemory replaces fields of a memory; of calls at once the last one
+        holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,7 +111,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteMemories(self, request, context):
-        """DeleteMemories removes one memory, a session's, or all of a user's.
+        """DeleteMemories removes one memory, a session's, those that a filter
+        chooses, or all of a user's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +125,16 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     servicer.AddMemories,
                     request_deserializer=portico_dot_v1_dot_memory__pb2.AddMemoriesRequest.FromString,
                     response_serializer=portico_dot_v1_dot_memory__pb2.AddMemoriesResponse.SerializeToString,
+            ),
+            'GetMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemory,
+                    request_deserializer=portico_dot_v1_dot_memory__pb2.GetMemoryRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_memory__pb2.GetMemoryResponse.SerializeToString,
+            ),
+            'UpdateMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMemory,
+                    request_deserializer=portico_dot_v1_dot_memory__pb2.UpdateMemoryRequest.FromString,
+                    response_serializer=portico_dot_v1_dot_memory__pb2.UpdateMemoryResponse.SerializeToString,
             ),
             'SearchMemories': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchMemories,
@@ -142,6 +180,60 @@ class MemoryService(object):
             '/portico.v1.MemoryService/AddMemories',
             portico_dot_v1_dot_memory__pb2.AddMemoriesRequest.SerializeToString,
             portico_dot_v1_dot_memory__pb2.AddMemoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.MemoryService/GetMemory',
+            portico_dot_v1_dot_memory__pb2.GetMemoryRequest.SerializeToString,
+            portico_dot_v1_dot_memory__pb2.GetMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/portico.v1.MemoryService/UpdateMemory',
+            portico_dot_v1_dot_memory__pb2.UpdateMemoryRequest.SerializeToString,
+            portico_dot_v1_dot_memory__pb2.UpdateMemoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,16 @@ class MemoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MemoryServiceAsyncStub: ...
     AddMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.AddMemoriesRequest, _memory_pb2.AddMemoriesResponse]
-    """AddMemories stores texts and makes them searchable, all or none."""
+    """AddMemories stores texts and makes them searchable, all or none. One whose
+    key the user has already replaces the memory with that key; of calls at
+    once with one key the last is kept.
+    """
+    GetMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetMemoryRequest, _memory_pb2.GetMemoryResponse]
+    """GetMemory returns one memory. NOT_FOUND (MEMORY_NOT_FOUND)."""
+    UpdateMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateMemoryRequest, _memory_pb2.UpdateMemoryResponse]
+    """UpdateMemory replaces fields of a memory; of calls at once the last one
+    holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
+    """
     SearchMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchMemoriesRequest, _memory_pb2.SearchMemoriesResponse]
     """SearchMemories finds a user's memories by their words, best first (BM25).
     Words are stemmed; Chinese, Japanese and Korean are found too.
@@ -42,7 +51,9 @@ class MemoryServiceStub:
     ListMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListMemoriesRequest, _memory_pb2.ListMemoriesResponse]
     """ListMemories pages through a user's memories, newest first."""
     DeleteMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoriesRequest, _memory_pb2.DeleteMemoriesResponse]
-    """DeleteMemories removes one memory, a session's, or all of a user's."""
+    """DeleteMemories removes one memory, a session's, those that a filter
+    chooses, or all of a user's.
+    """
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
@@ -50,7 +61,16 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.AddMemoriesRequest, _memory_pb2.AddMemoriesResponse]  # type: ignore[assignment]
-    """AddMemories stores texts and makes them searchable, all or none."""
+    """AddMemories stores texts and makes them searchable, all or none. One whose
+    key the user has already replaces the memory with that key; of calls at
+    once with one key the last is kept.
+    """
+    GetMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetMemoryRequest, _memory_pb2.GetMemoryResponse]  # type: ignore[assignment]
+    """GetMemory returns one memory. NOT_FOUND (MEMORY_NOT_FOUND)."""
+    UpdateMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateMemoryRequest, _memory_pb2.UpdateMemoryResponse]  # type: ignore[assignment]
+    """UpdateMemory replaces fields of a memory; of calls at once the last one
+    holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
+    """
     SearchMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchMemoriesRequest, _memory_pb2.SearchMemoriesResponse]  # type: ignore[assignment]
     """SearchMemories finds a user's memories by their words, best first (BM25).
     Words are stemmed; Chinese, Japanese and Korean are found too.
@@ -58,7 +78,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ListMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListMemoriesRequest, _memory_pb2.ListMemoriesResponse]  # type: ignore[assignment]
     """ListMemories pages through a user's memories, newest first."""
     DeleteMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoriesRequest, _memory_pb2.DeleteMemoriesResponse]  # type: ignore[assignment]
-    """DeleteMemories removes one memory, a session's, or all of a user's."""
+    """DeleteMemories removes one memory, a session's, those that a filter
+    chooses, or all of a user's.
+    """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """MemoryService keeps what is worth remembering of a user beyond one session."""
@@ -69,7 +91,28 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.AddMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.AddMemoriesResponse, _abc.Awaitable[_memory_pb2.AddMemoriesResponse]]:
-        """AddMemories stores texts and makes them searchable, all or none."""
+        """AddMemories stores texts and makes them searchable, all or none. One whose
+        key the user has already replaces the memory with that key; of calls at
+        once with one key the last is kept.
+        """
+
+    @_abc_1.abstractmethod
+    def GetMemory(
+        self,
+        request: _memory_pb2.GetMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.GetMemoryResponse, _abc.Awaitable[_memory_pb2.GetMemoryResponse]]:
+        """GetMemory returns one memory. NOT_FOUND (MEMORY_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def UpdateMemory(
+        self,
+        request: _memory_pb2.UpdateMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_memory_pb2.UpdateMemoryResponse, _abc.Awaitable[_memory_pb2.UpdateMemoryResponse]]:
+        """UpdateMemory replaces fields of a memory; of calls at once the last one
+        holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
+        """
 
     @_abc_1.abstractmethod
     def SearchMemories(
@@ -95,6 +138,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.DeleteMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.DeleteMemoriesResponse, _abc.Awaitable[_memory_pb2.DeleteMemoriesResponse]]:
-        """DeleteMemories removes one memory, a session's, or all of a user's."""
+        """DeleteMemories removes one memory, a session's, those that a filter
+        chooses, or all of a user's.
+        """
 
 def add_MemoryServiceServicer_to_server(servicer: MemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -643,6 +643,9 @@ class SearchSessionsRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Required."""
     query: _builtins.str
@@ -653,6 +656,16 @@ class SearchSessionsRequest(_message.Message):
     """Optional. Only in this session."""
     top_k: _builtins.int
     """Optional. Default 10; larger than 100 is read as 100."""
+    highlight: _builtins.bool
+    """Optional. Whether hits have highlights."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.Role.ValueType]:
+        """Optional. Only messages of these roles."""
+
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.MessageType.ValueType]:
+        """Optional. Only messages of these types."""
+
     def __init__(
         self,
         *,
@@ -660,10 +673,13 @@ class SearchSessionsRequest(_message.Message):
         query: _builtins.str = ...,
         session_id: _builtins.str = ...,
         top_k: _builtins.int = ...,
+        roles: _abc.Iterable[_events_pb2.Role.ValueType] | None = ...,
+        types: _abc.Iterable[_events_pb2.MessageType.ValueType] | None = ...,
+        highlight: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "session_id", b"session_id", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highlight", b"highlight", "query", b"query", "roles", b"roles", "session_id", b"session_id", "top_k", b"top_k", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,6 +718,7 @@ class SessionHit(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Always set."""
     score: _builtins.float
@@ -710,17 +727,80 @@ class SessionHit(_message.Message):
     def message(self) -> Global___SessionMessage:
         """Always set."""
 
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
+        """At most 3, if they were asked for; from the first 100,000 characters of the
+        message's text.
+        """
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         message: Global___SessionMessage | None = ...,
         score: _builtins.float = ...,
+        highlights: _abc.Iterable[Global___Highlight] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "score", b"score", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highlights", b"highlights", "message", b"message", "score", b"score", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionHit: _TypeAlias = SessionHit  # noqa: Y015
+
+@_typing.final
+class Highlight(_message.Message):
+    """Highlight is a piece of a message's text with words that the query has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Always set. Plain text, never markup: about 200 characters."""
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextRange]:
+        """Always set. Where in the text these words are, rising, without overlaps."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        ranges: _abc.Iterable[Global___TextRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Highlight: _TypeAlias = Highlight  # noqa: Y015
+
+@_typing.final
+class TextRange(_message.Message):
+    """TextRange is a part of a text, in characters (Unicode code points, neither
+    bytes nor UTF-16 units).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Its first character, from 0."""
+    end: _builtins.int
+    """The character behind its last."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextRange: _TypeAlias = TextRange  # noqa: Y015

@@ -1,7 +1,9 @@
 import sqlite3
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,39 @@ def test_parts_of_states_get_a_column_and_sessions_keep_their_names(tmp_path: Pa
         ),
         key=str,
     )
+
+
+def test_members_of_memories_and_types_of_messages_are_read_from_what_is_there(tmp_path: Path) -> None:
+    path = _at("0008", tmp_path / "x.db").path
+    call = b"\x0a\x05msg_1\x10\x04\x18\x05" + b"x" * 5000
+    payloads = [call, b"\x0a\x05msg_2\x10\x01", b"\x0a\x05msg_3", b"\x10\x0d", b"\x03\x0a\x01m\x10\x04", b""]
+    payloads.append(b"\x01" + zlib.compress(call))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO memories (number, memory_id, user_id, session_id, text, created_at, metadata)"
+            " VALUES (3, 'm3', 'ada', '', 'a penguin', 2.5, ?), (4, 'm4', 'ada', '', 'x', 3.5, '')",
+            ['{"a": 5, "b": "x", "c": {"d": null}, "e": [1], "f": true}'],
+        )
+        connection.execute("INSERT INTO memory_members VALUES (3, 'a', '5'), (3, 'b', 'x')")
+        connection.executemany(
+            "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id)"
+            " VALUES ('ada', 's1', ?, 'user', '', ?, 1, '')",
+            list(enumerate(payloads)),
+        )
+    migrate(SqliteFile(path))
+    with closing(sqlite3.connect(path)) as connection:
+        members = connection.execute("SELECT * FROM memory_members ORDER BY name").fetchall()
+        kept = connection.execute("SELECT key, updated_at, expires_at FROM memories").fetchall()
+        types = [row[0] for row in connection.execute("SELECT type FROM messages ORDER BY position")]
+    assert members == [
+        (3, '["a"]', "number", "5", 5.0),
+        (3, '["b"]', "text", "x", None),
+        (3, '["c","d"]', "null", None, None),
+        (3, '["c"]', "object", None, None),
+        (3, '["e"]', "array", None, None),
+        (3, '["f"]', "boolean", "true", None),
+    ]
+    assert kept == [("", 2.5, None), ("", 3.5, None)]
+    assert types == [
+        *("plugin_call", "message", "message", "reasoning", "plugin_call", "message", "plugin_call")
+    ]
