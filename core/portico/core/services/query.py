@@ -102,13 +102,9 @@ class QueryService:
             user_id=listed_owner(request.user_id) or None,
             session_id=request.session_id or None,
             statuses=statuses,
-            created_from=seconds(request.created_from_time)
-            if request.HasField("created_from_time")
-            else None,
-            created_until=(
-                seconds(request.created_until_time) if request.HasField("created_until_time") else None
-            ),
-            status_from=seconds(request.status_from_time) if request.HasField("status_from_time") else None,
+            created_from=_moment(request, "created_from_time"),
+            created_until=_moment(request, "created_until_time"),
+            status_from=_moment(request, "status_from_time"),
         )
         if request.order not in pb.RunOrder.values():
             raise InvalidArgument("order", f"has no value {request.order}")
@@ -213,7 +209,7 @@ class QueryService:
 
 
 def _moment(
-    request: pb.ListRunsRequest, field: Literal["created_from_time", "created_until_time"]
+    request: pb.ListRunsRequest, field: Literal["created_from_time", "created_until_time", "status_from_time"]
 ) -> float | None:
     return seconds(getattr(request, field)) if request.HasField(field) else None
 
