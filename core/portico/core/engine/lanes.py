@@ -54,6 +54,6 @@ class SessionLanes:
         if not lane.active and lane.waiting:
             following = lane.waiting.popleft()
             lane.active.append(following)
-        if not lane.active and not lane.waiting:
+        if not lane.active:
             del self._lanes[run.session]
         return following

@@ -102,3 +102,38 @@ def test_who_leaves_the_queue_takes_no_turn_and_nothing_is_remembered() -> None:
     assert not stage.turns._accepted
     assert not stage.turns._running
     assert not stage.turns._executing
+
+
+def test_who_asks_is_told_whether_it_has_begun() -> None:
+    stage = Stage(running=1)
+    first, second = Run("ada"), Run("bob")
+    for run, begins in ((first, True), (second, False)):
+        stage.turns.accept(run.owner)
+        assert stage.turns.ask(run) is begins
+    assert stage.begun == [first]
+
+
+def test_who_had_its_turn_in_an_earlier_process_keeps_it() -> None:
+    stage = Stage(running=1)
+    kept = Run(owner_key("acme", "ada"))
+    stage.turns.accept(kept.owner)
+    stage.turns.keep(kept)
+    waiting = stage.come("acme", "bob")
+    assert stage.begun == []
+    stage.turns.leave(kept)
+    assert stage.begun == [waiting]
+
+
+def test_who_leaves_before_it_has_asked_takes_nothing_along() -> None:
+    stage = Stage(running=1, queued_per_user=1)
+    running = stage.come("acme", "ada")
+    waiting = stage.come("acme", "bob")
+    for user in ("bob", "carol"):  # of whom the queue has one, and nobody
+        silent = Run(owner_key("acme", user))
+        stage.turns.accept(silent.owner)
+        stage.turns.leave(silent)
+    elsewhere = Run(owner_key("globex", "eve"))
+    stage.turns.accept(elsewhere.owner)
+    stage.turns.leave(elsewhere)
+    stage.turns.leave(running)
+    assert stage.begun == [running, waiting]

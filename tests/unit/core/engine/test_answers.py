@@ -1,0 +1,87 @@
+"""What people told a run: each attempt gets the answers of earlier ones, and none twice."""
+
+import pytest
+
+from portico.agent import Message, Role, TextContent
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine import answers as module
+from portico.core.engine.answers import Answers
+from portico.core.errors import LimitExceeded
+
+
+def said(text: str) -> list[Message]:
+    return [Message(Role.USER, (TextContent(text),))]
+
+
+def texts(messages: object) -> list[str]:
+    return [message.text for message in messages]  # type: ignore[attr-defined]
+
+
+def loaded(payload: bytes) -> Answers:
+    answers = Answers(ProtoEncoder())
+    answers.load(payload)
+    return answers
+
+
+def test_a_first_attempt_has_no_answers() -> None:
+    answers = loaded(b"")
+    assert (answers.repeats, answers.introduced) == (False, False)
+    assert answers.steered == []
+
+
+def test_another_attempt_gets_the_answers_of_the_one_before_in_order() -> None:
+    first = Answers(ProtoEncoder())
+    first.question()
+    first.add(said("one"))
+    first.question()
+    payload = first.add(said("two"))
+    second = loaded(payload)
+    for text in ("one", "two"):
+        assert (second.repeats, second.introduced) == (True, True)
+        assert texts(second.repeat()) == [text]
+    assert (second.repeats, second.introduced) == (False, False)
+    second.question()
+    third = loaded(second.add(said("three")))
+    assert [texts(third.repeat()) for _ in range(3)] == [["one"], ["two"], ["three"]]
+
+
+def test_a_question_that_was_open_is_introduced_and_has_no_answer() -> None:
+    first = Answers(ProtoEncoder())
+    first.question()
+    first.add(said("one"))
+    second = loaded(first.question())
+    assert texts(second.repeat()) == ["one"]
+    assert (second.repeats, second.introduced) == (False, True)
+    # It stays open however often it is kept anew, until it is answered.
+    third = loaded(second.steer(said("meanwhile")))
+    third.repeat()
+    assert (third.repeats, third.introduced) == (False, True)
+    fourth = loaded(third.add(said("two")))
+    assert [texts(fourth.repeat()) for _ in range(2)] == [["one"], ["two"]]
+    assert not fourth.introduced
+    assert texts(fourth.steered) == ["meanwhile"]
+
+
+def test_what_a_run_is_told_meanwhile_is_kept_in_order_and_is_no_answer() -> None:
+    first = Answers(ProtoEncoder())
+    first.steer(said("left"))
+    payload = first.steer([*said("right"), *said("on")])
+    again = loaded(payload)
+    assert texts(again.steered) == ["left", "right", "on"]
+    assert (again.repeats, again.introduced) == (False, False)
+    again.question()
+    assert texts(loaded(again.add(said("yes"))).steered) == ["left", "right", "on"]
+
+
+def test_a_run_is_told_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(ProtoEncoder())
+    size = len(answers.steer(said("x" * 50)))
+    monkeypatch.setattr(module, "STEERED_BYTES", size)
+    same = Answers(ProtoEncoder())
+    assert len(same.steer(said("x" * 50))) == size
+    monkeypatch.setattr(module, "STEERED_BYTES", size - 1)
+    less = Answers(ProtoEncoder())
+    with pytest.raises(LimitExceeded) as caught:
+        less.steer(said("x" * 50))
+    assert caught.value.metadata["limit"] == "steered_bytes"
+    assert less.steered == []

@@ -1,0 +1,123 @@
+"""Ephemeral runs go a while after their end, with what was kept for them alone, and nothing else goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from portico.core.engine.ephemeral import Ephemerals
+from portico.core.engine.keys import RecentKeys
+from portico.core.engine.removal import Removal
+from portico.core.engine.sandboxes import Sandboxes
+from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
+from portico.core.stores.base import Commit, MemoryRecord, NewSession, RunRecord, Stores
+
+
+@pytest.fixture
+async def sweeping(stores: Stores) -> AsyncIterator[Ephemerals]:
+    ephemerals = Ephemerals(stores, Removal(stores, Sandboxes(), RecentKeys(stores.runs)), 0.02)
+    yield ephemerals
+    await ephemerals.stop()
+
+
+async def ended(stores: Stores, run_id: str, session_id: str, ephemeral: str) -> None:
+    """A run of ada's that has ended, and what it left: a session, a state and a memory."""
+    record = RunRecord(
+        run_id, "a", "ada", session_id, "completed", 1.0, 1.0, 0, 1, True, None, b"", b"", b"", ephemeral
+    )
+    await stores.runs.commit(Commit([record], sessions=[NewSession("ada", session_id, 1.0)]))
+    await stores.states.save("ada", session_id, None, "{}", None)
+    await stores.memories.add([MemoryRecord(f"mem-{session_id}", "ada", session_id, "penguin", 1.0)])
+
+
+async def gone(stores: Stores, run_id: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await stores.runs.get(run_id)
+            except RunNotFound:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def kept(stores: Stores) -> tuple[list[str], list[str], list[str]]:
+    """The sessions, and those that have a state and a memory."""
+    return (
+        sorted(one.session_id for one in await stores.sessions.list("ada", None, 10)),
+        sorted(one.session_id for one in await stores.states.list("ada", None, None, 10)),
+        sorted(one.session_id for one in await stores.memories.list("ada", None, None, 10)),
+    )
+
+
+async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweeping: Ephemerals) -> None:
+    for run_id, session_id in (("r1", "own"), ("r2", "given"), ("r3", "another")):
+        await ended(stores, run_id, session_id, "session" if session_id == "own" else "run")
+    sweeping.ended("r1", ("ada", "own"))
+    sweeping.ended("r2", None)
+    await gone(stores, "r1")
+    await gone(stores, "r2")
+    assert await kept(stores) == (["another", "given"],) * 3
+    assert (await stores.runs.get("r3")).run_id == "r3"
+    # Later ones too, once nothing was left to remove.
+    sweeping.ended("r3", ("ada", "another"))
+    await gone(stores, "r3")
+    assert await kept(stores) == (["given"],) * 3
+
+
+async def test_a_session_that_somebody_deleted_keeps_no_run(stores: Stores, sweeping: Ephemerals) -> None:
+    await ended(stores, "r1", "own", "session")
+    await stores.sessions.delete("ada", "own")
+    sweeping.ended("r1", ("ada", "own"))
+    await gone(stores, "r1")
+    assert await kept(stores) == ([], [], [])
+
+
+async def test_a_run_stays_while_its_readers_may_come_back(stores: Stores) -> None:
+    removal = Removal(stores, Sandboxes(), RecentKeys(stores.runs))
+    sweeping = Ephemerals(stores, removal, 600.0)
+    await ended(stores, "r1", "own", "session")
+    sweeping.ended("r1", ("ada", "own"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (await stores.runs.get("r1")).run_id == "r1"
+    await sweeping.stop()
+    assert await kept(stores) == (["own"],) * 3
+
+
+async def test_what_an_earlier_process_left_over_goes_too(stores: Stores, sweeping: Ephemerals) -> None:
+    for run_id, session_id, ephemeral in (
+        ("r1", "own", "session"),
+        ("r2", "given", "run"),
+        ("r3", "another", ""),
+    ):
+        await ended(stores, run_id, session_id, ephemeral)
+    await sweeping.start()
+    await gone(stores, "r1")
+    await gone(stores, "r2")
+    assert await kept(stores) == (["another", "given"],) * 3
+    assert (await stores.runs.get("r3")).run_id == "r3"
+
+
+async def test_what_the_store_does_not_remove_is_tried_again(
+    stores: Stores, sweeping: Ephemerals, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    delete_all, tries = stores.runs.delete_all, 0
+
+    async def moody(run_ids: Sequence[str]) -> int:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("the disk is full")
+        return await delete_all(run_ids)
+
+    monkeypatch.setattr(stores.runs, "delete_all", moody)
+    await ended(stores, "r1", "own", "session")
+    await ended(stores, "r2", "other", "session")
+    sweeping.ended("r1", ("ada", "own"))
+    sweeping.ended("r2", ("ada", "other"))
+    await gone(stores, "r1")
+    await gone(stores, "r2")
+    assert tries == 4
+    assert caplog.text.count("the disk is full") == 2
+    with pytest.raises(SessionNotFound):
+        await stores.sessions.get("ada", "own")

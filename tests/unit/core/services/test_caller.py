@@ -1,0 +1,206 @@
+"""Whose a request is about, and what a caller may do: by its scopes, and by nothing that it says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from support.engine import request
+from support.rpcs import METHODS
+
+from portico.agent import AgentApp
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine.execution import Execution
+from portico.core.engine.local import LocalHost
+from portico.core.engine.runs import RunEngine
+from portico.core.errors import InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
+from portico.core.identity import EVERYBODY, Principal, owner_key, principal
+from portico.core.services.caller import (
+    ANONYMOUS,
+    anonymous,
+    calling,
+    check_run,
+    check_scope,
+    is_own,
+    listed_owner,
+    owner_of,
+    scope_of,
+    session_owner,
+    who_calls,
+)
+from portico.core.stores.base import Commit, RunRecord
+from portico.core.stores.open import open_stores
+
+ADA = owner_key("acme", "ada")
+BOB = owner_key("acme", "bob")
+EVE = owner_key("globex", "eve")
+
+
+def ada(*scopes: str) -> Principal:
+    return principal("acme", "ada", frozenset(scopes))
+
+
+def test_a_caller_is_its_credentials_user_whether_it_says_so_or_nothing() -> None:
+    with calling(ada("use")):
+        for said in ("", "ada"):
+            assert owner_of(said) == ADA
+            assert listed_owner(said) == ADA
+            assert session_owner(said, "s") == ADA
+        for ask in (owner_of, listed_owner, lambda user: session_owner(user, "s")):
+            for other in ("bob", ADA, BOB, EVE):
+                with pytest.raises(PermissionDenied) as caught:
+                    ask(other)
+                assert caught.value.metadata == {"field": "user_id"}
+
+
+def test_who_acts_for_others_does_so_within_its_tenant() -> None:
+    with calling(ada("act-as")):
+        assert (owner_of(""), owner_of("ada"), owner_of("bob")) == (ADA, ADA, BOB)
+        assert listed_owner("") == ADA
+        for wrong in (EVE, "x" * 10_000):
+            with pytest.raises(InvalidArgument):
+                owner_of(wrong)
+
+
+def test_an_operator_names_any_tenants_user_and_lists_everybodys() -> None:
+    with calling(ada("admin")):
+        assert listed_owner("") == ""
+        assert (owner_of(""), owner_of("bob"), owner_of(EVE)) == (ADA, BOB, EVE)
+        assert listed_owner(EVE) == EVE
+
+
+def test_who_is_believed_must_say_who_it_is() -> None:
+    with calling(EVERYBODY):
+        assert (owner_of("ada"), session_owner("ada", "s"), session_owner("", "s")) == ("ada", "ada", "s")
+        assert owner_of("", required=False) == ""
+        with pytest.raises(InvalidArgument):
+            owner_of("")
+        with pytest.raises(InvalidArgument):
+            owner_of(EVE)
+
+
+def test_nothing_is_anonymous_peoples_own() -> None:
+    with calling(ANONYMOUS):
+        assert anonymous()
+        assert who_calls() is ANONYMOUS
+        for ask in (lambda: owner_of(""), lambda: listed_owner(""), lambda: is_own("")):
+            with pytest.raises(Unauthenticated):
+                ask()
+    assert who_calls() is None
+    with calling(ada("use")):
+        assert not anonymous()
+
+
+@pytest.mark.parametrize(
+    ("scope", "own", "tenants", "others"),
+    [
+        # What may be done, and what may be read only.
+        ("read", "do", "", ""),
+        ("use", "do", "", ""),
+        ("act-as", "do", "do", ""),
+        ("deliver", "do", "read", "read"),
+        ("admin", "do", "do", "do"),
+    ],
+)
+def test_what_is_whose_for_each_scope(scope: str, own: str, tenants: str, others: str) -> None:
+    with calling(ada(scope)):
+        for owner, may in ((ADA, own), (BOB, tenants), (EVE, others)):
+            assert is_own(owner) == (may == "do")
+            assert is_own(owner, reading=True) == (may != "")
+
+
+def test_each_method_needs_the_scope_that_its_name_says() -> None:
+    needed = {method.name: scope_of(method.name) for method in METHODS}
+    assert {name for name, scope in needed.items() if scope == "admin"} == {
+        "CreateKey",
+        "ListKeys",
+        "RevokeKey",
+    }
+    assert {name for name, scope in needed.items() if scope == "deliver"} == {"AckPush", "ClaimPushes"}
+    reading = ("Get", "List", "Search", "Watch", "Read", "Stat")
+    for name, scope in needed.items():
+        if scope in ("read", "use"):
+            assert (scope == "read") == (name.startswith(reading)), name
+    assert {needed[name] for name in ("GetRun", "WatchRun", "StatFile")} == {"read"}
+    assert {needed[name] for name in ("Query", "StartRun", "DeleteRun", "ForgetUser")} == {"use"}
+
+
+def test_a_scope_allows_what_it_is_for_and_delivery_a_little_more() -> None:
+    for scope, may in (
+        ("read", {"GetRun", "ListRuns", "WatchRun", "GetCaller", "GetAgent", "ListAgents"}),
+        ("deliver", {"GetRun", "WatchRun", "GetCaller", "GetAgent", "ListAgents", "AckPush"}),
+    ):
+        for method in (
+            "GetRun",
+            "ListRuns",
+            "WatchRun",
+            "GetCaller",
+            "GetAgent",
+            "ListAgents",
+            "AckPush",
+            "Query",
+        ):
+            if method in may:
+                check_scope(ada(scope), method)
+            else:
+                with pytest.raises(PermissionDenied) as caught:
+                    check_scope(ada(scope), method)
+                assert caught.value.metadata == {"scope": scope_of(method)}
+    with pytest.raises(PermissionDenied):
+        check_scope(ada("act-as"), "CreateKey")
+    check_scope(ada("admin"), "CreateKey")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[RunEngine]:
+    app = AgentApp("test")
+
+    @app.query
+    async def query(msgs: list[object]) -> AsyncIterator[str]:
+        yield "x"
+        await asyncio.sleep(600)
+
+    stores = await open_stores("memory://")
+    runs = [
+        RunRecord(f"of {owner}", "test", owner, "s", "completed", 1.0, 1.0, 0, 1, True, None, b"", b"")
+        for owner in (ADA, BOB)
+    ]
+    await stores.runs.commit(Commit(runs))
+    engine = RunEngine(LocalHost([app]), stores, ProtoEncoder())
+    await engine.start()
+    yield engine
+    await engine.stop()
+    await stores.close()
+
+
+async def test_a_run_of_anothers_is_not_there(engine: RunEngine) -> None:
+    with calling(ada("use")):
+        await check_run(engine, f"of {ADA}")
+        for run_id in (f"of {BOB}", "resp_nobody"):
+            for reading in (False, True):
+                with pytest.raises(RunNotFound) as caught:
+                    await check_run(engine, run_id, reading=reading)
+                assert caught.value.metadata == {"run_id": run_id}
+    with calling(ada("deliver")):
+        await check_run(engine, f"of {BOB}", reading=True)
+        with pytest.raises(RunNotFound):
+            await check_run(engine, f"of {BOB}")
+    with calling(EVERYBODY):
+        await check_run(engine, f"of {BOB}")
+        await check_run(engine, "resp_nobody")  # there is nobody to hide it from
+    with calling(ANONYMOUS), pytest.raises(Unauthenticated):
+        await check_run(engine, f"of {ADA}")
+
+
+async def test_a_live_run_is_its_owners_alone(engine: RunEngine) -> None:
+    execution = engine.launch_now(replace(request("hi", background=True), owner=ADA))
+    assert isinstance(execution, Execution)
+    run = execution.run
+    await run.wait_published(0)
+    with calling(ada("use")):
+        await check_run(engine, run.run_id)
+    with calling(principal("acme", "bob", frozenset(("use",)))), pytest.raises(RunNotFound):
+        await check_run(engine, run.run_id)
+    with calling(ada("deliver")):
+        await check_run(engine, run.run_id, reading=True)
+    await engine.cancel(run.run_id)
