@@ -12,11 +12,12 @@ class BrokenReply(Exception):
     """A server that answers wrongly has no speed."""
 
 
-def post(path: str, body: bytes) -> bytes:
+def post(path: str, body: bytes, credential: str = "") -> bytes:
     """A POST request with a JSON body."""
+    authorization = f"Authorization: Bearer {credential}\r\n" if credential else ""
     return (
         b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nA2A-Version: 1.0\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
+        b"%sContent-Length: %d\r\n\r\n%s" % (path.encode(), authorization.encode(), len(body), body)
     )
 
 

@@ -186,14 +186,32 @@ class SandboxSection(BaseModel):
     figures: list[SandboxFigure]
 
 
-class SeeingSection(BaseModel):
-    """CPU time per reply in ms by what is exported: with nothing, and with that at the same time."""
+Spent = dict[str, float]  # CPU ms, by a process' role
 
+
+class Seen(BaseModel):
+    """CPU time per reply of so many tokens in one way: with nothing, and with that at the same time."""
+
+    way: str
+    tokens: int
+    rounds: list[tuple[Spent, Spent]]
+
+    def spent(self, role: str) -> tuple[float, float]:
+        """Of such processes, on average over the rounds."""
+        off, on = (sum(pair[which][role] for pair in self.rounds) / len(self.rounds) for which in (0, 1))
+        return off, on
+
+    def more(self) -> dict[str, float]:
+        """How many percent it takes more."""
+        found = {role: self.spent(role) for role in ("core", "gateway")}
+        return {role: (on / off - 1) * 100 for role, (off, on) in found.items()}
+
+
+class SeeingSection(BaseModel):
     stamp: Stamp
     load: float
-    tokens: int
     clients: int
-    cpu_ms: dict[str, list[tuple[float, float]]]
+    seen: list[Seen]
 
 
 class Results(BaseModel):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 
 from benchmarks import (
     charts,
@@ -35,6 +36,7 @@ from benchmarks.results import (
     Results,
     SandboxSection,
     SeeingSection,
+    Seen,
     Side,
     Stamp,
     StoredSection,
@@ -236,15 +238,14 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """What traces and metrics cost."""
+    """What traces, metrics, the audit and limits cost."""
     load, clients = os.getloadavg()[0], CLIENTS // 2
-    section = SeeingSection(stamp=stamp, load=load, tokens=TOKENS, clients=clients, cpu_ms={})
-    for way in seeing.WAYS:
-        section.cpu_ms[way] = []
-        pairs = seeing.measure(way, tokens=TOKENS, clients=clients, seconds=plan.seconds, rounds=stamp.rounds)
-        for off, on in pairs:
-            _say(f"{way}: {on:.2f} ms of CPU for a reply, {off:.2f} ms with nothing")
-            section.cpu_ms[way].append((off, on))
+    section = SeeingSection(stamp=stamp, load=load, clients=clients, seen=[])
+    for tokens, way in product((TOKENS, 0), seeing.WAYS):
+        pairs = seeing.measure(way, tokens=tokens, clients=clients, seconds=plan.seconds, rounds=stamp.rounds)
+        section.seen.append(Seen(way=way, tokens=tokens, rounds=list(pairs)))
+        said = (f"{role} {more:+.1f} %" for role, more in section.seen[-1].more().items())
+        _say(f"{way}, {tokens} tokens: CPU of {', '.join(said)}")
     results.seeing = section
 
 

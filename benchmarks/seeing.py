@@ -1,8 +1,9 @@
-"""What it costs to be seen: the same load with nothing, metrics, and traces, exported to a collector.
+"""What it costs an operator to see and to limit: the same load with nothing, and with metrics, traces, the
+audit, limits, and all of them.
 
 Each way is loaded at the same time as one with nothing, both of them new, so that whatever the machine does
 meets both alike: one after the other they would differ by more than what is measured. What lies between two
-with nothing is noise.
+with nothing is noise. Every request is another user's, and has a credential in all ways.
 """
 
 import subprocess
@@ -11,39 +12,50 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-import psutil
-
 from benchmarks import servers, wrk
+from benchmarks.results import Spent
 from benchmarks.servers import Server
 
-TRACES = {"OTEL_METRICS_EXPORTER": "none"}
-METRICS = {"OTEL_TRACES_EXPORTER": "none", "PORTICO_HTTP_METRICS": "true"}
+CREDENTIAL = "a-key-of-the-benchmarks-and-nobody-else"
+NO_TRACES = {"OTEL_TRACES_EXPORTER": "none"}
+NO_METRICS = {"OTEL_METRICS_EXPORTER": "none"}
+ONE_IN_TEN = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+PROMETHEUS = {"PORTICO_HTTP_METRICS": "true"}
+AUDIT = {"PORTICO_CORE_AUDIT_LOG": "audit.jsonl"}
+_MANY = ("TENANT_STORED_BYTES", "USER_STORED_BYTES", "TENANT_REQUESTS", "USER_REQUESTS", "RUN_TOKENS")
+_SOME = ("RUNNING_RUNS", "TENANT_RUNNING_RUNS", "USER_RUNNING_RUNS", "TENANT_QUEUED_RUNS", "USER_QUEUED_RUNS")
+_FEW = ("RUN_WALL_SECONDS", "RUN_TOOL_CALLS", "RUN_CHILD_RUNS")
+# All that there are, and none that anybody meets.
+LIMITS = {
+    f"PORTICO_CORE_{name}": most
+    for names, most in ((_MANY, "1000000000000"), (_SOME, "10000"), (_FEW, "600"))
+    for name in names
+}
 WAYS: Mapping[str, Mapping[str, str] | None] = {
     "nothing, again": None,
-    "metrics": METRICS,
-    "traces, one in ten": {
-        **TRACES,
-        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-        "OTEL_TRACES_SAMPLER_ARG": "0.1",
-    },
-    "traces": TRACES,
-    "traces and metrics": {"PORTICO_HTTP_METRICS": "true"},
+    "metrics": {**NO_TRACES, **PROMETHEUS},
+    "traces, one in ten": {**NO_METRICS, **ONE_IN_TEN},
+    "traces": NO_METRICS,
+    "traces, one in ten, and metrics": {**ONE_IN_TEN, **PROMETHEUS},
+    "traces and metrics": PROMETHEUS,
+    "audit": {**NO_TRACES, **NO_METRICS, **AUDIT},
+    "limits": {**NO_TRACES, **NO_METRICS, **LIMITS},
+    "everything": {**ONE_IN_TEN, **PROMETHEUS, **AUDIT, **LIMITS},
 }
 WARM_SECONDS = 4
 
 
 def measure(
     way: str, *, tokens: int, clients: int, seconds: int, rounds: int
-) -> Iterator[tuple[float, float]]:
-    """CPU ms that a reply takes of all of Portico's processes, with nothing and in this way, in each round.
-
-    Each of the two has so many clients.
-    """
+) -> Iterator[tuple[Spent, Spent]]:
+    """CPU ms that a reply takes of Portico's processes by their roles, with nothing and in this way, in each
+    round. Each of the two has so many clients."""
     with _collector() as url, ThreadPoolExecutor(2) as pool, ExitStack() as stack:
 
         def start(more: Mapping[str, str] | None) -> Server:
             environment = {} if more is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
-            return stack.enter_context(servers.running("portico", environment=environment))
+            running = servers.running("portico", environment=environment, credential=CREDENTIAL)
+            return stack.enter_context(running)
 
         def replies(server: Server, seconds: int) -> float:
             load = wrk.load(server, tokens=tokens, clients=clients, seconds=seconds)
@@ -52,12 +64,14 @@ def measure(
         pair = list(pool.map(start, (None, WAYS[way])))
         list(pool.map(replies, pair, (WARM_SECONDS, WARM_SECONDS)))
         for _ in range(rounds):
-            before = [_cpu_seconds(server) for server in pair]
+            before = [server.cpu_seconds() for server in pair]
             counts = list(pool.map(replies, pair, (seconds, seconds)))
-            after = [_cpu_seconds(server) for server in pair]
+            after = [server.cpu_seconds() for server in pair]
             # The clients' last requests are cut off, and their work is in neither figure.
             spent = zip(before, after, counts, strict=True)
-            off, on = ((end - begin) / count * 1e3 for begin, end, count in spent)
+            off, on = (
+                {role: (end[role] - begin[role]) / count * 1e3 for role in end} for begin, end, count in spent
+            )
             yield off, on
 
 
@@ -70,9 +84,3 @@ def _collector() -> Iterator[str]:
     finally:
         sink.terminate()
         sink.wait()
-
-
-def _cpu_seconds(server: Server) -> float:
-    tree: list[psutil.Process] = [server.process, *server.process.children(recursive=True)]
-    times = [process.cpu_times() for process in tree]
-    return sum(time.user + time.system for time in times)

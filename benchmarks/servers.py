@@ -41,6 +41,7 @@ class Server:
     port: int
     process: psutil.Process
     directory: Path
+    credential: str = ""  # an API key, where every call needs one
 
     @property
     def address(self) -> tuple[str, int]:
@@ -52,15 +53,30 @@ class Server:
 
     def memory(self) -> list[Process]:
         """Of every process of this side."""
-        tree = [self.process, *self.process.children(recursive=True)]
-        return sorted((_memory(self.side, process) for process in tree), key=lambda process: process.role)
+        return sorted((_memory(self.side, each) for each in self._tree()), key=lambda process: process.role)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What its processes have spent, by their roles."""
+        spent: dict[str, float] = {}
+        for process in self._tree():
+            times, role = process.cpu_times(), _role(self.side, process.cmdline())
+            spent[role] = spent.get(role, 0.0) + times.user + times.system
+        return spent
+
+    def _tree(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
 
 
 @contextmanager
 def running(
-    side: Served, *, a2a: bool = False, environment: Mapping[str, str] | None = None
+    side: Served,
+    *,
+    a2a: bool = False,
+    environment: Mapping[str, str] | None = None,
+    credential: str = "",
 ) -> Iterator[Server]:
-    """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK."""
+    """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK. With a
+    credential, an API key that may do everything, Portico asks for one."""
     port, rpc_port = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="portico-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -75,18 +91,19 @@ def running(
             command = [sys.executable, "-m", "portico.cli", "run", tokens, "--port", str(port)]
             command += ["--grpc-port", str(rpc_port), "--data-dir", str(directory / "data")]
         log = directory / "output.log"
+        auth = {"PORTICO_CORE_AUTH": "true", "PORTICO_CORE_ADMIN_KEY": credential} if credential else {}
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT if side == "bare" else directory,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **auth, **(environment or {})},
                 start_new_session=True,
             )
         try:
             _wait_until_ready(child, port, READY[side], log)
-            yield Server(side, port, psutil.Process(child.pid), directory)
+            yield Server(side, port, psutil.Process(child.pid), directory, credential)
         finally:
             _stop(child)
 

@@ -28,10 +28,10 @@ class Wire:
         """The body for `text`, with NUMBER where each request has one of its own."""
         return json.dumps(self.body(text), separators=(",", ":"))
 
-    def ask(self, text: str) -> bytes:
+    def ask(self, text: str, credential: str = "") -> bytes:
         """A whole request."""
         body = self.template(text).replace(NUMBER, f"{_prefix}{next(_numbers)}")
-        return post(self.path, body.encode())
+        return post(self.path, body.encode(), credential)
 
     def check(self, reply: bytes, tokens: int) -> None:
         """Raises BrokenReply unless it is whole and has every token."""

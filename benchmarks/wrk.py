@@ -56,6 +56,8 @@ def version() -> str:
 
 def _wrk(server: Server, wire: Wire, text: str, clients: int, seconds: int, spread: float) -> dict[str, Any]:
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
+    if server.credential:
+        command += ["-H", f"Authorization: Bearer {server.credential}"]
     template = wire.template(text).replace(NUMBER, f"{uuid4().hex[:8]}-{NUMBER}")
     command += [f"{server.url}{wire.path}", "--", template]
     if spread:
@@ -109,7 +111,7 @@ class _Sampler:
         try:
             with Client(self._server.address) as client:
                 while not self._stop.is_set():
-                    reply = client.fetch(self._wire.ask(self._text))
+                    reply = client.fetch(self._wire.ask(self._text, self._server.credential))
                     self._wire.check(reply.raw, self._tokens)
                     self.reply_bytes = len(reply.raw)
                     self._stop.wait(SAMPLE_EVERY)
