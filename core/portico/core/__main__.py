@@ -24,9 +24,9 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,14 +104,16 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
     return 0
 
 
-def _audited(file: Path) -> AbstractContextManager[None]:
+@contextmanager
+def _audited(path: Path) -> Iterator[None]:
     """Raises ValueError for a file that can't be written."""
     try:
-        os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        file = lines.Lines(path)
     except OSError as error:
         name = named(CoreSettings, "audit_log")
-        raise ValueError(f"{name} can't be written: {file}: {error.strerror}") from None
-    return lines.written(audit.log, file)
+        raise ValueError(f"{name} can't be written: {path}: {error.strerror}") from None
+    with closing(file), audit.told_to(file.write):
+        yield
 
 
 def _complain(error: Exception, status: int) -> int:

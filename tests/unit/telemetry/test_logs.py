@@ -3,14 +3,13 @@
 import io
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import orjson
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from portico.telemetry import ids, lines, logs
+from portico.telemetry import ids, logs
 
 log = logging.getLogger("some.module")
 
@@ -131,24 +130,3 @@ def test_what_is_no_text_does_not_lose_the_line(stream: io.StringIO) -> None:
     configure(stream, "json")
     log.info("half a \ud800 character")
     assert orjson.loads(stream.getvalue())["message"] == "half a ? character"
-
-
-def test_a_file_of_lines_is_its_owners_and_may_be_moved_away(tmp_path: Path) -> None:
-    path, moved = tmp_path / "audit.log", tmp_path / "audit.log.1"
-    told = logging.getLogger("test.lines")
-    with lines.written(told, path):
-        told.info("first")
-        while path.read_text() != "first\n":
-            pass
-        path.rename(moved)
-        for number in range(1000):
-            told.info("%d", number)
-    assert moved.read_text() == "first\n"
-    assert path.read_text().split() == [str(number) for number in range(1000)]
-    assert moved.stat().st_mode & 0o777 == 0o600
-    assert not told.handlers
-
-
-def test_a_file_that_cant_be_written_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"), lines.written(log, tmp_path / "nowhere" / "audit.log"):
-        pass

@@ -1,22 +1,17 @@
-"""Who did what to what: a line of JSON for each call, without anything that was said in it.
+"""Who did what to what: a line of JSON for each call, without anything that was said in it."""
 
-The lines go to the logger `portico.audit`, which is silent unless the core was given a file for them.
-"""
-
-import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from portico.core.errors import PorticoError
 from portico.core.services.caller import who_calls
 from portico.telemetry.logs import known_ids
-
-log = logging.getLogger("portico.audit")
-log.setLevel(logging.WARNING)
 
 # The fields whose values name things. A key's id does; its secret is another field.
 _NAMES = frozenset(
@@ -39,11 +34,21 @@ _ACTIONS = {
 _MACHINERY = ("AckPush", "ClaimPushes", "GetCaller")
 
 
-def wanted() -> bool:
-    """Whether anybody reads it."""
-    return log.isEnabledFor(logging.INFO)
+_write: Callable[[bytes], None] | None = None
 
 
+@contextmanager
+def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
+    """Within it, every line goes there; nobody makes any without it."""
+    global _write
+    _write = write
+    try:
+        yield
+    finally:
+        _write = None
+
+
+@lru_cache
 def action(method: str) -> str:
     """create, read, cancel, delete or change."""
     return next((word for word, beginnings in _ACTIONS.items() if method.startswith(beginnings)), "change")
@@ -58,34 +63,62 @@ def code_of(error: BaseException) -> str:
 
 def note(method: str, request: object, answer: object = None, *, code: str = "OK", run_id: str = "") -> None:
     """A call of a method, by its name or its path, has come so far: to its answer, or its stream's begin."""
-    if not wanted() or (name := method.rpartition("/")[2]) in _MACHINERY:
+    if _write is None or (name := method.rpartition("/")[2]) in _MACHINERY:
         return
-    who = who_calls()
-    told = {
-        "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
-        "action": action(name),
+    who, known, what = who_calls(), known_ids(), action(name)
+    told: dict[str, object] = {
+        "time": datetime.now(UTC),
+        "action": what,
         "method": name,
         "outcome": code,
         # Without auth nobody knows who it was; user_id, if there is one, is what the caller said.
         "caller": None if who is None or who.believed else {"tenant": who.tenant, "user": who.user},
-        **{key: value for key, value in known_ids().items() if key in ("request_id", "trace_id")},
     }
+    for key in ("request_id", "trace_id"):
+        if key in known:
+            told[key] = known[key]
     if run_id:
         told["run_id"] = run_id
-    parts = [request] if action(name) == "read" else [request, answer]
-    for part in parts:
-        if isinstance(part, Message):
-            for key, value in _named(part, _DEEP):
-                told.setdefault(key, value)
-    log.info("%s", orjson.dumps(told).decode())
+    if isinstance(request, Message):
+        _name(told, request)
+    if what != "read" and isinstance(answer, Message):
+        _name(told, answer)
+    _write(orjson.dumps(told))
 
 
-def _named(message: Message, deep: int) -> Iterator[tuple[str, str]]:
-    for field, value in message.ListFields():
-        if isinstance(value, str):
+def _name(told: dict[str, object], message: Message) -> None:
+    """Add the names of what a message is about; of two, that of the earlier field."""
+    for path, key in _names_in(message.DESCRIPTOR):
+        value = _value(message, path)
+        if value and key not in told:
+            told[key] = value[:_CHARACTERS]
+
+
+def _value(message: Message, path: tuple[str, ...]) -> str:
+    for name in path[:-1]:
+        if not message.HasField(name):
+            return ""
+        message = getattr(message, name)
+    value: str = getattr(message, path[-1])
+    return value
+
+
+@lru_cache
+def _names_in(descriptor: Descriptor) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Where in messages of a kind names are, and as what they are told. Found once: to look through a message
+    costs as much as to write the line."""
+    return tuple(_find(descriptor, (), _DEEP))
+
+
+def _find(descriptor: Descriptor, above: tuple[str, ...], deep: int) -> Iterator[tuple[tuple[str, ...], str]]:
+    for field in sorted(descriptor.fields, key=lambda field: field.number):
+        path = (*above, field.name)
+        if field.is_repeated:
+            continue
+        if field.type == FieldDescriptor.TYPE_STRING:
             if field.name in _NAMES:
-                yield field.name, value[:_CHARACTERS]
-            elif field.name == "id" and message.DESCRIPTOR.name == "Response":
-                yield "run_id", value
-        elif isinstance(value, Message) and deep:
-            yield from _named(value, deep - 1)
+                yield path, field.name
+            elif field.name == "id" and descriptor.name == "Response":
+                yield path, "run_id"
+        elif field.message_type is not None and deep:
+            yield from _find(field.message_type, path, deep - 1)
