@@ -30,6 +30,7 @@ from portico.client.multiplex import Multiplexer
 from portico.client.mux_stream import MuxStream
 from portico.client.paging import Listing
 from portico.client.query import QueryOptions, query_request
+from portico.client.rates import RateLimit, observing
 from portico.client.run_stream import RunStream
 from portico.client.sync import SyncClient
 
@@ -56,6 +57,7 @@ __all__ = [
     "PorticoError",
     "ProtocolError",
     "QueryOptions",
+    "RateLimit",
     "ResourceExhausted",
     "RunFailed",
     "RunStream",
@@ -64,6 +66,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "observing",
     "query_request",
     "user_message",
 ]

@@ -10,6 +10,7 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
+from portico.client import rates
 from portico.client.errors import typed_errors
 from portico.client.tracing import Metadata, in_trace
 from portico.v1 import (
@@ -171,4 +172,8 @@ class Calls:
     ) -> _ResponseT:
         """One request, one response, within the timeout. Raises PorticoError."""
         with typed_errors():
-            return await method(request, metadata=self.metadata, timeout=self.timeout)
+            call = method(request, metadata=self.metadata, timeout=self.timeout)
+            response = await call
+            if (told := rates.observer()) is not None:
+                rates.from_metadata(await call.trailing_metadata(), told)
+            return response

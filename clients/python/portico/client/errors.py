@@ -31,7 +31,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from portico.client import handshakes
+from portico.client import handshakes, rates
 from portico.v1 import query_pb2
 
 _DOMAIN = "portico"
@@ -212,6 +212,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
     """What a failed call means in the contract's terms."""
     code = error.code()
     message = error.details() or code.name
+    rates.from_metadata(error.trailing_metadata(), rates.observer())
     if code is grpc.StatusCode.INTERNAL and message == _LOST_WHILE_WRITING:
         code, message = grpc.StatusCode.UNAVAILABLE, "the connection was lost"
     try:

@@ -15,6 +15,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
+from portico.client import rates
 from portico.client.backoff import Outage
 from portico.client.convert import to_duration
 from portico.client.errors import (
@@ -90,6 +91,7 @@ class MuxStream:
 
         self._outage = Outage(resume_timeout)
         self._cause: PorticoError | None = None
+        self._observer = rates.observer()
         self._expiry: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
 
@@ -192,6 +194,10 @@ class MuxStream:
                 del events[:repeats]
             if events:
                 self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
+        elif frame.HasField("rate_limits"):
+            if self._observer is not None:
+                self._observer(rates.limits_of(frame.rate_limits))
+            return
         if frame.HasField("end"):
             self._on_end(frame.end)
         elif self._at_once is not None and self._frames:

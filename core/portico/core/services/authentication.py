@@ -1,8 +1,7 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from grpc.aio import ServicerContext
@@ -13,7 +12,7 @@ from portico.core.identity import EVERYBODY, Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, await_first, stop_sending
-from portico.core.services.rates import Rates
+from portico.core.services.rates import RateExceeded, Rates, tell
 from portico.core.services.refusals import Refusals
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -30,15 +29,25 @@ _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
+class Admitted(NamedTuple):
+    """Who asks for a stream of a link, and what it is to know of the limits on its calls."""
+
+    who: Principal
+    rate_limits: bytes
+
+
+_EVERYBODY = Admitted(EVERYBODY, b"")
+
+
 class StreamChecks(Protocol):
     """Finds out who asks for a stream of a link."""
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
-        """Who asks; None when `check` must find out. Raises Unauthenticated, PermissionDenied."""
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
+        """None when `check` must find out. Raises Unauthenticated, PermissionDenied, RateExceeded."""
         ...
 
-    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
-        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
+    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
+        """Raises Unauthenticated, PermissionDenied, RateExceeded, IssuerUnavailable."""
         ...
 
 
@@ -56,11 +65,11 @@ class Unchecked(grpc.aio.ServerInterceptor):
     def of_link(self, link: Principal) -> StreamChecks:
         return self
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
-        return EVERYBODY
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
+        return _EVERYBODY
 
-    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
-        return EVERYBODY
+    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
+        return _EVERYBODY
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -93,7 +102,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         return handler
 
     async def _principal(self, method: str, metadata: Any) -> Principal:
-        """Raises Unauthenticated, PermissionDenied, IssuerUnavailable."""
+        """Raises Unauthenticated, PermissionDenied, RateExceeded, IssuerUnavailable."""
         credential = credential_of(metadata)
         if not credential:
             if method in OPEN:
@@ -101,7 +110,11 @@ class Authentication(grpc.aio.ServerInterceptor):
             raise missing()
         who = await self._authenticator.check(credential)
         if method != MULTIPLEX:
-            self._rates.count(who)
+            try:
+                tell(self._rates.count(who))
+            except RateExceeded as error:
+                tell(error.told)
+                raise
             check_scope(who, method.rpartition("/")[2])
         return who
 
@@ -117,33 +130,29 @@ class StreamAuthentication:
         self._refusals = refusals
         self._link = link
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Principal | None:
-        with self._noting():
+    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
+        try:
             credential = credential_of(metadata.items())
             who = self._authenticator.at_once(credential) if credential else self._link
             if who is ANONYMOUS:
                 raise missing()
-            if who is not None:
-                self._admit(who, method)
-            return who
-
-    async def check(self, metadata: Mapping[str, str], method: str) -> Principal:
-        with self._noting():
-            who = await self._authenticator.check(credential_of(metadata.items()))
-            self._admit(who, method)
-            return who
-
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        try:
-            yield
+            return None if who is None else self._admit(who, method)
         except PorticoError as error:
             self._refusals.note(error)
             raise
 
-    def _admit(self, who: Principal, method: str) -> None:
-        self._rates.count(who)
+    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
+        try:
+            who = await self._authenticator.check(credential_of(metadata.items()))
+            return self._admit(who, method)
+        except PorticoError as error:
+            self._refusals.note(error)
+            raise
+
+    def _admit(self, who: Principal, method: str) -> Admitted:
+        rate_limits = self._rates.count(who)
         check_scope(who, method)
+        return Admitted(who, rate_limits)
 
 
 def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:

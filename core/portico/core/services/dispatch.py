@@ -25,7 +25,7 @@ from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
 from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
-from portico.core.services import audit
+from portico.core.services import audit, rates
 from portico.core.services.caller import admitted
 from portico.core.services.tracing import enter_request
 
@@ -142,6 +142,8 @@ def _unary_call(
             request = parse(request_class, data)
             answer = await function(request, context)
             encoded = _serialize(answer, most)
+            if limits := rates.metadata():
+                context.set_trailing_metadata(limits)
             audit.note(path, request, answer)
             return encoded
         except asyncio.CancelledError as gone:
@@ -174,6 +176,11 @@ def _stream_call(
             admitted()
             request = parse(request_class, data) if parsed else data
             responses = function(request, context)
+            if limits := rates.metadata():
+                if parsed:
+                    await context.send_initial_metadata(limits)
+                else:  # initial metadata would tell who sends to stop
+                    context.set_trailing_metadata(limits)
             async for response in responses:
                 if not begun:
                     begun = True
@@ -203,8 +210,9 @@ async def abort(context: ServicerContext, error: Exception, path: str = "") -> N
 async def _abort_with(context: ServicerContext, status: Status, *, final: bool = False) -> None:
     """A final refusal is one that the client's own retries can't help."""
     told: Any = rpc_status.to_status(status)  # type: ignore[no-untyped-call]
-    if final:
-        told = told._replace(trailing_metadata=(*told.trailing_metadata, _NO_RETRY))
+    more = (*rates.metadata(), _NO_RETRY) if final else rates.metadata()
+    if more:
+        told = told._replace(trailing_metadata=(*told.trailing_metadata, *more))
     await context.abort_with_status(told)
 
 

@@ -24,6 +24,7 @@ from portico.core.services.caller import calling
 from portico.core.services.dispatch import code_name, error_status, parse, status_of
 from portico.core.services.drain import Drain
 from portico.core.services.opening import open_query, open_watch, opened
+from portico.core.services.rates import RateExceeded
 from portico.core.services.tracing import stream_trace
 from portico.telemetry.calls import Call, Calls
 from portico.v1 import query_pb2 as pb
@@ -123,7 +124,7 @@ class Link:
         self._authentication = authentication
         self._calls = calls or Calls()
         self._streams: dict[int, _Stream] = {}
-        self._ends: list[bytes] = []  # encoded last frames, not yet sent
+        self._ends: list[bytes] = []  # encoded last frames, and those of limits, not yet sent
         self._sent = asyncio.Event()  # set when those were taken
         self._reading: asyncio.Task[None] | None = None
 
@@ -193,14 +194,15 @@ class Link:
             # What starts a run is seen as that run's span, in the same trace, and costs no second one.
             watch = request.HasField("watch")
             stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=watch)
-            who = self._authentication.at_once(request.metadata, method)
-            if who is None:
+            admitted = self._authentication.at_once(request.metadata, method)
+            if admitted is None:
                 self._later(stream, self._authenticated(stream, request, method))
                 return
-            with calling(who):
+            self._tell(stream, admitted.rate_limits)
+            with calling(admitted.who):
                 self._begin(stream, request)
         except Exception as error:
-            self._end(stream, error_status(error, METHOD))
+            self._fail(stream, error)
 
     def _begin(self, stream: _Stream, request: pb.StreamAction) -> None:
         with stream_trace(request.metadata, stream.call), stream.noting():
@@ -216,8 +218,9 @@ class Link:
         return open_watch(self._engine, request.watch)
 
     async def _authenticated(self, stream: _Stream, request: pb.StreamAction, method: str) -> LogReader:
-        who = await self._authentication.check(request.metadata, method)
-        with calling(who), stream_trace(request.metadata, stream.call), stream.noting():
+        admitted = await self._authentication.check(request.metadata, method)
+        self._tell(stream, admitted.rate_limits)
+        with calling(admitted.who), stream_trace(request.metadata, stream.call), stream.noting():
             return await opened(self._opened(request))
 
     def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
@@ -227,7 +230,7 @@ class Link:
                     reader = await opening
             except Exception as error:
                 stream.opening = None
-                self._end(stream, error_status(error, METHOD))
+                self._fail(stream, error)
                 return
             stream.opening = None
             stream.attach(reader)
@@ -305,6 +308,19 @@ class Link:
         stream.close(code)
         self._streams.pop(stream.stream_id, None)
         self.ready.pop(stream.stream_id, None)
+
+    def _tell(self, stream: _Stream, rate_limits: bytes) -> None:
+        """What its caller is to know of the limits on its calls, before the stream's first events."""
+        if rate_limits:
+            tagged = b"".join((stream.head[:-1], b"\x2a", varint(len(rate_limits)), rate_limits))
+            self._ends += (b"\x0a", varint(len(tagged)), tagged)
+            self.wake.set()
+
+    def _fail(self, stream: _Stream, error: Exception) -> None:
+        """It could not be opened."""
+        if isinstance(error, RateExceeded):
+            self._tell(stream, error.told)
+        self._end(stream, error_status(error, METHOD))
 
     def _end(self, stream: _Stream, status: Status) -> None:
         """The stream ends with an error; the frame goes out with the next response."""

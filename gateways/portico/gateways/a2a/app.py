@@ -28,6 +28,7 @@ from portico.gateways.a2a.rpc import GrpcBinding
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.rates import EXPOSED
 from portico.gateways.http.streaming import Streams
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class A2aGateway:
                 allow_origins=settings.cors_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["etag"],
+                expose_headers=["etag", *EXPOSED],
             )
         self._app = front
 

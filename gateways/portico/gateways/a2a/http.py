@@ -116,7 +116,7 @@ class HttpBindings:
             await self._cancel(cancel["id"], cancel["tenant"] or "", body, scope, receive, send)
             return
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
-        await answer_or_fail(self._rest, inner, _again(body, receive), _challenging(send))
+        await answer_or_fail(self._rest, inner, _again(body, receive), _with_refusal(send, inner))
 
     async def _cancel(
         self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
@@ -179,23 +179,27 @@ class HttpBindings:
         return True
 
 
-def _challenging(send: Send) -> Send:
-    """With what belongs to 401, which the SDK leaves out."""
+def _with_refusal(send: Send, scope: Scope) -> Send:
+    """With what belongs to 401, 429 and 503, which the SDK leaves out."""
 
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 401:
-            challenge = [(name.encode(), value.encode()) for name, value in CHALLENGE.items()]
-            message = {**message, "headers": [*message["headers"], *challenge]}
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            _, headers = _refusal(scope) or (0, CHALLENGE if message["status"] == 401 else None)
+            more = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+            message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
     return sending
 
 
+def _refusal(scope: Scope) -> tuple[int, Mapping[str, str] | None] | None:
+    context = scope.get(CONTEXT)
+    return None if context is None else refusal_of(context.state.get(REFUSED))
+
+
 def _say_refusal(response: Response, scope: Scope) -> None:
     """JSON-RPC has errors in answers that HTTP calls a success; but not those of credentials."""
-    context = scope.get(CONTEXT)
-    refusal = None if context is None else refusal_of(context.state.get(REFUSED))
-    if refusal is not None:
+    if (refusal := _refusal(scope)) is not None:
         status, headers = refusal
         response.status_code = status
         response.headers.update(headers or {})

@@ -139,11 +139,23 @@ class CorkedProtocol(BoundedProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {CHUNKS: {"chunks": self._chunks}}
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if (cycle := self.cycle) is not None and cycle.scope is self.scope:
+            self.scope["extensions"][CHUNKS]["head"] = cycle.default_headers = [*cycle.default_headers]
+
 
 def chunks_of(scope: Scope) -> Chunks | None:
     """None on a server that is not this one."""
     chunks: Chunks | None = scope.get("extensions", {}).get(CHUNKS, {}).get("chunks")
     return chunks
+
+
+def head_of(scope: Scope) -> list[tuple[bytes, bytes]] | None:
+    """Fields that the answer's head will have beside the application's; they may be changed until it begins.
+    None on a server that is not this one."""
+    head: list[tuple[bytes, bytes]] | None = scope.get("extensions", {}).get(CHUNKS, {}).get("head")
+    return head
 
 
 def abort_connection(scope: Scope) -> None:

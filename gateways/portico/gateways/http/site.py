@@ -12,6 +12,7 @@ from portico.gateways.http.core import Core, core_credentials
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.page_guard import CoreAuth, PageGuard, Refusal
 from portico.gateways.http.parameters import check_query
+from portico.gateways.http.rates import tell_rates
 from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import prometheus
@@ -79,6 +80,7 @@ class Site:
             await (refusal or _metrics)(scope, receive, send)
             return
         enter_request(scope["headers"])
+        tell_rates(scope)
         gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
         # A signed path is a credential of its own, and pages of sandboxes have no origin to name.
         refusal = await guard.refusal(scope, any_origin=path.startswith(PORTS))

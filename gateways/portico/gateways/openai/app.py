@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
+from portico.gateways.http import rates
 from portico.gateways.http.body import Disconnected
 from portico.gateways.http.core import Core
 from portico.gateways.http.declared import RouteParameters
@@ -18,6 +19,7 @@ from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.methods import allowed
 from portico.gateways.http.parameters import check_query
+from portico.gateways.http.rates import tell_rates
 from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.openai import models
@@ -34,6 +36,7 @@ from portico.gateways.openai.errors import (
     request_id,
 )
 from portico.gateways.openai.models import Agents
+from portico.gateways.openai.rates import EXPOSED, rate_headers
 from portico.gateways.openai.responses import conversations, counting, create
 from portico.gateways.openai.responses import routes as responses
 from portico.gateways.openai.responses.create import Create
@@ -45,7 +48,7 @@ from portico.gateways.openai.settings import OpenAiSettings
 log = logging.getLogger(__name__)
 
 PREFIXES = ("/v1", "/compatible-mode/v1")
-_EXPOSED = ["x-request-id", "x-run-id", "x-session-id", "retry-after", "x-should-retry"]
+_EXPOSED = ["x-request-id", "x-run-id", "x-session-id", "x-should-retry", *rates.EXPOSED, *EXPOSED]
 
 
 def create_app(settings: OpenAiSettings) -> FastAPI:
@@ -104,6 +107,7 @@ class OpenAiGateway:
         state.sockets = Sockets(core, state.opener, self.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tell_rates(scope, rate_headers)
         await self._front(scope, receive, send)
 
     def stop(self) -> None:

@@ -18,6 +18,7 @@ from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.guarded import guarded
 from portico.gateways.http.methods import allowed
 from portico.gateways.http.parameters import check_query
+from portico.gateways.http.rates import EXPOSED
 from portico.gateways.http.seen import NOT_ITS_OWN, PORTS, ROUTE
 from portico.gateways.http.streaming import Streams
 from portico.gateways.sse import (
@@ -98,7 +99,7 @@ class SseGateway:
                 allow_origins=settings.cors_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["x-run-id", "x-session-id", "etag", "location", "content-range"],
+                expose_headers=["x-run-id", "x-session-id", "etag", "location", "content-range", *EXPOSED],
             )
         self._front = front
         self._port_limits = PortLimits(

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from portico.v1 import events_pb2 as _events_pb2
+from portico.v1 import rates_pb2 as _rates_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1152,6 +1153,7 @@ class StreamFrame(_message.Message):
     STREAM_ID_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     """Always set."""
     size_bytes: _builtins.int
@@ -1164,6 +1166,12 @@ class StreamFrame(_message.Message):
     def end(self) -> Global___StreamEnd:
         """Set in the last frame of a stream."""
 
+    @_builtins.property
+    def rate_limits(self) -> _rates_pb2.RateLimits:
+        """Set where the caller's calls are limited, in a frame of its own before the
+        stream's events or its end.
+        """
+
     def __init__(
         self,
         *,
@@ -1171,10 +1179,11 @@ class StreamFrame(_message.Message):
         stream_id: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         end: Global___StreamEnd | None = ...,
+        rate_limits: _rates_pb2.RateLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "rate_limits", b"rate_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "events", b"events", "size_bytes", b"size_bytes", "stream_id", b"stream_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "events", b"events", "rate_limits", b"rate_limits", "size_bytes", b"size_bytes", "stream_id", b"stream_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

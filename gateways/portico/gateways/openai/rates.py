@@ -1,0 +1,38 @@
+"""The limits on a caller's calls as OpenAI's answers tell them, beside the standard fields."""
+
+from collections.abc import Sequence
+
+from portico.client.rates import RateLimit
+from portico.gateways.http.rates import Headers, standard
+
+_PREFIX = "x-ratelimit"
+EXPOSED = tuple(f"{_PREFIX}-{what}-requests" for what in ("limit", "remaining", "reset"))
+
+
+def rate_headers(limits: Sequence[RateLimit]) -> Headers:
+    """OpenAI tells of one limit: of the one that ends first."""
+    headers = standard(limits)
+    if limits:
+        first = min(limits, key=lambda one: one.remaining)
+        values = (str(first.limit), str(first.remaining), duration(_until_full(first)))
+        headers += [(name.encode(), value.encode()) for name, value in zip(EXPOSED, values, strict=True)]
+    return headers
+
+
+def _until_full(limit: RateLimit) -> float:
+    """Seconds until nothing of it is used any more."""
+    more = max(limit.limit - limit.remaining - 1, 0)
+    return limit.available_seconds + more * limit.window_seconds / limit.limit
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: 0s, 120ms, 1.5s, 6m0s, 2h0m0s."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    text = f"{rest / 1000:g}s"
+    if minutes:
+        hours, minutes = divmod(minutes, 60)
+        text = f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}"
+    return text
