@@ -56,6 +56,35 @@ async def test_what_has_ended_is_not_undelivered(pushes: PushStore) -> None:
     assert [record.config_id for record in await pushes.undelivered()] == ["early", "late"]
 
 
+async def test_what_is_undelivered_comes_oldest_first_and_then_by_its_names(pushes: PushStore) -> None:
+    for run_id, config_id, at in (
+        ("r2", "c1", 1.0),
+        ("r1", "c2", 1.0),
+        ("r1", "c1", 1.0),
+        ("r9", "c9", 0.5),
+        ("r0", "c0", 2.0),
+    ):
+        await pushes.set(config(run_id, config_id, created_at=at))
+    told = [(record.run_id, record.config_id) for record in await pushes.undelivered()]
+    assert told == [("r9", "c9"), ("r1", "c1"), ("r1", "c2"), ("r2", "c1"), ("r0", "c0")]
+
+
+async def test_all_of_all_runs_are_listed_in_pages(pushes: PushStore) -> None:
+    assert await pushes.all(None, 10) == []
+    places = [("r1", "c2"), ("r2", "c1"), ("r10", "c3"), ("r1", "c1"), ("r2", "é")]
+    for number, (run_id, config_id) in enumerate(places):
+        await pushes.set(config(run_id, config_id, created_at=float(-number), ended=number % 2 == 0))
+    found: list[PushRecord] = []
+    after = None
+    for size in (2, 2, 1, 0):
+        page = await pushes.all(after, 2)
+        assert len(page) == size
+        found += page
+        after = found[-1].run_id, found[-1].config_id
+    assert [(record.run_id, record.config_id) for record in found] == sorted(places)
+    assert found[0] == config("r1", "c1", created_at=-3.0)
+
+
 async def test_a_delete_removes_one(pushes: PushStore) -> None:
     await pushes.set(config())
     await pushes.set(config(config_id="c2"))
@@ -80,6 +109,15 @@ async def test_an_earlier_revision_says_nothing_of_a_later_one(pushes: PushStore
     assert not await pushes.acknowledge("r1", "c1", "v1", 5, True)
     assert not await pushes.acknowledge("r1", "nobody", "v1", 5, True)
     assert await pushes.get("r1", "c1") == config(revision="v2")
+
+
+async def test_a_delivery_is_of_one_config_alone(pushes: PushStore) -> None:
+    others = [config("r1", "c2"), config("r2", "c1")]
+    for each in (config(), *others):
+        await pushes.set(each)
+    assert await pushes.acknowledge("r1", "c1", "v1", 5, True)
+    assert [await pushes.get(each.run_id, each.config_id) for each in others] == others
+    assert await pushes.undelivered() == others
 
 
 async def test_all_of_some_runs_are_deleted(pushes: PushStore) -> None:
