@@ -141,6 +141,9 @@ async def test_memory_is_found_by_words_listed_in_pages_and_deleted(
     assert texts(await memories.search_memory(user, [said("tea")], {"top_k": 1})) == ["green tea"]
     assert await memories.search_memory(user, []) == []
     assert texts(await memories.list_memory(user, {"page_num": 2, "page_size": 2})) == ["green tea"]
+    held = len(await memories.list_memory(user))
+    await memories.delete_memory(user, "")  # a session of no name, and not all of them
+    assert len(await memories.list_memory(user)) == held
     await memories.delete_memory(user, "a")
     assert texts(await memories.list_memory(user)) == ["green tea"]
     await memories.delete_memory(user)

@@ -23,4 +23,4 @@ async def earlier(context: Context) -> Sequence[Message]:
         if places or len(messages) < limit or limit >= _FURTHEST:
             end = places[0] if places else 0
             return messages[max(end - MOST, 0) : end]
-        limit *= 4
+        limit = min(limit * 4, _FURTHEST)

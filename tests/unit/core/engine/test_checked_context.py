@@ -7,6 +7,7 @@ import pytest
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
+from portico.agent.frameworks.history import earlier
 from portico.core.engine.execution import Execution
 from portico.core.errors import InvalidArgument
 from portico.core.stores.base import Stores
@@ -94,3 +95,15 @@ async def test_what_is_saved_is_what_was_given(engine_of: Engines, stores: Store
         yield str(loaded is not None and loaded.state == state)
 
     assert await said(await engine_of(app)) == "True"
+
+
+async def test_frameworks_look_back_within_the_limits(engine_of: Engines) -> None:
+    app = AgentApp("test")
+
+    @app.query
+    async def query(context: Context) -> Any:
+        for _ in range(5):
+            await context.session.append(*["later"] * 900)
+        yield str([message.text for message in await earlier(context)])
+
+    assert await said(await engine_of(app)) == "[]"

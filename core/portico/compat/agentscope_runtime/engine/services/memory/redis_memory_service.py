@@ -40,10 +40,10 @@ class RedisMemoryService(RedisMessages, MemoryService):
         return page(await self._all(user_id), filters)
 
     async def delete_memory(self, user_id: str, session_id: str | None = None) -> None:
-        if session_id:
-            await self._redis.hdel(_key(user_id), session_id)
-        else:
+        if session_id is None:
             await self._redis.delete(_key(user_id))
+        else:
+            await self._redis.hdel(_key(user_id), session_id)
 
     async def delete_user_memory(self, user_id: str) -> None:
         await self._redis.delete(_key(user_id))
