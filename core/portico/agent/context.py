@@ -130,8 +130,10 @@ class MemoryAccess(Protocol):
         limit: int = 200,
         metadata: Mapping[str, str] | None = None,
         filter: Mapping[str, Any] | None = None,
+        before: Remembered | None = None,
     ) -> Sequence[Remembered]:
-        """The newest of those that metadata and filter choose, with score 0."""
+        """The newest of those that metadata and filter choose, or of those that are older than `before`, with
+        score 0."""
         ...
 
     async def delete(self, memory_id: str = "", *, key: str = "") -> bool:

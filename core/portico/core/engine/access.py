@@ -16,6 +16,7 @@ from portico.core.engine.checks import (
     check_limit,
     check_query,
     check_round,
+    check_unicode,
     object_text,
 )
 from portico.core.engine.checks import top_k as check_top_k
@@ -41,7 +42,7 @@ from portico.core.stores.base import (
     StateStore,
     Stores,
 )
-from portico.core.stores.filters import read_filter
+from portico.core.stores.filters import MetadataFilter, read_filter
 from portico.telemetry import spans
 
 RESULTS = 1000  # of `once`, for a run
@@ -164,6 +165,7 @@ class RunMemory:
         if bool(memory_id) == bool(key):
             raise InvalidArgument("memory_id", "is required, or a key in its place")
         check_key(key)
+        check_unicode(memory_id, "memory_id")
         try:
             record = await self._store.get(self._user_id, memory_id or None, key=key or None)
         except MemoryNotFound:
@@ -178,6 +180,7 @@ class RunMemory:
         metadata: Mapping[str, Any] | None = None,
         expires_at: float | None = None,
     ) -> Remembered | None:
+        check_unicode(memory_id, "memory_id")
         changes = MemoryChanges(updated_at=time.time())
         if text is not None:
             check_text(text)
@@ -203,9 +206,10 @@ class RunMemory:
         metadata: Mapping[str, str] | None = None,
         filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
-        chosen = read_filter(filter, metadata)
+        check_query(query)
+        most, chosen = check_top_k(top_k), _filter(filter, metadata)
         with _retrieval("memory"):
-            hits = await self._store.search(self._user_id, query, top_k, filter=chosen)
+            hits = await self._store.search(self._user_id, query, most, filter=chosen)
         return [_remembered(hit.memory, hit.score) for hit in hits]
 
     async def list(
@@ -214,14 +218,19 @@ class RunMemory:
         limit: int = 200,
         metadata: Mapping[str, str] | None = None,
         filter: Mapping[str, Any] | None = None,
+        before: Remembered | None = None,
     ) -> Sequence[Remembered]:
-        chosen = read_filter(filter, metadata)
-        records = await self._store.list(self._user_id, None, None, limit, filter=chosen)
+        check_limit(limit)
+        place = None if before is None else (before.created_at, before.memory_id)
+        chosen = _filter(filter, metadata)
+        records = await self._store.list(self._user_id, None, place, limit, filter=chosen)
         return [_remembered(record, 0.0) for record in records]
 
     async def delete(self, memory_id: str = "", *, key: str = "") -> bool:
         if bool(memory_id) == bool(key):
             raise InvalidArgument("memory_id", "is required, or a key in its place")
+        check_key(key)
+        check_unicode(memory_id, "memory_id")
         return await self._store.delete(self._user_id, None, memory_id or None, key=key or None) > 0
 
 
@@ -285,7 +294,14 @@ def _retrieval(source: str) -> AbstractContextManager[object]:
 
 
 def _metadata(metadata: Mapping[str, Any] | None) -> str:
-    return orjson.dumps(metadata).decode() if metadata else ""
+    return object_text(metadata, "metadata") if metadata else ""
+
+
+def _filter(filter: Mapping[str, Any] | None, metadata: Mapping[str, str] | None) -> MetadataFilter:
+    """Raises InvalidArgument, as for what JSON does not have."""
+    object_text(filter or {}, "filter")
+    object_text(metadata or {}, "metadata")
+    return read_filter(filter, metadata)
 
 
 def _remembered(record: MemoryRecord, score: float) -> Remembered:

@@ -19,15 +19,17 @@ LIMIT_MAX = 10_000
 
 def check_query(query: str) -> str:
     """Raises InvalidArgument for words that are missing or too many."""
-    if not query.strip():
+    if not check_unicode(query, "query").strip():
         raise InvalidArgument("query", "is required")
     if len(query) > QUERY_CHARACTERS:
         raise InvalidArgument("query", f"more than {QUERY_CHARACTERS} characters")
-    return check_text(query, "query")
+    return query
 
 
-def check_text(text: str, field: str) -> str:
-    """Raises InvalidArgument for what UTF-8 can't carry."""
+def check_unicode(text: str, field: str) -> str:
+    """A text. Raises InvalidArgument for one that UTF-8 can't carry, and for what is none."""
+    if not isinstance(text, str):
+        raise InvalidArgument(field, f"must be a text, not {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,10 @@
 """What a memory may be, whoever adds it: a caller or an agent."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
+from portico.core.engine.checks import check_unicode
 from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.core.stores.base import MemoryRecord
@@ -49,9 +52,15 @@ def new_memory(
     )
 
 
+def in_order(memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+    """New memories with ids that sort as they are given: a list orders by it those of one moment."""
+    ids = sorted(memory.memory_id for memory in memories)
+    return [replace(memory, memory_id=id) for memory, id in zip(memories, ids, strict=True)]
+
+
 def check_text(text: str, field: str = "text") -> None:
     """Raises InvalidArgument."""
-    if not text.strip():
+    if not check_unicode(text, field).strip():
         raise InvalidArgument(field, "is required")
     if len(text.encode()) > TEXT_BYTES:
         raise InvalidArgument(field, f"more than {TEXT_BYTES} bytes")
@@ -65,7 +74,7 @@ def check_members(metadata: str, field: str = "metadata") -> None:
 
 def check_key(key: str, field: str = "key") -> None:
     """Raises InvalidArgument."""
-    if len(key) > KEY_CHARACTERS:
+    if len(check_unicode(key, field)) > KEY_CHARACTERS:
         raise InvalidArgument(field, f"more than {KEY_CHARACTERS} characters")
     if "\0" in key:
         raise InvalidArgument(field, "has a NUL character")

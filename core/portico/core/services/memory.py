@@ -11,11 +11,11 @@ from portico.core.convert.memories import (
     memory_to_proto,
 )
 from portico.core.convert.requests import check_id
-from portico.core.engine.memories import check_key
+from portico.core.engine.checks import check_query, top_k
+from portico.core.engine.memories import check_key, in_order
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import owner_of
-from portico.core.services.paging import decode_token, encode_token, page_size, top_k
-from portico.core.services.session import check_query
+from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import MemoryStore
 from portico.v1 import memory_pb2 as pb
 
@@ -43,7 +43,7 @@ class MemoryService:
         keys = [record.key for record in records if record.key]
         if len(set(keys)) < len(keys):
             raise InvalidArgument("memories", "two of them have the same key")
-        stored = await self._memories.add(records)
+        stored = await self._memories.add(in_order(records))
         return pb.AddMemoriesResponse(memories=[memory_to_proto(record) for record in stored])
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: ServicerContext) -> pb.GetMemoryResponse:
@@ -104,6 +104,8 @@ class MemoryService:
         session_id = check_id(request.session_id, "session_id", required=False) or None
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
         check_key(request.key)
+        if request.HasField("filter") and not (request.filter.all or request.filter.any):
+            raise InvalidArgument("filter", "has no condition; leave it out to name none")
         deleted = await self._memories.delete(
             owner, session_id, memory_id, key=request.key or None, filter=filter_from_proto(request)
         )

@@ -4,7 +4,6 @@ import base64
 
 import orjson
 
-from portico.core.engine.checks import top_k as top_k
 from portico.core.errors import InvalidArgument
 
 PAGE_SIZE_DEFAULT = 50

@@ -8,8 +8,7 @@ from portico.agent import Message
 from portico.core.convert.messages import load_object, message_to_proto, messages_from_proto
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
-from portico.core.engine.checks import check_count, top_k
-from portico.core.engine.checks import check_query as check_query
+from portico.core.engine.checks import check_count, check_query, top_k
 from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
 from portico.core.engine.sandboxes import Sandboxes

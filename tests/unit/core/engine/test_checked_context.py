@@ -15,6 +15,7 @@ from portico.core.stores.base import Stores
 Engines = Callable[..., Any]
 NAN = float("nan")
 
+FILTER = {"all": [{"path": "a", "operator": "eq", "value": NAN}]}
 REFUSED: list[tuple[str, str, tuple[Any, ...], dict[str, Any], str]] = [
     ("session", "append", (), {}, "messages"),
     ("session", "append", ("hi",) * 1001, {}, "messages"),
@@ -32,6 +33,36 @@ REFUSED: list[tuple[str, str, tuple[Any, ...], dict[str, Any], str]] = [
     ("session", "search", ("word",), {"top_k": -1}, "top_k"),
     ("session", "messages", (), {"limit": 0}, "limit"),
     ("session", "messages", (), {"limit": 10**9}, "limit"),
+    ("memory", "add", ("",), {}, "text"),
+    ("memory", "add", (" \n",), {}, "text"),
+    ("memory", "add", (None,), {}, "text"),
+    ("memory", "add", (["a"],), {}, "text"),
+    ("memory", "add", ("\ud800",), {}, "text"),
+    ("memory", "add", ("x" * 3_000_000,), {}, "text"),
+    ("memory", "add", ("x",), {"metadata": {"n": NAN}}, "metadata"),
+    ("memory", "add", ("x",), {"metadata": {"n": float("inf")}}, "metadata"),
+    ("memory", "add", ("x",), {"metadata": {"n": "x" * 2**20}}, "metadata"),
+    ("memory", "add", ("x",), {"metadata": {"n": {1, 2}}}, "metadata"),
+    ("memory", "add", ("x",), {"metadata": {"n": "\ud800"}}, "metadata"),
+    ("memory", "add", ("x",), {"metadata": ["n"]}, "metadata"),
+    ("memory", "add", ("x",), {"key": "x" * 1025}, "key"),
+    ("memory", "add", ("x",), {"key": "\ud800"}, "key"),
+    ("memory", "add", ("x",), {"expires_at": NAN}, "expire"),
+    ("memory", "search", ("",), {}, "query"),
+    ("memory", "search", ("word " * 100_000,), {}, "query"),
+    ("memory", "search", (None,), {}, "query"),
+    ("memory", "search", ("x",), {"top_k": -1}, "top_k"),
+    ("memory", "search", ("x",), {"filter": FILTER}, "filter"),
+    ("memory", "search", ("x",), {"metadata": {"a": "\ud800"}}, "metadata"),
+    ("memory", "list", (), {"limit": -1}, "limit"),
+    ("memory", "list", (), {"limit": 10_001}, "limit"),
+    ("memory", "list", (), {"filter": FILTER}, "filter"),
+    ("memory", "delete", ("",), {}, "memory_id"),
+    ("memory", "delete", (), {}, "memory_id"),
+    ("memory", "delete", ("\ud800",), {}, "memory_id"),
+    ("memory", "get", ("",), {}, "memory_id"),
+    ("agent_memory", "add", ("",), {}, "text"),
+    ("agent_memory", "search", ("",), {}, "query"),
     ("state", "save", ({"n": NAN},), {}, "state"),
     ("state", "save", ({"n": [None, {"m": -float("inf")}]},), {}, "state"),
     ("state", "save", ({"n": "x" * (4 * 2**20)},), {}, "state"),
@@ -107,3 +138,21 @@ async def test_frameworks_look_back_within_the_limits(engine_of: Engines) -> Non
         yield str([message.text for message in await earlier(context)])
 
     assert await said(await engine_of(app)) == "[]"
+
+
+async def test_a_search_tells_a_hundred_hits_at_most(engine_of: Engines) -> None:
+    app = AgentApp("test")
+
+    @app.query
+    async def query(context: Context) -> Any:
+        for number in range(101):
+            await context.memory.add(f"tea {number}")
+        yield f"{len(await context.memory.search('tea', top_k=10**9))} "
+        yield f"{len(await context.memory.search('tea', top_k=0))} "
+        seen, page = [], await context.memory.list(limit=40)
+        while page:
+            seen += [found.text for found in page]
+            page = await context.memory.list(limit=40, before=page[-1])
+        yield str(seen == [f"tea {number}" for number in reversed(range(101))])
+
+    assert await said(await engine_of(app)) == "100 10 True"
