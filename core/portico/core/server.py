@@ -112,7 +112,7 @@ class CoreServer:
         settings = self._settings
         keys = _keyring(settings)
         self._stores = limited(
-            await open_stores(settings.store),
+            await open_stores(settings.store, migration_copy=settings.migration_copy),
             per_tenant=settings.tenant_stored_bytes,
             per_user=settings.user_stored_bytes,
         )

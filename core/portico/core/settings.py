@@ -107,6 +107,10 @@ class CoreSettings(SecretSettings):
         default="sqlite:///.portico/portico.db",
         description="Where runs and everything else live: memory://, or sqlite:///path.",
     )
+    migration_copy: bool = Field(
+        default=True,
+        description="Whether a database of an older release is copied before its tables are changed.",
+    )
     store_key: SecretStr | None = Field(
         default=None,
         description="The key that secrets are encrypted with before they are stored: 64 hexadecimal digits. "

@@ -1,10 +1,13 @@
 """Brings a database file to the newest schema."""
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.copies import copy_before
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 
@@ -12,12 +15,21 @@ START_SECONDS = 10.0  # for another process that migrates, or writes: at a start
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def migrate(file: SqliteFile) -> None:
-    """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
+def migrate(file: SqliteFile, *, copy: bool = False) -> None:
+    """With `copy`, an older database is copied before. Blocks. Raises StoreUnavailable, also for a file that
+    is not a database of this or an older release."""
     file = replace(file, busy_seconds=START_SECONDS)
     with plain_failures(), closing(file.connect()) as connection:
-        if revision_of(connection) == newest():
+        revision = revision_of(connection)
+        if revision == newest():
             return
+        if copy and revision in revisions():
+            try:
+                copy_before(connection, Path(os.path.realpath(file.path)), newest())
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"the database can't be copied before its migration: {error.strerror}"
+                ) from error
     # What does the work takes long to import, and most starts have none.
     from portico.core.stores.upgrade import upgrade
 

@@ -39,10 +39,12 @@ SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
 SYNCHRONOUS = ("normal", "full")
 
 
-async def open_stores(url: str) -> Stores:
-    """Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
+async def open_stores(url: str, *, migration_copy: bool = True) -> Stores:
+    """With `migration_copy`, a database of an older release is copied before its migration.
+
+    Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
     file = check_url(url)
-    return _memory() if file is None else await _sqlite(file)
+    return _memory() if file is None else await _sqlite(file, migration_copy)
 
 
 def check_url(url: str) -> SqliteFile | None:
@@ -99,12 +101,13 @@ def _file(url: URL) -> SqliteFile:
     return SqliteFile(Path(url.database).absolute(), synchronous)
 
 
-async def _sqlite(file: SqliteFile) -> Stores:
+async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
     lock = DatabaseLock(file.path)
     health = StoreHealth()
     store_metrics.watch(file.path)
     reserve = Reserve(file.path)
-    runs = await asyncio.to_thread(_open_log, file, turn := WriteTurn(health), lock, reserve)
+    turn = WriteTurn(health)
+    runs = await asyncio.to_thread(_open_log, file, turn, lock, reserve, migration_copy)
     turn.room = room = SpentReserve(reserve, runs)
     health.probe = room.probe
     database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
@@ -135,7 +138,9 @@ async def _sqlite(file: SqliteFile) -> Stores:
     )
 
 
-def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: Reserve) -> SqliteRunLog:
+def _open_log(
+    file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: Reserve, migration_copy: bool
+) -> SqliteRunLog:
     try:
         file.make()
         lock.acquire()
@@ -144,7 +149,7 @@ def _open_log(file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve:
     try:
         # A start needs a little room too, for what SQLite keeps beside the database.
         reserve.give_back()
-        migrate(file)
+        migrate(file, copy=migration_copy)
         log = SqliteRunLog(file, turn, lock)
         reserve.take()
         return log

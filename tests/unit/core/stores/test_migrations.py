@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from support.revisions import database_at
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.migrate import SCRIPTS, migrate, newest
@@ -88,19 +88,6 @@ def test_a_path_with_a_percent_sign_is_migrated(tmp_path: Path) -> None:
     assert "runs" in _schema(file.path)
 
 
-def _at(revision: str, path: Path) -> SqliteFile:
-    """A database as an older release left it."""
-    file = SqliteFile(path)
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    engine = create_engine(f"sqlite:///{file.path}")
-    with engine.begin() as opened:
-        config.attributes["connection"] = opened
-        command.upgrade(config, revision)
-    engine.dispose()
-    return file
-
-
 def _rows(file: SqliteFile, query: str) -> list[tuple[object, ...]]:
     connection = file.connect()
     rows = connection.execute(query).fetchall()
@@ -109,7 +96,7 @@ def _rows(file: SqliteFile, query: str) -> list[tuple[object, ...]]:
 
 
 def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
-    file = _at("0002", tmp_path / "x.db")
+    file = database_at("0002", tmp_path / "x.db")
     connection = file.connect()
     connection.execute(
         "INSERT INTO push_configs VALUES ('r', 'c', 'https://e.org', 't', 'Bearer', 's', 4, 0, 1.5, 'v')"
@@ -121,7 +108,7 @@ def test_push_configs_without_a_protocol_are_kept(tmp_path: Path) -> None:
 
 
 def test_parts_of_states_get_a_column_and_sessions_keep_their_names(tmp_path: Path) -> None:
-    file = _at("0004", tmp_path / "x.db")
+    file = database_at("0004", tmp_path / "x.db")
     connection = file.connect()
     for user_id, session_id in (
         ("ada", "s"),
@@ -167,7 +154,7 @@ def test_parts_of_states_get_a_column_and_sessions_keep_their_names(tmp_path: Pa
 
 
 def test_members_of_memories_and_types_of_messages_are_read_from_what_is_there(tmp_path: Path) -> None:
-    path = _at("0008", tmp_path / "x.db").path
+    path = database_at("0008", tmp_path / "x.db").path
     call = b"\x0a\x05msg_1\x10\x04\x18\x05" + b"x" * 5000
     payloads = [call, b"\x0a\x05msg_2\x10\x01", b"\x0a\x05msg_3", b"\x10\x0d", b"\x03\x0a\x01m\x10\x04", b""]
     payloads.append(b"\x01" + zlib.compress(call))

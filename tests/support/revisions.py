@@ -1,0 +1,23 @@
+"""Databases as older releases left them."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+from portico.core.stores.migrate import SCRIPTS
+from portico.core.stores.sqlite_connection import SqliteFile
+
+
+def database_at(revision: str, path: Path) -> SqliteFile:
+    """An empty database of a revision."""
+    file = SqliteFile(path)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    engine = create_engine(f"sqlite:///{file.path}")
+    with engine.begin() as opened:
+        config.attributes["connection"] = opened
+        command.upgrade(config, revision)
+    engine.dispose()
+    return file
