@@ -80,7 +80,7 @@ async def estate(directory: Path, **settings: Any) -> AsyncIterator[Estate]:
         async for _ in owner.runs.watch(live.response.id):
             pass
         await owner.states.save({"secret": SECRET}, session_id="seance")
-        [memory] = await owner.memories.add([SECRET])
+        [memory] = await owner.memories.add([SECRET], key="keepsake")
         box = await owner.sandboxes.create(session_id="seance")
         await owner.sandboxes.write_file(box.sandbox_id, "note", SECRET)
         snapshot = await owner.sandboxes.create_snapshot(box.sandbox_id)
@@ -93,6 +93,7 @@ async def estate(directory: Path, **settings: Any) -> AsyncIterator[Estate]:
             "session": "seance",
             "message": message.message.id,
             "memory": memory.memory_id,
+            "memory_key": memory.key,
             "sandbox": box.sandbox_id,
             "snapshot": snapshot.snapshot_id,
             "config": config.config_id,
@@ -110,6 +111,7 @@ UNKNOWN = {
     "session": "no-such-seance",
     "message": "msg_0199aaaaaaaabbbbbbbbbbbbbbbbbbbb",
     "memory": "mem_0199aaaaaaaabbbbbbbbbbbbbbbbbbbb",
+    "memory_key": "no-such-keepsake",
     "sandbox": "sbx_0199aaaaaaaabbbbbbbbbbbbbbbbbbbb",
     "snapshot": "snap_0199aaaaaaaabbbbbbbbbbbbbbbbbbbb",
     "config": "push_0199aaaaaaaabbbbbbbbbbbbbbbbbbbb",

@@ -40,6 +40,6 @@ def check_query(query: bytes, known: Known) -> None:
             raise UnknownParameter(name, known)
         if name in seen and not known[name]:
             raise BadRequest(f"{name}: is given more than once", status=400, field=name)
-        if not value and name.endswith(_IDS):
+        if not value and (name == "key" or name.endswith(_IDS)):
             raise BadRequest(f"{name}: is empty; leave it out to name none", status=400, field=name)
         seen.add(name)

@@ -24,12 +24,14 @@ from portico.gateways.sse.encode import embedded, message_json
 from portico.gateways.sse.stored_models import (
     Appended,
     MessagePage,
+    RoleName,
     SessionCreate,
     SessionHits,
     SessionModel,
     SessionPage,
     SessionUpdate,
     StoredMessageModel,
+    TypeName,
 )
 from portico.v1 import session_pb2
 
@@ -54,6 +56,11 @@ def _message(stored: session_pb2.SessionMessage) -> dict[str, Any]:
         "run_id": stored.run_id,
         "message": message_json(stored.message),
     }
+
+
+def _highlight(highlight: session_pb2.Highlight) -> dict[str, Any]:
+    ranges = [{"start": part.start, "end": part.end} for part in highlight.ranges]
+    return {"text": highlight.text, "ranges": ranges}
 
 
 @routes.post(
@@ -91,14 +98,30 @@ async def search_sessions(
     request: Request,
     core: CoreDep,
     session_id: Annotated[str | None, Query(description="Only in this session.")] = None,
+    role: Annotated[list[RoleName], Query(description="Only of these roles.")] = [],  # noqa: B006
+    type: Annotated[list[TypeName], Query(description="Only of these types.")] = [],  # noqa: B006
+    highlight: Annotated[bool, Query(description="Whether hits have highlights.")] = False,
     top_k: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Response:
     """Messages of all of a user's sessions that have these words, best first."""
-    hits = await core.of(request).sessions.search(query, user_id=user_id, session_id=session_id, top_k=top_k)
+    hits = await core.of(request).sessions.search(
+        query,
+        user_id=user_id,
+        session_id=session_id,
+        roles=role,
+        types=type,
+        highlight=highlight,
+        top_k=top_k,
+    )
     return answer(
         {
             "hits": [
-                {"session_id": hit.session_id, "score": hit.score, "message": _message(hit.message)}
+                {
+                    "session_id": hit.session_id,
+                    "score": hit.score,
+                    "message": _message(hit.message),
+                    "highlights": [_highlight(highlight) for highlight in hit.highlights],
+                }
                 for hit in hits
             ]
         }

@@ -1,12 +1,33 @@
 """The JSON of what a core keeps beside runs: sessions, states, memories; and of agents."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from portico.gateways.sse.errors import ErrorResponse
 from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun, Told
 from portico.gateways.sse.sandbox_models import SANDBOX_BODIES
+
+RoleName = Literal["assistant", "user", "system", "tool"]
+TypeName = Literal[
+    "message",
+    "function_call",
+    "function_call_output",
+    "plugin_call",
+    "plugin_call_output",
+    "component_call",
+    "component_call_output",
+    "mcp_list_tools",
+    "mcp_approval_request",
+    "mcp_call",
+    "mcp_approval_response",
+    "mcp_call_output",
+    "reasoning",
+    "heartbeat",
+    "error",
+    "a2ui_response",
+    "a2ui_action",
+]
 
 
 class SessionCreate(BaseModel):
@@ -57,10 +78,25 @@ class Appended(BaseModel):
     messages: list[StoredMessageModel]
 
 
+class TextRange(BaseModel):
+    """A part of a text, in Unicode code points."""
+
+    start: int
+    end: int = Field(description="Behind the last.")
+
+
+class HighlightModel(BaseModel):
+    """A piece of a message's text, and where in it words of the query are."""
+
+    text: str
+    ranges: list[TextRange]
+
+
 class SessionHitModel(BaseModel):
     session_id: str
     score: float = Field(description="Larger is better.")
     message: StoredMessageModel
+    highlights: list[HighlightModel] = Field(description="Empty unless they are asked for.")
 
 
 class SessionHits(BaseModel):
@@ -89,10 +125,29 @@ class Deleted(BaseModel):
     deleted: int
 
 
+Moment = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_799, allow_inf_nan=False)]
+
+
 class NewMemory(BaseModel):
     text: str
     session_id: str = ""
     metadata: dict[str, Any] | None = None
+    key: str = Field(
+        default="", description="The caller's own name of it; replaces the memory that has it already."
+    )
+    created_at: Moment | None = Field(default=None, description="Now when left out.")
+    expires_at: Moment | None = Field(default=None, description="From then on it is found no more.")
+
+
+class MemoryUpdate(BaseModel):
+    """What is left out stays; null removes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = ""
+    metadata: dict[str, Any] | None = None
+    session_id: str | None = None
+    expires_at: Moment | None = None
 
 
 class AddMemories(BaseModel):
@@ -108,7 +163,29 @@ class MemoryModel(BaseModel):
     session_id: str
     text: str
     metadata: dict[str, Any] | None
+    key: str
     created_at: float
+    updated_at: float
+    expires_at: float | None
+
+
+class MetadataCondition(BaseModel):
+    """One member of the metadata, compared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str | list[str] = Field(description="A name, or the names that lead to it, from the outside in.")
+    operator: Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "exists", "prefix"]
+    value: Any = Field(description="A text, a number, true, false or null; a list of them for in and not_in.")
+
+
+class MetadataFilter(BaseModel):
+    """All of what it has must hold; at most 32 conditions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    all: list[MetadataCondition] = Field(default_factory=list, description="All of these.")
+    any: list[list[MetadataCondition]] = Field(default_factory=list, description="One of each list.")
 
 
 class MemoriesAdded(BaseModel):
@@ -125,7 +202,10 @@ class SearchMemories(BaseModel):
     query: str
     top_k: int = Field(default=10, ge=1, le=100)
     session_id: str | None = None
-    metadata: dict[str, str] = Field(default_factory=dict, description="Members that must have these values.")
+    metadata: dict[str, str] = Field(
+        default_factory=dict, description="Members that must have these values, compared as texts."
+    )
+    filter: MetadataFilter | None = None
 
 
 class MemoryHitModel(BaseModel):
@@ -194,6 +274,8 @@ NAMED_BY_HAND: tuple[type[BaseModel], ...] = (
     SessionCreate,
     SessionUpdate,
     AddMemories,
+    MemoryUpdate,
+    MetadataFilter,
     SearchMemories,
     *SANDBOX_BODIES,
     ErrorResponse,

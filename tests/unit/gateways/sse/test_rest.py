@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -268,3 +269,73 @@ async def test_a_user_is_forgotten(http: httpx.AsyncClient) -> None:
     assert (forgotten.status_code, counts) == (200, {"runs": 1, "sessions": 1, "messages": 1, "memories": 2})
     assert (await http.get(f"/runs/{run['id']}")).status_code == 404
     assert set((await http.delete("/users/gone")).json().values()) == {0}
+
+
+async def test_a_memory_is_got_changed_and_replaced(http: httpx.AsyncClient) -> None:
+    given = {"text": "zebras sleep", "key": "a/b ü", "created_at": 12.5, "metadata": {"n": 1}}
+    (added,) = (await http.post("/memories", json={"user_id": "u 1", "memories": [given]})).json()["memories"]
+    assert (added["key"], added["created_at"], added["expires_at"]) == ("a/b ü", 12.5, None)
+    place = f"/memories/u%201/{added['memory_id']}"
+    assert (await http.get(place)).json() == added
+    assert (await http.get("/memories/u%201", params={"key": "a/b ü"})).json() == added
+
+    changes = {"text": "zebras run", "metadata": None, "expires_at": 4_000_000_000.25}
+    changed = (await http.patch(place, json=changes)).json()
+    assert changed.pop("updated_at") >= added["updated_at"]
+    assert changed == {
+        **{name: value for name, value in added.items() if name != "updated_at"},
+        "text": "zebras run",
+        "metadata": None,
+        "expires_at": 4_000_000_000.25,
+    }
+    assert (await http.patch(place, json={"expires_at": None})).json()["expires_at"] is None
+
+    again = {"user_id": "u 1", "memories": [{"text": "zebras eat", "key": "a/b ü"}]}
+    (replaced,) = (await http.post("/memories", json=again)).json()["memories"]
+    assert (replaced["memory_id"], replaced["created_at"]) == (added["memory_id"], 12.5)
+    assert (await http.delete("/memories", params={"user_id": "u 1", "key": "a/b ü"})).json() == {
+        "deleted": 1
+    }
+    for gone in (await http.get(place), await http.get("/memories/u%201", params={"key": "a/b ü"})):
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "MEMORY_NOT_FOUND")
+
+
+async def test_memories_are_chosen_by_their_metadata(http: httpx.AsyncClient) -> None:
+    given = [{"text": f"zebra {n}", "metadata": {"n": n, "of": {"kind": "fact"}}} for n in range(5)]
+    await http.post("/memories", json={"user_id": "chosen", "memories": given})
+    chosen = {
+        "all": [{"path": "n", "operator": "ge", "value": 2}],
+        "any": [[{"path": ["of", "kind"], "operator": "prefix", "value": "fa"}]],
+    }
+    asked = {"user_id": "chosen", "query": "zebra", "filter": chosen}
+    hits = (await http.post("/memories/search", json=asked)).json()["hits"]
+    assert {hit["memory"]["metadata"]["n"] for hit in hits} == {2, 3, 4}
+    params = {"user_id": "chosen", "filter": orjson.dumps(chosen).decode()}
+    listed = (await http.get("/memories", params=params)).json()["memories"]
+    assert {memory["metadata"]["n"] for memory in listed} == {2, 3, 4}
+    assert (await http.delete("/memories", params=params)).json() == {"deleted": 3}
+    assert len((await http.get("/memories", params={"user_id": "chosen"})).json()["memories"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ("", 400),
+        ("[]", 422),
+        ("{", 400),
+        ('{"al": []}', 422),
+        ('{"all": [{"path": "a", "operator": "eq"}]}', 422),
+        ('{"all": [{"path": "a", "operator": "like", "value": "b"}]}', 422),
+        ('{"all": [{"path": "a", "operator": "eq", "value": {"b": 1}}]}', 400),
+        ('{"all": [{"path": [], "operator": "eq", "value": 1}]}', 400),
+        ('{"all": [{"path": "a", "operator": "lt", "value": null}]}', 400),
+        ('{"any": [[]]}', 400),
+        ('{"all": [' + ",".join(['{"path": "a", "operator": "eq", "value": 1}'] * 33) + "]}", 400),
+        ('{"all": [{"path": "a", "operator": "eq", "value": "' + "x" * 8192 + '"}]}', 422),
+    ],
+)
+async def test_what_is_no_filter_deletes_nothing(http: httpx.AsyncClient, asked: str, status: int) -> None:
+    await http.post("/memories", json={"user_id": "safe", "memories": [{"text": "zebra"}]})
+    refused = await http.delete("/memories", params={"user_id": "safe", "filter": asked})
+    assert refused.status_code == status, refused.text
+    assert (await http.delete("/memories", params={"user_id": "safe"})).json() == {"deleted": 1}
