@@ -38,12 +38,13 @@ from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings
 from portico.process import ready, secrets, variables
-from portico.process.settings import Misconfigured, named, read
+from portico.process.settings import Misconfigured, named, read, variable
 from portico.process.stopping import Stopping
-from portico.telemetry import lines, logs
+from portico.telemetry import lines, logs, standard_error
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
+SERVICE = "portico-core"
 FENCED_OUT = 3  # an exit status: whoever starts the core again would take the database from the new owner
 
 START_SECONDS = 5.0  # from a signal to the end, while agents are being initialised
@@ -54,6 +55,9 @@ LEAVE_SECONDS = 2.0  # for what has been told to end
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a drain; 2 for arguments, variables and files that no restart mends;
     1 for what may be otherwise next time; FENCED_OUT when another core has taken over the database."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if logs.wants_json(arguments, variable(CoreSettings, "log_format")):
+        logs.configure(level="info", format="json", content=False, service=SERVICE)  # what is wrong so far
     options = vars(_parser().parse_args(arguments))
     targets, ready_fd = options.pop("targets"), options.pop("ready_fd")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=settings.log_level,
         format=settings.log_format,
         content=settings.log_content,
-        service="portico-core",
+        service=SERVICE,
     )
     for sentence in (*variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
         log.warning("%s", sentence)
@@ -74,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         apps = [app for target in targets for app in load_apps(target)]
         # After the agents' files: one of them may have set up OpenTelemetry in its own way.
-        telemetry = Telemetry("portico-core", prometheus=bool(settings.metrics_listen))
+        telemetry = Telemetry(SERVICE, prometheus=bool(settings.metrics_listen))
         server = CoreServer(apps, settings)
     except (LoadError, ValueError) as error:
         return _complain(error, 2)
@@ -197,6 +201,7 @@ def _flush(closing: ExitStack) -> None:
     closing.close()
     logging.shutdown()
     sys.stdout.flush()
+    standard_error.release()
 
 
 def _parser() -> argparse.ArgumentParser:

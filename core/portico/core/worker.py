@@ -16,7 +16,7 @@ from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.local import LocalHost
 from portico.core.engine.workers.inside import serve
 from portico.core.loading import LoadError, load_apps
-from portico.telemetry import logs
+from portico.telemetry import logs, standard_error
 from portico.telemetry.setup import Telemetry
 
 PR_SET_PDEATHSIG = 1
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner.run(serve(LocalHost([app], words), app, socket.socket(fileno=options.socket), words))
         telemetry.close()
         sys.stdout.flush()
+        standard_error.release()
         # Agents' threads may still run, and what they have started; nobody waits for them any more.
         os.killpg(0, signal.SIGKILL)
     return 0

@@ -5,16 +5,18 @@ its own words, which are often somebody's.
 """
 
 import logging
+import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 import orjson
 from opentelemetry import trace
 
-from portico.telemetry import ids
+from portico.telemetry import ids, standard_error
 from portico.telemetry.rarely import Rarely
 from portico.telemetry.visible import visible
 
@@ -41,8 +43,11 @@ _TRYING_AGAIN = "opentelemetry."
 def configure(
     *, level: Level, format: Format, content: bool, service: str, stream: TextIO | None = None
 ) -> None:
-    """Everything that this process logs goes to standard error like this."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    """Everything that this process logs goes to standard error like this, and as JSON whatever else it writes
+    there."""
+    if stream is None:
+        stream = standard_error.take_over() if format == "json" else sys.stderr
+    handler = _Handler(stream)
     handler.setFormatter(
         JsonFormatter(service, content=content) if format == "json" else HumanFormatter(content=content)
     )
@@ -53,6 +58,15 @@ def configure(
     if level != "debug":
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def wants_json(arguments: Sequence[str], variable: str) -> bool:
+    """Whether a process that has not read its settings yet is to log as JSON."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--log-format":
+            return (value or "".join(arguments[number + 1 : number + 2])) == "json"
+    return os.environ.get(variable) == "json"
 
 
 def without_secrets(text: str) -> str:
@@ -68,6 +82,20 @@ def known_ids() -> dict[str, str]:
         found["trace_id"] = trace.format_trace_id(span.trace_id)
         found["span_id"] = trace.format_span_id(span.span_id)
     return {name: value for name, value in found.items() if value}
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Tells of a line that can't be formatted by a line; of one that can't be written nobody can be told."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if record.name == __name__ or not isinstance(error, TypeError | ValueError | KeyError):
+            return
+        about = logging.LogRecord(
+            *(__name__, logging.ERROR, record.pathname, record.lineno),
+            *("a line of the logger %s can't be formatted", (record.name,), (type(error), error, None)),
+        )
+        self.handle(about)
 
 
 class _Attempts(logging.Filter):

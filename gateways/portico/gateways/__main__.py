@@ -43,11 +43,12 @@ from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
 from portico.process import certificates, ready, secrets, variables
-from portico.process.settings import LAST_PORT, flag, read
+from portico.process.settings import LAST_PORT, flag, read, variable
 from portico.telemetry import logs
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.gateways")
+SERVICE = "portico-gateway"
 Settings = TypeVar("Settings", bound=HttpSettings)
 
 
@@ -63,6 +64,10 @@ GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after a stop, 2 for what no restart mends, 1 for what may be otherwise next
     time."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    asked = HttpSettings if not arguments else GATEWAYS.get(arguments[0], ("", HttpSettings))[1]
+    if logs.wants_json(arguments, variable(asked, "log_format")):
+        logs.configure(level="info", format="json", content=False, service=SERVICE)  # what is wrong so far
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd, ready_fd = (
         options.pop(option) for option in ("gateway", "host", "port", "fd", "ready_fd")
@@ -74,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         site = make_site(name, given, listening)
         _check_certificates(site)
         _check_exposure(site, listening[-1])
-        telemetry = Telemetry("portico-gateway", prometheus=site.measured)
+        telemetry = Telemetry(SERVICE, prometheus=site.measured)
     except (OSError, ValueError, Exposed, McpMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
@@ -146,7 +151,7 @@ def _log(settings: HttpSettings) -> None:
         level=settings.log_level,
         format=settings.log_format,
         content=settings.log_content,
-        service="portico-gateway",
+        service=SERVICE,
     )
 
 

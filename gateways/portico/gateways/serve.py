@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -35,7 +36,7 @@ class _Server(uvicorn.Server):
 
 def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
     """Serve on host and port, or on a listening socket that was handed down; `ready` is called when it does.
-    Whether it did; exits when it can't listen."""
+    Whether it did."""
     config = uvicorn.Config(
         site,
         host=host,
@@ -60,7 +61,8 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
     for number in HANDLED_SIGNALS:
         signal.signal(number, _heard)
     server = _Server(config, site, ready)
-    server.run(sockets)
+    with suppress(SystemExit):  # it can't listen, and has logged why
+        server.run(sockets)
     return server.started
 
 

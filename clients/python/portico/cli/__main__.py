@@ -1,5 +1,9 @@
 """The `portico` command, also as `python -m portico.cli`."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from portico.process import init, surroundings
 
 
@@ -7,9 +11,21 @@ def main() -> None:
     """Mend what was inherited before anything else is imported: much of it wants standard streams."""
     surroundings.mend()
     init.leave_process_one()
-    from portico.cli.main import app
+    with _grpc_silent():
+        from portico.cli.main import app
 
     app(prog_name="portico")
+
+
+@contextmanager
+def _grpc_silent() -> Iterator[None]:
+    """gRPC that is imported in it writes no lines of its own beside ours; what is started later may."""
+    if "GRPC_VERBOSITY" in os.environ:
+        yield
+        return
+    os.environ["GRPC_VERBOSITY"] = "NONE"
+    yield
+    del os.environ["GRPC_VERBOSITY"]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from portico.cli.console import Console
+from portico.telemetry import standard_error
 
 STABLE_SECONDS = 5.0  # a child that served for this long is restarted at once
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -93,6 +94,7 @@ class Child:
                 *self._command,
                 f"--ready-fd={writes}",
                 stdin=subprocess.DEVNULL,
+                stderr=standard_error.original(),
                 pass_fds=(*self._pass_fds, writes),
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends things in order
                 preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,

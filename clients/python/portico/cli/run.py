@@ -21,6 +21,7 @@ from portico.cli.child import Child
 from portico.cli.console import Console
 from portico.process import surroundings
 from portico.process.core_socket import core_socket
+from portico.telemetry import logs
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0  # of a child, beside the time that a core drains
@@ -57,6 +58,8 @@ class RunOptions:
 
 def supervise(options: RunOptions) -> int:
     """Run until Ctrl-C or SIGTERM. Returns the exit status."""
+    if logs.wants_json((), "PORTICO_CORE_LOG_FORMAT"):
+        logs.configure(level="info", format="json", content=False, service="portico-run")
     try:
         return asyncio.run(_supervise(options))
     except OSError as error:
