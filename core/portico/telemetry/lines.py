@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -87,4 +88,13 @@ class Lines:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    """For its owner only, also where somebody else has made the file. Raises OSError."""
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) and stat.S_IMODE(mode) != 0o600:
+        try:
+            os.fchmod(descriptor, 0o600)
+        except OSError:
+            os.close(descriptor)
+            raise
+    return descriptor

@@ -92,3 +92,33 @@ def test_a_disk_that_takes_a_part_gets_the_rest(tmp_path: Path, monkeypatch: pyt
         told.write(b"abc")
         told.write(b"defgh")
     assert path.read_bytes() == b"abc\ndefgh\n"
+
+
+def test_a_file_that_somebody_else_has_made_is_its_owners_too(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.touch(0o644)
+    path.chmod(0o644)
+    file = Lines(path)
+    try:
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.rename(tmp_path / "audit.log.1")
+        path.touch()
+        path.chmod(0o666)  # as a tool that rotates files may do it
+        file.write(b"after the rotation")
+    finally:
+        file.close()
+    assert path.read_text() == "after the rotation\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_file_keeps_its_rights(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o622)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    file = Lines(pipe)
+    file.write(b"told")
+    file.close()
+    assert os.read(reading, 100) == b"told\n"
+    os.close(reading)
+    assert pipe.stat().st_mode & 0o777 == 0o622
