@@ -156,7 +156,13 @@ async def test_a_run_that_comes_while_the_store_is_asked_goes_first(
         return copied
 
     monkeypatch.setattr(stores.sessions, "fork", slow)
-    user_id, session_id, own = await world.after("r1")
+    run = world.begin("r1")
+    placing = asyncio.create_task(world.after("r1"))
+    # The copy has what the run has yet to say.
+    assert await waits(placing)
+    assert asked == [False]
+    settle(run, Status.COMPLETED)
+    user_id, session_id, own = await asyncio.wait_for(placing, 30)
     assert (user_id, own, asked) == ("ada", True, [False, True])
     assert session_id != "s"
     assert await world.texts(session_id) == ["r1"]
