@@ -40,7 +40,7 @@ class Child:
         await self.over.wait()
 
     async def result(self) -> RunResult:
-        raise NotImplementedError
+        return RunResult(self.run.run_id, Status.COMPLETED)
 
     async def cancel(self) -> None:
         self.over.set()
@@ -143,6 +143,23 @@ async def test_an_agent_learns_of_its_child_once_that_is_durable() -> None:
     child.run.publish(chunks, Status.CREATED, None, 1.0)
     started = await asyncio.wait_for(starting, 30)
     assert (started.run_id, child.left) == ("first", 0)
+    assert (await started.result()).run_id == "first"
+    assert not child.over.is_set()
+    await started.cancel()
+    assert child.over.is_set()
+
+
+async def test_an_agent_that_asks_again_gets_the_child_that_it_has() -> None:
+    def refuse(start: StartRequest) -> Child:
+        raise AssertionError("it has one")
+
+    parent = run("top")
+    children = Children(parent, None)
+    encoder = ProtoEncoder()
+    kept = Child(LiveRun("kept", encoder.child_request(ASKED, "top", parent.start), Nobody(), created_at=1.0))
+    children.keep(kept)
+    started = await RunStarter(parent, encoder, refuse, children)(ASKED)
+    assert started.run_id == "kept"
 
 
 async def test_a_child_that_nobody_learns_of_is_stopped() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,9 @@ from portico.core.errors import InvalidArgument, PermissionDenied, RunNotFound, 
 from portico.core.identity import EVERYBODY, Principal, owner_key, principal
 from portico.core.services.caller import (
     ANONYMOUS,
+    NoPrincipal,
     anonymous,
+    call_as,
     calling,
     check_run,
     check_scope,
@@ -77,6 +80,17 @@ def test_who_is_believed_must_say_who_it_is() -> None:
             owner_of("")
         with pytest.raises(InvalidArgument):
             owner_of(EVE)
+
+
+def test_a_call_is_its_callers_from_then_on_and_no_other_is() -> None:
+    def call() -> str:
+        with pytest.raises(NoPrincipal):
+            owner_of("")
+        call_as(ada("use"))
+        return owner_of("")
+
+    assert copy_context().run(call) == ADA
+    assert who_calls() is None
 
 
 def test_nothing_is_anonymous_peoples_own() -> None:

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from support.engine import Disk
 from support.serving import running_core
 
 from portico.agent import AgentApp, Context, Message, new_message
-from portico.client import Client
+from portico.client import Client, FailedPrecondition, InvalidArgument, NotFound
 from portico.client.errors import Unavailable
 from portico.core.server import CoreServer
-from portico.v1 import events_pb2
+from portico.core.stores.base import Commit, RunRecord
+from portico.v1 import events_pb2, query_pb2
 
 
 def agent() -> AgentApp:
@@ -118,3 +122,122 @@ async def test_a_paused_run_is_told_after_a_restart_as_it_was_before(tmp_path: P
         cursor = before.last_sequence_number
         ended = [event async for event in client.runs.watch(run_id, after=cursor)][-1]
         assert (await client.runs.get(run_id)).response == ended.response
+
+
+# Of each run: its agent, user, session, status, and when it was accepted and took its status.
+LISTED = {
+    "r1": ("a", "ada", "s1", "completed", 10.0, 50.0),
+    "r2": ("b", "ada", "s1", "failed", 20.0, 40.0),
+    "r3": ("a", "bob", "s1", "completed", 30.0, 30.5),
+    "r4": ("a", "ada", "s2", "canceled", 40.0, 60.0),
+}
+
+
+@pytest.fixture
+async def listed(core: CoreServer, client: Client) -> Client:
+    records = [
+        RunRecord(
+            run_id, agent_name, user_id, session_id, status, created, updated, 0, 1, True, None, b"",
+            events_pb2.Response(id=run_id).SerializeToString(),
+        )
+        for run_id, (agent_name, user_id, session_id, status, created, updated) in LISTED.items()
+    ]  # fmt: skip
+    await core._stores.runs.commit(Commit(records))
+    return client
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({}, ["r4", "r3", "r2", "r1"]),
+        ({"agent": "a"}, ["r4", "r3", "r1"]),
+        ({"user_id": "ada"}, ["r4", "r2", "r1"]),
+        ({"session_id": "s1"}, ["r3", "r2", "r1"]),
+        ({"statuses": ["completed", "failed"]}, ["r3", "r2", "r1"]),
+        ({"created_from": at(20)}, ["r4", "r3", "r2"]),
+        ({"created_until": at(30)}, ["r2", "r1"]),
+        ({"created_from": at(0), "created_until": at(0)}, []),
+        ({"status_from": at(50)}, ["r4", "r1"]),
+        ({"order": "status"}, ["r4", "r1", "r2", "r3"]),
+        ({"order": "status", "user_id": "ada", "status_from": at(45)}, ["r4", "r1"]),
+    ],
+)
+async def test_runs_are_listed_by_what_is_asked_of_them_in_pages(
+    listed: Client, where: dict[str, Any], found: list[str]
+) -> None:
+    for size in (0, 1, 2):
+        pages = listed.runs.list(**where, page_size=size)
+        assert [run.response.id async for run in pages] == found
+    page = await listed.runs.list(**where, page_size=1, with_total=True).page()
+    assert (len(page.runs), page.total_size) == (min(len(found), 1), len(found))
+    assert bool(page.next_page_token) == (len(found) > 1)
+    assert (await listed.runs.list(**where).page()).total_size == 0
+
+
+async def test_a_page_that_ends_with_the_last_run_is_the_last_page(listed: Client) -> None:
+    page = await listed.runs.list(page_size=4).page()
+    assert (len(page.runs), page.next_page_token) == (4, "")
+    assert [run.last_sequence_number for run in page.runs] == [0] * 4
+    assert page.runs[0].updated_time.ToNanoseconds() == 60_000_000_000
+
+
+async def test_a_list_of_what_there_can_not_be_is_refused(listed: Client) -> None:
+    call = listed.calls.connection.runs.ListRuns
+    for request in (
+        query_pb2.ListRunsRequest(statuses=[99]),  # type: ignore[list-item]
+        query_pb2.ListRunsRequest(order=99),  # type: ignore[arg-type]
+        query_pb2.ListRunsRequest(page_token="nonsense"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_is_asked_of_a_run_is_about_something(client: Client) -> None:
+    run_id = (await client.runs.start("ask", user_id="ada", session_id="s")).response.id
+    paused = [event async for event in client.runs.watch(run_id)][-1].sequence_number
+    for call in (client.runs.resume(run_id, []), client.runs.steer(run_id, [])):
+        with pytest.raises(InvalidArgument) as caught:
+            await call
+        assert caught.value.metadata["field"] == "input"
+    runs = client.calls.connection.runs
+    with pytest.raises(grpc.aio.AioRpcError, match="set run_id or session"):
+        await runs.InterruptRun(query_pb2.InterruptRunRequest())
+    with pytest.raises(FailedPrecondition):
+        await client.runs.delete(run_id)
+    resumed = await client.runs.resume(run_id, "yes")
+    assert resumed.last_sequence_number == paused
+    assert [event async for event in client.runs.watch(run_id)]
+    with pytest.raises(FailedPrecondition, match="no live run"):
+        await client.runs.interrupt_session(session_id="s", user_id="ada")
+    await client.runs.delete(run_id)
+    with pytest.raises(NotFound):
+        await client.runs.get(run_id)
+
+
+async def test_what_executes_in_a_session_is_interrupted_and_told(client: Client) -> None:
+    run_id = (await client.runs.start("ask", user_id="ada", session_id="s")).response.id
+    other = (await client.runs.start("ask", user_id="ada", session_id="t")).response.id
+    for each in (run_id, other):
+        assert [event async for event in client.runs.watch(each)]
+    [run] = await client.runs.interrupt_session(session_id="s", user_id="ada")
+    assert run.response.id == run_id
+    assert run.response.HasField("completed_time")
+    assert not (await client.runs.get(other)).response.HasField("completed_time")
+    assert (await client.runs.interrupt(other)).response.HasField("completed_time")
+
+
+async def test_a_run_is_told_with_its_request_and_its_key(client: Client) -> None:
+    for text in ("ask", "say"):
+        run_id = (await client.runs.start(text, idempotency_key=f"key of {text}")).response.id
+        events = [event async for event in client.runs.watch(run_id)]
+        run = await client.runs.get(run_id)
+        assert run.idempotency_key == f"key of {text}"
+        assert [message.content[0].text for message in run.request.input] == [text]
+        assert run.background
+        assert run.last_sequence_number == events[-1].sequence_number
+        assert run.updated_time.ToNanoseconds() >= run.response.created_time.ToNanoseconds()
