@@ -24,9 +24,9 @@ def loaded(payload: bytes) -> Answers:
 
 
 def test_a_first_attempt_has_no_answers() -> None:
-    answers = loaded(b"")
-    assert (answers.repeats, answers.introduced) == (False, False)
-    assert answers.steered == []
+    for answers in (Answers(ProtoEncoder()), loaded(b"")):
+        assert (answers.repeats, answers.introduced) == (False, False)
+        assert answers.steered == []
 
 
 def test_another_attempt_gets_the_answers_of_the_one_before_in_order() -> None:
