@@ -220,7 +220,7 @@ async def test_a_deleted_session_is_gone_with_its_messages(sessions: SessionStor
 
 
 async def test_any_word_of_a_query_matches_and_more_words_match_better(sessions: SessionStore) -> None:
-    await tell(
+    await tell_apart(
         sessions,
         "the penguin eats a herring",
         "the penguin sleeps",
@@ -259,7 +259,7 @@ async def test_any_word_of_a_query_matches_and_more_words_match_better(sessions:
     ],
 )
 async def test_words_are_found_whatever_their_form(sessions: SessionStore, text: str, query: str) -> None:
-    await tell(sessions, text, "something else", "filler")
+    await tell_apart(sessions, text, "something else", "filler")
     assert await found(sessions, query) == [text]
 
 
@@ -280,14 +280,14 @@ async def test_words_are_found_whatever_their_form(sessions: SessionStore, text:
     ],
 )
 async def test_chinese_japanese_and_korean_are_found(sessions: SessionStore, text: str, query: str) -> None:
-    await tell(sessions, text, "something else entirely", "无关的句子")
+    await tell_apart(sessions, text, "something else entirely", "无关的句子")
     assert await found(sessions, query) == [text]
 
 
 async def test_of_two_chinese_texts_the_one_with_more_of_the_query_comes_first(
     sessions: SessionStore,
 ) -> None:
-    await tell(sessions, "北京很大", "北京烤鸭很好吃", "上海", "广州", "深圳", "天津")
+    await tell_apart(sessions, "北京很大", "北京烤鸭很好吃", "上海", "广州", "深圳", "天津")
     assert await found(sessions, "北京烤鸭") == ["北京烤鸭很好吃", "北京很大"]
 
 
@@ -299,20 +299,20 @@ async def test_a_query_is_never_an_expression(sessions: SessionStore, query: str
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_the_words_beside_punctuation_still_count(sessions: SessionStore, hostile: str) -> None:
-    await tell(sessions, "plain words", "others")
+    await tell_apart(sessions, "plain words", "others")
     assert await found(sessions, f"{hostile} plain") == ["plain words"]
     assert await found(sessions, f"plain {hostile} nothing") == ["plain words"]
 
 
 async def test_operators_are_words(sessions: SessionStore) -> None:
-    await tell(sessions, "this or that", "near and far", "filler")
+    await tell_apart(sessions, "this or that", "near and far", "filler")
     assert await found(sessions, "OR") == ["this or that"]
     assert await found(sessions, "NEAR") == ["near and far"]
     assert await found(sessions, "plain AND NOT near") == ["near and far"]
 
 
 async def test_the_longest_query_is_answered(sessions: SessionStore) -> None:
-    await tell(sessions, "needle", "长长的句子")
+    await tell_apart(sessions, "needle", "长长的句子")
     words = " ".join(f"w{number}" for number in range(300))
     assert await found(sessions, f"{words} needle") == ["needle"]
     assert await found(sessions, "".join(chr(0x4E00 + number) for number in range(1000)) + "句子") == [
@@ -405,6 +405,12 @@ async def test_a_huge_text_is_searched(sessions: SessionStore) -> None:
     assert await found(sessions, "needle") == ["m1"]
 
 
+async def tell_apart(sessions: SessionStore, *texts: str) -> None:
+    """The same in a session for each."""
+    for text in texts:
+        await tell(sessions, text, session_id=f"of {text}")
+
+
 async def told(sessions: SessionStore, session_id: str) -> list[str]:
     return [row.message_id for row in await sessions.messages("ada", session_id, None, 100, False)]
 
@@ -418,7 +424,7 @@ async def test_metadata_is_replaced(sessions: SessionStore) -> None:
 
 
 async def test_one_message_is_read_and_removed(sessions: SessionStore) -> None:
-    await tell(sessions, "a zebra", "a lion")
+    await tell(sessions, "a lion", "a zebra")
     stored = await sessions.message("ada", "s1", "a zebra")
     assert (stored.message_id, stored.payload, stored.run_id) == ("a zebra", b"payload\x00", "r1")
     assert await found(sessions, "zebra") == ["a zebra"]
@@ -441,7 +447,7 @@ async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
             "s1",
             [NewMessage("ada", "s1", message_id, "user", f"word {message_id}", b"p", 1.0, run_id)],
         )
-    assert await found(sessions, "m1") == ["m1"]
+    assert await found(sessions, "m1") == ["m1", "m2"]  # what follows is found too
     assert not await sessions.fork("ada", "s1", "r2", "s2", always=False)
     assert not await sessions.fork("ada", "s1", "unknown", "s2", always=False)
     with pytest.raises(SessionNotFound):
@@ -452,9 +458,9 @@ async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
     assert await told(sessions, "s3") == await told(sessions, "s1") == ["m1", "m2", "m3", "m4"]
     await tell(sessions, "m5", session_id="s2")
     assert await told(sessions, "s2") == ["m1", "m2", "m5"]
-    assert await found(sessions, "m2", session_id="s2") == ["m2"]
+    assert await found(sessions, "m2", session_id="s2") == ["m2", "m5"]
     await sessions.delete("ada", "s1")
-    assert await found(sessions, "m1") == ["m1", "m1"]
+    assert await found(sessions, "m1") == ["m1", "m1", "m2", "m2"]
 
 
 async def test_a_session_is_forked_before_a_message(sessions: SessionStore) -> None:

@@ -9,7 +9,8 @@ from portico.core.errors import MemoryNotFound
 from portico.core.stores.base import MemoryChanges, MemoryHit, MemoryRecord
 from portico.core.stores.filters import EVERY, MetadataFilter
 from portico.core.stores.members import Member, Path, members
-from portico.core.stores.ranking import WordIndex
+from portico.core.stores.ranking import scores
+from portico.core.stores.word_index import WordIndex
 
 
 @dataclass(slots=True)
@@ -17,8 +18,9 @@ class _User:
     memories: dict[str, MemoryRecord] = field(default_factory=dict)  # by id
     members: dict[str, Mapping[Path, Member]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    ids: dict[int, str] = field(default_factory=dict)  # by number
     keys: dict[str, str] = field(default_factory=dict)  # ids by key
-    index: WordIndex[str] = field(default_factory=WordIndex)
+    index: WordIndex = field(default_factory=WordIndex)  # by number
 
     def alive(self, memory_id: str) -> MemoryRecord | None:
         memory = self.memories.get(memory_id)
@@ -26,20 +28,22 @@ class _User:
 
     def put(self, memory: MemoryRecord, found: Mapping[Path, Member], number: int) -> None:
         """A new memory, or another state of one that is there."""
+        number = self.numbers.setdefault(memory.memory_id, number)
         if memory.memory_id in self.memories:
-            self.index.remove(memory.memory_id)
+            self.index.remove(number)
         self.memories[memory.memory_id] = memory
         self.members[memory.memory_id] = found
-        self.numbers.setdefault(memory.memory_id, number)
+        self.ids[number] = memory.memory_id
         if memory.key:
             self.keys[memory.key] = memory.memory_id
-        self.index.add(memory.memory_id, memory.text)
+        self.index.add(number, memory.text)
 
     def remove(self, memory_id: str) -> None:
         memory = self.memories.pop(memory_id)
-        del self.members[memory_id], self.numbers[memory_id]
+        number = self.numbers.pop(memory_id)
+        del self.members[memory_id], self.ids[number]
         self.keys.pop(memory.key, None)
-        self.index.remove(memory_id)
+        self.index.remove(number)
 
 
 class MemoryMemoryStore:
@@ -108,12 +112,11 @@ class MemoryMemoryStore:
     ) -> Sequence[MemoryHit]:
         user = self._users.get(user_id, _User())
         fits = _fits(user, session_id, filter)
-        hits = [
-            MemoryHit(user.memories[memory_id], score)
-            for memory_id, score in user.index.search(query).items()
-            if fits(user.memories[memory_id])
-        ]
-        return nlargest(limit, hits, key=lambda hit: (hit.score, user.numbers[hit.memory.memory_id]))
+        texts = user.index.among(lambda number: fits(user.memories[user.ids[number]]))
+        found = await scores(texts, query)
+        # Some may have been deleted since.
+        best = nlargest(limit, ((score, number) for number, score in found.items() if number in user.ids))
+        return [MemoryHit(user.memories[user.ids[number]], score) for score, number in best]
 
     async def list(
         self,

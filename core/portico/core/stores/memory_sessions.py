@@ -10,7 +10,8 @@ from itertools import islice
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, NewSession, SessionRecord, StoredMessage
-from portico.core.stores.ranking import WordIndex
+from portico.core.stores.ranking import scores, with_following
+from portico.core.stores.word_index import WordIndex
 
 _BATCH = 100  # texts that are indexed in one go
 
@@ -27,7 +28,8 @@ class _Session:
 @dataclass(slots=True)
 class _User:
     sessions: dict[str, _Session] = field(default_factory=dict)
-    index: WordIndex[tuple[str, str]] = field(default_factory=WordIndex)  # by session and message id
+    by_position: dict[int, StoredMessage] = field(default_factory=dict)
+    index: WordIndex = field(default_factory=WordIndex)  # by position
     pending: dict[tuple[str, str], str] = field(default_factory=dict)  # texts that are not yet in the index
 
 
@@ -96,8 +98,8 @@ class MemorySessionStore:
         if idle_since is not None and session.updated_at >= idle_since:
             raise SessionNotFound(session_id)
         user = self._users[user_id]
-        for message_id in session.messages:
-            _unindex(user, (session_id, message_id))
+        for message in session.messages.values():
+            _forget(user, message)
         del user.sessions[session_id]
         self.deleted(user_id, session_id)
 
@@ -142,11 +144,11 @@ class MemorySessionStore:
         return session.messages[message_id]
 
     async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
-        await self.message(user_id, session_id, message_id)
+        message = await self.message(user_id, session_id, message_id)
         user = self._users[user_id]
         session = user.sessions[session_id]
         del session.messages[message_id], session.kinds[message_id]
-        _unindex(user, (session_id, message_id))
+        _forget(user, message)
 
     async def fork(
         self,
@@ -176,15 +178,14 @@ class MemorySessionStore:
         for message in stored:
             if message.position <= last:
                 self._position += 1
-                fork.messages[message.message_id] = replace(
-                    message, session_id=new_session_id, position=self._position
-                )
+                copy = replace(message, session_id=new_session_id, position=self._position)
+                fork.messages[message.message_id] = user.by_position[copy.position] = copy
                 fork.kinds[message.message_id] = session.kinds[message.message_id]
-                key, new_key = (session_id, message.message_id), (new_session_id, message.message_id)
+                key = (session_id, message.message_id)
                 if key in user.pending:
-                    user.pending[new_key] = user.pending[key]
+                    user.pending[new_session_id, message.message_id] = user.pending[key]
                 else:
-                    user.index.copy(key, new_key)
+                    user.index.copy(message.position, copy.position)
         return True
 
     async def search(
@@ -204,11 +205,25 @@ class MemorySessionStore:
         for start in range(0, len(pending), _BATCH):
             _index(user, pending[start : start + _BATCH])
             await asyncio.sleep(0)  # others get their turn
+        following: dict[int, int] = {}
+        for session in user.sessions.values():
+            following.update(user.index.pairs(message.position for message in session.messages.values()))
+
+        def is_chosen(message: StoredMessage) -> bool:
+            kind = user.sessions[message.session_id].kinds[message.message_id]
+            return session_id in (None, message.session_id) and _is_one_of(kind, roles, types)
+
+        def fits(position: int) -> bool:
+            """Also one that only its next is found by."""
+            places = (position, following.get(position, position))
+            return any(is_chosen(user.by_position[place]) for place in places)
+
+        ranked = with_following(await scores(user.index.among(fits), query), following)
+        # Some may have been deleted since.
         hits = [
-            MessageHit(user.sessions[session].messages[message_id], score)
-            for (session, message_id), score in user.index.search(query).items()
-            if session_id in (None, session)
-            and _is_one_of(user.sessions[session].kinds[message_id], roles, types)
+            MessageHit(message, score)
+            for position, score in ranked.items()
+            if (message := user.by_position.get(position)) and is_chosen(message)
         ]
         return nlargest(limit, hits, key=lambda hit: (hit.score, hit.message.position))
 
@@ -242,15 +257,16 @@ class MemorySessionStore:
             message.created_at,
             message.run_id,
         )
-        messages[message.message_id] = stored
+        messages[message.message_id] = user.by_position[stored.position] = stored
         user.sessions[session_id].kinds[message.message_id] = message.role, message.type
         user.pending[session_id, message.message_id] = message.text
         return stored
 
 
-def _unindex(user: _User, key: tuple[str, str]) -> None:
-    if user.pending.pop(key, None) is None:
-        user.index.remove(key)
+def _forget(user: _User, message: StoredMessage) -> None:
+    del user.by_position[message.position]
+    if user.pending.pop((message.session_id, message.message_id), None) is None:
+        user.index.remove(message.position)
 
 
 def _is_one_of(kind: tuple[str, str], roles: Sequence[str], types: Sequence[str]) -> bool:
@@ -267,7 +283,8 @@ def _index(user: _User, keys: Iterable[tuple[str, str]]) -> None:
     for key in keys:
         text = user.pending.pop(key, None)
         if text is not None:
-            user.index.add(key, text)
+            session_id, message_id = key
+            user.index.add(user.sessions[session_id].messages[message_id].position, text)
 
 
 def _record(user_id: str, session_id: str, session: _Session) -> SessionRecord:

@@ -34,7 +34,7 @@ _STEP = (
     " summed AS (SELECT position, sum(size) OVER (ORDER BY position) - size AS before FROM sized)"
     " SELECT position, user_id, session_id, text,"
     " CASE typeof(text) WHEN 'text' THEN NULL ELSE payload END AS payload,"
-    " EXISTS (SELECT 1 FROM message_search WHERE rowid = position) AS indexed"
+    " EXISTS (SELECT 1 FROM message_words WHERE number = position) AS indexed"
     " FROM summed JOIN messages USING (position) WHERE before < :size ORDER BY position"
 )
 _NEXT = text(
@@ -48,7 +48,7 @@ _ADVANCE = text(
 )
 _PENDING = (
     "SELECT position FROM messages {through} WHERE position > :since AND user_id = :user_id"
-    " AND NOT EXISTS (SELECT 1 FROM message_search WHERE rowid = messages.position)"
+    " AND NOT EXISTS (SELECT 1 FROM message_words WHERE number = messages.position)"
 )
 _THROUGH_PENDING = text(_PENDING.format(through="NOT INDEXED"))
 _THROUGH_USER = text(_PENDING.format(through="INDEXED BY messages_by_session"))

@@ -1,86 +1,126 @@
-"""A small BM25 index for the stores in memory."""
+"""Ranks one owner's texts by their words (BM25), the same in every store.
 
+All that a score depends on is the owner's own: how many texts there are, how many of
+them have a word, and the texts themselves.
+"""
+
+import asyncio
 import math
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from portico.core.stores.words import query_words, text_words
 
-_K1 = 1.2
-_B = 0.75
+MAX_SCORED = 2000  # texts in one search
 
-_Key = TypeVar("_Key")
+# How much a word that is there again counts, how much a text's length, and, in a session, how much the words
+# of the message before. Chosen by what benchmarks/recall.py finds.
+K1 = 0.9
+B = 0.35
+BEFORE = 0.5
 
-
-class WordIndex(Generic[_Key]):
-    """Texts of one owner by their words."""
-
-    def __init__(self) -> None:
-        self._texts: dict[_Key, Counter[str]] = {}
-        self._postings: dict[str, set[_Key]] = {}
-        self._length = 0
-
-    def add(self, key: _Key, text: str) -> None:
-        self._add(key, Counter(_stem(word) for word in text_words(text)))
-
-    def copy(self, key: _Key, new_key: _Key) -> None:
-        """Add a text once more under another key."""
-        self._add(new_key, self._texts[key])
-
-    def remove(self, key: _Key) -> None:
-        counts = self._texts.pop(key)
-        self._length -= counts.total()
-        for word in counts:
-            keys = self._postings[word]
-            keys.discard(key)
-            if not keys:
-                del self._postings[word]
-
-    def search(self, query: str) -> dict[_Key, float]:
-        """The scores of the texts that have a word of the query."""
-        scores: dict[_Key, float] = {}
-        for word in self._words(query):
-            keys = self._postings[word]
-            weight = math.log(1 + (len(self._texts) - len(keys) + 0.5) / (len(keys) + 0.5))
-            for key in keys:
-                scores[key] = scores.get(key, 0.0) + weight * self._saturation(key, word)
-        return scores
-
-    def _add(self, key: _Key, counts: Counter[str]) -> None:
-        self._texts[key] = counts
-        self._length += counts.total()
-        for word in counts:
-            self._postings.setdefault(word, set()).add(key)
-
-    def _words(self, query: str) -> Iterable[str]:
-        words, prefixes = query_words(query)
-        found = {stem for word in words if (stem := _stem(word)) in self._postings}
-        for prefix in prefixes:
-            found.update(word for word in self._postings if word.startswith(prefix))
-        return found
-
-    def _saturation(self, key: _Key, word: str) -> float:
-        counts = self._texts[key]
-        average = self._length / len(self._texts)
-        count = counts[word]
-        return count * (_K1 + 1) / (count + _K1 * (1 - _B + _B * counts.total() / average))
+_MAX_COUNT = 255
 
 
-def _stem(word: str) -> str:
-    """The word without case, accents and the commonest English endings."""
-    if not word.isascii():
-        bare = (letter for letter in unicodedata.normalize("NFD", word) if not "\u0300" <= letter <= "\u036f")
-        word = unicodedata.normalize("NFC", "".join(bare))
-    word = word.lower()
-    if not word.isalpha():
-        return word
-    for ending in ("ies", "ing", "es", "ed", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
-            word = word.removesuffix(ending)
+@dataclass(frozen=True, slots=True)
+class TextWords:
+    """The words of a text as they are stored: each once, between spaces, the most frequent first."""
+
+    words: str
+    counts: bytes  # of those that the text has more than once
+
+    @classmethod
+    def of(cls, text: str) -> "TextWords":
+        counted = Counter(text_words(text)).most_common()
+        counts = bytes(min(count, _MAX_COUNT) for _, count in counted if count > 1)
+        return cls(" ".join(word for word, _ in counted), counts)
+
+
+class Texts(Protocol):
+    """The texts of one owner, by their numbers, which rise. Some may be left out of what is found, and are
+    counted all the same."""
+
+    async def frequencies(self, words: Sequence[str]) -> tuple[int, Mapping[str, int]]:
+        """How many texts there are, and how many have each word."""
+        ...
+
+    async def having(
+        self, words: Sequence[str], without: Sequence[str], limit: int
+    ) -> Sequence[tuple[int, TextWords]]:
+        """The newest with any of some words and none of the others."""
+        ...
+
+
+async def scores(texts: Texts, query: str) -> dict[int, float]:
+    """Of the texts that have a word of the query. If these are too many: of those with its rarest words."""
+    words = query_words(query)
+    if not words:
+        return {}
+    total, counted = await texts.frequencies(words)
+    frequencies = {word: counted[word] for word in words if counted.get(word)}
+    found: list[tuple[int, TextWords]] = []
+    rarest = sorted(frequencies, key=lambda word: frequencies[word])
+    done = 0
+    while done < len(rarest) and len(found) < MAX_SCORED:
+        room = MAX_SCORED - len(found)
+        sizes = [frequencies[word] for word in rarest[done:]]
+        end = len(rarest) if total <= room else done + _fitting(sizes, room)
+        found += await texts.having(rarest[done:end], rarest[:done], room)
+        done = end
+    return await asyncio.to_thread(_scores, total, frequencies, found)
+
+
+def with_following(scores: Mapping[int, float], following: Mapping[int, int]) -> dict[int, float]:
+    """The scores of messages, and of those that follow them in a session: an answer is also found by the
+    words of its question."""
+    found = dict(scores)
+    for number, score in scores.items():
+        if (next_number := following.get(number)) is not None:
+            found[next_number] = found.get(next_number, 0.0) + BEFORE * score
+    return found
+
+
+def _fitting(sizes: Sequence[int], room: int) -> int:
+    """How many of them, one at least, make no more than there is room for."""
+    number = 0
+    for size in sizes:
+        room -= size
+        if room < 0 and number:
             break
-    # run-ning and run, hop-ed and hope, stor-ies and story meet in the same stem.
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
-        return word[:-1]
-    return word[:-1] if len(word) > 3 and word[-1] in "eiy" else word
+        number += 1
+    return number
+
+
+def _scores(
+    total: int, frequencies: Mapping[str, int], found: Sequence[tuple[int, TextWords]]
+) -> dict[int, float]:
+    wanted = frozenset(frequencies)
+    weights = {
+        # Not less than 0, however many have the word.
+        word: math.log1p((max(total - count, 0) + 0.5) / (count + 0.5)) * (K1 + 1)
+        for word, count in frequencies.items()
+    }
+    texts = [(number, *_counts(text, wanted)) for number, text in found]
+    average = sum(length for _, _, length in texts) / max(len(texts), 1)
+    scored: dict[int, float] = {}
+    for number, counts, length in texts:
+        least = K1 * (1 - B + B * length / average)
+        # In the query's order, so that sums are the same to the last bit.
+        scored[number] = sum(
+            weight * counts[word] / (counts[word] + least)
+            for word, weight in weights.items()
+            if word in counts
+        )
+    return scored
+
+
+def _counts(text: TextWords, wanted: frozenset[str]) -> tuple[dict[str, int], int]:
+    """How often the text has each of the words, and how many words it has."""
+    words = text.words.split(" ")
+    counts = {}
+    for word in wanted.intersection(words):
+        place = words.index(word)
+        counts[word] = text.counts[place] if place < len(text.counts) else 1
+    return counts, len(words) + sum(text.counts) - len(text.counts)

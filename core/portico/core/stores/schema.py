@@ -200,6 +200,23 @@ memory_members = Table(
     sqlite_with_rowid=False,
 )
 
+
+def _words(name: str) -> Table:
+    """What texts are found by; the columns are of sqlite_words.Entry."""
+    return Table(
+        name,
+        metadata,
+        Column("number", _Serial, primary_key=True, autoincrement=False),
+        Column("owner", String, nullable=False),
+        Column("session", String, nullable=False),
+        Column("words", Text, nullable=False),
+        Column("counts", LargeBinary, nullable=False),
+    )
+
+
+message_words = _words("message_words")
+memory_words = _words("memory_words")
+
 push_configs = Table(
     "push_configs",
     metadata,

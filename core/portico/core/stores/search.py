@@ -1,60 +1,32 @@
-"""Search by words in SQLite, with FTS5: the part that another database does otherwise.
-
-Each index has two columns: the words of the text, and whose it is, as a token.
-So the owner is looked up like a word; sorting out other people's hits after the
-search would cost the more, the more people there are.
-"""
+"""Search by words in SQLite."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from hashlib import blake2s
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
 
-from sqlalchemy import (
-    Delete,
-    Select,
-    TableClause,
-    TextClause,
-    bindparam,
-    column,
-    delete,
-    func,
-    select,
-    table,
-    text,
-)
-from sqlalchemy import literal_column as raw
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.base import MemoryHit, MemoryRecord, MessageHit, StoredMessage
 from portico.core.stores.database import Database
 from portico.core.stores.filters import MetadataFilter
-from portico.core.stores.packing import text_of, unpacked
+from portico.core.stores.packing import text_of
 from portico.core.stores.pending_messages import Entry, PendingMessages, Rows
+from portico.core.stores.ranking import scores, with_following
 from portico.core.stores.schema import memories as stored
+from portico.core.stores.schema import memory_words, message_words, messages
 from portico.core.stores.sql_filters import RECORD, alive, chosen
-from portico.core.stores.words import query_words, text_words
+from portico.core.stores.sqlite_words import SqliteWords, entry
 
-# The message may have been deleted, or indexed, since it was read.
-_ADD_MESSAGE = text(
-    "INSERT INTO message_search (rowid, owner, text) SELECT :position, :owner, :text"
-    " WHERE EXISTS (SELECT 1 FROM messages WHERE messages.position = :position)"
-    " AND NOT EXISTS (SELECT 1 FROM message_search WHERE rowid = :position)"
+_MESSAGE = (
+    messages.c.session_id,
+    messages.c.position,
+    messages.c.message_id,
+    messages.c.payload,
+    messages.c.created_at,
+    messages.c.run_id,
 )
-_FIND_MESSAGES = (
-    "WITH hits AS (SELECT rowid AS position, bm25(message_search, 0.0, 1.0) AS rank FROM message_search"
-    " WHERE message_search MATCH :match{of_role}{of_type} ORDER BY rank, position DESC LIMIT :limit)"
-    " SELECT session_id, position, message_id, payload, created_at, run_id, -rank"
-    " FROM hits JOIN messages USING (position) WHERE user_id = :user_id ORDER BY rank, position DESC"
-)
-_IS_ONE_OF = " AND (SELECT {column} FROM messages WHERE position = message_search.rowid) IN :{column}s"
-# A deleted entry's words stay in an index, with a note that it is gone, until the parts that have the two
-# are merged. With a negative number all parts of the index begin to be, so many pages of them at a time.
-_MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
-_MERGED_PAGES = 200
-_CHANGES = "SELECT total_changes()"
-_MESSAGE_SEARCH = table("message_search", column("rowid"))
-_MEMORY_SEARCH = table("memory_search", column("rowid"))
-_ADD_MEMORY = text("INSERT INTO memory_search (rowid, owner, text) VALUES (:number, :owner, :text)")
 
 
 class SqliteMessageIndex:
@@ -62,7 +34,8 @@ class SqliteMessageIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pending = PendingMessages(database, MessageEntries())
+        self._words = SqliteWords(database, message_words)
+        self._pending = PendingMessages(database, MessageEntries(self._words))
 
     async def index_pending(self, limit: int) -> int:
         """Index so many messages at most; how many it was."""
@@ -78,32 +51,58 @@ class SqliteMessageIndex:
         types: Sequence[str],
     ) -> Sequence[MessageHit]:
         """Over all messages of the user, or session, that are there when the search begins."""
-        match = _match(user_id, session_id, query)
-        if match is None:
-            return []
         await self._pending.index_of(user_id, session_id)
-        values = {"match": match, "limit": limit, "user_id": user_id, "roles": roles, "types": types}
+        number = message_words.c.number
+        is_chosen = _is_chosen(messages.c.position, roles, types)
+        # Also one that only its next is found by.
+        fits = (
+            [or_(_is_chosen(number, roles, types), _is_chosen(_following(number), roles, types))]
+            if roles or types
+            else []
+        )
+        found = await scores(self._words.of(user_id, session_id, *fits), query)
+        following = select(number, _following(number)).where(number.in_(_each(found)))
+        mine = select(messages.c.position).where(messages.c.user_id == user_id, is_chosen)
         async with self._database.read() as connection:
-            rows = (await connection.execute(_find_messages(roles, types), values)).all()
-        return [MessageHit(_message(*row[:6]), row[6]) for row in rows]
+            pairs = [(row[0], row[1]) for row in await connection.execute(following)]
+            ranked = with_following(found, {one: other for one, other in pairs if other is not None})
+            if fits:
+                rows = await connection.execute(mine.where(messages.c.position.in_(_each(ranked))))
+                ranked = {position: ranked[position] for position in rows.scalars()}
+            best = nlargest(limit, ranked, key=lambda position: (ranked[position], position))
+            query_of_best = select(*_MESSAGE).where(
+                messages.c.position.in_(_each(best)), messages.c.user_id == user_id
+            )
+            by_position = {row[1]: StoredMessage(*row) for row in await connection.execute(query_of_best)}
+        # Some may have been deleted since.
+        return [
+            MessageHit(by_position[position], ranked[position])
+            for position in best
+            if position in by_position
+        ]
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
         """Forget messages, in the transaction that deletes them."""
-        await connection.execute(_removal(_MESSAGE_SEARCH, positions))
+        await self._words.remove(connection, positions)
 
 
 class MessageEntries:
     """What the index has of messages."""
 
+    def __init__(self, words: SqliteWords) -> None:
+        self._words = words
+
     def entries(self, rows: Rows) -> Sequence[Entry]:
         return [
-            _entry(row.user_id, row.session_id, words) | {"position": row.position}
-            for row in rows
-            if (words := text_words(text_of(row.text, row.payload)))
+            entry(row.position, row.user_id, row.session_id, text_of(row.text, row.payload)) for row in rows
         ]
 
     async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-        await connection.execute(_ADD_MESSAGE, entries)
+        positions = _each(one["number"] for one in entries)
+        indexed = exists().where(message_words.c.number == messages.c.position)
+        query = select(messages.c.position).where(messages.c.position.in_(positions), ~indexed)
+        new = set((await connection.execute(query)).scalars())
+        await self._words.add(connection, [one for one in entries if one["number"] in new])
 
 
 class SqliteMemoryIndex:
@@ -111,118 +110,63 @@ class SqliteMemoryIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._words = SqliteWords(database, memory_words)
 
     async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None:
         """Index memories by their numbers."""
-        await connection.execute(_ADD_MEMORY, await asyncio.to_thread(_memory_entries, memories))
+        await self._words.add(connection, await asyncio.to_thread(_memory_entries, memories))
 
     async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
         """Forget memories, in the transaction that deletes them."""
-        await connection.execute(_removal(_MEMORY_SEARCH, numbers))
+        await self._words.remove(connection, numbers)
 
     async def search(
         self, user_id: str, query: str, limit: int, session_id: str | None, filter: MetadataFilter
     ) -> Sequence[MemoryHit]:
-        match = _match(user_id, session_id, query)
-        if match is None:
-            return []
-        found = _find_memories(match, user_id, session_id, filter).limit(limit).subquery()
-        best = (
-            select(-found.c.rank, *RECORD)
-            .join_from(found, stored, found.c.number == stored.c.number)
-            .order_by(found.c.rank, found.c.number.desc())
-        )
+        of_user = [stored.c.user_id == user_id, alive(), *chosen(filter, stored.c.number)]
+        fits = exists().where(stored.c.number == memory_words.c.number, *of_user)
+        found = await scores(self._words.of(user_id, session_id, fits), query)
+        best = nlargest(limit, found, key=lambda number: (found[number], number))
+        records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)), *of_user)
         async with self._database.read() as connection:
-            rows = (await connection.execute(best)).all()
-        return [MemoryHit(MemoryRecord(*row[1:]), row[0]) for row in rows]
+            rows = {row[0]: MemoryRecord(*row[1:]) for row in await connection.execute(records)}
+        # Some may have been deleted since.
+        return [MemoryHit(rows[number], found[number]) for number in best if number in rows]
 
 
-def _message(
-    session_id: str, position: int, message_id: str, payload: bytes, created_at: float, run_id: str
-) -> StoredMessage:
-    return StoredMessage(session_id, position, message_id, unpacked(payload), created_at, run_id)
-
-
-def _match(user_id: str, session_id: str | None, query: str) -> str | None:
-    """An FTS5 expression, None if the query has no words. Words are letters, digits and marks only."""
-    words, prefixes = query_words(query)
-    terms = [f'"{word}"' for word in words] + [f'"{prefix}" *' for prefix in prefixes]
-    if not terms:
-        return None
-    owners = " AND ".join(f'owner : "{token}"' for token in _owner(user_id, session_id))
-    return f"{owners} AND text : ({' OR '.join(terms)})"
-
-
-def _owner(user_id: str, session_id: str | None) -> list[str]:
-    tokens = [_token("u", user_id)]
-    if session_id is not None:
-        tokens.append(_token("s", session_id))
-    return tokens
-
-
-def _token(kind: str, name: str) -> str:
-    # The digit at the end keeps the stemmer from taking -ed or -e off.
-    return f"{kind}{blake2s(name.encode(), digest_size=16).hexdigest()}0"
-
-
-def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[dict[str, object]]:
+def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[Entry]:
     return [
-        _entry(memory.user_id, memory.session_id, text_words(memory.text)) | {"number": number}
-        for number, memory in memories.items()
+        entry(number, memory.user_id, memory.session_id, memory.text) for number, memory in memories.items()
     ]
 
 
-def _entry(user_id: str, session_id: str, words: list[str]) -> dict[str, object]:
-    return {"owner": " ".join(_owner(user_id, session_id)), "text": " ".join(words)}
+def _is_chosen(
+    position: ColumnElement[int], roles: Sequence[str], types: Sequence[str]
+) -> ColumnElement[bool]:
+    """Whether a message is of one of the roles, and of one of the types."""
+    this = messages.alias()
+    terms = [column.in_(words) for column, words in ((this.c.role, roles), (this.c.type, types)) if words]
+    return exists().where(this.c.position == position, *terms)
 
 
-def _find_messages(roles: Sequence[str], types: Sequence[str]) -> TextClause:
-    found = _FIND_MESSAGES.format(
-        of_role=_IS_ONE_OF.format(column="role") if roles else "",
-        of_type=_IS_ONE_OF.format(column="type") if types else "",
+def _following(position: ColumnElement[int]) -> ScalarSelect[int]:
+    """The next message in the same session that has words: between a question and its answer may be calls of
+    tools."""
+    this, later, words = messages.alias(), messages.alias(), message_words.alias()
+    of_session = and_(later.c.user_id == this.c.user_id, later.c.session_id == this.c.session_id)
+    return (
+        select(later.c.position)
+        .select_from(this)
+        .join(later, and_(of_session, later.c.position > this.c.position))
+        .join(words, and_(words.c.number == later.c.position, words.c.words != ""))
+        .where(this.c.position == position)
+        .order_by(later.c.position)
+        .limit(1)
+        .scalar_subquery()
     )
-    wanted = [name for name, words in (("roles", roles), ("types", types)) if words]
-    return text(found).bindparams(*(bindparam(name, expanding=True) for name in wanted))
 
 
-def _removal(index: TableClause, rows: Select[int]) -> Delete:
-    return delete(index).where(index.c.rowid.in_(rows))
-
-
-def _find_memories(
-    match: str, user_id: str, session_id: str | None, filter: MetadataFilter
-) -> "Select[int, float]":
-    """Numbers and ranks, the best first, that is, the least."""
-    rank = func.bm25(raw("memory_search"), 0.0, 1.0).label("rank")
-    query = (
-        select(stored.c.number, rank)
-        .join_from(_MEMORY_SEARCH, stored, stored.c.number == _MEMORY_SEARCH.c.rowid)
-        .where(
-            raw("memory_search").bool_op("MATCH")(match),
-            stored.c.user_id == user_id,
-            alive(),
-            *chosen(filter, stored.c.number),
-        )
-        .order_by(rank, stored.c.number.desc())
-    )
-    if session_id is not None:
-        query = query.where(stored.c.session_id == session_id)
-    return query
-
-
-async def forget_deleted(database: Database) -> None:
-    """Leave no word in an index that only deleted entries had; in steps, between which others write."""
-    for name in (_MESSAGE_SEARCH.name, _MEMORY_SEARCH.name):
-        pages = -_MERGED_PAGES
-        while await _merged(database, _MERGE.format(table=name, pages=pages)):
-            pages = _MERGED_PAGES
-
-
-async def _merged(database: Database, step: str) -> bool:
-    """Whether there was anything to merge."""
-    async with database.write() as connection:
-        before = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
-        await connection.exec_driver_sql(step)
-        after = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
-    # The command itself counts as one.
-    return bool(after - before > 1)
+def _each(numbers: Iterable[object]) -> Select[int]:
+    """However many they are, one value for the database."""
+    each = func.json_each(json.dumps(list(numbers))).table_valued("value")
+    return select(each.c.value)

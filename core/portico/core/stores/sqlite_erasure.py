@@ -10,8 +10,8 @@ import asyncio
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.database import Database
-from portico.core.stores.search import forget_deleted
 from portico.core.stores.sqlite_log import SqliteRunLog
+from portico.core.stores.sqlite_words import forget_deleted
 
 TRIES = 100
 RETRY_SECONDS = 0.05

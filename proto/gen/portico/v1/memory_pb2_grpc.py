@@ -96,8 +96,10 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchMemories(self, request, context):
-        """SearchMemories finds a user's memories by their words, best first (BM25).
-        Words are stemmed; Chinese, Japanese and Korean are found too.
+        """SearchMemories finds a user's memories by their words, best first (BM25
+        over the user's own). English words are stemmed; scripts without spaces
+        between words are found too. Of more than 2,000 memories those with the
+        rarest words are ranked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,10 @@ class MemoryServiceStub:
     holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
     """
     SearchMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.SearchMemoriesRequest, _memory_pb2.SearchMemoriesResponse]
-    """SearchMemories finds a user's memories by their words, best first (BM25).
-    Words are stemmed; Chinese, Japanese and Korean are found too.
+    """SearchMemories finds a user's memories by their words, best first (BM25
+    over the user's own). English words are stemmed; scripts without spaces
+    between words are found too. Of more than 2,000 memories those with the
+    rarest words are ranked.
     """
     ListMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ListMemoriesRequest, _memory_pb2.ListMemoriesResponse]
     """ListMemories pages through a user's memories, newest first."""
@@ -72,8 +74,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     holds, field by field. NOT_FOUND (MEMORY_NOT_FOUND).
     """
     SearchMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.SearchMemoriesRequest, _memory_pb2.SearchMemoriesResponse]  # type: ignore[assignment]
-    """SearchMemories finds a user's memories by their words, best first (BM25).
-    Words are stemmed; Chinese, Japanese and Korean are found too.
+    """SearchMemories finds a user's memories by their words, best first (BM25
+    over the user's own). English words are stemmed; scripts without spaces
+    between words are found too. Of more than 2,000 memories those with the
+    rarest words are ranked.
     """
     ListMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.ListMemoriesRequest, _memory_pb2.ListMemoriesResponse]  # type: ignore[assignment]
     """ListMemories pages through a user's memories, newest first."""
@@ -120,8 +124,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.SearchMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.SearchMemoriesResponse, _abc.Awaitable[_memory_pb2.SearchMemoriesResponse]]:
-        """SearchMemories finds a user's memories by their words, best first (BM25).
-        Words are stemmed; Chinese, Japanese and Korean are found too.
+        """SearchMemories finds a user's memories by their words, best first (BM25
+        over the user's own). English words are stemmed; scripts without spaces
+        between words are found too. Of more than 2,000 memories those with the
+        rarest words are ranked.
         """
 
     @_abc_1.abstractmethod

@@ -168,7 +168,10 @@ class SessionServiceServicer(object):
 
     def SearchSessions(self, request, context):
         """SearchSessions finds messages in all of a user's sessions by their words,
-        best first. Words are stemmed; Chinese, Japanese and Korean are found too.
+        best first (BM25). A message is also found, with half the weight, by the
+        words of the message before it: an answer by those of its question.
+        English words are stemmed; scripts without spaces between words are found
+        too. Of more than 2,000 messages those with the rarest words are ranked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,10 @@ class SessionServiceStub:
     """
     SearchSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.SearchSessionsRequest, _session_pb2.SearchSessionsResponse]
     """SearchSessions finds messages in all of a user's sessions by their words,
-    best first. Words are stemmed; Chinese, Japanese and Korean are found too.
+    best first (BM25). A message is also found, with half the weight, by the
+    words of the message before it: an answer by those of its question.
+    English words are stemmed; scripts without spaces between words are found
+    too. Of more than 2,000 messages those with the rarest words are ranked.
     """
 
 @_typing.type_check_only
@@ -115,7 +118,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     SearchSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.SearchSessionsRequest, _session_pb2.SearchSessionsResponse]  # type: ignore[assignment]
     """SearchSessions finds messages in all of a user's sessions by their words,
-    best first. Words are stemmed; Chinese, Japanese and Korean are found too.
+    best first (BM25). A message is also found, with half the weight, by the
+    words of the message before it: an answer by those of its question.
+    English words are stemmed; scripts without spaces between words are found
+    too. Of more than 2,000 messages those with the rarest words are ranked.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -217,7 +223,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.SearchSessionsResponse, _abc.Awaitable[_session_pb2.SearchSessionsResponse]]:
         """SearchSessions finds messages in all of a user's sessions by their words,
-        best first. Words are stemmed; Chinese, Japanese and Korean are found too.
+        best first (BM25). A message is also found, with half the weight, by the
+        words of the message before it: an answer by those of its question.
+        English words are stemmed; scripts without spaces between words are found
+        too. Of more than 2,000 messages those with the rarest words are ranked.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

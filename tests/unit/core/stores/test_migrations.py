@@ -14,6 +14,8 @@ from support.revisions import database_at
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.migrate import SCRIPTS, migrate, newest
+from portico.core.stores.open import open_stores
+from portico.core.stores.ranking import MAX_SCORED
 from portico.core.stores.schema import metadata
 from portico.core.stores.sqlite_connection import SqliteFile
 
@@ -187,3 +189,32 @@ def test_members_of_memories_and_types_of_messages_are_read_from_what_is_there(t
     assert types == [
         *("plugin_call", "message", "message", "reasoning", "plugin_call", "message", "plugin_call")
     ]
+
+
+async def test_memories_and_messages_of_an_older_release_are_found(tmp_path: Path) -> None:
+    file = database_at("0008", tmp_path / "x.db")
+    connection = file.connect()
+    for number in range(1, 2502):
+        row = (number, f"mem_{number}", "ada", "s1", f"penguin follow-up number{number}", 1.5, "")
+        connection.execute("INSERT INTO memories VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute(
+            "INSERT INTO memory_search (rowid, owner, text) VALUES (?, 'u0', ?)", (number, row[4])
+        )
+    connection.execute("INSERT INTO sessions VALUES ('ada', 's1', 1, 1, '')")
+    connection.execute(
+        "INSERT INTO messages VALUES (5, 'ada', 's1', 'm5', 'user', 'a herring', x'70', 1, 'r1')"
+    )
+    connection.execute("INSERT INTO message_search (rowid, owner, text) VALUES (5, 'u0', 'a herring')")
+    connection.execute("UPDATE search_progress SET position = 5")
+    connection.close()
+    stores = await open_stores(f"sqlite:///{file.path}")
+    [hit] = await stores.memories.search("ada", "followup number2501", 1)
+    assert hit.memory.memory_id == "mem_2501"
+    assert len(await stores.memories.search("ada", "penguins", 3000)) == MAX_SCORED
+    assert await stores.memories.delete("ada", None, "mem_2501") == 1
+    assert await stores.memories.search("ada", "number2501", 1) == []
+    [found] = await stores.sessions.search("ada", "herrings", None, 5)
+    assert found.message.message_id == "m5"
+    await stores.close()
+    for name in ("memory_search", "message_search"):
+        _rows(file, f"INSERT INTO {name} ({name}) VALUES ('integrity-check')")

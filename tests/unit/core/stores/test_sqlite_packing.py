@@ -86,7 +86,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
             for table, columns in (
                 ("run_events", "length(data)"),
                 ("messages", "length(payload) + length(text)"),
-                ("message_search_content", "length(c1)"),
+                ("message_words", "length(words) + length(counts)"),
                 ("message_search_data", "length(block)"),
             )
         ]
