@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from support.calling import calling
 from support.rpcs import METHODS, call, path_of
 from support.serving import running_core
 
@@ -73,7 +74,7 @@ def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
 
 
 def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
-    with caller.calling(EVERYBODY):
+    with calling(EVERYBODY):
         assert caller.owner_of("ada") == "ada"
         assert caller.owner_of("", required=False) == ""
         assert caller.session_owner("", "s") == "s"
@@ -87,5 +88,5 @@ def test_no_other_principal_is_everybody() -> None:
     for scope in SCOPES:
         assert not principal("", "", frozenset((scope,))).believed
     assert not Principal("", "", frozenset(SCOPES)).believed
-    with caller.calling(caller.ANONYMOUS), pytest.raises(Unauthenticated):
+    with calling(caller.ANONYMOUS), pytest.raises(Unauthenticated):
         caller.caller()

@@ -39,15 +39,22 @@ class Authenticator:
 def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     """A call's credential, empty if it brings none. Raises Unauthenticated for what is none."""
     given = [value for name, value in metadata or () if name == "authorization"]
-    if not given:
+    if len(given) > 1:
+        raise Unauthenticated(_MISSING, why="malformed")
+    return bearer(given[0] if given else None)
+
+
+def bearer(value: str | bytes | None) -> str:
+    """The credential in `authorization`, empty without it. Raises Unauthenticated for what is none."""
+    if value is None:
         return ""
-    value = given[0]
-    if len(given) > 1 or not isinstance(value, str) or len(value) > CREDENTIAL_CHARACTERS:
+    if not isinstance(value, str) or len(value) > CREDENTIAL_CHARACTERS:
         raise Unauthenticated(_MISSING, why="malformed")
     scheme, _, credential = value.partition(" ")
-    if scheme.lower() != "bearer" or not credential.strip():
+    credential = credential.strip()
+    if scheme.lower() != "bearer" or not credential:
         raise Unauthenticated(_MISSING, why="malformed")
-    return credential.strip()
+    return credential
 
 
 def missing() -> Unauthenticated:

@@ -1,7 +1,7 @@
 """A request to start a run: checked, completed, and kept."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from portico.agent.children import ChildRequest
 from portico.agent.protocol import AgentRequest, ModelParameters, Tool
@@ -79,7 +79,7 @@ def start_request(
             message.id = new_id("msg_")
     ephemeral = ("session" if own else "run") if query.ephemeral else ""
     payload = digest + query.SerializeToString()
-    return replace(_start(query, payload, owner or request.user_id), ephemeral=ephemeral)
+    return _start(query, payload, owner or request.user_id, ephemeral)
 
 
 def _session_of(key: str) -> str:
@@ -156,7 +156,7 @@ def check_query(query: pb.QueryRequest) -> None:
         check_budget(query.budget, "budget")
 
 
-def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
+def _start(query: pb.QueryRequest, payload: bytes, owner: str, ephemeral: str = "") -> StartRequest:
     request = query.request
     timeout = query.timeout.seconds + query.timeout.nanos / 1e9 if query.HasField("timeout") else None
     agent_request = AgentRequest(
@@ -180,6 +180,7 @@ def _start(query: pb.QueryRequest, payload: bytes, owner: str) -> StartRequest:
         idempotency_key=query.idempotency_key,
         busy_policy=_POLICIES[query.if_session_busy],
         timeout=timeout,
+        ephemeral=ephemeral,
         budget=budget_from_proto(query.budget) if query.HasField("budget") else None,
         parent_run_id=query.parent_run_id,
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from grpc.aio import ServicerContext
 
-from portico.core.auth.authenticator import Authenticator, credential_of, missing
+from portico.core.auth.authenticator import Authenticator, bearer, credential_of, missing
 from portico.core.errors import PorticoError
 from portico.core.identity import EVERYBODY, Principal
 from portico.core.services import audit
@@ -132,7 +132,7 @@ class StreamAuthentication:
 
     def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
         try:
-            credential = credential_of(metadata.items())
+            credential = bearer(metadata.get("authorization"))
             who = self._authenticator.at_once(credential) if credential else self._link
             if who is ANONYMOUS:
                 raise missing()
@@ -143,7 +143,7 @@ class StreamAuthentication:
 
     async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
         try:
-            who = await self._authenticator.check(credential_of(metadata.items()))
+            who = await self._authenticator.check(bearer(metadata.get("authorization")))
             return self._admit(who, method)
         except PorticoError as error:
             self._refusals.note(error)

@@ -5,8 +5,6 @@ it starts have. While auth is off it is EVERYBODY. A call without a principal is
 a defect and answers with an error: nobody is believed because a check is missing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from portico.core.auth.authenticator import missing
@@ -28,18 +26,8 @@ class NoPrincipal(RuntimeError):
         super().__init__("the call has no principal: the interceptor that sets it is missing")
 
 
-@contextmanager
-def calling(who: Principal) -> Iterator[None]:
-    """Within it, and in tasks that begin there, that is the caller."""
-    token = _calling.set(who)
-    try:
-        yield
-    finally:
-        _calling.reset(token)
-
-
 def call_as(who: Principal) -> None:
-    """For the rest of this call's task."""
+    """For the rest of this context, and in tasks that begin in it."""
     _calling.set(who)
 
 

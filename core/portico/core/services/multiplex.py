@@ -7,8 +7,8 @@ ready, whatever news it has; it holds up no other.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextvars import copy_context
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -18,14 +18,15 @@ from portico.core.engine.frames import varint
 from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
+from portico.core.identity import Principal
 from portico.core.services import audit
 from portico.core.services.authentication import StreamChecks
-from portico.core.services.caller import calling
+from portico.core.services.caller import call_as
 from portico.core.services.dispatch import code_name, error_status, parse, status_of
 from portico.core.services.drain import Drain
 from portico.core.services.opening import open_query, open_watch, opened
 from portico.core.services.rates import RateExceeded
-from portico.core.services.tracing import stream_trace
+from portico.core.services.tracing import enter_stream
 from portico.telemetry.calls import Call, Calls
 from portico.v1 import query_pb2 as pb
 
@@ -69,15 +70,6 @@ class _Stream:
         self.note("OK", reader.run_id)
         reader.subscribe(self.notify)
         self.notify()
-
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """What goes wrong in it is noted there, where it is known who calls."""
-        try:
-            yield
-        except Exception as error:
-            self.note(audit.code_of(error))
-            raise
 
     def note(self, code: str, run_id: str = "") -> None:
         """How the request for it ended, once."""
@@ -190,27 +182,32 @@ class Link:
                 raise Draining
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
-            method = "Query" if request.HasField("query") else "WatchRun"
+            query = request.HasField("query")
+            method = "Query" if query else "WatchRun"
             # What starts a run is seen as that run's span, in the same trace, and costs no second one.
-            watch = request.HasField("watch")
-            stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=watch)
+            stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=not query)
             admitted = self._authentication.at_once(request.metadata, method)
             if admitted is None:
                 self._later(stream, self._authenticated(stream, request, method))
                 return
             self._tell(stream, admitted.rate_limits)
-            with calling(admitted.who):
-                self._begin(stream, request)
+            copy_context().run(self._begin, stream, request, admitted.who)
         except Exception as error:
             self._fail(stream, error)
 
-    def _begin(self, stream: _Stream, request: pb.StreamAction) -> None:
-        with stream_trace(request.metadata, stream.call), stream.noting():
+    def _begin(self, stream: _Stream, request: pb.StreamAction, who: Principal) -> None:
+        """In a context of the stream's own. What goes wrong is noted where it is known who calls."""
+        call_as(who)
+        enter_stream(request.metadata, stream.call)
+        try:
             reader = self._opened(request)
-            if isinstance(reader, LogReader):
-                stream.attach(reader)
-            else:
-                self._later(stream, reader)
+        except Exception as error:
+            stream.note(audit.code_of(error))
+            raise
+        if isinstance(reader, LogReader):
+            stream.attach(reader)
+        else:
+            self._later(stream, reader)
 
     def _opened(self, request: pb.StreamAction) -> LogReader | Awaitable[LogReader]:
         if request.HasField("query"):
@@ -220,15 +217,16 @@ class Link:
     async def _authenticated(self, stream: _Stream, request: pb.StreamAction, method: str) -> LogReader:
         admitted = await self._authentication.check(request.metadata, method)
         self._tell(stream, admitted.rate_limits)
-        with calling(admitted.who), stream_trace(request.metadata, stream.call), stream.noting():
-            return await opened(self._opened(request))
+        call_as(admitted.who)
+        enter_stream(request.metadata, stream.call)
+        return await opened(self._opened(request))
 
     def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
         async def work() -> None:
             try:
-                with stream.noting():
-                    reader = await opening
+                reader = await opening
             except Exception as error:
+                stream.note(audit.code_of(error))
                 stream.opening = None
                 self._fail(stream, error)
                 return

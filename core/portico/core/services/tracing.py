@@ -27,28 +27,16 @@ def caller_trace(metadata: Metadata | None) -> Iterator[None]:
     if not carrier or trace.get_current_span().get_span_context().is_valid:
         yield
         return
-    with _attached(spans.parent_of(carrier)):
-        yield
-
-
-@contextmanager
-def stream_trace(metadata: Mapping[str, str], call: Call | None) -> Iterator[None]:
-    """The same for a stream that shares a call with others, whose trace and request are not its own."""
-    if call is None and not metadata:
-        yield
-        return
-    request = ids.request_id.set(ids.readable(metadata.get(REQUEST, "")))
-    try:
-        with _attached(spans.parent_of(metadata) if call is None else call.context):
-            yield
-    finally:
-        ids.request_id.reset(request)
-
-
-@contextmanager
-def _attached(own: context.Context) -> Iterator[None]:
-    token = context.attach(own)
+    token = context.attach(spans.parent_of(carrier))
     try:
         yield
     finally:
         context.detach(token)
+
+
+def enter_stream(metadata: Mapping[str, str], call: Call | None) -> None:
+    """The same for a stream that shares a call with others, in a context of its own: the call's trace and
+    request are not the stream's."""
+    if call is not None or metadata:
+        ids.request_id.set(ids.readable(metadata.get(REQUEST, "")))
+        context.attach(spans.parent_of(metadata) if call is None else call.context)

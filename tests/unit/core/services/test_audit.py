@@ -5,10 +5,10 @@ import json
 import pytest
 from google.protobuf.message import Message
 from opentelemetry import context
+from support.calling import calling
 
 from portico.core.identity import EVERYBODY, principal
 from portico.core.services import audit
-from portico.core.services.caller import calling
 from portico.telemetry import ids, spans
 from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
 

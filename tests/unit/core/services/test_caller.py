@@ -6,6 +6,7 @@ from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
+from support.calling import calling
 from support.engine import request
 from support.rpcs import METHODS
 
@@ -21,7 +22,6 @@ from portico.core.services.caller import (
     NoPrincipal,
     anonymous,
     call_as,
-    calling,
     check_run,
     check_scope,
     is_own,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
+from support.calling import calling
 from support.engine import read
 
 from portico.agent import AgentApp, Context, Message
@@ -15,7 +16,7 @@ from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import CursorAhead, InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
 from portico.core.identity import EVERYBODY, owner_key, principal
-from portico.core.services.caller import ANONYMOUS, calling
+from portico.core.services.caller import ANONYMOUS
 from portico.core.services.opening import (
     launch_after,
     launch_child,
