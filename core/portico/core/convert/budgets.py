@@ -1,5 +1,7 @@
 """Budgets, and what was used of them, both ways."""
 
+from functools import lru_cache
+
 from google.protobuf.duration_pb2 import Duration
 
 from portico.agent.protocol import Budget
@@ -36,12 +38,19 @@ def budget_from_proto(budget: pb.Budget) -> Budget:
 
 
 def budget_to_proto(budget: Budget, target: pb.Budget) -> None:
-    target.SetInParent()
+    target.CopyFrom(_encoded(budget))
+
+
+@lru_cache(maxsize=256)
+def _encoded(budget: Budget) -> pb.Budget:
+    """Made once for all runs that an operator limits alike, and for all events of a run."""
+    target = pb.Budget()
     if budget.wall_time is not None:
         set_duration(target.wall_time, budget.wall_time)
     for name in _COUNTS:
         if (count := getattr(budget, name)) is not None:
             setattr(target, name, count)
+    return target
 
 
 def use_from_proto(use: pb.BudgetUse) -> Use:
@@ -63,6 +72,6 @@ def _seconds(value: Duration) -> float:
 
 
 def set_duration(target: Duration, seconds: float) -> None:
-    """Whole milliseconds."""
-    target.FromMilliseconds(round(seconds * 1000))
-    target.SetInParent()
+    """Whole milliseconds; not less than 0."""
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    target.seconds, target.nanos = whole, milliseconds * 1_000_000

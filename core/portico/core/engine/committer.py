@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from portico.core.engine.encoding import EventEncoder, Snapshot
 from portico.core.engine.live import LiveRun
@@ -174,4 +173,6 @@ class GroupCommitter:
 def _kept(run: LiveRun) -> Snapshot:
     """The run as its record has it."""
     snapshot = run.snapshot()
-    return snapshot if run.quotas is None else replace(snapshot, used=run.quotas.kept())
+    if run.quotas is not None:
+        snapshot.used = run.quotas.kept()
+    return snapshot

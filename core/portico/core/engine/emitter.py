@@ -9,7 +9,6 @@ the event loop only.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import orjson
 
@@ -352,7 +351,8 @@ class Emitter:
         if status is not Status.CREATED:
             run.status_at = round(run.completed_at or time.time(), 6)
         output = self.output if status.terminal else ()
-        snapshot = replace(run.snapshot(), input=told) if told else run.snapshot()
+        snapshot = run.snapshot()
+        snapshot.input = told
         run.append(self._encoder.response(run.next_sequence_number, snapshot, output))
         run.change_record()
 

@@ -35,9 +35,11 @@ class Ask:
     kind: str  # input | authorization
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen: an empty reply makes five of them, and each would take four times as long
 class Snapshot:
-    """The run as a whole, at one event."""
+    """The run as a whole, at one event. Whoever makes one fills it in, and nobody changes it then."""
 
     run_id: str
     status: Status

@@ -5,7 +5,7 @@ queued delays another's first by one. Without limits every run begins at once.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -42,7 +42,10 @@ class Turns(Generic[T]):
     def __init__(self, limits: RunLimits, begin: Callable[[T], None]) -> None:
         self._limits = limits
         self._begin = begin
-        self._accepted: Counter[str] = Counter()  # by owner, and by tenant with a key of its own
+        self._by_user = limits.running_per_user is not None or limits.queued_per_user is not None
+        self._by_tenant = limits.running_per_tenant is not None or limits.queued_per_tenant is not None
+        # By owner, and by tenant with a key of its own, where they are limited.
+        self._accepted: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._executing: set[int] = set()
         # By tenant, by owner; who had a turn goes to the end.
@@ -51,29 +54,35 @@ class Turns(Generic[T]):
     def check(self, owner: str, *, behind: bool = False) -> None:
         """Raises LimitExceeded for one more than may be queued; `behind` another of its session it is."""
         limits = self._limits
-        for key, whose, limit in (
-            (_tenant_key(owner), "tenant", limits.queued_per_tenant),
-            (owner, "user", limits.queued_per_user),
-        ):
-            queued = self._accepted[key] - self._running[key]
-            if limit is not None and queued >= limit and (behind or not self._free(owner)):
-                problem = f"the {whose} has {queued} runs queued; try again when some have ended"
-                raise LimitExceeded(f"{whose}_queued_runs", problem, retry_after=RETRY_SECONDS)
+        if limits.queued_per_tenant is not None:
+            self._check(owner, _tenant_key(owner), "tenant", limits.queued_per_tenant, behind)
+        if limits.queued_per_user is not None:
+            self._check(owner, owner, "user", limits.queued_per_user, behind)
+
+    def _check(self, owner: str, key: str, whose: str, limit: int, behind: bool) -> None:
+        queued = self._accepted[key] - self._running[key]
+        if queued >= limit and (behind or not self._free(owner)):
+            problem = f"the {whose} has {queued} runs queued; try again when some have ended"
+            raise LimitExceeded(f"{whose}_queued_runs", problem, retry_after=RETRY_SECONDS)
 
     def accept(self, owner: str) -> None:
         """There is one more, which will ask for its turn."""
-        self._accepted[owner] += 1
-        self._accepted[_tenant_key(owner)] += 1
+        for key in self._keys(owner):
+            self._accepted[key] += 1
 
     def ask(self, run: T) -> bool:
         """Begin it now, or when it is its turn. Whether that is now."""
-        tenant = self._queues.get(tenant_of(run.owner))
-        if self._free(run.owner) and not (tenant and run.owner in tenant):
+        owner = run.owner
+        if self._free(owner) and not self._is_queued(owner):
             self._start(run)
             return True
-        queue = self._queues.setdefault(tenant_of(run.owner), OrderedDict())
-        queue.setdefault(run.owner, deque()).append(run)
+        queue = self._queues.setdefault(tenant_of(owner), OrderedDict())
+        queue.setdefault(owner, deque()).append(run)
         return False
+
+    def _is_queued(self, owner: str) -> bool:
+        """Whether another run of the owner's waits."""
+        return bool(self._queues) and owner in self._queues.get(tenant_of(owner), ())
 
     def keep(self, run: T) -> None:
         """It had its turn in an earlier process, and waits for somebody."""
@@ -81,16 +90,24 @@ class Turns(Generic[T]):
 
     def leave(self, run: T) -> None:
         """It has ended, or waits no longer."""
-        owner, tenant = run.owner, _tenant_key(run.owner)
-        for key in (owner, tenant):
+        keys = self._keys(run.owner)
+        for key in keys:
             _less(self._accepted, key)
         if id(run) in self._executing:
             self._executing.discard(id(run))
-            for key in (owner, tenant):
+            for key in keys:
                 _less(self._running, key)
-            self._next()
+            if self._queues:
+                self._next()
         else:
             self._forget(run)
+
+    def _keys(self, owner: str) -> Sequence[str]:
+        """What its runs are counted by."""
+        if self._by_tenant:
+            tenant = _tenant_key(owner)
+            return (owner, tenant) if self._by_user else (tenant,)
+        return (owner,) if self._by_user else ()
 
     def _free(self, owner: str) -> bool:
         limits = self._limits
@@ -109,8 +126,8 @@ class Turns(Generic[T]):
 
     def _count(self, run: T) -> None:
         self._executing.add(id(run))
-        self._running[run.owner] += 1
-        self._running[_tenant_key(run.owner)] += 1
+        for key in self._keys(run.owner):
+            self._running[key] += 1
 
     def _next(self) -> None:
         """Begin what may begin now, one of each tenant in turn."""

@@ -6,7 +6,9 @@ What is left is told to callers, for who can see a limit coming need not run int
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextvars import ContextVar
+from typing import NamedTuple
 
 from portico.core.errors import LimitExceeded
 from portico.core.identity import Principal
@@ -25,12 +27,22 @@ class RateExceeded(LimitExceeded):
         self.told = told
 
 
+class _Limit(NamedTuple):
+    whose: str  # tenant or user
+    rate: float  # calls per second
+    size: float  # of a bucket
+    window: int  # seconds in which an empty one is full again
+
+
 class Rates:
     """Calls per second. Owned by the event loop."""
 
     def __init__(self, per_tenant: float | None, per_user: float | None) -> None:
-        limits = (("tenant", per_tenant), ("user", per_user))
-        self._limits = tuple((whose, limit) for whose, limit in limits if limit is not None)
+        self._limits = tuple(
+            _Limit(whose, rate, max(rate, 1.0), math.ceil(max(rate, 1.0) / rate))
+            for whose, rate in (("tenant", per_tenant), ("user", per_user))
+            if rate is not None
+        )
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def count(self, who: Principal) -> bytes:
@@ -39,37 +51,37 @@ class Rates:
         if not self._limits:
             return b""
         now = time.monotonic()
-        for whose, limit in self._limits:
-            left = self._left(whose, who, limit, now)
+        lefts = []
+        for limit in self._limits:
+            key = limit.whose, _name(limit, who)
+            left = self._left(limit, key, now)
             if left < 1.0:
-                raise RateExceeded(whose, limit, self._told(who, now), (1.0 - left) / limit)
-            self._keep(whose, who, left - 1.0, now)
-        return self._told(who, now)
+                told = self._told(
+                    self._left(each, (each.whose, _name(each, who)), now) for each in self._limits
+                )
+                raise RateExceeded(limit.whose, limit.rate, told, (1.0 - left) / limit.rate)
+            lefts.append(left - 1.0)
+            self._buckets[key] = left - 1.0, now
+            self._buckets.move_to_end(key)
+            while len(self._buckets) > REMEMBERED:
+                self._buckets.popitem(last=False)
+        return self._told(lefts)
 
-    def _left(self, whose: str, who: Principal, limit: float, now: float) -> float:
-        size = max(limit, 1.0)
-        left, since = self._buckets.get((whose, _name(whose, who)), (size, now))
-        return min(left + (now - since) * limit, size)
+    def _left(self, limit: _Limit, key: tuple[str, str], now: float) -> float:
+        found = self._buckets.get(key)
+        if found is None:
+            return limit.size
+        left = found[0] + (now - found[1]) * limit.rate
+        return left if left < limit.size else limit.size
 
-    def _keep(self, whose: str, who: Principal, left: float, now: float) -> None:
-        key = whose, _name(whose, who)
-        self._buckets[key] = left, now
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > REMEMBERED:
-            self._buckets.popitem(last=False)
-
-    def _told(self, who: Principal, now: float) -> bytes:
+    def _told(self, lefts: Iterable[float]) -> bytes:
         told = pb.RateLimits()
-        for whose, limit in self._limits:
-            size, left = max(limit, 1.0), self._left(whose, who, limit, now)
-            one = told.limits.add(
-                name=whose,
-                limit=int(size),
-                window_seconds=math.ceil(size / limit),
-                remaining=min(int(left), int(size)),
-            )
+        for (whose, rate, size, window), left in zip(self._limits, lefts, strict=True):
+            whole = int(left)
+            one = told.limits.add(name=whose, limit=int(size), window_seconds=window, remaining=whole)
             if left < size:
-                one.available_after.FromNanoseconds(int((min(int(left) + 1.0, size) - left) / limit * 1e9))
+                after = int((min(whole + 1.0, size) - left) / rate * 1e9)
+                one.available_after.seconds, one.available_after.nanos = divmod(after, 1_000_000_000)
         return told.SerializeToString()
 
 
@@ -87,5 +99,5 @@ def metadata() -> tuple[tuple[str, bytes], ...]:
     return ((METADATA, told),) if told else ()
 
 
-def _name(whose: str, who: Principal) -> str:
-    return who.tenant if whose == "tenant" else who.owner
+def _name(limit: _Limit, who: Principal) -> str:
+    return who.tenant if limit.whose == "tenant" else who.owner

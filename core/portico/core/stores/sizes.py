@@ -1,14 +1,12 @@
 """How much somebody has stored: what was said and saved, without indexes and what surrounds it."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from portico.core.identity import TENANT_PREFIX, tenant_of
 
 
-@dataclass(frozen=True, slots=True)
-class Whose:
+class Whose(NamedTuple):
     """A user, by the owner's name in the stores, or all of a tenant."""
 
     name: str
