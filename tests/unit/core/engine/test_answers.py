@@ -85,3 +85,12 @@ def test_a_run_is_told_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
         less.steer(said("x" * 50))
     assert caught.value.metadata["limit"] == "steered_bytes"
     assert less.steered == []
+
+
+def test_a_question_that_was_answered_is_open_no_more() -> None:
+    first = Answers(ProtoEncoder())
+    first.question()
+    first.add(said("one"))
+    again = loaded(first.steer(said("meanwhile")))
+    assert texts(again.repeat()) == ["one"]
+    assert (again.repeats, again.introduced) == (False, False)
