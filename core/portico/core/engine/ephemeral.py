@@ -13,6 +13,8 @@ from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 5.0  # until what failed is tried again
+
 
 class _Due(NamedTuple):
     at: float  # of the loop's clock
@@ -28,7 +30,7 @@ class Ephemerals:
         self._removal = removal
         self._kept_seconds = kept_seconds
         self._failing = Rarely()
-        self._due: deque[_Due] = deque()  # in time's order: all are kept equally long
+        self._due: deque[_Due] = deque()  # all are kept equally long: in time's order, but for what failed
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -57,14 +59,20 @@ class Ephemerals:
     async def _remove_all(self) -> None:
         loop = asyncio.get_running_loop()
         while self._due:
-            await asyncio.sleep(max(self._due[0].at - loop.time(), 0))
+            due = self._due[0]
+            await asyncio.sleep(max(due.at - loop.time(), 0))
             try:
-                await self._remove(self._due[0])
+                await self._remove(due)
             except StoreUnavailable as error:
                 if self._failing.due():
                     log.warning("an ephemeral run can't be removed yet: %s", error)
-                await asyncio.sleep(self._kept_seconds)
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
+            except Exception:
+                # A sandbox that can't be ended, or a defect of ours: it holds up no other run.
+                if self._failing.due():
+                    log.exception("the ephemeral run %s can't be removed yet", due.run_id)
+                self._due.append(due._replace(at=loop.time() + AGAIN_SECONDS))
             self._due.popleft()
 
     async def _remove(self, due: _Due) -> None:
