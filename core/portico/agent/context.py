@@ -1,7 +1,7 @@
 """What a query function gets to know and to use while it runs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from portico.agent.a2a import Peer
 from portico.agent.children import ChildRequest, ChildRun, ChildStarter
-from portico.agent.protocol import AgentRequest, Budget, Message
+from portico.agent.protocol import AgentRequest, Budget, Message, MessageType, Role
 from portico.agent.said import MessageLike, MessagesLike, to_messages
 from portico.agent.sandbox import SandboxAccess, Sandboxes
 from portico.telemetry import spans
@@ -76,8 +76,16 @@ class SessionAccess(Protocol):
         """Add messages that are not the run's output; a text is one of the user."""
         ...
 
-    async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
-        """Messages of all the user's sessions that have these words, best first."""
+    async def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 10,
+        roles: Collection[Role] = (),
+        types: Collection[MessageType] = (),
+    ) -> Sequence[Message]:
+        """Messages of all the user's sessions that have these words, best first; of these roles and types
+        only, if there are any."""
         ...
 
 

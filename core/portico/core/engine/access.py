@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import orjson
 
-from portico.agent import Message, Remembered, SavedState
+from portico.agent import Message, MessageType, Remembered, Role, SavedState
 from portico.agent.said import MessageLike, to_message
 from portico.core.engine.checks import (
     STATE_CHARACTERS,
@@ -119,12 +119,20 @@ class RunSession:
         with suppress(SessionNotFound):
             await self._store.append(user_id, session_id, rows)
 
-    async def search(self, query: str, *, top_k: int = 10) -> Sequence[Message]:
+    async def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 10,
+        roles: Collection[Role] = (),
+        types: Collection[MessageType] = (),
+    ) -> Sequence[Message]:
         most = check_top_k(top_k)
         check_query(query)
+        wanted = {"roles": _words(Role, roles, "roles"), "types": _words(MessageType, types, "types")}
         await self._settled()
         with _retrieval("session"):
-            hits = await self._store.search(self._run.session[0], query, None, most)
+            hits = await self._store.search(self._run.session[0], query, None, most, **wanted)
         return [self._encoder.load_message(hit.message.payload) for hit in hits]
 
     async def _settled(self) -> None:
@@ -291,6 +299,14 @@ class RunResults:
 def _retrieval(source: str) -> AbstractContextManager[object]:
     attributes = {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": source}
     return spans.within(f"retrieval {source}", attributes)
+
+
+def _words(kind: type[Role | MessageType], given: Collection[str], field: str) -> list[str]:
+    """Raises InvalidArgument for what is none of that kind."""
+    try:
+        return sorted({kind(word).value for word in given})
+    except ValueError as error:
+        raise InvalidArgument(field, str(error)) from None
 
 
 def _metadata(metadata: Mapping[str, Any] | None) -> str:

@@ -1,13 +1,23 @@
 """SessionService: conversations."""
 
+import asyncio
 import time
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TypeVar
 
 from grpc.aio import ServicerContext
 
 from portico.agent import Message
-from portico.core.convert.messages import load_object, message_to_proto, messages_from_proto
+from portico.core.convert.messages import (
+    load_object,
+    message_from_proto,
+    message_to_proto,
+    messages_from_proto,
+)
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
+from portico.core.convert.words import ROLE_FROM_PROTO, TYPE_FROM_PROTO
 from portico.core.engine.checks import check_count, check_query, top_k
 from portico.core.engine.conversation import searchable
 from portico.core.engine.ids import new_id
@@ -17,8 +27,11 @@ from portico.core.identity import user_of
 from portico.core.services.caller import owner_of, session_owner
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
+from portico.core.stores.highlights import highlights
 from portico.v1 import events_pb2
 from portico.v1 import session_pb2 as pb
+
+_Number = TypeVar("_Number", bound=int)
 
 
 class SessionService:
@@ -121,16 +134,37 @@ class SessionService:
     ) -> pb.SearchSessionsResponse:
         owner = owner_of(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
-        hits = await self._sessions.search(
-            owner, check_query(request.query), session_id, top_k(request.top_k)
+        found = await self._sessions.search(
+            owner,
+            check_query(request.query),
+            session_id,
+            top_k(request.top_k),
+            roles=_words(request.roles, ROLE_FROM_PROTO, "roles"),
+            types=_words(request.types, TYPE_FROM_PROTO, "types"),
         )
-        return pb.SearchSessionsResponse(
-            hits=[
-                pb.SessionHit(
-                    session_id=hit.message.session_id, message=_message(hit.message), score=hit.score
-                )
-                for hit in hits
-            ]
+        hits = [
+            pb.SessionHit(session_id=hit.message.session_id, message=_message(hit.message), score=hit.score)
+            for hit in found
+        ]
+        if request.highlight:
+            await asyncio.to_thread(_highlight, hits, request.query)
+        return pb.SearchSessionsResponse(hits=hits)
+
+
+def _words(numbers: Iterable[_Number], words: Mapping[_Number, StrEnum], field: str) -> list[str]:
+    """Raises InvalidArgument for a number that has no word."""
+    for number in numbers:
+        if number not in words:
+            raise InvalidArgument(field, f"has no value {number}")
+    return sorted({words[number].value for number in numbers})
+
+
+def _highlight(hits: Iterable[pb.SessionHit], query: str) -> None:
+    for hit in hits:
+        text = searchable(message_from_proto(hit.message.message))
+        hit.highlights.extend(
+            pb.Highlight(text=piece, ranges=[pb.TextRange(start=start, end=end) for start, end in ranges])
+            for piece, ranges in highlights(text, query)
         )
 
 

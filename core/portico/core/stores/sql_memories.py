@@ -185,9 +185,8 @@ class SqlMemoryStore:
 
     async def _remove_expired_keys(self, connection: AsyncConnection, keys: Sequence[_Key]) -> None:
         """What has expired is not replaced: its name is free."""
-        gone = select(memories.c.number).where(
-            tuple_(memories.c.user_id, memories.c.key).in_(keys), memories.c.expires_at <= time.time()
-        )
+        named = and_(tuple_(memories.c.user_id, memories.c.key).in_(keys), text(KEY_IS_SET))
+        gone = select(memories.c.number).where(named, memories.c.expires_at <= time.time())
         await self._remove(connection, list((await connection.execute(gone)).scalars()))
 
     async def _remove(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:

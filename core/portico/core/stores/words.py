@@ -41,7 +41,8 @@ def _pattern(letter: str, others: str) -> re.Pattern[str]:
 _PART = _pattern("[A-Za-z0-9]", "")
 _UNSPACED_RUN = f"[{_UNSPACED}]+"
 _OTHER_PART = _pattern(_OTHER_LETTER, f"|{_UNSPACED_RUN}|{_FLAG}|[{_PICTURES}]")
-_IS_UNSPACED = re.compile(_UNSPACED_RUN)
+UNSPACED_RUN = re.compile(_UNSPACED_RUN)
+UNSPACED_OR_NOT = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _HUMPS = re.compile("[a-z][A-Z]|[A-Z]{2}[a-z]{2}")
 _HUMP = re.compile("[A-Z]+(?=[A-Z][a-z]{2})|[A-Z]?[^A-Z]+|[A-Z]+")
 _ENDING = re.compile("'(?:s|m|d|re|ve|ll)$", re.IGNORECASE)
@@ -123,7 +124,7 @@ def query_words(query: str) -> list[str]:
     words: dict[str, None] = {}
     function_words: dict[str, None] = {}
     for part in _parts(query):
-        for word in _pairs(part) if _IS_UNSPACED.match(part) else _words(part):
+        for word in _pairs(part) if UNSPACED_RUN.match(part) else _words(part):
             (function_words if word in FUNCTION_WORDS else words)[stem(word)] = None
     return list(words or function_words)[:MAX_QUERY_WORDS]
 
@@ -136,7 +137,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _stems(part: str) -> list[str]:
-    return _letters_and_pairs(part) if _IS_UNSPACED.match(part) else [stem(word) for word in _words(part)]
+    return _letters_and_pairs(part) if UNSPACED_RUN.match(part) else [stem(word) for word in _words(part)]
 
 
 _kept_stems = lru_cache(1 << 15)(_stems)  # most parts of a text are among the commonest

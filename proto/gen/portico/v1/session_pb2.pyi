@@ -729,7 +729,7 @@ class SessionHit(_message.Message):
 
     @_builtins.property
     def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
-        """At most 3, if they were asked for; from the first 100,000 characters of the
+        """At most 3, if they were asked for; from the first 20,000 characters of the
         message's text.
         """
 
