@@ -10,6 +10,7 @@ from portico.core.stores.base import MemoryChanges, MemoryHit, MemoryRecord
 from portico.core.stores.filters import EVERY, MetadataFilter
 from portico.core.stores.members import Member, Path, members
 from portico.core.stores.ranking import scores
+from portico.core.stores.steps import in_steps
 from portico.core.stores.word_index import WordIndex
 
 
@@ -154,9 +155,12 @@ class MemoryMemoryStore:
             and (key is None or (memory.key and memory.key == key))
             and filter.chooses(user.members[memory.memory_id])
         ]
-        for name in doomed:
-            self._remove(user_id, name)
-        return len(doomed)
+        number = 0
+        async for name in in_steps(doomed):
+            if name in user.memories:
+                self._remove(user_id, name)
+                number += 1
+        return number
 
     async def expire(self, before: float, limit: int) -> int:
         return self._remove_some(lambda memory: memory.updated_at < before, limit)

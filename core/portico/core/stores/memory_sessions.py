@@ -11,6 +11,7 @@ from itertools import islice
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
 from portico.core.stores.base import MessageHit, NewMessage, NewSession, SessionRecord, StoredMessage
 from portico.core.stores.ranking import scores, with_following
+from portico.core.stores.steps import in_steps
 from portico.core.stores.word_index import WordIndex
 
 _BATCH = 100  # texts that are indexed in one go
@@ -98,8 +99,13 @@ class MemorySessionStore:
         if idle_since is not None and session.updated_at >= idle_since:
             raise SessionNotFound(session_id)
         user = self._users[user_id]
-        for message in session.messages.values():
-            _forget(user, message)
+        while session.messages:
+            async for message_id in in_steps(list(session.messages)):
+                message = session.messages.pop(message_id, None)
+                if message is not None:
+                    _forget(user, message)
+        if user.sessions.get(session_id) is not session:
+            raise SessionNotFound(session_id)  # since another call has deleted it
         del user.sessions[session_id]
         self.deleted(user_id, session_id)
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from portico.core.errors import EtagMismatch, SessionNotFound, StateNotFound
 from portico.core.stores.base import StateRecord
+from portico.core.stores.steps import in_steps
 
 _Rounds = dict[int, StateRecord]
 
@@ -71,9 +72,12 @@ class MemoryStateStore:
             for number in rounds
             if round_id in (None, number)
         ]
-        for place, number in doomed:
-            self._remove(user_id, place, number)
-        return len(doomed)
+        count = 0
+        async for place, number in in_steps(doomed):
+            if number in self._states.get(user_id, {}).get(place, {}):
+                self._remove(user_id, place, number)
+                count += 1
+        return count
 
     def session_deleted(self, user_id: str, session_id: str) -> None:
         """Remove all that was kept in the session."""

@@ -147,10 +147,10 @@ class SqlMemoryStore:
     @makes_room
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
         size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
-        oldest = select(memories.c.number, size).where(doomed)
-        oldest = oldest.order_by(memories.c.created_at, memories.c.number).limit(limit)
+        # In no order: to sort them each step would look through all.
+        some = select(memories.c.number, size).where(doomed).limit(limit)
         async with self._database.write() as connection:
-            rows = (await connection.execute(oldest)).all()
+            rows = (await connection.execute(some)).all()
             step = one_step((row[0], row[1]) for row in rows)
             await self._remove(connection, step)
         return len(step)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, func, literal, select, tuple_
+from sqlalchemy import exists, func, literal, select
 
 from portico.core.errors import RunNotFound
 from portico.core.stores.database import Database
 from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import run_results, runs
+from portico.core.stores.sql_steps import delete_rows
 from portico.core.stores.steps import STEP_ROWS, one_step
 
 _COLUMNS = run_results.c
@@ -56,6 +57,5 @@ class SqlResultStore:
         async with self._database.write() as connection:
             rows = (await connection.execute(sizes)).all()
             step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
-            if step:
-                await connection.execute(delete(run_results).where(tuple_(*_KEY).in_(step)))
+            await delete_rows(connection, run_results, _KEY, step)
         return len(step), len(step) == len(rows)

@@ -1,12 +1,30 @@
-"""Removes states from a SQL database, as much as one transaction may."""
+"""Removes rows from a SQL database, as many as one transaction may."""
 
-from sqlalchemy import ColumnElement, LargeBinary, cast, delete, func, select, tuple_
+from collections.abc import Sequence
+
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, bindparam, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.schema import states
 from portico.core.stores.steps import STEP_ROWS, one_step
 
 _KEY = (states.c.user_id, states.c.session_id, states.c.part, states.c.round_id)
+
+
+async def delete_rows(
+    connection: AsyncConnection,
+    table: Table,
+    key: Sequence["Column[object]"],
+    rows: Sequence[tuple[object, ...]],
+) -> None:
+    """Delete the rows with these keys, one by one: SQLite looks through a whole table for a list of keys that
+    have several columns."""
+    this = and_(*(column == bindparam(f"key_{column.name}") for column in key))
+    names = [f"key_{column.name}" for column in key]
+    if rows:
+        await connection.execute(
+            delete(table).where(this), [dict(zip(names, row, strict=True)) for row in rows]
+        )
 
 
 async def delete_states(
@@ -16,6 +34,5 @@ async def delete_states(
     sizes = select(*_KEY, func.length(cast(states.c.state, LargeBinary))).where(doomed).limit(limit + 1)
     rows = (await connection.execute(sizes)).all()
     step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:limit])
-    if step:
-        await connection.execute(delete(states).where(tuple_(*_KEY).in_(step)))
+    await delete_rows(connection, states, _KEY, step)
     return len(step), len(step) == len(rows)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from portico.core.stores.owner import Owner
 from portico.core.stores.sqlite_packing import not_beyond_the_end
 from portico.core.stores.sqlite_tails import Tails
-from portico.core.stores.steps import STEP_BYTES, one_step
+from portico.core.stores.sqlite_writer import UNNEEDED_SEGMENTS
+from portico.core.stores.steps import ROW_BYTES, STEP_BYTES, STEP_ROWS, one_step
 
 
 def remove_some(
@@ -25,7 +26,7 @@ def remove_some(
         owner.check(connection)
         found, left = _remove(connection, tails, run_ids)
         # The runs' text goes from segments, too, as far as nobody else needs them.
-        connection.execute("DELETE FROM log_segments WHERE segment_id < ?", (tails.first_needed(),))
+        connection.execute(UNNEEDED_SEGMENTS, (tails.first_needed(),))
         not_beyond_the_end(connection)
         connection.execute("COMMIT")
     except BaseException:
@@ -55,18 +56,20 @@ def _remove(
             connection.execute("INSERT OR IGNORE INTO deleted_runs VALUES (?)", (run_id,))
             return found, run_ids[index:]
         connection.execute("DELETE FROM deleted_runs WHERE run_id = ?", (run_id,))
-        room -= removed
+        room -= removed + ROW_BYTES
     return found, ()
 
 
 def _remove_events(connection: sqlite3.Connection, run_id: str, room: int) -> tuple[int, bool]:
     """The size of those removed, and whether that were all."""
     rows = connection.execute(
-        "SELECT first, length(data) FROM run_events WHERE run_id = ? ORDER BY first DESC", (run_id,)
+        "SELECT first, length(data) FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT ?",
+        (run_id, STEP_ROWS + 1),
     ).fetchall()
-    firsts = one_step(rows, room)
+    firsts = one_step(rows[:STEP_ROWS], room)
     if len(firsts) == len(rows):
         connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
     else:
         connection.execute("DELETE FROM run_events WHERE run_id = ? AND first >= ?", (run_id, firsts[-1]))
-    return sum(size for _, size in rows[: len(firsts)]), len(firsts) == len(rows)
+    size = sum(size + ROW_BYTES for _, size in rows[: len(firsts)])
+    return size, len(firsts) == len(rows)

@@ -62,6 +62,11 @@ _LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
 _SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
 _OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({IS_OWNED})"
 
+# Of thousands that a long tail has kept not all at once: more than are written until it is executed again.
+UNNEEDED_SEGMENTS = (
+    "DELETE FROM log_segments WHERE segment_id < min(?, (SELECT min(segment_id) + 512 FROM log_segments))"
+)
+
 _Statement = tuple[str, list[Any]]
 
 
@@ -72,7 +77,7 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: O
     plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
     statements = list(_statements(commit, plan))
     if plan.segment and not plan.segment_id % 256:
-        statements.append(("DELETE FROM log_segments WHERE segment_id < ?", [tails.first_needed()]))
+        statements.append((UNNEEDED_SEGMENTS, [tails.first_needed()]))
     if len(statements) == 1 and plan.segment:
         # A statement on its own is a transaction, at a fifth of the calls. Most commits are one segment.
         values = (plan.segment_id, plan.segment, *owner.key)

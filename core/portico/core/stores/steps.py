@@ -2,11 +2,13 @@
 write-ahead log, so large things are removed in several.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
 STEP_BYTES = 1024 * 1024
-STEP_ROWS = 200
+STEP_ROWS = 100
+ROW_BYTES = STEP_BYTES // STEP_ROWS  # that a row counts for beside its own size
 
 _Key = TypeVar("_Key")
 
@@ -20,5 +22,13 @@ def one_step(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[
         if keys and size > room:
             break
         keys.append(key)
-        room -= size
+        room -= size + ROW_BYTES
     return keys
+
+
+async def in_steps(items: Iterable[_Key]) -> AsyncIterator[_Key]:
+    """The items, for who works on the event loop: others have a turn behind each step."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % STEP_ROWS == 0:
+            await asyncio.sleep(0)
