@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, Table, bindparam, event, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portico.core.errors import FencedOut, StoreUnavailable
@@ -106,6 +106,13 @@ def sqlite_engine(file: SqliteFile) -> AsyncEngine:
         if connection.get_execution_options().get(_WRITES):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def failed(context: ExceptionContext) -> None:
+        # A call that is cancelled is rolled back behind the statement under way. SQLAlchemy would close the
+        # connection, and its transaction stays open as long as anybody refers to a cursor of it.
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = False
+
     event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "handle_error", failed)
     event.listen(engine.sync_engine, "begin", began)
     return engine
