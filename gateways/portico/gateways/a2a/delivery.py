@@ -73,6 +73,9 @@ class Delivery:
                 failures = len(AGAIN_SECONDS)
             except PorticoError as error:
                 log.debug("no claims for now: %s", error)
+            except Exception:
+                if self._defects.due():
+                    log.exception("claiming notifications failed: a defect; it is tried again")
             finally:
                 # Whoever claims next may be another.
                 self._drop()

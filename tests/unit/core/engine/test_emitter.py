@@ -32,7 +32,7 @@ from portico.core.engine import emitter as module
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask
-from portico.core.engine.live import LiveRun
+from portico.core.engine.live import PENDING_EVENTS, LiveRun
 from portico.core.stores.base import Chunk, NewMessage
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
@@ -189,8 +189,9 @@ def test_what_a_dict_says_is_yielded_and_a_kind_of_text_is_text() -> None:
 
     stage = Stage().emit(Words("a"), {"type": "text", "text": "b"})
     assert stage.told() == ["message open", "0 a delta", "0 a completed", "1 b delta", "1 b completed"]
-    with pytest.raises(TypeError):
-        stage.emit(object())
+    for wrong in (object(), data([1])):  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            stage.emit(wrong)
 
 
 def test_a_call_comes_in_pieces_and_is_complete_before_what_follows() -> None:
@@ -257,6 +258,14 @@ def test_output_is_bounded_by_what_it_takes(
     with pytest.raises(AgentError) as caught:
         Stage().emit(*items, new_message())
     assert caught.value.code == "output_too_large"
+
+
+def test_a_call_that_goes_on_and_on_is_bounded_before_it_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OUTPUT_BYTES", 1000)
+    stage = Stage()
+    with pytest.raises(AgentError):
+        stage.emit(*(tool_call_delta("c", "n", "é" * 50) for _ in range(9)))
+    assert stage.events()[-1].content.status == pb.RUN_STATUS_IN_PROGRESS
 
 
 def test_usage_adds_up_for_the_run_and_for_the_open_message() -> None:
@@ -415,6 +424,8 @@ def test_what_a_cut_off_run_had_said_is_kept_and_what_was_open_is_incomplete() -
 async def test_room_is_there_once_all_that_was_said_is_durable() -> None:
     stage = Stage().emit("a")
     assert not stage.emitter.crowded
+    stage.emit(*["a"] * PENDING_EVENTS)
+    assert stage.emitter.crowded
     waiting: Any = asyncio.create_task(stage.emitter.room())
     await asyncio.sleep(0)
     assert not waiting.done()

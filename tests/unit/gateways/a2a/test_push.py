@@ -15,7 +15,9 @@ from support.deployment import eventually
 from support.measuring import measuring
 
 from portico.core.errors import StoreUnavailable
+from portico.gateways.a2a.delivery import Delivery
 from portico.gateways.a2a.guard import Guard, Refused
+from portico.v1 import push_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -302,6 +304,26 @@ async def test_what_was_acknowledged_is_not_delivered_again_after_a_mishap(
     assert set(told.text) == {".", "!"}
     assert told.text.count(".") == 1
     assert acknowledged == sorted(acknowledged)
+
+
+async def test_a_gateway_claims_again_whatever_went_wrong(
+    tmp_path: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, url = receiver
+    change, mishaps = Delivery._change, 0
+
+    def moody(self: Delivery, changed: push_pb2.ClaimPushesResponse) -> None:
+        nonlocal mishaps
+        if changed.configs and not mishaps:
+            mishaps += 1
+            raise RuntimeError("a defect")
+        change(self, changed)
+
+    monkeypatch.setattr(Delivery, "_change", moody)
+    async with running_core(tmp_path), running_gateway(tmp_path) as gateway:
+        await send(gateway, ask("echo x", url))
+        await told.until(lambda: told.ended)
+    assert (told.text, mishaps) == ("x", 1)
 
 
 async def test_undelivered_notifications_survive_a_restart_of_the_core(
