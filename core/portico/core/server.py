@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -49,7 +50,7 @@ from portico.core.stores.limited import limited
 from portico.core.stores.open import open_stores
 from portico.core.stores.sealed_pushes import sealed
 from portico.core.stores.sealing import Keyring
-from portico.core.tls import server_credentials
+from portico.core.tls import server_certificate
 from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
@@ -95,6 +96,7 @@ class CoreServer:
         self._drain = Drain()
         self._health = HealthServicer()
         self._sandboxes = Sandboxes(_policy(settings))
+        self._renewing: asyncio.Task[NoReturn] | None = None
         self.ports: list[int] = []
 
     async def start(self) -> None:
@@ -144,7 +146,7 @@ class CoreServer:
             )
             self._retention = Retention(self._engine, self._stores, _ttls(settings))
             self._indexing = Indexing(self._engine, self._stores.sessions)
-            self._tls = server_credentials(settings)
+            self._tls = server_certificate(settings)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
             await self._sandboxes.start()
@@ -158,6 +160,8 @@ class CoreServer:
         self._retention.start()
         self._learning = asyncio.create_task(self._learn(), name="learn who has something stored")
         self._indexing.start()
+        if self._tls is not None:
+            self._renewing = asyncio.create_task(self._tls.follow(), name="certificates")
         self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
         await self._watch.start()
 
@@ -190,6 +194,9 @@ class CoreServer:
 
     async def _stop(self) -> None:
         await self._watch.stop()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
         if not self._stores.lost.is_set():
             try:
@@ -297,7 +304,7 @@ class CoreServer:
         tls = None if address.startswith(UNIX) else self._tls
         try:
             if tls is not None:
-                return self._server.add_secure_port(address, tls)
+                return self._server.add_secure_port(address, tls.credentials())
             return self._server.add_insecure_port(address)
         except RuntimeError:
             why = why_not(address)

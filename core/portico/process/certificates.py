@@ -32,6 +32,11 @@ def check_authorities(file: Path) -> None:
         raise ValueError(f"{file}: {problems[0]}")
 
 
+def expiry(file: Path) -> float:
+    """When the first of a file's certificates expires, in seconds since 1970. Raises ValueError."""
+    return min(certificate.not_valid_after_utc.timestamp() for certificate in _certificates(file))
+
+
 def _certificates(file: Path) -> "list[Certificate]":
     """At least one. Raises ValueError."""
     from cryptography import x509  # takes long to import, and few need it

@@ -1,15 +1,18 @@
 """HTTP gateways on one port, until SIGTERM; then their streams end resumably and the process ends."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
 from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.http.https import Https
 from portico.gateways.http.site import Site
 from portico.gateways.http.sockets import SocketProtocol
 
@@ -19,17 +22,25 @@ STOP_SECONDS = 5
 class _Server(uvicorn.Server):
     """Ends the streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, site: Site, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, site: Site, ready: Callable[[], None], https: Https | None
+    ) -> None:
         super().__init__(config)
         self._site = site
+        self._https = https
+        self._renewing: asyncio.Task[NoReturn] | None = None
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._https is not None:
+                self._renewing = asyncio.create_task(self._https.follow(), name="certificates")
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._site.stop()
         await super().shutdown(sockets)
 
@@ -37,6 +48,8 @@ class _Server(uvicorn.Server):
 def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
     """Serve on host and port, or on a listening socket that was handed down; `ready` is called when it does.
     Whether it did."""
+    cert, key = site.settings.tls_cert, site.settings.tls_key
+    https = None if cert is None or key is None else Https(cert, key, site.expiries)
     config = uvicorn.Config(
         site,
         host=host,
@@ -55,12 +68,13 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
         proxy_headers=False,
         ssl_certfile=site.settings.tls_cert,
         ssl_keyfile=site.settings.tls_key,
+        ssl_context_factory=None if https is None else https.context,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     for number in HANDLED_SIGNALS:
         signal.signal(number, _heard)
-    server = _Server(config, site, ready)
+    server = _Server(config, site, ready, https)
     with suppress(SystemExit):  # it can't listen, and has logged why
         server.run(sockets)
     return server.started

@@ -62,6 +62,11 @@ class Client:
         varied._use(self.calls.varied(credential, metadata, timeout))
         return varied
 
+    def renew_tls(self, tls: grpc.ChannelCredentials | None) -> None:
+        """Other credentials, as when a certificate was renewed, for calls that begin from now on, those of
+        clients made by with_options too. Calls under way go on, until this is called once more."""
+        self.calls.connection.renew(tls)
+
     async def healthy(self) -> bool:
         """Whether the core can be reached and serves."""
         health = health_pb2_grpc.HealthStub(self.calls.connection.channel)  # type: ignore[no-untyped-call]

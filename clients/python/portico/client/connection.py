@@ -1,5 +1,6 @@
 """The channel to a core, and what calls on it have in common."""
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import Mapping
@@ -96,6 +97,19 @@ class Connection:
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
         self._target = target
         self._credentials = credentials
+        self._replaced: list[grpc.aio.Channel] = []
+        self._closing: asyncio.Task[None] | None = None
+
+    def renew(self, credentials: grpc.ChannelCredentials | None) -> None:
+        """Calls that begin from now on are made with these. Those that are under way stay where they are,
+        until this is called once more."""
+        self._credentials = credentials
+        if "channel" in self.__dict__:
+            self._replaced.append(self.channel)
+        if len(self._replaced) > 1:
+            self._closing = asyncio.create_task(self._replaced.pop(0).close())
+        for made in [name for name in self.__dict__ if not name.startswith("_")]:
+            del self.__dict__[made]
 
     @cached_property
     def channel(self) -> grpc.aio.Channel:
@@ -138,7 +152,8 @@ class Connection:
 
     async def close(self) -> None:
         """Ends all calls. Harmless when nothing was ever called."""
-        await self.channel.close()
+        for channel in (*self._replaced, self.channel):
+            await channel.close()
 
 
 @dataclass(frozen=True, slots=True)

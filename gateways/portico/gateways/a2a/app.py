@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
-import grpc
 from a2a.utils.errors import A2AError, MethodNotFoundError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -30,6 +29,7 @@ from portico.gateways.http.core import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.rates import EXPOSED
 from portico.gateways.http.streaming import Streams
+from portico.process.server_certificate import ServerCertificate
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class A2aGateway:
         self._streams = Streams(settings.ping_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self.grpc: GrpcBinding | None = None
+        self._renewing: asyncio.Task[NoReturn] | None = None
         self._delivery: Delivery | None = None
         front: ASGIApp = self._front
         if settings.cors_origins:
@@ -76,10 +77,12 @@ class A2aGateway:
         self._handler = Handler(core, self._agents, self._cards, notifications)
         self._bindings = HttpBindings(self._handler, self._streams, settings.max_body_bytes)
         if settings.grpc_listen:
-            self.grpc = GrpcBinding(
-                self._handler, settings.grpc_listen, settings.max_body_bytes, _server_credentials(settings)
-            )
+            certificate = _server_certificate(settings)
+            tls = None if certificate is None else certificate.credentials()
+            self.grpc = GrpcBinding(self._handler, settings.grpc_listen, settings.max_body_bytes, tls)
             self._spawn(self.grpc.start())
+            if certificate is not None:
+                self._renewing = asyncio.create_task(certificate.follow(), name="certificates")
         if settings.push:
             self._delivery = Delivery(core, own, guard, settings)
             self._spawn(self._delivery.run())
@@ -96,6 +99,8 @@ class A2aGateway:
             self._delivery.stop()
         if hasattr(self, "_handler"):
             self._handler.stop()
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self.grpc is not None:
             self._spawn(self.grpc.stop())
 
@@ -143,10 +148,10 @@ class A2aGateway:
         return Response(card.body, 200, headers, "application/json")
 
 
-def _server_credentials(settings: A2aSettings) -> grpc.ServerCredentials | None:
+def _server_certificate(settings: A2aSettings) -> ServerCertificate | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    return grpc.ssl_server_credentials([(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())])
+    return ServerCertificate(settings.tls_cert, settings.tls_key)
 
 
 def _site(scope: Scope) -> str:

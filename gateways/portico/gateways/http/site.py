@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 from starlette.responses import Response
@@ -9,12 +10,14 @@ from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
 from portico.gateways.http.core import Core, core_credentials
+from portico.gateways.http.core_tls import renewed_tls
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.page_guard import CoreAuth, PageGuard, Refusal
 from portico.gateways.http.parameters import check_query
 from portico.gateways.http.rates import tell_rates
 from portico.gateways.http.seen import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
+from portico.process.certificate_metrics import Expiries
 from portico.telemetry import prometheus
 from portico.telemetry.loop_watch import LoopWatch
 
@@ -90,6 +93,11 @@ class Site:
         else:
             await app(scope, receive, send)
 
+    @cached_property
+    def expiries(self) -> Expiries:
+        """Of this process's certificates. First asked for when it is known whether anybody measures."""
+        return Expiries()
+
     def stop(self) -> None:
         """End all streams of all gateways, resumably."""
         for gateway in self.gateways:
@@ -109,6 +117,7 @@ class Site:
         async with (
             Client(self.settings.core, tls=core_credentials(self.settings)) as client,
             Multiplexer(client, resume_timeout=self.settings.resume_seconds) as streams,
+            renewed_tls(client, self.settings, self.expiries),
         ):
             self._auth.open(client)
             for gateway in self.gateways:

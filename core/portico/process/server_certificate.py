@@ -1,0 +1,68 @@
+"""The certificate of a gRPC server, read again when its files change: for connections that begin then."""
+
+from pathlib import Path
+from typing import NoReturn
+
+import grpc
+
+from portico.process import certificates
+from portico.process.certificate_metrics import Expiries
+from portico.process.reloading import Watched
+
+
+class ServerCertificate:
+    """A certificate with its key, and whose certificates clients must have, if they must."""
+
+    def __init__(
+        self, cert: Path, key: Path, client_ca: Path | None = None, expiries: Expiries | None = None
+    ) -> None:
+        """Blocks. Raises ValueError, with the file and the reason, for one that can't be used now."""
+        self._expiries = expiries
+        self._cert, self._key, self._client_ca = cert, key, client_ca
+        self._files = Watched(cert, key, client_ca)
+        self._current = self._load()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For one address: gRPC asks at each handshake whether there is anything new for it."""
+        given = self._current
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            current = self._current
+            if current is given:
+                return None
+            given = current
+            return current
+
+        return grpc.dynamic_ssl_server_credentials(
+            given,
+            renewed,  # type: ignore[arg-type]  # None says that nothing is new
+            require_client_authentication=self._client_ca is not None,
+        )
+
+    async def follow(self) -> NoReturn:
+        """Follow the files."""
+        await self._files.follow(self._load, self._use)
+
+    def _use(self, loaded: grpc.ServerCertificateConfiguration) -> None:
+        self._current = loaded
+
+    def _load(self) -> grpc.ServerCertificateConfiguration:
+        certificates.check(self._cert, self._key)
+        authorities = None
+        if self._client_ca is not None:
+            certificates.check_authorities(self._client_ca)
+            authorities = _read(self._client_ca)
+        if self._expiries is not None:
+            self._expiries.note("server", self._cert)
+        return grpc.ssl_server_certificate_configuration(
+            [(_read(self._key), _read(self._cert))], root_certificates=authorities
+        )
+
+
+def _read(file: Path) -> bytes:
+    """Raises ValueError."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file}: can't be read: {error.strerror}") from None
