@@ -142,12 +142,34 @@ async def test_a_misspelt_filter_removes_nothing(http: httpx.AsyncClient) -> Non
         "/memories", json={"user_id": "ada", "memories": [{"text": "tea"}, {"text": "milk"}]}
     )
     id = added.json()["memories"][0]["memory_id"]
-    for query in (f"id={id}", f"memoryid={id}", "memory_id=", f"memory_id={id}&memory_id=", "session_id="):
+    for query in (
+        f"id={id}",
+        f"memoryid={id}",
+        "memory_id=",
+        f"memory_id={id}&memory_id=",
+        "session_id=",
+        "key=",
+        "filter=",
+        "filter={}",
+    ):
         refused = await http.delete(f"/memories?user_id=ada&{query}")
         assert refused.status_code == 400, query
     assert (await http.delete("/memories?user_id=&memory_id=x")).status_code == 400
     assert len((await http.get("/memories?user_id=ada")).json()["memories"]) == 2
     assert (await http.delete(f"/memories?user_id=ada&memory_id={id}")).json() == {"deleted": 1}
+
+
+async def test_a_misspelt_filter_in_a_body_finds_nothing(http: httpx.AsyncClient) -> None:
+    for path, body in (
+        ("/memories/search", {"user_id": "ada", "query": "tea", "sesion_id": "s"}),
+        ("/memories", {"user_id": "ada", "memories": [{"text": "tea", "expire_at": 1}]}),
+        ("/sessions", {"user_id": "ada", "sesion_id": "s"}),
+    ):
+        refused = await http.post(path, json=body)
+        assert refused.status_code == 422
+        assert "not permitted" in refused.json()["error"]["message"]
+    empty = await http.post("/memories/search", json={"user_id": "ada", "query": "tea", "session_id": ""})
+    assert empty.status_code == 400
 
 
 async def test_the_error_names_the_parameter_and_the_nearest_one(http: httpx.AsyncClient) -> None:
@@ -171,8 +193,8 @@ async def test_the_error_names_the_parameter_and_the_nearest_one(http: httpx.Asy
     assert "this route takes A2A-Version" in told["error"]["message"]
     told = (await http.post("/mcp?key=x", json={"jsonrpc": "2.0", "id": 1, "method": "ping"})).json()
     assert (told["error"]["code"], told["error"]["data"]) == (-32600, {"field": "key"})
-    error = (await http.delete("/memories?user_id=u&colour=x")).json()["error"]
-    assert error["message"].endswith("this route takes memory_id, session_id, user_id")
+    error = (await http.get("/agents?colour=x")).json()["error"]
+    assert error["message"].endswith("this route takes page_size, page_token")
 
 
 async def test_openais_extra_query_is_refused_by_its_own_error(http: httpx.AsyncClient) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
+from typing import Any, TypeAlias
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -11,6 +12,8 @@ from portico.client.filters import FilterLike, to_filter
 from portico.client.paging import Listing, listing
 from portico.client.service import Service
 from portico.v1 import memory_pb2
+
+MemoryLike: TypeAlias = str | memory_pb2.Memory | Mapping[str, Any]
 
 
 class Unchanged(Enum):
@@ -31,7 +34,7 @@ class Memories(Service):
 
     async def add(
         self,
-        memories: str | Iterable[str | memory_pb2.Memory],
+        memories: MemoryLike | Iterable[MemoryLike],
         *,
         user_id: str | None = None,
         session_id: str | None = None,
@@ -42,24 +45,22 @@ class Memories(Service):
     ) -> tuple[memory_pb2.Memory, ...]:
         """Stores memories, all or none, and returns them with their ids.
 
-        What else is given is given to those that are texts. A memory whose key the user has already replaces
-        the one that has it.
+        Each is a text, a Memory, or a dict with `text` and what else is given here, which otherwise is given
+        to those that are texts. A memory whose key the user has already replaces the one that has it. Raises
+        TypeError for anything else.
         """
-        common = memory_pb2.Memory(
-            session_id=session_id or "",
-            metadata_json=json_text(metadata),
-            key=key or "",
-            created_time=to_timestamp(created_time),
-            expire_time=to_timestamp(expire_time),
+        common: dict[str, Any] = {
+            "session_id": session_id,
+            "metadata": metadata,
+            "key": key,
+            "created_time": created_time,
+            "expire_time": expire_time,
+        }
+        if isinstance(memories, str | memory_pb2.Memory | Mapping) or not isinstance(memories, Iterable):
+            memories = [memories]
+        request = memory_pb2.AddMemoriesRequest(
+            user_id=user_id or "", memories=[_to_memory(memory, common) for memory in memories]
         )
-        request = memory_pb2.AddMemoriesRequest(user_id=user_id or "")
-        for memory in [memories] if isinstance(memories, str) else memories:
-            if isinstance(memory, str):
-                added = request.memories.add()
-                added.CopyFrom(common)
-                added.text = memory
-            else:
-                request.memories.append(memory)
         return tuple((await self._calls.unary(self._calls.connection.memories.AddMemories, request)).memories)
 
     async def get(
@@ -167,3 +168,32 @@ class Memories(Service):
         return (
             await self._calls.unary(self._calls.connection.memories.DeleteMemories, request)
         ).deleted_count
+
+
+def _to_memory(value: MemoryLike, common: Mapping[str, Any]) -> memory_pb2.Memory:
+    if isinstance(value, memory_pb2.Memory):
+        return value
+    if isinstance(value, str):
+        return _memory(value, **common)
+    if isinstance(value, Mapping):
+        return _memory(**value)
+    raise TypeError(f"a memory is a text, a dict or a Memory, not {type(value).__name__}")
+
+
+def _memory(
+    text: str,
+    *,
+    session_id: str | None = None,
+    metadata: Json = None,
+    key: str | None = None,
+    created_time: datetime | None = None,
+    expire_time: datetime | None = None,
+) -> memory_pb2.Memory:
+    return memory_pb2.Memory(
+        text=text,
+        session_id=session_id or "",
+        metadata_json=json_text(metadata),
+        key=key or "",
+        created_time=to_timestamp(created_time),
+        expire_time=to_timestamp(expire_time),
+    )

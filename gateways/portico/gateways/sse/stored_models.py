@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from portico.gateways.sse.errors import ErrorResponse
 from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun, Told
-from portico.gateways.sse.sandbox_models import SANDBOX_BODIES
+from portico.gateways.sse.sandbox_models import SANDBOX_BODIES, Given
 
 RoleName = Literal["assistant", "user", "system", "tool"]
 TypeName = Literal[
@@ -30,13 +30,13 @@ TypeName = Literal[
 ]
 
 
-class SessionCreate(BaseModel):
+class SessionCreate(Given):
     user_id: str
     session_id: str | None = Field(default=None, description="Generated when left out.")
     metadata: dict[str, Any] | None = None
 
 
-class SessionUpdate(BaseModel):
+class SessionUpdate(Given):
     metadata: dict[str, Any] | None = Field(description="Replaces what was there.")
 
 
@@ -128,7 +128,7 @@ class Deleted(BaseModel):
 Moment = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_799, allow_inf_nan=False)]
 
 
-class NewMemory(BaseModel):
+class NewMemory(Given):
     text: str
     session_id: str = ""
     metadata: dict[str, Any] | None = None
@@ -150,7 +150,7 @@ class MemoryUpdate(BaseModel):
     expires_at: Moment | None = None
 
 
-class AddMemories(BaseModel):
+class AddMemories(Given):
     user_id: str
     memories: list[NewMemory]
 
@@ -197,7 +197,7 @@ class MemoryPage(BaseModel):
     next_page_token: str
 
 
-class SearchMemories(BaseModel):
+class SearchMemories(Given):
     user_id: str
     query: str
     top_k: int = Field(default=10, ge=1, le=100)

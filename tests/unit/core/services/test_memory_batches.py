@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.serving import running_core
@@ -49,3 +50,23 @@ async def test_a_delete_by_a_filter_that_says_nothing_removes_nothing(store: str
         with pytest.raises(InvalidArgument, match="key"):
             await client.memories.delete(user_id="ada", key="")
         assert await client.memories.delete(user_id="ada") == len(WORDS)
+
+
+async def test_memories_are_texts_dicts_and_messages(tmp_path: Path) -> None:
+    async with running_core([agent()], tmp_path), Client(f"unix:{tmp_path}/core.sock") as client:
+        given: list[Any] = [
+            "one",
+            {"text": "two", "metadata": {"n": 1}, "key": "k"},
+            memory_pb2.Memory(text="three"),
+        ]
+        added = await client.memories.add(given, user_id="ada", session_id="s")
+        assert [memory.text for memory in added] == ["one", "two", "three"]
+        assert [memory.session_id for memory in added] == ["s", "", ""]
+        assert added[1].metadata_json == '{"n":1}'
+        (one,) = await client.memories.add({"text": "four"}, user_id="ada")
+        assert one.text == "four"
+        wrong: Any
+        for wrong in (None, 5, [None], [["one"]], {"txt": "five"}, {"text": "five", "colour": "red"}, {}):
+            with pytest.raises(TypeError):
+                await client.memories.add(wrong, user_id="ada")
+        assert len([memory async for memory in client.memories.list(user_id="ada")]) == 4
