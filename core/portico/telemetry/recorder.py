@@ -37,7 +37,10 @@ class Recorder:
     ) -> None:
         self.ended: Callable[[Any], None] = processor.on_end
         self._sampler = sampler
-        self._follows = isinstance(sampler, sampling.ParentBased)
+        self.follows = isinstance(sampler, sampling.ParentBased)
+        # What a share of new traces is taken by costs more to ask than to compare.
+        root = getattr(sampler, "_root", None) if self.follows else sampler
+        self._below = root.bound if isinstance(root, sampling.TraceIdRatioBased) else None
         self._ids = _GivenIds()
         self._handing_over = threading.Lock()
         provider = TracerProvider(
@@ -55,8 +58,10 @@ class Recorder:
             trace_id, flags, state = parent.trace_id, parent.trace_flags & _RANDOM, parent.trace_state
         else:
             trace_id, flags, state = random.getrandbits(128), _RANDOM, None
-        if self._follows and parent.is_valid:
+        if self.follows and parent.is_valid:
             sampled = parent.trace_flags.sampled
+        elif self._below is not None:
+            sampled = trace_id & sampling.TraceIdRatioBased.TRACE_ID_LIMIT < self._below
         else:
             asked = self._sampler.should_sample(context, trace_id, name, kind, attributes)
             sampled = asked.decision is sampling.Decision.RECORD_AND_SAMPLE

@@ -73,7 +73,7 @@ class Telemetry:
             traces = Traces(exporters, _protocol("TRACES"), _resource(service), scope)
             trace.set_tracer_provider(traces.provider)
             self._providers.append(traces.provider)
-            spans.use(traces.starter)
+            spans.use(traces.starter, follows=traces.follows)
         elif not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             spans.use(trace.get_tracer(SCOPE, version_))
 

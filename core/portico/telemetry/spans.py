@@ -26,21 +26,32 @@ class Starter(Protocol):
 
 
 # What nearly everybody sends; the library reads the rest.
-_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_FLAGS = tuple(TraceFlags(bits) for bits in range(256))
 _NOWHERE = Context()
 _w3c = TraceContextTextMapPropagator()
 _tracer: Starter | None = None
+_follows = False
 
 
-def use(tracer: Starter | None) -> None:
-    """Whom this process makes its spans with from now on."""
-    global _tracer
-    _tracer = tracer
+def use(tracer: Starter | None, *, follows: bool = False) -> None:
+    """Whom this process makes its spans with from now on, and whether it leaves out every span whose parent
+    is left out."""
+    global _tracer, _follows
+    _tracer, _follows = tracer, follows
 
 
 def tracer() -> Starter | None:
     """None while nothing is traced."""
     return _tracer
+
+
+def left_out() -> bool:
+    """Whether a span that begins here would be left out, with all that is below it, as the current one is."""
+    if not _follows:
+        return _tracer is None
+    current = trace.get_current_span().get_span_context()
+    return current.is_valid and not current.trace_flags & TraceFlags.SAMPLED
 
 
 def begin(
@@ -99,8 +110,8 @@ def parent_of(carrier: Mapping[str, str]) -> Context:
     found = None if "tracestate" in carrier else _TRACEPARENT.fullmatch(named)
     if found is None:
         return _w3c.extract(carrier, _NOWHERE)
-    trace_id, span_id, flags = (int(digits, 16) for digits in found.groups())
-    parent = SpanContext(trace_id, span_id, True, TraceFlags(flags))
+    flags = _FLAGS[int(named[53:], 16)]
+    parent = SpanContext(int(named[3:35], 16), int(named[36:52], 16), True, flags)
     return trace.set_span_in_context(NonRecordingSpan(parent), _NOWHERE) if parent.is_valid else _NOWHERE
 
 

@@ -39,6 +39,7 @@ class Traces:
             alone = len(exporters) == 1
             if alone and exporter.takes_recorded and _usual(self.provider.sampler, os.environ):
                 self.starter = Recorder(scope, self.provider.sampler, resource, processor)
+        self.follows = isinstance(self.starter, Recorder) and self.starter.follows
 
 
 class _Listeners(SynchronousMultiSpanProcessor):

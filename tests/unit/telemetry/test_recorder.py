@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
@@ -163,6 +163,36 @@ def test_what_is_not_sampled_is_passed_on_and_not_recorded(ended: Ended) -> None
     assert not ended.spans
     sampled = never.start_span("child", spans.parent_of(CALLER), SpanKind.SERVER, {})
     assert sampled.is_recording(), "as the caller has decided"
+
+
+@pytest.mark.parametrize("parted", [True, False])
+def test_a_share_of_new_traces_is_the_samplers(ended: Ended, parted: bool) -> None:
+    ratio = sampling.TraceIdRatioBased(0.3)
+    own = Recorder(SCOPE, sampling.ParentBased(ratio) if parted else ratio, RESOURCE, ended)
+    for _ in range(200):
+        span = own.start_span("root", Context(), SpanKind.SERVER, {})
+        trace_id = span.get_span_context().trace_id
+        wanted = ratio.should_sample(None, trace_id, "root").decision is sampling.Decision.RECORD_AND_SAMPLE
+        assert span.is_recording() == wanted == span.get_span_context().trace_flags.sampled
+
+
+def test_what_is_below_an_unsampled_span_is_left_out_where_the_sampler_follows(ended: Ended) -> None:
+    follows = Recorder(SCOPE, sampling.ParentBasedTraceIdRatio(0.5), RESOURCE, ended)
+    never = {"traceparent": f"{CALLER['traceparent'][:-2]}00"}
+    try:
+        assert spans.left_out()
+        spans.use(follows, follows=follows.follows)
+        for carrier, wanted in (({}, False), (CALLER, False), (never, True)):
+            token = context.attach(spans.parent_of(carrier))
+            assert spans.left_out() == wanted
+            context.detach(token)
+        by_itself = Recorder(SCOPE, sampling.ALWAYS_ON, RESOURCE, ended)
+        spans.use(by_itself, follows=by_itself.follows)
+        token = context.attach(spans.parent_of(never))
+        assert not spans.left_out()
+        context.detach(token)
+    finally:
+        spans.use(None)
 
 
 _hex = some.text("0123456789abcdef", min_size=1, max_size=33)

@@ -37,8 +37,9 @@ class RunSpans:
 
     @classmethod
     def begun(cls, run: LiveRun, app: AgentApp) -> "RunSpans | None":
-        """None when nothing is traced. Call it in the run's own task."""
-        if spans.tracer() is None:
+        """None when nothing is traced, or not the trace that this run belongs to. Call it in the run's own
+        task."""
+        if spans.left_out():
             return None
         # Each attribute costs as much as a token: these tell what is to be known.
         attributes: dict[str, str | int] = {

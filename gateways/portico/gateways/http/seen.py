@@ -55,11 +55,11 @@ class Requests:
         method = _method(scope)
         status = 0
 
-        async def noted(message: Message) -> None:
+        def noted(message: Message) -> Awaitable[None]:
             nonlocal status
             if not status:
                 status = message.get("status", 101 if message["type"] == "websocket.accept" else 0)
-            await send(message)
+            return send(message)
 
         carrier = {
             name.decode(): value.decode("latin-1")
@@ -84,7 +84,7 @@ class Requests:
             self._active[gateway] -= 1
             if durations is not None:
                 durations.record(time.perf_counter() - began, method, gateway, status or _NOBODY)
-            if span is not None:
+            if span is not None and span.is_recording():
                 answered: dict[str, str | int] = {}
                 if route := _route(scope):
                     span.update_name(f"{method} {route}")
