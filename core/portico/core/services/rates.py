@@ -51,7 +51,7 @@ class Rates:
         if not self._limits:
             return b""
         now = time.monotonic()
-        lefts = []
+        keys, lefts = [], []
         for limit in self._limits:
             key = limit.whose, _name(limit, who)
             left = self._left(limit, key, now)
@@ -60,11 +60,14 @@ class Rates:
                     self._left(each, (each.whose, _name(each, who)), now) for each in self._limits
                 )
                 raise RateExceeded(limit.whose, limit.rate, told, (1.0 - left) / limit.rate)
+            keys.append(key)
             lefts.append(left - 1.0)
-            self._buckets[key] = left - 1.0, now
+        # Who is refused takes nothing: the others of its tenant would pay for it.
+        for key, left in zip(keys, lefts, strict=True):
+            self._buckets[key] = left, now
             self._buckets.move_to_end(key)
-            while len(self._buckets) > REMEMBERED:
-                self._buckets.popitem(last=False)
+        while len(self._buckets) > REMEMBERED:
+            self._buckets.popitem(last=False)
         return self._told(lefts)
 
     def _left(self, limit: _Limit, key: tuple[str, str], now: float) -> float:

@@ -22,13 +22,28 @@ def test_a_bucket_empties_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(LimitExceeded, match="the user calls more than 4 times") as caught:
         limits.count(ADA)
     assert caught.value.metadata == {"limit": "user_requests", "retry_after_seconds": "0.25"}
-    limits.count(BOB)
+    for _ in range(2):
+        limits.count(BOB)
     with pytest.raises(LimitExceeded, match="the tenant"):
         limits.count(BOB)
     limits.count(CAROL)
     now += 1
     for _ in range(4):
         limits.count(ADA)
+
+
+def test_who_is_refused_takes_nothing_from_the_others_of_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    limits = Rates(per_tenant=6, per_user=4)
+    for _ in range(4):
+        limits.count(ADA)
+    for _ in range(100):
+        with pytest.raises(LimitExceeded, match="the user"):
+            limits.count(ADA)
+    for _ in range(2):
+        limits.count(BOB)
+    with pytest.raises(LimitExceeded, match="the tenant"):
+        limits.count(BOB)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
