@@ -26,8 +26,13 @@ async def running_core(
     agents: Sequence[AgentApp], directory: Path, **settings: Any
 ) -> AsyncIterator[CoreServer]:
     """A core on the directory's socket."""
-    usual: dict[str, Any] = {"store": "memory://", "drain_seconds": 0, "reader_grace_seconds": 0.2}
-    given = CoreSettings(listen=[f"unix:{directory}/core.sock"], **{**usual, **settings})
+    usual: dict[str, Any] = {
+        "listen": [f"unix:{directory}/core.sock"],
+        "store": "memory://",
+        "drain_seconds": 0,
+        "reader_grace_seconds": 0.2,
+    }
+    given = CoreSettings(**{**usual, **settings})
     server = CoreServer(agents, given)
     await server.start()
     yield server

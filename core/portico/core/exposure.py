@@ -4,7 +4,8 @@ import ipaddress
 import os
 import socket
 
-UNIX = ("unix:", "unix-abstract:")
+ABSTRACT = "unix-abstract:"  # of no file: every user of the machine can connect
+UNIX = ("unix:", ABSTRACT)
 
 
 def is_local(address: str) -> bool:

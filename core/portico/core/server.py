@@ -29,7 +29,7 @@ from portico.core.engine.turns import RunLimits
 from portico.core.engine.workers.host import host_of
 from portico.core.engine.workers.process import interpreters
 from portico.core.errors import FencedOut
-from portico.core.exposure import UNIX, why_not
+from portico.core.exposure import ABSTRACT, UNIX, why_not
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication, Unchecked
@@ -38,6 +38,7 @@ from portico.core.services.drain import Drain
 from portico.core.services.identity import IdentityService
 from portico.core.services.memory import MemoryService
 from portico.core.services.multiplex import METHOD as MULTIPLEX
+from portico.core.services.origin import Origins
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
 from portico.core.services.rates import Rates
@@ -94,6 +95,8 @@ class CoreServer:
         self._words = ErrorWords(settings.error_readers)
         self._host = host_of(apps, interpreters(*_of_logs(settings)), self._words)
         self._drain = Drain()
+        abstract = any(address.startswith(ABSTRACT) for address in settings.listen)
+        self._origins = Origins(settings.gateway_names, private_sockets=not abstract)
         self._health = HealthServicer()
         self._sandboxes = Sandboxes(_policy(settings))
         self._renewing: asyncio.Task[NoReturn] | None = None
@@ -250,7 +253,9 @@ class CoreServer:
         described = [service for file in FILES for service in file.services_by_name.values()]
         server.add_generic_rpc_handlers(
             handlers(
-                [(service, services.get(service.name)) for service in described], settings.max_message_bytes
+                [(service, services.get(service.name)) for service in described],
+                self._origins,
+                settings.max_message_bytes,
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[no-untyped-call]
@@ -287,7 +292,7 @@ class CoreServer:
                 "`portico keys`, or --jwt-..."
             )
         rates = Rates(settings.tenant_requests, settings.user_requests)
-        return Authentication(Authenticator(self._keys, tokens), rates)
+        return Authentication(Authenticator(self._keys, tokens), rates, self._origins)
 
     def _interceptors(self, calls: Calls) -> list[grpc.aio.ServerInterceptor]:
         interceptors: list[grpc.aio.ServerInterceptor] = []

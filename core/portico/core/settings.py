@@ -71,6 +71,10 @@ class CoreSettings(SecretSettings):
     tls_client_ca: ReadableFile | None = Field(
         default=None, description="Whose certificates clients must have (PEM): mutual TLS."
     )
+    gateway_names: list[str] = Field(
+        default=[],
+        description="A name in the client certificate of a gateway that may tell its callers' addresses.",
+    )
     running_runs: int | None = Field(
         default=None, ge=1, description="Runs that may execute at once; more wait, and tenants take turns."
     )
@@ -308,6 +312,8 @@ class CoreSettings(SecretSettings):
             raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError(f"{name('tls_client_ca')} needs {name('tls_cert')} and {name('tls_key')}")
+        if self.gateway_names and self.tls_client_ca is None:
+            raise ValueError(f"{name('gateway_names')} needs {name('tls_client_ca')}")
         if (self.tenant_requests or self.user_requests) and not self.auth:
             raise ValueError(f"requests are counted by credential: turn on {name('auth')}")
         open_to_all = [address for address in self.listen if not is_local(address)]

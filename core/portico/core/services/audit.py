@@ -1,16 +1,20 @@
 """Who did what to what: a line of JSON for each call, without anything that was said in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from portico.core.errors import PorticoError
-from portico.core.services.caller import who_calls
+from portico.core.identity import Principal
+from portico.core.services.caller import ANONYMOUS, who_calls
+from portico.core.services.origin import origin
+from portico.core.services.strangers import Strangers
 from portico.telemetry.logs import known_ids
 
 # The fields whose values name things. A key's id does; its secret is another field.
@@ -30,22 +34,27 @@ _ACTIONS = {
     "delete": ("Delete", "Forget", "Remove", "Revoke"),
 }
 
-# Gateways' own, every few seconds, and nobody's doing.
-_MACHINERY = ("AckPush", "ClaimPushes", "GetCaller")
-
-
 _write: Callable[[bytes], None] | None = None
+_strangers: Strangers | None = None
+
+
+class By(NamedTuple):
+    """Who asks for a stream that shares a call with others, and the stream's metadata."""
+
+    who: Principal | None
+    metadata: Mapping[str, str]
 
 
 @contextmanager
 def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
     """Within it, every line goes there; nobody makes any without it."""
-    global _write
-    _write = write
+    global _write, _strangers
+    _write, _strangers = write, Strangers(write)
     try:
         yield
     finally:
-        _write = None
+        _strangers.end()
+        _write = _strangers = None
 
 
 @lru_cache
@@ -61,19 +70,33 @@ def code_of(error: BaseException) -> str:
     return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
 
 
-def note(method: str, request: object, answer: object = None, *, code: str = "OK", run_id: str = "") -> None:
+def note(
+    method: str,
+    request: object,
+    answer: object = None,
+    *,
+    code: str = "OK",
+    run_id: str = "",
+    by: By | None = None,
+) -> None:
     """A call of a method, by its name or its path, has come so far: to its answer, or its stream's begin."""
-    if _write is None or (name := method.rpartition("/")[2]) in _MACHINERY:
+    if _write is None or _strangers is None:
         return
-    who, known, what = who_calls(), known_ids(), action(name)
+    name = method.rpartition("/")[2]
+    who, where = (who_calls(), origin()) if by is None else (by.who, origin(by.metadata))
+    stranger = who is None or who is ANONYMOUS
+    known, what = known_ids(), action(name)
     told: dict[str, object] = {
         "time": datetime.now(UTC),
         "action": what,
         "method": name,
         "outcome": code,
         # Without auth nobody knows who it was; user_id, if there is one, is what the caller said.
-        "caller": None if who is None or who.believed else {"tenant": who.tenant, "user": who.user},
+        "caller": None if who is None or stranger or who.believed else _names_of(who),
+        "address": where.address,
     }
+    if where.via:
+        told["via"] = where.via
     for key in ("request_id", "trace_id"):
         if key in known:
             told[key] = known[key]
@@ -83,7 +106,14 @@ def note(method: str, request: object, answer: object = None, *, code: str = "OK
         _name(told, request)
     if what != "read" and isinstance(answer, Message):
         _name(told, answer)
-    _write(orjson.dumps(told))
+    if stranger:
+        _strangers.note(told)
+    else:
+        _write(orjson.dumps(told))
+
+
+def _names_of(who: Principal) -> dict[str, str]:
+    return {"tenant": who.tenant, "user": who.user}
 
 
 def _name(told: dict[str, object], message: Message) -> None:

@@ -1,7 +1,7 @@
 """The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import grpc
 from grpc.aio import ServicerContext
@@ -12,8 +12,10 @@ from portico.core.identity import EVERYBODY, Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, await_first, stop_sending
+from portico.core.services.origin import Origins
 from portico.core.services.rates import RateExceeded, Rates, tell
 from portico.core.services.refusals import Refusals
+from portico.core.services.tracing import enter_request
 
 HEALTH = "/grpc.health.v1.Health/"
 # What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
@@ -29,25 +31,20 @@ _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
-class Admitted(NamedTuple):
-    """Who asks for a stream of a link, and what it is to know of the limits on its calls."""
-
-    who: Principal
-    rate_limits: bytes
-
-
-_EVERYBODY = Admitted(EVERYBODY, b"")
-
-
 class StreamChecks(Protocol):
     """Finds out who asks for a stream of a link."""
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
-        """None when `check` must find out. Raises Unauthenticated, PermissionDenied, RateExceeded."""
+    def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
+        """Who asks; None when `check` must find out. Raises Unauthenticated."""
         ...
 
-    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
-        """Raises Unauthenticated, PermissionDenied, RateExceeded, IssuerUnavailable."""
+    async def check(self, metadata: Mapping[str, str]) -> Principal:
+        """Raises Unauthenticated, IssuerUnavailable."""
+        ...
+
+    def admit(self, who: Principal, method: str) -> bytes:
+        """What the stream is to know of the limits on its caller's calls. Raises PermissionDenied,
+        RateExceeded."""
         ...
 
 
@@ -65,19 +62,23 @@ class Unchecked(grpc.aio.ServerInterceptor):
     def of_link(self, link: Principal) -> StreamChecks:
         return self
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
-        return _EVERYBODY
+    def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
+        return EVERYBODY
 
-    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
-        return _EVERYBODY
+    async def check(self, metadata: Mapping[str, str]) -> Principal:
+        return EVERYBODY
+
+    def admit(self, who: Principal, method: str) -> bytes:
+        return b""
 
 
 class Authentication(grpc.aio.ServerInterceptor):
     """Every call but those for health has a principal, or is refused."""
 
-    def __init__(self, authenticator: Authenticator, rates: Rates) -> None:
+    def __init__(self, authenticator: Authenticator, rates: Rates, origins: Origins) -> None:
         self._authenticator = authenticator
         self._rates = rates
+        self._origins = origins
         self._refusals = Refusals()
 
     def of_link(self, link: Principal) -> "StreamAuthentication":
@@ -97,8 +98,7 @@ class Authentication(grpc.aio.ServerInterceptor):
             call_as(await self._principal(method, handler_call_details.invocation_metadata))
         except PorticoError as error:
             self._refusals.note(error)
-            audit.note(method, None, code=error.code)
-            return _refusal(handler, error, uploads=method in _UPLOADS)
+            return self._refusal(handler, error, method)
         return handler
 
     async def _principal(self, method: str, metadata: Any) -> Principal:
@@ -109,6 +109,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                 return ANONYMOUS
             raise missing()
         who = await self._authenticator.check(credential)
+        call_as(who)  # also where it is refused what it asks for
         if method != MULTIPLEX:
             try:
                 tell(self._rates.count(who))
@@ -117,6 +118,33 @@ class Authentication(grpc.aio.ServerInterceptor):
                 raise
             check_scope(who, method.rpartition("/")[2])
         return who
+
+    def _refusal(
+        self, handler: grpc.RpcMethodHandler, error: PorticoError, method: str
+    ) -> grpc.RpcMethodHandler:
+        def note(context: ServicerContext) -> None:
+            self._origins.enter(context)
+            enter_request(context.invocation_metadata())
+            audit.note(method, None, code=error.code)
+
+        async def unary(request: Any, context: ServicerContext) -> Any:
+            note(context)
+            await abort(context, error)
+
+        async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+            note(context)
+            if method in _UPLOADS:
+                await stop_sending(request, context)
+            elif handler.request_streaming:
+                await await_first(request)
+            await abort(context, error)
+            yield  # makes this a generator
+
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.unary_unary_rpc_method_handler(unary)
 
 
 class StreamAuthentication:
@@ -130,45 +158,29 @@ class StreamAuthentication:
         self._refusals = refusals
         self._link = link
 
-    def at_once(self, metadata: Mapping[str, str], method: str) -> Admitted | None:
+    def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
         try:
             credential = bearer(metadata.get("authorization"))
             who = self._authenticator.at_once(credential) if credential else self._link
             if who is ANONYMOUS:
                 raise missing()
-            return None if who is None else self._admit(who, method)
+            return who
         except PorticoError as error:
             self._refusals.note(error)
             raise
 
-    async def check(self, metadata: Mapping[str, str], method: str) -> Admitted:
+    async def check(self, metadata: Mapping[str, str]) -> Principal:
         try:
-            who = await self._authenticator.check(bearer(metadata.get("authorization")))
-            return self._admit(who, method)
+            return await self._authenticator.check(bearer(metadata.get("authorization")))
         except PorticoError as error:
             self._refusals.note(error)
             raise
 
-    def _admit(self, who: Principal, method: str) -> Admitted:
-        rate_limits = self._rates.count(who)
-        check_scope(who, method)
-        return Admitted(who, rate_limits)
-
-
-def _refusal(handler: grpc.RpcMethodHandler, error: PorticoError, *, uploads: bool) -> grpc.RpcMethodHandler:
-    async def unary(request: Any, context: ServicerContext) -> Any:
-        await abort(context, error)
-
-    async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
-        if uploads:
-            await stop_sending(request, context)
-        elif handler.request_streaming:
-            await await_first(request)
-        await abort(context, error)
-        yield  # makes this a generator
-
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(stream)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(stream)
-    return grpc.unary_unary_rpc_method_handler(unary)
+    def admit(self, who: Principal, method: str) -> bytes:
+        try:
+            rate_limits = self._rates.count(who)
+            check_scope(who, method)
+            return rate_limits
+        except PorticoError as error:
+            self._refusals.note(error)
+            raise

@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.services import audit, rates
 from portico.core.services.caller import admitted
+from portico.core.services.origin import Origins
 from portico.core.services.tracing import enter_request
 
 log = logging.getLogger(__name__)
@@ -92,32 +93,35 @@ def parse(message_class: type[Message], data: bytes) -> Any:
 
 
 def handlers(
-    services: Sequence[tuple[ServiceDescriptor, object]], most: int = MESSAGE_BYTES
+    services: Sequence[tuple[ServiceDescriptor, object]], origins: Origins, most: int = MESSAGE_BYTES
 ) -> list[grpc.GenericRpcHandler]:
     """Generic handlers of all methods, whose answers have so many bytes at most. A method that its object
     lacks answers UNIMPLEMENTED."""
     return [
         grpc.method_handlers_generic_handler(
             service.full_name,
-            {method.name: _handler(service, method, target, most) for method in service.methods},
+            {method.name: _handler(service, method, target, origins, most) for method in service.methods},
         )
         for service, target in services
     ]
 
 
-def _handler(service: ServiceDescriptor, method: MethodDescriptor, target: object, most: int) -> Any:
+def _handler(
+    service: ServiceDescriptor, method: MethodDescriptor, target: object, origins: Origins, most: int
+) -> Any:
     function: Any = getattr(target, method.name, None)
     path = f"/{service.full_name}/{method.name}"
     request_class = GetMessageClass(method.input_type)
     if function is None:
         function = _unimplemented_stream(path) if method.server_streaming else _unimplemented(path)
     if method.client_streaming:
-        call = _stream_call(function, path, request_class, most, parsed=False)
+        call = _stream_call(function, path, request_class, origins, most, parsed=False)
         return grpc.stream_stream_rpc_method_handler(call, None, None)
     if method.server_streaming:
-        call = _stream_call(function, path, request_class, most, parsed=True)
+        call = _stream_call(function, path, request_class, origins, most, parsed=True)
         return grpc.unary_stream_rpc_method_handler(call, None, None)
-    return grpc.unary_unary_rpc_method_handler(_unary_call(function, path, request_class, most), None, None)
+    answer = _unary_call(function, path, request_class, origins, most)
+    return grpc.unary_unary_rpc_method_handler(answer, None, None)
 
 
 def _serialize(message: Message | bytes, most: int) -> bytes:
@@ -132,9 +136,11 @@ def _unary_call(
     function: Callable[[Any, ServicerContext], Awaitable[Any]],
     path: str,
     request_class: type[Message],
+    origins: Origins,
     most: int,
 ) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
     async def unary(data: bytes, context: ServicerContext) -> bytes:
+        origins.enter(context)
         enter_request(context.invocation_metadata())
         request = None
         try:
@@ -163,6 +169,7 @@ def _stream_call(
     function: Callable[[Any, ServicerContext], AsyncIterator[Any]],
     path: str,
     request_class: type[Message],
+    origins: Origins,
     most: int,
     *,
     parsed: bool,
@@ -171,6 +178,7 @@ def _stream_call(
         request: Any = None
         responses: Any = None
         begun = path in _NOTED_WITHIN
+        origins.enter(context)
         enter_request(context.invocation_metadata())
         try:
             admitted()
@@ -188,7 +196,11 @@ def _stream_call(
                 yield _serialize(response, most)
             if not begun:
                 audit.note(path, request)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
+        except asyncio.CancelledError as gone:
+            if not begun:
+                audit.note(path, request, code=audit.code_of(gone))
+            raise
+        except grpc.aio.AbortError:
             raise
         except Exception as error:
             if not begun or path in _NOTED_WITHIN:
@@ -242,6 +254,7 @@ logging.getLogger(cygrpc.__name__).addFilter(_is_defect)
 
 def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:
     async def unary(request: Any, context: ServicerContext) -> Any:
+        audit.note(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
 
     return unary
@@ -249,6 +262,7 @@ def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]
 
 def _unimplemented_stream(path: str) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
     async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        audit.note(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
         yield  # makes this a generator
 

@@ -43,7 +43,7 @@ class _Stream:
 
     __slots__ = (
         *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
-        *("request", "stream_id"),
+        *("request", "stream_id", "who"),
     )
 
     def __init__(self, link: "Link", stream_id: int) -> None:
@@ -58,6 +58,7 @@ class _Stream:
         self.deadline: asyncio.TimerHandle | None = None
         self.call: Call | None = None  # what is seen of it
         self.request: pb.StreamAction | None = None  # until it is answered
+        self.who: Principal | None = None  # as soon as that is known
 
     def notify(self) -> None:
         """There may be something to send."""
@@ -76,10 +77,11 @@ class _Stream:
         request, self.request = self.request, None
         if request is None:
             return
+        by = audit.By(self.who, request.metadata)
         if request.HasField("query"):
-            audit.note("Query", request.query, code=code, run_id=run_id)
+            audit.note("Query", request.query, code=code, run_id=run_id, by=by)
         else:
-            audit.note("WatchRun", request.watch, code=code, run_id=run_id)
+            audit.note("WatchRun", request.watch, code=code, run_id=run_id, by=by)
 
     def close(self, code: str = "CANCELLED") -> None:
         """Release everything; the run goes on."""
@@ -186,12 +188,12 @@ class Link:
             method = "Query" if query else "WatchRun"
             # What starts a run is seen as that run's span, in the same trace, and costs no second one.
             stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=not query)
-            admitted = self._authentication.at_once(request.metadata, method)
-            if admitted is None:
+            who = stream.who = self._authentication.at_once(request.metadata)
+            if who is None:
                 self._later(stream, self._authenticated(stream, request, method))
                 return
-            self._tell(stream, admitted.rate_limits)
-            copy_context().run(self._begin, stream, request, admitted.who)
+            self._tell(stream, self._authentication.admit(who, method))
+            copy_context().run(self._begin, stream, request, who)
         except Exception as error:
             self._fail(stream, error)
 
@@ -215,9 +217,9 @@ class Link:
         return open_watch(self._engine, request.watch)
 
     async def _authenticated(self, stream: _Stream, request: pb.StreamAction, method: str) -> LogReader:
-        admitted = await self._authentication.check(request.metadata, method)
-        self._tell(stream, admitted.rate_limits)
-        call_as(admitted.who)
+        who = stream.who = await self._authentication.check(request.metadata)
+        self._tell(stream, self._authentication.admit(who, method))
+        call_as(who)
         enter_stream(request.metadata, stream.call)
         return await opened(self._opened(request))
 

@@ -1,5 +1,6 @@
 """QueryService: runs, and their logs as streams of frames."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -48,7 +49,11 @@ class QueryService:
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
         with caller_trace(context.invocation_metadata()):
-            reader = await opened(open_query(self._engine, request))
+            try:
+                reader = await opened(open_query(self._engine, request))
+            except asyncio.CancelledError as gone:
+                audit.note("Query", request, code=audit.code_of(gone))
+                raise
             audit.note("Query", request, run_id=reader.run_id)
         async for frame in self._follow(reader):
             yield frame

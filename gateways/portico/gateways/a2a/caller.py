@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 import grpc.aio
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
@@ -14,7 +15,7 @@ from a2a.utils.errors import VersionNotSupportedError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from portico.gateways.http.core import caller_metadata, passed_on
+from portico.gateways.http.core import CLIENT_ADDRESS, caller_metadata, passed_on
 
 CALLER = "portico.caller"  # in a call context's state
 AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
@@ -99,7 +100,9 @@ class GrpcContexts(GrpcServerCallContextBuilder):
 
     def build(self, context: "grpc.aio.ServicerContext") -> ServerCallContext:
         """Raises VersionNotSupportedError."""
-        given = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
+        sent = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
+        given = [(name, value) for name, value in sent if name != CLIENT_ADDRESS]
+        given.append((CLIENT_ADDRESS, _host(context.peer())))
         metadata = passed_on(given)
         named = dict(given)
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
@@ -116,6 +119,11 @@ class GrpcContexts(GrpcServerCallContextBuilder):
             version=version,
         )
         return call_context(caller, {})
+
+
+def _host(peer: str) -> str:
+    """The address in gRPC's words, such as ipv6:%5B::1%5D:50051; what a Unix socket has is none."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[tuple[str, str]]:

@@ -11,6 +11,7 @@ from portico.client.tls import channel_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import ids
 
+CLIENT_ADDRESS = "x-portico-client-address"  # what a gateway tells the core of its caller, by its own word
 # What belongs to the caller and travels with the call, by the names that gRPC metadata has too, and how
 # many characters of it are carried.
 _CHARACTERS = {
@@ -18,6 +19,7 @@ _CHARACTERS = {
     "traceparent": 256,
     "tracestate": 512,  # as many as W3C's Trace Context wants carried
     "x-request-id": ids.MAX_CHARACTERS,
+    CLIENT_ADDRESS: 64,
 }
 _PASSED_ON = frozenset(name.encode() for name in _CHARACTERS)
 _UNREADABLE = "unreadable"  # in place of a credential that can't be carried: the core refuses it

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
-from portico.gateways.http.core import Core, core_credentials
+from portico.gateways.http.core import CLIENT_ADDRESS, Core, core_credentials
 from portico.gateways.http.core_tls import renewed_tls
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.page_guard import CoreAuth, PageGuard, Refusal
@@ -22,6 +22,7 @@ from portico.telemetry import prometheus
 from portico.telemetry.loop_watch import LoopWatch
 
 METRICS = "/metrics"
+_CLIENT_ADDRESS = CLIENT_ADDRESS.encode()
 
 
 class Gateway(Protocol):
@@ -83,6 +84,7 @@ class Site:
             await (refusal or _metrics)(scope, receive, send)
             return
         enter_request(scope["headers"])
+        _tell_address(scope)
         tell_rates(scope)
         gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
         # A signed path is a credential of its own, and pages of sandboxes have no origin to name.
@@ -133,6 +135,15 @@ def _wrong_query(scope: Scope) -> Refusal | None:
     except BadRequest as error:
         return Refusal(error.status, error.code, error.message)
     return None
+
+
+def _tell_address(scope: Scope) -> None:
+    """Have the caller's address go with all that is asked of the core; what the caller itself says of it does
+    not."""
+    headers = [header for header in scope["headers"] if header[0] != _CLIENT_ADDRESS]
+    if client := scope.get("client"):
+        headers.append((_CLIENT_ADDRESS, client[0].encode()))
+    scope["headers"] = headers
 
 
 async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:

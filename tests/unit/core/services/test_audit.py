@@ -1,6 +1,7 @@
 """What a line of the audit has: who did what to what, and nothing that was said."""
 
 import json
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -15,7 +16,7 @@ from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
 WHO = principal("acme", "ann", frozenset(("use",)))
 
 
-def told(method: str, request: object, answer: object = None, **more: str) -> dict[str, object]:
+def told(method: str, request: object, answer: object = None, **more: Any) -> dict[str, object]:
     lines: list[bytes] = []
     with audit.told_to(lines.append):
         audit.note(method, request, answer, **more)
@@ -39,6 +40,7 @@ def test_a_line_says_who_did_what_and_for_which_request() -> None:
         context.detach(trace)
         ids.request_id.reset(ids_token)
     assert line == {
+        "address": "",
         "action": "create",
         "method": "Query",
         "outcome": "OK",

@@ -1,0 +1,79 @@
+"""Calls of callers whom nobody knows, such as those who guess keys, as lines that can't fill a disk.
+
+Of an address and an outcome the first call in a minute has its line, and the rest have one together.
+"""
+
+import ipaddress
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import orjson
+
+SECONDS = 60.0
+KINDS = 100  # of addresses and outcomes in that time; what is beyond counts together
+OTHERS = "others"
+
+
+class Strangers:
+    """Any thread may use it."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self._seen: dict[
+            tuple[str, str], Counter[str]
+        ] = {}  # by method: calls that have no line of their own
+        self._since = datetime.now(UTC)
+        self._timer: threading.Timer | None = None
+
+    def note(self, told: dict[str, object]) -> None:
+        """`told` is a call's line."""
+        kind = _network(str(told["address"])), str(told["outcome"])
+        with self._lock:
+            if not self._seen:
+                self._begin()
+            if kind not in self._seen and len(self._seen) >= KINDS:
+                kind = OTHERS, kind[1]
+            repeated = self._seen.get(kind)
+            if repeated is None:
+                self._seen[kind] = Counter()
+                self._write(orjson.dumps(told))
+            else:
+                repeated[str(told["method"])] += 1
+
+    def end(self) -> None:
+        """Write what has been counted."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            seen, self._seen = self._seen, {}
+            for (address, outcome), repeated in seen.items():
+                if repeated:
+                    self._write(orjson.dumps(self._line(address, outcome, repeated)))
+
+    def _begin(self) -> None:
+        self._since = datetime.now(UTC)
+        self._timer = threading.Timer(SECONDS, self.end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _line(self, address: str, outcome: str, repeated: Counter[str]) -> dict[str, object]:
+        return {
+            "time": datetime.now(UTC),
+            "since": self._since,
+            "action": "repeat",
+            "outcome": outcome,
+            "caller": None,
+            "address": address,
+            "count": repeated.total(),
+            "methods": dict(repeated),
+        }
+
+
+def _network(address: str) -> str:
+    """One host has as many IPv6 addresses as it wants, of one network of 64 bits."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))
