@@ -1,8 +1,11 @@
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from portico.core.errors import MemoryNotFound
 from portico.core.stores.base import MemoryRecord, MemoryStore, Stores
 from portico.core.stores.filters import read_filter
 
@@ -172,3 +175,46 @@ async def test_names_of_members_are_no_syntax(stores: Stores) -> None:
         asked = read_filter({"all": [one("exists", True, name)]})
         rows = await stores.memories.list("ada", None, None, 20, filter=asked)
         assert [row.memory_id for row in rows] == [f"m{n}"]
+
+
+async def test_a_filter_finds_a_few_among_many(stores: Stores) -> None:
+    many = 1500
+    await stores.memories.add(
+        [
+            MemoryRecord(f"m{n:04}", "ada", f"s{n % 2}", "a penguin", float(n // 10), f'{{"n": {n % 100}}}')
+            for n in range(many)
+        ]
+    )
+    asked = read_filter({"all": [one("eq", 7, "n")]})
+    fitting = [f"m{n:04}" for n in range(7, many, 100)][::-1]
+
+    async def listed(limit: int, before: tuple[float, str] | None = None) -> list[str]:
+        rows = await stores.memories.list("ada", None, before, limit, filter=asked)
+        return [row.memory_id for row in rows]
+
+    assert await listed(5) == fitting[:5]
+    assert await listed(5, (many / 10 - 50, "m1000")) == fitting[5:10]
+    assert await listed(100) == fitting
+    assert await stores.memories.list("ada", "s0", None, 10, filter=asked) == []
+    assert await stores.memories.delete("bob", None, None, filter=asked) == 0
+    assert await stores.memories.delete("ada", "s1", None, filter=asked) == len(fitting)
+    assert await listed(100) == []
+    assert len(await stores.memories.list("ada", None, None, many)) == many - len(fitting)
+
+
+async def test_a_delete_by_a_filter_takes_what_is_added_meanwhile_or_leaves_it(stores: Stores) -> None:
+    await stores.memories.add(
+        [MemoryRecord(f"m{n}", "ada", "", "a penguin", float(n), '{"n": 1}') for n in range(900)]
+    )
+
+    async def change() -> None:
+        for n in range(0, 900, 90):
+            with suppress(MemoryNotFound):
+                await stores.memories.update("ada", f"m{n}", {"metadata": '{"n": 2}'})
+            await stores.memories.add([MemoryRecord(f"x{n}", "ada", "", "x", float(n), '{"n": 1}')])
+
+    asked = read_filter({"all": [one("eq", 1, "n")]})
+    deleted, _ = await asyncio.gather(stores.memories.delete("ada", None, None, filter=asked), change())
+    left = await stores.memories.list("ada", None, None, 1000)
+    assert deleted + len(left) == 910
+    assert {row.metadata for row in left if row.memory_id.startswith("m")} <= {'{"n": 2}'}

@@ -198,7 +198,7 @@ class RunMemory:
             check_members(changes["metadata"])
         if expires_at is not None:
             check_expiry(expires_at, "expires_at")
-            changes["expires_at"] = expires_at
+            changes["expires_at"] = float(expires_at)
         if len(changes) == 1:
             raise InvalidArgument("text", "nothing is to be changed")
         try:

@@ -44,11 +44,11 @@ def new_memory(
         user_id=owner,
         session_id=session_id,
         text=text,
-        created_at=now if created_at is None else created_at,
+        created_at=now if created_at is None else float(created_at),
         metadata=metadata,
         key=key,
         updated_at=now,
-        expires_at=expires_at,
+        expires_at=None if expires_at is None else float(expires_at),
     )
 
 
@@ -90,5 +90,7 @@ def check_expiry(moment: float | None, field: str = "expire_time") -> None:
 
 def check_moment(moment: float, field: str) -> None:
     """Raises InvalidArgument for what is no date."""
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        raise InvalidArgument(field, "must be seconds since the epoch")
     if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
         raise InvalidArgument(field, "is not a time of the years 1 to 9999")

@@ -29,6 +29,7 @@ from portico.core.stores.members import members, path_name
 from portico.core.stores.reserve import makes_room
 from portico.core.stores.schema import KEY_IS_SET, memories, memory_members
 from portico.core.stores.sql_filters import RECORD, alive, chosen
+from portico.core.stores.sql_scan import scan
 from portico.core.stores.steps import STEP_ROWS, one_step
 
 _COLUMNS = tuple(column.name for column in RECORD)
@@ -112,14 +113,23 @@ class SqlMemoryStore:
         *,
         filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryRecord]:
+        mine = _of(user_id, session_id, None, None)
         query = (
-            select(*RECORD)
-            .where(_of(user_id, session_id, None, None), alive(), *chosen(filter, memories.c.number))
-            .order_by(memories.c.created_at.desc(), memories.c.memory_id.desc())
-            .limit(limit)
+            select(*RECORD).order_by(memories.c.created_at.desc(), memories.c.memory_id.desc()).limit(limit)
         )
-        if before is not None:
-            query = query.where(tuple_(memories.c.created_at, memories.c.memory_id) < before)
+        if filter.groups:
+            found: list[int] = []
+            fits = [alive(), *chosen(filter, memories.c.number)]
+            async for numbers in scan(self._database, mine, fits, before):
+                found += numbers
+                if len(found) >= limit:
+                    break
+            query = query.where(memories.c.number.in_(found[:limit]), alive())
+        elif before is None:
+            query = query.where(mine, alive())
+        else:
+            place = tuple_(memories.c.created_at, memories.c.memory_id)
+            query = query.where(mine, alive(), place < before)
         async with self._database.read() as connection:
             return [MemoryRecord(*row) for row in await connection.execute(query)]
 
@@ -132,17 +142,29 @@ class SqlMemoryStore:
         key: str | None = None,
         filter: MetadataFilter = EVERY,
     ) -> int:
-        doomed = and_(_of(user_id, session_id, memory_id, key), *chosen(filter, memories.c.number))
-        number = 0
-        while found := await self._delete_some(doomed, STEP_ROWS):
-            number += found
-        return number
+        mine = _of(user_id, session_id, memory_id, key)
+        if not filter.groups:
+            return await self._delete_all(mine)
+        deleted = 0
+        fits = list(chosen(filter, memories.c.number))
+        async for numbers in scan(self._database, mine, fits):
+            # Some may have been changed since. Whose they are never is: asked for that too, SQLite would look
+            # through all of the user's.
+            still = and_(memories.c.number.in_(numbers), *fits)
+            deleted += await self._delete_all(still) if numbers else 0
+        return deleted
 
     async def expire(self, before: float, limit: int) -> int:
         return await self._delete_some(memories.c.updated_at < before, limit)
 
     async def remove_expired(self, now: float, limit: int) -> int:
         return await self._delete_some(memories.c.expires_at <= now, limit)
+
+    async def _delete_all(self, doomed: ColumnElement[bool]) -> int:
+        number = 0
+        while found := await self._delete_some(doomed, STEP_ROWS):
+            number += found
+        return number
 
     @makes_room
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
