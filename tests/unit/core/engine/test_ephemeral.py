@@ -158,3 +158,27 @@ async def test_what_can_not_be_removed_holds_up_no_other_and_is_tried_again(
     assert "run r1" in caplog.text
     assert "is away" in caplog.text
     assert await kept(stores) == ([], [], [])
+
+
+async def test_once_it_has_stopped_nothing_is_removed_any_more(
+    stores: Stores, sweeping: Ephemerals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sweeping.stop()  # it has nothing to stop yet
+    begun, cut = asyncio.Event(), False
+
+    async def slow(run_ids: Sequence[str]) -> int:
+        nonlocal cut
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0)
+            cut = True
+        return 0
+
+    monkeypatch.setattr(stores.runs, "delete_all", slow)
+    await ended(stores, "r1", "own", "session")
+    sweeping.ended("r1", ("ada", "own"))
+    await asyncio.wait_for(begun.wait(), 30)
+    await sweeping.stop()
+    assert cut
