@@ -1,13 +1,15 @@
 """Calls per second."""
 
 import time
+from contextvars import copy_context
 
 import pytest
 
 from portico.core.errors import LimitExceeded
 from portico.core.identity import principal
 from portico.core.services import rates
-from portico.core.services.rates import Rates
+from portico.core.services.rates import RateExceeded, Rates
+from portico.v1 import rates_pb2
 
 ADA, BOB = (principal("acme", user, frozenset(("use",))) for user in ("ada", "bob"))
 CAROL = principal("globex", "carol", frozenset(("use",)))
@@ -52,3 +54,64 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         limits.count(principal("", f"user{number}", frozenset()))
     assert len(limits._buckets) == 10
+
+
+def told(data: bytes) -> list[tuple[str, int, int, int, float]]:
+    """Name, limit, window, what remains, and the seconds until there is one more."""
+    return [
+        (
+            each.name,
+            each.limit,
+            each.window_seconds,
+            each.remaining,
+            each.available_after.ToNanoseconds() / 1e9,
+        )
+        for each in rates_pb2.RateLimits.FromString(data).limits
+    ]
+
+
+def test_who_calls_is_told_what_is_left_and_when_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limits = Rates(per_tenant=0.5, per_user=4)
+    assert told(limits.count(ADA)) == [("tenant", 1, 2, 0, 2.0), ("user", 4, 1, 3, 0.25)]
+    now += 0.125
+    with pytest.raises(RateExceeded) as caught:
+        limits.count(ADA)
+    assert told(caught.value.told) == [("tenant", 1, 2, 0, 1.875), ("user", 4, 1, 3, 0.125)]
+    now += 60
+    limits.count(ADA)
+    with pytest.raises(RateExceeded) as caught:
+        limits.count(ADA)
+    assert told(caught.value.told) == [("tenant", 1, 2, 0, 2.0), ("user", 4, 1, 3, 0.25)]
+    # What is full is there now.
+    now += 1.9
+    with pytest.raises(RateExceeded) as caught:
+        limits.count(ADA)
+    assert told(caught.value.told)[1] == ("user", 4, 1, 4, 0.0)
+
+
+def test_without_limits_there_is_nothing_to_tell() -> None:
+    limits = Rates(None, None)
+    assert limits.count(ADA) == b""
+    assert not limits._buckets
+
+
+def test_a_call_has_what_its_own_caller_is_told() -> None:
+    def call() -> tuple[tuple[str, bytes], ...]:
+        assert rates.metadata() == ()
+        rates.tell(b"told")
+        return rates.metadata()
+
+    assert copy_context().run(call) == ((rates.METADATA, b"told"),)
+    assert rates.metadata() == ()
+
+
+def test_who_is_forgotten_first_has_not_called_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "REMEMBERED", 2)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    limits = Rates(per_tenant=None, per_user=2)
+    for who in (ADA, BOB, ADA, CAROL):
+        limits.count(who)
+    with pytest.raises(LimitExceeded):
+        limits.count(ADA)
