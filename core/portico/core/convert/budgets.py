@@ -60,9 +60,12 @@ def use_from_proto(use: pb.BudgetUse) -> Use:
 
 def use_to_proto(use: Use, target: pb.BudgetUse) -> None:
     set_duration(target.wall_time, use.wall_time)
-    target.tool_calls = use.tool_calls
-    target.tokens = use.tokens
-    target.child_runs = use.child_runs
+    if use.tool_calls:
+        target.tool_calls = use.tool_calls
+    if use.tokens:
+        target.tokens = use.tokens
+    if use.child_runs:
+        target.child_runs = use.child_runs
     if use.exceeded is not None:
         target.exceeded = _LIMITS[use.exceeded]
 

@@ -7,8 +7,9 @@ goes beyond, that run is stopped, and the run that did so with it.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
+from typing import NamedTuple
 
 from portico.agent.protocol import Budget, Error
 
@@ -31,8 +32,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """What was used of a budget; `wall_time` in seconds."""
 
     wall_time: float = 0.0

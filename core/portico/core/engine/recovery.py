@@ -130,7 +130,7 @@ class Recovery:
         budget, used = found
         if record.status == Status.IN_PROGRESS:
             # Nobody knows when the earlier process ended.
-            used = replace(used, wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
+            used = used._replace(wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
         return Quotas(budget, used, above)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
