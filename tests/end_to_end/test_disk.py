@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from support.alone import unshared
-from support.deployment import SCRIPTED, Deployment, ask, free_port
+from support.deployment import READY_SECONDS, SCRIPTED, Deployment, ask, free_port
 
 from portico.client import Client
 from portico.client.errors import Unavailable
@@ -201,6 +203,66 @@ def test_a_damaged_database_is_refused_and_the_doctor_says_what_to_do(tmp_path: 
     assert report.returncode == 1
     assert "problem" in report.stdout
     assert "restore a backup" in report.stdout
+
+
+@contextlib.contextmanager
+def running_core(data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A core on `core.sock`, killed in the end."""
+    command = [sys.executable, "-m", "portico.core", str(SCRIPTED), f"--store=sqlite:///{data}/portico.db"]
+    with subprocess.Popen([*command, f"--listen=unix:{data}/core.sock"]) as process:
+        try:
+            until = time.monotonic() + READY_SECONDS
+            with socket.socket(socket.AF_UNIX) as listening:
+                while listening.connect_ex(str(data / "core.sock")):
+                    assert process.poll() is None, "the core has ended"
+                    assert time.monotonic() < until, "the core does not listen"
+                    time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+
+
+async def say(data: Path, session_id: str, count: int) -> None:
+    async with Client(f"unix:{data}/core.sock") as client:
+        for _ in range(count):
+            assert await client.runs.query("count 2", session_id=session_id, user_id="ada").text() == "0 1 "
+
+
+async def runs(data: Path) -> int:
+    async with Client(f"unix:{data}/core.sock") as client:
+        return len([run async for run in client.runs.list()])
+
+
+def damage(log: Path) -> None:
+    """Change some bytes in the middle."""
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 100] = b"\xee" * 100
+    log.write_bytes(content)
+
+
+async def test_a_core_misses_commits_that_are_lost_at_the_end_of_its_log(tmp_path: Path) -> None:
+    with running_core(tmp_path):
+        await say(tmp_path, "s1", 20)
+    whole = await asyncio.to_thread(doctor, tmp_path)
+    assert whole.returncode == 0, whole.stdout
+    with running_core(tmp_path):
+        assert await runs(tmp_path) == 20
+        await say(tmp_path, "s2", 20)
+    await asyncio.to_thread(damage, tmp_path / "portico.db-wal")
+    refused = await asyncio.to_thread(core, tmp_path)
+    assert refused.returncode == 1
+    assert "portico.db-wal is damaged behind frame" in refused.stderr
+    assert "remove portico.db-shm" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    for _ in range(2):  # whoever looks changes nothing
+        report = await asyncio.to_thread(doctor, tmp_path)
+        assert report.returncode == 1
+        assert "portico.db-wal is damaged behind frame" in report.stdout
+    (tmp_path / "portico.db-shm").unlink()
+    with running_core(tmp_path):
+        assert 20 <= await runs(tmp_path) < 40
+        await say(tmp_path, "s3", 1)
+    assert (await asyncio.to_thread(doctor, tmp_path)).returncode == 0
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

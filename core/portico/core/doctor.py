@@ -13,6 +13,7 @@ from pathlib import Path
 from portico.core.audit import SHOWN, Audit
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import check_url
+from portico.core.stores.sqlite_wal import WalUnknown, lost_commits
 from portico.process.settings import Misconfigured, read
 from portico.telemetry.visible import visible
 
@@ -74,6 +75,15 @@ def _machine(path: Path) -> Iterator[Finding]:
 
 
 def _database(path: Path) -> Iterator[Finding]:
+    # First of all: whoever opens the database makes the log's index say what can still be read.
+    try:
+        loss = lost_commits(path)
+    except (WalUnknown, OSError) as why:
+        yield Finding("note", f"whether commits are missing at the end of {path}-wal can't be told: {why}")
+    else:
+        if loss is not None:
+            yield Finding("problem", loss.words(str(path)))
+            return
     try:
         audit = Audit(path)
     except FileNotFoundError as error:

@@ -1,6 +1,7 @@
 """Picks the stores by their URL."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -33,7 +34,10 @@ from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_erasure import SqliteErasure
 from portico.core.stores.sqlite_log import SqliteRunLog
 from portico.core.stores.sqlite_sizes import SqliteSizeStore
+from portico.core.stores.sqlite_wal import WalUnknown, lost_commits
 from portico.core.stores.turn import WriteTurn
+
+log = logging.getLogger(__name__)
 
 SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
 SYNCHRONOUS = ("normal", "full")
@@ -147,12 +151,28 @@ def _open_log(
     except OSError as error:
         raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error
     try:
+        _check_log(file.path)
         # A start needs a little room too, for what SQLite keeps beside the database.
         reserve.give_back()
         migrate(file, copy=migration_copy)
-        log = SqliteRunLog(file, turn, lock)
+        runs = SqliteRunLog(file, turn, lock)
+        lock.sign()
         reserve.take()
-        return log
+        return runs
     except BaseException:
         lock.release()
         raise
+
+
+def _check_log(database: Path) -> None:
+    """Raises StoreUnavailable when commits are lost: once the database is open, what is left of them is
+    overwritten."""
+    try:
+        loss = lost_commits(database)
+    except WalUnknown as why:
+        log.warning("whether commits are missing at the end of the write-ahead log can't be told: %s", why)
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"the write-ahead log can't be read: {error.strerror}") from error
+    if loss is not None:
+        raise StoreUnavailable(loss.words(database.name))
