@@ -32,7 +32,11 @@ def fill(message: Message, text: str, depth: int = 0) -> Message:
     for field in message.DESCRIPTOR.fields:
         if field.message_type is not None:
             if field.message_type.GetOptions().map_entry:
-                getattr(message, field.name)[text] = text
+                entries = getattr(message, field.name)
+                if field.message_type.fields_by_name["value"].message_type is None:
+                    entries[text] = text
+                elif depth < 4:
+                    fill(entries[text], text, depth + 1)
             elif depth < 4 and field.is_repeated:
                 fill(getattr(message, field.name).add(), text, depth + 1)
             elif depth < 4:
