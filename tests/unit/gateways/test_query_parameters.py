@@ -216,6 +216,12 @@ async def test_what_a_protocol_has_is_taken(http: httpx.AsyncClient) -> None:
     assert (await http.get("/runs?page_token=")).status_code == 200
 
 
+async def test_a_terminals_size_is_a_number(http: httpx.AsyncClient) -> None:
+    place = Place("WEBSOCKET", "/sandboxes/1/terminal")
+    for query in ("rows=x", "rows=-1", "columns=99999", "rows="):
+        assert await status(http, place, query) == 422
+
+
 async def test_an_agents_own_endpoint_gets_what_the_caller_sends(http: httpx.AsyncClient) -> None:
     for path in ("/weather", "/agents/echo/endpoints/weather"):
         assert (await http.get(f"{path}?city=Rome&memoryid=x")).json() == "Rome x"

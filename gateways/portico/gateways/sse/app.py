@@ -4,11 +4,12 @@ import logging
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from portico.client import PorticoError
 from portico.gateways.http.body import Disconnected
@@ -188,11 +189,18 @@ def _handle_errors(app: FastAPI) -> None:
         assert isinstance(error, PorticoError)
         return from_core(error)
 
-    async def wrong_shape(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+    def misshapen(error: ValidationException) -> Response:
         first = error.errors()[0]
         path = field_path(first["loc"][1:])
         return error_response(422, "INVALID_ARGUMENT", f"{path}: {first['msg']}", {"field": path})
+
+    async def wrong_shape(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return misshapen(error)
+
+    async def wrong_handshake(socket: WebSocket, error: Exception) -> None:
+        assert isinstance(error, WebSocketRequestValidationError)
+        await socket.send_denial_response(misshapen(error))
 
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -219,6 +227,7 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(BadRequest, refused)
     app.add_exception_handler(PorticoError, core_refused)
     app.add_exception_handler(RequestValidationError, wrong_shape)
+    app.add_exception_handler(WebSocketRequestValidationError, wrong_handshake)
     app.add_exception_handler(HTTPException, unrouted)
     app.add_exception_handler(Disconnected, nobody_waits)
     app.add_exception_handler(Exception, defect)
