@@ -10,8 +10,8 @@ import grpc
 import pytest
 from support.certificates import Authority
 
-from portico.client import Client, HandshakeFailed, Multiplexer, SyncClient, Unavailable, query_request
-from portico.client.errors import passes
+from portico.client import Client, HandshakeFailed, Multiplexer, SyncClient, query_request, run_stream
+from portico.client.errors import ClosedEarly, passes
 from portico.client.tls import channel_credentials
 
 
@@ -89,7 +89,10 @@ async def test_what_does_not_speak_tls_is_told(tmp_path: Path) -> None:
             await client.runs.query("hi").text()
 
 
-async def test_a_core_that_wants_a_certificate_of_the_client_may_be_the_reason(tmp_path: Path) -> None:
+async def test_a_core_that_wants_a_certificate_of_the_client_may_be_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_stream, "_START_SECONDS", 3600.0)
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     cert, key = other.issue("stranger")
     async with server(*authority.issue("core"), authority.file) as target:
@@ -99,8 +102,12 @@ async def test_a_core_that_wants_a_certificate_of_the_client_may_be_the_reason(t
             channel_credentials(authority.file, cert=cert, key=key),
         ):
             async with Client(target, tls=tls) as client:
-                with pytest.raises(Unavailable, match="it may want TLS, or a certificate of this client"):
+                with pytest.raises(ClosedEarly, match="it may want TLS, or a certificate of this client"):
                     await client.agents.get()
+                if tls is not None:
+                    # A core that may come back would be waited for.
+                    with pytest.raises(ClosedEarly):
+                        await client.runs.query("hi", resume_timeout=3600).text()
 
 
 def test_the_synchronous_client_is_told_the_same(tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ class Connection:
         self._replaced: list[grpc.aio.Channel] = []
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def secure(self) -> bool:
+        """Whether it is made by TLS."""
+        return self._credentials is not None
+
     def renew(self, credentials: grpc.ChannelCredentials | None) -> None:
         """Calls that begin from now on are made with these. Those that are under way stay where they are,
         until this is called once more."""

@@ -12,7 +12,7 @@ the reason's metadata. Branch on the class or the reason, never on the text.
       FailedPrecondition
       Aborted: SessionBusy, EtagMismatch
       ResourceExhausted
-      Unavailable: HandshakeFailed
+      Unavailable: ClosedEarly, HandshakeFailed
       Unimplemented
       DeadlineExceeded
       Cancelled
@@ -35,7 +35,6 @@ from portico.client import handshakes, rates
 from portico.v1 import query_pb2
 
 _DOMAIN = "portico"
-_CLOSED_EARLY = "If it always does, it may want TLS, or a certificate of this client that it trusts"
 # What grpc.aio reports when a stream ends under a write, in place of the status that ended it.
 _LOST_WHILE_WRITING = "Internal error from Core"
 
@@ -129,6 +128,18 @@ class Unavailable(PorticoError):
 class HandshakeFailed(Unavailable):
     """There can be no TLS with the core: one side refuses the other's certificate, or does not speak TLS. The
     message says which. To try again does not help."""
+
+
+class ClosedEarly(Unavailable):
+    """The core has closed a connection as it began: it may be ending, want TLS, or want a certificate of this
+    client that it trusts."""
+
+    def __init__(self, *, after_handshake: bool) -> None:
+        super().__init__(
+            "the core closes the connection as it begins. If it always does, it may want TLS, or a "
+            "certificate of this client that it trusts"
+        )
+        self.after_handshake = after_handshake  # this side's, if it uses TLS at all
 
 
 # Of Unavailable: the core is not there, or goes. For everything else it has waited as long as that can help.
@@ -227,8 +238,8 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
     if code is grpc.StatusCode.UNAVAILABLE:
         if problem := handshakes.refusal(message):
             return HandshakeFailed(problem)
-        if handshakes.closed_early(message):
-            message = f"the core closes the connection as it begins. {_CLOSED_EARLY}"
+        if (after_handshake := handshakes.closed_early(message)) is not None:
+            return ClosedEarly(after_handshake=after_handshake)
     return build_error(code, message, "", {})
 
 

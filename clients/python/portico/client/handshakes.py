@@ -10,7 +10,7 @@ _UNKNOWN_AUTHORITY = (
     "unable to verify the first certificate",
 )
 _HANDSHAKE = re.compile(r"Tls handshake failed \(\w+\): (?:.*OPENSSL_internal:)?(\w+)(?:: (.*?))?(?:: OK)?$")
-_CLOSED = re.compile(r"last error: UNAVAILABLE: \S+ (?:Handshake read failed \()?Socket closed\)?$")
+_CLOSED = re.compile(r"last error: UNAVAILABLE: \S+ (Handshake read failed \()?Socket closed\)?$")
 
 
 def refusal(details: str) -> str:
@@ -32,7 +32,8 @@ def refusal(details: str) -> str:
     return f"the core's certificate is refused: {why}"
 
 
-def closed_early(details: str) -> bool:
-    """Whether the core has closed a connection as it began. It may be ending; with TLS 1.3 this is also all
-    that is seen of a core that refuses this side's certificate."""
-    return _CLOSED.search(details) is not None
+def closed_early(details: str) -> bool | None:
+    """For a connection that the core has closed as it began, whether this side's handshake, if any, was over:
+    with TLS 1.3 this is all that is seen of a core that refuses this side's certificate. Else None."""
+    found = _CLOSED.search(details)
+    return None if found is None else found.group(1) is None

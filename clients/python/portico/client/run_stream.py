@@ -8,13 +8,14 @@ import grpc.aio
 
 from portico.client.backoff import Outage
 from portico.client.connection import Calls
-from portico.client.errors import PorticoError, RunFailed, Unavailable, passes, typed_errors
+from portico.client.errors import ClosedEarly, PorticoError, RunFailed, Unavailable, passes, typed_errors
 from portico.client.progress import Place, Progress
 from portico.client.text import TextCollector
 from portico.v1 import events_pb2, query_pb2
 
 # Before the first event nobody has seen the run; a wrong address should not take a minute to tell.
 _START_SECONDS = 10.0
+_REFUSALS = 3  # in a row
 _FAILED = (events_pb2.RUN_STATUS_FAILED, events_pb2.RUN_STATUS_REJECTED)
 
 _Frame = query_pb2.QueryResponse | query_pb2.WatchRunResponse
@@ -49,6 +50,7 @@ class RunStream:
         self._events: Iterator[events_pb2.Event] = iter(())
         self._last_number = progress.last_number
         self._response: events_pb2.Response | None = None
+        self._closed_early = 0
         self._ended = False
 
     @property
@@ -134,7 +136,7 @@ class RunStream:
                     # All events are here; how the call ended no longer matters.
                     self._ended = True
                     return
-                if not passes(error):
+                if not passes(error) or self._certificate_is_refused(error):
                     raise
                 await self._wait_to_resume(error)
                 continue
@@ -144,6 +146,14 @@ class RunStream:
             else:
                 self._take_in(frame)
             return
+
+    def _certificate_is_refused(self, error: PorticoError) -> bool:
+        """Whether the core, of which nothing has been heard yet, wants another certificate of this client.
+
+        One that ends may close a connection like this too, but not again and again."""
+        again = isinstance(error, ClosedEarly) and error.after_handshake and self._calls.connection.secure
+        self._closed_early = self._closed_early + 1 if again else 0
+        return self._query is not None and self._closed_early >= _REFUSALS
 
     async def _read(self) -> _Frame | None:
         try:
