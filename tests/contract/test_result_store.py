@@ -38,6 +38,6 @@ async def test_all_of_some_runs_are_deleted_however_large(stores: Stores) -> Non
     for run_id in ("r1", "r2", "r3"):
         for number in range(3):
             await stores.results.keep(run_id, str(number), b"x" * (STEP_BYTES // 2))
-    assert await stores.results.delete_all(["r1", "r3", "nope"]) == 6
+    assert await stores.results.delete_all(["r1", "r3", "nope", "r1"]) == 6
     assert [await stores.results.count(run_id) for run_id in ("r1", "r2", "r3")] == [0, 3, 0]
     assert await stores.results.delete_all([]) == 0

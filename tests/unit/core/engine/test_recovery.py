@@ -1,18 +1,27 @@
 """Recovery at start: an attempt is an execution that has begun, and none begins uncounted."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from support.engine import Disk, request
 
-from portico.agent import AgentApp, Context, Status
+from portico.agent import AgentApp, Budget, Context, Message, Role, Status, TextContent
+from portico.core.convert.events import ProtoEncoder
+from portico.core.engine import recovery as module
+from portico.core.engine.budgets import Limit, Quotas
+from portico.core.engine.committer import GroupCommitter
 from portico.core.engine.execution import Execution
-from portico.core.engine.recovery import MAX_ATTEMPTS
+from portico.core.engine.live import LiveRun
+from portico.core.engine.local import LocalHost
+from portico.core.engine.recovery import MAX_ATTEMPTS, Recovery
 from portico.core.engine.runs import RunEngine
-from portico.core.stores.base import Commit, Stores
+from portico.core.stores.base import Chunk, Commit, RunRecord, Stores
+from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
 Engines = Callable[..., Any]
@@ -96,3 +105,206 @@ async def test_an_attempt_is_durable_before_the_agent_can_bring_the_core_down(
     await until(lambda: len(attempts) == 2)
     assert attempts[1] == ("go", 2)
     assert (await stores.runs.get(run.run_id)).attempt == 2
+
+
+class Aftermath:
+    """Runs as a killed core leaves them, and the recovery of the next."""
+
+    def __init__(self, stores: Stores, *apps: AgentApp) -> None:
+        self.stores = stores
+        self.encoder = ProtoEncoder()
+        self.committer = GroupCommitter(stores.runs, self.encoder)
+        self.recovery = Recovery(LocalHost(apps), stores.runs, self.encoder, self.committer)
+
+    async def leave(
+        self,
+        run_id: str,
+        status: str,
+        *,
+        at: float = 1.0,
+        agent: str = "test",
+        answers: bytes = b"",
+        **about: Any,
+    ) -> None:
+        """A run of the first attempt unless it says otherwise, which has one event."""
+        attempt = about.setdefault("attempt", 1)
+        summary = pb.Response(id=run_id, **about).SerializeToString()
+        start = request("hi", request=SESSION)
+        frame = query_pb2.QueryResponse()
+        frame.events.add(sequence_number=0).response.CopyFrom(pb.Response(id=run_id, attempt=attempt))
+        record = RunRecord(
+            *(
+                run_id,
+                agent,
+                "u",
+                "s",
+                status,
+                at,
+                at,
+                0,
+                attempt,
+                True,
+                None,
+                start.payload,
+                summary,
+                answers,
+            )
+        )
+        await self.stores.runs.commit(Commit([record], [Chunk(run_id, 0, 0, frame.SerializeToString())]))
+
+    async def taken_up(self, run_id: str, parent: LiveRun | None = None) -> LiveRun | None:
+        for left in await self.recovery.unfinished():
+            if left.record.run_id == run_id:
+                taken = await self.recovery.take_up(left, parent)
+                return None if taken is None else taken.run
+        raise AssertionError(f"{run_id} is not to be taken up")
+
+    async def failure(self, run_id: str) -> str:
+        """The code with which it has failed."""
+        last = await self.stores.runs.last(run_id)
+        assert last is not None
+        response = query_pb2.QueryResponse.FromString(last.data).events[-1].response
+        assert response.status == pb.RUN_STATUS_FAILED
+        return response.error.code
+
+
+@pytest.fixture
+async def aftermath(stores: Stores) -> AsyncIterator[Aftermath]:
+    aftermath = Aftermath(stores, agent([]))
+    aftermath.committer.start()
+    yield aftermath
+    await aftermath.committer.stop()
+
+
+async def test_runs_that_wait_keep_their_turns_and_come_behind_those_that_started_them(
+    aftermath: Aftermath,
+) -> None:
+    await aftermath.leave("early", "in_progress", at=1.0)
+    await aftermath.leave("top", "in_progress", at=2.0)
+    await aftermath.leave("middle", "in_progress", at=3.0, parent_run_id="top")
+    await aftermath.leave("asks", "input_required", at=4.0, parent_run_id="middle")
+    await aftermath.leave("works", "in_progress", at=5.0, parent_run_id="top")
+    await aftermath.leave("orphan", "input_required", at=6.0, parent_run_id="gone")
+    left = await aftermath.recovery.unfinished()
+    assert [(each.record.run_id, each.waits, each.parent_run_id) for each in left] == [
+        ("top", True, ""),
+        ("middle", True, "top"),
+        ("asks", True, "middle"),
+        ("orphan", True, "gone"),
+        ("early", False, ""),
+        ("works", False, "top"),
+    ]
+    assert [each.begun for each in left] == [True] * 6
+
+
+async def test_a_run_goes_on_behind_what_its_log_has(aftermath: Aftermath) -> None:
+    await aftermath.leave("r", "in_progress", at=5.0)
+    run = await aftermath.taken_up("r")
+    assert run is not None
+    assert (run.next_sequence_number, run.published, run.inherited) == (1, 0, True)
+    assert (run.created_at, run.attempt, run.status) == (5.0, 2, Status.IN_PROGRESS)
+    assert run.record is not None
+    assert run.paused_at is None
+    await aftermath.leave("q", "queued")
+    queued = await aftermath.taken_up("q")
+    assert queued is not None
+    assert (queued.attempt, queued.status) == (1, Status.QUEUED)
+
+
+async def test_a_run_that_waits_is_as_it_was(aftermath: Aftermath) -> None:
+    ask = pb.InputRequest(id="input_1", prompt="Well?", kind=pb.INPUT_KIND_INPUT)
+    answers = aftermath.encoder.answers([[Message(Role.USER, (TextContent("yes"),))], ()])
+    await aftermath.leave(
+        "r", "input_required", at=5.0, input_request=ask, repeated_answers=1, answers=answers
+    )
+    run = await aftermath.taken_up("r")
+    assert run is not None
+    assert run.ask is not None
+    assert (run.ask.id, run.repeated_answers, run.answers_payload) == ("input_1", 1, answers)
+    assert (run.paused_at, run.status_at, run.attempt) == (0, 5.0, 1)
+
+
+@pytest.mark.parametrize("answered", [0, 2])
+async def test_each_answer_is_an_attempt_that_no_crash_is_counted_for(
+    aftermath: Aftermath, answered: int
+) -> None:
+    given = [[Message(Role.USER, (TextContent("yes"),))]] * answered
+    answers = aftermath.encoder.answers([*given, ()])
+    most = MAX_ATTEMPTS + answered
+    await aftermath.leave("once", "in_progress", attempt=most - 1, answers=answers)
+    await aftermath.leave("over", "in_progress", attempt=most, answers=answers)
+    run = await aftermath.taken_up("once")
+    assert run is not None
+    assert run.attempt == most
+    assert await aftermath.taken_up("over") is None
+    assert await aftermath.failure("over") == "core_restarted"
+
+
+async def test_a_run_of_an_agent_that_is_gone_has_failed(aftermath: Aftermath) -> None:
+    await aftermath.leave("r", "input_required", agent="nobody")
+    assert await aftermath.taken_up("r") is None
+    assert await aftermath.failure("r") == "agent_gone"
+
+
+async def test_a_child_goes_on_only_if_it_waits_and_its_parent_does(aftermath: Aftermath) -> None:
+    for run_id, status in (("asks", "input_required"), ("works", "in_progress"), ("queued", "queued")):
+        await aftermath.leave(run_id, status, parent_run_id="top")
+    start = request("hi", request=SESSION)
+    parent = LiveRun("top", start, aftermath.committer, created_at=1.0, quotas=Quotas(Budget(tokens=5)))
+    assert await aftermath.taken_up("asks", parent) is not None
+    for run_id, above in (("works", parent), ("queued", parent), ("asks", None)):
+        assert await aftermath.taken_up(run_id, above) is None
+        assert await aftermath.failure(run_id) == "core_restarted"
+
+
+@pytest.mark.parametrize(
+    ("status", "waited"), [("in_progress", 50.0), ("input_required", 0.0), ("queued", 0.0)]
+)
+async def test_the_time_since_a_run_was_cut_off_at_work_counts(
+    aftermath: Aftermath, monkeypatch: pytest.MonkeyPatch, status: str, waited: float
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 150.0)
+    budget = pb.Budget(tool_calls=3, wall_time=Duration(seconds=1_000))
+    used = pb.BudgetUse(tool_calls=1, wall_time=Duration(seconds=7))
+    parent = Quotas(Budget(tool_calls=2))
+    start = request("hi", request=SESSION)
+    above = LiveRun("top", start, aftermath.committer, created_at=1.0, quotas=parent)
+    await aftermath.leave("r", status, at=100.0, budget=budget, used=used)
+    run = await aftermath.taken_up("r", above)
+    assert run is not None
+    assert run.quotas is not None
+    assert (run.quotas.used().wall_time, run.quotas.used().tool_calls) == (7.0 + waited, 1)
+    assert run.quotas.take(Limit.TOOL_CALLS)
+    assert parent.used().tool_calls == 1
+    # A clock that was set back takes no time off.
+    monkeypatch.setattr(time, "time", lambda: 50.0)
+    run = await aftermath.taken_up("r")
+    assert run is not None
+    assert run.quotas is not None
+    assert run.quotas.used().wall_time == 7.0
+    await aftermath.leave("free", status)
+    free = await aftermath.taken_up("free")
+    assert free is not None
+    assert free.quotas is None
+
+
+async def test_what_a_failed_run_had_said_is_read_from_its_whole_log(
+    aftermath: Aftermath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_BYTES", 1)
+    await aftermath.leave("r", "in_progress", attempt=MAX_ATTEMPTS)
+    for number in range(1, 4):
+        frame = query_pb2.QueryResponse()
+        message = frame.events.add(sequence_number=number).message
+        message.id, message.status = f"msg_{number}", pb.RUN_STATUS_COMPLETED
+        await aftermath.stores.runs.commit(
+            Commit(chunks=[Chunk("r", number, number, frame.SerializeToString())])
+        )
+    said = await aftermath.recovery.said("r")
+    assert [finished.message.id for finished in said.finished] == ["msg_1", "msg_2", "msg_3"]
+    assert await aftermath.taken_up("r") is None
+    last = await aftermath.stores.runs.last("r")
+    assert last is not None
+    end = query_pb2.QueryResponse.FromString(last.data).events[-1]
+    assert end.sequence_number == 4
+    assert [message.id for message in end.response.output] == ["msg_1", "msg_2", "msg_3"]
