@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -94,7 +95,7 @@ class Embedded:
         return CoreSettings(**given)
 
     async def _serve_http(self, target: str, stopping: asyncio.Event, core: CoreServer) -> None:
-        """Until somebody stops it. Raises FencedOut when another core has taken over the database."""
+        """Until somebody stops it. Raises OSError, FencedOut when another core has the database."""
         common = HttpSettings(core=target)
         gateways = [
             create(with_common(settings(core=target), common))
@@ -116,11 +117,16 @@ class Embedded:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([self._listening]))
+        serving = asyncio.create_task(_serve(server, self._listening))
         asked = asyncio.create_task(stopping.wait())
         replaced = asyncio.create_task(core.taken_over())
         while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(0.01)
+        if not server.started:
+            asked.cancel()
+            replaced.cancel()
+            await serving
+            raise OSError("the gateways can't be served; the log says why")
         self._ready.set()
         await asyncio.wait({serving, asked, replaced}, return_when=asyncio.FIRST_COMPLETED)
         fenced_out = replaced.done()
@@ -133,6 +139,11 @@ class Embedded:
             replaced.result()
             log.error("%s", FencedOut())
             raise FencedOut
+
+
+async def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
+    with suppress(SystemExit):  # it can't start, and has logged why
+        await server.serve([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

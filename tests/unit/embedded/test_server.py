@@ -1,8 +1,11 @@
 """A core on a thread of this process: when it ends by itself."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+import pytest
 
 from portico.agent import AgentApp
 from portico.core.errors import FencedOut
@@ -37,3 +40,12 @@ async def test_it_ends_when_another_core_takes_over_its_database(tmp_path: Path)
     finally:
         embedded.stop(10)
         await stores.close()
+
+
+def test_a_gateway_that_cant_be_opened_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORTICO_A2A_GRPC_LISTEN", f"127.0.0.1:{taken.getsockname()[1]}")
+        embedded = Embedded([echo()], listen("127.0.0.1", 0), store="memory://")
+        with pytest.raises(OSError, match="the gateways can't be served"):
+            embedded.start(60)
+    assert not embedded.running

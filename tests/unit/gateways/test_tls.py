@@ -139,6 +139,18 @@ async def test_what_is_handed_down_and_a2as_own_port_count_too(tmp_path: Path) -
             assert b"checks no credentials" in said
 
 
+async def test_a_gateway_that_cant_be_opened_ends_and_says_why(tmp_path: Path) -> None:
+    async with running_core([echo()], tmp_path):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            core = f"unix:{tmp_path}/core.sock"
+            process = await gateway("--core", core, "--port", str(free_port()), "--a2a-grpc-listen", address)
+            _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert f"can't listen on {address}: it is in use".encode() in said
+    assert b"Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("host", "local"),
     [

@@ -146,7 +146,8 @@ class GrpcBinding:
             else:
                 self.port = self._server.add_secure_port(address, tls)
         except RuntimeError:
-            raise OSError(f"can't listen on {address}: it is in use, or not an address") from None
+            other = "" if tls is None else ", or gRPC can't use such a certificate"
+            raise OSError(f"can't listen on {address}: it is in use, or not an address{other}") from None
 
     async def start(self) -> None:
         await self._server.start()

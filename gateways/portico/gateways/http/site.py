@@ -66,6 +66,7 @@ class Site:
         self.settings = settings
         self.other_hosts = tuple(other_hosts)
         self._auth = CoreAuth()
+        self._opened = False
         self._guard = PageGuard(settings, listening, self._auth)
         self._guarded = [(one, PageGuard(one.settings, listening, self._auth)) for one in self.gateways]
 
@@ -112,6 +113,10 @@ class Site:
         watch.start()
         try:
             await self._serve(receive, send)
+        except (OSError, ValueError) as error:
+            if self._opened:
+                raise
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
         finally:
             watch.stop()
 
@@ -124,6 +129,7 @@ class Site:
             self._auth.open(client)
             for gateway in self.gateways:
                 gateway.open(Core(client, streams))
+            self._opened = True
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
