@@ -122,6 +122,7 @@ class Aftermath:
         status: str,
         *,
         at: float = 1.0,
+        since: float | None = None,
         agent: str = "test",
         answers: bytes = b"",
         **about: Any,
@@ -132,23 +133,10 @@ class Aftermath:
         start = request("hi", request=SESSION)
         frame = query_pb2.QueryResponse()
         frame.events.add(sequence_number=0).response.CopyFrom(pb.Response(id=run_id, attempt=attempt))
+        updated_at = at if since is None else since
         record = RunRecord(
-            *(
-                run_id,
-                agent,
-                "u",
-                "s",
-                status,
-                at,
-                at,
-                0,
-                attempt,
-                True,
-                None,
-                start.payload,
-                summary,
-                answers,
-            )
+            *(run_id, agent, "u", "s", status, at, updated_at, 0, attempt, True, None),
+            *(start.payload, summary, answers),
         )
         await self.stores.runs.commit(Commit([record], [Chunk(run_id, 0, 0, frame.SerializeToString())]))
 
@@ -215,13 +203,13 @@ async def test_a_run_that_waits_is_as_it_was(aftermath: Aftermath) -> None:
     ask = pb.InputRequest(id="input_1", prompt="Well?", kind=pb.INPUT_KIND_INPUT)
     answers = aftermath.encoder.answers([[Message(Role.USER, (TextContent("yes"),))], ()])
     await aftermath.leave(
-        "r", "input_required", at=5.0, input_request=ask, repeated_answers=1, answers=answers
+        "r", "input_required", at=5.0, since=8.0, input_request=ask, repeated_answers=1, answers=answers
     )
     run = await aftermath.taken_up("r")
     assert run is not None
     assert run.ask is not None
     assert (run.ask.id, run.repeated_answers, run.answers_payload) == ("input_1", 1, answers)
-    assert (run.paused_at, run.status_at, run.attempt) == (0, 5.0, 1)
+    assert (run.paused_at, run.created_at, run.status_at, run.attempt) == (0, 5.0, 8.0, 1)
 
 
 @pytest.mark.parametrize("answered", [0, 2])
