@@ -5,20 +5,24 @@ import resource
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from portico.core.audit import SHOWN, Audit
+from portico.core.errors import StoreUnavailable
 from portico.core.settings import CoreSettings
 from portico.core.stores.open import check_url
 from portico.core.stores.sqlite_wal import WalUnknown, lost_commits
+from portico.core.stores.wal_base import check_log
 from portico.process.settings import Misconfigured, read
 from portico.telemetry.visible import visible
 
 LOW_DISK = 512 * 1024 * 1024
 FILES = 4096
+AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,9 @@ def _machine(path: Path) -> Iterator[Finding]:
 
 
 def _database(path: Path) -> Iterator[Finding]:
+    if words := _foreign_log(path):
+        yield Finding("problem", words)
+        return
     # First of all: whoever opens the database makes the log's index say what can still be read.
     try:
         loss = lost_commits(path)
@@ -98,6 +105,20 @@ def _database(path: Path) -> Iterator[Finding]:
         yield Finding("problem", f"{path} can't be read: {error}; {_REMEDY}")
     finally:
         audit.close()
+
+
+def _foreign_log(path: Path) -> str:
+    """Why the log beside it is another's; empty if it is not. Asks twice: a core may be at work on both."""
+    for last in (False, True):
+        try:
+            check_log(path)
+        except StoreUnavailable as error:
+            if last:
+                return str(error)
+            time.sleep(AGAIN_SECONDS)
+        else:
+            break
+    return ""
 
 
 _REMEDY = (

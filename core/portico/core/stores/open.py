@@ -36,6 +36,7 @@ from portico.core.stores.sqlite_log import SqliteRunLog
 from portico.core.stores.sqlite_sizes import SqliteSizeStore
 from portico.core.stores.sqlite_wal import WalUnknown, lost_commits
 from portico.core.stores.turn import WriteTurn
+from portico.core.stores.wal_base import check_log
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +109,10 @@ def _file(url: URL) -> SqliteFile:
 async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
     lock = DatabaseLock(file.path)
     health = StoreHealth()
-    store_metrics.watch(file.path)
     reserve = Reserve(file.path)
     turn = WriteTurn(health)
     runs = await asyncio.to_thread(_open_log, file, turn, lock, reserve, migration_copy)
+    store_metrics.watch(file.path)
     turn.room = room = SpentReserve(reserve, runs)
     health.probe = room.probe
     database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
@@ -151,7 +152,8 @@ def _open_log(
     except OSError as error:
         raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error
     try:
-        _check_log(file.path)
+        check_log(file.path)
+        _check_log_end(file.path)
         # A start needs a little room too, for what SQLite keeps beside the database.
         reserve.give_back()
         migrate(file, copy=migration_copy)
@@ -164,7 +166,7 @@ def _open_log(
         raise
 
 
-def _check_log(database: Path) -> None:
+def _check_log_end(database: Path) -> None:
     """Raises StoreUnavailable when commits are lost: once the database is open, what is left of them is
     overwritten."""
     try:

@@ -12,6 +12,7 @@ from portico.core.errors import StoreFull, StoreUnavailable
 from portico.core.stores.failures import plain_failures
 from portico.core.stores.sqlite_connection import SqliteFile
 from portico.core.stores.sqlite_thread import CallThread
+from portico.core.stores.wal_base import WalBase
 from portico.telemetry.rarely import Rarely
 
 _T = TypeVar("_T")
@@ -26,9 +27,15 @@ class Checkpointer:
     """A thread and a connection of its own. `written` belongs to the writer's thread."""
 
     def __init__(
-        self, file: SqliteFile, writer: CallThread, writing: sqlite3.Connection, turn: asyncio.Lock
+        self,
+        file: SqliteFile,
+        writer: CallThread,
+        writing: sqlite3.Connection,
+        turn: asyncio.Lock,
+        base: WalBase,
     ) -> None:
         self._connection = file.connect()
+        self._base = base
         self._thread = CallThread("portico-checkpoint")
         self._writer = writer
         self._writing = writing
@@ -67,10 +74,10 @@ class Checkpointer:
             if not self.log_bytes:
                 return True
             # Commits go on meanwhile, and wait only while the little is copied that they have added.
-            await self._thread.call(_passive, self._connection)
+            await self._thread.call(self._passive, self._connection)
             async with self._turn:
                 with plain_failures():
-                    return await self._writer.call(_cut, self._writing)
+                    return await self._writer.call(self._cut, self._writing)
 
     async def read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
         """What it finds on this connection, in this thread: long work that is in nobody's way."""
@@ -81,7 +88,7 @@ class Checkpointer:
         """For who has the turn: empty the log as far as that can be done now."""
         try:
             with plain_failures():
-                await self._writer.call(_cut, self._writing)
+                await self._writer.call(self._cut, self._writing)
         except StoreUnavailable as error:
             log.debug("the write-ahead log was not cut: %s", error)
 
@@ -100,40 +107,44 @@ class Checkpointer:
 
     def _checkpoint(self) -> None:
         try:
-            pages = _passive(self._connection)
+            pages = self._passive(self._connection)
             if pages > LONG_PAGES:
                 # Under constant writing the log never ends while somebody copies it. On the writer's
                 # own thread it does, and little is left to copy there; then the log starts anew.
-                self._writer.post(partial(_passive, self._writing))
+                self._writer.post(partial(self._passive, self._writing))
         finally:
             self._busy = False
 
+    def _passive(self, connection: sqlite3.Connection) -> int:
+        """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
+        try:
+            with plain_failures():
+                _check_fits(connection)
+                self._base.begin(connection)
+                busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except StoreUnavailable as error:
+            # Nothing is lost: the log only grows until a checkpoint succeeds.
+            # Health tells of a full disk, once.
+            level = logging.DEBUG if isinstance(error, StoreFull) else logging.WARNING
+            log.log(level, "the write-ahead log was not checkpointed: %s", error)
+            return 0
+        if not busy and copied == pages:
+            self._base.complete()
+        return int(pages)
 
-def _passive(connection: sqlite3.Connection) -> int:
-    """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
-    try:
-        with plain_failures():
-            _check_fits(connection)
-            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    except StoreUnavailable as error:
-        # Nothing is lost: the log only grows until a checkpoint succeeds.
-        # Health tells of a full disk, once.
-        level = logging.DEBUG if isinstance(error, StoreFull) else logging.WARNING
-        log.log(level, "the write-ahead log was not checkpointed: %s", error)
-        return 0
-    return int(pages)
-
-
-def _cut(connection: sqlite3.Connection) -> bool:
-    """The rest, and the cut; without waiting for readers."""
-    _check_fits(connection)
-    (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute("PRAGMA busy_timeout = 0").close()
-    try:
-        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {milliseconds}").close()
-    return not busy
+    def _cut(self, connection: sqlite3.Connection) -> bool:
+        """The rest, and the cut; without waiting for readers."""
+        _check_fits(connection)
+        self._base.begin(connection)
+        (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute("PRAGMA busy_timeout = 0").close()
+        try:
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {milliseconds}").close()
+        if not busy:
+            self._base.complete()
+        return not busy
 
 
 def _check_fits(connection: sqlite3.Connection) -> None:

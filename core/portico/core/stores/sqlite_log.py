@@ -23,6 +23,7 @@ from portico.core.stores.sqlite_removal import half_removed, remove_some
 from portico.core.stores.sqlite_thread import CallThread
 from portico.core.stores.sqlite_upkeep import Upkeep, give_back
 from portico.core.stores.sqlite_writer import RUN_COLUMNS, restore, settle, write
+from portico.core.stores.wal_base import WalBase, check_log
 
 _T = TypeVar("_T")
 
@@ -47,9 +48,10 @@ class SqliteRunLog:
         lock: DatabaseLock | None = None,
         owner: Owner | None = None,
     ) -> None:
-        """Without an owner it becomes the database's next."""
+        """Without an owner it becomes the database's next. Raises StoreUnavailable."""
         # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
         self._turn = turn or asyncio.Lock()
+        settled = check_log(file.path)
         with plain_failures():
             self._writing = file.connect()
             self._reading = file.connect()
@@ -58,7 +60,8 @@ class SqliteRunLog:
             self._tails = restore(self._writing)
         self._writer = CallThread("portico-log-writer")
         self._reader = CallThread("portico-log-reader")
-        self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn)
+        base = WalBase(file.path, settled, self._writing, self.owner)
+        self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn, base)
         self._upkeep = Upkeep(self)
         self._lock = lock  # held until the last write
         self._closed = False
@@ -289,9 +292,16 @@ class SqliteRunLog:
         self._writing.execute(pragma).close()
 
     def _probe(self) -> None:
-        self.owner.check(self._writing)
-        (version,) = self._writing.execute("PRAGMA user_version").fetchone()
-        self._writing.execute(f"PRAGMA user_version = {int(version)}").close()
+        self._writing.execute("BEGIN IMMEDIATE").close()  # the checkpointer changes the number too
+        try:
+            self.owner.check(self._writing)
+            (version,) = self._writing.execute("PRAGMA user_version").fetchone()
+            self._writing.execute(f"PRAGMA user_version = {int(version)}").close()
+            self._writing.execute("COMMIT").close()
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._writing.execute("ROLLBACK").close()
+            raise
 
     def _rewrite(self) -> None:
         settle(self._writing, self._tails, self.owner)
