@@ -43,13 +43,14 @@ class _Stream:
 
     __slots__ = (
         *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
-        *("request", "stream_id", "who"),
+        *("request", "stream_id", "told", "who"),
     )
 
     def __init__(self, link: "Link", stream_id: int) -> None:
         self.link = link
         self.stream_id = stream_id
         self.head = b"\x10" + varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
+        self.told: tuple[bytes, ...] = ()  # a frame that goes before its first
         self.credit = WINDOW_BYTES
         self.closed = False
         self.reader: LogReader | None = None
@@ -298,7 +299,8 @@ class Link:
         elif not data:
             return 0
         body = b"".join((data, stream.head, varint(len(data)), end))
-        parts += (b"\x0a", varint(len(body)), body)
+        parts += (*stream.told, b"\x0a", varint(len(body)), body)
+        stream.told = ()
         stream.credit -= len(data)
         if not end and reader.behind:
             stream.notify()
@@ -310,11 +312,11 @@ class Link:
         self.ready.pop(stream.stream_id, None)
 
     def _tell(self, stream: _Stream, rate_limits: bytes) -> None:
-        """What its caller is to know of the limits on its calls, before the stream's first events."""
+        """What its caller is to know of the limits on its calls. It goes with the stream's first events, or
+        its end: a response of its own would cost as much as a short reply's."""
         if rate_limits:
             tagged = b"".join((stream.head[:-1], b"\x2a", varint(len(rate_limits)), rate_limits))
-            self._ends += (b"\x0a", varint(len(tagged)), tagged)
-            self.wake.set()
+            stream.told = (b"\x0a", varint(len(tagged)), tagged)
 
     def _fail(self, stream: _Stream, error: Exception) -> None:
         """It could not be opened."""
@@ -327,6 +329,7 @@ class Link:
         if stream.stream_id not in self._streams:
             return
         self._drop(stream, code_name(status))
+        self._ends += stream.told
         self._add_end(stream.stream_id, status)
 
     def _refuse(self, stream_id: int, error: PorticoError) -> None:
