@@ -6,12 +6,11 @@ them have a word, and the texts themselves.
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from portico.core.stores.words import query_words, text_words
+from portico.core.stores.words import count_words, query_words
 
 MAX_SCORED = 2000  # texts in one search
 
@@ -33,7 +32,7 @@ class TextWords:
 
     @classmethod
     def of(cls, text: str) -> "TextWords":
-        counted = Counter(text_words(text)).most_common()
+        counted = count_words(text).most_common()
         counts = bytes(min(count, _MAX_COUNT) for _, count in counted if count > 1)
         return cls(" ".join(word for word, _ in counted), counts)
 

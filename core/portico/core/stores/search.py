@@ -53,7 +53,6 @@ class SqliteMessageIndex:
         """Over all messages of the user, or session, that are there when the search begins."""
         await self._pending.index_of(user_id, session_id)
         number = message_words.c.number
-        is_chosen = _is_chosen(messages.c.position, roles, types)
         # Also one that only its next is found by.
         fits = (
             [or_(_is_chosen(number, roles, types), _is_chosen(_following(number), roles, types))]
@@ -62,23 +61,22 @@ class SqliteMessageIndex:
         )
         found = await scores(self._words.of(user_id, session_id, *fits), query)
         following = select(number, _following(number)).where(number.in_(_each(found)))
-        mine = select(messages.c.position).where(messages.c.user_id == user_id, is_chosen)
         async with self._database.read() as connection:
             pairs = [(row[0], row[1]) for row in await connection.execute(following)]
             ranked = with_following(found, {one: other for one, other in pairs if other is not None})
             if fits:
-                rows = await connection.execute(mine.where(messages.c.position.in_(_each(ranked))))
+                place = messages.c.position
+                answers = select(place).where(place.in_(_each(ranked)), _is_chosen(place, roles, types))
+                rows = await connection.execute(answers)
                 ranked = {position: ranked[position] for position in rows.scalars()}
             best = nlargest(limit, ranked, key=lambda position: (ranked[position], position))
-            query_of_best = select(*_MESSAGE).where(
-                messages.c.position.in_(_each(best)), messages.c.user_id == user_id
-            )
-            by_position = {row[1]: StoredMessage(*row) for row in await connection.execute(query_of_best)}
-        # Some may have been deleted since.
+            records = select(messages.c.user_id, *_MESSAGE).where(messages.c.position.in_(_each(best)))
+            by_position = {row[2]: row for row in await connection.execute(records)}
+        # Some may have been deleted since. Where SQL compared the user, SQLite would read all of the user's.
         return [
-            MessageHit(by_position[position], ranked[position])
+            MessageHit(StoredMessage(*by_position[position][1:]), ranked[position])
             for position in best
-            if position in by_position
+            if position in by_position and by_position[position][0] == user_id
         ]
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
@@ -127,11 +125,15 @@ class SqliteMemoryIndex:
         fits = exists().where(stored.c.number == memory_words.c.number, *of_user)
         found = await scores(self._words.of(user_id, session_id, fits), query)
         best = nlargest(limit, found, key=lambda number: (found[number], number))
-        records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)), *of_user)
+        records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)))
         async with self._database.read() as connection:
             rows = {row[0]: MemoryRecord(*row[1:]) for row in await connection.execute(records)}
-        # Some may have been deleted since.
-        return [MemoryHit(rows[number], found[number]) for number in best if number in rows]
+        # As for messages.
+        return [
+            MemoryHit(rows[number], found[number])
+            for number in best
+            if number in rows and rows[number].user_id == user_id
+        ]
 
 
 def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[Entry]:

@@ -7,8 +7,11 @@ stemmed. Words that are written in several ways are all of them: a follow-up is 
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import add
 
 from portico.core.stores.function_words import FUNCTION_WORDS
 from portico.core.stores.stems import stem
@@ -113,10 +116,16 @@ _FOLDED = _Folded()
 
 def text_words(text: str) -> list[str]:
     """What a text is found by, in order, as often as it has it."""
-    found: list[str] = []
-    for part in _parts(text):
-        found += _kept_stems(part) if len(part) <= MAX_WORD else _stems(part)
-    return found
+    return list(_words_of(text))
+
+
+def count_words(text: str) -> Counter[str]:
+    """The same, counted: a long text has many more words than different ones."""
+    return Counter(_words_of(text))
+
+
+def _words_of(text: str) -> Iterator[str]:
+    return chain.from_iterable(map(_found_by, _parts(text)))
 
 
 def query_words(query: str) -> list[str]:
@@ -136,19 +145,24 @@ def _parts(text: str) -> list[str]:
     return _OTHER_PART.findall(text)
 
 
-def _stems(part: str) -> list[str]:
-    return _letters_and_pairs(part) if UNSPACED_RUN.match(part) else [stem(word) for word in _words(part)]
+def _pairs(run: str) -> Iterable[str]:
+    return map(add, run, run[1:]) if len(run) > 1 else run
 
 
-_kept_stems = lru_cache(1 << 15)(_stems)  # most parts of a text are among the commonest
+def _found_by(part: str) -> Iterable[str]:
+    return _kept(part) if len(part) <= MAX_WORD else _stems(part)
 
 
-def _pairs(run: str) -> list[str]:
-    return [run[place : place + 2] for place in range(max(len(run) - 1, 1))]
+@lru_cache(1 << 15)  # most parts of a text are among the commonest
+def _kept(part: str) -> Sequence[str]:
+    return tuple(_stems(part))
 
 
-def _letters_and_pairs(run: str) -> list[str]:
-    return [*run, *_pairs(run)] if len(run) > 1 else [run]
+def _stems(part: str) -> Iterable[str]:
+    """Characters without spaces between words are found by a query of one, too."""
+    if not UNSPACED_RUN.match(part):
+        return map(stem, _words(part))
+    return chain(part, _pairs(part)) if len(part) > 1 else part
 
 
 def _words(part: str) -> list[str]:
