@@ -180,7 +180,7 @@ format: $(VENV)/.dev ## format code and contract
 bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RESULTS.md (ARGS=--quick)
 	$(BIN)/pip install --quiet $(LOCKED) --group bench
 	@command -v wrk >/dev/null || apt-get install -y -qq wrk || { echo "wrk is missing; install it: apt-get install wrk"; exit 1; }
-	$(BIN)/python -m benchmarks $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: ## take the newest versions that fit, and write them down

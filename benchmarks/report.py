@@ -20,6 +20,7 @@ from benchmarks.results import (
     Results,
     SandboxFigure,
     SandboxSection,
+    SearchSection,
     SeeingSection,
     Seen,
     Side,
@@ -92,6 +93,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_sandbox(results.sandbox)))
     if results.seeing is not None:
         parts.append("\n".join(_seeing(results.seeing)))
+    if results.search is not None:
+        parts.append("\n".join(_search(results.search)))
     FILE.write_text("\n".join(parts))
 
 
@@ -355,6 +358,31 @@ def _said(stamp: Stamp) -> str:
 
 
 _SEEING_GOALS = {"traces, one in ten, and metrics": "< 10 %", "audit": "< 5 %"}
+
+
+def _search(section: SearchSection) -> Iterator[str]:
+    yield "## Search\n"
+    yield "In memories of 8 to 24 words, most of them common ones, through the Python client and gRPC to a"
+    yield "core in another process, one search after another. The goal is a 99th percentile below 15 ms for"
+    yield "10,000 users with 50 memories each. The machine's load average was"
+    yield f"{section.load:.1f} before it began.\n"
+    yield from _table(
+        ("users", "memories of each", "query", "median, ms", "99th percentile, ms"),
+        [
+            (f"{s.users:,}", f"{s.memories:,}", s.query, f"{s.median_ms:.1f}", f"{s.p99_ms:.1f}")
+            for s in section.searched
+        ],
+    )
+    yield "In made conversations of two friends: how often the turn that answers a question is among the"
+    yield "first ten, and the mean reciprocal rank.\n"
+    yield from _table(
+        ("ranking", "questions", "recall of ten", "MRR"),
+        [
+            (f.ranking, f"{f.questions:,}", f"{f.recall * 100:.1f} %", f"{f.reciprocal_rank:.2f}")
+            for f in section.found
+        ],
+    )
+    yield _said(section.stamp)
 
 
 def _seeing(section: SeeingSection) -> Iterator[str]:

@@ -214,6 +214,34 @@ class SeeingSection(BaseModel):
     seen: list[Seen]
 
 
+class Searched(BaseModel):
+    """Searches in the memories of one of so many users, each with so many."""
+
+    users: int
+    memories: int
+    query: str
+    median_ms: float
+    p99_ms: float
+
+
+class Found(BaseModel):
+    """How many questions have their answer among the first ten hits, and the mean of the reciprocal ranks."""
+
+    ranking: str
+    questions: int
+    recall: float
+    reciprocal_rank: float
+
+
+class SearchSection(BaseModel):
+    """`load` is the load average of the machine before the section began."""
+
+    stamp: Stamp
+    load: float
+    searched: list[Searched]
+    found: list[Found]
+
+
 class Results(BaseModel):
     replies: ReplySection | None = None
     paced: PacedSection | None = None
@@ -224,6 +252,7 @@ class Results(BaseModel):
     a2a: A2aSection | None = None
     sandbox: SandboxSection | None = None
     seeing: SeeingSection | None = None
+    search: SearchSection | None = None
 
     @classmethod
     def load(cls) -> "Results":

@@ -19,6 +19,7 @@ from benchmarks import (
     readers,
     report,
     sandbox,
+    search,
     seeing,
     servers,
     stored,
@@ -35,6 +36,7 @@ from benchmarks.results import (
     ResponsesSection,
     Results,
     SandboxSection,
+    SearchSection,
     SeeingSection,
     Seen,
     Side,
@@ -65,6 +67,8 @@ class Plan:
     warm_seconds: int = 100
     sandbox_runs: int = 200
     sandboxes: int = 1_000
+    searches: int = 300
+    memories: int = 1  # one in so many of the search's
 
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
@@ -80,6 +84,8 @@ QUICK = Plan(
     warm_seconds=5,
     sandbox_runs=20,
     sandboxes=50,
+    searches=50,
+    memories=20,
 )
 
 
@@ -249,6 +255,18 @@ def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.seeing = section
 
 
+def searches(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """How long searches take, and how often they find an answer."""
+    section = SearchSection(stamp=stamp, load=os.getloadavg()[0], searched=[], found=list(search.find()))
+    for found in section.found:
+        _say(f"{found.ranking}: {found.recall * 100:.1f} % of the answers, MRR {found.reciprocal_rank:.2f}")
+    for users, each in search.crowds(plan.memories):
+        for one in search.measure(users, each, plan.searches):
+            _say(f"{users} x {each}, {one.query}: {one.median_ms:.1f} ms, p99 {one.p99_ms:.1f} ms")
+            section.searched.append(one)
+    results.search = section
+
+
 SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "replies": replies,
     "paced": paced_streams,
@@ -259,6 +277,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "stored": stored_runs,
     "sandbox": sandboxes,
     "seeing": seen,
+    "search": searches,
 }
 
 
