@@ -1,7 +1,7 @@
 """What the services of a client have in common."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -29,8 +29,7 @@ def _with_ids(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method, which raises InvalidArgument for an empty id before it calls the core."""
     names = tuple(inspect.signature(method).parameters)
 
-    @wraps(method)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if value == "" and (name == "key" or name.endswith("_id")):
                 raise InvalidArgument(
@@ -38,6 +37,16 @@ def _with_ids(method: Callable[..., Any]) -> Callable[..., Any]:
                     reason="INVALID_ARGUMENT",
                     metadata={"field": name},
                 )
+
+    @wraps(method)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check(args, kwargs)
         return method(*args, **kwargs)
 
-    return checked
+    @wraps(method)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        check(args, kwargs)
+        return await method(*args, **kwargs)
+
+    # Whoever asks whether a method is to be awaited, as frameworks do of tools, is told so.
+    return awaited if inspect.iscoroutinefunction(method) else checked
