@@ -9,6 +9,7 @@ from benchmarks.readers import REPLAYED_TOKENS
 from benchmarks.results import (
     SIDES,
     A2aSection,
+    DeleteSection,
     FirstByte,
     GrowthPoint,
     Held,
@@ -89,6 +90,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_readers(results.readers)))
     if results.stored is not None:
         parts.append("\n".join(_stored(results.stored)))
+    if results.deletes is not None:
+        parts.append("\n".join(_deletes(results.deletes)))
     if results.sandbox is not None:
         parts.append("\n".join(_sandbox(results.sandbox)))
     if results.seeing is not None:
@@ -355,6 +358,23 @@ def _said(stamp: Stamp) -> str:
         f"agentscope-runtime {machine.peer}, wrk {machine.wrk}, Python {machine.python}; "
         f"{machine.cores} cores of {machine.processor}, Linux {machine.kernel}, {machine.filesystem}.\n"
     )
+
+
+def _deletes(section: DeleteSection) -> Iterator[str]:
+    yield "## Deletes of another user\n"
+    yield "The slowest call of a user, in ms, in five seconds without a delete and while another user's"
+    yield "things are deleted, each kind of call one after the other. To forget a user also writes the file"
+    yield f"anew, during which commits wait. The load average was {section.load:.1f} when it began.\n"
+    yield from _table(
+        ("deleted", "seconds", "call", "without", "meanwhile", "goal"),
+        [
+            (f"{found.count:,}: {found.what}", _number(found.seconds), call, *both, "< 50")
+            for found in section.deletes
+            for call, before in found.quiet_ms.items()
+            for both in ((_number(before), _number(found.during_ms[call])),)
+        ],
+    )
+    yield _said(section.stamp)
 
 
 _SEEING_GOALS = {"traces, one in ten, and metrics": "< 10 %", "audit": "< 5 %"}

@@ -118,6 +118,16 @@ class SandboxFigure(BaseModel):
     yardstick: float | None = None  # ms that bubblewrap takes beside it to start `true` on its own
 
 
+class Delete(BaseModel):
+    """Of so many: the slowest call of another user by kind, before and meanwhile."""
+
+    what: str
+    count: int
+    seconds: float
+    quiet_ms: dict[str, float]
+    during_ms: dict[str, float]
+
+
 class ReplySection(BaseModel):
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -176,6 +186,14 @@ class ReaderSection(BaseModel):
 class StoredSection(BaseModel):
     stamp: Stamp
     points: list[Stored]
+
+
+class DeleteSection(BaseModel):
+    """`load` is the load average of the machine before the section began."""
+
+    stamp: Stamp
+    load: float
+    deletes: list[Delete]
 
 
 class SandboxSection(BaseModel):
@@ -248,6 +266,7 @@ class Results(BaseModel):
     memory: MemorySection | None = None
     readers: ReaderSection | None = None
     stored: StoredSection | None = None
+    deletes: DeleteSection | None = None
     responses: ResponsesSection | None = None
     a2a: A2aSection | None = None
     sandbox: SandboxSection | None = None

@@ -12,6 +12,7 @@ from itertools import product
 
 from benchmarks import (
     charts,
+    deletes,
     finished,
     first_byte,
     machine,
@@ -28,6 +29,7 @@ from benchmarks import (
 from benchmarks.results import (
     SIDES,
     A2aSection,
+    DeleteSection,
     Held,
     MemorySection,
     PacedSection,
@@ -69,6 +71,8 @@ class Plan:
     sandboxes: int = 1_000
     searches: int = 300
     memories: int = 1  # one in so many of the search's
+    deleted_memories: int = 500_000
+    deleted_messages: int = 60_000
 
 
 FULL = Plan(5, 10, 500, 1500, (1, 10, 100, 1000), (1_000, 10_000, 100_000))
@@ -86,6 +90,8 @@ QUICK = Plan(
     sandboxes=50,
     searches=50,
     memories=20,
+    deleted_memories=20_000,
+    deleted_messages=5_000,
 )
 
 
@@ -233,6 +239,16 @@ def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.stored = section
 
 
+def other_users_deletes(results: Results, stamp: Stamp, plan: Plan) -> None:
+    """How long one user waits while another's things are deleted."""
+    section = DeleteSection(stamp=stamp, load=os.getloadavg()[0], deletes=[])
+    for found in deletes.measure(plan.deleted_memories, plan.deleted_messages):
+        slowest = max(found.during_ms.values())
+        _say(f"delete of {found.count} ({found.what}): {found.seconds:.1f} s, slowest call {slowest:.0f} ms")
+        section.deletes.append(found)
+    results.deletes = section
+
+
 def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What sandboxes cost in time and memory."""
     section = SandboxSection(stamp=stamp, load=os.getloadavg()[0], figures=[])
@@ -275,6 +291,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "memory": memory,
     "readers": readers_of_one_run,
     "stored": stored_runs,
+    "deletes": other_users_deletes,
     "sandbox": sandboxes,
     "seeing": seen,
     "search": searches,

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 2.0  # once nothing is pending
 STEP_MESSAGES = 50  # after which it rests
-BUSY_REST = 10.0  # how long it rests while runs are started, in times that the step took
+BUSY_REST = 20.0  # how long it rests while runs are started, in times that the step took
 
 
 class Indexing:
