@@ -86,6 +86,20 @@ async def test_a_run_without_a_key_is_nobodys_repeat(stores: Stores) -> None:
     assert not keys.needs_lookup(request("hi"))
 
 
+async def test_only_keys_that_callers_give_and_memory_does_not_know_are_looked_up(stores: Stores) -> None:
+    keys = RecentKeys(stores.runs)
+    for key, looked_up in (("order-1", True), (f"{AUTO_PREFIX}1", False)):
+        start = request("hi", idempotency_key=key)
+        assert keys.needs_lookup(start) is looked_up
+        keys.remember(start, "r0")
+        assert not keys.needs_lookup(start)
+        keys.forget({"r1"})
+        assert keys.run_of(start) == "r0"
+        keys.forget({"r0"})
+        assert keys.run_of(start) == ""
+        assert keys.needs_lookup(start) is looked_up
+
+
 async def test_the_keys_of_one_owner_mean_nothing_to_another(stores: Stores) -> None:
     keys = RecentKeys(stores.runs)
     keys.remember(request("hi", idempotency_key="k", request={"user_id": "ada"}), "r0")
