@@ -84,6 +84,7 @@ async def test_a_run_without_a_key_is_nobodys_repeat(stores: Stores) -> None:
     keys.remember(request("hi"), "r0")
     assert keys.run_of(request("hi")) == ""
     assert not keys.needs_lookup(request("hi"))
+    assert not keys._recent
 
 
 async def test_only_keys_that_callers_give_and_memory_does_not_know_are_looked_up(stores: Stores) -> None:
