@@ -241,3 +241,16 @@ async def test_a_run_is_told_with_its_request_and_its_key(client: Client) -> Non
         assert run.background
         assert run.last_sequence_number == events[-1].sequence_number
         assert run.updated_time.ToNanoseconds() >= run.response.created_time.ToNanoseconds()
+
+
+async def test_a_run_is_read_by_calls_of_their_own(client: Client) -> None:
+    runs = client.calls.connection.runs
+    asked = query_pb2.QueryRequest()
+    asked.request.input.add(role=events_pb2.ROLE_USER).content.add(text="say")
+    events = [event async for frame in runs.Query(asked) for event in frame.events]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[-1].response.status == events_pb2.RUN_STATUS_COMPLETED
+    watch = query_pb2.WatchRunRequest(run_id=events[0].response.id)
+    assert [event async for frame in runs.WatchRun(watch) for event in frame.events] == events
+    watch.after_sequence_number = 2
+    assert [event async for frame in runs.WatchRun(watch) for event in frame.events] == events[3:]
