@@ -254,3 +254,11 @@ async def test_a_run_is_read_by_calls_of_their_own(client: Client) -> None:
     assert [event async for frame in runs.WatchRun(watch) for event in frame.events] == events
     watch.after_sequence_number = 2
     assert [event async for frame in runs.WatchRun(watch) for event in frame.events] == events[3:]
+
+
+async def test_what_is_started_and_not_read_goes_on_in_the_background(client: Client) -> None:
+    first = (await client.runs.start("ask")).response.id
+    assert [event async for event in client.runs.watch(first)]
+    child = await client.runs.start("ask", parent_run_id=first)
+    behind = await client.runs.start("ask", previous_run_id=first, fork_session=True)
+    assert [run.background for run in (child, behind)] == [True, True]
