@@ -66,6 +66,9 @@ async def test_runs_are_counted_by_status_and_timed(measured: Deployment) -> Non
         assert samples['portico_run_duration_seconds_count{agent="traced",status="completed"}'] == 2
         assert samples["portico_events_total"] > 10
         assert samples["portico_log_commit_duration_seconds_count"] > 3
+        assert samples["portico_store_writable"] == 1
+        assert samples['portico_store_size_bytes{part="database"}'] > 0
+        assert samples['portico_push_pending{state="waiting"}'] == 0
         assert samples["portico_sandboxes"] == 0
         assert samples["portico_sandbox_templates"] == 0
         await http.post(f"/runs/{queued}/cancel")
@@ -104,6 +107,10 @@ async def test_the_same_goes_out_over_otlp(measured: Deployment, collector: Coll
         "portico.runs",
         "portico.log.commit.duration",
         "portico.sandboxes",
+        "portico.store.writable",
+        "portico.store.size",
+        "portico.push.pending",
+        "portico.event_loop.lag",
         "portico.sandbox.templates",
         "http.server.request.duration",
     }

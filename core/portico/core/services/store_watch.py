@@ -34,7 +34,7 @@ class StoreWatch:
         self._said = NOT_SERVING
         counts.gauge(
             "portico.store.writable",
-            "1",
+            "",
             "1 while the store takes writes, 0 while it refuses them.",
             lambda: [(float(self._said == SERVING), {})],
         )
