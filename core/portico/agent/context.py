@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from portico.agent.a2a import Peer
 from portico.agent.children import ChildRequest, ChildRun, ChildStarter
-from portico.agent.protocol import AgentRequest, Budget, Message, MessageType, Role
+from portico.agent.protocol import AgentRequest, Budget, Message
 from portico.agent.said import MessageLike, MessagesLike, to_messages
 from portico.agent.sandbox import SandboxAccess, Sandboxes
 from portico.telemetry import spans
@@ -81,8 +81,8 @@ class SessionAccess(Protocol):
         query: str,
         *,
         top_k: int = 10,
-        roles: Collection[Role] = (),
-        types: Collection[MessageType] = (),
+        roles: Collection[str] = (),
+        types: Collection[str] = (),
     ) -> Sequence[Message]:
         """Messages of all the user's sessions that have these words, best first; of these roles and types
         only, if there are any."""

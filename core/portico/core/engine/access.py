@@ -124,8 +124,8 @@ class RunSession:
         query: str,
         *,
         top_k: int = 10,
-        roles: Collection[Role] = (),
-        types: Collection[MessageType] = (),
+        roles: Collection[str] = (),
+        types: Collection[str] = (),
     ) -> Sequence[Message]:
         most = check_top_k(top_k)
         check_query(query)

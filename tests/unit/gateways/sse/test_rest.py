@@ -1,11 +1,14 @@
 """REST for runs, tasks, sessions, states, memories and agents: there and back."""
 
 import asyncio
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import orjson
 import pytest
+
+from portico.gateways.sse.stored_models import RoleName, TypeName
+from portico.v1 import events_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -339,3 +342,36 @@ async def test_what_is_no_filter_deletes_nothing(http: httpx.AsyncClient, asked:
     refused = await http.delete("/memories", params={"user_id": "safe", "filter": asked})
     assert refused.status_code == status, refused.text
     assert (await http.delete("/memories", params={"user_id": "safe"})).json() == {"deleted": 1}
+
+
+async def test_a_search_in_sessions_shows_words_of_some_kinds_of_messages(
+    http: httpx.AsyncClient,
+) -> None:
+    await http.post("/sessions", json={"user_id": "kinds", "session_id": "s"})
+    given = [
+        {"role": "user", "content": [{"type": "text", "text": "Where do zebras sleep?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "A zebra sleeps <b>standing</b>."}]},
+        {"role": "assistant", "type": "reasoning", "content": [{"type": "text", "text": "Zebra facts."}]},
+    ]
+    await http.post("/sessions/kinds/s/messages", json={"messages": given})
+    asked: dict[str, Any] = {"user_id": "kinds", "query": "zebra"}
+
+    async def found(**wanted: Any) -> list[dict[str, Any]]:
+        answer = await http.get("/sessions/search", params=asked | wanted)
+        assert answer.status_code == 200, answer.text
+        hits: list[dict[str, Any]] = answer.json()["hits"]
+        return hits
+
+    (hit,) = await found(role="user", highlight=True)
+    assert hit["highlights"] == [{"text": "Where do zebras sleep?", "ranges": [{"start": 9, "end": 15}]}]
+    (hit,) = await found(type="reasoning")
+    assert (hit["message"]["message"]["type"], hit["highlights"]) == ("reasoning", [])
+    assert len(await found(role=["user", "assistant"], type=["message", "reasoning"])) == 3
+    for wanted in ({"role": "nobody"}, {"type": "MESSAGE"}, {"highlight": "perhaps"}):
+        assert (await http.get("/sessions/search", params=asked | wanted)).status_code == 422
+
+
+async def test_the_names_of_roles_and_types_are_those_of_the_contract() -> None:
+    roles = {name.removeprefix("ROLE_").lower() for name in events_pb2.Role.keys()}  # noqa: SIM118
+    types = {name.removeprefix("MESSAGE_TYPE_").lower() for name in events_pb2.MessageType.keys()}  # noqa: SIM118
+    assert roles - set(get_args(RoleName)) == types - set(get_args(TypeName)) == {"unspecified"}
