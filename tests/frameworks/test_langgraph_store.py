@@ -311,6 +311,30 @@ async def test_items_live_for_their_time_and_on_when_they_are_read(in_a_run: InA
     await in_a_run(work)
 
 
+async def test_a_memory_that_looks_like_an_item_is_none(in_a_run: InARun) -> None:
+    async def work(context: Context) -> None:
+        store = PorticoStore(context)
+        await store.aput(("n",), "k", {"text": "tea"})
+        (item,) = await context.memory.list()
+        for metadata in (
+            {"place": "Rome"},
+            {"kept_by": "langgraph"},
+            {"langgraph_namespace": '"n",'},
+            {"langgraph_namespace": '"n",', "namespace": [1], "key": 2, "value": 3, "updated": 4},
+            item.metadata,  # without its key
+        ):
+            await context.memory.add("tea", metadata=metadata)
+        for again in (store, PorticoStore(context)):
+            assert [one.key for one in await again.asearch(())] == ["k"]
+            assert [one.key for one in await again.asearch(("n",), query="tea")] == ["k"]
+            assert await again.alist_namespaces() == [("n",)]
+            assert await again.aget(("n",), "other") is None
+            await again.aput(("n",), "k", {"text": "green tea"})
+        assert len(await context.memory.list()) == 6
+
+    await in_a_run(work)
+
+
 async def old_put(context: Context, namespace: tuple[str, ...], value: dict[str, Any], day: int) -> None:
     """As earlier versions kept an item, here with the key k."""
     moment = f"2024-05-{day:02}T00:00:00+00:00"

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from portico.gateways.http.errors import BadRequest
 
-_IDS = ("_id", "Id", "key")
+_IDS = ("_id", "Id")
 _SHOWN = 64  # characters of a name that nobody knows
 
 Known = Mapping[str, bool]  # by its name, whether a parameter may be given more than once

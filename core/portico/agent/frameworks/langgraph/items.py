@@ -10,11 +10,12 @@ from langgraph.store.base import Item, PutOp, get_text_at_path
 
 from portico.agent.context import Remembered
 
-NAMESPACE = "langgraph"  # the member that has an item's namespace as text
-PLACE = "place"  # the member by which items of earlier versions were found
+NAMESPACE = "langgraph_namespace"  # the member that has an item's namespace as text
+KEPT_BY, PLACE = "kept_by", "place"  # members by which items of earlier versions are found
 KEY_CHARACTERS = 1024  # of a memory
 VALUE_CHARACTERS = 1024  # of a text that a filter compares with
 TEXT_BYTES = 64 * 1024  # of a memory
+_FRAMEWORK = "langgraph"
 _NO_WORDS = "-"  # a memory has a text; no search finds this one
 _SECONDS = 60.0  # of LangGraph's unit for a time to live
 
@@ -27,9 +28,9 @@ def namespace_text(namespace: Iterable[str]) -> str:
 def memory_key(namespace: Sequence[str], key: str) -> str:
     """One for each item: what a key has no room for is a digest of it."""
     place = place_text(namespace, key)
-    if len(place) + len(NAMESPACE) < KEY_CHARACTERS:
-        return f"{NAMESPACE}:{place}"
-    return f"{NAMESPACE}#{blake2b(place.encode(), digest_size=32).hexdigest()}"
+    if len(place) + len(_FRAMEWORK) < KEY_CHARACTERS:
+        return f"{_FRAMEWORK}:{place}"
+    return f"{_FRAMEWORK}#{blake2b(place.encode(), digest_size=32).hexdigest()}"
 
 
 def place_text(namespace: Sequence[str], key: str) -> str:
@@ -65,6 +66,18 @@ def expiry(ttl: float | None, now: float) -> float | None:
     return None if ttl is None else now + ttl * _SECONDS
 
 
+def is_item(kept: Remembered) -> bool:
+    """Whether a memory is an item, and not one that merely has such members."""
+    match kept.metadata:
+        case {"namespace": [*labels], "key": str(key), "value": dict(), "updated": str()}:
+            if not all(isinstance(label, str) for label in labels):
+                return False
+            if is_old(kept):
+                return {PLACE, "created"} <= kept.metadata.keys()
+            return kept.key == memory_key(labels, key)
+    return False
+
+
 def item_of(kept: Remembered) -> Item:
     about = kept.metadata
     return Item(
@@ -84,7 +97,12 @@ def created(kept: Remembered) -> datetime:
 
 def is_old(kept: Remembered) -> bool:
     """Whether an earlier version has kept it, under no key: there may be several of one item."""
-    return PLACE in kept.metadata
+    return kept.metadata.get(KEPT_BY) == _FRAMEWORK
+
+
+def kept_by() -> dict[str, Any]:
+    """The condition that items of earlier versions fulfil."""
+    return {"path": KEPT_BY, "operator": "eq", "value": _FRAMEWORK}
 
 
 def _words(value: Any) -> Iterator[str]:

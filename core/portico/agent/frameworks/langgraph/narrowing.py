@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeAlias
 
-from portico.agent.frameworks.langgraph.items import NAMESPACE, PLACE, VALUE_CHARACTERS, namespace_text
+from portico.agent.frameworks.langgraph.items import NAMESPACE, VALUE_CHARACTERS, kept_by, namespace_text
 
 Condition: TypeAlias = Mapping[str, Any]
 Group: TypeAlias = list[Condition]  # one of them must hold
@@ -23,7 +23,7 @@ def below(prefix: Sequence[str], wanted: Mapping[str, Any] | None = None, *, old
     text = namespace_text(prefix)[:VALUE_CHARACTERS]
     place: Group = [{"path": NAMESPACE, "operator": "prefix", "value": text}]
     if old:
-        place.append({"path": PLACE, "operator": "exists", "value": True})
+        place.append(kept_by())
     groups = [place]
     left = _CONDITIONS
     for group in _groups(wanted or {}):

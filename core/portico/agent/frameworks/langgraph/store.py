@@ -25,8 +25,10 @@ from portico.agent.frameworks.langgraph.items import (
     VALUE_CHARACTERS,
     created,
     expiry,
+    is_item,
     is_old,
     item_of,
+    kept_by,
     memory_key,
     metadata_of,
     place_text,
@@ -82,7 +84,7 @@ class PorticoStore(BaseStore):
         found = await self._memory.get(key=memory_key(op.namespace, op.key))
         if found is None:
             found = next(iter(await self._old_ones(op.namespace, op.key)), None)
-        if found is None:
+        if found is None or not is_item(found):
             return None
         if op.refresh_ttl:
             await self._live_on(found)
@@ -111,7 +113,7 @@ class PorticoStore(BaseStore):
         chosen = below(op.namespace_prefix, op.filter, old=await self._has_old())
         if query:
             hits = await self._memory.search(query, top_k=HITS, filter=chosen)
-            found = await self._once(_fitting(hits, op), set())
+            found = await self._once(_fitting(list(filter(is_item, hits)), op), set())
         else:
             found = await self._listed(op, chosen)
         page = found[op.offset : op.offset + op.limit]
@@ -145,7 +147,7 @@ class PorticoStore(BaseStore):
     async def _pages(self, chosen: Mapping[str, Any]) -> AsyncIterator[Sequence[Remembered]]:
         page = await self._memory.list(limit=PAGE, filter=chosen)
         while page:
-            yield page
+            yield list(filter(is_item, page))
             page = await self._memory.list(limit=PAGE, filter=chosen, before=page[-1])
 
     async def _once(self, found: Iterable[Remembered], seen: set[_Place]) -> list[Remembered]:
@@ -167,8 +169,7 @@ class PorticoStore(BaseStore):
 
     async def _has_old(self) -> bool:
         if self._old is None:
-            there = {"all": [{"path": PLACE, "operator": "exists", "value": True}]}
-            self._old = bool(await self._memory.list(limit=1, filter=there))
+            self._old = bool(await self._memory.list(limit=1, filter={"all": [kept_by()]}))
         return self._old
 
     async def _old_ones(self, namespace: Sequence[str], key: str) -> list[Remembered]:
@@ -177,7 +178,7 @@ class PorticoStore(BaseStore):
             return []
         place = place_text(namespace, key)
         begins = {"path": PLACE, "operator": "prefix", "value": place[:VALUE_CHARACTERS]}
-        pages = self._pages({"all": [begins]})
+        pages = self._pages({"all": [kept_by(), begins]})
         return [one async for page in pages for one in page if one.metadata[PLACE] == place]
 
 
