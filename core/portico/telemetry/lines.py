@@ -73,7 +73,7 @@ class Lines:
             while left:
                 written = os.write(self._file, left)
                 self._torn, left = left[written - 1] != 10, left[written:]
-        except OSError as error:
+        except Exception as error:  # without this thread, whoever writes would wait for ever
             self._lost += len(lines)
             if self._failing.due():
                 log.error("%s can't be written, and %d lines are lost: %s", self._path, self._lost, error)
