@@ -64,7 +64,9 @@ WRITES: dict[str, dict[str, Write]] = {
     "memories": {
         "add": lambda s: s.memories.add([MEMORY]),
         "delete": lambda s: s.memories.delete("ada", None, None),
+        "update": lambda s: s.memories.update("ada", "mem_0", {"text": "herrings swim"}),
         "expire": lambda s: s.memories.expire(1e12, 10),
+        "remove_expired": lambda s: s.memories.remove_expired(1e12, 10),
     },
     "pushes": {
         "set": lambda s: s.pushes.set(PUSH),
@@ -101,7 +103,7 @@ READS = {
     },
     "states": {"get", "list"},
     "sessions": {"get", "list", "idle", "messages", "message"},
-    "memories": {"search", "list"},
+    "memories": {"search", "list", "get"},
     "pushes": {"get", "list", "all", "undelivered"},
     "results": {"get", "count"},
     "keys": {"all"},
