@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from portico.core.errors import StoreFull, StoreUnavailable
@@ -41,6 +42,7 @@ class Checkpointer:
         self._writing = writing
         self._turn = turn
         self._cutting = asyncio.Lock()
+        self._file = file.path
         self._path = file.path.with_name(f"{file.path.name}-wal")
         self._written = 0
         self._size_before = 0
@@ -119,7 +121,7 @@ class Checkpointer:
         """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
         try:
             with plain_failures():
-                _check_fits(connection)
+                _check_fits(connection, self._file)
                 self._base.begin(connection)
                 busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except StoreUnavailable as error:
@@ -134,7 +136,7 @@ class Checkpointer:
 
     def _cut(self, connection: sqlite3.Connection) -> bool:
         """The rest, and the cut; without waiting for readers."""
-        _check_fits(connection)
+        _check_fits(connection, self._file)
         self._base.begin(connection)
         (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute("PRAGMA busy_timeout = 0").close()
@@ -147,13 +149,12 @@ class Checkpointer:
         return not busy
 
 
-def _check_fits(connection: sqlite3.Connection) -> None:
+def _check_fits(connection: sqlite3.Connection, path: Path) -> None:
     """Raises StoreFull when the database would have to grow by more than the disk has room for: a checkpoint
     that fails half-way has taken that room, and copied nothing."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    _, _, path = connection.execute("PRAGMA database_list").fetchone()
-    growth = pages * page_bytes - os.stat(path).st_size
+    growth = pages * page_bytes - path.stat().st_size
     if growth > 0:
         disk = os.statvfs(path)
         if growth > disk.f_bavail * disk.f_frsize:
