@@ -197,9 +197,14 @@ class Callers:
             if answer.status_code == 503:
                 return
             assert answer.status_code == 200, await answer.aread()
-            events += [
-                orjson.loads(line[6:]) async for line in answer.aiter_lines() if line.startswith("data: {")
-            ]
+            async for line in answer.aiter_lines():
+                if line.startswith("data: {"):
+                    event = orjson.loads(line[6:])
+                    if "error" in event and "object" not in event:
+                        # The core was away for long; the stream goes on where it was.
+                        assert event["error"]["code"] == "UNAVAILABLE", event
+                        return
+                    events.append(event)
 
     async def _get(self, path: str) -> Any:
         return _read(await self._http.get(path))

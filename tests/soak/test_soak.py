@@ -53,6 +53,7 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
             )
             callers.stop.set()
             await working
+            print(*callers.problems, sep="\n")
             assert callers.problems == []
             assert min(callers.done.values()) >= 2, callers.done
             await asyncio.to_thread(deployment.wait_ready)
