@@ -195,7 +195,7 @@ class Life:
         return known[index % len(known)] if known else "resp_none"
 
     async def _start(self, text: str, key: str, session: str, busy: Any) -> None:
-        more: QueryOptions = {"user_id": "ada", "session_id": session, "if_session_busy": busy}
+        more: QueryOptions = {"user_id": "ada", "session_id": session or None, "if_session_busy": busy}
         if key:
             more["idempotency_key"] = key
         run = await self.client.runs.start(text, **more)

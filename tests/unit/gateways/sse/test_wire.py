@@ -128,18 +128,20 @@ CALLER = {
     "tracestate": "a=b",
     "x-request-id": "r1",
 }
+ADDRESS = {"x-portico-client-address": "127.0.0.1"}  # what the gateway adds
 
 
 async def test_the_callers_own_metadata_travels_with_each_call(serve: Any, scripted: Any) -> None:
     core, target = scripted
     core.frames = [query_pb2.StreamFrame(events=[created()])]
     http: httpx.AsyncClient = await serve(core=target)
-    headers = {**CALLER, "cookie": "secret=1", "x-other": "no"}
+    forged = {"x-portico-client-address": "10.0.0.1"}
+    headers = {**CALLER, **forged, "cookie": "secret=1", "x-other": "no"}
     async with http.stream("POST", "/process", json={"input": "x"}, headers=headers) as answer:
         assert (answer.headers["x-run-id"], answer.headers["x-session-id"]) == ("resp_1", "s")
-        assert dict((await core.until("query")).metadata) == CALLER
+        assert dict((await core.until("query")).metadata) == {**CALLER, **ADDRESS}
     async with http.stream("GET", "/runs/resp_1/events", headers={"authorization": "Bearer bob"}):
-        assert dict((await core.until("watch")).metadata) == {"authorization": "Bearer bob"}
+        assert dict((await core.until("watch")).metadata) == {"authorization": "Bearer bob", **ADDRESS}
     await http.get("/runs/resp_1", headers=headers)
     assert CALLER.items() <= core.metadata.items()
     assert not {"cookie", "x-other"} & set(core.metadata)
