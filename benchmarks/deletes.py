@@ -14,6 +14,7 @@ from portico.client import Client
 
 BATCH = 200
 QUIET_SECONDS = 5.0
+PAUSE_SECONDS = 0.1  # between calls of a kind: as fast as they can, the kinds would wait for one another
 NOBODY_WAITS = 3600.0  # for the deletes themselves
 
 Calls = dict[str, list[float]]
@@ -86,6 +87,7 @@ async def _calls(client: Client, took: Calls) -> AsyncIterator[None]:
             began = time.monotonic()
             await kinds[name]()
             took.setdefault(name, []).append(time.monotonic() - began)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     tasks = [asyncio.create_task(repeat(name)) for name in kinds]
     try:
