@@ -413,6 +413,25 @@ async def test_reads_and_start_are_tried_again(core: "ScriptedCore", client: Cli
     assert first.query.idempotency_key == second.query.idempotency_key != ""
 
 
+async def test_a_read_is_answered_as_soon_as_a_core_is_back(core: "ScriptedCore", client: Client) -> None:
+    core.answers["GetRun"] = query_pb2.GetRunResponse(run=RUN)
+    await client.runs.get("resp_1")
+    await core.stop()
+    attempts: asyncio.Queue[None] = asyncio.Queue()
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        attempts.put_nowait(None)
+
+    async with await asyncio.start_unix_server(refuse, core.target.removeprefix("unix:")):
+        client.calls.connection.channel.get_state(try_to_connect=True)
+        # After six the channel waits for as long as it ever does between two attempts to connect.
+        for _ in range(6):
+            await attempts.get()
+    await core.start()
+    assert await client.runs.get("resp_1") == RUN
+
+
 async def test_writes_are_not_tried_again(core: "ScriptedCore", client: Client) -> None:
     core.answer_with_error("SaveState", grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
     with pytest.raises(Unavailable):

@@ -28,7 +28,8 @@ from portico.v1 import (
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # More than the head of an HTTP request may have. Between gRPC's own two limits calls fail at random.
 METADATA_BYTES = 128 * 1024
-_MAX_RECONNECT_DELAY_MS = 2_000
+# Less than the attempts of a repeated call span (2 s at least): the last of them finds a core that is back.
+_MAX_RECONNECT_DELAY_MS = 1_000
 
 # Calls that may be made twice: reads, and StartRun because its request always has an idempotency key.
 _RETRIED = {
@@ -58,7 +59,7 @@ _SERVICE_CONFIG = json.dumps(
                     "maxAttempts": 5,
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
+                    "backoffMultiplier": 2.5,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
             }
