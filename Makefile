@@ -101,6 +101,13 @@ a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, in
 	.a2a-old/bin/$(NEXT_TO_US) 'a2a-sdk[grpc,http-server]==0.3.26'
 	@touch $@
 
+# What fails beside others is run once more, alone: a machine whose host is busy can keep a process waiting for longer than any
+# test allows. The log tells both, and a test that needs this is to be mended. $(1) is pytest, $(2) how tests run beside others.
+define tested
+$(1) $(2) $(3) || { test $$? = 1 && echo "FAILED BESIDE OTHERS: what is named above is run once more, alone" && \
+	$(1) --last-failed --last-failed-no-failures none --maxfail 1 $(3); }
+endef
+
 .PHONY: frameworks
 frameworks: .frameworks/shared/.done ## install the agent frameworks into .frameworks (one venv has room for all)
 
@@ -121,8 +128,8 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 
 .PHONY: test-frameworks
 test-frameworks: engines .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
-	.frameworks/shared/bin/pytest -n $(WORKERS) --dist loadfile tests/frameworks $(ARGS)
-	.frameworks/agentscope1/bin/pytest -n $(WORKERS) tests/reference/test_ag*.py tests/reference/test_signatures.py $(ARGS)
+	$(call tested,.frameworks/shared/bin/pytest,-n $(WORKERS) --dist loadfile,tests/frameworks $(ARGS))
+	$(call tested,.frameworks/agentscope1/bin/pytest,-n $(WORKERS),tests/reference/test_ag*.py tests/reference/test_signatures.py $(ARGS))
 
 # What some sandboxes and services need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
 # and so have to work; with REQUIRED=yes all of them have to be there that this machine's packages offer.
@@ -149,13 +156,9 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 unit: $(VENV)/.dev ## the fast tests: unit and contract
 	$(BIN)/pytest -n $(WORKERS) tests/unit tests/contract $(ARGS)
 
-# What fails beside others is run once more, alone: a machine whose host is busy can keep a process waiting for longer than any
-# test allows. The log tells both, and a test that needs this is to be mended.
 .PHONY: test
 test: check engines environments ## everything: all checks, all tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS) || { test $$? = 1 && \
-		echo "FAILED BESIDE OTHERS: what is named above is run once more, alone" && \
-		$(BIN)/pytest --last-failed --last-failed-no-failures none --maxfail 1 $(ARGS); }
+	$(call tested,$(BIN)/pytest,-n $(WORKERS) --dist loadgroup,$(ARGS))
 	@$(MAKE) --no-print-directory test-frameworks
 
 .PHONY: soak
