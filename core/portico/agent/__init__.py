@@ -1,4 +1,4 @@
-"""What an agent's author imports: AgentApp, and what its query function may yield."""
+"""Public API for agent authors: AgentApp, Context and the objects that a query function yields."""
 
 from portico.agent.a2a import Peer, PeerAnswer, PeerUpdate
 from portico.agent.app import AgentApp, Endpoint, Skill, Workers

@@ -1,4 +1,4 @@
-"""Other agents, over A2A: what `context.a2a(url)` gives."""
+"""A2A client for agents: `context.a2a(url)` returns a Peer."""
 
 import asyncio
 import contextlib
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 5.0
 _ENDED = ("completed", "canceled", "failed", "rejected")
-_Told: TypeAlias = dict[str, list[str]]  # the texts of a task's artifacts; of a message, under no name
+_Told: TypeAlias = dict[str, list[str]]  # artifact id to its pieces of text; a message has the id ""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerAnswer:
-    """Where a task of a peer stands, or its direct answer, which has no task."""
+    """The state and the text of a peer's task, or a direct answer, which has no task."""
 
     text: str
-    state: str  # a word such as completed or input-required
+    state: str  # A2A's task state in lower case, such as completed or input-required
     task_id: str
     context_id: str
-    raw: Any  # as a2a-sdk has it
+    raw: Any  # the last event, an object of a2a-sdk
 
 
 @dataclass(frozen=True, slots=True)
 class PeerUpdate:
-    """A piece of what a peer says; text is what came with it, state where the task stands.
+    """One update of a peer's task: `text` is new text, `state` the task's state, empty if unchanged.
 
-    With `replaces` the text takes the place of all that this artifact said before, as when the peer
-    was executed again after a crash.
+    If `replaces` is true, the text replaces all earlier text of this artifact. This happens, for example,
+    when the peer executes again after a crash.
     """
 
     text: str
@@ -51,7 +51,7 @@ class PeerUpdate:
 
 
 class Peer:
-    """An agent at a URL. Its task is cancelled when the run that waits for it is."""
+    """An agent at a URL. Cancelling the run that waits for the peer cancels the peer's task."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], timeout: float) -> None:
         self._url = url
@@ -61,20 +61,29 @@ class Peer:
     async def send(
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
     ) -> PeerAnswer:
-        """Say something, a text or a2a-sdk's parts, and wait until the peer has ended, or asks back."""
+        """Sends a message and waits until the peer's task ends or needs input.
+
+        Args:
+            message: A text, or parts of a2a-sdk.
+            task_id: The task to continue; empty starts a new one.
+            context_id: The A2A context (conversation) to continue; empty starts a new one.
+
+        Raises:
+            ConnectionError: The peer closed the stream without an answer.
+        """
         told: _Told = {}
         state, last = "completed", None
         async for update in self._stream(message, task_id, context_id, told):
             state, last = update.state or state, update
         if last is None:
-            raise ConnectionError(f"{self._url} said nothing")
+            raise ConnectionError(f"{self._url} closed the stream without an answer")
         text = "".join(piece for pieces in told.values() for piece in pieces)
         return PeerAnswer(text, state, last.task_id, last.context_id, last.raw)
 
     async def stream(
         self, message: str | Sequence[Any], *, task_id: str = "", context_id: str = ""
     ) -> AsyncGenerator[PeerUpdate, None]:
-        """The same, as it comes."""
+        """Sends a message and yields the peer's updates as they arrive; arguments as for `send`."""
         async with contextlib.aclosing(self._stream(message, task_id, context_id, {})) as updates:
             async for update in updates:
                 yield update
@@ -108,7 +117,7 @@ class Peer:
         trace: Mapping[str, str],
         told: "_Told",
     ) -> AsyncGenerator[PeerUpdate, None]:
-        # Only agents that call others pay for these.
+        # Imported here: only agents that call peers pay for these imports.
         import httpx
         from a2a.types import a2a_pb2 as a2a
 
@@ -147,7 +156,7 @@ class Peer:
 
 
 async def _cancel(client: "Client", task_id: str) -> None:
-    """The run is being stopped: its peer has so long to hear of it."""
+    """Cancels the peer's task, best effort, within CANCEL_SECONDS: the run is being stopped."""
     from a2a.types import a2a_pb2 as a2a
 
     with contextlib.suppress(Exception):
@@ -179,7 +188,7 @@ def _update(event: "a2a_pb2.StreamResponse", told: _Told) -> PeerUpdate:
         before = "".join(told.get(id, ()))
         told[id] = [text]
         replaces = before not in ("", text)
-        text = "" if before == text else text  # one that is complete may come once more as a whole
+        text = "" if before == text else text  # a peer may send a complete artifact once more as a whole
     return PeerUpdate(text, "", chunk.task_id, chunk.context_id, event, id, replaces)
 
 

@@ -1,4 +1,4 @@
-"""AgentApp: a name, a query function, and what else belongs to an agent."""
+"""AgentApp: an agent's name, its functions (query, init, shutdown, endpoints) and its options."""
 
 import inspect
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-# Set while a core imports the file of an agent, whose own app.run() means nothing then.
+# True while a core imports an agent's file: app.run() in that file does nothing then.
 being_loaded: ContextVar[bool] = ContextVar("being_loaded", default=False)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Skill:
-    """One thing that an agent can do."""
+    """One capability of an agent, as its A2A card and its description list it."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Skill:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A function that an agent offers beside its query."""
+    """A function that an agent offers under an HTTP path, beside its query function."""
 
     path: str
     function: Callable[..., Any]
@@ -42,11 +42,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Processes of an agent's own, which the core keeps.
+    """Worker processes for one agent, which the core starts and supervises.
 
-    `count` of them; a run goes to the one that has the fewest. One that has come to more than `memory_bytes`
-    is killed, one that has begun `max_runs` runs is replaced when those have ended; 0 is no limit. Agents
-    that have not stopped `stop_seconds` after they were told to are killed with their process.
+    Args:
+        count: Number of workers, 1 to 256. A run goes to the worker with the fewest runs.
+        memory_bytes: The core kills a worker that uses more memory; 0 means no limit.
+        max_runs: The core replaces a worker that has started so many runs, once they have ended; 0 means no
+            limit.
+        stop_seconds: Time that a run has to stop when asked to; then the core kills its worker.
     """
 
     count: int = 1
@@ -56,28 +59,34 @@ class Workers:
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 256:
-            raise ValueError(f"an agent has 1 to 256 workers, not {self.count}")
+            raise ValueError(f"count must be 1 to 256 workers, not {self.count}")
         if self.memory_bytes < 0 or self.max_runs < 0 or self.stop_seconds <= 0:
-            raise ValueError("limits of workers are not negative, and stop_seconds is more than 0")
+            raise ValueError(
+                "memory_bytes and max_runs of workers must not be negative; stop_seconds must be more than 0"
+            )
 
 
 @dataclass(eq=False)
 class AgentApp:
-    """An agent: `@app.query` is what it does, `@app.init` and `@app.shutdown` are around its life.
+    """An agent. `@app.query` registers the function that executes a run; `@app.init` and `@app.shutdown`
+    register functions for start and end.
 
-    The functions get what they name: `self` (this object, to keep things on), `msgs` (the input
-    messages), `request` (the AgentRequest), `context` (the Context). A query function may be an
-    async generator, a coroutine, a generator or a plain function; the last two run in threads.
+    A function receives the arguments that its parameters name: `self` (this object, for the agent's own
+    attributes), `msgs` (the input messages), `request` (the AgentRequest), `context` (the Context). A query
+    function may be an async generator, a coroutine, a generator or a plain function; the last two run in
+    threads.
 
-    `on_restart` says what becomes of a run that a restart of the core cut off at work: "rerun" executes it
-    again from the start under the same id; otherwise it fails. One that waits for an answer goes on waiting,
-    and is executed again with the answers so far when it has the next; with "fail" it can't wait at all.
-
-    `answers_directly` says that its answers come soon and as a whole: to A2A peers they are then
-    messages and not tasks.
-
-    `isolation` says where its functions run: "none" is in the core, "process" in a process that may block,
-    leak, crash or be killed without harm to the core; Workers(...) is that with limits.
+    Args:
+        name: 1 to 128 printable characters without a slash.
+        on_restart: What happens to a run that was executing when the core stopped. "rerun" executes it again
+            from the start under the same id; otherwise the run fails. A run that waits for an answer keeps
+            waiting, and executes again, with all answers so far, when the next answer arrives. With "fail"
+            the agent never executes a run twice, so it can't ask for input at all.
+        answers_directly: Whether answers come soon and as a whole. A2A peers then receive messages instead
+            of tasks.
+        isolation: Where the functions run. "none": in the core's process. "process": in a worker process,
+            which may block, leak, crash or be killed without harm to the core. Workers(...): the same with
+            limits.
     """
 
     name: str
@@ -99,22 +108,22 @@ class AgentApp:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 128 or not self.name.isprintable() or "/" in self.name:
             raise ValueError(
-                f"an agent's name is 1 to 128 printable characters without a slash, not {self.name!r}"
+                f"an agent's name must be 1 to 128 printable characters without a slash, not {self.name!r}"
             )
         if self.on_restart not in (None, "fail", "rerun"):
-            raise ValueError(f'on_restart is "fail", "rerun" or None, not {self.on_restart!r}')
+            raise ValueError(f'on_restart must be "fail", "rerun" or None, not {self.on_restart!r}')
         if self.isolation not in ("none", "process") and not isinstance(self.isolation, Workers):
-            raise ValueError(f'isolation is "none", "process" or Workers(...), not {self.isolation!r}')
+            raise ValueError(f'isolation must be "none", "process" or Workers(...), not {self.isolation!r}')
 
     @property
     def workers(self) -> Workers | None:
-        """The processes that it asks for; None when it runs in the core."""
+        """Configuration of the agent's worker processes; None if the agent runs in the core's process."""
         if isinstance(self.isolation, Workers):
             return self.isolation
         return Workers() if self.isolation == "process" else None
 
     def init(self, function: F) -> F:
-        """Called once before the first run."""
+        """Registers the function that the core calls once before the first run."""
         self.init_function = function
         return function
 
@@ -123,8 +132,13 @@ class AgentApp:
     @overload
     def query(self, function: None = None, /, *, framework: str = "") -> Callable[[F], F]: ...
     def query(self, function: Any = None, /, *, framework: str = "") -> Any:
-        """Called for every run. With a framework, `msgs` are that framework's own messages, and what is
-        yielded may be what it streams; docs/frameworks.md has what else the function may name."""
+        """Registers the function that executes a run.
+
+        Args:
+            framework: Name of a framework whose types the function uses: `msgs` are then that framework's
+                messages, and the function may yield the framework's stream events. docs/frameworks.md lists
+                the further parameters.
+        """
 
         def register(function: F) -> F:
             self.query_function = function
@@ -134,17 +148,27 @@ class AgentApp:
         return register if function is None else register(function)
 
     def shutdown(self, function: F) -> F:
-        """Called once after the last run."""
+        """Registers the function that the core calls once after the last run."""
         self.shutdown_function = function
         return function
 
     def endpoint(
         self, path: str, *, methods: Sequence[str] = ("POST",), description: str = ""
     ) -> Callable[[F], F]:
-        """Offer a function under a path. It gets the JSON body: the members of an object as the
-        parameters that it names, or the whole as `body`. A generator streams."""
+        """Registers a function under an HTTP path.
+
+        The function receives the JSON body: the members of an object as the parameters of the same name, or
+        the whole body as `body`. A generator function streams its values.
+
+        Args:
+            path: Begins with a slash.
+            description: The function's docstring if empty.
+
+        Raises:
+            ValueError: The path does not begin with a slash.
+        """
         if not path.startswith("/"):
-            raise ValueError(f"an endpoint's path begins with a slash: {path!r}")
+            raise ValueError(f"an endpoint's path must begin with a slash: {path!r}")
 
         def register(function: F) -> F:
             about = description or inspect.getdoc(function) or ""
@@ -155,7 +179,16 @@ class AgentApp:
         return register
 
     def run(self, host: str = "127.0.0.1", port: int = 8090, *arguments: str) -> None:
-        """Serve this agent: what `portico run FILE` does, with the file that calls it."""
+        """Serves this agent, as `portico run FILE` does; replaces this process and does not return.
+
+        Does nothing while a core imports the file.
+
+        Args:
+            arguments: Further options of `portico run`.
+
+        Raises:
+            RuntimeError: The caller is not a script that has this object at its top level.
+        """
         if being_loaded.get():
             return
         main = sys.modules["__main__"]

@@ -1,7 +1,7 @@
-"""Small functions that make what a query function may yield.
+"""Builders for the values that a query function yields.
 
-A str is more text of the open message. Everything else is made here: a piece
-of reasoning, a whole content, a whole message, usage.
+A yielded str adds text to the open message. The functions here build everything
+else: a piece of reasoning, a complete content, a complete message, usage.
 """
 
 import json
@@ -27,7 +27,7 @@ from portico.agent.protocol import (
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of the open message of this type; another type opens a message of its own."""
+    """Text to append to the open message of this type; a different type opens a new message."""
 
     text: str
     type: MessageType = MessageType.MESSAGE
@@ -35,32 +35,32 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """More of a tool call's arguments; the first one opens the call, another call completes it."""
+    """A piece of a tool call's arguments; the first one opens the call, a different call completes it."""
 
     call_id: str
     name: str
     arguments: str  # a piece of JSON text
     type: MessageType = MessageType.PLUGIN_CALL
-    more: Mapping[str, Any] = field(default_factory=dict)  # joins the data, from the first piece
+    more: Mapping[str, Any] = field(default_factory=dict)  # further members of the data, in the first piece
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """Completes the open message, so that what follows is another."""
+    """Completes the open message; the next content opens a new one."""
 
 
 def new_message() -> NewMessage:
-    """What comes next is a message of its own."""
+    """Completes the open message; the next content opens a new one."""
     return NewMessage()
 
 
 def reasoning(text: str) -> Delta:
-    """More of the agent's thinking aloud."""
+    """Text to append to the open reasoning message."""
     return Delta(text, MessageType.REASONING)
 
 
 def text(value: str) -> TextContent:
-    """A whole text, as one content of the open message."""
+    """A complete text, as one content of the open message."""
     return TextContent(value)
 
 
@@ -70,12 +70,12 @@ def data(value: Mapping[str, Any]) -> DataContent:
 
 
 def image(url: str) -> ImageContent:
-    """A picture by https: or data: URL."""
+    """An image by https: or data: URL."""
     return ImageContent(url)
 
 
 def audio(value: str, format: str = "") -> AudioContent:
-    """Sound as base64 text or URL."""
+    """Audio as base64 text or URL."""
     return AudioContent(value, format)
 
 
@@ -103,7 +103,7 @@ def usage(
     reasoning_output_tokens: int = 0,
     **details: Any,
 ) -> Usage:
-    """What a model consumed; belongs to the open message, or the last."""
+    """Tokens that a model consumed; added to the open message, or to the last one if none is open."""
     return Usage(
         input_tokens, output_tokens, total_tokens, cached_input_tokens, reasoning_output_tokens, details
     )
@@ -121,7 +121,13 @@ def tool_call(
     type: MessageType = MessageType.PLUGIN_CALL,
     **more: Any,
 ) -> Message:
-    """A call that the agent makes itself; `more` joins the data, such as server_label for mcp_call."""
+    """A tool call that the agent executes itself.
+
+    Args:
+        arguments: An object, or JSON text.
+        call_id: Generated if empty.
+        more: Further members of the data, such as server_label for mcp_call.
+    """
     call = {"call_id": call_id or f"call_{uuid4().hex}", "name": name, "arguments": _arguments(arguments)}
     return Message(Role.ASSISTANT, (DataContent({**call, **more}),), type)
 
@@ -129,18 +135,18 @@ def tool_call(
 def tool_call_delta(
     call_id: str, name: str, arguments: str, *, type: MessageType = MessageType.PLUGIN_CALL
 ) -> CallDelta:
-    """More of the arguments of a call, as a model streams them."""
+    """A piece of a tool call's arguments (JSON text), as a model streams them."""
     return CallDelta(call_id, name, arguments, type)
 
 
 def tool_output(
     call_id: str, output: Any, *, name: str = "", type: MessageType = MessageType.PLUGIN_CALL_OUTPUT
 ) -> Message:
-    """The result of such a call; what is not a str becomes JSON text."""
+    """The result of a tool call; an output that is not a str is encoded as JSON."""
     body = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
     return Message(Role.TOOL, (DataContent({"call_id": call_id, "name": name, "output": body}),), type)
 
 
 def function_call(name: str, arguments: Mapping[str, Any] | str, *, call_id: str = "") -> Message:
-    """A call that the caller is to make and answer in its next request."""
+    """A tool call that the caller must execute and answer in its next request."""
     return tool_call(name, arguments, call_id=call_id, type=MessageType.FUNCTION_CALL)

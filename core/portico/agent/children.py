@@ -1,4 +1,4 @@
-"""Runs that a run starts: what an agent's author has of them."""
+"""Child runs: the request that starts one, its handle and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from portico.agent.protocol import Budget, Error, Message, MessageType, Status, 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended, and all that it said."""
+    """A run's final status and its complete output."""
 
     run_id: str
     status: Status
@@ -19,13 +19,13 @@ class RunResult:
 
     @property
     def text(self) -> str:
-        """The text of its messages, without reasoning and tools."""
+        """Text of its messages, without reasoning and tool calls."""
         return "".join(message.text for message in self.output if message.type is MessageType.MESSAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class ChildRequest:
-    """What a child run is asked."""
+    """Input and options of a child run."""
 
     input: Sequence[Message]
     agent_name: str = ""
@@ -35,17 +35,17 @@ class ChildRequest:
 
 
 class ChildRun(Protocol):
-    """A run that this one started. It ends with this one at the latest."""
+    """Handle of a child run, which ends with its parent run at the latest."""
 
     @property
     def run_id(self) -> str: ...
 
     async def result(self) -> RunResult:
-        """Return once it has ended, in whatever way."""
+        """Waits until the run has ended, with whatever status, and returns its result."""
         ...
 
     async def cancel(self) -> None:
-        """Return once it has stopped; nothing if it has ended."""
+        """Cancels the run and waits until it has stopped; does nothing if the run has ended."""
         ...
 
 

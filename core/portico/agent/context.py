@@ -1,4 +1,4 @@
-"""What a query function gets to know and to use while it runs."""
+"""Context: the information and the operations that a query function has while its run executes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """One round of an agent's state."""
+    """One saved round (numbered version) of an agent's state."""
 
     round_id: int
     state: dict[str, Any]
@@ -28,13 +28,13 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A memory that was found; a larger score is better. Times are seconds since the epoch."""
+    """A stored memory; a larger score is a better match. Times are seconds since the epoch."""
 
     memory_id: str
     text: str
     metadata: dict[str, Any]
     score: float
-    key: str = ""  # the agent's own name of it
+    key: str = ""  # the name that the agent chose
     created_at: float = 0.0
     updated_at: float = 0.0
     expires_at: float | None = None
@@ -46,34 +46,43 @@ class StateAccess(Protocol):
     async def save(
         self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
     ) -> SavedState:
-        """Without a round: the next after the greatest. Raises when the etag does not match."""
+        """Saves a round.
+
+        Args:
+            round_id: The round to write; without one, the number after the greatest.
+            etag: The etag that the stored round must have; without one, no check.
+
+        Raises:
+            EtagMismatch: The stored round has another etag.
+        """
         ...
 
     async def load(self, *, round_id: int | None = None) -> SavedState | None:
-        """Without a round: the latest; None when nothing is saved."""
+        """Returns a round, by default the latest; None if nothing is saved."""
         ...
 
     async def delete(self, *, round_id: int | None = None) -> int:
-        """Without a round: all of them. How many were removed."""
+        """Deletes a round, by default all of them; returns how many existed."""
         ...
 
     def part(self, name: str) -> "StateAccess":
-        """State of its own beside this one, such as a framework's: rounds that no other part sees.
+        """Returns a separate state beside this one, such as a framework's, with its own rounds.
 
-        It goes with the session; what is saved after that is dropped. Raises ValueError for an empty name.
+        Deleting the session deletes the part; rounds saved after that are dropped. Raises ValueError for an
+        empty name.
         """
         ...
 
 
 class SessionAccess(Protocol):
-    """The run's conversation. The run's own input is in it already, its output will be."""
+    """The run's session. It contains the run's input already; the run's output is added later."""
 
     async def messages(self, *, limit: int = 200) -> Sequence[Message]:
-        """The last messages, oldest first."""
+        """Returns the last messages, oldest first."""
         ...
 
     async def append(self, *messages: MessageLike) -> None:
-        """Add messages that are not the run's output; a text is one of the user."""
+        """Adds messages that are not part of the run's output; a str becomes a user message."""
         ...
 
     async def search(
@@ -84,13 +93,22 @@ class SessionAccess(Protocol):
         roles: Collection[str] = (),
         types: Collection[str] = (),
     ) -> Sequence[Message]:
-        """Messages of all the user's sessions that have these words, best first; of these roles and types
-        only, if there are any."""
+        """Searches the messages of all sessions of the user.
+
+        Args:
+            query: Words that the messages contain.
+            top_k: The most messages to return.
+            roles: Only messages of these roles; all if empty.
+            types: Only messages of these types; all if empty.
+
+        Returns:
+            The messages found, best match first.
+        """
         ...
 
 
 class MemoryAccess(Protocol):
-    """What is worth remembering, of the run's user or of the agent."""
+    """Long-term memories of the run's user, or of the agent."""
 
     async def add(
         self,
@@ -101,12 +119,21 @@ class MemoryAccess(Protocol):
         created_at: float | None = None,
         expires_at: float | None = None,
     ) -> str:
-        """Returns the memory's id. One with a key replaces the one that has it, and keeps its id and the time
-        of its creation. Nobody finds it once it has expired."""
+        """Stores a memory.
+
+        Args:
+            key: A name that the agent chooses. A memory with the same key is replaced; its id and creation
+                time stay.
+            created_at: Seconds since the epoch; now by default.
+            expires_at: Seconds since the epoch; from then on no call returns the memory.
+
+        Returns:
+            The memory's id.
+        """
         ...
 
     async def get(self, memory_id: str = "", *, key: str = "") -> Remembered | None:
-        """By its id or its key, with score 0."""
+        """Returns a memory by its id or its key, with score 0; None if it does not exist."""
         ...
 
     async def update(
@@ -117,7 +144,7 @@ class MemoryAccess(Protocol):
         metadata: Mapping[str, Any] | None = None,
         expires_at: float | None = None,
     ) -> Remembered | None:
-        """Replace what is given; the memory then, None if there is none."""
+        """Replaces the fields that are not None. Returns the new memory; None if it does not exist."""
         ...
 
     async def search(
@@ -128,8 +155,17 @@ class MemoryAccess(Protocol):
         metadata: Mapping[str, str] | None = None,
         filter: Mapping[str, Any] | None = None,
     ) -> Sequence[Remembered]:
-        """Best first. `metadata` compares members as texts; `filter` is a MetadataFilter of the contract, as
-        {"all": [{"path": ["year"], "operator": "ge", "value": 2020}], "any": [[...], [...]]}."""
+        """Searches memories.
+
+        Args:
+            top_k: The most memories to return.
+            metadata: Members that the metadata must have, compared as text.
+            filter: A MetadataFilter of the contract, such as
+                {"all": [{"path": ["year"], "operator": "ge", "value": 2020}], "any": [[...], [...]]}.
+
+        Returns:
+            The memories found, best match first.
+        """
         ...
 
     async def list(
@@ -140,32 +176,38 @@ class MemoryAccess(Protocol):
         filter: Mapping[str, Any] | None = None,
         before: Remembered | None = None,
     ) -> Sequence[Remembered]:
-        """The newest of those that metadata and filter choose, or of those that are older than `before`, with
-        score 0."""
+        """Lists memories, newest first, with score 0.
+
+        Args:
+            limit: The most memories to return.
+            metadata: As for `search`.
+            filter: As for `search`.
+            before: Only memories older than this one, such as the last of the previous page.
+        """
         ...
 
     async def delete(self, memory_id: str = "", *, key: str = "") -> bool:
-        """By its id or its key; whether there was one."""
+        """Deletes a memory by its id or its key; returns whether it existed."""
         ...
 
 
 class ResultAccess(Protocol):
-    """What `once` has kept in this run: JSON by key."""
+    """Results that `once` has stored for this run: JSON by key."""
 
     async def load(self, key: str) -> bytes | None: ...
 
     async def keep(self, key: str, result: bytes) -> None:
-        """Return when it is durable."""
+        """Stores a result; returns when it is durable."""
         ...
 
 
 class InputRequest:
-    """A question to a human. `yield` it or `await` it: both give the answer's messages.
+    """A question to a human. `yield` or `await` it: both return the messages of the answer.
 
     In a plain function, which runs in a thread, call `wait()`.
     """
 
-    wants_answer = True  # a generator in a thread stands still until it has one
+    wants_answer = True  # a generator in a thread blocks until the answer arrives
 
     def __init__(
         self, context: "Context", prompt: str, schema: Mapping[str, Any] | None, kind: str = "input"
@@ -180,12 +222,12 @@ class InputRequest:
         return self._context.ask(self).__await__()
 
     def wait(self) -> Sequence[Message]:
-        """The answer, in a thread of a plain function."""
+        """Blocks until the answer arrives and returns it; for plain functions, which run in threads."""
         return self._context.call(self._context.ask(self))
 
 
 class Rejection(Exception):
-    """Ends the run with status rejected: yield it, return it or raise it."""
+    """Ends the run with the status rejected: yield it, return it or raise it."""
 
     def __init__(self, reason: str, code: str = "rejected") -> None:
         super().__init__(reason)
@@ -194,7 +236,7 @@ class Rejection(Exception):
 
 
 class AgentError(Exception):
-    """Ends the run as failed with a code of the agent's own."""
+    """Ends the run as failed, with a message for the caller and an error code that the agent chooses."""
 
     def __init__(self, message: str, *, code: str = "AGENT_ERROR") -> None:
         super().__init__(message)
@@ -203,33 +245,40 @@ class AgentError(Exception):
 
 
 class ReportedError(AgentError):
-    """The same with the words of a framework or a model's provider, which nobody has written for callers."""
+    """An AgentError with a message of a framework or a model provider, not written for callers."""
 
 
 class Asker(Protocol):
-    """Pauses the run until somebody has answered."""
+    """Pauses the run until the answer to a request arrives."""
 
     def __call__(self, request: InputRequest) -> Awaitable[Sequence[Message]]: ...
 
 
 class OnceCaller(Protocol):
-    """Calls a function unless an earlier attempt has its result."""
+    """Calls a function unless an earlier attempt of the run has stored its result."""
 
     async def __call__(self, key: str, function: Callable[..., Any]) -> Any: ...
 
 
 class Context:
-    """The run, as its agent sees it.
+    """The run that a query function executes.
 
-    `state`, `session` and `memory` are those of the run's user and session;
-    `agent_memory` is what the agent itself knows, the same for all its users.
-    `cancelled` turns true when the run is to stop and what is still yielded is
-    dropped, `interrupted` when a last word is still heard. A coroutine sees
-    asyncio.CancelledError as well; a plain function, which runs in a thread that
-    nobody can stop, must look at them. `cancel_metadata` is what the one who
-    cancelled said with it, such as a reason. `restarting` is true beside
-    `cancelled` when the core stops: the run has not ended, and its agent is
-    perhaps executed again.
+    Attributes:
+        run_id: The run's id.
+        request: The AgentRequest that started the run.
+        attempt: Number of this execution of the run; larger after a restart or an answer.
+        state: State of the agent in the run's session.
+        session: The run's session.
+        memory: Memories of the run's user.
+        agent_memory: Memories of the agent, the same for all its users.
+        cancelled: The run must stop; later output is dropped.
+        interrupted: The run must stop; its last output still counts.
+        restarting: True beside `cancelled` when the core stops: the run has not ended, and its agent may
+            execute again.
+        cancel_metadata: Metadata of the cancel or interrupt request, such as a reason.
+
+    When `cancelled` or `interrupted` is set, a coroutine also receives asyncio.CancelledError. A plain
+    function runs in a thread that can't be stopped from outside, so it must check these attributes.
     """
 
     def __init__(
@@ -264,7 +313,7 @@ class Context:
         self._once = once
         self._sandboxes = sandboxes
         self._start_run = start_run
-        # Written once, from the loop, read from anywhere.
+        # The event loop writes these once; any thread reads them.
         self.cancelled = False
         self.interrupted = False
         self.restarting = False
@@ -283,41 +332,64 @@ class Context:
         return self.request.agent_name
 
     def sandbox(self, kind: str = "base") -> SandboxAccess:
-        """The session's own sandbox: `base` has Python and a shell, `filesystem` has tools for files too."""
+        """Returns the session's sandbox of a type, created at the first use.
+
+        Args:
+            kind: `base` has Python and a shell; `filesystem` also has tools for files.
+
+        Raises:
+            RuntimeError: The core has no sandboxes.
+        """
         if self._sandboxes is None:
-            raise RuntimeError("this core has no sandboxes")
+            raise RuntimeError("this core has no sandboxes: its sandbox backend is none")
         return self._sandboxes(kind)
 
     def input_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
-        """Pause the run and ask a human; `schema` is a JSON Schema of the answer's data."""
+        """Makes a question to a human that pauses the run; `schema` is a JSON Schema of the answer's data."""
         return InputRequest(self, prompt, schema)
 
     def auth_required(self, prompt: str, *, schema: Mapping[str, Any] | None = None) -> InputRequest:
-        """Pause the run until somebody brings a credential or consents; used as input_required."""
+        """Makes a request for a credential or for consent, which pauses the run; used as input_required."""
         return InputRequest(self, prompt, schema, "authorization")
 
     async def new_input(self) -> Sequence[Message]:
-        """What somebody told this run while it worked, since the last call; empty if nothing.
+        """Takes the input that callers sent to this executing run since the last call; empty if none.
 
-        To take it is to act on it: readers are told, and what was said before is complete.
+        Taking input publishes an event to the run's readers and completes the open message, so call this only
+        to act on the input.
         """
         return await self._take_input()
 
     async def once(self, key: str, function: Callable[..., Any]) -> Any:
-        """Call the function, and keep its JSON result: another attempt of this run gets that without a call.
+        """Calls a function and stores its JSON result; later attempts of this run return it without a call.
 
-        An async function is awaited, a plain one runs in a thread. One that names `idempotency_key` gets
-        a text that is the same in every attempt, for whoever does the work. An exception is not kept.
-        Between the function's end and its record a crash has it called again. The key is of this run
-        alone, 1 to 256 characters. Raises TypeError for a result that is no JSON, LimitExceeded for one of
-        more than 64 KiB and before the 1,001st of a run.
+        An exception is not stored. A crash after the function has ended and before its result is stored makes
+        the next attempt call the function again.
+
+        Args:
+            key: Name of the step, unique within this run; 1 to 256 characters.
+            function: An async function is awaited; a plain function runs in a thread. If it has a parameter
+                `idempotency_key`, it receives a text that is the same in every attempt, for the service that
+                does the work.
+
+        Returns:
+            The function's result, decoded from JSON.
+
+        Raises:
+            TypeError: The result can't be encoded as JSON.
+            LimitExceeded: The result is larger than 64 KiB, or the run already has 1,000 results.
         """
         return await self._once(key, function)
 
     def a2a(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30.0) -> Peer:
-        """Another agent, by its site's or its card's base URL; `timeout` is that of connecting.
+        """Returns a client for another agent. Its calls belong to this run's trace.
 
-        Its task is cancelled when this run is, and the call is in this run's trace.
+        Cancelling this run cancels the peer's task.
+
+        Args:
+            url: Base URL of the agent's site or of its agent card.
+            headers: HTTP headers of every request.
+            timeout: Seconds for connecting and writing; reading has no limit.
         """
         return Peer(url, headers=headers or {}, timeout=timeout)
 
@@ -330,37 +402,46 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
     ) -> ChildRun:
-        """Start another run of this core, for the same user: a child run, `await child.result()`.
+        """Starts a child run in this core for the same user; `await child.result()` waits for its end.
 
-        It has a session of its own unless one is named, uses of this run's budget, and ends with this
-        run at the latest.
+        A child run uses its parent's budget and ends with its parent at the latest.
+
+        Args:
+            input: A text, a message, or several messages.
+            agent_name: The agent that executes the child run.
+            session_id: The child run's session; by default a new one.
+            budget: Limits for the child run within this run's budget.
+
+        Raises:
+            RuntimeError: This runtime has no child runs.
         """
         if self._start_run is None:
-            raise RuntimeError("this core starts no child runs")
+            raise RuntimeError("this runtime has no child runs")
         messages = to_messages(input)
         return await self._start_run(ChildRequest(messages, agent_name, session_id, metadata or {}, budget))
 
     def trace_headers(self) -> dict[str, str]:
-        """The trace that this code runs in, as HTTP headers for calls of your own; none if there is none."""
+        """Returns the current trace context as HTTP headers, for the agent's own calls; empty without one."""
         return spans.headers_of()
 
     def reject(self, reason: str, *, code: str = "rejected") -> Rejection:
-        """Refuse the request."""
+        """Makes a Rejection: yield, return or raise it to refuse the request."""
         return Rejection(reason, code)
 
     async def ask(self, request: InputRequest) -> Sequence[Message]:
-        """What awaiting an InputRequest does."""
+        """Pauses the run until the request is answered; awaiting an InputRequest calls this."""
         return await self._ask(request)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine, such as `self.state.load()`, from a plain function's thread.
+        """Runs a coroutine, such as `self.state.load()`, from a plain function's thread; returns its result.
 
-        Raises RuntimeError on the event loop, which it would block for ever.
+        Raises:
+            RuntimeError: The caller is on the event loop, which this call would block for ever.
         """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            pass  # a thread, as it should be
+            pass  # correct: the caller is in a thread
         else:
             work.close()
             raise RuntimeError("await it: wait() and call() are for plain functions, which run in threads")
@@ -368,7 +449,7 @@ class Context:
         return future.result()
 
     def stop(self, *, interrupt: bool, metadata: Mapping[str, Any], restarting: bool = False) -> None:
-        """Raise the flags; the runtime calls it."""
+        """Sets the flags; only the runtime calls this."""
         self.cancel_metadata = metadata
         self.restarting = restarting
         if interrupt:

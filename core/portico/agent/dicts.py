@@ -1,4 +1,4 @@
-"""A dict that a query function yields, read as what it says it is."""
+"""Converts dicts that a query function yields to messages and contents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +33,8 @@ _MARK = {"image": "image_url", "video": "video_url", "audio": "data", "file": No
 
 
 def from_dict(value: Mapping[str, Any]) -> Message | Content:
-    """A message (`object` is message, or role and content), a content of the agent protocol, or else data."""
+    """Converts to a message if `object` is "message" or role and content exist, to a content of the agent
+    protocol if `type` names one, else to a DataContent."""
     if value.get("object") == "message" or ("role" in value and "content" in value):
         return _message(value)
     return _content(value) or DataContent(value)
@@ -58,7 +59,7 @@ def _part(value: Any) -> Content:
     if isinstance(value, CONTENT_TYPES):
         return value
     if not isinstance(value, Mapping):
-        raise TypeError(f"a content is a text or a dict, not {type(value).__name__}")
+        raise TypeError(f"a content must be a str or a dict, not {type(value).__name__}")
     return _content(value) or DataContent(value)
 
 

@@ -1,7 +1,7 @@
-"""The agent protocol's objects, as an agent's author sees them.
+"""Objects of the agent protocol: requests, messages, contents, statuses.
 
-Plain frozen dataclasses: messages in, messages out. Names and values are those
-of AgentScope Runtime's protocol, so that its clients and agents feel at home.
+Frozen dataclasses. Names and values are those of AgentScope Runtime's protocol,
+for compatibility with its clients and agents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Role(StrEnum):
-    """Who a message is from."""
+    """Author of a message."""
 
     ASSISTANT = "assistant"
     USER = "user"
@@ -43,7 +43,7 @@ _TERMINAL = frozenset((Status.COMPLETED, Status.CANCELED, Status.FAILED, Status.
 
 
 class MessageType(StrEnum):
-    """What a message is."""
+    """Kind of a message."""
 
     MESSAGE = "message"
     FUNCTION_CALL = "function_call"
@@ -66,9 +66,9 @@ class MessageType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What every content may say beside what it holds."""
+    """Fields that every content has."""
 
-    media_type: str = ""  # where the content itself does not tell it
+    media_type: str = ""  # set if the content itself does not carry it
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -127,7 +127,7 @@ CONTENT_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a model consumed; total is the sum when left out."""
+    """Tokens that a model consumed; `total` is input plus output if total_tokens is 0."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -153,7 +153,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a run may use, its child runs included; None where nothing is limited."""
+    """Limits of a run, its child runs included; None means no limit."""
 
     wall_time: float | None = None  # seconds
     tool_calls: int | None = None
@@ -163,7 +163,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """What went wrong, as data: a stable code and words for people."""
+    """An error as data: a stable code and a message for people."""
 
     code: str
     message: str
@@ -171,21 +171,21 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something said, called or returned."""
+    """A message: text or other contents, a tool call, or a tool's output."""
 
     role: Role = Role.ASSISTANT
     content: Sequence[Content] = ()
     type: MessageType = MessageType.MESSAGE
-    id: str = ""  # given by Portico when empty
+    id: str = ""  # Portico generates one if empty
     status: Status = Status.CREATED
     metadata: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
     error: Error | None = None
-    extensions: Sequence[str] = ()  # URIs of the protocol extensions that it makes use of
-    reference_run_ids: Sequence[str] = ()  # other runs that it is about
+    extensions: Sequence[str] = ()  # URIs of the protocol extensions that the message uses
+    reference_run_ids: Sequence[str] = ()  # other runs that the message refers to
 
     def __post_init__(self) -> None:
-        # Authors write words where enums are, and a text where a list of contents is.
+        # Authors may write plain strings for the enums and for a list with one text content.
         if not isinstance(self.role, Role):
             object.__setattr__(self, "role", Role(self.role))
         if not isinstance(self.type, MessageType):
@@ -194,7 +194,7 @@ class Message:
             object.__setattr__(self, "content", (TextContent(self.content),))
         for part in self.content:
             if not isinstance(part, CONTENT_TYPES):
-                raise TypeError(f"a message's content is a list of contents, not of {type(part).__name__}")
+                raise TypeError(f"a message's content must be contents, not {type(part).__name__}")
 
     @property
     def text(self) -> str:
@@ -204,7 +204,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelParameters:
-    """What the caller wishes of the model; None where it said nothing."""
+    """Model parameters that the caller requests; None means not specified."""
 
     model: str | None = None
     top_p: float | None = None
@@ -219,7 +219,7 @@ class ModelParameters:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the caller offers; `parameters` is a JSON Schema."""
+    """A function that the caller offers to the agent; `parameters` is a JSON Schema."""
 
     name: str
     description: str = ""
@@ -230,9 +230,9 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """What an agent is asked.
+    """The request that starts a run.
 
-    `accepted_output_modes` are the media types that the caller can use, such as text/plain or image/*; none
+    `accepted_output_modes` are the media types that the caller accepts, such as text/plain or image/*; empty
     means all.
     """
 

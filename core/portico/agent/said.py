@@ -1,4 +1,4 @@
-"""Messages as an agent's author writes them."""
+"""Converts the forms in which agent authors write messages (str, dict, Message) to Message."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -11,9 +11,11 @@ MessagesLike: TypeAlias = MessageLike | Iterable[MessageLike]
 
 
 def to_message(value: MessageLike) -> Message:
-    """A message; a text is one of the user, and so is a dict of the agent protocol that names no role.
+    """Converts to a Message. A str, and a dict of the agent protocol without a role, become user messages.
 
-    Raises TypeError for anything else, ValueError for a dict that can't be read.
+    Raises:
+        TypeError: The value is neither a str, a dict nor a Message.
+        ValueError: The dict lacks a member of its content.
     """
     if isinstance(value, Message):
         return value
@@ -26,11 +28,11 @@ def to_message(value: MessageLike) -> Message:
             raise ValueError(f"a message's content lacks {error}") from None
         assert isinstance(read, Message)
         return read
-    raise TypeError(f"a message is a text, a dict or a Message, not {type(value).__name__}")
+    raise TypeError(f"a message must be a str, a dict or a Message, not {type(value).__name__}")
 
 
 def to_messages(value: MessagesLike) -> tuple[Message, ...]:
-    """One message or many. Raises TypeError, ValueError."""
+    """Converts one message or several. Raises TypeError and ValueError as `to_message` does."""
     if isinstance(value, str | Message | Mapping) or not isinstance(value, Iterable):
         return (to_message(value),)
     return tuple(map(to_message, value))
