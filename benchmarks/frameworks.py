@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, cast
 
 from portico.agent import AgentRequest, Context, Message, Role
-from portico.agent.frameworks import load_framework
+from portico.agent.adapter_registry import load_framework
 from portico.core.engine.translating import TranslatingSink
 
 CHUNKS = 20_000

@@ -24,8 +24,8 @@ from portico.agent import (
     tool_call,
     tool_output,
 )
-from portico.agent.frameworks.langgraph import PorticoSaver, PorticoStore, to_langchain
 from portico.client import Client
+from portico.frameworks.langgraph import PorticoSaver, PorticoStore, to_langchain
 from portico.v1 import events_pb2 as pb
 
 Serve = Callable[..., Awaitable[Client]]

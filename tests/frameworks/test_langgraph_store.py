@@ -22,8 +22,8 @@ from langgraph.store.memory import InMemoryStore
 from support.serving import running_core
 
 from portico.agent import AgentApp, Context
-from portico.agent.frameworks.langgraph import PorticoStore
 from portico.client import Client
+from portico.frameworks.langgraph import PorticoStore
 
 Work = Callable[[Context], Awaitable[None]]
 InARun = Callable[[Work], Awaitable[None]]

@@ -27,14 +27,14 @@ from portico.agent import (
     tool_call,
     tool_output,
 )
-from portico.agent.frameworks.agentscope import to_agentscope
-from portico.agent.frameworks.agno.messages import to_agno
-from portico.agent.frameworks.autogen.messages import to_autogen
-from portico.agent.frameworks.langgraph import to_langchain
-from portico.agent.frameworks.ms_agent_framework.messages import to_agent_framework
-from portico.agent.frameworks.openai.messages import to_chat, to_items
-from portico.agent.frameworks.pydantic_ai.messages import to_pydantic_ai
 from portico.client import Client
+from portico.frameworks.agentscope import to_agentscope
+from portico.frameworks.agno.messages import to_agno
+from portico.frameworks.autogen.messages import to_autogen
+from portico.frameworks.langgraph import to_langchain
+from portico.frameworks.ms_agent_framework.messages import to_agent_framework
+from portico.frameworks.openai.messages import to_chat, to_items
+from portico.frameworks.pydantic_ai.messages import to_pydantic_ai
 from portico.v1 import events_pb2 as pb
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

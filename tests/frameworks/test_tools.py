@@ -104,7 +104,7 @@ Call = Callable[[Any, Any], Awaitable[Any]]
 
 
 def adapter_of(call: Any) -> Any:
-    return import_module(f"portico.agent.frameworks.{call.__name__}")
+    return import_module(f"portico.frameworks.{call.__name__}")
 
 
 @each

@@ -14,9 +14,9 @@ import httpx
 import orjson
 from support.deployment import ask
 
-from portico.agent.protocol import Status
 from portico.client import Client
 from portico.client.errors import FailedPrecondition, PorticoError, Unavailable
+from portico.model.messages import Status
 from portico.v1 import events_pb2
 
 T = TypeVar("T")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from portico.core.identity import Principal
 from portico.core.services import caller
+from portico.model.identity import Principal
 
 
 @contextmanager

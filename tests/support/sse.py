@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import orjson
 
-from portico.agent.protocol import Status
+from portico.model.messages import Status
 
 
 def terminal(event: dict[str, Any]) -> bool:

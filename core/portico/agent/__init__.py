@@ -21,9 +21,10 @@ from portico.agent.builders import (
     usage,
     video,
 )
-from portico.agent.children import ChildRun, RunResult
+from portico.agent.child_runs import ChildRun, RunResult
 from portico.agent.context import AgentError, Context, InputRequest, Rejection, Remembered, SavedState
-from portico.agent.protocol import (
+from portico.agent.sandbox import SandboxAccess
+from portico.model.messages import (
     AgentRequest,
     AudioContent,
     Budget,
@@ -43,7 +44,6 @@ from portico.agent.protocol import (
     Usage,
     VideoContent,
 )
-from portico.agent.sandbox import SandboxAccess
 
 __all__ = [
     "AgentApp",

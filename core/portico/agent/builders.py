@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from portico.agent.protocol import (
+from portico.model.messages import (
     AudioContent,
     DataContent,
     FileContent,

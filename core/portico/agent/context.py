@@ -8,10 +8,10 @@ from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from portico.agent.a2a import Peer
-from portico.agent.children import ChildRequest, ChildRun, ChildStarter
-from portico.agent.protocol import AgentRequest, Budget, Message
-from portico.agent.said import MessageLike, MessagesLike, to_messages
+from portico.agent.child_runs import ChildRequest, ChildRun, ChildStarter
+from portico.agent.message_input import MessageLike, MessagesLike, to_messages
 from portico.agent.sandbox import SandboxAccess, Sandboxes
+from portico.model.messages import AgentRequest, Budget, Message
 from portico.telemetry import spans
 
 T = TypeVar("T")

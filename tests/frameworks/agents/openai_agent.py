@@ -8,8 +8,8 @@ from common import MODEL_URL, weather
 from openai import AsyncOpenAI
 
 from portico.agent import AgentApp, Context, tool_output
-from portico.agent.frameworks.history import earlier
-from portico.agent.frameworks.openai import to_chat
+from portico.frameworks.common.history import earlier
+from portico.frameworks.openai import to_chat
 
 openai = AgentApp("openai", "looks at the weather with OpenAI's SDK alone")
 CLIENT = AsyncOpenAI(base_url=MODEL_URL, api_key="none", max_retries=0)

@@ -12,12 +12,12 @@ from support.serving import running_core
 
 from portico.agent import AgentApp
 from portico.core.errors import Unauthenticated
-from portico.core.identity import EVERYBODY, SCOPES, Principal, principal
 from portico.core.server import CoreServer
 from portico.core.services import authentication, caller
 from portico.core.services.agent import AgentService
 from portico.core.services.multiplex import Link
 from portico.core.services.query import QueryService
+from portico.model.identity import EVERYBODY, SCOPES, Principal, principal
 from portico.v1 import query_pb2
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from portico.core.auth.keys import PREFIX, ApiKeys
 from portico.core.errors import Unauthenticated
-from portico.core.identity import Principal
+from portico.model.identity import Principal
 
 if TYPE_CHECKING:
     from portico.core.auth.tokens import Tokens

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portico.core.errors import InvalidArgument, KeyNotFound, Unauthenticated
-from portico.core.identity import AGENT_PREFIX, SCOPES, TENANT, TENANT_PREFIX, Principal, principal
 from portico.core.stores.keys import KeyRecord, KeyStore
+from portico.model.identity import AGENT_PREFIX, SCOPES, TENANT, TENANT_PREFIX, Principal, principal
 
 PREFIX = "pk_"
 _ID_CHARACTERS = len(PREFIX) + 20

@@ -12,7 +12,7 @@ import jwt
 from portico.core.auth.jwks import Jwks
 from portico.core.auth.keys import check_names
 from portico.core.errors import InvalidArgument, Unauthenticated
-from portico.core.identity import Principal, principal
+from portico.model.identity import Principal, principal
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
-from portico.agent.protocol import Budget
 from portico.core.engine.budgets import Limit, Use
 from portico.core.errors import InvalidArgument
+from portico.model.messages import Budget
 from portico.v1 import events_pb2 as pb
 
 WALL_SECONDS = 7 * 24 * 3600

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from portico.agent.children import ChildRequest
-from portico.agent.protocol import Budget, Content, Message, MessageType, Role, Status, TextContent
+from portico.agent.child_runs import ChildRequest
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, use_from_proto, use_to_proto
 from portico.core.convert.messages import (
     STORED_CHARACTERS,
@@ -30,6 +29,7 @@ from portico.core.engine.encoding import (
     StartRequest,
 )
 from portico.core.stores.base import Chunk
+from portico.model.messages import Budget, Content, Message, MessageType, Role, Status, TextContent
 from portico.v1 import events_pb2, query_pb2
 
 _IN_PROGRESS = events_pb2.RUN_STATUS_IN_PROGRESS

@@ -10,9 +10,9 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.times import seconds, timestamp
 from portico.core.engine.memories import check_expiry, check_members, check_text, new_memory
 from portico.core.errors import InvalidArgument
-from portico.core.identity import user_of
 from portico.core.stores.base import MemoryChanges, MemoryRecord
 from portico.core.stores.filters import MetadataFilter, Operator, read_filter
+from portico.model.identity import user_of
 from portico.v1 import memory_pb2 as pb
 
 # What an unset operator, or one of a newer contract, is read as: no operator.

@@ -5,7 +5,17 @@ from typing import Any
 
 import orjson
 
-from portico.agent.protocol import (
+from portico.core.convert.words import (
+    ROLE_FROM_PROTO,
+    ROLE_TO_PROTO,
+    STATUS_FROM_PROTO,
+    STATUS_TO_PROTO,
+    TYPE_FROM_PROTO,
+    TYPE_TO_PROTO,
+)
+from portico.core.errors import InvalidArgument
+from portico.model.ids import new_id
+from portico.model.messages import (
     AudioContent,
     Content,
     DataContent,
@@ -21,16 +31,6 @@ from portico.agent.protocol import (
     Usage,
     VideoContent,
 )
-from portico.core.convert.words import (
-    ROLE_FROM_PROTO,
-    ROLE_TO_PROTO,
-    STATUS_FROM_PROTO,
-    STATUS_TO_PROTO,
-    TYPE_FROM_PROTO,
-    TYPE_TO_PROTO,
-)
-from portico.core.engine.ids import new_id
-from portico.core.errors import InvalidArgument
 from portico.v1 import events_pb2 as pb
 
 JSON_CHARACTERS = 1024 * 1024

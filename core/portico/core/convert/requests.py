@@ -3,14 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 
-from portico.agent.children import ChildRequest
-from portico.agent.protocol import AgentRequest, ModelParameters, Tool
+from portico.agent.child_runs import ChildRequest
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, check_budget
 from portico.core.convert.messages import dump, load_object, message_to_proto, messages_from_proto
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
-from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
-from portico.core.identity import AGENT_PREFIX, TENANT_PREFIX, user_of
+from portico.model.identity import AGENT_PREFIX, TENANT_PREFIX, user_of
+from portico.model.ids import new_id
+from portico.model.messages import AgentRequest, ModelParameters, Tool
 from portico.v1 import query_pb2 as pb
 
 ID_CHARACTERS = 256

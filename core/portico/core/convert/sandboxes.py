@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
-from portico.core.identity import user_of
+from portico.model.identity import user_of
 from portico.sandbox import errors
 from portico.sandbox.events import (
     CellEnd,

@@ -1,6 +1,6 @@
 """The words of the agent protocol and their enum values in the contract."""
 
-from portico.agent.protocol import MessageType, Role, Status
+from portico.model.messages import MessageType, Role, Status
 from portico.v1 import events_pb2 as pb
 
 STATUS_TO_PROTO = {status: pb.RunStatus.Value(f"RUN_STATUS_{status.name}") for status in Status}

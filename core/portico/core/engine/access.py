@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from portico.agent import Message, MessageType, Remembered, Role, SavedState
-from portico.agent.said import MessageLike, to_message
+from portico.agent.message_input import MessageLike, to_message
 from portico.core.engine.checks import (
     STATE_CHARACTERS,
     check_count,

@@ -11,7 +11,7 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import NamedTuple
 
-from portico.agent.protocol import Budget, Error
+from portico.model.messages import Budget, Error
 
 
 class Limit(StrEnum):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
-from portico.agent.children import ChildRequest, RunResult
+from portico.agent.child_runs import ChildRequest, RunResult
 from portico.core.engine.encoding import EventEncoder, StartRequest
 from portico.core.engine.live import LiveRun
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from portico.core.engine.ids import new_id
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound
 from portico.core.stores.base import Stores
+from portico.model.ids import new_id
 
 
 class Continuations:

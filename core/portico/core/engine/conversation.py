@@ -2,11 +2,11 @@
 
 import time
 
-from portico.agent.protocol import DataContent, Message, TextContent
 from portico.core.engine.encoding import EventEncoder
-from portico.core.engine.ids import new_id
 from portico.core.engine.live import LiveRun
 from portico.core.stores.base import NewMessage
+from portico.model.ids import new_id
+from portico.model.messages import DataContent, Message, TextContent
 
 
 def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> NewMessage:

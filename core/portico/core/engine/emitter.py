@@ -14,8 +14,23 @@ import orjson
 
 from portico.agent.builders import CallDelta, Delta, NewMessage
 from portico.agent.context import AgentError
-from portico.agent.dicts import from_dict
-from portico.agent.protocol import (
+from portico.agent.dict_items import from_dict
+from portico.core.engine.budgets import Limit
+from portico.core.engine.conversation import session_message
+from portico.core.engine.encoding import (
+    Ask,
+    DeltaEncoder,
+    EventEncoder,
+    FinishedContent,
+    FinishedMessage,
+    Recovered,
+)
+from portico.core.engine.live import LiveRun
+from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
+from portico.core.engine.outcomes import not_to_be_yielded
+from portico.core.engine.run_spans import RunSpans
+from portico.model.ids import new_id
+from portico.model.messages import (
     CONTENT_TYPES,
     Content,
     DataContent,
@@ -27,21 +42,6 @@ from portico.agent.protocol import (
     TextContent,
     Usage,
 )
-from portico.core.engine.budgets import Limit
-from portico.core.engine.conversation import session_message
-from portico.core.engine.encoding import (
-    Ask,
-    DeltaEncoder,
-    EventEncoder,
-    FinishedContent,
-    FinishedMessage,
-    Recovered,
-)
-from portico.core.engine.ids import new_id
-from portico.core.engine.live import LiveRun
-from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
-from portico.core.engine.outcomes import not_to_be_yielded
-from portico.core.engine.run_spans import RunSpans
 
 # Of one run. What it says at once is in one frame with the three events that repeat it: four times this
 # must be less than the largest message.

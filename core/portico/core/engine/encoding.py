@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from portico.agent.children import ChildRequest
-from portico.agent.protocol import (
+from portico.agent.child_runs import ChildRequest
+from portico.core.engine.budgets import Use
+from portico.core.stores.base import Chunk
+from portico.model.messages import (
     AgentRequest,
     Budget,
     Content,
@@ -21,8 +23,6 @@ from portico.agent.protocol import (
     Status,
     Usage,
 )
-from portico.core.engine.budgets import Use
-from portico.core.stores.base import Chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Status
-from portico.agent.children import RunResult
+from portico.agent.child_runs import RunResult
 from portico.core.engine.access import RunMemory, RunResults, RunSession, RunState
 from portico.core.engine.answers import Answers
 from portico.core.engine.children import Children, Launch, RunStarter
@@ -30,8 +30,8 @@ from portico.core.engine.run_spans import RunSpans
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
-from portico.core.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.core.stores.base import Stores
+from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.telemetry import ids
 
 log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from portico.agent.protocol import Error, Status, Usage
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.encoding import Ask, Snapshot, StartRequest
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.base import Chunk, NewMessage, RunRecord
+from portico.model.messages import Error, Status, Usage
 
 PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
 PENDING_BYTES = 256 * 1024

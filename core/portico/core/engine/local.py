@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Rejection
+from portico.agent.adapter_registry import load_framework
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest, ReportedError
-from portico.agent.frameworks import load_framework
 from portico.core.engine.calling import bind, call
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentStartFailed, Sink

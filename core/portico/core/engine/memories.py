@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from portico.core.engine.checks import check_unicode
-from portico.core.engine.ids import new_id
 from portico.core.errors import InvalidArgument
 from portico.core.stores.base import MemoryRecord
 from portico.core.stores.members import members
+from portico.model.ids import new_id
 
 TEXT_BYTES = 64 * 1024
 KEY_CHARACTERS = 1024

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import orjson
 
-from portico.agent.protocol import DataContent, Message, MessageType, Role, Status, Usage
 from portico.core.engine.encoding import FinishedContent, FinishedMessage
+from portico.model.messages import DataContent, Message, MessageType, Role, Status, Usage
 
 _CALL_BEGUN = {"arguments": ""}
 _OUTPUT_BEGUN = {"output": ""}

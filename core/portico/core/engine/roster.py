@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from portico.agent import AgentApp
-from portico.agent.frameworks import FrameworkMissing, load_framework
+from portico.agent.adapter_registry import FrameworkMissing, load_framework
 from portico.core.engine.calling import bind
 from portico.core.errors import AgentNotFound
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from opentelemetry.trace import Span
 
 from portico.agent import AgentApp, Message, MessageType, Status
-from portico.agent.protocol import DataContent
 from portico.core.engine.live import LiveRun
+from portico.model.messages import DataContent
 from portico.telemetry import spans
 
 OPEN_CALLS = 256  # of one run; more than that have no span

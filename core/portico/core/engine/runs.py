@@ -21,7 +21,6 @@ from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
-from portico.core.engine.ids import new_id
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
@@ -46,6 +45,7 @@ from portico.core.errors import (
 )
 from portico.core.stores.base import Stores
 from portico.core.stores.room import Room
+from portico.model.ids import new_id
 
 log = logging.getLogger(__name__)
 

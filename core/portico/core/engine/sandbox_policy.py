@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
-from portico.core.identity import tenant_of
+from portico.model.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.quotas import Quota, Quotas

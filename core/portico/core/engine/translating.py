@@ -4,8 +4,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from portico.agent import Context
-from portico.agent.frameworks import FrameworkMissing, Translation, load_framework
-from portico.agent.frameworks.known import framework_of, is_ours
+from portico.agent.adapter_detection import framework_of, is_ours
+from portico.agent.adapter_interface import Translation
+from portico.agent.adapter_registry import FrameworkMissing, load_framework
 from portico.core.engine.host import Sink
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from portico.core.errors import LimitExceeded
-from portico.core.identity import tenant_of
+from portico.model.identity import tenant_of
 
 RETRY_SECONDS = 5.0  # when who has too many queued may ask again
 

@@ -10,9 +10,9 @@ from portico.agent import AgentApp
 from portico.core.convert.requests import check_id
 from portico.core.engine.host import AgentHost
 from portico.core.errors import EndpointFailed, InvalidArgument
-from portico.core.identity import user_of
 from portico.core.services.caller import anonymous, caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.model.identity import user_of
 from portico.v1 import agent_pb2 as pb
 
 BODY_CHARACTERS = 4 * 1024 * 1024

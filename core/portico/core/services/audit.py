@@ -11,10 +11,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from portico.core.errors import PorticoError
-from portico.core.identity import Principal
 from portico.core.services.caller import ANONYMOUS, who_calls
 from portico.core.services.origin import origin
 from portico.core.services.strangers import Strangers
+from portico.model.identity import Principal
 from portico.telemetry.logs import known_ids
 
 # The fields whose values name things. A key's id does; its secret is another field.

@@ -8,7 +8,6 @@ from grpc.aio import ServicerContext
 
 from portico.core.auth.authenticator import Authenticator, bearer, credential_of, missing
 from portico.core.errors import PorticoError
-from portico.core.identity import EVERYBODY, Principal
 from portico.core.services import audit
 from portico.core.services.caller import ANONYMOUS, call_as, check_scope
 from portico.core.services.dispatch import abort, await_first, stop_sending
@@ -16,6 +15,7 @@ from portico.core.services.origin import Origins
 from portico.core.services.rates import RateExceeded, Rates, tell
 from portico.core.services.refusals import Refusals
 from portico.core.services.tracing import enter_request
+from portico.model.identity import EVERYBODY, Principal
 
 HEALTH = "/grpc.health.v1.Health/"
 # What may come without a credential: a card is to be read before; a port's token is one; and a gateway's

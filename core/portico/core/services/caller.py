@@ -11,7 +11,7 @@ from portico.core.auth.authenticator import missing
 from portico.core.convert.requests import check_id
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import PermissionDenied, RunNotFound
-from portico.core.identity import TENANT_PREFIX, Principal, principal
+from portico.model.identity import TENANT_PREFIX, Principal, principal
 
 # Of a call that brings no credential, where that is allowed: nothing is its own.
 ANONYMOUS = principal("", "", frozenset())

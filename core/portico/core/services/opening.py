@@ -8,8 +8,8 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import InvalidArgument
-from portico.core.identity import user_of
 from portico.core.services.caller import caller, check_run, is_own, owner_of
+from portico.model.identity import user_of
 from portico.v1 import query_pb2 as pb
 
 

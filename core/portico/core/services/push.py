@@ -10,7 +10,6 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
-from portico.core.engine.ids import new_id
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument
 from portico.core.services.caller import check_run
@@ -19,6 +18,7 @@ from portico.core.services.drain import Drain
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.base import RunLog
 from portico.core.stores.pushes import PushRecord, PushStore
+from portico.model.ids import new_id
 from portico.v1 import push_pb2 as pb
 
 URL_CHARACTERS = 2048

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from portico.core.errors import LimitExceeded
-from portico.core.identity import Principal
+from portico.model.identity import Principal
 from portico.v1 import rates_pb2 as pb
 
 REMEMBERED = 20_000  # buckets; who is forgotten has a full one

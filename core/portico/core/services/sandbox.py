@@ -5,7 +5,6 @@ from grpc.aio import ServicerContext
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapshot_to_proto, spec_from_proto
 from portico.core.convert.times import timestamp
-from portico.core.engine.ids import new_id
 from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import listed_owner
@@ -15,6 +14,7 @@ from portico.core.services.sandbox_cells import SandboxCells
 from portico.core.services.sandbox_code import SandboxCode
 from portico.core.services.sandbox_files import SandboxFiles
 from portico.core.services.sandbox_streams import SandboxStreams
+from portico.model.ids import new_id
 from portico.v1 import sandbox_pb2 as pb
 
 ACCESS_SECONDS = 3600.0

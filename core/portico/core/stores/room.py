@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from portico.core.errors import LimitExceeded, StoreUnavailable
-from portico.core.identity import AGENT_PREFIX, tenant_of, user_of
 from portico.core.stores.sizes import SizeStore, Whose
+from portico.model.identity import AGENT_PREFIX, tenant_of, user_of
 
 log = logging.getLogger(__name__)
 

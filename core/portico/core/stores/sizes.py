@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from portico.core.identity import TENANT_PREFIX, tenant_of
+from portico.model.identity import TENANT_PREFIX, tenant_of
 
 
 class Whose(NamedTuple):

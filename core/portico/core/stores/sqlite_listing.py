@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portico.agent.protocol import Status
 from portico.core.stores.base import UNFINISHED_STATUSES, RunFilter
 from portico.core.stores.sqlite_writer import RUN_COLUMNS
+from portico.model.messages import Status
 
 SELECT_RUNS = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE "  # noqa: S608 - column names are ours
 _ENDED = [status.value for status in Status if status.value not in UNFINISHED_STATUSES]

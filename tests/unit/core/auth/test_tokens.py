@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from portico.core.auth import jwks, tokens
 from portico.core.auth.tokens import Issuer, Tokens
 from portico.core.errors import IssuerUnavailable, Unauthenticated
-from portico.core.identity import principal
+from portico.model.identity import principal
 
 
 class ScriptedIssuer:

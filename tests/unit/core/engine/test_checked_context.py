@@ -7,10 +7,10 @@ import pytest
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
-from portico.agent.frameworks.history import earlier
 from portico.core.engine.execution import Execution
 from portico.core.errors import InvalidArgument
 from portico.core.stores.base import Stores
+from portico.frameworks.common.history import earlier
 
 Engines = Callable[..., Any]
 NAN = float("nan")

@@ -7,8 +7,7 @@ import pytest
 from support.engine import request
 
 from portico.agent import Status
-from portico.agent.children import ChildRequest, RunResult
-from portico.agent.protocol import Budget, Message, Role, TextContent
+from portico.agent.child_runs import ChildRequest, RunResult
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine import children as module
 from portico.core.engine.budgets import Limit, Quotas
@@ -16,6 +15,7 @@ from portico.core.engine.children import Children, RunStarter
 from portico.core.engine.encoding import StartRequest
 from portico.core.engine.live import LiveRun
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
+from portico.model.messages import Budget, Message, Role, TextContent
 
 
 class Nobody:

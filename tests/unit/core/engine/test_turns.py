@@ -6,7 +6,7 @@ import pytest
 
 from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import LimitExceeded
-from portico.core.identity import owner_key, tenant_of
+from portico.model.identity import owner_key, tenant_of
 
 
 class Run:

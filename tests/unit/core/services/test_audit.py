@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 from opentelemetry import context
 from support.calling import calling
 
-from portico.core.identity import EVERYBODY, principal
 from portico.core.services import audit
+from portico.model.identity import EVERYBODY, principal
 from portico.telemetry import ids, spans
 from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
 

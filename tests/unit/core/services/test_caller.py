@@ -16,7 +16,6 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
-from portico.core.identity import EVERYBODY, Principal, owner_key, principal
 from portico.core.services.caller import (
     ANONYMOUS,
     NoPrincipal,
@@ -33,6 +32,7 @@ from portico.core.services.caller import (
 )
 from portico.core.stores.base import Commit, RunRecord
 from portico.core.stores.open import open_stores
+from portico.model.identity import EVERYBODY, Principal, owner_key, principal
 
 ADA = owner_key("acme", "ada")
 BOB = owner_key("acme", "bob")

@@ -15,7 +15,6 @@ from portico.core.engine.local import LocalHost
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import CursorAhead, InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
-from portico.core.identity import EVERYBODY, owner_key, principal
 from portico.core.services.caller import ANONYMOUS
 from portico.core.services.opening import (
     launch_after,
@@ -27,6 +26,7 @@ from portico.core.services.opening import (
 )
 from portico.core.stores.base import Stores
 from portico.core.stores.open import open_stores
+from portico.model.identity import EVERYBODY, owner_key, principal
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 

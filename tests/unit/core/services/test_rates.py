@@ -6,9 +6,9 @@ from contextvars import copy_context
 import pytest
 
 from portico.core.errors import LimitExceeded
-from portico.core.identity import principal
 from portico.core.services import rates
 from portico.core.services.rates import RateExceeded, Rates
+from portico.model.identity import principal
 from portico.v1 import rates_pb2
 
 ADA, BOB = (principal("acme", user, frozenset(("use",))) for user in ("ada", "bob"))

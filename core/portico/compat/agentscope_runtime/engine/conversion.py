@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico.agent import protocol
 from portico.agent.builders import Delta, NewMessage
 from portico.compat.agentscope_runtime.engine.schemas import agent_schemas as schemas
+from portico.model import messages
 
 _STREAMED = (schemas.MessageType.MESSAGE, schemas.MessageType.REASONING)  # whose texts are told as they come
 
 
-def to_request(request: protocol.AgentRequest) -> schemas.AgentRequest:
+def to_request(request: messages.AgentRequest) -> schemas.AgentRequest:
     """What the caller asked, with what else it sent."""
     asked = request.parameters
     parameters: dict[str, Any] = {
@@ -37,14 +37,14 @@ def to_request(request: protocol.AgentRequest) -> schemas.AgentRequest:
     )
 
 
-def _tool(tool: protocol.Tool) -> dict[str, Any]:
+def _tool(tool: messages.Tool) -> dict[str, Any]:
     if tool.raw:
         return dict(tool.raw)
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": tool.type, "function": function}
 
 
-def to_message(message: protocol.Message) -> schemas.Message:
+def to_message(message: messages.Message) -> schemas.Message:
     contents = [
         {**_fields(content), "index": index, "delta": None, "status": "completed", "msg_id": message.id}
         for index, content in enumerate(message.content)
@@ -62,13 +62,13 @@ def to_message(message: protocol.Message) -> schemas.Message:
 
 
 _TYPES: Mapping[type, str] = {
-    protocol.TextContent: "text",
-    protocol.DataContent: "data",
-    protocol.ImageContent: "image",
-    protocol.AudioContent: "audio",
-    protocol.FileContent: "file",
-    protocol.RefusalContent: "refusal",
-    protocol.VideoContent: "video",
+    messages.TextContent: "text",
+    messages.DataContent: "data",
+    messages.ImageContent: "image",
+    messages.AudioContent: "audio",
+    messages.FileContent: "file",
+    messages.RefusalContent: "refusal",
+    messages.VideoContent: "video",
 }
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("text",),
@@ -81,7 +81,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _fields(content: protocol.Content) -> dict[str, Any]:
+def _fields(content: messages.Content) -> dict[str, Any]:
     kind = _TYPES[type(content)]
     values = {name: getattr(content, name) for name in _NAMES[kind]}
     return {
@@ -90,32 +90,32 @@ def _fields(content: protocol.Content) -> dict[str, Any]:
     }
 
 
-def from_content(content: schemas.Content) -> protocol.Content:
+def from_content(content: schemas.Content) -> messages.Content:
     made = next(cls for cls, kind in _TYPES.items() if kind == content.type)
     empty: Any = {} if content.type == "data" else ""
     return made(*(getattr(content, name) or empty for name in _NAMES[content.type]))  # type: ignore[no-any-return]
 
 
-def from_message(message: schemas.Message) -> protocol.Message:
+def from_message(message: schemas.Message) -> messages.Message:
     error = message.error or (
         schemas.Error(code=message.code, message=message.message or "") if message.code else None
     )
-    return protocol.Message(
-        role=protocol.Role(message.role or "assistant"),
+    return messages.Message(
+        role=messages.Role(message.role or "assistant"),
         content=tuple(from_content(content) for content in message.content or ()),
-        type=protocol.MessageType(message.type),
+        type=messages.MessageType(message.type),
         metadata=dict(message.metadata or {}),
         usage=_usage(message.usage),
-        error=None if error is None else protocol.Error(error.code, error.message),
+        error=None if error is None else messages.Error(error.code, error.message),
     )
 
 
-def _usage(usage: Mapping[str, Any] | None) -> protocol.Usage | None:
+def _usage(usage: Mapping[str, Any] | None) -> messages.Usage | None:
     if not usage:
         return None
     given = int(usage.get("input_tokens") or usage.get("prompt_tokens") or 0)
     made = int(usage.get("output_tokens") or usage.get("completion_tokens") or 0)
-    return protocol.Usage(given, made, int(usage.get("total_tokens") or 0))
+    return messages.Usage(given, made, int(usage.get("total_tokens") or 0))
 
 
 class Said:
@@ -156,11 +156,11 @@ class Said:
         if isinstance(content, schemas.TextContent):
             if content.delta:
                 self._told.add(place)
-                return (Delta(content.text or "", protocol.MessageType(type)),)
+                return (Delta(content.text or "", messages.MessageType(type)),)
             if place in self._told or content.status != schemas.RunStatus.Completed:
                 return ()
             self._told.add(place)
-            return (Delta(content.text or "", protocol.MessageType(type)),)
+            return (Delta(content.text or "", messages.MessageType(type)),)
         if place in self._told or content.status != schemas.RunStatus.Completed:
             return ()
         self._told.add(place)

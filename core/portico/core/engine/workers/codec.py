@@ -18,9 +18,9 @@ import orjson
 
 _MODULES = frozenset(
     (
-        "portico.agent.protocol",
+        "portico.model.messages",
         "portico.agent.builders",
-        "portico.agent.children",
+        "portico.agent.child_runs",
         "portico.agent.context",
         "portico.core.errors",
         "portico.core.engine.sandbox_errors",

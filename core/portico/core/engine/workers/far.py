@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from portico.agent import Context, SandboxAccess
-from portico.agent.children import RunResult
+from portico.agent.child_runs import RunResult
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
 from portico.core.engine.workers.channel import Channel
 from portico.core.engine.workers.orders import Address, Offered

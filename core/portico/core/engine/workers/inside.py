@@ -19,9 +19,9 @@ from portico.agent import (
     SandboxAccess,
     Usage,
 )
-from portico.agent.children import ChildRequest
+from portico.agent.adapter_detection import is_ours
+from portico.agent.child_runs import ChildRequest
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
-from portico.agent.frameworks.known import is_ours
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost, AgentStartFailed
 from portico.core.engine.once import Once

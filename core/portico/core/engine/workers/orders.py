@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portico.agent.protocol import AgentRequest
+from portico.model.messages import AgentRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from typing import Any
 
 from portico.agent import ChildRun, Context, InputRequest
-from portico.agent.children import ChildRequest
+from portico.agent.child_runs import ChildRequest
 from portico.core.engine.host import Sink
 from portico.core.engine.workers.channel import Channel, Served
 from portico.core.engine.workers.codec import decode

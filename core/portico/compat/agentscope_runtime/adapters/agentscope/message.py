@@ -9,7 +9,6 @@ from typing import Any
 
 from agentscope.message import Msg
 
-from portico.agent.frameworks.agentscope1.messages import to_agentscope1
 from portico.compat.agentscope_runtime.engine.conversion import from_message
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import (
     AudioContent,
@@ -22,6 +21,7 @@ from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import (
     TextContent,
     VideoContent,
 )
+from portico.frameworks.agentscope1.messages import to_agentscope1
 
 
 def agentscope_msg_to_message(messages: Msg | list[Msg]) -> list[Message]:

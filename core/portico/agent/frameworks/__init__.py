@@ -1,6 +1,0 @@
-"""Agent frameworks: `@app.query(framework="langgraph")`. See docs/frameworks.md."""
-
-from portico.agent.frameworks.base import Framework, OneWay, Translation
-from portico.agent.frameworks.registry import FrameworkMissing, framework_names, load_framework
-
-__all__ = ["Framework", "FrameworkMissing", "OneWay", "Translation", "framework_names", "load_framework"]

@@ -1,0 +1,61 @@
+"""Tools of sandboxes and MCP servers as AgentScope's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agentscope.message import TextBlock, ToolResultState
+from agentscope.permission import PermissionBehavior, PermissionDecision
+from agentscope.tool import ToolBase, ToolChunk
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+
+class PorticoTool(ToolBase):
+    """A tool that somebody else executes. One of a sandbox needs no permission: that is what a sandbox is."""
+
+    def __init__(self, tool: OfferedTool, *, ask: bool) -> None:
+        super().__init__()
+        self.name = tool.name
+        self.description = tool.description
+        self.input_schema = tool.parameters
+        self.is_concurrency_safe = False
+        self.is_read_only = False
+        self._call = tool.call
+        self._ask = ask
+
+    async def check_permissions(self, *_arguments: Any, **_named: Any) -> PermissionDecision:
+        behavior = PermissionBehavior.ASK if self._ask else PermissionBehavior.ALLOW
+        return PermissionDecision(behavior=behavior, message=f"{self.name} is a tool of {self._where}")
+
+    @property
+    def _where(self) -> str:
+        return "an MCP server" if self._ask else "a sandbox"
+
+    async def call(self, **arguments: Any) -> ToolChunk:
+        result = await self._call(arguments)
+        state = ToolResultState.ERROR if result.failed else ToolResultState.SUCCESS
+        return ToolChunk(content=[TextBlock(text=result.text)], state=state)
+
+
+def sandbox_tool_adapter(method: Callable[..., Any]) -> PorticoTool:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return PorticoTool(sandbox_tool(method), ask=False)
+
+
+async def sandbox_tools(sandbox: SandboxAccess) -> list[PorticoTool]:
+    """All tools of a sandbox."""
+    return [PorticoTool(tool, ask=False) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession", *, ask: bool = True) -> list[PorticoTool]:
+    """All tools of an MCP server; `ask` a human before each call, as AgentScope does with its own."""
+    return [PorticoTool(tool, ask=ask) for tool in await offered_by_mcp(session)]

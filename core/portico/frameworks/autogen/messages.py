@@ -1,0 +1,33 @@
+"""The agent protocol's messages as AutoGen's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autogen_agentchat.messages import MultiModalMessage, TextMessage
+from autogen_core import Image
+
+from portico.frameworks.common.conversation_turns import Turn, media, spoken, turns
+from portico.model.messages import Content, Message
+
+
+def to_autogen(messages: Sequence[Message]) -> list[Any]:
+    """AgentChat's messages know words and pictures; everything else is named in words."""
+    return [_message(turn) for turn in turns(messages)]
+
+
+def _message(turn: Turn) -> Any:
+    parts = [_part(content) for content in turn.contents]
+    parts += [f"[called {call.name}: {call.arguments}]" for call in turn.calls]
+    parts += [result.words for result in turn.results]
+    if all(isinstance(part, str) for part in parts):
+        return TextMessage(content="\n".join(parts), source=turn.role.value)
+    return MultiModalMessage(content=parts, source=turn.role.value)
+
+
+def _part(content: Content) -> Any:
+    thing = media(content)
+    if thing is None:
+        return spoken(content) or ""
+    if thing.kind == "image" and thing.base64:
+        return Image.from_base64(thing.base64)
+    return f"[{thing.kind} {thing.name}: {thing.url or thing.id or thing.media_type}]"

@@ -1,0 +1,1 @@
+"""What adapters of several frameworks use: history, offered tools, input requests."""

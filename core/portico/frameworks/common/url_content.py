@@ -1,0 +1,19 @@
+"""What is at a URL."""
+
+from portico.agent.builders import audio, file, image, video
+from portico.model.messages import Content
+
+
+def located(url: str, media_type: str, name: str = "") -> Content:
+    """What is at a URL, as the content of its media type; sound and files in a data: URL as base64."""
+    kind = media_type.partition("/")[0]
+    if kind == "image":
+        return image(url)
+    if kind == "video":
+        return video(url)
+    base64 = url.partition(";base64,")[2] if url.startswith("data:") else ""
+    if kind == "audio":
+        return audio(base64 or url, media_type.partition("/")[2])
+    if base64:
+        return file(data=base64, name=name, media_type=media_type)
+    return file(url=url, name=name, media_type=media_type)

@@ -1,0 +1,50 @@
+"""Tools of sandboxes and MCP servers as LangChain's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import StructuredTool, ToolException
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+
+def sandbox_tool_adapter(method: Callable[..., Any]) -> StructuredTool:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return _native(sandbox_tool(method))
+
+
+async def sandbox_tools(sandbox: SandboxAccess) -> list[StructuredTool]:
+    """All tools of a sandbox."""
+    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession") -> list[StructuredTool]:
+    """All tools of an MCP server."""
+    return [_native(tool) for tool in await offered_by_mcp(session)]
+
+
+def _native(tool: OfferedTool) -> StructuredTool:
+    async def call(**arguments: Any) -> tuple[str, Any]:
+        result = await tool.call(arguments)
+        if result.failed:
+            # LangChain tells the model as an error, and lets it try again.
+            raise ToolException(result.text)
+        return result.text, result.raw
+
+    return StructuredTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.parameters,
+        coroutine=call,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+    )

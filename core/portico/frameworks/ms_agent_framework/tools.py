@@ -1,0 +1,49 @@
+"""Tools of sandboxes and MCP servers as those of the Microsoft Agent Framework."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from agent_framework import FunctionTool
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+Approval = Literal["always_require", "never_require"]
+
+
+def sandbox_tool_adapter(method: Callable[..., Any], *, approval: Approval = "never_require") -> FunctionTool:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return _native(sandbox_tool(method), approval)
+
+
+async def sandbox_tools(
+    sandbox: SandboxAccess, *, approval: Approval = "never_require"
+) -> list[FunctionTool]:
+    """All tools of a sandbox."""
+    return [_native(tool, approval) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession", *, approval: Approval = "never_require") -> list[FunctionTool]:
+    """All tools of an MCP server."""
+    return [_native(tool, approval) for tool in await offered_by_mcp(session)]
+
+
+def _native(tool: OfferedTool, approval: Approval) -> FunctionTool:
+    async def call(**arguments: Any) -> str:
+        return (await tool.call(arguments)).text
+
+    return FunctionTool(
+        name=tool.name,
+        description=tool.description,
+        func=call,
+        input_model=tool.parameters,
+        approval_mode=approval,
+    )

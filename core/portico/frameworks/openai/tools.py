@@ -1,0 +1,59 @@
+"""Tools of sandboxes and MCP servers as functions of OpenAI's APIs, and their calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.conversation_turns import Call
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """A tool for `tools=[tool.chat]` or `tools=[tool.responses]`; `await tool(arguments)` calls it."""
+
+    offered: OfferedTool
+
+    @property
+    def name(self) -> str:
+        return self.offered.name
+
+    @property
+    def responses(self) -> dict[str, Any]:
+        tool = self.offered
+        about = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        return {"type": "function", **about, "strict": False}
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        tool = self.offered
+        about = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        return {"type": "function", "function": about}
+
+    async def __call__(self, arguments: str) -> str:
+        """The model's arguments are JSON text, the result is text for the model."""
+        return (await self.offered.call(Call("", self.name, arguments).decoded())).text
+
+
+def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return FunctionTool(sandbox_tool(method))
+
+
+async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
+    """All tools of a sandbox."""
+    return [FunctionTool(tool) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
+    """All tools of an MCP server."""
+    return [FunctionTool(tool) for tool in await offered_by_mcp(session)]

@@ -1,0 +1,46 @@
+"""Tools of sandboxes and MCP servers as the OpenAI Agents SDK's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agents import FunctionTool
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.conversation_turns import Call
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+
+def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return _native(sandbox_tool(method))
+
+
+async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
+    """All tools of a sandbox."""
+    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
+    """All tools of an MCP server."""
+    return [_native(tool) for tool in await offered_by_mcp(session)]
+
+
+def _native(tool: OfferedTool) -> FunctionTool:
+    async def call(_context: Any, arguments: str) -> str:
+        return (await tool.call(Call("", tool.name, arguments).decoded())).text
+
+    return FunctionTool(
+        name=tool.name,
+        description=tool.description,
+        params_json_schema=tool.parameters,
+        on_invoke_tool=call,
+        strict_json_schema=False,
+    )

@@ -1,0 +1,43 @@
+"""Tools of sandboxes and MCP servers as Pydantic AI's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic_ai import ModelRetry
+from pydantic_ai.tools import Tool
+
+from portico.agent.sandbox import SandboxAccess
+from portico.frameworks.common.offered_tools import (
+    OfferedTool,
+    offered_by_mcp,
+    offered_by_sandbox,
+    sandbox_tool,
+)
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+
+def sandbox_tool_adapter(method: Callable[..., Any]) -> Tool[Any]:
+    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    return _native(sandbox_tool(method))
+
+
+async def sandbox_tools(sandbox: SandboxAccess) -> list[Tool[Any]]:
+    """All tools of a sandbox."""
+    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+
+
+async def mcp_tools(session: "ClientSession") -> list[Tool[Any]]:
+    """All tools of an MCP server."""
+    return [_native(tool) for tool in await offered_by_mcp(session)]
+
+
+def _native(tool: OfferedTool) -> Tool[Any]:
+    async def call(**arguments: Any) -> str:
+        result = await tool.call(arguments)
+        if result.failed:
+            raise ModelRetry(result.text)
+        return result.text
+
+    return Tool.from_schema(call, tool.name, tool.description, tool.parameters)

@@ -1,0 +1,1 @@
+"""Plain data that the agent SDK and the core share: messages, ids and principals."""
