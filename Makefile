@@ -60,9 +60,10 @@ proto: $(VENV)-proto/.done ## generate Python from the contract
 	touch proto/gen/portico/v1/py.typed
 
 .PHONY: check
-check: $(VENV)/.dev $(VENV)-proto/.done ## lint, types, import rules, the contract
+check: $(VENV)/.dev $(VENV)-proto/.done ## lint, spelling, types, import rules, the contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pip check --quiet

@@ -1,3 +1,5 @@
+"""Runs the benchmarks: `python -m benchmarks`."""
+
 from benchmarks.run import main
 
 main()

@@ -13,7 +13,7 @@ app = AgentApp("tokens", "Says as many tokens as it is asked for.")
 async def query(
     self: AgentApp, msgs: Sequence[Message], request: AgentRequest, context: Context
 ) -> AsyncIterator[str]:
-    """ "200" at once, "paced 200" one per 20 ms, "stamped 200" paced, each token the time it was said."""
+    """Yields tokens: "200" at once, "paced 200" one per 20 ms, "stamped 200" the time of each, paced."""
     *pace, count = msgs[-1].text.split()
     for number in range(int(count)):
         if pace:

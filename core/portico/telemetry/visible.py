@@ -13,5 +13,5 @@ _NAMES: Final = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" fo
 
 
 def visible(text: str) -> str:
-    """The text with each control character by its number, such as \\x1b: none of it acts on a terminal."""
+    r"""Replaces each control character by its number, such as \x1b, so that no text acts on a terminal."""
     return text if text.isprintable() else text.translate(_NAMES)

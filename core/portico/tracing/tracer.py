@@ -118,7 +118,7 @@ class EventContext:
 
 
 class Tracer:
-    """`with tracer.event(span, name, payload) as event: ...; event.on_end(result)`"""
+    """Informs handlers: `with tracer.event(span, name, payload) as event: ...; event.on_end(result)`."""
 
     def __init__(self, handlers: Sequence[TracerHandler]) -> None:
         self.handlers = list(handlers)

@@ -14,7 +14,7 @@ RESET: Final = "\x1b[0m"
 
 
 class Printable:
-    """One stream of bytes as harmless text. Other control characters are shown by their number: \\x1b."""
+    r"""Makes one stream of bytes harmless text. Other control characters are shown by their number: \x1b."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")

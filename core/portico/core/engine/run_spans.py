@@ -90,7 +90,7 @@ class RunSpans:
 
 
 def _calls(message: Message) -> list[tuple[str, Mapping[str, object]]]:
-    datas = [content.data for content in message.content if isinstance(content, DataContent)]
+    values = [content.data for content in message.content if isinstance(content, DataContent)]
     return [
-        (str(data["call_id"]), data) for data in datas if isinstance(data, Mapping) and data.get("call_id")
+        (str(data["call_id"]), data) for data in values if isinstance(data, Mapping) and data.get("call_id")
     ]
