@@ -20,8 +20,8 @@ from support.conversations import Conversation, converse
 from benchmarks import core
 from benchmarks.results import Found, Searched, percentile
 from portico.client import Client
-from portico.core.stores.base import MemoryRecord, NewMessage, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import MemoryRecord, NewMessage, Stores
 
 VOCABULARY = 30_000
 CONVERSATIONS = 40

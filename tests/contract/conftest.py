@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.core.stores.base import Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Stores
 
 
 @pytest.fixture(params=["memory", "sqlite"])

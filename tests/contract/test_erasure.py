@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores import sqlite_erasure
-from portico.core.stores.base import Chunk, Commit, MemoryRecord, NewMessage, NewSession, RunRecord, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import (
+    Chunk,
+    Commit,
+    MemoryRecord,
+    NewMessage,
+    NewSession,
+    RunRecord,
+    Stores,
+)
+from portico.core.stores.sqlite import erasure
 
 SECRET = "alabaster"
 USERS = ("ada", "bob", "cy", "dee", "eve")
@@ -124,8 +132,8 @@ async def test_runs_that_are_written_meanwhile_go_on(stores: Stores) -> None:
 async def test_who_reads_on_and_on_is_waited_for_and_then_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_erasure, "TRIES", 2)
-    monkeypatch.setattr(sqlite_erasure, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(erasure, "TRIES", 2)
+    monkeypatch.setattr(erasure, "RETRY_SECONDS", 0.01)
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
     await stores.states.save("ada", "s", None, f'"{SECRET}"', None)
     with closing(sqlite3.connect(tmp_path / "portico.db", isolation_level=None)) as backup:

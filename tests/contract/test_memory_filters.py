@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.base import MemoryRecord, MemoryStore, Stores
-from portico.core.stores.filters import read_filter
+from portico.core.stores.ports.memory_filters import read_filter
+from portico.core.stores.ports.stores import MemoryRecord, MemoryStore, Stores
 
 ALL: dict[str, dict[str, Any]] = {
     "text": {"v": "blue"},

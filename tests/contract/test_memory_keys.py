@@ -4,8 +4,8 @@ import time
 import pytest
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.base import MemoryRecord, MemoryStore, Stores
-from portico.core.stores.filters import read_filter
+from portico.core.stores.ports.memory_filters import read_filter
+from portico.core.stores.ports.stores import MemoryRecord, MemoryStore, Stores
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from portico.core.errors import PushConfigNotFound
-from portico.core.stores.base import Stores
-from portico.core.stores.pushes import PushRecord, PushStore
+from portico.core.stores.ports.push_configs import PushRecord, PushStore
+from portico.core.stores.ports.stores import Stores
 
 
 @pytest.fixture

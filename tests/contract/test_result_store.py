@@ -3,8 +3,8 @@
 import pytest
 
 from portico.core.errors import RunNotFound
-from portico.core.stores.base import Commit, RunRecord, Stores
-from portico.core.stores.steps import STEP_BYTES
+from portico.core.stores.deletion_steps import STEP_BYTES
+from portico.core.stores.ports.stores import Commit, RunRecord, Stores
 
 
 async def make_runs(stores: Stores, *run_ids: str) -> None:

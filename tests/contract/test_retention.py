@@ -16,7 +16,8 @@ from portico.core.engine.removal import BATCH
 from portico.core.engine.retention import DOUBTED_SECONDS, Retention, Ttls
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import RunNotFound, StoreUnavailable
-from portico.core.stores.base import (
+from portico.core.stores.ports.push_configs import PushRecord
+from portico.core.stores.ports.stores import (
     Commit,
     MemoryRecord,
     NewMessage,
@@ -25,7 +26,6 @@ from portico.core.stores.base import (
     RunRecord,
     Stores,
 )
-from portico.core.stores.pushes import PushRecord
 from portico.v1 import query_pb2
 
 DAY = 86_400.0

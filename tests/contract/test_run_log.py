@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
-from portico.core.stores.base import (
+from portico.core.stores.ports.stores import (
     UNFINISHED_STATUSES,
     Chunk,
     Commit,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.conversations import converse
 
-from portico.core.stores import ranking
-from portico.core.stores.base import MemoryRecord, NewMessage, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import MemoryRecord, NewMessage, Stores
+from portico.core.stores.search import ranking
 
 VOCABULARY = (
     "penguin",

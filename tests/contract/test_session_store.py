@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.base import (
+from portico.core.stores.ports.stores import (
     Commit,
     NewMessage,
     NewSession,

@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from portico.core.errors import LimitExceeded, StoreUnavailable
-from portico.core.stores import room
-from portico.core.stores.base import Chunk, Commit, MemoryRecord, NewMessage, NewSession, RunRecord, Stores
-from portico.core.stores.limited import limited
-from portico.core.stores.open import open_stores
-from portico.core.stores.room import Room
-from portico.core.stores.sizes import SizeStore, Whose
+from portico.core.stores import storage_quota
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stored_sizes import SizeStore, Whose
+from portico.core.stores.ports.stores import (
+    Chunk,
+    Commit,
+    MemoryRecord,
+    NewMessage,
+    NewSession,
+    RunRecord,
+    Stores,
+)
+from portico.core.stores.quota_stores import limited
+from portico.core.stores.storage_quota import Room
 
 ADA, BOB = "tenant:acme:ada", "tenant:acme:bob"
 OTHERS = ("carol", "tenant:acme2:ada", "tenant", "tenant;")
@@ -184,7 +192,7 @@ async def test_everybody_who_has_something_stored_is_named(stores: Stores) -> No
 
 
 async def test_owners_are_named_in_parts(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portico.core.stores.sqlite_sizes.OWNERS", 2)
+    monkeypatch.setattr("portico.core.stores.sqlite.stored_sizes.OWNERS", 2)
     memories = [MemoryRecord(f"m{n}", f"u{n // 3}", "", "x", 1.0) for n in range(15)]
     await stores.memories.add(memories)
     named = [owner async for owners in stores.sizes.owners() for owner in owners]
@@ -218,7 +226,7 @@ async def test_until_it_is_known_who_has_something_all_are_measured(stores: Stor
 
 
 async def test_who_was_forgotten_is_measured_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "REMEMBERED", 2)
+    monkeypatch.setattr(storage_quota, "REMEMBERED", 2)
     full = limited(stores, per_tenant=None, per_user=150)
     assert full.room is not None
     await full.room.learn()
@@ -251,7 +259,7 @@ async def test_an_old_count_is_measured_while_others_go_on(
     size = await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=size + 1000)
     await found.take("bob", 10)
-    monkeypatch.setattr(room, "OLD_SECONDS", 0.0)
+    monkeypatch.setattr(storage_quota, "OLD_SECONDS", 0.0)
     sizes.slow["bob"] = asyncio.Event()
     assert found.knows("bob", 10)
     await found.take("bob", 500)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from portico.core.errors import EtagMismatch, SessionNotFound, StateNotFound
-from portico.core.stores.base import StateStore, Stores
+from portico.core.stores.ports.stores import StateStore, Stores
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from support.deployment import READY_SECONDS, SCRIPTED, Deployment, ask, free_po
 
 from portico.client import Client
 from portico.client.errors import Unavailable
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
 from portico.v1 import events_pb2
 
 MEGABYTE = 1024 * 1024

@@ -9,7 +9,7 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.reader import LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.base import Commit, Stores
+from portico.core.stores.ports.stores import Commit, Stores
 from portico.v1 import events_pb2, query_pb2
 
 

@@ -16,9 +16,9 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.local import LocalHost
 from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import RunEngine
-from portico.core.stores import sqlite_upkeep
-from portico.core.stores.base import Chunk, Commit, RunRecord, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Chunk, Commit, RunRecord, Stores
+from portico.core.stores.sqlite.log import maintenance
 
 RUNS = 16
 CHUNKS = 8
@@ -70,7 +70,7 @@ async def main(folder: Path) -> None:
     async def query() -> AsyncIterator[str]:
         yield ""
 
-    sqlite_upkeep.IDLE_SECONDS = 0.1
+    maintenance.IDLE_SECONDS = 0.1
     stores = await open_stores(f"sqlite:///{folder}/portico.db")
     await fill(stores, folder)
     before = sizes(folder)

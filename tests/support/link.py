@@ -19,8 +19,8 @@ from portico.core.engine.runs import Limits, RunEngine
 from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
-from portico.core.stores.base import Chunk, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Chunk, Stores
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 

@@ -6,8 +6,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from portico.core.stores.migrate import SCRIPTS
-from portico.core.stores.sqlite_connection import SqliteFile
+from portico.core.stores.sqlite.database_file import SqliteFile
+from portico.core.stores.sqlite.migrate import SCRIPTS
 
 
 def database_at(revision: str, path: Path) -> SqliteFile:

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from google.protobuf.message import DecodeError
 
 from portico.core.convert.words import STATUS_TO_PROTO
-from portico.core.stores.base import UNFINISHED_STATUSES
-from portico.core.stores.migrate import newest, revision_of, revisions
-from portico.core.stores.packing import unpacked
-from portico.core.stores.sqlite_tails import decode
+from portico.core.stores.ports.stores import UNFINISHED_STATUSES
+from portico.core.stores.sql.compression import unpacked
+from portico.core.stores.sqlite.log.unflushed_chunks import decode
+from portico.core.stores.sqlite.migrate import newest, revision_of, revisions
 from portico.v1 import query_pb2
 
 TERMINAL = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)

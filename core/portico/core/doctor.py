@@ -14,9 +14,9 @@ from pathlib import Path
 from portico.core.audit import SHOWN, Audit
 from portico.core.errors import StoreUnavailable
 from portico.core.settings import CoreSettings
-from portico.core.stores.open import check_url
-from portico.core.stores.sqlite_wal import WalUnknown, lost_commits
-from portico.core.stores.wal_base import check_log
+from portico.core.stores.open_stores import check_url
+from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
+from portico.core.stores.sqlite.log.wal_identity import check_log
 from portico.process.settings import Misconfigured, read
 from portico.telemetry.visible import visible
 

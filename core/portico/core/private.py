@@ -4,7 +4,7 @@ import os
 from typing import Final
 
 from portico.core.settings import CoreSettings
-from portico.core.stores.open import directory_of
+from portico.core.stores.open_stores import directory_of
 
 _ENGINE: Final = "/var/run/docker.sock"  # a process that reaches it is root
 

@@ -47,10 +47,10 @@ from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.services.store_watch import StoreWatch
 from portico.core.settings import CoreSettings
-from portico.core.stores.limited import limited
-from portico.core.stores.open import open_stores
-from portico.core.stores.sealed_pushes import sealed
-from portico.core.stores.sealing import Keyring
+from portico.core.stores.encrypted_push_configs import sealed
+from portico.core.stores.encryption import Keyring
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.quota_stores import limited
 from portico.core.tls import server_certificate
 from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from portico.core.engine.error_words import Readers
 from portico.core.engine.sandbox_policy import ANY, PRELOAD
 from portico.core.exposure import UNIX, is_local
-from portico.core.stores.open import check_url
+from portico.core.stores.open_stores import check_url
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
 from portico.sandbox.choice import NAMES, is_backend

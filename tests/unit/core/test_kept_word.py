@@ -24,8 +24,8 @@ from portico.core.engine import committer
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
-from portico.core.stores.base import Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2, query_pb2
 
 DATABASE = "portico.db"

@@ -15,7 +15,7 @@ from support.serving import running_core
 
 from portico.client import Client, PermissionDenied, ResourceExhausted, Unauthenticated
 from portico.client.multiplex import Multiplexer
-from portico.core.stores.store_metrics import sizes
+from portico.core.stores.sqlite.file_metrics import sizes
 from portico.v1 import push_pb2, query_pb2
 
 

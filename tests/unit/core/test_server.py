@@ -21,8 +21,8 @@ from portico.agent import AgentApp, AgentRequest
 from portico.client import Client
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
-from portico.core.stores.base import Commit, MemoryRecord, NewSession, RunFilter, RunRecord
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Commit, MemoryRecord, NewSession, RunFilter, RunRecord
 from portico.v1 import events_pb2, query_pb2
 
 

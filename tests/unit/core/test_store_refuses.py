@@ -15,7 +15,7 @@ from support.serving import running_core
 from portico.agent import AgentApp
 from portico.client import Client, Multiplexer, query_request
 from portico.client.errors import Unavailable
-from portico.core.stores import turn
+from portico.core.stores.sql import write_lock
 from portico.v1 import query_pb2
 
 PATIENCE = 20.0  # of a test; a caller that is left waiting would wait for ever
@@ -101,7 +101,7 @@ async def test_health_follows_writes_that_are_not_of_runs(client: Client, tmp_pa
 async def test_who_waits_too_long_for_a_turn_is_told(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(write_lock, "WAIT_SECONDS", 0.1)
     with locked(tmp_path / "portico.db"):
         async with asyncio.timeout(PATIENCE):
             told = await asyncio.gather(

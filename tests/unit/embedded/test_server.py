@@ -9,7 +9,7 @@ import pytest
 
 from portico.agent import AgentApp
 from portico.core.errors import FencedOut
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
 from portico.embedded import Embedded
 from portico.embedded.server import listen
 

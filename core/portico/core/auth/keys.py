@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portico.core.errors import InvalidArgument, KeyNotFound, Unauthenticated
-from portico.core.stores.keys import KeyRecord, KeyStore
+from portico.core.stores.ports.api_keys import KeyRecord, KeyStore
 from portico.model.identity import AGENT_PREFIX, SCOPES, TENANT, TENANT_PREFIX, Principal, principal
 
 PREFIX = "pk_"

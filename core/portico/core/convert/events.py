@@ -28,7 +28,7 @@ from portico.core.engine.encoding import (
     Snapshot,
     StartRequest,
 )
-from portico.core.stores.base import Chunk
+from portico.core.stores.ports.stores import Chunk
 from portico.model.messages import Budget, Content, Message, MessageType, Role, Status, TextContent
 from portico.v1 import events_pb2, query_pb2
 

@@ -8,10 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import seconds, timestamp
-from portico.core.engine.memories import check_expiry, check_members, check_text, new_memory
 from portico.core.errors import InvalidArgument
-from portico.core.stores.base import MemoryChanges, MemoryRecord
-from portico.core.stores.filters import MetadataFilter, Operator, read_filter
+from portico.core.stores.memory_checks import check_expiry, check_members, check_text, new_memory
+from portico.core.stores.ports.memory_filters import MetadataFilter, Operator, read_filter
+from portico.core.stores.ports.stores import MemoryChanges, MemoryRecord
 from portico.model.identity import user_of
 from portico.v1 import memory_pb2 as pb
 

@@ -10,21 +10,10 @@ import orjson
 
 from portico.agent import Message, MessageType, Remembered, Role, SavedState
 from portico.agent.message_input import MessageLike, to_message
-from portico.core.engine.checks import (
-    STATE_CHARACTERS,
-    check_count,
-    check_limit,
-    check_query,
-    check_round,
-    check_unicode,
-    object_text,
-)
-from portico.core.engine.checks import top_k as check_top_k
 from portico.core.engine.committer import RETRY_SECONDS
 from portico.core.engine.conversation import session_message
 from portico.core.engine.encoding import EventEncoder
 from portico.core.engine.live import LiveRun
-from portico.core.engine.memories import check_expiry, check_key, check_members, check_text, new_memory
 from portico.core.errors import (
     FencedOut,
     InvalidArgument,
@@ -34,7 +23,19 @@ from portico.core.errors import (
     StateNotFound,
     StoreUnavailable,
 )
-from portico.core.stores.base import (
+from portico.core.stores.argument_checks import (
+    STATE_CHARACTERS,
+    check_count,
+    check_limit,
+    check_query,
+    check_round,
+    check_unicode,
+    object_text,
+)
+from portico.core.stores.argument_checks import top_k as check_top_k
+from portico.core.stores.memory_checks import check_expiry, check_key, check_members, check_text, new_memory
+from portico.core.stores.ports.memory_filters import MetadataFilter, read_filter
+from portico.core.stores.ports.stores import (
     MemoryChanges,
     MemoryRecord,
     MemoryStore,
@@ -42,7 +43,6 @@ from portico.core.stores.base import (
     StateStore,
     Stores,
 )
-from portico.core.stores.filters import MetadataFilter, read_filter
 from portico.telemetry import spans
 
 RESULTS = 1000  # of `once`, for a run

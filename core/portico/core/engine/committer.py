@@ -14,8 +14,8 @@ from portico.core.engine.live import LiveRun
 from portico.core.engine.run_metrics import RunMetrics
 from portico.core.engine.ticks import Ticks
 from portico.core.errors import FencedOut, StoreUnavailable
-from portico.core.stores.base import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
-from portico.core.stores.room import Room
+from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
+from portico.core.stores.storage_quota import Room
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.model.ids import new_id
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from portico.agent.child_runs import ChildRequest
 from portico.core.engine.budgets import Use
-from portico.core.stores.base import Chunk
+from portico.core.stores.ports.stores import Chunk
 from portico.model.messages import (
     AgentRequest,
     Budget,

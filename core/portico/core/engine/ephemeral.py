@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from portico.core.engine.removal import Removal
 from portico.core.errors import SessionNotFound, StoreUnavailable
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from portico.core.engine.run_spans import RunSpans
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.telemetry import ids
 

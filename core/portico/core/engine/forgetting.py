@@ -7,7 +7,7 @@ from portico.core.engine.removal import BATCH
 from portico.core.engine.runs import RunEngine
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import SessionNotFound
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import time
 
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.base import SessionStore
+from portico.core.stores.ports.stores import SessionStore
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)

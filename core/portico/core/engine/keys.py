@@ -11,7 +11,7 @@ from collections.abc import Set
 
 from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.errors import IdempotencyConflict
-from portico.core.stores.base import AUTO_PREFIX, RunLog
+from portico.core.stores.ports.stores import AUTO_PREFIX, RunLog
 
 WINDOW_SECONDS = 90.0
 

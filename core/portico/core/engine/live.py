@@ -15,7 +15,7 @@ from typing import Protocol
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.encoding import Ask, Snapshot, StartRequest
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.base import Chunk, NewMessage, RunRecord
+from portico.core.stores.ports.stores import Chunk, NewMessage, RunRecord
 from portico.model.messages import Error, Status, Usage
 
 PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits

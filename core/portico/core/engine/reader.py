@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from portico.core.engine.frames import skip
 from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound
-from portico.core.stores.base import Chunk, RunLog
+from portico.core.stores.ports.stores import Chunk, RunLog
 
 READ_BYTES = 64 * 1024  # what one frame carries at most, unless one chunk is larger
 

@@ -11,7 +11,7 @@ from portico.core.engine.encoding import EventEncoder, Recovered
 from portico.core.engine.host import AgentHost
 from portico.core.engine.live import Committer, LiveRun
 from portico.core.errors import AgentNotFound
-from portico.core.stores.base import Chunk, RunLog, RunRecord
+from portico.core.stores.ports.stores import Chunk, RunLog, RunRecord
 
 MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
 READ_BYTES = 1024 * 1024

@@ -8,7 +8,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from portico.agent import Status
 from portico.core.engine.live import LiveRun
-from portico.core.stores.base import Chunk, RunRecord
+from portico.core.stores.ports.stores import Chunk, RunRecord
 from portico.telemetry import meters
 
 STATES = ("executing", "paused", "queued")

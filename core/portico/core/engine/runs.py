@@ -43,8 +43,8 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
-from portico.core.stores.base import Stores
-from portico.core.stores.room import Room
+from portico.core.stores.ports.stores import Stores
+from portico.core.stores.storage_quota import Room
 from portico.model.ids import new_id
 
 log = logging.getLogger(__name__)

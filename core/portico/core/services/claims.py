@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
-from portico.core.stores.pushes import PushRecord
+from portico.core.stores.ports.push_configs import PushRecord
 from portico.telemetry import counts
 
 Key: TypeAlias = tuple[str, str]  # run and config

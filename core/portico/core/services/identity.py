@@ -10,7 +10,7 @@ from portico.core.convert.times import seconds, timestamp
 from portico.core.engine.forgetting import Forgetting
 from portico.core.services.caller import caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.stores.keys import KeyRecord
+from portico.core.stores.ports.api_keys import KeyRecord
 from portico.model.identity import Principal, tenant_of, user_of
 from portico.v1 import identity_pb2 as pb
 

@@ -11,12 +11,12 @@ from portico.core.convert.memories import (
     memory_to_proto,
 )
 from portico.core.convert.requests import check_id
-from portico.core.engine.checks import check_query, top_k
-from portico.core.engine.memories import check_key, in_order
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.stores.base import MemoryStore
+from portico.core.stores.argument_checks import check_query, top_k
+from portico.core.stores.memory_checks import check_key, in_order
+from portico.core.stores.ports.stores import MemoryStore
 from portico.v1 import memory_pb2 as pb
 
 MEMORIES = 1000

@@ -16,8 +16,8 @@ from portico.core.services.caller import check_run
 from portico.core.services.claims import Claims
 from portico.core.services.drain import Drain
 from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.stores.base import RunLog
-from portico.core.stores.pushes import PushRecord, PushStore
+from portico.core.stores.ports.push_configs import PushRecord, PushStore
+from portico.core.stores.ports.stores import RunLog
 from portico.model.ids import new_id
 from portico.v1 import push_pb2 as pb
 

@@ -24,7 +24,7 @@ from portico.core.services.multiplex import Link
 from portico.core.services.opening import launch_after, launch_child, open_query, open_watch, opened, start_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.tracing import caller_trace
-from portico.core.stores.base import RunFilter, RunLog, RunRecord
+from portico.core.stores.ports.stores import RunFilter, RunLog, RunRecord
 from portico.telemetry.calls import Calls
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb

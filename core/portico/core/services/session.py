@@ -18,14 +18,14 @@ from portico.core.convert.messages import (
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.convert.words import ROLE_FROM_PROTO, TYPE_FROM_PROTO
-from portico.core.engine.checks import check_count, check_query, top_k
 from portico.core.engine.conversation import searchable
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import owner_of, session_owner
 from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.stores.base import NewMessage, SessionRecord, SessionStore, StoredMessage
-from portico.core.stores.highlights import highlights
+from portico.core.stores.argument_checks import check_count, check_query, top_k
+from portico.core.stores.ports.stores import NewMessage, SessionRecord, SessionStore, StoredMessage
+from portico.core.stores.search.highlights import highlights
 from portico.model.identity import user_of
 from portico.model.ids import new_id
 from portico.v1 import events_pb2

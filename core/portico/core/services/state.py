@@ -5,11 +5,11 @@ from grpc.aio import ServicerContext
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
-from portico.core.engine.checks import STATE_CHARACTERS, check_round
 from portico.core.errors import InvalidArgument
 from portico.core.services.caller import owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.stores.base import StateRecord, StateStore
+from portico.core.stores.argument_checks import STATE_CHARACTERS, check_round
+from portico.core.stores.ports.stores import StateRecord, StateStore
 from portico.model.identity import user_of
 from portico.v1 import state_pb2 as pb
 

@@ -7,7 +7,7 @@ import pytest
 
 from portico.core.auth.keys import ApiKeys
 from portico.core.errors import InvalidArgument, KeyNotFound, StoreUnavailable, Unauthenticated
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
 
 
 async def test_a_key_is_good_until_it_is_revoked_or_expires(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from portico.core.engine.host import AgentHost
 from portico.core.engine.local import THREADS, LocalHost
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.workers.host import ProcessHost
-from portico.core.stores.base import Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Stores
 
 WORDS = ErrorWords("callers")
 

@@ -22,7 +22,7 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import query_pb2
 
 Engines = Callable[..., Any]

@@ -13,7 +13,7 @@ from portico.core.engine import children
 from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.engine.turns import RunLimits
-from portico.core.stores.base import RunFilter, Stores
+from portico.core.stores.ports.stores import RunFilter, Stores
 from portico.v1 import events_pb2 as pb
 
 Engines = Callable[..., Any]

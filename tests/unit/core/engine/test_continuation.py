@@ -11,7 +11,7 @@ from portico.core.engine.continuation import Continuations
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound, SessionNotFound
-from portico.core.stores.base import Commit, NewMessage, NewSession, RunRecord, Stores
+from portico.core.stores.ports.stores import Commit, NewMessage, NewSession, RunRecord, Stores
 
 Place = tuple[str, str, bool]
 

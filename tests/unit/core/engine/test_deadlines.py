@@ -12,7 +12,7 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 
 Later = Callable[[float], None]
 HOUR = {"seconds": 3600}

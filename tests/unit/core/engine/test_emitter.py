@@ -33,7 +33,7 @@ from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
 from portico.core.engine.encoding import Ask
 from portico.core.engine.live import PENDING_EVENTS, LiveRun
-from portico.core.stores.base import Chunk, NewMessage
+from portico.core.stores.ports.stores import Chunk, NewMessage
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -12,7 +12,7 @@ from portico.core.engine.removal import Removal
 from portico.core.engine.sandbox_errors import SandboxUnavailable
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
-from portico.core.stores.base import Commit, MemoryRecord, NewSession, RunRecord, Stores
+from portico.core.stores.ports.stores import Commit, MemoryRecord, NewSession, RunRecord, Stores
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from portico.core.engine.forgetting import Forgetting, Forgotten
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
 from portico.core.engine.sandboxes import Sandboxes
-from portico.core.stores.base import (
+from portico.core.stores.ports.push_configs import PushRecord
+from portico.core.stores.ports.stores import (
     Commit,
     MemoryRecord,
     NewMessage,
@@ -24,7 +25,6 @@ from portico.core.stores.base import (
     RunRecord,
     Stores,
 )
-from portico.core.stores.pushes import PushRecord
 
 
 @pytest.fixture

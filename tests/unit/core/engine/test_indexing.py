@@ -8,7 +8,7 @@ from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context
 from portico.core.engine.indexing import STEP_MESSAGES, Indexing
-from portico.core.stores.base import NewMessage, Stores
+from portico.core.stores.ports.stores import NewMessage, Stores
 
 
 async def test_it_works_until_nothing_is_pending_while_runs_are_started(

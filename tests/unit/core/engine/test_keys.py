@@ -12,7 +12,7 @@ from portico.core.engine import keys as module
 from portico.core.engine.execution import Execution
 from portico.core.engine.keys import WINDOW_SECONDS, RecentKeys
 from portico.core.errors import IdempotencyConflict
-from portico.core.stores.base import AUTO_PREFIX, Commit, RunRecord, Stores
+from portico.core.stores.ports.stores import AUTO_PREFIX, Commit, RunRecord, Stores
 
 Engines = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.budgets import Limit
 from portico.core.engine.execution import Execution
 from portico.core.engine.live import LiveRun
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 
 Engines = Callable[..., Any]

@@ -10,7 +10,7 @@ from support.engine import read, request
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent, data, usage
 from portico.core.engine.execution import Stop
 from portico.core.errors import InvalidArgument, RunNotFound
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 
 Engines = Callable[..., Any]

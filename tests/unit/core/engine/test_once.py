@@ -13,7 +13,7 @@ from portico.core.engine import access, once
 from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import LimitExceeded, StoreUnavailable
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.engine.turns import RunLimits
 from portico.core.errors import Draining, RunNotPaused
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2, query_pb2
 
 Engines = Callable[..., Any]

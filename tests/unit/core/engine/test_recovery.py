@@ -20,7 +20,7 @@ from portico.core.engine.live import LiveRun
 from portico.core.engine.local import LocalHost
 from portico.core.engine.recovery import MAX_ATTEMPTS, Recovery
 from portico.core.engine.runs import RunEngine
-from portico.core.stores.base import Chunk, Commit, RunRecord, Stores
+from portico.core.stores.ports.stores import Chunk, Commit, RunRecord, Stores
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -10,8 +10,8 @@ from portico.core.engine.removal import Removal
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import SessionNotFound
-from portico.core.stores.base import Commit, NewSession, RunRecord, Stores
-from portico.core.stores.pushes import PushRecord
+from portico.core.stores.ports.push_configs import PushRecord
+from portico.core.stores.ports.stores import Commit, NewSession, RunRecord, Stores
 from portico.sandbox.spec import Spec
 
 

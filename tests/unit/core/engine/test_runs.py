@@ -16,7 +16,7 @@ from portico.core.engine import runs
 from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import AgentNotFound, CursorAhead, Draining, LimitExceeded, StoreUnavailable
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 
 Engines = Callable[..., Any]

@@ -16,8 +16,8 @@ from portico.core.engine.local import LocalHost
 from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import MAX_ATTEMPTS
 from portico.core.engine.runs import RunEngine
-from portico.core.stores.base import Commit, Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Commit, Stores
 from portico.v1 import events_pb2, query_pb2
 
 steps = st.lists(

@@ -13,7 +13,7 @@ from portico.core.engine import execution as module
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.base import Stores
+from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]
 

@@ -30,8 +30,8 @@ from portico.core.services.caller import (
     session_owner,
     who_calls,
 )
-from portico.core.stores.base import Commit, RunRecord
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Commit, RunRecord
 from portico.model.identity import EVERYBODY, Principal, owner_key, principal
 
 ADA = owner_key("acme", "ada")

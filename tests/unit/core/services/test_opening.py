@@ -24,8 +24,8 @@ from portico.core.services.opening import (
     opened,
     start_of,
 )
-from portico.core.stores.base import Stores
-from portico.core.stores.open import open_stores
+from portico.core.stores.open_stores import open_stores
+from portico.core.stores.ports.stores import Stores
 from portico.model.identity import EVERYBODY, owner_key, principal
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb

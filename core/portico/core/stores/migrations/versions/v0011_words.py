@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from alembic import op
 
-from portico.core.stores.sqlite_words import Entry, entry
+from portico.core.stores.sqlite.full_text_index import Entry, entry
 
 revision = "0011"
 down_revision = "0010"

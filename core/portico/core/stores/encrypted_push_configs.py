@@ -1,0 +1,86 @@
+"""Push configs whose receivers and credentials are encrypted in the store."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.encryption import Keyring, UnknownKey, is_sealed
+from portico.core.stores.ports.push_configs import PushRecord, PushStore
+
+# A URL is often a secret too: who knows a webhook's can post to it.
+_SECRETS = ("url", "token", "auth_credentials")
+_BATCH = 100
+
+
+class SealedPushes:
+    """PushStore on another; `ready` first."""
+
+    def __init__(self, store: PushStore, keys: Keyring) -> None:
+        self._store = store
+        self._keys = keys
+        self.delete = store.delete
+        self.delete_all = store.delete_all
+        self.acknowledge = store.acknowledge
+
+    async def ready(self) -> None:
+        """Seal what is stored in clear or with an older key. Raises StoreUnavailable for a key that is not
+        listed."""
+        async for record in _every(self._store):
+            if not all(self._keys.is_current(getattr(record, name)) for name in _SECRETS):
+                await self.set(self._opened(record))
+
+    async def set(self, record: PushRecord) -> None:
+        await self._store.set(_changed(record, self._keys.seal))
+
+    async def get(self, run_id: str, config_id: str) -> PushRecord:
+        return self._opened(await self._store.get(run_id, config_id))
+
+    async def list(self, run_id: str, after: str, limit: int) -> Sequence[PushRecord]:
+        return [self._opened(record) for record in await self._store.list(run_id, after, limit)]
+
+    async def all(self, after: tuple[str, str] | None, limit: int) -> Sequence[PushRecord]:
+        return [self._opened(record) for record in await self._store.all(after, limit)]
+
+    async def undelivered(self) -> Sequence[PushRecord]:
+        return [self._opened(record) for record in await self._store.undelivered()]
+
+    def _opened(self, record: PushRecord) -> PushRecord:
+        try:
+            return _changed(record, self._keys.open)
+        except UnknownKey:
+            raise _unknown() from None
+
+
+async def sealed(store: PushStore, keys: Keyring | None) -> PushStore:
+    """The store with its secrets encrypted, or, without keys, as it is. Raises StoreUnavailable when it has
+    something that these keys do not open."""
+    if keys is not None:
+        pushes = SealedPushes(store, keys)
+        await pushes.ready()
+        return pushes
+    async for record in _every(store):
+        if any(is_sealed(getattr(record, name)) for name in _SECRETS):
+            raise _unknown()
+    return store
+
+
+async def _every(store: PushStore) -> AsyncIterator[PushRecord]:
+    place = None
+    while records := await store.all(place, _BATCH):
+        for record in records:
+            yield record
+        place = records[-1].run_id, records[-1].config_id
+
+
+def _changed(record: PushRecord, change: Callable[[str, str], str]) -> PushRecord:
+    url, token, credentials = (
+        change(getattr(record, name), "\0".join((name, record.run_id, record.config_id))) for name in _SECRETS
+    )
+    return replace(record, url=url, token=token, auth_credentials=credentials)
+
+
+def _unknown() -> StoreUnavailable:
+    return StoreUnavailable(
+        "push configs are encrypted with a key that is not given: add it to --store-key-file or "
+        "PORTICO_CORE_STORE_KEY, behind the new one"
+    )

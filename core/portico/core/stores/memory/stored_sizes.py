@@ -1,0 +1,33 @@
+"""How much is stored in memory."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from portico.core.stores.ports.stored_sizes import Whose
+
+
+class Sized(Protocol):
+    """One of the stores."""
+
+    def stored_bytes(self, has: Callable[[str], bool]) -> int:
+        """Of the owners that it is true of."""
+        ...
+
+
+class MemorySizeStore:
+    def __init__(self, stores: Sequence[Sized]) -> None:
+        self._stores = stores
+
+    async def stored_bytes(self, whose: Whose) -> int:
+        return sum(store.stored_bytes(whose.has) for store in self._stores)
+
+    async def owners(self) -> AsyncIterator[Sequence[str]]:
+        found: set[str] = set()
+
+        def note(owner: str) -> bool:
+            found.add(owner)
+            return False
+
+        for store in self._stores:
+            store.stored_bytes(note)
+        yield tuple(found)

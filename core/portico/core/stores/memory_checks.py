@@ -1,0 +1,96 @@
+"""What a memory may be, whoever adds it: a caller or an agent."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from portico.core.errors import InvalidArgument
+from portico.core.stores.argument_checks import check_unicode
+from portico.core.stores.ports.json_fields import members
+from portico.core.stores.ports.stores import MemoryRecord
+from portico.model.ids import new_id
+
+TEXT_BYTES = 64 * 1024
+KEY_CHARACTERS = 1024
+MEMBERS = 1000
+AHEAD_SECONDS = 300.0  # how far a caller's clock may be ahead
+_FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800.0, 253_402_300_800.0  # of google.protobuf.Timestamp
+
+
+def new_memory(
+    owner: str,
+    text: str,
+    *,
+    session_id: str = "",
+    metadata: str = "",
+    key: str = "",
+    created_at: float | None = None,
+    expires_at: float | None = None,
+    field: str = "",
+) -> MemoryRecord:
+    """A memory with an id of its own. The metadata is a JSON object, or empty; `field` is where a request has
+    the memory. Raises InvalidArgument."""
+    now = time.time()
+    check_text(text, f"{field}text")
+    check_members(metadata, f"{field}metadata")
+    check_key(key, f"{field}key")
+    if created_at is not None:
+        check_moment(created_at, f"{field}created_time")
+        if created_at > now + AHEAD_SECONDS:
+            raise InvalidArgument(f"{field}created_time", "is in the future")
+    check_expiry(expires_at, f"{field}expire_time")
+    return MemoryRecord(
+        memory_id=new_id("mem_"),
+        user_id=owner,
+        session_id=session_id,
+        text=text,
+        created_at=now if created_at is None else float(created_at),
+        metadata=metadata,
+        key=key,
+        updated_at=now,
+        expires_at=None if expires_at is None else float(expires_at),
+    )
+
+
+def in_order(memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+    """New memories with ids that sort as they are given: a list orders by it those of one moment."""
+    ids = sorted(memory.memory_id for memory in memories)
+    return [replace(memory, memory_id=id) for memory, id in zip(memories, ids, strict=True)]
+
+
+def check_text(text: str, field: str = "text") -> None:
+    """Raises InvalidArgument."""
+    if not check_unicode(text, field).strip():
+        raise InvalidArgument(field, "is required")
+    if len(text.encode()) > TEXT_BYTES:
+        raise InvalidArgument(field, f"more than {TEXT_BYTES} bytes")
+
+
+def check_members(metadata: str, field: str = "metadata") -> None:
+    """Of a JSON object. Raises InvalidArgument."""
+    if len(members(metadata)) > MEMBERS:
+        raise InvalidArgument(field, f"more than {MEMBERS} members")
+
+
+def check_key(key: str, field: str = "key") -> None:
+    """Raises InvalidArgument."""
+    if len(check_unicode(key, field)) > KEY_CHARACTERS:
+        raise InvalidArgument(field, f"more than {KEY_CHARACTERS} characters")
+    if "\0" in key:
+        raise InvalidArgument(field, "has a NUL character")
+
+
+def check_expiry(moment: float | None, field: str = "expire_time") -> None:
+    """Raises InvalidArgument for a time that is past."""
+    if moment is not None:
+        check_moment(moment, field)
+        if moment <= time.time():
+            raise InvalidArgument(field, "is past")
+
+
+def check_moment(moment: float, field: str) -> None:
+    """Raises InvalidArgument for what is no date."""
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        raise InvalidArgument(field, "must be seconds since the epoch")
+    if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
+        raise InvalidArgument(field, "is not a time of the years 1 to 9999")

@@ -1,0 +1,180 @@
+"""Picks the stores by their URL."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.disk_reserve import Reserve, SpentReserve
+from portico.core.stores.memory.api_keys import MemoryKeyStore
+from portico.core.stores.memory.memories import MemoryMemoryStore
+from portico.core.stores.memory.push_configs import MemoryPushStore
+from portico.core.stores.memory.run_log import MemoryRunLog
+from portico.core.stores.memory.run_results import MemoryResultStore
+from portico.core.stores.memory.sessions import MemorySessionStore
+from portico.core.stores.memory.states import MemoryStateStore
+from portico.core.stores.memory.stored_sizes import MemorySizeStore
+from portico.core.stores.ports.store_health import StoreHealth
+from portico.core.stores.ports.stores import Stores
+from portico.core.stores.sql.api_keys import SqlKeyStore
+from portico.core.stores.sql.database import Database, sqlite_engine
+from portico.core.stores.sql.memories import SqlMemoryStore
+from portico.core.stores.sql.push_configs import SqlPushStore
+from portico.core.stores.sql.run_results import SqlResultStore
+from portico.core.stores.sql.sessions import SqlSessionStore
+from portico.core.stores.sql.states import SqlStateStore
+from portico.core.stores.sql.write_lock import WriteTurn
+from portico.core.stores.sqlite import file_metrics
+from portico.core.stores.sqlite.database_file import SqliteFile
+from portico.core.stores.sqlite.database_lock import DatabaseLock
+from portico.core.stores.sqlite.erasure import SqliteErasure
+from portico.core.stores.sqlite.log.run_log import SqliteRunLog
+from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
+from portico.core.stores.sqlite.log.wal_identity import check_log
+from portico.core.stores.sqlite.migrate import migrate
+from portico.core.stores.sqlite.stored_sizes import SqliteSizeStore
+from portico.core.stores.sqlite.text_search import SqliteMemoryIndex, SqliteMessageIndex
+
+log = logging.getLogger(__name__)
+
+SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
+SYNCHRONOUS = ("normal", "full")
+
+
+async def open_stores(url: str, *, migration_copy: bool = True) -> Stores:
+    """With `migration_copy`, a database of an older release is copied before its migration.
+
+    Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
+    file = check_url(url)
+    return _memory() if file is None else await _sqlite(file, migration_copy)
+
+
+def check_url(url: str) -> SqliteFile | None:
+    """A store's file; None for a store that has none. Raises ValueError for a URL that means no store."""
+    parsed = _parsed(url)
+    if parsed.drivername == "memory":
+        return None
+    if parsed.drivername == "sqlite":
+        return _file(parsed)
+    raise ValueError(f"no store for {parsed.drivername}://; supported are {SUPPORTED}")
+
+
+def directory_of(url: str) -> str:
+    """Where a store keeps its files; empty for one that has none. Raises ValueError as `open_stores`."""
+    file = check_url(url)
+    return "" if file is None else str(file.path.parent)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # The message does not repeat the URL: it may hold a password.
+        raise ValueError(f"not the URL of a store; supported are {SUPPORTED}") from None
+
+
+def _memory() -> Stores:
+    sessions, memories = MemorySessionStore(), MemoryMemoryStore()
+    states = MemoryStateStore(sessions.has)
+    sessions.deleted = states.session_deleted
+    runs = MemoryRunLog(sessions.keep)
+    results = MemoryResultStore(runs.owner_of)
+    return Stores(
+        runs=runs,
+        states=states,
+        sessions=sessions,
+        memories=memories,
+        pushes=MemoryPushStore(),
+        results=results,
+        keys=MemoryKeyStore(),
+        sizes=MemorySizeStore((runs, results, sessions, states, memories)),
+    )
+
+
+def _file(url: URL) -> SqliteFile:
+    if not url.database or url.database == ":memory:" or url.host:
+        raise ValueError(f"the URL names no file; supported are {SUPPORTED}")
+    options = dict(url.query)
+    synchronous = str(options.pop("synchronous", "normal"))
+    if synchronous not in SYNCHRONOUS:
+        raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}")
+    if options:
+        raise ValueError(f"sqlite:// has no option {next(iter(options))!r}; it has: synchronous")
+    return SqliteFile(Path(url.database).absolute(), synchronous)
+
+
+async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
+    lock = DatabaseLock(file.path)
+    health = StoreHealth()
+    reserve = Reserve(file.path)
+    turn = WriteTurn(health)
+    runs = await asyncio.to_thread(_open_log, file, turn, lock, reserve, migration_copy)
+    file_metrics.watch(file.path)
+    turn.room = room = SpentReserve(reserve, runs)
+    health.probe = room.probe
+    database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
+    erasure = SqliteErasure(database, runs)
+    sizes = SqliteSizeStore(file, runs.tail_bytes)
+
+    async def release() -> None:
+        await sizes.close()
+        await database.close()
+        if not runs.owner.lost.is_set():
+            # To end in order takes a little room too.
+            await asyncio.to_thread(reserve.give_back)
+
+    return Stores(
+        runs=runs,
+        states=SqlStateStore(database),
+        sessions=SqlSessionStore(database, SqliteMessageIndex(database)),
+        memories=SqlMemoryStore(database, SqliteMemoryIndex(database)),
+        pushes=SqlPushStore(database),
+        results=SqlResultStore(database),
+        keys=SqlKeyStore(database),
+        sizes=sizes,
+        release=release,
+        health=health,
+        owned=runs.check_owner,
+        lost=runs.owner.lost,
+        scrub=erasure.erase,
+    )
+
+
+def _open_log(
+    file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: Reserve, migration_copy: bool
+) -> SqliteRunLog:
+    try:
+        file.make()
+        lock.acquire()
+    except OSError as error:
+        raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error
+    try:
+        check_log(file.path)
+        _check_log_end(file.path)
+        # A start needs a little room too, for what SQLite keeps beside the database.
+        reserve.give_back()
+        migrate(file, copy=migration_copy)
+        runs = SqliteRunLog(file, turn, lock)
+        lock.sign()
+        reserve.take()
+        return runs
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _check_log_end(database: Path) -> None:
+    """Raises StoreUnavailable when commits are lost: once the database is open, what is left of them is
+    overwritten."""
+    try:
+        loss = lost_commits(database)
+    except WalUnknown as why:
+        log.warning("whether commits are missing at the end of the write-ahead log can't be told: %s", why)
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"the write-ahead log can't be read: {error.strerror}") from error
+    if loss is not None:
+        raise StoreUnavailable(loss.words(database.name))

@@ -1,0 +1,1 @@
+"""The interfaces of all stores, and the records that pass through them."""

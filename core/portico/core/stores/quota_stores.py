@@ -1,0 +1,130 @@
+"""Stores that write only where there is room; everything else goes through."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from portico.core.stores.ports.stores import (
+    MemoryChanges,
+    MemoryRecord,
+    MemoryStore,
+    NewMessage,
+    SessionRecord,
+    SessionStore,
+    StateRecord,
+    StateStore,
+    StoredMessage,
+    Stores,
+)
+from portico.core.stores.storage_quota import Room
+
+
+def limited(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> Stores:
+    """The same stores, in which nobody stores more. Runs are the engine's to refuse."""
+    if per_tenant is None and per_user is None:
+        return stores
+    room = Room(stores.sizes, per_tenant=per_tenant, per_user=per_user)
+    return replace(
+        stores,
+        states=LimitedStates(stores.states, room),
+        sessions=LimitedSessions(stores.sessions, room),
+        memories=LimitedMemories(stores.memories, room),
+        room=room,
+    )
+
+
+class LimitedStates:
+    """StateStore whose `save` raises LimitExceeded."""
+
+    def __init__(self, store: StateStore, room: Room) -> None:
+        self._store = store
+        self._room = room
+        self.get = store.get
+        self.list = store.list
+        self.delete = store.delete
+        self.expire = store.expire
+
+    async def save(
+        self,
+        user_id: str,
+        session_id: str,
+        round_id: int | None,
+        state: str,
+        etag: str | None,
+        part: str = "",
+    ) -> StateRecord:
+        await self._room.take(user_id, len(state.encode()))
+        return await self._store.save(user_id, session_id, round_id, state, etag, part)
+
+
+class LimitedSessions:
+    """SessionStore whose `create`, `update` and `append` raise LimitExceeded."""
+
+    def __init__(self, store: SessionStore, room: Room) -> None:
+        self._store = store
+        self._room = room
+        self.get = store.get
+        self.list = store.list
+        self.delete = store.delete
+        self.idle = store.idle
+        self.messages = store.messages
+        self.message = store.message
+        self.remove = store.remove
+        self.search = store.search
+        self.index_pending = store.index_pending
+
+    async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        await self._room.take(user_id, len(metadata.encode()))
+        return await self._store.create(user_id, session_id, metadata)
+
+    async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
+        await self._room.take(user_id, len(metadata.encode()))
+        return await self._store.update(user_id, session_id, metadata)
+
+    async def append(
+        self, user_id: str, session_id: str, messages: Sequence[NewMessage]
+    ) -> Sequence[StoredMessage]:
+        await self._room.take(user_id, sum(len(message.payload) for message in messages))
+        return await self._store.append(user_id, session_id, messages)
+
+    async def fork(
+        self,
+        user_id: str,
+        session_id: str,
+        run_id: str,
+        new_session_id: str,
+        *,
+        always: bool,
+        before: str = "",
+    ) -> bool:
+        copied = await self._store.fork(
+            user_id, session_id, run_id, new_session_id, always=always, before=before
+        )
+        if copied:
+            self._room.doubt(user_id)
+        return copied
+
+
+class LimitedMemories:
+    """MemoryStore whose `add` and `update` raise LimitExceeded."""
+
+    def __init__(self, store: MemoryStore, room: Room) -> None:
+        self._store = store
+        self._room = room
+        self.get = store.get
+        self.search = store.search
+        self.list = store.list
+        self.delete = store.delete
+        self.expire = store.expire
+        self.remove_expired = store.remove_expired
+
+    async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+        for user_id in dict.fromkeys(memory.user_id for memory in memories):
+            size = sum(memory.size for memory in memories if memory.user_id == user_id)
+            await self._room.take(user_id, size)
+        return await self._store.add(memories)
+
+    async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
+        # What it takes the place of is noticed by the next measurement, which nobody is refused without.
+        new = (changes.get("text", ""), changes.get("metadata", ""))
+        await self._room.take(user_id, sum(len(text.encode()) for text in new))
+        return await self._store.update(user_id, memory_id, changes)

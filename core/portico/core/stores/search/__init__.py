@@ -1,0 +1,1 @@
+"""Text search without a database: tokens, stems, ranking, highlights."""

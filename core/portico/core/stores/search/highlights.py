@@ -1,0 +1,103 @@
+"""Which pieces of a text to show for a query: the same words that a search finds it by."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from portico.core.stores.search.tokenizer import UNSPACED_OR_NOT, UNSPACED_RUN, query_words, text_words
+
+LOOKED_AT = 20_000  # characters of a text, from its beginning
+MOST = 3  # pieces of a text
+LENGTH = 200  # characters of a piece, more or less
+_BEFORE = 60  # of these, before its first word
+_NEAR = 20  # how far from there it may begin and end, so that words are whole
+
+_CHUNK = re.compile(r"\S{1,64}")
+_WORD = re.compile(r"\w+")
+_SPACE = re.compile(r"\s")
+_AROUND = ".,;:!?…()[]{}<>\"'«»“”‘’`*_。、，！？：；（）「」『』"
+
+Span = tuple[int, int]
+
+
+class Highlight(NamedTuple):
+    """A piece of a text, and where in it the words are."""
+
+    text: str
+    ranges: Sequence[Span]
+
+
+def highlights(text: str, query: str) -> list[Highlight]:
+    """The first pieces of the text that have words of the query."""
+    text = text[:LOOKED_AT]
+    wanted = frozenset(query_words(query))
+    found: list[Highlight] = []
+    spans = _spans(text, wanted)
+    span = next(spans, None)
+    while span is not None and len(found) < MOST:
+        start = _edge(text, max(0, span[0] - _BEFORE), span[0])
+        end = max(_edge(text, min(start + LENGTH, len(text)), len(text)), span[1])
+        ranges: list[Span] = []
+        while span is not None and span[1] <= end:
+            ranges.append((span[0] - start, span[1] - start))
+            span = next(spans, None)
+        found.append(Highlight(text[start:end], ranges))
+        if span is not None and span[0] < end:
+            span = (end, span[1])
+    return found
+
+
+def _spans(text: str, wanted: frozenset[str]) -> Iterator[Span]:
+    for chunk in _CHUNK.finditer(text):
+        if not wanted.isdisjoint(text_words(chunk[0])):
+            yield from _merged(_within(chunk[0], chunk.start(), wanted))
+
+
+def _within(chunk: str, place: int, wanted: frozenset[str]) -> Iterator[Span]:
+    """The words of a chunk, or all of it if it has them only together, such as both of a follow-up."""
+    words = [word for word in _words(chunk) if not wanted.isdisjoint(_found_by(chunk[slice(*word)]))]
+    for start, end in words:
+        yield place + start, place + end
+    if not words:
+        start = len(chunk) - len(chunk.lstrip(_AROUND))
+        yield place + start, place + max(len(chunk.rstrip(_AROUND)), start + 1)
+
+
+def _found_by(word: str) -> Sequence[str]:
+    words = text_words(word)
+    return words[-1:] if UNSPACED_RUN.match(word) else words  # a pair, not its characters
+
+
+def _words(chunk: str) -> Iterator[Span]:
+    """Where words are; of scripts that are found by characters and pairs of them, these."""
+    for word in _WORD.finditer(chunk):
+        place = word.start()
+        for part in UNSPACED_OR_NOT.findall(word[0]):
+            if UNSPACED_RUN.match(part):
+                for start in range(place, place + len(part)):
+                    yield start, start + 1
+                    yield start, min(start + 2, place + len(part))
+            else:
+                yield place, place + len(part)
+            place += len(part)
+
+
+def _merged(spans: Iterator[Span]) -> Iterator[Span]:
+    last: Span | None = None
+    for start, end in spans:
+        if last is not None and start <= last[1]:
+            last = last[0], max(last[1], end)
+            continue
+        if last is not None:
+            yield last
+        last = start, end
+    if last is not None:
+        yield last
+
+
+def _edge(text: str, place: int, most: int) -> int:
+    """Where a word begins or ends, not far behind this place and not behind the other."""
+    if place in (0, len(text)):
+        return place
+    space = _SPACE.search(text, place, min(place + _NEAR, most))
+    return space.end() if space else place

@@ -1,0 +1,68 @@
+"""One owner's texts by their words, in memory."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nlargest
+from itertools import pairwise
+
+from portico.core.stores.search.ranking import TextWords
+
+
+class WordIndex:
+    """Texts by their numbers."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, TextWords] = {}
+        self._numbers: dict[str, set[int]] = {}  # of the texts that have a word
+
+    def add(self, number: int, text: str) -> None:
+        self._add(number, TextWords.of(text))
+
+    def copy(self, number: int, new_number: int) -> None:
+        """Add a text once more under another number."""
+        self._add(new_number, self._texts[number])
+
+    def remove(self, number: int) -> None:
+        for word in self._texts.pop(number).words.split():
+            numbers = self._numbers[word]
+            numbers.discard(number)
+            if not numbers:
+                del self._numbers[word]
+
+    def pairs(self, numbers: Iterable[int]) -> Iterable[tuple[int, int]]:
+        """Each of these texts that has words, with the next of them that has."""
+        return pairwise(number for number in numbers if number in self._texts and self._texts[number].words)
+
+    def among(self, fits: Callable[[int], bool]) -> "FittingTexts":
+        """The texts that fit are found; all are counted."""
+        return FittingTexts(self._texts, self._numbers, fits)
+
+    def _add(self, number: int, text: TextWords) -> None:
+        self._texts[number] = text
+        for word in text.words.split():
+            self._numbers.setdefault(word, set()).add(number)
+
+
+class FittingTexts:
+    """What a search ranks."""
+
+    def __init__(
+        self,
+        texts: Mapping[int, TextWords],
+        numbers: Mapping[str, set[int]],
+        fits: Callable[[int], bool],
+    ) -> None:
+        self._texts = texts
+        self._numbers = numbers
+        self._fits = fits
+
+    async def frequencies(self, words: Sequence[str]) -> tuple[int, Mapping[str, int]]:
+        return len(self._texts), {word: len(self._numbers[word]) for word in words if word in self._numbers}
+
+    async def having(
+        self, words: Sequence[str], without: Sequence[str], limit: int
+    ) -> Sequence[tuple[int, TextWords]]:
+        found = self._with_any(words) - self._with_any(without)
+        return [(number, self._texts[number]) for number in nlargest(limit, filter(self._fits, found))]
+
+    def _with_any(self, words: Sequence[str]) -> set[int]:
+        return set[int]().union(*(self._numbers.get(word, ()) for word in words))

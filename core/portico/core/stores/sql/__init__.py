@@ -1,0 +1,1 @@
+"""Stores over SQL that SQLite and other databases share."""

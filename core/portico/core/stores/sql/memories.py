@@ -1,0 +1,256 @@
+"""Memories in a SQL database."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Select,
+    and_,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.errors import MemoryNotFound
+from portico.core.stores.deletion_steps import STEP_ROWS, one_step
+from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.ports.json_fields import members, path_name
+from portico.core.stores.ports.memory_filters import EVERY, MetadataFilter
+from portico.core.stores.ports.stores import MemoryChanges, MemoryHit, MemoryRecord
+from portico.core.stores.sql.database import Database
+from portico.core.stores.sql.memory_filters import RECORD, alive, chosen
+from portico.core.stores.sql.memory_scan import scan
+from portico.core.stores.sql.schema import KEY_IS_SET, memories, memory_members
+
+_COLUMNS = tuple(column.name for column in RECORD)
+# What a memory that replaces another by its key leaves as it was.
+_KEPT = ("memory_id", "user_id", "key", "created_at")
+_Key = tuple[str, str]  # user and key
+
+
+class MemoryIndex(Protocol):
+    """What a dialect brings to find memories by their words."""
+
+    async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None: ...
+
+    async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None: ...
+
+    async def search(
+        self, user_id: str, query: str, limit: int, session_id: str | None, filter: MetadataFilter
+    ) -> Sequence[MemoryHit]: ...
+
+
+class SqlMemoryStore:
+    """A memory, its members and its words are written together."""
+
+    def __init__(self, database: Database, index: MemoryIndex) -> None:
+        self._database = database
+        self._index = index
+
+    async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+        if not memories:
+            return []
+        plain = [memory for memory in memories if not memory.key]
+        keyed = {(memory.user_id, memory.key): memory for memory in memories if memory.key}
+        replaced: dict[_Key, MemoryRecord] = {}
+        async with self._database.write() as connection:
+            new = await self._insert(connection, plain)
+            if keyed:
+                written = await self._upsert(connection, keyed)
+                await self._forget(connection, list(written))
+                replaced = {(memory.user_id, memory.key): memory for memory in written.values()}
+                new |= written
+            await self._tell(connection, new)
+        return [replaced.get((memory.user_id, memory.key), memory) for memory in memories]
+
+    async def get(
+        self, user_id: str, memory_id: str | None = None, *, key: str | None = None
+    ) -> MemoryRecord:
+        query = select(*RECORD).where(_of(user_id, None, memory_id, key), alive())
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise MemoryNotFound(memory_id=memory_id or "", key=key or "")
+        return MemoryRecord(*row)
+
+    async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
+        change = update(memories).where(_of(user_id, None, memory_id, None), alive()).values(**changes)
+        async with self._database.write() as connection:
+            row = (await connection.execute(change.returning(memories.c.number, *RECORD))).first()
+            if row is None:
+                raise MemoryNotFound(memory_id=memory_id)
+            record = MemoryRecord(*row[1:])
+            await self._forget(connection, [row[0]])
+            await self._tell(connection, {row[0]: record})
+        return record
+
+    async def search(
+        self,
+        user_id: str,
+        query: str,
+        limit: int,
+        session_id: str | None = None,
+        filter: MetadataFilter = EVERY,
+    ) -> Sequence[MemoryHit]:
+        return await self._index.search(user_id, query, limit, session_id, filter)
+
+    async def list(
+        self,
+        user_id: str,
+        session_id: str | None,
+        before: tuple[float, str] | None,
+        limit: int,
+        *,
+        filter: MetadataFilter = EVERY,
+    ) -> Sequence[MemoryRecord]:
+        mine = _of(user_id, session_id, None, None)
+        query = (
+            select(*RECORD).order_by(memories.c.created_at.desc(), memories.c.memory_id.desc()).limit(limit)
+        )
+        if filter.groups:
+            found: list[int] = []
+            fits = [alive(), *chosen(filter, memories.c.number)]
+            async for numbers in scan(self._database, mine, fits, before):
+                found += numbers
+                if len(found) >= limit:
+                    break
+            query = query.where(memories.c.number.in_(found[:limit]), alive())
+        elif before is None:
+            query = query.where(mine, alive())
+        else:
+            place = tuple_(memories.c.created_at, memories.c.memory_id)
+            query = query.where(mine, alive(), place < before)
+        async with self._database.read() as connection:
+            return [MemoryRecord(*row) for row in await connection.execute(query)]
+
+    async def delete(
+        self,
+        user_id: str,
+        session_id: str | None,
+        memory_id: str | None,
+        *,
+        key: str | None = None,
+        filter: MetadataFilter = EVERY,
+    ) -> int:
+        mine = _of(user_id, session_id, memory_id, key)
+        if not filter.groups:
+            return await self._delete_all(mine)
+        deleted = 0
+        fits = list(chosen(filter, memories.c.number))
+        async for numbers in scan(self._database, mine, fits):
+            # Some may have been changed since. Whose they are never is: asked for that too, SQLite would look
+            # through all of the user's.
+            still = and_(memories.c.number.in_(numbers), *fits)
+            deleted += await self._delete_all(still) if numbers else 0
+        return deleted
+
+    async def expire(self, before: float, limit: int) -> int:
+        return await self._delete_some(memories.c.updated_at < before, limit)
+
+    async def remove_expired(self, now: float, limit: int) -> int:
+        return await self._delete_some(memories.c.expires_at <= now, limit)
+
+    async def _delete_all(self, doomed: ColumnElement[bool]) -> int:
+        number = 0
+        while found := await self._delete_some(doomed, STEP_ROWS):
+            number += found
+        return number
+
+    @makes_room
+    async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
+        size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
+        # In no order: to sort them each step would look through all.
+        some = select(memories.c.number, size).where(doomed).limit(limit)
+        async with self._database.write() as connection:
+            rows = (await connection.execute(some)).all()
+            step = one_step((row[0], row[1]) for row in rows)
+            await self._remove(connection, step)
+        return len(step)
+
+    async def _insert(
+        self, connection: AsyncConnection, records: Sequence[MemoryRecord]
+    ) -> dict[int, MemoryRecord]:
+        """Those that were new, by their numbers."""
+        if not records:
+            return {}
+        statement = (
+            self._database.insert(memories)
+            .on_conflict_do_nothing()
+            .returning(memories.c.number, memories.c.memory_id)
+        )
+        by_id = {record.memory_id: record for record in records}
+        rows = await connection.execute(statement, [_row(record) for record in records])
+        return {number: by_id[memory_id] for number, memory_id in rows}
+
+    async def _upsert(
+        self, connection: AsyncConnection, records: Mapping[_Key, MemoryRecord]
+    ) -> dict[int, MemoryRecord]:
+        """All of them, by their numbers, as they are then."""
+        await self._remove_expired_keys(connection, list(records))
+        insert = self._database.insert(memories)
+        replaced = {name: insert.excluded[name] for name in _COLUMNS if name not in _KEPT}
+        statement = insert.on_conflict_do_update(
+            index_elements=["user_id", "key"], index_where=text(KEY_IS_SET), set_=replaced
+        ).returning(memories.c.number, *RECORD)
+        rows = await connection.execute(statement, [_row(record) for record in records.values()])
+        return {row[0]: MemoryRecord(*row[1:]) for row in rows}
+
+    async def _remove_expired_keys(self, connection: AsyncConnection, keys: Sequence[_Key]) -> None:
+        """What has expired is not replaced: its name is free."""
+        named = and_(tuple_(memories.c.user_id, memories.c.key).in_(keys), text(KEY_IS_SET))
+        gone = select(memories.c.number).where(named, memories.c.expires_at <= time.time())
+        await self._remove(connection, list((await connection.execute(gone)).scalars()))
+
+    async def _remove(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:
+        if numbers:
+            await self._forget(connection, numbers)
+            await connection.execute(delete(memories).where(memories.c.number.in_(numbers)))
+
+    async def _forget(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:
+        """Their words and members."""
+        await self._index.remove(connection, select(memories.c.number).where(memories.c.number.in_(numbers)))
+        await connection.execute(delete(memory_members).where(memory_members.c.number.in_(numbers)))
+
+    async def _tell(self, connection: AsyncConnection, new: Mapping[int, MemoryRecord]) -> None:
+        """Their members and words."""
+        if not new:
+            return
+        rows = [
+            {
+                "number": number,
+                "name": path_name(path),
+                "kind": member.kind.value,
+                "text": member.text,
+                "number_value": member.number,
+            }
+            for number, memory in new.items()
+            for path, member in members(memory.metadata).items()
+        ]
+        if rows:
+            await connection.execute(insert(memory_members), rows)
+        await self._index.add(connection, new)
+
+
+def _row(record: MemoryRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in _COLUMNS}
+
+
+def _of(user_id: str, session_id: str | None, memory_id: str | None, key: str | None) -> ColumnElement[bool]:
+    terms = [memories.c.user_id == user_id]
+    if session_id is not None:
+        terms.append(memories.c.session_id == session_id)
+    if memory_id is not None:
+        terms.append(memories.c.memory_id == memory_id)
+    if key is not None:
+        terms += [memories.c.key == key, memories.c.key != literal_column("''")]
+    return and_(*terms)

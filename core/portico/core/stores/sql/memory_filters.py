@@ -1,0 +1,94 @@
+"""Filters of memories in SQL: each condition looks at one row of a memory's members."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+
+from sqlalchemy import ColumnElement, FromClause, and_, exists, or_
+
+from portico.core.stores.ports.json_fields import Kind, path_name
+from portico.core.stores.ports.memory_filters import (
+    AS_TEXT,
+    ORDERS,
+    Condition,
+    MetadataFilter,
+    Operator,
+    Scalar,
+    kind_of,
+    written,
+)
+from portico.core.stores.ports.stores import MemoryRecord
+from portico.core.stores.sql.schema import memories, memory_members
+
+# What a MemoryRecord is made of.
+RECORD = tuple(memories.c[field.name] for field in fields(MemoryRecord))
+
+
+def alive() -> ColumnElement[bool]:
+    """That a memory has not expired."""
+    return or_(memories.c.expires_at.is_(None), memories.c.expires_at > time.time())
+
+
+def chosen(filter: MetadataFilter, number: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    """What must be true of the memory with this number."""
+    for group in filter.groups:
+        yield or_(*(_holds(condition, number) for condition in group))
+
+
+def _holds(condition: Condition, number: ColumnElement[int]) -> ColumnElement[bool]:
+    member = memory_members.alias()
+    fits = exists().where(
+        member.c.number == number, member.c.name == path_name(condition.path), *_fits(condition, member)
+    )
+    return ~fits if condition.negated else fits
+
+
+def _fits(condition: Condition, member: FromClause) -> Iterator[ColumnElement[bool]]:
+    match condition.operator:
+        case Operator.EXISTS:
+            return
+        case Operator.IN:
+            yield or_(*_one_of(condition.values, member))
+        case Operator.PREFIX:
+            (prefix,) = condition.values
+            yield member.c.kind == Kind.TEXT.value
+            yield from _begins(member.c.text, str(prefix))
+        case op if op == AS_TEXT:
+            yield member.c.text == condition.values[0]
+        case _:
+            (value,) = condition.values
+            kind = kind_of(value)
+            own = member.c.number_value if kind is Kind.NUMBER else member.c.text
+            yield member.c.kind == kind.value
+            yield ORDERS[condition.operator](own, value)
+
+
+def _one_of(values: tuple[Scalar, ...], member: FromClause) -> Iterator[ColumnElement[bool]]:
+    for kind in dict.fromkeys(map(kind_of, values)):
+        same = [value for value in values if kind_of(value) is kind]
+        is_kind = member.c.kind == kind.value
+        if kind is Kind.TEXT:
+            yield and_(is_kind, member.c.text.in_(same))
+        elif kind is Kind.NUMBER:
+            yield and_(is_kind, member.c.number_value.in_(same))
+        elif kind is Kind.BOOLEAN:
+            yield and_(is_kind, member.c.text.in_([written(value) for value in same]))
+        else:
+            yield is_kind
+
+
+def _begins(text: ColumnElement[str], prefix: str) -> Iterator[ColumnElement[bool]]:
+    # As a range: LIKE has signs of its own, and both LIKE and substr() end at a NUL character.
+    yield text >= prefix
+    behind = _behind(prefix)
+    if behind:
+        yield text < behind
+
+
+def _behind(prefix: str) -> str:
+    """The first text that is greater than all that begin so; empty if there is none."""
+    prefix = prefix.rstrip("\U0010ffff")
+    if not prefix:
+        return ""
+    code = ord(prefix[-1]) + 1
+    return prefix[:-1] + chr(0xE000 if code == 0xD800 else code)

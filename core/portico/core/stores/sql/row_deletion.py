@@ -1,0 +1,38 @@
+"""Removes rows from a SQL database, as many as one transaction may."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, bindparam, cast, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.stores.deletion_steps import STEP_ROWS, one_step
+from portico.core.stores.sql.schema import states
+
+_KEY = (states.c.user_id, states.c.session_id, states.c.part, states.c.round_id)
+
+
+async def delete_rows(
+    connection: AsyncConnection,
+    table: Table,
+    key: Sequence["Column[object]"],
+    rows: Sequence[tuple[object, ...]],
+) -> None:
+    """Delete the rows with these keys, one by one: SQLite looks through a whole table for a list of keys that
+    have several columns."""
+    this = and_(*(column == bindparam(f"key_{column.name}") for column in key))
+    names = [f"key_{column.name}" for column in key]
+    if rows:
+        await connection.execute(
+            delete(table).where(this), [dict(zip(names, row, strict=True)) for row in rows]
+        )
+
+
+async def delete_states(
+    connection: AsyncConnection, doomed: ColumnElement[bool], limit: int = STEP_ROWS
+) -> tuple[int, bool]:
+    """How many it removed, and whether those were all."""
+    sizes = select(*_KEY, func.length(cast(states.c.state, LargeBinary))).where(doomed).limit(limit + 1)
+    rows = (await connection.execute(sizes)).all()
+    step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:limit])
+    await delete_rows(connection, states, _KEY, step)
+    return len(step), len(step) == len(rows)

@@ -1,0 +1,152 @@
+"""Words in SQLite, with FTS5: the part that another database does otherwise.
+
+A text's words are a row of a table; what FTS5 indexes is each of them behind a hash of its
+owner. So the texts of one owner that have a word are one list, which FTS5 reads and counts
+without a look at anybody else's, and writes in one go with those of many other words.
+"""
+
+import json
+from base64 import b32encode
+from collections.abc import Mapping, Sequence
+from hashlib import blake2s
+
+from sqlalchemy import ColumnElement, Select, Table, column, delete, insert, select, table, text
+from sqlalchemy import literal_column as raw
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.stores.search.ranking import TextWords
+from portico.core.stores.sql.database import Database
+from portico.core.stores.sql.schema import memory_words, message_words
+
+Entry = Mapping[str, object]
+
+# A deleted text's words stay in FTS5's index, with a note that it is gone, until the parts that have the two
+# are merged. With a negative number all parts of the index begin to be, so many pages of them at a time.
+_MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
+_MERGED_PAGES = 200
+_CHANGES = "SELECT total_changes()"
+
+
+def entry(number: int, user_id: str, session_id: str, of: str) -> Entry:
+    """A row of the words of a text."""
+    words = TextWords.of(of)
+    return {
+        "number": number,
+        "owner": _key(user_id),
+        "session": _key(user_id, session_id),
+        "words": words.words,
+        "counts": words.counts,
+    }
+
+
+class SqliteWords:
+    """The words of one kind of texts."""
+
+    def __init__(self, database: Database, rows: Table) -> None:
+        self._database = database
+        self._rows = rows
+        name = index_of(rows)
+        self._index = table(name, column("rowid"))
+        self._match: ColumnElement[str] = raw(name)
+        self._index_new = text(
+            f"INSERT INTO {name} (rowid, terms) SELECT number, terms FROM {name}_terms WHERE number = :number"  # noqa: S608 - no name is a caller's
+        )
+        self._count = text(
+            f"SELECT term, doc FROM {name}_counts WHERE term IN (SELECT value FROM json_each(:terms))"  # noqa: S608
+        )
+
+    async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+        """Index texts that are not there yet."""
+        if entries:
+            await connection.execute(insert(self._rows), entries)
+            await connection.execute(self._index_new, [{"number": new["number"]} for new in entries])
+
+    async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
+        """Forget texts, in the transaction that deletes them. Those that are not there don't matter."""
+        # First the index, which reads from the rows which words it has.
+        await connection.execute(delete(self._index).where(self._index.c.rowid.in_(numbers)))
+        await connection.execute(delete(self._rows).where(self._rows.c.number.in_(numbers)))
+
+    def of(self, user_id: str, session_id: str | None, *fits: ColumnElement[bool]) -> "OwnersTexts":
+        """A user's texts; of one session, and of those that fit, if that is asked for."""
+        return OwnersTexts(
+            self, _key(user_id), None if session_id is None else _key(user_id, session_id), fits
+        )
+
+    async def count(self, terms: Sequence[str]) -> dict[str, int]:
+        async with self._database.read() as connection:
+            rows = await connection.execute(self._count, {"terms": json.dumps(terms)})
+            return {row[0]: row[1] for row in rows}
+
+    async def find(
+        self, match: str, fits: Sequence[ColumnElement[bool]], limit: int
+    ) -> Sequence[tuple[int, TextWords]]:
+        query = (
+            select(self._rows.c.number, self._rows.c.words, self._rows.c.counts)
+            .join_from(self._index, self._rows, self._rows.c.number == self._index.c.rowid)
+            .where(self._match.bool_op("MATCH")(match), *fits)
+            .order_by(self._index.c.rowid.desc())
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [(row[0], TextWords(row[1], row[2])) for row in await connection.execute(query)]
+
+
+class OwnersTexts:
+    """What a search ranks."""
+
+    def __init__(
+        self, words: SqliteWords, owner: str, session: str | None, fits: Sequence[ColumnElement[bool]]
+    ) -> None:
+        self._words = words
+        self._owner = owner
+        self._session = session
+        self._fits = fits
+
+    async def frequencies(self, words: Sequence[str]) -> tuple[int, Mapping[str, int]]:
+        counts = await self._words.count([self._owner, *(f"{self._owner}{word}" for word in words)])
+        total = counts.pop(self._owner, 0)
+        return total, {term.removeprefix(self._owner): count for term, count in counts.items()}
+
+    async def having(
+        self, words: Sequence[str], without: Sequence[str], limit: int
+    ) -> Sequence[tuple[int, TextWords]]:
+        match = self._any(words)
+        if without:
+            match = f"({match} NOT {self._any(without)})"
+        if self._session is not None:
+            match = f'"{self._session}" AND {match}'
+        return await self._words.find(match, self._fits, limit)
+
+    def _any(self, words: Sequence[str]) -> str:
+        """Words have no quotes."""
+        terms = [f'"{self._owner}{word}"' for word in words]
+        return f"({' OR '.join(terms)})"
+
+
+def index_of(rows: Table) -> str:
+    """The name of the FTS5 table."""
+    return rows.name.replace("_words", "_search")
+
+
+def _key(*names: str) -> str:
+    digest = blake2s(json.dumps(names).encode(), digest_size=10).digest()
+    return b32encode(digest).decode().lower()
+
+
+async def forget_deleted(database: Database) -> None:
+    """Leave no word in an index that only deleted texts had; in steps, between which others write."""
+    for rows in (message_words, memory_words):
+        pages = -_MERGED_PAGES
+        while await _merged(database, _MERGE.format(table=index_of(rows), pages=pages)):
+            pages = _MERGED_PAGES
+
+
+async def _merged(database: Database, step: str) -> bool:
+    """Whether there was anything to merge."""
+    async with database.write() as connection:
+        before = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
+        await connection.exec_driver_sql(step)
+        after = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
+    # The command itself counts as one.
+    return bool(after - before > 1)

@@ -1,0 +1,1 @@
+"""The run log in SQLite: writing, reading, deleting and maintaining event chunks."""

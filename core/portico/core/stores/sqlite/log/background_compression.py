@@ -1,0 +1,121 @@
+"""Compresses what is stored, behind those who write it.
+
+To compress a megabyte takes some 50 ms, which no commit should wait for. So rows
+are written as they come, and a job goes over each once, in the order in which they
+came: it reads some, compresses them beside everything else, and writes those that
+became smaller in a short transaction.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portico.core.stores.sql.compression import packed
+from portico.core.stores.sql.epoch_fence import Owner
+
+STEP_BYTES = 1024 * 1024
+STEP_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One column of a table with rowids, the columns that a row is known by, and its name in
+    `search_progress`."""
+
+    name: str
+    table: str
+    column: str
+    key: tuple[str, ...]
+
+
+JOBS = (
+    Job("packed events", "run_events", "data", ("run_id", "first")),
+    Job("packed messages", "messages", "payload", ("position",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step found, from one rowid to another."""
+
+    job: Job
+    since: int
+    to: int
+    smaller: Sequence[tuple[object, ...]]  # the new value, the key, and the length of the old value
+
+
+def look(connection: sqlite3.Connection) -> Step | None:
+    """The next rows that nobody has looked at, compressed; None if there are none."""
+    for job in JOBS:
+        found = _look(connection, job)
+        if found is not None:
+            return found
+    return None
+
+
+def _look(connection: sqlite3.Connection, job: Job) -> Step | None:
+    rows = connection.execute("SELECT position FROM search_progress WHERE index_name = ?", (job.name,))
+    since = to = max((position for (position,) in rows), default=0)
+    smaller = []
+    size = 0
+    cursor = connection.execute(
+        f"SELECT rowid, {job.column}, {', '.join(job.key)} FROM {job.table}"  # noqa: S608 - names are ours
+        " WHERE rowid > ? ORDER BY rowid LIMIT ?",
+        (since, STEP_ROWS),
+    )
+    for number, value, *key in cursor:
+        to = number
+        less = packed(value)
+        if less is not None:
+            smaller.append((less, *key, len(value)))
+        size += len(value)
+        if size >= STEP_BYTES:
+            break
+    cursor.close()
+    return None if to == since else Step(job, since, to, smaller)
+
+
+def store(connection: sqlite3.Connection, step: Step, owner: Owner) -> None:
+    """One transaction. Rows that were deleted meanwhile stay so. Raises FencedOut."""
+    job = step.job
+    key = " AND ".join(f"{name} = ?" for name in job.key)
+    change = f"UPDATE {job.table} SET {job.column} = ? WHERE {key} AND length({job.column}) = ?"  # noqa: S608
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        owner.check(connection)
+        connection.executemany(change, step.smaller)
+        connection.execute("INSERT OR IGNORE INTO search_progress VALUES (?, 0)", (job.name,))
+        connection.execute(
+            "UPDATE search_progress SET position = ? WHERE index_name = ? AND position = ?",
+            (step.to, job.name, step.since),
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def not_beyond_the_end(connection: sqlite3.Connection) -> None:
+    """Behind a deletion of events: the numbers of the last rows are given again."""
+    connection.execute(
+        "UPDATE search_progress SET position ="
+        " min(position, coalesce((SELECT max(rowid) FROM run_events), 0)) WHERE index_name = ?",
+        (JOBS[0].name,),
+    )
+
+
+def rewrite(connection: sqlite3.Connection) -> None:
+    """Write the file anew, which may number rows that have no number of their own from 1 on."""
+    job = JOBS[0]
+    behind = (
+        "SELECT count(*) FROM run_events WHERE rowid >"
+        " coalesce((SELECT position FROM search_progress WHERE index_name = ?), 0)"
+    )
+    ((left,),) = connection.execute(behind, (job.name,)).fetchall()
+    connection.execute("VACUUM").close()
+    connection.execute(
+        "UPDATE search_progress SET position ="
+        " max(0, coalesce((SELECT max(rowid) FROM run_events), 0) - ?) WHERE index_name = ?",
+        (left, job.name),
+    )

@@ -1,0 +1,234 @@
+"""The statements that write the run log, few per commit.
+
+Every call into SQLite lets go of the interpreter's lock and must get it back
+from a busy event loop, so a commit is a handful of statements of many rows
+rather than a statement per row.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from portico.core.errors import FencedOut
+from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, NewMessage, RunRecord
+from portico.core.stores.sql.compression import LARGE_BYTES, Row, placed, plain, referring
+from portico.core.stores.sql.epoch_fence import IS_OWNED, Owner
+from portico.core.stores.sqlite.log.unflushed_chunks import Plan, Tails
+
+MAX_VARIABLES = 32766  # SQLite's limit for one statement
+PAGE_BYTES = 4096
+
+RUN_COLUMNS = tuple(field.name for field in fields(RunRecord))
+
+# What goes before and after the rows, and how many values a row has.
+_Insert = tuple[str, str, int]
+
+_RUNS: _Insert = (
+    f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES ",  # noqa: S608 - column names are ours
+    " ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,"
+    " last_sequence_number = excluded.last_sequence_number, attempt = excluded.attempt,"
+    " summary = excluded.summary, answers = excluded.answers",
+    len(RUN_COLUMNS),
+)
+_CHUNKS: _Insert = (
+    "INSERT INTO run_events (run_id, first, last, data) VALUES ",
+    " ON CONFLICT (run_id, first) DO NOTHING",
+    4,
+)
+_SESSIONS: _Insert = (
+    "INSERT INTO sessions (user_id, session_id, created_at, updated_at, metadata) VALUES ",
+    " ON CONFLICT (user_id, session_id) DO NOTHING",
+    5,
+)
+# SQLite names the columns of VALUES so.
+_USED_SESSIONS: _Insert = (
+    "UPDATE sessions SET updated_at = max(updated_at, used.column3) FROM (VALUES ",
+    ") AS used WHERE user_id = used.column1 AND session_id = used.column2",
+    3,
+)
+_MESSAGES: _Insert = (
+    "INSERT INTO messages (user_id, session_id, message_id, role, text, payload, created_at, run_id,"
+    " type) SELECT * FROM (VALUES ",
+    ") AS new WHERE EXISTS (SELECT 1 FROM sessions"
+    " WHERE sessions.user_id = new.column1 AND sessions.session_id = new.column2)"
+    " ON CONFLICT (user_id, session_id, message_id) DO NOTHING",
+    9,
+)
+
+_LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
+_SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
+_OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({IS_OWNED})"
+
+# Of thousands that a long tail has kept not all at once: more than are written until it is executed again.
+UNNEEDED_SEGMENTS = (
+    "DELETE FROM log_segments WHERE segment_id < min(?, (SELECT min(segment_id) + 512 FROM log_segments))"
+)
+
+_Statement = tuple[str, list[Any]]
+
+
+def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: Owner) -> int:
+    """All of the commit in one transaction, or none of it. About how many bytes that added to the log.
+
+    Raises FencedOut."""
+    plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
+    statements = list(_statements(commit, plan))
+    if plan.segment and not plan.segment_id % 256:
+        statements.append((UNNEEDED_SEGMENTS, [tails.first_needed()]))
+    if len(statements) == 1 and plan.segment:
+        # A statement on its own is a transaction, at a fifth of the calls. Most commits are one segment.
+        values = (plan.segment_id, plan.segment, *owner.key)
+        if connection.execute(_OWNED_SEGMENT, values).rowcount != 1:
+            raise FencedOut
+    elif statements:
+        _transact(connection, statements, owner)
+    tails.done(plan)
+    return _wal_bytes(commit, plan)
+
+
+def settle(connection: sqlite3.Connection, tails: Tails, owner: Owner) -> None:
+    """Write all tails as rows; no segment is needed any more. Raises FencedOut."""
+    rows = _stored(tails.settle_all())
+    _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
+    tails.all_settled()
+
+
+def restore(connection: sqlite3.Connection) -> Tails:
+    """The tails as the segments tell them."""
+    tails = Tails()
+    segments = connection.execute("SELECT segment_id, data FROM log_segments ORDER BY segment_id").fetchall()
+    states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+    unfinished = connection.execute(f"SELECT run_id FROM runs WHERE status IN ({states})")  # noqa: S608
+    lasts = dict.fromkeys((run_id for (run_id,) in unfinished), -1)
+    tails.restore(segments, lasts | _lasts(connection, lasts))
+    return tails
+
+
+def _lasts(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, int]:
+    """The last event of each run that is in rows."""
+    found = {}
+    for run_id in run_ids:
+        (last,) = connection.execute(_LAST, (run_id,)).fetchone()
+        if last is not None:
+            found[run_id] = last
+    return found
+
+
+def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], owner: Owner) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        owner.check(connection)
+        for statement in statements:
+            connection.execute(*statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _wal_bytes(commit: Commit, plan: Plan) -> int:
+    """About how much the commit adds to the write-ahead log, which holds whole pages."""
+    # Ids are random, so each row dirties a page of its own in nearly every index.
+    pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages) + 2 * len(commit.sessions)
+    size = pages * PAGE_BYTES + sum([len(row.data) for row in plan.rows]) + len(plan.segment)
+    # The text of a message is about as long as its payload.
+    return (
+        size
+        + sum([len(run.request) for run in commit.runs])
+        + sum([2 * len(m.payload) for m in commit.messages])
+    )
+
+
+def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:
+    if commit.runs:
+        yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
+    if plan.rows:
+        yield from _rows(_CHUNKS, _stored(plan.rows))
+    if plan.segment:
+        yield _SEGMENT, [plan.segment_id, plan.segment]
+    if commit.sessions:
+        rows = ((*session, session.created_at, "") for session in commit.sessions)
+        yield from _rows(_SESSIONS, list(chain.from_iterable(rows)))
+    if commit.messages:
+        yield from _rows(_USED_SESSIONS, _used(commit.messages))
+        yield from _rows(_MESSAGES, [value for message in commit.messages for value in _message(message)])
+
+
+def _rows(insert: _Insert, values: list[Any]) -> Iterator[_Statement]:
+    width = insert[2]
+    most = MAX_VARIABLES // width * width
+    for start in range(0, len(values), most):
+        part = values[start : start + most] if len(values) > most else values
+        yield _sql(insert, len(part) // width), part
+
+
+@lru_cache(maxsize=256)
+def _sql(insert: _Insert, rows: int) -> str:
+    before, after, width = insert
+    row = f"({','.join('?' * width)})"
+    return f"{before}{','.join([row] * rows)}{after}"
+
+
+def _stored(rows: Sequence[Chunk]) -> list[Any]:
+    """Rows as they are stored. What a message has said, the events repeat that end it and its run: they refer
+    to it."""
+    values: list[Any] = []
+    large: dict[str, list[Row]] = {}
+    for run_id, first, last, data in rows:
+        if len(data) < LARGE_BYTES:
+            values += (run_id, first, last, plain(data))
+            continue
+        earlier = large.setdefault(run_id, [])
+        less = referring(data, earlier)
+        if less is None:
+            earlier.append((first, data))
+        values += (run_id, first, last, plain(data) if less is None else less)
+    return values
+
+
+def _run(run: RunRecord) -> tuple[Any, ...]:
+    return (
+        run.run_id,
+        run.agent_name,
+        run.user_id,
+        run.session_id,
+        run.status,
+        run.created_at,
+        run.updated_at,
+        run.last_sequence_number,
+        run.attempt,
+        run.background,
+        run.idempotency_key,
+        run.request,
+        run.summary,
+        run.answers,
+        run.ephemeral,
+    )
+
+
+def _message(message: NewMessage) -> tuple[Any, ...]:
+    return (
+        message.user_id,
+        message.session_id,
+        message.message_id,
+        message.role,
+        placed(message.text, message.payload),
+        plain(message.payload),
+        message.created_at,
+        message.run_id,
+        message.type,
+    )
+
+
+def _used(messages: Sequence[NewMessage]) -> list[Any]:
+    """A row for each session that the messages are of: when the last was added."""
+    used: dict[tuple[str, str], float] = {}
+    for message in messages:
+        key = message.user_id, message.session_id
+        used[key] = max(used.get(key, message.created_at), message.created_at)
+    return [value for key, time in used.items() for value in (*key, time)]

@@ -1,0 +1,330 @@
+"""The run log in a SQLite file, straight on the driver: the hot path."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from portico.core.errors import FencedOut, RunNotFound, StoreFull, StoreUnavailable
+from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
+from portico.core.stores.sql.compression import unpacked
+from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.schema import IS_EPHEMERAL
+from portico.core.stores.sqlite.connection_thread import CallThread
+from portico.core.stores.sqlite.database_file import INCREMENTAL, SqliteFile
+from portico.core.stores.sqlite.database_lock import DatabaseLock
+from portico.core.stores.sqlite.log.background_compression import look, rewrite, store
+from portico.core.stores.sqlite.log.log_writer import RUN_COLUMNS, restore, settle, write
+from portico.core.stores.sqlite.log.maintenance import Upkeep, give_back
+from portico.core.stores.sqlite.log.run_deletion import half_removed, remove_some
+from portico.core.stores.sqlite.log.run_queries import SELECT_RUNS, counting, ended, listing
+from portico.core.stores.sqlite.log.wal_checkpoint import Checkpointer
+from portico.core.stores.sqlite.log.wal_identity import WalBase, check_log
+from portico.core.stores.sqlite.sqlite_errors import plain_failures
+
+_T = TypeVar("_T")
+
+ROOM_STEPS = 8  # in which what one transaction freed on a full disk is given back
+
+# From the chunk that holds the event after the cursor, or the first one behind it.
+_READ = (
+    "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
+    "(SELECT max(first) FROM run_events WHERE run_id = ?1 AND first <= ?2 + 1), 0) ORDER BY first"
+)
+_ROW = "SELECT data FROM run_events WHERE run_id = ? AND first = ?"
+_LAST = "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT 1"
+
+
+class SqliteRunLog:
+    """One connection and thread that writes, another that reads."""
+
+    def __init__(
+        self,
+        file: SqliteFile,
+        turn: asyncio.Lock | None = None,
+        lock: DatabaseLock | None = None,
+        owner: Owner | None = None,
+    ) -> None:
+        """Without an owner it becomes the database's next. Raises StoreUnavailable."""
+        # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
+        self._turn = turn or asyncio.Lock()
+        settled = check_log(file.path)
+        with plain_failures():
+            self._writing = file.connect()
+            self._reading = file.connect()
+            # First of all: what another core still wrote after the tails are read would be missing in them.
+            self.owner = owner or Owner.claim(self._writing)
+            self._tails = restore(self._writing)
+        self._writer = CallThread("portico-log-writer")
+        self._reader = CallThread("portico-log-reader")
+        base = WalBase(file.path, settled, self._writing, self.owner)
+        self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn, base)
+        self._upkeep = Upkeep(self)
+        self._lock = lock  # held until the last write
+        self._closed = False
+
+    async def commit(self, commit: Commit) -> None:
+        if commit.runs or commit.chunks or commit.messages:
+            try:
+                async with self._turn:
+                    await self._on(self._writer, self._commit, commit)
+            except StoreFull:
+                # Deletes may have left room in the database for what the log holds: then the log is cut.
+                with suppress(StoreUnavailable):
+                    await self.cut()
+                raise
+            self._upkeep.wrote()
+
+    async def get(self, run_id: str) -> RunRecord:
+        rows = await self._select("run_id = ?", run_id)
+        if not rows:
+            raise RunNotFound(run_id)
+        return rows[0]
+
+    async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
+        rows = await self._select(
+            # The plus keeps the planner from walking through all runs of the user in this order.
+            "user_id = ? AND idempotency_key = ? ORDER BY +created_at, run_id LIMIT 1",
+            user_id,
+            key,
+        )
+        return rows[0] if rows else None
+
+    async def list(
+        self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
+    ) -> Sequence[RunRecord]:
+        sql, values = listing(where, before, limit, by_status=by_status)
+        rows = await self._on(self._reader, self._fetch, sql, values)
+        return [_record(row) for row in rows]
+
+    async def count(self, where: RunFilter) -> int:
+        rows = await self._on(self._reader, self._fetch, *counting(where))
+        number: int = rows[0][0]
+        return number
+
+    async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        return await self._on(self._reader, self._read, run_id, after, max_bytes)
+
+    async def last(self, run_id: str) -> Chunk | None:
+        return await self._on(self._reader, self._last, run_id)
+
+    def tail_bytes(self, run_ids: Sequence[str]) -> int:
+        """The size of what these runs have in segments only. Any thread may ask."""
+        return sum(len(chunk.data) for run_id in run_ids for chunk in self._tails.of(run_id))
+
+    async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
+        return await self._select(
+            "created_at >= ? AND substr(idempotency_key, 1, ?) = ? ORDER BY created_at, run_id",
+            since,
+            len(prefix),
+            prefix,
+        )
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+        # Rows are in the order in which runs came, whatever the date was.
+        return await self._select(f"status IN ({waiting}) ORDER BY rowid")
+
+    async def left_over(self) -> Sequence[RunRecord]:
+        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
+        return await self._select(f"{IS_EPHEMERAL} AND status NOT IN ({waiting})")
+
+    async def delete(self, run_id: str) -> None:
+        if await self.delete_all([run_id]) == 0:
+            raise RunNotFound(run_id)
+
+    async def delete_all(self, run_ids: Sequence[str]) -> int:
+        number = 0
+        left = run_ids
+        while left:
+            found, left = await self._remove_some(left)
+            number += found
+            await self.wrote()
+        return number
+
+    @makes_room
+    async def _remove_some(self, run_ids: Sequence[str]) -> tuple[int, Sequence[str]]:
+        async with self._turn:
+            return await self._on(self._writer, remove_some, self._writing, self._tails, run_ids, self.owner)
+
+    async def finish_removals(self) -> None:
+        """Remove what removals that were cut off have left."""
+        await self.delete_all(await self._on(self._writer, half_removed, self._writing))
+
+    async def wrote(self) -> None:
+        """Somebody wrote to the file beside the log's commits; return when more may be written."""
+        if not self._closed:
+            self._upkeep.wrote()
+            await self._checkpointer.keep_up()
+
+    async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
+        sql = "SELECT run_id FROM runs WHERE user_id = ? LIMIT ?"
+        return [run_id for (run_id,) in await self._on(self._reader, self._fetch, sql, (user_id, limit))]
+
+    async def ended(self, before: float, limit: int) -> Sequence[str]:
+        rows = await self._on(self._reader, self._fetch, *ended(before, limit))
+        return [run_id for (run_id,) in rows]
+
+    async def open_room(self) -> None:
+        """For who has the turn to delete on a full disk, whose reserve was given back: it becomes room."""
+        await self._checkpointer.cut_in_turn()
+        # Pages that become free are not overwritten, since they are cut off.
+        await self._on(self._writer, self._set, "PRAGMA secure_delete = FAST")
+
+    async def close_room(self) -> None:
+        """Behind that transaction: what it freed goes back to the disk."""
+        with suppress(StoreUnavailable):
+            await self._on(self._writer, self._set, "PRAGMA secure_delete = ON")
+            for _ in range(ROOM_STEPS):
+                number = await self._on(
+                    self._writer, partial(give_back, keep=False), self._writing, self.owner
+                )
+                await self._checkpointer.cut_in_turn()
+                if not number:
+                    return
+
+    async def probe(self) -> None:
+        """Write a page, in which nothing changes."""
+        async with self._turn:
+            await self._on(self._writer, self._probe)
+
+    async def rewrite(self) -> None:
+        """Write the file anew, without segments and without what is between rows. Commits wait for it."""
+        async with self._turn:
+            await self._on(self._writer, self._rewrite)
+
+    async def cut(self) -> bool:
+        """Empty the write-ahead log, unless somebody reads it; whether it is empty."""
+        self._check_open()
+        return await self._checkpointer.cut()
+
+    async def pack(self) -> bool:
+        """Compress some of what is stored; whether there was anything to look at."""
+        step = await self._checkpointer.read(look)
+        if step is not None:
+            async with self._turn:
+                await self._on(self._writer, store, self._writing, step, self.owner)
+            await self._checkpointer.keep_up()
+        return step is not None
+
+    async def give_back(self) -> int:
+        """Give some of the file's free pages back to the disk, if there are many; how many."""
+        async with self._turn:
+            number = await self._on(self._writer, give_back, self._writing, self.owner)
+        await self._checkpointer.keep_up()
+        return number
+
+    async def check_owner(self) -> None:
+        """Raises FencedOut once another core has opened the database."""
+        await self._on(self._reader, self.owner.check, self._reading)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._upkeep.stop()
+            await asyncio.to_thread(self._close)
+
+    async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:
+        self._check_open()
+        with plain_failures():
+            try:
+                return await thread.call(call, *args)
+            except FencedOut:
+                self.owner.lost.set()
+                raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    async def _select(self, condition: str, *values: Any) -> Sequence[RunRecord]:
+        rows = await self._on(self._reader, self._fetch, SELECT_RUNS + condition, values)
+        return [_record(row) for row in rows]
+
+    def _fetch(self, sql: str, values: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+        return self._reading.execute(sql, values).fetchall()
+
+    def _last(self, run_id: str) -> Chunk | None:
+        tail = self._tails.of(run_id)
+        if tail:
+            return tail[-1]
+        rows = self._fetch(_LAST, (run_id,))
+        return self._chunk(rows[0]) if rows else None
+
+    def _read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
+        tail = self._tails.of(run_id)
+        cursor = self._reading.execute(_READ, (run_id, after))
+        chunks: list[Chunk] = []
+        size = 0
+        for row in cursor:
+            chunk = self._chunk(row)
+            size += len(chunk.data)
+            if chunks and size > max_bytes:
+                cursor.close()  # ends the read, which would hold up checkpoints
+                return chunks
+            chunks.append(chunk)
+        last = chunks[-1].last if chunks else after
+        for chunk in tail:
+            if chunk.last > last:
+                size += len(chunk.data)
+                if chunks and size > max_bytes:
+                    break
+                chunks.append(chunk)
+        return chunks
+
+    def _chunk(self, row: Sequence[Any]) -> Chunk:
+        run_id, first, last, data = row
+        return Chunk(run_id, first, last, unpacked(data, partial(self._row, run_id)))
+
+    def _row(self, run_id: str, first: int) -> bytes:
+        rows = self._fetch(_ROW, (run_id, first))
+        if not rows:
+            raise RunNotFound(run_id)  # just now
+        return unpacked(rows[0][0])
+
+    def _commit(self, commit: Commit) -> None:
+        self._checkpointer.written(write(self._writing, commit, self._tails, self.owner))
+
+    def _set(self, pragma: str) -> None:
+        self._writing.execute(pragma).close()
+
+    def _probe(self) -> None:
+        self._writing.execute("BEGIN IMMEDIATE").close()  # the checkpointer changes the number too
+        try:
+            self.owner.check(self._writing)
+            (version,) = self._writing.execute("PRAGMA user_version").fetchone()
+            self._writing.execute(f"PRAGMA user_version = {int(version)}").close()
+            self._writing.execute("COMMIT").close()
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._writing.execute("ROLLBACK").close()
+            raise
+
+    def _rewrite(self) -> None:
+        settle(self._writing, self._tails, self.owner)
+        self._writing.execute(INCREMENTAL).close()  # for a file of an older release
+        rewrite(self._writing)
+
+    def _close(self) -> None:
+        self._reader.close()
+        self._reading.close()
+        self._writer.close()
+        self._checkpointer.close()
+        try:
+            settle(self._writing, self._tails, self.owner)
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        except (sqlite3.Error, FencedOut):
+            pass  # what is in segments and in the write-ahead log is safe there
+        finally:
+            self._writing.close()
+            if self._lock is not None:
+                self._lock.release()
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    values = dict(zip(RUN_COLUMNS, row, strict=True))
+    values["background"] = bool(values["background"])
+    return RunRecord(**values)

@@ -1,0 +1,36 @@
+"""Runs the migrations that a database file lacks."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import NullPool, create_engine, event, inspect
+from sqlalchemy.engine import Connection
+
+from portico.core.errors import StoreUnavailable
+from portico.core.stores.sqlite.database_file import SqliteFile
+from portico.core.stores.sqlite.migrate import SCRIPTS
+from portico.core.stores.sqlite.sqlite_errors import plain_failures
+
+
+def upgrade(file: SqliteFile) -> None:
+    """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
+    engine = create_engine("sqlite://", creator=file.connect, poolclass=NullPool)
+    event.listen(engine, "begin", _begin)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    try:
+        with plain_failures(), engine.begin() as connection:
+            tables = inspect(connection).get_table_names()
+            if tables and "alembic_version" not in tables:
+                raise StoreUnavailable("the database belongs to another program")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnavailable("the database was written by a newer release of Portico") from error
+    finally:
+        engine.dispose()
+
+
+def _begin(connection: Connection) -> None:
+    # At once for writing: of two processes that start together, one migrates and the other finds it done.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

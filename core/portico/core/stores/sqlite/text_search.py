@@ -1,0 +1,174 @@
+"""Search by words in SQLite."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.core.stores.ports.memory_filters import MetadataFilter
+from portico.core.stores.ports.stores import MemoryHit, MemoryRecord, MessageHit, StoredMessage
+from portico.core.stores.search.ranking import scores, with_following
+from portico.core.stores.sql.compression import text_of
+from portico.core.stores.sql.database import Database
+from portico.core.stores.sql.memory_filters import RECORD, alive, chosen
+from portico.core.stores.sql.schema import memories as stored
+from portico.core.stores.sql.schema import memory_words, message_words, messages
+from portico.core.stores.sqlite.full_text_index import SqliteWords, entry
+from portico.core.stores.sqlite.message_indexing import Entry, PendingMessages, Rows
+
+_MESSAGE = (
+    messages.c.session_id,
+    messages.c.position,
+    messages.c.message_id,
+    messages.c.payload,
+    messages.c.created_at,
+    messages.c.run_id,
+)
+
+
+class SqliteMessageIndex:
+    """The index of session messages, which follows the messages at a distance."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._words = SqliteWords(database, message_words)
+        self._pending = PendingMessages(database, MessageEntries(self._words))
+
+    async def index_pending(self, limit: int) -> int:
+        """Index so many messages at most; how many it was."""
+        return await self._pending.index_next(limit)
+
+    async def search(
+        self,
+        user_id: str,
+        query: str,
+        session_id: str | None,
+        limit: int,
+        roles: Sequence[str],
+        types: Sequence[str],
+    ) -> Sequence[MessageHit]:
+        """Over all messages of the user, or session, that are there when the search begins."""
+        await self._pending.index_of(user_id, session_id)
+        number = message_words.c.number
+        # Also one that only its next is found by.
+        fits = (
+            [or_(_is_chosen(number, roles, types), _is_chosen(_following(number), roles, types))]
+            if roles or types
+            else []
+        )
+        found = await scores(self._words.of(user_id, session_id, *fits), query)
+        following = select(number, _following(number)).where(number.in_(_each(found)))
+        async with self._database.read() as connection:
+            pairs = [(row[0], row[1]) for row in await connection.execute(following)]
+            ranked = with_following(found, {one: other for one, other in pairs if other is not None})
+            if fits:
+                place = messages.c.position
+                answers = select(place).where(place.in_(_each(ranked)), _is_chosen(place, roles, types))
+                rows = await connection.execute(answers)
+                ranked = {position: ranked[position] for position in rows.scalars()}
+            best = nlargest(limit, ranked, key=lambda position: (ranked[position], position))
+            records = select(messages.c.user_id, *_MESSAGE).where(messages.c.position.in_(_each(best)))
+            by_position = {row[2]: row for row in await connection.execute(records)}
+        # Some may have been deleted since. Where SQL compared the user, SQLite would read all of the user's.
+        return [
+            MessageHit(StoredMessage(*by_position[position][1:]), ranked[position])
+            for position in best
+            if position in by_position and by_position[position][0] == user_id
+        ]
+
+    async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
+        """Forget messages, in the transaction that deletes them."""
+        await self._words.remove(connection, positions)
+
+
+class MessageEntries:
+    """What the index has of messages."""
+
+    def __init__(self, words: SqliteWords) -> None:
+        self._words = words
+
+    def entries(self, rows: Rows) -> Sequence[Entry]:
+        return [
+            entry(row.position, row.user_id, row.session_id, text_of(row.text, row.payload)) for row in rows
+        ]
+
+    async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+        positions = _each(one["number"] for one in entries)
+        indexed = exists().where(message_words.c.number == messages.c.position)
+        query = select(messages.c.position).where(messages.c.position.in_(positions), ~indexed)
+        new = set((await connection.execute(query)).scalars())
+        await self._words.add(connection, [one for one in entries if one["number"] in new])
+
+
+class SqliteMemoryIndex:
+    """The index of memories, written in the same transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._words = SqliteWords(database, memory_words)
+
+    async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None:
+        """Index memories by their numbers."""
+        await self._words.add(connection, await asyncio.to_thread(_memory_entries, memories))
+
+    async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
+        """Forget memories, in the transaction that deletes them."""
+        await self._words.remove(connection, numbers)
+
+    async def search(
+        self, user_id: str, query: str, limit: int, session_id: str | None, filter: MetadataFilter
+    ) -> Sequence[MemoryHit]:
+        of_user = [stored.c.user_id == user_id, alive(), *chosen(filter, stored.c.number)]
+        fits = exists().where(stored.c.number == memory_words.c.number, *of_user)
+        found = await scores(self._words.of(user_id, session_id, fits), query)
+        best = nlargest(limit, found, key=lambda number: (found[number], number))
+        records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)))
+        async with self._database.read() as connection:
+            rows = {row[0]: MemoryRecord(*row[1:]) for row in await connection.execute(records)}
+        # As for messages.
+        return [
+            MemoryHit(rows[number], found[number])
+            for number in best
+            if number in rows and rows[number].user_id == user_id
+        ]
+
+
+def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[Entry]:
+    return [
+        entry(number, memory.user_id, memory.session_id, memory.text) for number, memory in memories.items()
+    ]
+
+
+def _is_chosen(
+    position: ColumnElement[int], roles: Sequence[str], types: Sequence[str]
+) -> ColumnElement[bool]:
+    """Whether a message is of one of the roles, and of one of the types."""
+    this = messages.alias()
+    terms = [column.in_(words) for column, words in ((this.c.role, roles), (this.c.type, types)) if words]
+    return exists().where(this.c.position == position, *terms)
+
+
+def _following(position: ColumnElement[int]) -> ScalarSelect[int]:
+    """The next message in the same session that has words: between a question and its answer may be calls of
+    tools."""
+    this, later, words = messages.alias(), messages.alias(), message_words.alias()
+    of_session = and_(later.c.user_id == this.c.user_id, later.c.session_id == this.c.session_id)
+    return (
+        select(later.c.position)
+        .select_from(this)
+        .join(later, and_(of_session, later.c.position > this.c.position))
+        .join(words, and_(words.c.number == later.c.position, words.c.words != ""))
+        .where(this.c.position == position)
+        .order_by(later.c.position)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _each(numbers: Iterable[object]) -> Select[int]:
+    """However many they are, one value for the database."""
+    each = func.json_each(json.dumps(list(numbers))).table_valued("value")
+    return select(each.c.value)
