@@ -10,7 +10,7 @@ from support.deployment import SCRIPTED, Deployment
 from support.faults import Faults
 
 from portico.client import Client
-from portico.core.engine.live import PENDING_EVENTS
+from portico.core.log.live_run import PENDING_EVENTS
 from portico.v1 import events_pb2
 
 MEGABYTE = 1024 * 1024

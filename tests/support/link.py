@@ -14,8 +14,8 @@ from portico.agent import AgentApp, Context, Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
 from portico.core.engine.execution import Execution
 from portico.core.engine.local import LocalHost
-from portico.core.engine.reader import READ_BYTES
 from portico.core.engine.runs import Limits, RunEngine
+from portico.core.log.reader import READ_BYTES
 from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link

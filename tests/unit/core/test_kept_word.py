@@ -20,8 +20,8 @@ from portico.client import Client
 from portico.client.errors import PorticoError as Refused
 from portico.client.query import QueryOptions
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine import committer
 from portico.core.errors import RunNotFound, StoreUnavailable
+from portico.core.log import committer
 from portico.core.server import CoreServer
 from portico.core.settings import CoreSettings
 from portico.core.stores.open_stores import open_stores

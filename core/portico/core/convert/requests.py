@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from portico.agent.child_runs import ChildRequest
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, check_budget
 from portico.core.convert.messages import dump, load_object, message_to_proto, messages_from_proto
-from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.errors import InvalidArgument
+from portico.core.log.encoding import DIGEST_BYTES, StartRequest
 from portico.model.identity import AGENT_PREFIX, TENANT_PREFIX, user_of
 from portico.model.ids import new_id
 from portico.model.messages import AgentRequest, ModelParameters, Tool

@@ -10,10 +10,6 @@ import orjson
 
 from portico.agent import Message, MessageType, Remembered, Role, SavedState
 from portico.agent.message_input import MessageLike, to_message
-from portico.core.engine.committer import RETRY_SECONDS
-from portico.core.engine.conversation import session_message
-from portico.core.engine.encoding import EventEncoder
-from portico.core.engine.live import LiveRun
 from portico.core.errors import (
     FencedOut,
     InvalidArgument,
@@ -23,6 +19,10 @@ from portico.core.errors import (
     StateNotFound,
     StoreUnavailable,
 )
+from portico.core.log.committer import RETRY_SECONDS
+from portico.core.log.encoding import EventEncoder
+from portico.core.log.live_run import LiveRun
+from portico.core.log.session_messages import session_message
 from portico.core.stores.argument_checks import (
     STATE_CHARACTERS,
     check_count,

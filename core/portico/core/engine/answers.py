@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from portico.agent import Message
-from portico.core.engine.encoding import EventEncoder
 from portico.core.errors import LimitExceeded
+from portico.core.log.encoding import EventEncoder
 
 STEERED_BYTES = 4 * 1024 * 1024  # each change of the run's status writes them anew
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from portico.agent.child_runs import ChildRequest, RunResult
-from portico.core.engine.encoding import EventEncoder, StartRequest
-from portico.core.engine.live import LiveRun
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
+from portico.core.log.encoding import EventEncoder, StartRequest
+from portico.core.log.live_run import LiveRun
 
 LIVE_CHILDREN = 64  # of a run that is no child itself, at once, with those of its child runs
 

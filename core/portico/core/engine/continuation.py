@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from portico.core.engine.lanes import SessionLanes
-from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Stores
 from portico.model.ids import new_id
 

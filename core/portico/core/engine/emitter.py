@@ -16,8 +16,10 @@ from portico.agent.builders import CallDelta, Delta, NewMessage
 from portico.agent.context import AgentError
 from portico.agent.dict_items import from_dict
 from portico.core.engine.budgets import Limit
-from portico.core.engine.conversation import session_message
-from portico.core.engine.encoding import (
+from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
+from portico.core.engine.outcomes import not_to_be_yielded
+from portico.core.engine.run_spans import RunSpans
+from portico.core.log.encoding import (
     Ask,
     DeltaEncoder,
     EventEncoder,
@@ -25,10 +27,8 @@ from portico.core.engine.encoding import (
     FinishedMessage,
     Recovered,
 )
-from portico.core.engine.live import LiveRun
-from portico.core.engine.open_message import OpenCall, OpenMessage, added, counted
-from portico.core.engine.outcomes import not_to_be_yielded
-from portico.core.engine.run_spans import RunSpans
+from portico.core.log.live_run import LiveRun
+from portico.core.log.session_messages import session_message
 from portico.model.ids import new_id
 from portico.model.messages import (
     CONTENT_TYPES,

@@ -18,10 +18,8 @@ from portico.core.engine.access import RunMemory, RunResults, RunSession, RunSta
 from portico.core.engine.answers import Answers
 from portico.core.engine.children import Children, Launch, RunStarter
 from portico.core.engine.emitter import Emitter
-from portico.core.engine.encoding import Ask, EventEncoder, Recovered
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.host import AgentHost
-from portico.core.engine.live import LiveRun
 from portico.core.engine.once import Once
 from portico.core.engine.outcomes import failed
 from portico.core.engine.readers import Readers
@@ -30,6 +28,8 @@ from portico.core.engine.run_spans import RunSpans
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.threads import slot_lent
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
+from portico.core.log.encoding import Ask, EventEncoder, Recovered
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Stores
 from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.telemetry import ids

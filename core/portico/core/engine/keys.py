@@ -9,8 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Set
 
-from portico.core.engine.encoding import DIGEST_BYTES, StartRequest
 from portico.core.errors import IdempotencyConflict
+from portico.core.log.encoding import DIGEST_BYTES, StartRequest
 from portico.core.stores.ports.stores import AUTO_PREFIX, RunLog
 
 WINDOW_SECONDS = 90.0

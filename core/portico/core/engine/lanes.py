@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from portico.core.engine.live import LiveRun
+from portico.core.log.live_run import LiveRun
 
 
 @dataclass(slots=True)

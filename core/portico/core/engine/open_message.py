@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from portico.core.engine.encoding import FinishedContent, FinishedMessage
+from portico.core.log.encoding import FinishedContent, FinishedMessage
 from portico.model.messages import DataContent, Message, MessageType, Role, Status, Usage
 
 _CALL_BEGUN = {"arguments": ""}

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from portico.agent import Status
-from portico.core.engine.live import LiveRun
+from portico.core.log.live_run import LiveRun
 
 
 class Readers:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from portico.agent import AgentApp, Error, Status
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
-from portico.core.engine.encoding import EventEncoder, Recovered
 from portico.core.engine.host import AgentHost
-from portico.core.engine.live import Committer, LiveRun
 from portico.core.errors import AgentNotFound
+from portico.core.log.encoding import EventEncoder, Recovered
+from portico.core.log.live_run import Committer, LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog, RunRecord
 
 MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from opentelemetry.trace import Span
 
 from portico.agent import AgentApp, Message, MessageType, Status
-from portico.core.engine.live import LiveRun
+from portico.core.log.live_run import LiveRun
 from portico.model.messages import DataContent
 from portico.telemetry import spans
 

@@ -14,20 +14,15 @@ from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
 from portico.core.engine.budgets import Limit, open_quotas
-from portico.core.engine.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.engine.continuation import Continuations
-from portico.core.engine.encoding import EventEncoder, FinishedMessage, StartRequest
 from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
-from portico.core.engine.live import LiveRun
-from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import Recovery, TakenUp
 from portico.core.engine.removal import Removal
-from portico.core.engine.run_metrics import RunMetrics, states
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import (
@@ -43,6 +38,11 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
+from portico.core.log.committer import PATIENCE_SECONDS, GroupCommitter
+from portico.core.log.encoding import EventEncoder, FinishedMessage, StartRequest
+from portico.core.log.live_run import LiveRun
+from portico.core.log.reader import LogReader
+from portico.core.log.run_metrics import RunMetrics, states
 from portico.core.stores.ports.stores import Stores
 from portico.core.stores.storage_quota import Room
 from portico.model.ids import new_id

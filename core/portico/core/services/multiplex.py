@@ -14,10 +14,9 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from portico.core.engine.frames import varint
-from portico.core.engine.reader import READ_BYTES, LogReader
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
+from portico.core.log.reader import READ_BYTES, LogReader
 from portico.core.services import audit
 from portico.core.services.authentication import StreamChecks
 from portico.core.services.caller import call_as
@@ -26,6 +25,7 @@ from portico.core.services.drain import Drain
 from portico.core.services.opening import open_query, open_watch, opened
 from portico.core.services.rates import RateExceeded
 from portico.core.services.tracing import enter_stream
+from portico.core.wire import varint
 from portico.model.identity import Principal
 from portico.telemetry.calls import Call, Calls
 from portico.v1 import query_pb2 as pb

@@ -12,9 +12,9 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine import children as module
 from portico.core.engine.budgets import Limit, Quotas
 from portico.core.engine.children import Children, RunStarter
-from portico.core.engine.encoding import StartRequest
-from portico.core.engine.live import LiveRun
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
+from portico.core.log.encoding import StartRequest
+from portico.core.log.live_run import LiveRun
 from portico.model.messages import Budget, Message, Role, TextContent
 
 

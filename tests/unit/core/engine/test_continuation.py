@@ -9,8 +9,8 @@ from support.engine import request
 from portico.agent import Status
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.lanes import SessionLanes
-from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound, SessionNotFound
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Commit, NewMessage, NewSession, RunRecord, Stores
 
 Place = tuple[str, str, bool]

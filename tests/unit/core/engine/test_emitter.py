@@ -31,8 +31,8 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine import emitter as module
 from portico.core.engine.budgets import Quotas
 from portico.core.engine.emitter import Emitter
-from portico.core.engine.encoding import Ask
-from portico.core.engine.live import PENDING_EVENTS, LiveRun
+from portico.core.log.encoding import Ask
+from portico.core.log.live_run import PENDING_EVENTS, LiveRun
 from portico.core.stores.ports.stores import Chunk, NewMessage
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2

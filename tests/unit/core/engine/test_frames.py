@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.core.engine.frames import skip, varint
+from portico.core.wire import skip, varint
 from portico.v1 import query_pb2
 
 events = st.lists(st.text(max_size=300), min_size=1, max_size=20)

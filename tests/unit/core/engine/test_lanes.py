@@ -4,7 +4,7 @@ import pytest
 from support.engine import request
 
 from portico.core.engine.lanes import SessionLanes
-from portico.core.engine.live import LiveRun
+from portico.core.log.live_run import LiveRun
 
 
 class Nobody:

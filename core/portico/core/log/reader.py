@@ -9,10 +9,10 @@ moment at which the two could disagree.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from portico.core.engine.frames import skip
-from portico.core.engine.live import LiveRun
 from portico.core.errors import RunNotFound
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog
+from portico.core.wire import skip
 
 READ_BYTES = 64 * 1024  # what one frame carries at most, unless one chunk is larger
 

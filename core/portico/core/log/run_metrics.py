@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from portico.agent import Status
-from portico.core.engine.live import LiveRun
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Chunk, RunRecord
 from portico.telemetry import meters
 

@@ -9,11 +9,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-from portico.core.engine.encoding import EventEncoder, Snapshot
-from portico.core.engine.live import LiveRun
-from portico.core.engine.run_metrics import RunMetrics
-from portico.core.engine.ticks import Ticks
 from portico.core.errors import FencedOut, StoreUnavailable
+from portico.core.log.encoding import EventEncoder, Snapshot
+from portico.core.log.live_run import LiveRun
+from portico.core.log.loop_timer import Ticks
+from portico.core.log.run_metrics import RunMetrics
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.storage_quota import Room
 from portico.telemetry.rarely import Rarely

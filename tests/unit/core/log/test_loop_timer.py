@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from portico.core.engine.ticks import BUSY_COMMITS, TICK_NS, WINDOW_SECONDS, Ticks, _arm, _create
+from portico.core.log.loop_timer import BUSY_COMMITS, TICK_NS, WINDOW_SECONDS, Ticks, _arm, _create
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
 from portico.core.convert.requests import start_request
-from portico.core.engine import live, reader
 from portico.core.engine.local import LocalHost
-from portico.core.engine.reader import LogReader
 from portico.core.engine.recovery import MAX_ATTEMPTS
 from portico.core.engine.runs import RunEngine
+from portico.core.log import live_run, reader
+from portico.core.log.reader import LogReader
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Commit, Stores
 from portico.v1 import events_pb2, query_pb2
@@ -153,9 +153,9 @@ async def play(plan: list[tuple[str, int]]) -> None:
 @settings(max_examples=150, deadline=None)
 @given(steps, st.sampled_from([200, 2000, 256 * 1024]))
 def test_every_reader_gets_every_event_once(plan: list[tuple[str, int]], ring_bytes: int) -> None:
-    before = live.RING_BYTES, reader.READ_BYTES
-    live.RING_BYTES = ring_bytes
+    before = live_run.RING_BYTES, reader.READ_BYTES
+    live_run.RING_BYTES = ring_bytes
     try:
         asyncio.run(play(plan))
     finally:
-        live.RING_BYTES, reader.READ_BYTES = before
+        live_run.RING_BYTES, reader.READ_BYTES = before

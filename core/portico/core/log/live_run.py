@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from portico.core.engine.budgets import Quotas
-from portico.core.engine.encoding import Ask, Snapshot, StartRequest
 from portico.core.errors import StoreUnavailable
+from portico.core.log.encoding import Ask, Snapshot, StartRequest
 from portico.core.stores.ports.stores import Chunk, NewMessage, RunRecord
 from portico.model.messages import Error, Status, Usage
 

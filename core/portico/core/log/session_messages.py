@@ -2,8 +2,8 @@
 
 import time
 
-from portico.core.engine.encoding import EventEncoder
-from portico.core.engine.live import LiveRun
+from portico.core.log.encoding import EventEncoder
+from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import NewMessage
 from portico.model.ids import new_id
 from portico.model.messages import DataContent, Message, TextContent

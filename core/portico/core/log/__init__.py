@@ -1,0 +1,1 @@
+"""The event log of runs: live runs, encoding, group commit, readers."""
