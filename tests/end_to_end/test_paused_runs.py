@@ -127,7 +127,7 @@ async def test_an_agent_that_must_not_be_executed_again_can_not_pause(asking: De
     async with Client(asking.target) as client:
         *_, end = [event async for event in client.runs.query("go", agent="strict")]
         assert end.response.error.code == "pause_refused"
-        assert 'leave on_restart out, or say "rerun"' in asking.log.read_text()
+        assert 'omit on_restart or set it to "rerun"' in asking.log.read_text()
 
 
 Restarted = Callable[[], Awaitable[None]]  # returns once all wait, and the core has been restarted

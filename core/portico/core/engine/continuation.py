@@ -1,4 +1,4 @@
-"""Where a run belongs that continues another: in its session, or beside it in a copy."""
+"""Continuation: chooses the session of a run that continues another, its own session or a copy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +13,7 @@ from portico.model.ids import new_id
 
 
 class Continuations:
-    """Places runs behind others. Owned by the engine."""
+    """Chooses sessions for continuing runs. Owned by the engine."""
 
     def __init__(self, stores: Stores, lanes: SessionLanes, live: Callable[[str], LiveRun | None]) -> None:
         self._stores = stores
@@ -25,12 +25,19 @@ class Continuations:
     async def after(
         self, run_id: str, *, apart: bool, before: str = ""
     ) -> AsyncIterator[tuple[str, str, bool]]:
-        """The user and session for a run that continues this one, and whether that session was made for it.
+        """Choose the session for a run that continues this one; a lock on the run is held in the context.
 
-        The session is the run's own if nothing came after it there, unless `apart`; otherwise a copy
-        that ends with the run, or before the message of this id. The next run that continues it is placed
-        when this one is launched, that is, when the context is left. Raises RunNotFound, SessionNotFound
-        when the session was deleted, MessageNotFound.
+        The session is the run's own if no later run used it and `apart` is false. Otherwise it is a copy that
+        ends with the run, or before the message `before`. Launch the new run within the context: the next
+        continuation of the same run is placed after it.
+
+        Yields:
+            The owner, the session id, and whether the session is a copy made for this call.
+
+        Raises:
+            RunNotFound: The run does not exist or is ephemeral.
+            SessionNotFound: The session was deleted.
+            MessageNotFound: The session has no message `before`.
         """
         turn = self._turns.setdefault(run_id, asyncio.Lock())
         async with turn:
@@ -38,11 +45,11 @@ class Continuations:
             fork, copy = self._stores.sessions.fork, new_id("session_")
             apart = apart or self._overtaken(user_id, session_id, run_id)
             if apart and not before:
-                # A copy that ends with the run needs what the run has yet to say.
+                # A copy that ends with the run needs the run's remaining output.
                 await self._settled(run_id)
             copied = await fork(user_id, session_id, run_id, copy, always=apart, before=before)
             if not copied and self._overtaken(user_id, session_id, run_id):
-                # Another run came while the store was asked.
+                # Another run was accepted in the session meanwhile.
                 await self._settled(run_id)
                 copied = await fork(user_id, session_id, run_id, copy, always=True)
             yield user_id, copy if copied else session_id, copied
@@ -59,7 +66,7 @@ class Continuations:
         return record.user_id, record.session_id
 
     async def _settled(self, run_id: str) -> None:
-        """Return when the run has ended, or waits for somebody."""
+        """Return when the run has ended or is paused."""
         run = self._live(run_id)
         if run is None:
             return

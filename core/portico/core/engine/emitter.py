@@ -1,9 +1,8 @@
-"""What an agent yields, turned into the events of its run.
+"""Emitter: turns the items that an agent yields into the events of its run.
 
-The grammar is the agent protocol's: a message is opened, its contents arrive as
-deltas and are completed, the message is completed; the response event that ends
-the run carries all of them. One emitter per run; the run's host calls it from
-the event loop only.
+The grammar is the agent protocol's: a message is opened, its contents arrive as deltas and are completed, the
+message is completed; the response event that ends the run carries all messages. There is one emitter per run;
+the run's host calls it from the event loop only.
 """
 
 import asyncio
@@ -43,12 +42,12 @@ from portico.model.messages import (
     Usage,
 )
 
-# Of one run. What it says at once is in one frame with the three events that repeat it: four times this
-# must be less than the largest message.
+# Limit per run. Output emitted at once is in one frame with the three events that repeat it, so four times
+# this limit must be less than the largest gRPC message.
 MAX_OUTPUT_BYTES = 3 * 1024 * 1024
-OVERHEAD_BYTES = 200  # what a message or a content counts beside its text
+OVERHEAD_BYTES = 200  # counted for each message or content in addition to its text
 ERROR_CHARACTERS = 8192
-DELTA_CHARACTERS = 64 * 1024  # a longer text becomes several deltas
+DELTA_CHARACTERS = 64 * 1024  # a longer text is split into several deltas
 _CALLS = frozenset(
     (
         MessageType.FUNCTION_CALL,
@@ -70,16 +69,16 @@ class Emitter:
         self._delta_type: MessageType | None = None
         self._size = 0
         self.output: list[FinishedMessage] = []
-        self._remembered = 0  # how much of the output is in the session
-        self.spans: RunSpans | None = None  # while the run is traced
+        self._remembered = 0  # number of output messages that the session has
+        self.spans: RunSpans | None = None  # set while the run is traced
 
     @property
     def crowded(self) -> bool:
-        """The agent is too far ahead of the log and must wait for `room`."""
+        """Whether the agent is too far ahead of the log and must wait for `room`."""
         return self._run.crowded
 
     async def room(self) -> None:
-        """Return when what was emitted so far is durable."""
+        """Return when all events emitted so far are durable."""
         await self._run.wait_published(self._run.next_sequence_number - 1)
 
     def created(self) -> None:
@@ -89,13 +88,17 @@ class Emitter:
         self._respond(Status.QUEUED)
 
     def started(self) -> None:
-        """The agent starts; the request's messages join the session."""
+        """Emit in_progress; add the request's messages to the session."""
         self._respond(Status.IN_PROGRESS)
         for message in self._run.start.request.input:
             self._remember(message)
 
     def introduce(self, *, remembered: bool) -> None:
-        """A question comes: what led to it is complete, and in the session before the answer."""
+        """Complete the open message before a question, and add the output to the session before the answer.
+
+        Args:
+            remembered: The session has the output already, from an earlier attempt.
+        """
         self._close(Status.COMPLETED)
         if remembered:
             self._remembered = len(self.output)
@@ -103,10 +106,10 @@ class Emitter:
             self._remember_output()
 
     def paused(self, ask: Ask, *, remembered: bool) -> None:
-        """The agent waits for an answer; the question is in the session before it."""
+        """Emit input_required; add the question to the session before the answer."""
         self._run.ask = ask
         if not remembered:
-            # By this id the question is known as a message, also where a protocol tells it as one.
+            # Protocols that show the question as a message use the same id.
             id = f"msg_{ask.id.removeprefix('input_')}"
             self._remember(Message(Role.ASSISTANT, (TextContent(ask.prompt),), id=id))
         self._respond(Status.INPUT_REQUIRED)
@@ -116,24 +119,27 @@ class Emitter:
         self._told(answer)
 
     def withdrawn(self) -> None:
-        """The agent does not wait for the answer any more."""
+        """Emit in_progress: the agent no longer waits for the answer."""
         self._run.ask = None
         self._respond(Status.IN_PROGRESS)
 
     def repeated(self) -> None:
-        """An answer that an earlier attempt got is given again."""
+        """Emit in_progress: the agent gets an answer that an earlier attempt got."""
         self._run.repeated_answers += 1
         self._respond(Status.IN_PROGRESS)
 
     def steered(self, told: Sequence[Message]) -> None:
-        """The agent takes what it was told meanwhile; what it said before that is complete."""
+        """Complete the open message, then record the steering messages that the agent reads now."""
         self._close(Status.COMPLETED)
         self._remember_output()
         self._told(told)
 
     def finish(self, status: Status, error: Error | None = None) -> Sequence[FinishedMessage]:
-        """Write the terminal event; a message that is still open is kept as far as it came. Returns the
-        output."""
+        """Write the terminal event; an open message is kept as far as it came.
+
+        Returns:
+            The finished messages of the run.
+        """
         run = self._run
         self._close(Status.COMPLETED if status is Status.COMPLETED else Status.INCOMPLETE)
         run.error = None if error is None else Error(_clean(error.code), _clean(error.message))
@@ -144,7 +150,7 @@ class Emitter:
         return self.output
 
     def discard(self) -> None:
-        """Drop the open message and the usage: one of them can't be encoded."""
+        """Drop the output and the usage: one of them cannot be encoded."""
         self._open = None
         self._delta = None
         self._run.usage = None
@@ -152,7 +158,7 @@ class Emitter:
         self._remembered = 0
 
     def recover(self, recovered: Recovered) -> None:
-        """Take over what a cut-off run had produced."""
+        """Continue from the recorded output of an earlier process."""
         self.output = list(recovered.finished)
         self._remembered = recovered.remembered
         self._run.usage = recovered.usage
@@ -164,7 +170,10 @@ class Emitter:
     def emit(self, item: object) -> None:
         """Append the events of one yielded item.
 
-        Raises TypeError for what can't be yielded, asyncio.CancelledError for what is beyond the budget.
+        Raises:
+            TypeError: The item is of a type that an agent cannot yield.
+            AgentError: The output of the run is too large.
+            asyncio.CancelledError: The item exceeds the run's budget.
         """
         if type(item) is str:
             self._text(item, MessageType.MESSAGE)
@@ -208,7 +217,7 @@ class Emitter:
         self._size += size
         if self._size > MAX_OUTPUT_BYTES:
             raise AgentError(
-                f"the run's output is larger than {MAX_OUTPUT_BYTES} bytes; pass large things as URLs",
+                f"the run's output exceeds {MAX_OUTPUT_BYTES} bytes; pass large content as URLs",
                 code="output_too_large",
             )
 
@@ -221,7 +230,7 @@ class Emitter:
     def _opened(
         self, type: MessageType, role: Role, id: str = "", metadata: Mapping[str, object] | None = None
     ) -> OpenMessage:
-        """The open message if it fits, else a new one."""
+        """Return the open message if the next content belongs to it; else open a new message."""
         message = self._open
         if (
             message is not None
@@ -233,7 +242,7 @@ class Emitter:
             return message
         self._close(Status.COMPLETED)
         run = self._run
-        # Before the agent goes on to make the call.
+        # Checked before the agent goes on to make the call.
         if run.quotas is not None and type in _CALLS and not run.quotas.take(Limit.TOOL_CALLS):
             raise asyncio.CancelledError
         message = OpenMessage(id or new_id("msg_"), type, role)
@@ -287,7 +296,7 @@ class Emitter:
         message.index += 1
 
     def _whole_content(self, message: OpenMessage, content: Content) -> None:
-        """A content that arrives whole is still announced first, as readers of the protocol expect."""
+        """Append a content that arrives whole; it is announced first, as readers of the protocol expect."""
         run = self._run
         number = run.next_sequence_number
         self._grow(OVERHEAD_BYTES)
@@ -296,7 +305,7 @@ class Emitter:
             run.append(self._encoder.deltas(message.id, message.index, refusal=False)(number, content.text))
         elif isinstance(content, DataContent):
             if not isinstance(content.data, Mapping):
-                raise TypeError(f"data is a JSON object, not {type(content.data).__name__}")
+                raise TypeError(f"data must be a JSON object, not {type(content.data).__name__}")
             begun = message.begun(content)
             run.append(self._encoder.content(number, message.id, message.index, begun, Status.IN_PROGRESS))
         self._complete_content(message, content, Status.COMPLETED)
@@ -367,5 +376,5 @@ class Emitter:
 
 
 def _clean(words: str) -> str:
-    """Words of an agent's exception: whatever they are, they must go out, and not fill the log."""
+    """Make an exception's text encodable and limit its length."""
     return words[:ERROR_CHARACTERS].encode(errors="replace").decode()

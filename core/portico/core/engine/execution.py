@@ -1,4 +1,4 @@
-"""One execution of an agent on one request, from its first event to its terminal one."""
+"""Execution of one run: controls its agent from the first event to the terminal event."""
 
 import asyncio
 import contextvars
@@ -36,25 +36,25 @@ from portico.telemetry import ids
 
 log = logging.getLogger(__name__)
 
-UNTAKEN_MESSAGES = 16  # what a run may be told before its agent looks
-NUDGE_SECONDS = 30.0  # how long an agent may ignore a cancellation before it is sent again
+UNTAKEN_MESSAGES = 16  # most steering messages that the agent has not read
+NUDGE_SECONDS = 30.0  # time until the cancellation is repeated for an agent that ignores it
 
 
 class Stop(Enum):
-    """Why a run is to stop before its end."""
+    """Reasons to stop a run before its end, each with the status and the error that the run ends with."""
 
     CANCEL = (Status.CANCELED, None)
     INTERRUPT = (Status.INCOMPLETE, Error("interrupted", "the run was interrupted"))
-    DEADLINE = (Status.FAILED, Error("deadline_exceeded", "the run took longer than it was allowed"))
-    READER_GONE = (Status.CANCELED, Error("reader_gone", "nobody read the run any more"))
+    DEADLINE = (Status.FAILED, Error("deadline_exceeded", "the run exceeded its time limit"))
+    READER_GONE = (Status.CANCELED, Error("reader_gone", "the foreground run had no reader for too long"))
     PARENT = (Status.CANCELED, Error("parent_ended", "the run that started this one has ended"))
-    BUDGET = (Status.FAILED, None)  # the quotas knows more
-    # The process ends: the log is left open, and the next start decides.
+    BUDGET = (Status.FAILED, None)  # the run's quotas supply the error
+    # The process ends: the run gets no terminal event, and recovery decides at the next start.
     SHUTDOWN = (Status.UNKNOWN, None)
 
 
 class Execution:
-    """A live run and the agent that works on it. Owned by the engine, on the event loop."""
+    """A live run and the task that executes its agent. Owned by the engine, on the event loop."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Execution:
         self._answers = Answers(encoder)
         self._told: list[Message] = []
         self._taken_up = False
-        # Set while the run, or one below it, waits for an answer without its agent; reads what it has said.
+        # Set while this run or a descendant waits for an answer and no agent task exists; reads its output.
         self._asleep: Callable[[], Awaitable[Recovered]] | None = None
         self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
@@ -91,7 +91,7 @@ class Execution:
         self._time_left = run.start.timeout
         self._timed_from = 0.0
         self._task: asyncio.Task[None] | None = None
-        # Whoever's end lets this run begin, it belongs to its own caller's trace.
+        # The run belongs to its caller's trace, also when the end of another run starts it.
         self._caller = contextvars.copy_context()
         self._entered = False
         self._ended = asyncio.Event()
@@ -135,7 +135,7 @@ class Execution:
 
     @property
     def paused(self) -> bool:
-        """The run, or one that it started, waits for a human."""
+        """Whether this run or one of its child runs waits for an answer."""
         return self._asleep is not None or (self._answer is not None and not self._answer.done())
 
     @property
@@ -143,16 +143,18 @@ class Execution:
         return self._stop is not None
 
     def begin(self) -> None:
-        """Start the agent; events begin to flow."""
+        """Start the agent."""
         self.emitter.started()
         self.run.said_from = self.run.next_sequence_number
         self._task = asyncio.create_task(self._seen(), name=self.run.run_id, context=self._caller)
 
     def take_up(self, answers: bytes, asleep: Callable[[], Awaitable[Recovered]] | None) -> None:
-        """The run is of an earlier process; what people answered then is answered again without asking.
+        """Prepare a run of an earlier process; earlier answers are repeated without asking again.
 
-        With `asleep`, which reads what the run has said, its question is open, or one of a child run is: the
-        agent is executed once somebody has answered.
+        Args:
+            answers: The recorded answers, encoded.
+            asleep: Reads the recorded output. Set if a question of this run or of a child run is open: the
+                agent is executed once the question is answered.
         """
         self._taken_up = True
         self._answers.load(answers)
@@ -160,7 +162,7 @@ class Execution:
         self._asleep = asleep
 
     def request_stop(self, stop: Stop, metadata_json: str = "") -> None:
-        """Ask the agent to stop. A stronger reason replaces an interruption; otherwise the first counts."""
+        """Ask the agent to stop. The first reason holds, except that any other reason replaces INTERRUPT."""
         if self.run.status.terminal:
             return
         if self._asleep is not None and stop is not Stop.SHUTDOWN:
@@ -178,17 +180,22 @@ class Execution:
             self.context.stop(
                 interrupt=stop is Stop.INTERRUPT, metadata=said, restarting=stop is Stop.SHUTDOWN
             )
-            # A task that is cancelled before its first step would never run, nor end the run.
+            # A task cancelled before its first step never runs, so it could not end the run.
             if self._entered:
                 self._cancel()
 
     def _cancel(self) -> None:
-        """Cancel the agent, and again until it ends: some swallow it. An interrupted one has a last word."""
+        """Cancel the agent, and repeat it until the agent ends: some agents swallow the cancellation.
+
+        An interrupted agent is cancelled once: it may emit final output.
+        """
         self._sandboxes.cancel()
         if self._stop is not Stop.SHUTDOWN:
             self.children.stop()
-        # Who asks a human may be another task than the agent's, on behalf of a thread for one. Who goes
-        # beyond the budget is told by an exception, and not again where it cleans up.
+
+        # The task that asks a question may differ from the agent's task, for example on behalf of a thread.
+        # A task that exceeded the budget is the current one: it gets an exception, and no cancellation while
+        # it cleans up.
         for task in {self._task, self._asker} - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
@@ -201,19 +208,19 @@ class Execution:
             await asyncio.wait({self._task})
 
     def _finish_unstarted(self, stop: Stop) -> None:
-        """End a run that still waits for its turn."""
+        """End a run that still waits in a queue."""
         self._stop = stop
         status, error = stop.value
         self._finish(status, error)
         self._leave()
 
     async def _end_asleep(self, recover: Callable[[], Awaitable[Recovered]]) -> None:
-        """End a run whose agent is not executed; what it had said is kept."""
+        """End a run whose agent is not executing; keep its recorded output."""
         await self.children.end()
         try:
             self.emitter.recover(await recover())
         except Exception:
-            log.exception("what run %s had said can't be read", self.run.run_id)
+            log.exception("the recorded output of run %s cannot be read", self.run.run_id)
         if self._stop is not None and self._stop is not Stop.SHUTDOWN:
             self._finish(*self._stop.value)
             self._leave()
@@ -222,19 +229,23 @@ class Execution:
         self.request_stop(Stop.PARENT)
 
     def fail_unstarted(self) -> None:
-        """End a run that could not even begin."""
+        """End a run whose start failed."""
         self.emitter.discard()
-        self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not begin"))
+        self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not be started"))
         self._leave()
 
     def resume(self, request_id: str, answer: Sequence[Message]) -> None:
-        """The answer is in the log; an agent that is not executed is to `begin`.
+        """Record the answer to the open question and give it to the agent.
 
-        Raises RunNotPaused when nothing, or another question, is open, and Draining.
+        If no agent task exists, the caller then calls `begin`.
+
+        Raises:
+            RunNotPaused: No question or another question is open.
+            Draining: The core is shutting down.
         """
         ask = self.run.ask
         if self._stop is Stop.SHUTDOWN:
-            raise Draining  # an answer that comes now would find its agent at its end
+            raise Draining  # the agent is ending and would not use the answer
         if not self.paused or self._stop is not None or ask is None:
             raise RunNotPaused(self.run.run_id)
         if request_id and request_id != ask.id:
@@ -248,23 +259,27 @@ class Execution:
 
     @property
     def waits_for_child(self) -> bool:
-        """The agent is executed once a child run is answered."""
+        """Whether the agent is executed once a child run is answered."""
         return self._asleep is not None and self.run.ask is None
 
     def wake(self) -> None:
-        """The agent is to `begin` another attempt."""
+        """Prepare another attempt; the caller then calls `begin`."""
         self._asleep = None
         self.run.attempt = self.context.attempt = self.run.attempt + 1
         self.run.repeated_answers = 0
 
     def steer(self, told: Sequence[Message]) -> None:
-        """What the agent is told when it next looks; the run's record has it until the run ends. Raises
-        RunTerminal, LimitExceeded."""
+        """Queue messages until the agent reads them; the run's record keeps them until the run ends.
+
+        Raises:
+            RunTerminal: The run has ended or is stopping.
+            LimitExceeded: The agent has too many messages it has not read.
+        """
         if self.run.status.terminal or self._stop is not None:
             raise RunTerminal(self.run.run_id, self.run.status.value)
         if len(self._told) + len(told) > UNTAKEN_MESSAGES:
             raise LimitExceeded(
-                "steered_messages", f"the agent has not taken {len(self._told)} messages; tell it less"
+                "steered_messages", f"the agent has {len(self._told)} unread messages; try again later"
             )
         self.run.answers_payload = self._answers.steer(told)
         self._told += told
@@ -279,9 +294,9 @@ class Execution:
 
     async def _ask(self, request: InputRequest) -> Sequence[Message]:
         if self._asker is not None:
-            raise RuntimeError("the run asks already; one question at a time")
+            raise RuntimeError("the run already has an open question; ask one question at a time")
         if self.run.status.terminal or self._stop is not None:
-            raise RuntimeError("the run has ended, or is to end; nobody will answer")
+            raise RuntimeError("the run has ended or is stopping; it cannot ask a question")
         if not self._answers.repeats:
             self._check_pause()
         remembered = self._answers.introduced
@@ -294,7 +309,7 @@ class Execution:
         self._asker = asyncio.current_task()
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            # An open question is an empty answer: another attempt knows by it what the session has.
+            # An empty answer marks an open question: a later attempt learns from it what the session has.
             self.run.answers_payload = self._answers.question()
             ask = Ask(request.id, request.prompt, schema, request.kind)
             self.emitter.paused(ask, remembered=remembered)
@@ -303,20 +318,20 @@ class Execution:
             return self._answers.repeat()
         except asyncio.CancelledError:
             if self._stop is None and self.run.ask is not None and not self.run.status.terminal:
-                self.emitter.withdrawn()  # the agent waits no longer, and works
+                self.emitter.withdrawn()  # the agent stopped waiting and continues
             raise
         finally:
             self._answer = self._asker = None
             self._arm_deadline()
 
     def _check_pause(self) -> None:
-        """Raises AgentError where a restart would end a run that waits for an answer."""
+        """Raise AgentError if this run or an ancestor may not pause: a restart would end it."""
         place: Execution | None = self
         while place is not None:
             if place.app.on_restart == "fail":
                 problem = (
-                    f'the run can\'t wait for an answer: agent {place.app.name!r} says on_restart="fail", '
-                    'which would end it when the core restarts; leave on_restart out, or say "rerun"'
+                    f'the run cannot wait for an answer: agent {place.app.name!r} has on_restart="fail", '
+                    'so a restart of the core would end the run; omit on_restart or set it to "rerun"'
                 )
                 log.error("run %s of agent %r: %s", self.run.run_id, self.app.name, problem)
                 raise AgentError(problem, code="pause_refused")
@@ -344,7 +359,7 @@ class Execution:
                 self._again.cancel()
             if self._asker is not None:
                 self._asker.cancel()
-            if self.children.any and self._stop is not Stop.SHUTDOWN:  # who stops the core stops them too
+            if self.children.any and self._stop is not Stop.SHUTDOWN:  # a shutdown stops them itself
                 await self._wait_for(self.children.end())
             self.children.stop()
             if self._stop is not None:
@@ -356,28 +371,28 @@ class Execution:
         if self._stop is Stop.BUDGET and self.run.quotas is not None:
             error = self.run.quotas.error()
         if self.run.quotas is not None and self._stop is not Stop.BUDGET:
-            self.run.quotas.exceeded = None  # it was stopped for another reason
+            self.run.quotas.exceeded = None  # the run was stopped for another reason
         try:
             self._finish(status, error)
         except Exception:
-            # What the agent left open can't be encoded; there must be a terminal event all the same.
-            log.warning("the end of run %s can't be encoded", self.run.run_id, exc_info=True)
+            # The open message cannot be encoded; the run must get a terminal event nevertheless.
+            log.warning("the last message of run %s cannot be encoded", self.run.run_id, exc_info=True)
             self.emitter.discard()
-            problem = "the agent's last message can't be encoded"
+            problem = "the agent's last message cannot be encoded"
             self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", problem))
         self._leave()
 
     def _finish(self, status: Status, error: Error | None) -> None:
-        """Write the terminal event. What a child run said its parent may yet ask for."""
+        """Write the terminal event; keep the output of a child run for its parent."""
         output = self.emitter.finish(status, error)
         if self.parent is not None:
             self._said = tuple(finished.message for finished in output)
         self._ended.set()
 
     def _leave(self) -> None:
-        """The run has its end. What leads back here is cut, so that it is gone with the last who looks at it.
+        """Release what the ended run holds, and cut its reference cycles.
 
-        Left to the garbage collector, the runs of half a minute would stop all others for half a second.
+        Left to the garbage collector, the ended runs of 30 seconds would stop all others for half a second.
         """
         self._on_end(self)
         self.readers.end()
@@ -386,21 +401,21 @@ class Execution:
         del self.context
 
     async def result(self) -> RunResult:
-        """How a child run ended, once that is durable."""
+        """Wait until the end of a child run is durable; return its result."""
         await self._ended.wait()
         run = self.run
         await run.wait_published(run.next_sequence_number - 1)
         return RunResult(run.run_id, run.status, self._said, run.error, run.usage)
 
     async def cancel(self) -> None:
-        """Return when the run has stopped and that is durable."""
+        """Cancel the run; return when it has stopped and its end is durable."""
         self.request_stop(Stop.CANCEL)
         await self.stopped()
         if self.run.status.terminal:
             await self.run.wait_published(self.run.next_sequence_number - 1)
 
     async def _wait_for(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Whoever cancels meanwhile: it is stopping already, and must come to its end."""
+        """Await clean-up to its end; ignore cancellations meanwhile, because the run is already stopping."""
         task = asyncio.create_task(ending)
         while not task.done():
             with suppress(asyncio.CancelledError):
@@ -411,21 +426,21 @@ class Execution:
         try:
             await self._sandboxes.end()
         except Exception:
-            log.warning("run %s may have left work in its sandbox", self.run.run_id, exc_info=True)
+            log.warning("calls of run %s in its sandbox may still run", self.run.run_id, exc_info=True)
 
     async def _outcome(self) -> tuple[Status, Error | None]:
         try:
             if self._taken_up:
-                await self.emitter.room()  # an attempt that brings the core down has been counted before
+                await self.emitter.room()  # the attempt is recorded before it can bring the core down
             await self._host.execute(self.app, self.context, self.emitter)
         except asyncio.CancelledError:
             if self._stop is None:
-                # The agent cancelled itself, as some libraries' timeouts do.
+                # The agent cancelled itself; the timeouts of some libraries do so.
                 return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
         except BaseException as error:
             stopping = self._stop is not None
             told = self._words.outcome(error, self.app.name, self.run.run_id, stopping=stopping)
-            error.__traceback__ = None  # it leads to those who hold the error
+            error.__traceback__ = None  # its frames refer to the error: a reference cycle
             return failed(told)
         return Status.COMPLETED, None
 

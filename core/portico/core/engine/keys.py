@@ -1,8 +1,8 @@
-"""Idempotency keys: which run a repeated request means.
+"""Idempotency keys: find the run of a repeated request.
 
-Keys live with their runs in the store. Recent ones are also in memory, which
-settles two repeats that race, and is all there is for keys that begin with
-"auto:": clients make those for their own retries, which come within seconds.
+Keys are stored with their runs. Recent keys are also in memory, which orders two concurrent repeats. Keys
+that begin with "auto:" are looked up in memory only: clients generate them for their own retries, which come
+within seconds.
 """
 
 import time
@@ -17,20 +17,21 @@ WINDOW_SECONDS = 90.0
 
 
 class RecentKeys:
-    """Finds the run of a key. Owned by the engine."""
+    """Finds the run of an idempotency key. Owned by the engine."""
 
     def __init__(self, runs: RunLog) -> None:
         self._runs = runs
         self._recent: OrderedDict[tuple[str, str], tuple[str, bytes, float]] = OrderedDict()
 
     async def load(self) -> None:
-        """Remember the automatic keys of a process before this one."""
+        """Load the recent automatic keys of an earlier process."""
         since = time.time() - WINDOW_SECONDS
         for record in await self._runs.recent_keys(AUTO_PREFIX, since):
             key = (record.user_id, record.idempotency_key or "")
             self._recent[key] = (record.run_id, record.request[:DIGEST_BYTES], time.monotonic())
 
     def remember(self, start: StartRequest, run_id: str) -> None:
+        """Record the key of a new run; drop keys older than WINDOW_SECONDS."""
         if not start.idempotency_key:
             return
         now = time.monotonic()
@@ -42,27 +43,27 @@ class RecentKeys:
             self._recent.popitem(last=False)
 
     def needs_lookup(self, start: StartRequest) -> bool:
-        """Whether the key may be of a run that only the store knows."""
+        """Whether only the store can tell whether the key is used."""
         key = start.idempotency_key
         return bool(key) and not key.startswith(AUTO_PREFIX) and _key(start) not in self._recent
 
     def run_of(self, start: StartRequest) -> str:
-        """The run that memory knows the key of, whatever it was asked; empty if it knows none."""
+        """The run of the key in memory, whatever its request; empty if unknown."""
         found = self._recent.get(_key(start)) if start.idempotency_key else None
         return "" if found is None else found[0]
 
     def recent(self, start: StartRequest) -> str | None:
-        """The run that memory knows the key of. Raises IdempotencyConflict if it was asked something else."""
+        """The run of the key in memory. Raises IdempotencyConflict if its request differs."""
         found = self._recent.get(_key(start))
         return None if found is None else _same(start, found[0], found[1])
 
     async def stored(self, start: StartRequest) -> str | None:
-        """The same, of the store."""
+        """The run of the key in the store. Raises IdempotencyConflict if its request differs."""
         record = await self._runs.get_by_idempotency_key(*_key(start))
         return None if record is None else _same(start, record.run_id, record.request[:DIGEST_BYTES])
 
     def forget(self, run_ids: Set[str]) -> None:
-        """The runs are deleted; their keys are free."""
+        """Free the keys of deleted runs."""
         for key in [key for key, (run_id, _, _) in self._recent.items() if run_id in run_ids]:
             del self._recent[key]
 

@@ -1,4 +1,4 @@
-"""Recovery: what becomes, at start, of the runs that an earlier process left unfinished."""
+"""Recovery: decides at start how the unfinished runs of an earlier process continue."""
 
 import time
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from portico.core.log.encoding import EventEncoder, Recovered
 from portico.core.log.live_run import Committer, LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog, RunRecord
 
-MAX_ATTEMPTS = 5  # an agent that brings the core down each time is not executed for ever
+MAX_ATTEMPTS = 5  # bounds the attempts of an agent that brings the core down each time
 READ_BYTES = 1024 * 1024
-_RESTARTED = Error("core_restarted", "the core stopped while the run was executed")
+_RESTARTED = Error("core_restarted", "the core stopped while the run was executing")
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A run as an earlier process left it."""
+    """An unfinished run of an earlier process."""
 
     record: RunRecord
     parent_run_id: str
-    waits: bool  # for an answer, or below it is a run that does
+    waits: bool  # the run or a descendant waits for an answer
 
     @property
     def begun(self) -> bool:
-        """Its agent was executed."""
+        """Whether the run's agent was executed."""
         return self.record.status in (Status.IN_PROGRESS, Status.INPUT_REQUIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """A run of an earlier process that goes on."""
+    """A recovered run that continues."""
 
     run: LiveRun
     app: AgentApp
@@ -42,7 +42,7 @@ class TakenUp:
 
 
 class Recovery:
-    """Decides for each run whether it is executed, perhaps again, or has failed."""
+    """Decides for each unfinished run whether it is executed (again) or fails."""
 
     def __init__(self, host: AgentHost, runs: RunLog, encoder: EventEncoder, committer: Committer) -> None:
         self._host = host
@@ -51,8 +51,11 @@ class Recovery:
         self._committer = committer
 
     async def unfinished(self) -> Sequence[Left]:
-        """What is to be taken up, in this order: runs that wait keep the turns they had, and a run comes
-        before those that it started."""
+        """Return the unfinished runs in the order in which they are taken up.
+
+        Paused runs come first, because they keep their places in the scheduler; a run comes before its child
+        runs.
+        """
         records = await self._runs.unfinished()
         parents = {record.run_id: self._encoder.load_parent(record.summary) for record in records}
         waiting: set[str] = set()
@@ -65,26 +68,33 @@ class Recovery:
         return sorted(left, key=lambda each: not each.waits)
 
     async def take_up(self, left: Left, parent: LiveRun | None) -> TakenUp | None:
-        """The run, which waits on or is executed from the start; None if it has failed, which is written
-        then. `parent` is the run that started it, if that waits on."""
+        """Recover a run: it stays paused or is executed from its start; else write its failure.
+
+        Args:
+            left: The unfinished run.
+            parent: The run that started it, if that was recovered as paused.
+
+        Returns:
+            The recovered run; None if it has failed.
+        """
         record = left.record
         run = await self._run(record, None if parent is None else parent.quotas)
         try:
             app = self._host.find(record.agent_name)
         except AgentNotFound:
             await self._fail(
-                run, Error("agent_gone", f"the core serves no agent {record.agent_name!r} any more")
+                run, Error("agent_gone", f"the core no longer serves agent {record.agent_name!r}")
             )
             return None
         taken = TakenUp(run, app, left)
         if left.parent_run_id and not (left.waits and parent is not None):
-            # If its parent is executed again, that starts what it needs.
+            # A parent that is executed again starts its child runs again.
             await self._fail(run, _RESTARTED)
             return None
         if left.waits or not left.begun:
             return taken
         answered = sum(1 for answer in self._encoder.load_answers(record.answers) if answer)
-        # Each answer may have led to another attempt that no crash was the reason of.
+        # Each answer may have caused an attempt without a crash.
         if app.on_restart == "rerun" and run.attempt < MAX_ATTEMPTS + answered:
             run.attempt += 1
             return taken
@@ -92,7 +102,7 @@ class Recovery:
         return None
 
     async def said(self, run_id: str) -> Recovered:
-        """What a run has said that is not executed."""
+        """Read the recorded output of a run that is not executing."""
         chunks: list[Chunk] = []
         cursor = -1
         while more := await self._runs.read(run_id, cursor, READ_BYTES):
@@ -129,12 +139,12 @@ class Recovery:
             return None
         budget, used = found
         if record.status == Status.IN_PROGRESS:
-            # Nobody knows when the earlier process ended.
+            # The end of the earlier process is unknown: count the time until now.
             used = used._replace(wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
         return Quotas(budget, used, above)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
-        """Write the terminal event of a run that is not executed again; what it had produced is kept."""
+        """Write the terminal event of a run that is not executed again; keep its recorded output."""
         emitter = Emitter(run, self._encoder)
         emitter.recover(await self.said(run.run_id))
         emitter.finish(Status.FAILED, error)

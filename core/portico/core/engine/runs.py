@@ -1,7 +1,7 @@
-"""The engine: starts runs, knows the live ones, and reads the log of all.
+"""Run engine: admits, starts, stops and recovers runs, and opens readers of their logs.
 
-Everything here belongs to one event loop. A run is live from its acceptance
-until its terminal event is durable; then the store alone knows it.
+All of it runs on one event loop. A run is live from its acceptance until its terminal event is durable; after
+that only the store has it.
 """
 
 import asyncio
@@ -49,23 +49,23 @@ from portico.model.ids import new_id
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 5.0  # how long agents may clean up when the process ends
+STOP_SECONDS = 5.0  # time for agents to clean up when the process ends
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one core takes on."""
+    """Limits of one core process."""
 
     live_runs: int = 20_000  # executing, paused and queued
-    reader_grace_seconds: float = 30.0  # how long a foreground run goes on unread
-    store_seconds: float = PATIENCE_SECONDS  # how long a caller waits for a store that takes no writes
-    ephemeral_seconds: float = 60.0  # how long an ephemeral run is kept after its end
+    reader_grace_seconds: float = 30.0  # time a foreground run continues without a reader
+    store_seconds: float = PATIENCE_SECONDS  # time a caller waits while the store rejects writes
+    ephemeral_seconds: float = 60.0  # time an ephemeral run is kept after its end
     runs: RunLimits = field(default_factory=RunLimits)
-    budget: Budget = field(default_factory=Budget)  # the most that a run has
+    budget: Budget = field(default_factory=Budget)  # upper bound of every run's budget
 
 
 class RunEngine:
-    """Runs and their logs."""
+    """Starts and stops the runs of one core and keeps the live ones."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class RunEngine:
         self._ephemerals = Ephemerals(stores, self.removal, self._limits.ephemeral_seconds)
         self._recovery = Recovery(host, stores.runs, encoder, self._committer)
         self.draining = False
-        self.launched = 0  # runs that this process has accepted
+        self.launched = 0  # number of runs accepted by this process
 
     async def start(self) -> None:
-        """Initialise the agents, then take up what an earlier process left unfinished."""
+        """Initialise the agents, then take up the unfinished runs of earlier processes."""
         self._committer.start()
         await self.host.start()
         await self._keys.load()
@@ -112,8 +112,8 @@ class RunEngine:
                 if taken is not None:
                     self._take_up(taken, parent)
             except Exception:
-                # One run that can't be taken up must not keep the core from serving.
-                log.exception("run %s can't be taken up", left.record.run_id)
+                # A run whose recovery fails must not prevent the core from serving.
+                log.exception("run %s cannot be recovered", left.record.run_id)
 
     def _states(self) -> Mapping[str, int]:
         return states((execution.started, execution.paused) for execution in list(self._live.values()))
@@ -128,13 +128,13 @@ class RunEngine:
         else:
             parent.children.keep(execution)
         if left.begun:
-            self._lanes.enter(run)  # nobody was before it in its session
+            self._lanes.enter(run)  # it was the first run of its session
         if left.waits:
-            log.info("run %s waits for an answer", run.run_id)
+            log.info("run %s is paused and waits for an answer", run.run_id)
             if parent is None:
                 self._turns.keep(execution)
         else:
-            log.info("run %s goes on, attempt %d", run.run_id, run.attempt)
+            log.info("run %s continues with attempt %d", run.run_id, run.attempt)
             if left.begun:
                 self._take_turn(execution)
             else:
@@ -142,8 +142,10 @@ class RunEngine:
         execution.readers.watch()
 
     def _wake(self, execution: Execution | None) -> None:
-        """A run that this one waited for, and that an earlier attempt of it has started, has been answered or
-        has ended: execute it again, and those above it that wait for it."""
+        """Execute a recovered run and its waiting ancestors again: its child run was answered or has ended.
+
+        The child run was started by an earlier attempt of this run.
+        """
         waiting: list[Execution] = []
         while execution is not None and execution.waits_for_child and not self.draining:
             waiting.append(execution)
@@ -153,7 +155,7 @@ class RunEngine:
             self._begin(each)
 
     async def stop(self) -> None:
-        """End the agents and write what is pending; unfinished runs are the next start's."""
+        """Stop the agents and commit pending events; the next start takes up unfinished runs."""
         self.draining = True
         executions = list(self._live.values())
         for execution in executions:
@@ -164,23 +166,32 @@ class RunEngine:
             for task in deaf:
                 task.cancel()
             if deaf:
-                log.warning("%d agents do not stop and are left behind", len(deaf))
+                log.warning("%d agents did not stop within the time limit and are abandoned", len(deaf))
         await self.host.stop()
         await self._ephemerals.stop()
         await self._committer.stop()
 
     async def drained(self) -> None:
-        """Return when no run executes any more; new ones are refused from now on."""
+        """Refuse new runs from now on; return when no run is executing."""
         self.draining = True
-        # Looked at now and then: it happens once in a core's life.
+        # Polling suffices: a core drains once in its life.
         while any(e.started and not e.paused for e in self._live.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     async def launch(self, start: StartRequest) -> Execution | str:
-        """Accept a run; its events flow at once, durable a moment later. For a repeat, the first run's id,
-        once that run's acceptance is durable.
+        """Accept a run, and begin or queue it. Its acceptance is durable a moment later.
 
-        Raises AgentNotFound, SessionBusy, LimitExceeded, IdempotencyConflict, Draining, StoreUnavailable.
+        Returns:
+            The execution of the new run; or, for a repeated idempotency key, the id of the first run, once
+                the acceptance of that run is durable.
+
+        Raises:
+            AgentNotFound: No agent has the requested name.
+            SessionBusy: A run of the session is live and the busy policy is "reject".
+            LimitExceeded: A limit of runs, budget or storage is reached.
+            IdempotencyConflict: The key belongs to a run with another request.
+            Draining: The core accepts no new runs.
+            StoreUnavailable: The store rejects writes.
         """
         if self._keys.needs_lookup(start) and (found := await self._keys.stored(start)) is not None:
             return found
@@ -198,9 +209,21 @@ class RunEngine:
         apart: bool,
         before: str = "",
     ) -> Execution | str:
-        """Accept a run that continues another; `start` makes the request from its owner and session, and
-        whether that session is its own. Raises RunNotFound, SessionNotFound, MessageNotFound, and as
-        `launch`."""
+        """Accept a run that continues another run.
+
+        Args:
+            run_id: The run to continue.
+            start: Makes the request from the owner, the session id, and whether that session is a copy made
+                for the new run.
+            apart: Always run in a copy of the session.
+            before: Id of a message; the copy ends before it.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            SessionNotFound: The session of the run was deleted.
+            MessageNotFound: The session has no message `before`.
+            PorticoError: As `launch`.
+        """
         place = self._continuations.after(run_id, apart=apart, before=before)
         async with place as (owner, session_id, own):
             launched: Execution | str = ""
@@ -209,19 +232,24 @@ class RunEngine:
                 return launched
             finally:
                 if own and isinstance(launched, str):
-                    # A repeat, or refused: the copy is nobody's.
+                    # A repeated or a refused request does not use the copy.
                     await self._stores.sessions.delete(owner, session_id)
 
     def needs_lookup(self, start: StartRequest) -> bool:
-        """Whether `launch` must wait for the store: to learn if the key is new or if there is room, or
-        because the answer tells of a run that is not durable yet."""
+        """Whether `launch` must wait for the store.
+
+        It must when only the store knows whether the key is new or whether there is storage space, or when
+        the answer names a run that is not durable yet.
+        """
         room = self._room_for(start)
         unsure = room is not None and not room.knows(start.owner, len(start.payload))
         return unsure or self._keys.needs_lookup(start) or self._pending_answer(start) is not None
 
     def _pending_answer(self, start: StartRequest) -> tuple[LiveRun, int] | None:
-        """The run that `launch_now` would tell of, with an answer or a refusal, and the event of it that is
-        to be durable first. None if it is, or if the answer tells of no run but the new one."""
+        """The run that the answer or refusal of `launch_now` names, and its event that must be durable first.
+
+        None if that event is durable, or if the answer names only the new run.
+        """
         first = self._live.get(self._keys.run_of(start))
         if first is not None and first.run.published < 0:
             return first.run, 0
@@ -237,11 +265,13 @@ class RunEngine:
         return None
 
     def _room_for(self, start: StartRequest) -> Room | None:
-        """A run that began when there was room may go beyond it, and so may those that it starts."""
+        """The storage quota of a root run. A run admitted within the quota may exceed it, and so may its
+        child runs.
+        """
         return None if start.parent_run_id else self._stores.room
 
     def launch_now(self, start: StartRequest) -> Execution | str:
-        """`launch` for a request whose key, if any, the store does not know."""
+        """As `launch`, for a request without a key or with a key that the store does not have."""
         if start.idempotency_key and (found := self._keys.recent(start)) is not None:
             return found
         parent = self._parent_of(start)
@@ -278,7 +308,13 @@ class RunEngine:
         return execution
 
     async def parent(self, run_id: str) -> Execution:
-        """A run that may start others. Raises RunNotFound, RunTerminal, RunNotStarted."""
+        """Return a run that may start child runs.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            RunTerminal: The run has ended.
+            RunNotStarted: The agent of the run is not executing yet.
+        """
         execution = await self._going_on(run_id)
         if not execution.started:
             raise RunNotStarted(run_id)
@@ -294,12 +330,12 @@ class RunEngine:
 
     def _launch_child(self, start: StartRequest) -> Execution:
         launched = self.launch_now(start)
-        assert isinstance(launched, Execution)  # it has no key
+        assert isinstance(launched, Execution)  # child runs have no idempotency key
         return launched
 
     def _admit(self, parent: Execution | None) -> None:
         if self.draining and parent is None:
-            raise Draining  # a run that is to end in that time may need others for it
+            raise Draining  # child runs are admitted: a run may need them to end while the core drains
         self._check_store()
         if len(self._live) >= self._limits.live_runs:
             raise LimitExceeded("live_runs", f"the core has {len(self._live)} live runs; try again later")
@@ -310,12 +346,16 @@ class RunEngine:
 
     @property
     def store_failure(self) -> StoreUnavailable | None:
-        """Why the store does not take what runs produce, while it does not."""
+        """Why the store rejects writes at present; None if it accepts them."""
         return self._committer.failure
 
     async def durable(self, run: LiveRun, number: int) -> None:
-        """Return once the event is in the log. Raises StoreUnavailable if the store takes no writes for long;
-        the run goes on all the same, and is written as soon as it does."""
+        """Return once the event is in the log.
+
+        Raises:
+            StoreUnavailable: The store rejects writes for longer than `Limits.store_seconds`. The run
+                continues and is written when the store accepts writes again.
+        """
         await self._stored(run, lambda: run.published >= number)
 
     async def _stored(self, run: LiveRun, done: Callable[[], bool]) -> None:
@@ -324,15 +364,15 @@ class RunEngine:
                 async with asyncio.timeout(self._limits.store_seconds):
                     await run.wait(done)
             except TimeoutError:
-                self._check_store()  # one that is slow is waited for
+                self._check_store()  # a slow store is no failure: wait on
 
     def live(self, run_id: str) -> LiveRun | None:
-        """The run if it is live, as `execution`."""
+        """The run if it is live; as `execution`."""
         execution = self.execution(run_id)
         return None if execution is None else execution.run
 
     def live_of(self, owner: str) -> Set[str]:
-        """The owner's runs that are live."""
+        """Ids of the owner's live runs."""
         return {run_id for run_id, execution in self._live.items() if execution.run.start.owner == owner}
 
     def busy(self, session: tuple[str, str]) -> bool:
@@ -340,20 +380,22 @@ class RunEngine:
         return self._lanes.busy(session) is not None
 
     def execution(self, run_id: str) -> Execution | None:
-        """The run if it is live. One whose acceptance is not durable is not there for anybody but its caller:
-        a crash would leave nothing of it."""
+        """The execution of the run, if the run is live and its acceptance is durable.
+
+        Before that only its caller knows the run: after a crash nothing of it would exist.
+        """
         execution = self._live.get(run_id)
         return execution if execution is not None and execution.run.published >= 0 else None
 
     async def _going_on(self, run_id: str) -> Execution:
-        """Raises RunNotFound, RunTerminal."""
+        """The execution of a live run. Raises RunNotFound, RunTerminal."""
         execution = self.execution(run_id)
         if execution is None:
             raise RunTerminal(run_id, (await self._stores.runs.get(run_id)).status)
         return execution
 
     async def output(self, execution: Execution) -> Sequence[FinishedMessage]:
-        """The finished messages that the log has of a live run."""
+        """The finished messages of a live run that are in the log."""
         run = execution.run
         if run.inherited:
             return (await self._recovery.said(run.run_id)).finished
@@ -364,32 +406,42 @@ class RunEngine:
         ]
 
     async def stored_owner(self, run_id: str) -> str:
-        """Whose a run is that is in the store. Raises RunNotFound."""
+        """The owner of a stored run. Raises RunNotFound."""
         return (await self._stores.runs.get(run_id)).user_id
 
     async def is_ephemeral(self, run_id: str) -> bool:
-        """Raises RunNotFound."""
+        """Whether the run is ephemeral. Raises RunNotFound."""
         run = self.live(run_id)
         return bool((await self._stores.runs.get(run_id)).ephemeral if run is None else run.start.ephemeral)
 
     def read(self, execution: Execution, after: int = -1) -> LogReader:
-        """A reader of a live run. While there is one, a foreground run goes on."""
+        """Open a reader of a live run after a cursor. A foreground run continues while it has a reader."""
         execution.readers.enter()
         run = execution.run
         return LogReader(self._stores.runs, run.run_id, after, run, run.published, execution.readers.leave)
 
     def watch_live(self, run_id: str, after: int) -> LogReader | None:
-        """A reader of a live run from a cursor, None for another. Raises CursorAhead."""
+        """Open a reader of a live run after a cursor; None if the run is not live.
+
+        Raises:
+            CursorAhead: No event with that number is durable.
+        """
         execution = self.execution(run_id)
         if execution is None:
             return None
-        # What is not yet durable nobody has seen: a cursor there is a cursor ahead.
+        # No reader has seen an event that is not durable, so a cursor there is ahead of the log.
         if after > execution.run.published:
             raise CursorAhead(run_id, execution.run.published)
         return self.read(execution, after)
 
     async def watch(self, run_id: str, after: int) -> LogReader:
-        """A reader of any run from a cursor. Raises RunNotFound, CursorAhead, CursorExpired."""
+        """Open a reader of any run after a cursor.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            CursorAhead: No event with that number is durable.
+            CursorExpired: The events after the cursor were removed.
+        """
         if (reader := self.watch_live(run_id, after)) is not None:
             return reader
         record = await self._stores.runs.get(run_id)
@@ -403,28 +455,48 @@ class RunEngine:
         return LogReader(self._stores.runs, run_id, after, None, last, lambda: None)
 
     async def cancel(self, run_id: str, metadata_json: str = "") -> None:
-        """Return when the run has stopped and that is durable; the metadata is for its agent.
+        """Cancel a run; return when it has stopped and its end is durable.
 
-        Raises RunNotFound, RunTerminal (unless it is canceled), StoreUnavailable.
+        Args:
+            run_id: The run.
+            metadata_json: JSON object for the run's agent, empty for none.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            RunTerminal: The run has ended with another status than canceled.
+            StoreUnavailable: The store rejects writes.
         """
         await self._stop_run(run_id, Stop.CANCEL, metadata_json)
 
     async def cancel_all(self, owner: str) -> None:
-        """Return when none of the owner's runs goes on that do so now. Raises StoreUnavailable, Draining."""
+        """Cancel the owner's live runs; return when they have ended. Raises StoreUnavailable, Draining."""
 
         async def cancel(execution: Execution) -> None:
-            with suppress(RunTerminal):  # it has ended by itself
+            with suppress(RunTerminal):  # the run ended before the cancellation
                 await self._stop_live(execution, Stop.CANCEL)
 
         await asyncio.gather(*(cancel(self._live[run_id]) for run_id in self.live_of(owner)))
 
     async def interrupt(self, run_id: str) -> None:
-        """As `cancel`, with a last word of the agent. Raises RunNotFound, RunTerminal, StoreUnavailable."""
+        """Interrupt a run: as `cancel`, but its agent may emit final output.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            RunTerminal: The run has ended.
+            StoreUnavailable: The store rejects writes.
+        """
         await self._stop_run(run_id, Stop.INTERRUPT)
 
     async def interrupt_session(self, owner: str, session_id: str) -> Sequence[str]:
-        """Interrupt what executes in a session; the ids of those runs. None once the ends of all runs that
-        executed there are durable. Raises StoreUnavailable."""
+        """Interrupt the executing runs of a session.
+
+        Returns:
+            The ids of these runs. Empty if none executes; then the ends of all earlier runs of the session
+                are durable.
+
+        Raises:
+            StoreUnavailable: The store rejects writes.
+        """
         session = owner, session_id
         runs = [run.run_id for run in self._lanes.active(session)]
         await asyncio.gather(*(self._stop_live(self._live[run_id], Stop.INTERRUPT) for run_id in runs))
@@ -453,13 +525,18 @@ class RunEngine:
             raise RunTerminal(run.run_id, run.status.value)
 
     async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
-        """Return when the answer is durable.
+        """Answer the open question of a paused run; return when the answer is durable.
 
-        Raises RunNotFound, RunNotPaused, RunTerminal, StoreUnavailable, Draining.
+        Raises:
+            RunNotFound: The run does not exist.
+            RunNotPaused: The run has no open question, or another one.
+            RunTerminal: The run has ended.
+            StoreUnavailable: The store rejects writes.
+            Draining: The core is shutting down.
         """
         execution = await self._going_on(run_id)
         if self.draining and execution.paused and not execution.started:
-            raise Draining  # the agent would begin, and be cut off
+            raise Draining  # the agent would start and be stopped at once
         async with self._durable_refusals(execution.run):
             execution.resume(request_id, answer)
         if not execution.started:
@@ -469,8 +546,14 @@ class RunEngine:
         await self.durable(execution.run, execution.run.next_sequence_number - 1)
 
     async def steer(self, run_id: str, told: Sequence[Message]) -> None:
-        """Return when the agent will be told, also after a restart. Raises RunNotFound, RunTerminal,
-        LimitExceeded, StoreUnavailable."""
+        """Queue messages for the agent of a live run; return when they survive a restart.
+
+        Raises:
+            RunNotFound: The run does not exist.
+            RunTerminal: The run has ended.
+            LimitExceeded: The agent has too many messages it has not read, or the storage quota is reached.
+            StoreUnavailable: The store rejects writes.
+        """
         execution = await self._going_on(run_id)
         if self._stores.room is not None:
             await self._stores.room.take(execution.owner, 0)
@@ -481,7 +564,7 @@ class RunEngine:
 
     @asynccontextmanager
     async def _durable_refusals(self, run: LiveRun) -> AsyncIterator[None]:
-        """What is refused within because of the run's state is refused once that state is durable."""
+        """Raise a refusal that the run's state caused only once that state is durable."""
         try:
             yield
         except (RunNotPaused, RunTerminal):
@@ -489,7 +572,7 @@ class RunEngine:
             raise
 
     async def delete(self, run_id: str) -> None:
-        """Raises RunNotFound, RunActive."""
+        """Delete a run that has ended. Raises RunNotFound, RunActive."""
         if self.execution(run_id) is not None:
             raise RunActive(run_id)
         if run_id in self._live or await self.removal.runs([run_id]) == (0, 0):
@@ -513,7 +596,7 @@ class RunEngine:
         return execution
 
     def _enter(self, execution: Execution, policy: str) -> None:
-        """Begin the run now, or when it is its turn in the session."""
+        """Begin the run now, or append it to the queue of its session."""
         run = execution.run
         busy = None if policy == "parallel" else self._lanes.busy(run.session)
         if busy is None:
@@ -528,7 +611,7 @@ class RunEngine:
                 self._live[other.run_id].request_stop(Stop.INTERRUPT)
 
     def _ended(self, execution: Execution) -> None:
-        """The next run of the session begins; this one is forgotten once its end is durable."""
+        """Begin the next run of the session; forget this run once its end is durable."""
         run = execution.run
 
         def forget() -> None:
@@ -549,7 +632,7 @@ class RunEngine:
             self._wake(execution.parent)
 
     def _take_turn(self, execution: Execution) -> None:
-        """Begin the run now, or when others make room. A child run has its parent's turn."""
+        """Begin the run now, or when the scheduler has a free place. A child run uses its parent's place."""
         if execution.parent is not None:
             self._begin(execution)
         elif not self._turns.ask(execution) and execution.run.status is not Status.QUEUED:
@@ -557,9 +640,9 @@ class RunEngine:
 
     def _begin(self, execution: Execution) -> None:
         if self.draining and execution.parent is None:
-            return  # the next start takes it up
+            return  # the next start recovers the run
         try:
             execution.begin()
         except Exception:
-            log.exception("run %s could not begin", execution.run.run_id)
+            log.exception("run %s could not be started", execution.run.run_id)
             execution.fail_unstarted()

@@ -1,7 +1,7 @@
-"""Whose turn it is to execute: limits for the core, each tenant and each user, and a fair queue behind them.
+"""Fair scheduler: limits of executing and queued runs for the core, each tenant and each user.
 
-Tenants take turns, and within a tenant its users do: who has ten thousand runs
-queued delays another's first by one. Without limits every run begins at once.
+Tenants take turns, and within a tenant its users do: a user with ten thousand queued runs delays the first
+run of another user by one run. Without limits every run begins at once.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -12,12 +12,12 @@ from typing import Generic, Protocol, TypeVar
 from portico.core.errors import LimitExceeded
 from portico.model.identity import tenant_of
 
-RETRY_SECONDS = 5.0  # when who has too many queued may ask again
+RETRY_SECONDS = 5.0  # retry delay for a caller with too many queued runs
 
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How many runs there may be; None for as many as come."""
+    """Limits of executing and queued runs; None for no limit."""
 
     running: int | None = None
     running_per_tenant: int | None = None
@@ -27,7 +27,7 @@ class RunLimits:
 
 
 class Waiting(Protocol):
-    """What takes turns."""
+    """A run that the scheduler places."""
 
     @property
     def owner(self) -> str: ...
@@ -37,22 +37,27 @@ T = TypeVar("T", bound=Waiting)
 
 
 class Turns(Generic[T]):
-    """Accepted runs, executing or waiting. Owned by the engine. Paused ones count as executing."""
+    """The accepted root runs, executing or queued. Owned by the engine. Paused runs count as executing."""
 
     def __init__(self, limits: RunLimits, begin: Callable[[T], None]) -> None:
         self._limits = limits
         self._begin = begin
         self._by_user = limits.running_per_user is not None or limits.queued_per_user is not None
         self._by_tenant = limits.running_per_tenant is not None or limits.queued_per_tenant is not None
-        # By owner, and by tenant with a key of its own, where they are limited.
+        # By owner and by `_tenant_key`, as far as there are limits for them.
         self._accepted: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._executing: set[int] = set()
-        # By tenant, by owner; who had a turn goes to the end.
+        # By tenant, then by owner; the one served moves to the end.
         self._queues: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
 
     def check(self, owner: str, *, behind: bool = False) -> None:
-        """Raises LimitExceeded for one more than may be queued; `behind` another of its session it is."""
+        """Raise LimitExceeded if the owner may not queue another run.
+
+        Args:
+            owner: The user, with its tenant.
+            behind: The run would queue behind another run of its session.
+        """
         limits = self._limits
         if limits.queued_per_tenant is not None:
             self._check(owner, _tenant_key(owner), "tenant", limits.queued_per_tenant, behind)
@@ -66,12 +71,12 @@ class Turns(Generic[T]):
             raise LimitExceeded(f"{whose}_queued_runs", problem, retry_after=RETRY_SECONDS)
 
     def accept(self, owner: str) -> None:
-        """There is one more, which will ask for its turn."""
+        """Count one more accepted run, for which `ask` follows."""
         for key in self._keys(owner):
             self._accepted[key] += 1
 
     def ask(self, run: T) -> bool:
-        """Begin it now, or when it is its turn. Whether that is now."""
+        """Begin the run now if there is a free place, else queue it. Returns whether it began."""
         owner = run.owner
         if self._free(owner) and not self._is_queued(owner):
             self._start(run)
@@ -81,15 +86,15 @@ class Turns(Generic[T]):
         return False
 
     def _is_queued(self, owner: str) -> bool:
-        """Whether another run of the owner's waits."""
+        """Whether a run of the owner is queued."""
         return bool(self._queues) and owner in self._queues.get(tenant_of(owner), ())
 
     def keep(self, run: T) -> None:
-        """It had its turn in an earlier process, and waits for somebody."""
+        """Count a recovered, paused run as executing, as in the earlier process."""
         self._count(run)
 
     def leave(self, run: T) -> None:
-        """It has ended, or waits no longer."""
+        """Remove a run that has ended or is no longer queued, and begin the next ones."""
         keys = self._keys(run.owner)
         for key in keys:
             _less(self._accepted, key)
@@ -103,7 +108,7 @@ class Turns(Generic[T]):
             self._forget(run)
 
     def _keys(self, owner: str) -> Sequence[str]:
-        """What its runs are counted by."""
+        """The keys under which the owner's runs are counted."""
         if self._by_tenant:
             tenant = _tenant_key(owner)
             return (owner, tenant) if self._by_user else (tenant,)
@@ -130,7 +135,7 @@ class Turns(Generic[T]):
             self._running[key] += 1
 
     def _next(self) -> None:
-        """Begin what may begin now, one of each tenant in turn."""
+        """Begin queued runs while there are free places, one per tenant in turn."""
         found = True
         while found:
             found = False
@@ -162,7 +167,7 @@ class Turns(Generic[T]):
 
 
 def _tenant_key(owner: str) -> str:
-    return f"\0{tenant_of(owner)}"  # no owner begins so
+    return f"\0{tenant_of(owner)}"  # no owner begins with a NUL
 
 
 def _less(counter: Counter[str], key: str) -> None:

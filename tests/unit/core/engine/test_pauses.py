@@ -248,9 +248,9 @@ async def test_a_pause_that_a_restart_would_end_is_refused_when_it_begins(
     record = await stores.runs.get(run_id)
     end = events_pb2.Response.FromString(record.summary)
     assert (record.status, end.error.code) == (Status.FAILED, "pause_refused")
-    assert "agent 'curious' says on_restart=\"fail\"" in end.error.message
+    assert "agent 'curious' has on_restart=\"fail\"" in end.error.message
     assert await told(stores, run_id) == [(1, 0), (1, 0), "pause_refused", (1, 0)]
-    assert "can't wait for an answer" in caplog.text
+    assert "cannot wait for an answer" in caplog.text
 
 
 async def test_an_agent_that_is_stopped_at_its_question_says_nothing_more(
