@@ -18,7 +18,7 @@ from portico.core.convert.messages import (
 from portico.core.convert.requests import child_request, load_request
 from portico.core.convert.times import set_timestamp
 from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
-from portico.core.engine.budgets import Use
+from portico.core.execution.budgets import Use
 from portico.core.log.encoding import (
     Ask,
     DeltaEncoder,

@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
-from portico.core.engine.budgets import Limit, open_quotas
 from portico.core.engine.continuation import Continuations
 from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.execution import Execution, Stop
 from portico.core.engine.host import AgentHost
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
@@ -38,6 +36,8 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
+from portico.core.execution.budgets import Limit, open_quotas
+from portico.core.execution.execution import Execution, Stop
 from portico.core.log.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.log.encoding import EventEncoder, FinishedMessage, StartRequest
 from portico.core.log.live_run import LiveRun

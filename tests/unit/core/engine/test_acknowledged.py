@@ -9,8 +9,6 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
-from portico.core.engine.answers import STEERED_BYTES
-from portico.core.engine.execution import Execution
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import (
     IdempotencyConflict,
@@ -22,6 +20,8 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
+from portico.core.execution.execution import Execution
+from portico.core.execution.received_input import STEERED_BYTES
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import query_pb2
 

@@ -9,9 +9,9 @@ from support.engine import request, text_of
 
 from portico.agent import AgentApp
 from portico.core.engine import keys as module
-from portico.core.engine.execution import Execution
 from portico.core.engine.keys import WINDOW_SECONDS, RecentKeys
 from portico.core.errors import IdempotencyConflict
+from portico.core.execution.execution import Execution
 from portico.core.stores.ports.stores import AUTO_PREFIX, Commit, RunRecord, Stores
 
 Engines = Callable[..., Any]

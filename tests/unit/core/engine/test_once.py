@@ -9,10 +9,11 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.engine import access, once
-from portico.core.engine.execution import Execution
+from portico.core.engine import once
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import LimitExceeded, StoreUnavailable
+from portico.core.execution import context_stores
+from portico.core.execution.execution import Execution
 from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]
@@ -146,7 +147,7 @@ async def test_a_plain_agent_calls_a_plain_function(engine_of: Engines) -> None:
 
 
 async def test_what_can_not_be_kept_is_refused(engine_of: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "RESULTS", 2)
+    monkeypatch.setattr(context_stores, "RESULTS", 2)
     told: list[BaseException | None] = []
 
     async def query(context: Context) -> Any:

@@ -8,8 +8,8 @@ from support.engine import Disk, request
 
 from portico.agent import AgentApp, Status
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.budgets import Limit
-from portico.core.engine.execution import Execution
+from portico.core.execution.budgets import Limit
+from portico.core.execution.execution import Execution
 from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2

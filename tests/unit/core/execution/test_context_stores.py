@@ -8,8 +8,8 @@ import pytest
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.engine.execution import Execution
 from portico.core.errors import InvalidArgument
+from portico.core.execution.execution import Execution
 
 Engines = Callable[..., Any]
 

@@ -8,8 +8,8 @@ import pytest
 from support.engine import read, request
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent, data, usage
-from portico.core.engine.execution import Stop
 from portico.core.errors import InvalidArgument, RunNotFound
+from portico.core.execution.execution import Stop
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 

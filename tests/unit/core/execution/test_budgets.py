@@ -3,8 +3,8 @@
 import pytest
 
 from portico.agent import Budget
-from portico.core.engine import budgets as module
-from portico.core.engine.budgets import Limit, Quotas, Use, open_quotas
+from portico.core.execution import budgets as module
+from portico.core.execution.budgets import Limit, Quotas, Use, open_quotas
 
 
 class Clock:

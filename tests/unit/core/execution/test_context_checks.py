@@ -7,8 +7,8 @@ import pytest
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
-from portico.core.engine.execution import Execution
 from portico.core.errors import InvalidArgument
+from portico.core.execution.execution import Execution
 from portico.core.stores.ports.stores import Stores
 from portico.frameworks.common.history import earlier
 

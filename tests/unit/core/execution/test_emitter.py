@@ -28,9 +28,9 @@ from portico.agent import (
 )
 from portico.agent.context import AgentError
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine import emitter as module
-from portico.core.engine.budgets import Quotas
-from portico.core.engine.emitter import Emitter
+from portico.core.execution import emitter as module
+from portico.core.execution.budgets import Quotas
+from portico.core.execution.emitter import Emitter
 from portico.core.log.encoding import Ask
 from portico.core.log.live_run import PENDING_EVENTS, LiveRun
 from portico.core.stores.ports.stores import Chunk, NewMessage

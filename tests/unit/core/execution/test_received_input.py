@@ -4,9 +4,9 @@ import pytest
 
 from portico.agent import Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine import answers as module
-from portico.core.engine.answers import Answers
 from portico.core.errors import LimitExceeded
+from portico.core.execution import received_input as module
+from portico.core.execution.received_input import Answers
 
 
 def said(text: str) -> list[Message]:

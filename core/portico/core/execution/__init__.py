@@ -1,0 +1,1 @@
+"""One run as its agent executes it: emitted events, budgets, input, child runs."""
