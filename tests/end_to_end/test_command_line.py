@@ -142,7 +142,11 @@ MISTAKES = {
         ("--tls-cert", "new.crt", "--tls-key", "new.key", "--tls-client-ca", "new.key"),
         r"new\.key: is no certificate \(PEM\)",
     ),
-    "keyless.py": (AGENT + QUERY, ("--auth",), r"auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY"),
+    "keyless.py": (
+        AGENT + QUERY,
+        ("--auth",),
+        r"auth is on and no credential can be valid: set PORTICO_CORE_ADMIN",
+    ),
 }
 
 

@@ -183,8 +183,8 @@ async def test_the_doctor_finds_a_whole_database_beside_a_running_core(deploymen
         assert await client.runs.query("count 2").text() == "0 1 "
     report = await asyncio.to_thread(doctor, deployment.directory)
     assert report.returncode == 0, report.stdout
-    assert "portico.db is whole" in report.stdout
-    assert "has all its events once" in report.stdout
+    assert "portico.db is intact" in report.stdout
+    assert "has all its events exactly once" in report.stdout
 
 
 def test_a_damaged_database_is_refused_and_the_doctor_says_what_to_do(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The core: a gRPC server that hosts agents and owns their runs."""
+"""The core: a gRPC server that executes agents and stores their runs."""

@@ -1,4 +1,4 @@
-"""`python -m portico.core FILE[:app]...`: one core process, until SIGTERM or SIGINT."""
+"""`python -m portico.core FILE[:app]...`: the core process; runs until SIGTERM or SIGINT."""
 
 import gc
 import os
@@ -8,14 +8,15 @@ from portico.process import init, surroundings
 if __name__ == "__main__":
     surroundings.mend()
     init.leave_process_one()
-    # What is imported stays: to look through it again and again would be a quarter of the start.
+    # Imported objects stay for the process's life; collecting garbage among them would take a quarter of the
+    # start.
     gc.disable()
 
-# Before gRPC is imported. What this process starts, sandboxes first of all, is a fork for a moment, in which
-# gRPC's handlers would set its threads going again.
+# Set before gRPC is imported. Starting a child process (a sandbox above all) forks this process, and gRPC's
+# fork handlers would start gRPC's threads again in the fork.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# A message is taken off the wire by the thread that waits for it, and not handed from one thread to the next:
-# three wake-ups less on each side, 0.1 to 0.2 ms of a round trip.
+# With these experiments off, the thread that waits for a message reads it from the socket itself. That saves
+# three wake-ups on each side: 0.1 to 0.2 ms of a round trip.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 import argparse
@@ -45,19 +46,25 @@ from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
 SERVICE = "portico-core"
-FENCED_OUT = 3  # an exit status: whoever starts the core again would take the database from the new owner
+FENCED_OUT = 3  # exit status; a supervisor must not restart: that would take the database from the new owner
 
-START_SECONDS = 5.0  # from a signal to the end, while agents are being initialised
-END_SECONDS = 10.0  # the same of a core that serves, after the drain time
-LEAVE_SECONDS = 2.0  # for what has been told to end
+START_SECONDS = 5.0  # longest time from a signal to the end while agents are being initialised
+END_SECONDS = 10.0  # the same while the core serves, added to the drain time
+LEAVE_SECONDS = 2.0  # wait for cancelled tasks and for threads at the end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 after a drain; 2 for arguments, variables and files that no restart mends;
-    1 for what may be otherwise next time; FENCED_OUT when another core has taken over the database."""
+    """Runs the core.
+
+    Returns:
+        The exit status: 0 after a drain; 2 for an error in arguments, variables or files, which a restart
+        does not mend; 1 for an error that a restart may mend; FENCED_OUT (3) when another core has taken over
+        the database.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if logs.wants_json(arguments, variable(CoreSettings, "log_format")):
-        logs.configure(level="info", format="json", content=False, service=SERVICE)  # what is wrong so far
+        # Errors in the settings must be JSON too.
+        logs.configure(level="info", format="json", content=False, service=SERVICE)
     options = vars(_parser().parse_args(arguments))
     targets, ready_fd = options.pop("targets"), options.pop("ready_fd")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -73,11 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for sentence in (*variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
         log.warning("%s", sentence)
-    # The writer's thread must get its turn soon: the log commits while agents compute.
+    # The database writer's thread must get the interpreter soon: it commits the log while agents compute.
     sys.setswitchinterval(0.0005)
     try:
         apps = [app for target in targets for app in load_apps(target)]
-        # After the agents' files: one of them may have set up OpenTelemetry in its own way.
+        # After the agents' files are loaded: one of them may have set up OpenTelemetry itself.
         telemetry = Telemetry(SERVICE, prometheus=bool(settings.metrics_listen))
         server = CoreServer(apps, settings)
     except (LoadError, ValueError) as error:
@@ -110,7 +117,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
 
 @contextmanager
 def _audited(path: Path) -> Iterator[None]:
-    """Raises ValueError for a file that can't be written."""
+    """Writes the audit log to a file. Raises ValueError if it can't be written."""
     try:
         file = lines.Lines(path)
     except OSError as error:
@@ -128,13 +135,13 @@ def _complain(error: Exception, status: int) -> int:
 async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, drain_seconds: float) -> None:
     stopping = Stopping(partial(_flush, closing))
     stopping.seconds = START_SECONDS
-    # Known here, so that a thread of it that is stuck keeps nobody from ending.
+    # An executor of our own, so that a blocked thread in it can't delay the end of the process.
     threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
     asyncio.get_running_loop().set_default_executor(threads)
     if not await _started(server, stopping):
         await _leave(closing, threads)
         return
-    # What is there by now stays; a busy loop should not look through it again and again.
+    # Objects that exist by now stay; the garbage collector need not visit them under load.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
@@ -149,8 +156,8 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
 
 
 async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
-    """Whether another core has taken over the database; False after a signal to end. Raises what keeps this
-    core from looking."""
+    """Waits for another core to take over the database (True) or for a signal to end (False). Raises the
+    error that keeps this core from checking."""
     replaced = asyncio.create_task(server.taken_over())
     asked = asyncio.create_task(stopping.asked.wait())
     done, _ = await asyncio.wait({replaced, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -163,13 +170,13 @@ async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
 
 
 async def _started(server: CoreServer, stopping: Stopping) -> bool:
-    """Whether it serves; False after a signal to end. Raises as `start`."""
+    """Starts the server; returns False if a signal to end came first. Raises as `CoreServer.start`."""
     starting = asyncio.create_task(server.start())
     asked = asyncio.create_task(stopping.asked.wait())
     await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if not starting.done():
-        log.info("stopped before it served")
+        log.info("stopped before the core served")
         starting.cancel()
         await asyncio.wait({starting}, timeout=LEAVE_SECONDS)
         return False
@@ -178,7 +185,7 @@ async def _started(server: CoreServer, stopping: Stopping) -> bool:
 
 
 async def _leave(closing: ExitStack, threads: ThreadPoolExecutor, status: int = 0) -> None:
-    """End the process here when an agent has left what would keep it from ending."""
+    """Waits for tasks and threads; ends the process here if one that an agent has left would prevent that."""
     threads.shutdown(wait=False, cancel_futures=True)
     until = time.monotonic() + LEAVE_SECONDS
     while not (idle := _idle()) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
@@ -191,7 +198,7 @@ async def _leave(closing: ExitStack, threads: ThreadPoolExecutor, status: int = 
 
 
 def _idle() -> bool:
-    """Whether nobody works any more, in a task or in a thread that the interpreter waits for."""
+    """Whether no task and no thread that the interpreter waits for is left."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     threads = [thread for thread in threading.enumerate() if not thread.daemon]
     return not tasks and threads == [threading.main_thread()]
@@ -206,11 +213,11 @@ def _flush(closing: ExitStack) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico core", description="Serve agents over gRPC.")
-    parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a file with an AgentApp")
+    parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a Python file with an AgentApp")
     ready.add_option(parser)
     for name, field in CoreSettings.model_fields.items():
         if secrets.is_secret(field):
-            continue  # arguments can be read by everybody on the machine
+            continue  # every user of the machine can read a process's arguments
         flag = f"--{name.replace('_', '-')}"
         if field.annotation == list[str]:
             parser.add_argument(flag, action="append", help=field.description)

@@ -1,4 +1,4 @@
-"""Whether a database holds what the core promises: read-only, beside a running core or without one."""
+"""Checks a database for damage and for incomplete logs: read-only, with or without a running core."""
 
 import sqlite3
 import struct
@@ -18,25 +18,26 @@ from portico.core.stores.sqlite.migrate import newest, revision_of, revisions
 from portico.v1 import query_pb2
 
 TERMINAL = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)
-SHOWN = 20  # problems of one kind
+SHOWN = 20  # most problems of one kind to report
 
 
 class Audit:
-    """A look through one database. Blocks."""
+    """Consistency checks of one database file. Every method blocks."""
 
     def __init__(self, path: Path) -> None:
-        """Raises sqlite3.Error for a file that can't be opened, FileNotFoundError for none."""
+        """Opens the database. Raises FileNotFoundError if it does not exist, sqlite3.Error if it can't be
+        opened."""
         if not path.is_file():
             raise FileNotFoundError(f"there is no database {path}")
         self._connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-        # One view for all checks, however much a core writes meanwhile.
+        # One read transaction: all checks see the same state while a core writes.
         self._connection.execute("BEGIN")
 
     def close(self) -> None:
         self._connection.close()
 
     def damage(self) -> list[str]:
-        """What SQLite finds wrong with the file itself."""
+        """Problems that SQLite's integrity check finds in the file."""
         try:
             rows = self._connection.execute(f"PRAGMA integrity_check({SHOWN})").fetchall()
         except sqlite3.DatabaseError as error:
@@ -44,7 +45,8 @@ class Audit:
         return [text for (text,) in rows if text != "ok"]
 
     def revision(self) -> str:
-        """`newest`, `older` (the next start of a core brings it up), `newer`, or `none` of ours."""
+        """Schema revision: `newest`, `older` (the next start of a core upgrades it), `newer` than this
+        release, or `none` (not Portico's)."""
         try:
             found = revision_of(self._connection)
         except sqlite3.OperationalError:
@@ -56,14 +58,14 @@ class Audit:
         return "older" if found in revisions() else "newer"
 
     def counts(self) -> dict[str, int]:
-        """Rows of what people ask about."""
+        """Row counts by table."""
         return {
             table: self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("runs", "sessions", "messages", "memories", "states")
         }
 
     def unfinished(self) -> int:
-        """Runs that have not ended: live ones, or those that the next start takes up."""
+        """Number of runs that have not ended: live ones, or those that the next start recovers."""
         states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
         (count,) = self._connection.execute(
             f"SELECT count(*) FROM runs WHERE status IN ({states})"  # noqa: S608
@@ -71,7 +73,7 @@ class Audit:
         return int(count)
 
     def broken_runs(self) -> Iterator[str]:
-        """Ended runs whose log has gaps, repeats, no terminal event, or anything after it."""
+        """Ended runs whose log has gaps, duplicates, no terminal event, or events after it."""
         select = "SELECT run_id, status, last_sequence_number FROM runs"
         for run_id, status, last in self._connection.execute(select):
             if status not in UNFINISHED_STATUSES:
@@ -80,7 +82,7 @@ class Audit:
                     yield f"{run_id} ({status}): {problem}"
 
     def broken_segments(self) -> Iterator[str]:
-        """Parts of the log that have no row yet and can't be read."""
+        """Log segments (chunks not yet written as rows) that can't be read."""
         for segment_id, data in self._connection.execute("SELECT segment_id, data FROM log_segments"):
             try:
                 for chunk in decode(data):
@@ -89,7 +91,7 @@ class Audit:
                 yield f"segment {segment_id} of the log can't be read"
 
     def _row(self, run_id: str, first: int) -> bytes:
-        """Raises ValueError for one that is missing."""
+        """Events of one row. Raises ValueError if the row is missing."""
         ((data,),) = self._connection.execute(
             "SELECT data FROM run_events WHERE run_id = ? AND first = ?", (run_id, first)
         ).fetchall()
@@ -103,7 +105,7 @@ class Audit:
         )
         for first, end, data in rows:
             if first != expected:
-                return f"event {expected} is {'missing' if first > expected else 'there twice'}"
+                return f"event {expected} is {'missing' if first > expected else 'stored twice'}"
             try:
                 frame = unpacked(data, partial(self._row, run_id))
                 events = query_pb2.QueryResponse.FromString(frame).events

@@ -1,4 +1,4 @@
-"""`python -m portico.core.doctor`: what is wrong with a database and this machine, and how to mend it."""
+"""`python -m portico.core.doctor`: checks a database and this machine, and prints remedies."""
 
 import argparse
 import resource
@@ -34,9 +34,14 @@ class Finding:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 when nothing is wrong, 1 when something is, 2 for a mistake in the call."""
+    """Prints the findings.
+
+    Returns:
+        The exit status: 0 without problems, 1 with problems, 2 for wrong arguments or variables.
+    """
     parser = argparse.ArgumentParser(
-        prog="portico doctor", description="Look for what is wrong. Changes nothing; a core may be running."
+        prog="portico doctor",
+        description="Check a database and this machine for problems. Changes nothing; a core may be running.",
     )
     try:
         store = read(CoreSettings, {}).store
@@ -59,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _file(url: str) -> Path:
-    """Raises ValueError."""
+    """The database file of a store's URL. Raises ValueError for a store without one."""
     file = check_url(url)
     if file is None:
-        raise ValueError("only databases of sqlite:/// can be looked into; name one with --store")
+        raise ValueError("only sqlite:/// databases can be checked; name one with --store")
     return file.path
 
 
@@ -71,22 +76,25 @@ def _machine(path: Path) -> Iterator[Finding]:
     yield Finding("good", f"Python {version}, SQLite {sqlite3.sqlite_version}")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FILES:
-        yield Finding("note", f"a process may open {files} files; `ulimit -n {FILES}` allows more streams")
+        yield Finding(
+            "note", f"a process may open only {files} files; `ulimit -n {FILES}` allows more streams"
+        )
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
     level = "good" if free > LOW_DISK else "problem"
-    yield Finding(level, f"{free // 2**20} MiB of disk are free for {folder}")
+    yield Finding(level, f"{free // 2**20} MiB of disk space are free in {folder}")
 
 
 def _database(path: Path) -> Iterator[Finding]:
     if words := _foreign_log(path):
         yield Finding("problem", words)
         return
-    # First of all: whoever opens the database makes the log's index say what can still be read.
+    # This check comes first: opening the database rewrites the write-ahead log's index, and with it the
+    # evidence of lost commits.
     try:
         loss = lost_commits(path)
     except (WalUnknown, OSError) as why:
-        yield Finding("note", f"whether commits are missing at the end of {path}-wal can't be told: {why}")
+        yield Finding("note", f"can't check whether commits are missing at the end of {path}-wal: {why}")
     else:
         if loss is not None:
             yield Finding("problem", loss.words(str(path)))
@@ -94,7 +102,7 @@ def _database(path: Path) -> Iterator[Finding]:
     try:
         audit = Audit(path)
     except FileNotFoundError as error:
-        yield Finding("note", f"{error}; a core makes it when it starts")
+        yield Finding("note", f"{error}; a core creates it when it starts")
         return
     except sqlite3.Error as error:
         yield Finding("problem", f"{path} can't be opened: {error}")
@@ -108,7 +116,8 @@ def _database(path: Path) -> Iterator[Finding]:
 
 
 def _foreign_log(path: Path) -> str:
-    """Why the log beside it is another's; empty if it is not. Asks twice: a core may be at work on both."""
+    """Why the write-ahead log does not belong to the database; empty if it does. Checks twice: a running core
+    may change both between two reads."""
     for last in (False, True):
         try:
             check_log(path)
@@ -122,7 +131,7 @@ def _foreign_log(path: Path) -> str:
 
 
 _REMEDY = (
-    "stop the core, keep a copy of the files, then restore a backup, or save what can be read with"
+    "stop the core, copy the files, then restore a backup, or recover the readable part with"
     " `sqlite3 portico.db .recover | sqlite3 new.db`"
 )
 
@@ -135,25 +144,25 @@ def _contents(audit: Audit, path: Path) -> Iterator[Finding]:
         return
     match audit.revision():
         case "none":
-            yield Finding("problem", f"{path} is no database of Portico's")
+            yield Finding("problem", f"{path} is not a Portico database")
             return
         case "newer":
-            yield Finding("problem", f"{path} was written by a newer release of Portico; use that one")
+            yield Finding("problem", f"{path} was written by a newer release of Portico; use that release")
             return
         case "older":
-            yield Finding("note", f"{path} is of an older release; the next start of a core brings it up")
+            yield Finding("note", f"{path} is from an older release; the next start of a core upgrades it")
             return
-    yield Finding("good", f"{path} is whole")
+    yield Finding("good", f"{path} is intact")
     counts = ", ".join(f"{count} {table}" for table, count in audit.counts().items())
     yield Finding("good", f"it holds {counts}")
     if unfinished := audit.unfinished():
         yield Finding(
-            "note", f"{unfinished} runs have not ended; without a core, its next start takes them up"
+            "note", f"{unfinished} runs have not ended; if no core is running, the next start recovers them"
         )
     broken = list(islice(audit.broken_runs(), SHOWN)) + list(islice(audit.broken_segments(), SHOWN))
     yield from (Finding("problem", words) for words in broken)
     if not broken:
-        yield Finding("good", "each run that has ended has all its events once, and one end")
+        yield Finding("good", "every ended run has all its events exactly once and one terminal event")
 
 
 if __name__ == "__main__":

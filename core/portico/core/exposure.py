@@ -1,15 +1,15 @@
-"""Listening addresses, as gRPC has them: whether other machines reach one, and what is wrong with it."""
+"""Listening addresses in gRPC's notation: whether other machines can reach one, why one can't be used."""
 
 import ipaddress
 import os
 import socket
 
-ABSTRACT = "unix-abstract:"  # of no file: every user of the machine can connect
+ABSTRACT = "unix-abstract:"  # a socket without a file: every user of the machine can connect
 UNIX = ("unix:", ABSTRACT)
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is a Unix socket or of the loopback network."""
+    """Whether only this machine can reach an address: a Unix socket or a loopback address."""
     if address.startswith(UNIX):
         return True
     host = address.rpartition(":")[0].strip("[]").partition("%")[0]
@@ -18,11 +18,11 @@ def is_local(address: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False  # a name may mean any address
+        return False  # a host name may resolve to any address
 
 
 def why_not(address: str) -> str:
-    """Why nothing can listen on it, which gRPC does not say; empty if something can."""
+    """Why no process can listen on an address (gRPC does not report the reason); empty if one can."""
     try:
         if address.startswith(UNIX):
             path = address.removeprefix("unix:").removeprefix("//")

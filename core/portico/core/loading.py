@@ -1,4 +1,4 @@
-"""From FILE[:app] to the agents in it."""
+"""Imports agents' Python files: FILE or FILE:app."""
 
 import importlib.util
 import logging
@@ -16,20 +16,21 @@ log = logging.getLogger(__name__)
 
 
 class LoadError(Exception):
-    """The file is not there, does not import, or has no such agent; the message says what to do."""
+    """The file does not exist, can't be imported, or has no such agent; the message says what to do."""
 
 
 def load_apps(target: str) -> Sequence[AgentApp]:
-    """The agents of `path/to/file.py`, or the one named `path/to/file.py:name`. Raises LoadError."""
+    """Imports `path/to/file.py` and returns its agents; with `path/to/file.py:name`, only the AgentApp in the
+    variable `name`. Raises LoadError."""
     file, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
     path = Path(file).resolve()
     if not path.is_file():
-        raise LoadError(f"there is no file {file!r}; give the Python file that has your AgentApp")
+        raise LoadError(f"there is no file {file!r}; name the Python file that has your AgentApp")
     sys.path.insert(0, str(path.parent))
     with suppress(OSError):  # the working folder may be gone
         if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # last: a json.py there must not stand for the library's
-    # A name of its own: an agent in json.py must not stand for the library's json.
+            sys.path.append(os.getcwd())  # last: a json.py there must not replace the library's
+    # A distinct module name: an agent in json.py must not replace the library's json.
     name_in_modules = f"portico_agent_{path.stem}_{abs(hash(str(path)))}"
     spec = importlib.util.spec_from_file_location(name_in_modules, path)
     if spec is None or spec.loader is None:
@@ -41,7 +42,7 @@ def load_apps(target: str) -> Sequence[AgentApp]:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # also SystemExit: a script that ends is not an agent
+    except BaseException as error:  # includes SystemExit: a script that exits defines no agent
         log.debug("the file %s can't be imported", file, exc_info=True)
         raise LoadError(f"{file!r} can't be imported: {in_short(error, str(path))}") from None
     finally:

@@ -1,4 +1,4 @@
-"""The paths of a core that no sandbox may see."""
+"""Paths of the core that no sandbox may mount."""
 
 import os
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 from portico.core.settings import CoreSettings
 from portico.core.stores.open_stores import directory_of
 
-_ENGINE: Final = "/var/run/docker.sock"  # a process that reaches it is root
+_ENGINE: Final = "/var/run/docker.sock"  # a process that can connect to it has root's rights
 
 
 def private_paths(settings: CoreSettings) -> dict[str, str]:
-    """Each with what it is. Raises ValueError for a store that there is not."""
+    """Returns the paths by description, such as "the audit log". Raises ValueError for an unknown store."""
     sockets = [address.removeprefix("unix:") for address in settings.listen if address.startswith("unix:")]
     paths = {
         "the database's directory": directory_of(settings.store),

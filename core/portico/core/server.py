@@ -1,4 +1,4 @@
-"""One core: stores, agents, engine and services, put together, served, and taken down in order."""
+"""CoreServer: builds stores, agents, run engine and services, serves them, and stops them in order."""
 
 import asyncio
 import logging
@@ -83,12 +83,17 @@ FILES: Sequence[FileDescriptor] = tuple(
         identity_pb2,
     )
 )
-# Of a call. Between gRPC's own two limits calls fail at random.
+# Largest metadata of a call. Both of gRPC's limits have this value: between them calls fail at random.
 METADATA_BYTES = 128 * 1024
 
 
 class CoreServer:
-    """A core that is up between `start` and `stop`."""
+    """A core that serves gRPC between `start` and `stop`.
+
+    Args:
+        apps: The agents to serve.
+        settings: The operator's settings.
+    """
 
     def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
         self._settings = settings
@@ -103,8 +108,14 @@ class CoreServer:
         self.ports: list[int] = []
 
     async def start(self) -> None:
-        """Open the stores, take up unfinished runs, then serve. Raises OSError for an address that can't be
-        listened on, ValueError for settings that can't be used, AgentStartFailed, StoreUnavailable."""
+        """Opens the stores, recovers unfinished runs, then serves.
+
+        Raises:
+            OSError: The core can't listen on an address.
+            ValueError: A setting can't be used.
+            AgentStartFailed: An agent's init function failed.
+            StoreUnavailable: The store can't be opened.
+        """
         self._loop_watch = LoopWatch()
         self._loop_watch.start()
         try:
@@ -161,7 +172,7 @@ class CoreServer:
             await self._stores.close()
             raise
         self._retention.start()
-        self._learning = asyncio.create_task(self._learn(), name="learn who has something stored")
+        self._learning = asyncio.create_task(self._learn(), name="count stored bytes")
         self._indexing.start()
         if self._tls is not None:
             self._renewing = asyncio.create_task(self._tls.follow(), name="certificates")
@@ -169,7 +180,8 @@ class CoreServer:
         await self._watch.start()
 
     async def _take_up(self) -> None:
-        """Start the engine. Raises FencedOut when it can write no end of unfinished runs any more."""
+        """Starts the engine, which recovers unfinished runs. Raises FencedOut if another core takes over the
+        database meanwhile: this one could then not write how those runs ended."""
         starting = asyncio.create_task(self._engine.start())
         watching = asyncio.create_task(self._stores.taken_over())
         try:
@@ -184,12 +196,12 @@ class CoreServer:
         await starting
 
     async def taken_over(self) -> None:
-        """Return when another core has opened the stores; this one is to stop then."""
+        """Returns when another core has taken over the database; this core must stop then."""
         await self._stores.taken_over()
 
     async def stop(self) -> None:
-        """No new runs; live ones may end in the drain time; then streams are cut, resumably. A core that
-        another has replaced gives them no time: it can't write what they do."""
+        """Drains and stops: refuses new runs, waits up to `drain_seconds` for live ones, then interrupts the
+        streams, which clients can resume. A fenced-out core does not wait: it can't write the log."""
         try:
             await self._stop()
         finally:
@@ -205,7 +217,7 @@ class CoreServer:
             try:
                 await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)
             except TimeoutError:
-                log.warning("runs are still live after the drain time; the next start takes them up")
+                log.warning("runs are still live after the drain time; the next start recovers them")
         self._drain.cut()
         await self._retention.stop()
         await self._engine.stop()
@@ -232,7 +244,7 @@ class CoreServer:
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-                ("grpc.so_reuseport", 0),  # two cores on one port would each have half of the runs
+                ("grpc.so_reuseport", 0),  # with it, two cores could share a port, each with half of the runs
             ],
         )
         self._pushes = PushService(self._engine, self._stores.runs, self._stores.pushes, self._drain)
@@ -266,13 +278,13 @@ class CoreServer:
         return server
 
     def _checking(self) -> Authentication | Unchecked:
-        """Raises ValueError when nobody could ever call."""
+        """The authentication interceptor. Raises ValueError when auth is on without any valid credential."""
         settings = self._settings
         if not settings.auth:
             return Unchecked()
         tokens = None
         if settings.jwt_issuer:
-            # What checks signatures takes long to import, and few need it.
+            # Imported here: it takes long to import, and only cores with JWTs need it.
             from portico.core.auth.tokens import Issuer, Tokens
 
             issuer = Issuer(
@@ -288,8 +300,8 @@ class CoreServer:
             tokens = Tokens(issuer)
         elif self._keys.none:
             raise ValueError(
-                "auth is on and there is no key: set PORTICO_CORE_ADMIN_KEY or --admin-key-file for "
-                "`portico keys`, or --jwt-..."
+                "auth is on and no credential can be valid: set PORTICO_CORE_ADMIN_KEY or --admin-key-file, "
+                "then create keys with `portico keys`; or set the --jwt-... options"
             )
         rates = Rates(settings.tenant_requests, settings.user_requests)
         return Authentication(Authenticator(self._keys, tokens), rates, self._origins)
@@ -297,14 +309,14 @@ class CoreServer:
     def _interceptors(self, calls: Calls) -> list[grpc.aio.ServerInterceptor]:
         interceptors: list[grpc.aio.ServerInterceptor] = []
         if calls.seen:
-            # The first sees what the next one refuses.
+            # First in the list: it must see the calls that authentication refuses.
             interceptors.append(SeenCalls(calls, "/portico.", (MULTIPLEX,)))
         interceptors.append(self._authentication)
         return interceptors
 
     def _bind(self, address: str) -> int:
-        # A Unix socket is its owner's alone from the moment it is there; so is what other threads of this
-        # process make meanwhile.
+        # Only its owner may use a Unix socket, from its creation on. The umask also affects files that other
+        # threads create meanwhile.
         before = os.umask(0o077)
         tls = None if address.startswith(UNIX) else self._tls
         try:
@@ -314,21 +326,21 @@ class CoreServer:
         except RuntimeError:
             why = why_not(address)
             if tls is not None and not why:
-                raise ValueError(f"{self._settings.tls_cert}: gRPC can't use such a certificate") from None
+                raise ValueError(f"{self._settings.tls_cert}: gRPC can't use this certificate") from None
             raise OSError(f"can't listen on {address}: {why or 'it was in use'}") from None
         finally:
             os.umask(before)
 
     @property
     def addresses(self) -> list[str]:
-        """Where it serves, with the ports that were given for port 0."""
+        """Addresses that it serves on, with the actual port where port 0 was configured."""
         return [
             address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
             for address, port in zip(self._settings.listen, self.ports, strict=True)
         ]
 
     def _service_names(self) -> list[str]:
-        """All services' full names, and the empty one, which stands for the whole server."""
+        """Full names of all services, and the empty name, which means the whole server."""
         return ["", *(service.full_name for file in FILES for service in file.services_by_name.values())]
 
     async def _learn(self) -> None:
@@ -337,14 +349,14 @@ class CoreServer:
 
 
 def _of_logs(settings: CoreSettings) -> list[str]:
-    """The options of workers: they log as the core does."""
+    """Options for workers, so that they log as the core does."""
     options = ["--log-level", settings.log_level, "--log-format", settings.log_format]
     options += ["--error-words", settings.error_readers]
     return [*options, "--log-content"] if settings.log_content else options
 
 
 def _keyring(settings: CoreSettings) -> Keyring | None:
-    """Raises ValueError."""
+    """The keys that encrypt stored secrets. Raises ValueError for a malformed key."""
     if settings.store_key is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""TLS of a core's TCP addresses; Unix sockets have none, and need none."""
+"""TLS for the core's TCP addresses; Unix sockets need none."""
 
 from portico.core.settings import CoreSettings
 from portico.process.certificate_metrics import Expiries
@@ -6,7 +6,8 @@ from portico.process.server_certificate import ServerCertificate
 
 
 def server_certificate(settings: CoreSettings) -> ServerCertificate | None:
-    """None where there is none to be. Blocks. Raises ValueError for files that can't be used."""
+    """Reads the configured certificate; None if TLS is not configured. Blocks. Raises ValueError for files
+    that can't be used."""
     expiries = Expiries()
     if settings.tls_cert is None or settings.tls_key is None:
         return None

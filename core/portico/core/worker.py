@@ -1,4 +1,5 @@
-"""`python -m portico.core.worker`: one agent's process. A core starts it, and it ends with its core."""
+"""`python -m portico.core.worker`: the worker process of one agent. The core starts it; it ends with the
+core."""
 
 import argparse
 import asyncio
@@ -20,17 +21,18 @@ from portico.telemetry import logs, standard_error
 from portico.telemetry.setup import Telemetry
 
 PR_SET_PDEATHSIG = 1
-OOM_SCORE = "500"  # where memory runs out, the kernel takes a worker and not its core
+OOM_SCORE = "500"  # if memory runs out, the kernel kills a worker before the core
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status, 2 for an agent that can't be loaded; after that it ends with its group."""
+    """Runs the worker. Returns the exit status 2 if the agent can't be loaded; otherwise it does not return,
+    as it ends by killing its process group."""
     options = _parser().parse_args(arguments)
     _end_with(options.core)
-    # An init system signals every process of a service at once; runs here end when the core says so. This is
-    # a handler that does nothing, because what the agent starts would inherit that a signal is ignored.
+    # An init system signals every process of a service at once; the core decides when runs here end. The
+    # handler does nothing; SIG_IGN would be inherited by the processes that the agent starts.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    os.set_inheritable(options.socket, False)  # it is not for what the agent starts
+    os.set_inheritable(options.socket, False)  # processes that the agent starts must not have it
     faulthandler.enable()
     logs.configure(
         level=options.log_level,
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"portico worker: {error}", file=sys.stderr)
         return 2
     if options.agent not in apps:
-        print(f"portico worker: {options.file} has no agent {options.agent!r} any more", file=sys.stderr)
+        print(f"portico worker: {options.file} no longer has an agent {options.agent!r}", file=sys.stderr)
         return 2
     import uvloop
 
@@ -56,23 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         telemetry.close()
         sys.stdout.flush()
         standard_error.release()
-        # Agents' threads may still run, and what they have started; nobody waits for them any more.
+        # Agents' threads and child processes may still run; the core no longer waits for them.
         os.killpg(0, signal.SIGKILL)
     return 0
 
 
 def _end_with(core: int) -> None:
-    """Die when the core does, also when the agent keeps the event loop to itself."""
+    """Makes the kernel kill this process when the core dies, even while the agent blocks the event loop."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != core:
-        sys.exit(0)  # it was quicker
+        sys.exit(0)  # the core has died already
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="portico worker", description="A core starts this.")
+    parser = argparse.ArgumentParser(prog="portico worker", description="Internal: started by the core.")
     parser.add_argument("socket", type=int)
     parser.add_argument("core", type=int)
     parser.add_argument("file")

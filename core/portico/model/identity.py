@@ -1,8 +1,8 @@
-"""Who calls, and under which name the stores keep what is theirs.
+"""Principals, scopes, and the owner key under which the stores keep a user's data.
 
-A store knows owners: one text for a tenant and a user. The tenant of those who
-name none has no name, and its users' owners are the user ids themselves, so
-what was kept while auth was off is found when it is on.
+A store knows owners: one text for a tenant and a user. The tenant of callers
+without one has no name, and its users' owner keys are the user ids themselves,
+so data stored while auth was off is found when it is on.
 """
 
 import re
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-TENANT_PREFIX: Final = "tenant:"  # of the owners of named tenants; callers can't use it
-AGENT_PREFIX: Final = "agent:"  # of the owners of agents' own memories; nor this
+TENANT_PREFIX: Final = "tenant:"  # begins the owner keys of named tenants; callers' ids can't begin with it
+AGENT_PREFIX: Final = "agent:"  # begins the owner keys of agents' memories; callers' ids can't begin with it
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-# What a scope allows, itself included:
-# read: to look at what is one's own. use: everything with it. act-as: the same for any user of the
-# tenant. deliver: to read any run and to deliver its notifications. admin: everything.
+# The scopes that each scope includes.
+# read: read one's own data. use: every operation on one's own data. act-as: the same for any user of the
+# tenant. deliver: read any run and deliver its push notifications. admin: everything.
 SCOPES: Final[Mapping[str, frozenset[str]]] = {
     "read": frozenset(("read",)),
     "use": frozenset(("use", "read")),
@@ -28,19 +28,19 @@ SCOPES: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose credential is good, or EVERYBODY."""
+    """An authenticated caller; or EVERYBODY, the caller of every call while auth is off."""
 
     tenant: str
     user: str
-    allowed: frozenset[str]  # scopes, with those that they imply
-    believed: bool = False  # it is whoever its request says it is
+    allowed: frozenset[str]  # its scopes and those that they include
+    believed: bool = False  # its requests may name any user
 
     @property
     def owner(self) -> str:
         return owner_key(self.tenant, self.user)
 
     def owns(self, owner: str, *, reading: bool = False) -> bool:
-        """Whether it may do with the owner's what it may do with its own."""
+        """Whether it may access the owner's data as its own; `reading` also admits the scope deliver."""
         if self.believed or owner == self.owner or "admin" in self.allowed:
             return True
         if reading and "deliver" in self.allowed:
@@ -49,17 +49,17 @@ class Principal:
 
 
 def principal(tenant: str, user: str, scopes: frozenset[str]) -> Principal:
-    """Scopes that are unknown allow nothing."""
+    """Makes a principal; unknown scopes allow nothing."""
     allowed = frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
     return Principal(tenant, user, allowed)
 
 
-# The caller of every call while auth is off: it may do everything, as whoever it says it is.
+# The caller of every call while auth is off: it may do everything, as any user that its request names.
 EVERYBODY: Final = Principal("", "", frozenset(SCOPES), believed=True)
 
 
 def owner_key(tenant: str, user: str) -> str:
-    """The name in the stores."""
+    """The owner key of a tenant's user in the stores."""
     return f"{TENANT_PREFIX}{tenant}:{user}" if tenant else user
 
 
@@ -68,5 +68,5 @@ def tenant_of(owner: str) -> str:
 
 
 def user_of(owner: str) -> str:
-    """The name that its tenant knows."""
+    """The user id within the owner's tenant."""
     return owner[len(TENANT_PREFIX) :].partition(":")[2] if owner.startswith(TENANT_PREFIX) else owner

@@ -1,4 +1,4 @@
-"""The audit finds what must not be: each kind of broken log is told, a whole one is not."""
+"""The audit reports each kind of broken log, and nothing for an intact one."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ async def database(tmp_path: Path) -> Path:
 
 
 def events(first: int, *statuses: int) -> tuple[int, int, bytes]:
-    """A row of events that tell these statuses."""
+    """A row of events with these statuses."""
     response = query_pb2.QueryResponse()
     for number, status in enumerate(statuses, first):
         response.events.add(sequence_number=number, response=events_pb2.Response(status=status))  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def test_what_has_not_ended_is_not_judged(database: Path) -> None:
     ("last", "rows", "problem"),
     [
         (2, [events(0, RUNNING), events(2, DONE)], "event 1 is missing"),
-        (1, [events(0, RUNNING, RUNNING), events(1, DONE)], "event 2 is there twice"),
+        (1, [events(0, RUNNING, RUNNING), events(1, DONE)], "event 2 is stored twice"),
         (2, [events(0, RUNNING, DONE), events(2, RUNNING)], "event 2 comes after the terminal one"),
         (2, [events(0, RUNNING, DONE, DONE)], "2 terminal events"),
         (1, [events(0, RUNNING, RUNNING)], "0 terminal events"),

@@ -80,7 +80,7 @@ async def test_files_that_are_no_certificate_end_the_start(tmp_path: Path) -> No
 async def test_a_certificate_that_grpc_refuses_is_no_address_in_use(tmp_path: Path) -> None:
     cert, key = Authority(tmp_path).issue("core", curve=ec.SECP256K1())
     settings = CoreSettings(listen=["127.0.0.1:0"], store="memory://", tls_cert=cert, tls_key=key)
-    with pytest.raises(ValueError, match=r"core\.crt: gRPC can't use such a certificate"):
+    with pytest.raises(ValueError, match=r"core\.crt: gRPC can't use this certificate"):
         await CoreServer([echo()], settings).start()
 
 
