@@ -1,4 +1,4 @@
-"""Where untrusted tool calls run: Python and shell behind a wall, made in milliseconds and without a daemon.
+"""Sandboxes that run untrusted Python code and shell commands, isolated, without a daemon.
 
 with BaseSandbox() as box:
     print(box.run_ipython_cell(code="1 + 1"))

@@ -1,5 +1,6 @@
-"""`python -m portico.sandbox run CODE`: one cell or command in a sandbox of its own, with no server; and
-`build`: the image for sandboxes in containers."""
+"""Command line of sandboxes. `python -m portico.sandbox run CODE` runs one cell or shell command in a new
+sandbox, without a server; `build` builds the image for sandboxes in containers.
+"""
 
 import argparse
 import asyncio
@@ -17,14 +18,14 @@ from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr, Stdo
 from portico.sandbox.printable import Printable, printable
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
 
-_RAISED: Final = 1  # exit statuses: the code raised, the call was wrong, there is no sandbox, it was ended
+_RAISED: Final = 1  # exit statuses: code raised, invalid call, no sandbox available, ended by limit or signal
 _WRONG: Final = 2
 _UNAVAILABLE: Final = 3
 _ENDED: Final = 124
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status."""
+    """Runs the command line. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_build(options) if options.command == "build" else _run(options))
@@ -122,7 +123,7 @@ async def _shell(box: Box, command: str, screen: "_Screen") -> int:
 
 
 class _Stream:
-    """Standard output or error: bytes as they are, or on a terminal as text that does not act on it."""
+    """Standard output or error. Bytes pass unchanged, or on a terminal as text without control sequences."""
 
     def __init__(self, stream: TextIO, *, raw: bool) -> None:
         self._stream = stream
@@ -144,7 +145,7 @@ class _Stream:
 
 
 class _Screen:
-    """Shows the output of code inside."""
+    """Writes the output of the code to standard output and error."""
 
     def __init__(self, *, raw: bool) -> None:
         self.out = _Stream(sys.stdout, raw=raw)
@@ -175,7 +176,7 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
 
 @contextmanager
 def _bar(path: Path) -> Iterator[Callable[[int], object]]:
-    """Show on a terminal how far a file has come."""
+    """Shows a progress bar for an upload, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -190,41 +191,43 @@ def _bar(path: Path) -> Iterator[Callable[[int], object]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="portico sandbox", description="Untrusted code, with no server.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run Python, or a shell command, in a sandbox of its own")
-    run.add_argument("code", help="the code; - reads it from standard input")
-    run.add_argument("--shell", action="store_true", help="It is a shell command.")
-    run.add_argument("--timeout", type=float, default=60.0, help="Seconds. Default: 60.")
-    run.add_argument("--memory", type=int, default=512, help="MiB. Default: 512.")
-    run.add_argument("--cpus", type=float, default=1.0, help="Default: 1.")
-    run.add_argument(
-        "--allow-host", action="append", default=[], metavar="HOST", help="A host that may be reached."
+    parser = argparse.ArgumentParser(
+        prog="portico sandbox", description="Run untrusted code without a server."
     )
-    run.add_argument("--file", action="append", default=[], help="Copy a file into the workspace before.")
-    run.add_argument("--images", default="", metavar="DIR", help="Where to save images that are shown.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run Python code or a shell command in a new sandbox")
+    run.add_argument("code", help="the code; - reads it from standard input")
+    run.add_argument("--shell", action="store_true", help="Run CODE as a shell command.")
+    run.add_argument("--timeout", type=float, default=60.0, help="Timeout in seconds. Default: 60.")
+    run.add_argument("--memory", type=int, default=512, help="Memory limit in MiB. Default: 512.")
+    run.add_argument("--cpus", type=float, default=1.0, help="Limit of CPUs. Default: 1.")
+    run.add_argument(
+        "--allow-host", action="append", default=[], metavar="HOST", help="Allow connections to this host."
+    )
+    run.add_argument("--file", action="append", default=[], help="Copy this file into the workspace first.")
+    run.add_argument("--images", default="", metavar="DIR", help="Save displayed images in this directory.")
     run.add_argument(
         "--raw",
         action="store_true",
-        help="Write what it prints to the terminal as it is, with all control sequences.",
+        help="Write output to the terminal unchanged, with all control sequences.",
     )
     run.add_argument(
-        "--backend", default="local", help="Where: local, docker, docker:RUNTIME. Default: local."
+        "--backend", default="local", help="One of local, docker, docker:RUNTIME. Default: local."
     )
     build = commands.add_parser("build", help="build the image of the docker backend")
-    build.add_argument("--base", default="", help="The image to build on. Default: Debian with Python.")
+    build.add_argument("--base", default="", help="Base image. Default: Debian with Python.")
     build.add_argument(
         "--local-root",
         action="store_true",
-        help="Build on this machine's Python and commands, without a registry.",
+        help="Copy this machine's Python and commands into the image, without a registry.",
     )
     build.add_argument(
         "--plots",
         action=argparse.BooleanOptionalAction,
-        help="Whether to have matplotlib in it, and fonts for Chinese, Japanese and Korean, from Debian and "
-        "PyPI. Default: on the default base only.",
+        help="Install matplotlib from PyPI, and fonts for Chinese, Japanese and Korean from Debian. "
+        "Default: only on the default base.",
     )
-    build.add_argument("--package", action="append", default=[], help="A Python package to have in it.")
+    build.add_argument("--package", action="append", default=[], help="Install this Python package.")
     return parser
 
 

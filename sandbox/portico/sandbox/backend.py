@@ -1,7 +1,7 @@
-"""What the core asks of a place where sandboxes live. Nothing in it assumes that they share this machine.
+"""The interface of sandbox backends. It does not assume that sandboxes run on this machine.
 
-`Box` and the objects it leads to are the one implementation of a live sandbox; a backend gives them a
-stream to an agent, wherever it runs, and does what only the outside can do: create, pause, measure,
+`Box` and the objects that it owns are the one implementation of a sandbox handle. A backend connects them to
+a supervisor, wherever it runs, and does what needs rights outside the sandbox: create, pause, measure,
 destroy.
 """
 
@@ -13,22 +13,34 @@ from portico.sandbox.spec import Spec
 
 
 class Backend(Protocol):
+    """Creates sandboxes of one kind."""
+
     name: str
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do here; known once it is open."""
+        """What the backend supports on this machine; known once it is open."""
 
     @property
     def templates(self) -> int:
-        """How many templates there are that sandboxes are forked from; may be asked in any thread."""
+        """Number of template processes that sandboxes are forked from; safe to read in any thread."""
 
     async def open(self) -> None:
-        """Finds out what is possible and ends what a dead owner has left. Raises BackendUnavailable."""
+        """Detects what the machine supports, and removes sandboxes of owners that have died. Raises
+        BackendUnavailable."""
 
     async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> Box:
-        """A sandbox ready for its first call. Where sandboxes share what they are made from, no user gets all
-        of it. Raises InvalidRequest, Unsupported, LimitExceeded, BackendUnavailable."""
+        """Creates a sandbox that is ready for its first call.
+
+        Args:
+            spec: Limits, network, mounts and environment.
+            sandbox_id: Its id; None for a random one.
+            user_id: The user who is charged for shared resources (such as templates), so that one user cannot
+                use all of them.
+
+        Raises:
+            InvalidRequest, Unsupported, LimitExceeded, BackendUnavailable.
+        """
 
     async def close(self) -> None:
-        """Ends every sandbox; when it returns nothing of them is left."""
+        """Destroys every sandbox; returns when no process or file of them is left."""

@@ -1,4 +1,5 @@
-"""A live sandbox, for callers: everything an agent can do, over its channel, whatever backend made it."""
+"""The sandbox handle: all operations on a sandbox, sent to its supervisor over the channel. Independent of
+the backend."""
 
 import asyncio
 import time
@@ -31,18 +32,18 @@ from portico.sandbox.pausing import Pausable
 from portico.sandbox.processes import Processes, as_command
 from portico.sandbox.spec import NetworkPolicy, Spec
 
-_MAX_CONNECTIONS: Final = 128  # to ports, of one sandbox: each has descriptors, and buffers on both sides
-_REQUEST_SHARE: Final = 16  # of a sandbox's memory: a request is held inside several times
+_MAX_CONNECTIONS: Final = 128  # to ports of one sandbox: each has descriptors, and buffers on both sides
+_REQUEST_SHARE: Final = 16  # divisor of the memory limit: the supervisor holds a request several times
 
 
 class Box(Pausable):
-    """One sandbox. Backends subclass it to pause, measure and destroy it."""
+    """A handle of one sandbox. Backends subclass it to pause, measure and destroy the sandbox."""
 
     def __init__(self, sandbox_id: str, spec: Spec) -> None:
         super().__init__()
         self.id = sandbox_id
         self.spec = spec
-        self.begun = time.monotonic()  # its time to live counts from here
+        self.begun = time.monotonic()  # start of its time to live
         self.channel = Channel(self._lost_channel, paused=lambda: self.paused, longest=self._longest_request)
         self.files = Files(self)
         self.processes = Processes(self)
@@ -50,10 +51,10 @@ class Box(Pausable):
         self._kernel = asyncio.Lock()  # held while a cell runs
         self._kept = KernelState(self, self._kernel)
         self._kills = 0
-        self._connections: list[Call] = []  # to ports, and those that have ended since the last
+        self._connections: list[Call] = []  # to ports; ended ones are removed at the next connect
 
     def call(self, op: str, **arguments: Any) -> Call:
-        """Opens a call to the agent. Raises SandboxGone, SandboxPaused."""
+        """Sends a call to the supervisor. Raises SandboxGone, SandboxPaused."""
         self.last_used = time.monotonic()
         if self.gone is not None:
             raise self.gone
@@ -64,13 +65,13 @@ class Box(Pausable):
         return self.channel.call(op, **arguments)
 
     async def ask(self, op: str, **arguments: Any) -> Answer:
-        """Makes a call that is only an answer. Raises SandboxTimeout after the time that any call may take,
-        and what went wrong inside.
+        """Makes a call and returns its result. Raises SandboxTimeout after `call_seconds` of the limits, and
+        the error that the supervisor reports.
         """
         return await self.answered(self.call(op, **arguments))
 
     async def answered(self, call: Call) -> Answer:
-        """The same for a call that is open."""
+        """Waits for the result of an open call; raises as `ask`."""
         deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
         try:
             return await call.answer()
@@ -85,28 +86,40 @@ class Box(Pausable):
         return not self.paused and self.channel.open_calls > 0
 
     async def begin(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
-        """Opens the network that is allowed, and starts; returns when the agent serves."""
+        """Connects the egress proxy, if hosts are allowed, and starts the kernel; returns when the supervisor
+        serves calls."""
         if self.spec.network.allow_hosts:
             self.channel.on_connect = await asyncio.to_thread(_proxy, self.spec.network)
             await self.ask("proxy")
         self._confirm(await self.answered(self.start(env, rlimits)))
 
     def _confirm(self, answer: Answer) -> None:
-        """Compares mounts before any code runs. Raises BackendUnavailable for a mount of another inode."""
+        """Checks, before any code runs, that each mount is the directory that was verified. Raises
+        BackendUnavailable for a mount of another inode."""
         sources.confirm(self.spec.mounts, answer)
 
     def start(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> Call:
-        """Tells the environment of what will run inside, and limits of each process by their names in
-        `resource`; a kernel starts. Calls are served in order, so nobody need await the answer."""
+        """Sends the environment, the mounts and the resource limits of each process (by their names in
+        `resource`), and starts a kernel. Calls are served in order, so the answer need not be awaited."""
         roots = [mount.target for mount in self.spec.mounts]
         return self.call("start", env=dict(env), kernel=True, roots=roots, rlimits=dict(rlimits or {}))
 
     async def stream_cell(
         self, code: str, timeout: float | None = None, *, allow_input: bool = False
     ) -> AsyncGenerator[CellEvent, None]:
-        """Runs a cell. The last event is always CellEnd, which also tells failures; nothing is raised for
-        them but SandboxPaused and SandboxGone before the start. Cells of one sandbox run one after the
-        other. With allow_input there are CellInput events, which the caller answers."""
+        """Runs a cell and yields its events; the last is always CellEnd, which also carries failures.
+
+        Cells of one sandbox run one after the other.
+
+        Args:
+            code: Python source, with IPython's magics.
+            timeout: Seconds; None for the limit of the spec, which also caps it.
+            allow_input: Yield CellInput events, which the caller answers; otherwise input() fails.
+
+        Raises:
+            SandboxPaused, SandboxGone: only before the cell starts.
+            InvalidRequest: The timeout is not positive, or the code is too long.
+        """
         async with aclosing(self.cell_batches(code, timeout, allow_input=allow_input)) as batches:
             async for batch in batches:
                 for event in batch:
@@ -115,7 +128,7 @@ class Box(Pausable):
     async def cell_batches(
         self, code: str, timeout: float | None = None, *, allow_input: bool = False
     ) -> AsyncGenerator[list[CellEvent], None]:
-        """The same, with the events together that are there at the same moment."""
+        """Runs a cell as `stream_cell`; yields events in lists, as many as have arrived together."""
         seconds = self._seconds(timeout)
         async with self._kernel:
             most = self.spec.limits.output_bytes
@@ -140,7 +153,7 @@ class Box(Pausable):
                     await call.abort()
 
     async def run_cell(self, code: str, timeout: float | None = None) -> CellResult:
-        """Runs a cell and collects what it gives; see stream_cell."""
+        """Runs a cell and collects its output; see stream_cell."""
         streams: dict[type, bytearray] = {Stdout: bytearray(), Stderr: bytearray()}
         rich: list[Rich] = []
         end = CellEnd()
@@ -156,12 +169,12 @@ class Box(Pausable):
         return CellResult(bytes(streams[Stdout]), bytes(streams[Stderr]), rich, end)
 
     async def restart_kernel(self) -> None:
-        """Kills the kernel, whatever it does, and starts another. Variables and checkpoints are gone."""
+        """Kills the kernel and starts a new one. Variables and checkpoints are lost."""
         await self.ask("restart")
 
     async def reset(self) -> None:
-        """Ends everything that runs inside, also what a command left in the background, and starts a new
-        kernel. Files stay. The way back when LimitExceeded("pids") says that nothing more can be started."""
+        """Ends all processes inside, also background processes, and starts a new kernel. Files stay. Use it
+        after LimitExceeded("pids"), when no process can be started."""
         await self.ask("reset")
 
     async def stream_shell(
@@ -173,8 +186,15 @@ class Box(Pausable):
         stdin: bytes = b"",
         timeout: float | None = None,
     ) -> AsyncGenerator[ProcessEvent, None]:
-        """Runs a shell command, or a program with arguments. The last event is ProcessEnd, which tells
-        failures.
+        """Runs a shell command (a string), or a program with arguments (a sequence). The last event is
+        ProcessEnd, which also carries failures.
+
+        Args:
+            command: A string for the shell, or a program and its arguments.
+            cwd: Directory to run in, absolute or relative to /workspace.
+            env: Variables added to the sandbox's environment.
+            stdin: Bytes of its standard input.
+            timeout: Seconds; None for the limit of the spec, which also caps it.
         """
         seconds = self._seconds(timeout)
         call = self.call(
@@ -233,8 +253,8 @@ class Box(Pausable):
         return ShellResult(bytes(out), bytes(err), end.exit_code, end.failure)
 
     async def connect(self, port: int) -> Connection:
-        """Opens a connection to a TCP port that something inside listens on. Raises PortRefused, and
-        LimitExceeded("connections") when too many are open."""
+        """Connects to a TCP port that a process inside listens on. Raises PortRefused, and
+        LimitExceeded("connections") when too many connections are open."""
         if not 0 < port < 65_536:
             raise errors.InvalidRequest(f"port: {port}")
         self._connections = [call for call in self._connections if not call.ended]
@@ -249,48 +269,61 @@ class Box(Pausable):
             deadline.stop()
 
     async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
-        """Hands the files below /workspace to `take` as a tar stream, as they are at one moment, and then
-        keeps the kernel as a checkpoint, if one is named; says whether that could be done. Waits for the cell
-        that runs. Raises SandboxTimeout."""
+        """Passes the files below /workspace to `take` as a tar stream, frozen at one moment, then keeps the
+        kernel as a checkpoint, if one is named. Waits for a running cell.
+
+        Returns:
+            True if the checkpoint was made.
+
+        Raises:
+            SandboxTimeout.
+        """
         return await self._kept.keep(take, checkpoint)
 
     async def restore(self, pieces: AsyncIterable[bytes], checkpoint: str = "") -> bool:
-        """Replaces the files below /workspace by those of a tar stream that `keep` gave, of this sandbox or
-        another, and takes the kernel back to a checkpoint, if one is named and still kept; else a new kernel
-        starts, because the old one's names belong to other files. Says whether the kernel came back. Raises
-        SandboxTimeout."""
+        """Replaces the files below /workspace by those of a tar stream that `keep` made, of this or another
+        sandbox. Restores the kernel from a checkpoint, if one is named and still exists; otherwise starts a
+        new kernel, because the variables of the old one refer to the replaced files.
+
+        Returns:
+            True if the kernel was restored.
+
+        Raises:
+            SandboxTimeout.
+        """
         return await self._kept.restore(pieces, checkpoint)
 
     async def checkpoint(self, name: str) -> None:
-        """Keeps the kernel as it is now: variables, imports, open files; not threads, and no files' content.
-        Raises InvalidRequest when there are too many, KernelDied, SandboxTimeout."""
+        """Keeps the kernel's state: variables, imports and open files, but neither threads nor the content of
+        files. Raises InvalidRequest when there are too many checkpoints, KernelDied, SandboxTimeout."""
         await self._kept.checkpoint(name)
 
     async def rollback(self, name: str) -> None:
-        """Takes the kernel back to a checkpoint; later ones are gone, this one stays. Raises
+        """Restores the kernel from a checkpoint. Later checkpoints are lost, this one stays. Raises
         SnapshotNotFound, SandboxTimeout.
         """
         await self._kept.roll_back(name)
 
     def require(self, ability: str) -> None:
-        """Raises Unsupported for what the backend cannot do: checkpoints, pause."""
+        """Raises Unsupported if the backend lacks an ability: "checkpoints" or "pause"."""
 
     async def metrics(self) -> Metrics:
+        """Returns what the sandbox uses now."""
         disk = await self.ask("disk")
         processes = disk.number("processes", high=1 << 22)
         memory, cpu = await self.usage()
         return Metrics(memory, cpu, processes, disk.number("disk_bytes"), disk.number("inodes"))
 
     async def usage(self) -> tuple[int | None, float | None]:
-        """Memory in bytes and CPU in seconds, where the backend can tell."""
+        """Returns memory in bytes and CPU time in seconds; None for what the backend cannot measure."""
         return None, None
 
     async def destroy(self, cause: str = "destroyed") -> None:
-        """Ends everything inside and removes all of it. Doing it twice is no error."""
+        """Ends all processes inside and removes the sandbox's files. May be called twice."""
         raise errors.Unsupported("this backend cannot destroy")
 
     async def memory_kills(self) -> int | None:
-        """How often the memory limit has killed something inside, where the backend can tell."""
+        """Returns how many processes the memory limit has killed; None if the backend cannot tell."""
         return None
 
     def _lost_channel(self, error: errors.SandboxError) -> None:
@@ -299,13 +332,13 @@ class Box(Pausable):
         self._on_lost()
 
     def _on_lost(self) -> None:
-        """The stream to the agent has ended; a backend cleans up after it."""
+        """Called when the connection to the supervisor has ended; a backend cleans up."""
 
     def _longest_request(self) -> int:
         return min(REQUEST_BYTES, self.spec.limits.memory_bytes // _REQUEST_SHARE)
 
     def _seconds(self, timeout: float | None) -> float:
-        """Raises InvalidRequest."""
+        """Returns the timeout to use. Raises InvalidRequest."""
         limit = self.spec.limits.call_seconds
         if timeout is not None and not timeout > 0:  # NaN fails too
             raise errors.InvalidRequest("timeout: must be more than 0 seconds")
@@ -323,7 +356,7 @@ class Box(Pausable):
         return CellEnd(read_count(call.result), failure=problem)
 
     async def _memory_killed(self) -> bool:
-        """Whether that has happened since it was last asked."""
+        """Whether the memory limit has killed a process since the last call of this method."""
         kills = await self.memory_kills()
         known, self._kills = self._kills, kills or 0
         return kills is not None and kills > known
@@ -335,8 +368,8 @@ async def _feed(call: Call, data: bytes) -> None:
 
 
 def _proxy(policy: NetworkPolicy) -> Callable[[Call], Awaitable[None]]:
-    """Returns the proxy for the allowed hosts. Blocks, because it imports the parsers of their protocols:
-    a sandbox without a network does not need them."""
+    """Returns the proxy for the allowed hosts. Blocks, because it imports the protocol parsers, which a
+    sandbox without a network does not need."""
     from portico.sandbox.egress.proxy import Egress
 
     return Egress(policy).serve

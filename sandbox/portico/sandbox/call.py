@@ -1,5 +1,5 @@
-"""One call of a sandbox's agent, at its owner: unread frames, bytes that it may still send, and how it
-ended.
+"""One call to a sandbox's supervisor, at the owner's end: unread frames, the flow-control window, and the
+result.
 """
 
 import asyncio
@@ -15,32 +15,32 @@ from portico.sandbox.inside import wire
 if TYPE_CHECKING:
     from portico.sandbox.channel import Channel
 
-_STUCK: Final = 10.0  # seconds an agent may take to answer a cancel before its sandbox counts as broken
+_STUCK: Final = 10.0  # seconds from a cancel to the answer, before the sandbox counts as broken
 _ACK_EVERY: Final = wire.WINDOW // 4
 _BATCH: Final = 256 << 10  # bytes
-_SLACK: Final = 2 * wire.CHUNK  # bytes that an agent may send before it notices that there is too much output
+_SLACK: Final = 2 * wire.CHUNK  # bytes that may arrive before the supervisor notices too much output
 _DATA: Final = (wire.OUT, wire.ERR, wire.EVENT, wire.RICH)
 
 
 class Call:
-    """One call. Iterate over `frames` to the end, then read `result`; or await `answer` for both."""
+    """One call. Iterate over `frames` to the end, then read `result`; or only await `answer`."""
 
     def __init__(self, channel: "Channel", number: int) -> None:
         self._channel = channel
         self.deadlines = channel.deadlines
         self.number = number
         self.result: Answer | None = None
-        self.output_limit: int | None = None  # bytes of data of all frames, where the agent keeps to a limit
-        self.patience: float | None = None  # seconds that the agent may take each time it is waited for
-        self.late: float | None = None  # the seconds after which it was cancelled
+        self.output_limit: int | None = None  # bytes of data of all frames, if the supervisor limits them
+        self.patience: float | None = None  # seconds of each single wait for the supervisor
+        self.late: float | None = None  # the deadline in seconds that cancelled it
         self._frames: deque[tuple[int, bytes]] = deque()
         self._waiters: list[asyncio.Future[None]] = []  # tasks that read or close
         self._failure: errors.SandboxError | None = None
         self._credit = wire.WINDOW
         self._credit_waiter: asyncio.Future[None] | None = None
         self._output = 0
-        self._owed = 0  # bytes that came in and were not acknowledged
-        self._taken = 0  # bytes of those that the reader has taken
+        self._owed = 0  # bytes received and not yet acknowledged
+        self._taken = 0  # those of them that the reader has consumed
         self._abandoned = False
 
     @property
@@ -49,12 +49,12 @@ class Call:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended and all its frames have been taken."""
+        """Whether the call has ended and all its frames have been read."""
         return self.result is not None and not self._frames
 
     async def batch(self) -> list[tuple[int, bytes]]:
-        """OUT, ERR, EVENT and RICH frames in order, as many as are there; none when the call has ended and
-        all have been taken. Raises SandboxGone when the sandbox ends first.
+        """Waits for OUT, ERR, EVENT and RICH frames and returns them in order, as many as have arrived; an
+        empty list when the call has ended and all are read. Raises SandboxGone when the sandbox ends first.
         """
         while not self._frames:
             if self._failure is not None:
@@ -82,13 +82,13 @@ class Call:
             self._taken = 0
 
     async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
-        """The same, one by one."""
+        """Yields the frames of `batch` one by one."""
         while batch := await self.batch():
             for frame in batch:
                 yield frame
 
     async def answer(self) -> Answer:
-        """The result, when nothing else is of interest. Raises what went wrong, by its own type."""
+        """Discards data frames and returns the result. Raises the error that the call ended with."""
         while await self.batch():
             pass
         assert self.result is not None
@@ -98,7 +98,7 @@ class Call:
         return self.result
 
     def problem(self) -> errors.SandboxError | None:
-        """What kept it from its end, after the end."""
+        """Returns the error that the call ended with, or None. To be called after the end."""
         assert self.result is not None
         problem = self.result.failure()
         if self.late is not None and isinstance(problem, errors.CallCancelled):
@@ -106,18 +106,18 @@ class Call:
         return problem
 
     def read(self, payload: bytes) -> Answer:
-        """Parses JSON of this call. Ends the sandbox and raises SandboxGone if it is not JSON."""
+        """Parses a JSON payload of this call. Ends the sandbox and raises SandboxGone if it is not JSON."""
         try:
             return Answer(parse(payload), self.broken)
         except Broken as error:
             raise self.broken(str(error)) from None
 
     def broken(self, what: str) -> errors.SandboxGone:
-        """Ends the sandbox, whose agent has broken the protocol, and gives the error to raise."""
+        """Ends the sandbox, whose supervisor has broken the protocol, and returns the error to raise."""
         return self._channel.broken(what)
 
     async def send(self, data: bytes) -> None:
-        """Sends input, waiting for credit. An empty one ends the input."""
+        """Sends input, waiting for room in the flow-control window. Empty data ends the input."""
         view = memoryview(data)
         while view and not self.ended:
             while self._credit <= 0 and not self.ended:
@@ -134,7 +134,7 @@ class Call:
             self._channel.write(wire.pack(self.number, wire.IN))
 
     def cancel(self, grace: float = GRACE) -> None:
-        """Asks the agent to end the call; the sandbox is given up if it does not."""
+        """Asks the supervisor to end the call within `grace` seconds; ends the sandbox if it does not."""
         if self.ended:
             return
         self._channel.write(wire.pack_json(self.number, wire.CANCEL, {"grace": grace}))
@@ -151,14 +151,14 @@ class Call:
         loop.call_later(grace + _STUCK, stuck)
 
     async def abort(self, grace: float = GRACE) -> None:
-        """Ends the call and returns when it has ended; what it still sends is dropped."""
+        """Cancels the call and returns when it has ended; further frames are dropped."""
         self.abandon()
         self.cancel(grace)
         while not self.ended:
             await self._wait()
 
     def abandon(self) -> None:
-        """Drops all frames, also those that are still to come."""
+        """Drops all frames, also those that are yet to arrive."""
         self._abandoned = True
         self._frames.clear()
         self._taken = self._owed
@@ -180,7 +180,7 @@ class Call:
             deadline.stop()
 
     def received(self, kind: int, payload: bytes) -> None:
-        """Raises Broken."""
+        """Processes a frame from the supervisor. Raises Broken."""
         if kind in _DATA:
             self._received_data(kind, payload)
         elif kind == wire.END:
@@ -189,22 +189,22 @@ class Call:
             size = int.from_bytes(payload, "big")
             self._credit += size
             if size == 0 or self._credit > wire.WINDOW:
-                raise Broken("input taken that was not sent")
+                raise Broken("more input acknowledged than was sent")
             if self._credit_waiter and not self._credit_waiter.done():
                 self._credit_waiter.set_result(None)
             return
         else:
-            raise Broken(f"a frame of kind {kind}")
+            raise Broken(f"unexpected frame of kind {kind}")
         self._wake()
 
     def _received_data(self, kind: int, payload: bytes) -> None:
         if self._owed >= wire.WINDOW:
-            raise Broken("more than the window holds")
+            raise Broken("more data than the flow-control window allows")
         self._owed += len(payload) + wire.OVERHEAD
         if kind != wire.EVENT:
             self._output += wire.output_of(kind, payload)
             if self.output_limit is not None and self._output > self.output_limit + _SLACK:
-                raise Broken("more output than is allowed")
+                raise Broken("more output than the limit allows")
         if self._abandoned:
             self._taken = self._owed
             self._acknowledge()

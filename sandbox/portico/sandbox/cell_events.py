@@ -1,4 +1,4 @@
-"""Reads the events of a cell from the agent's frames. A violation of the protocol ends the sandbox."""
+"""Decodes the events of a cell from the supervisor's frames. A protocol violation ends the sandbox."""
 
 from functools import partial
 from typing import Final
@@ -13,7 +13,7 @@ _LINE: Final = 60_000  # bytes of an answer to input()
 
 
 def read_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> CellEvent:
-    """Raises SandboxGone for an event that no cell has."""
+    """Decodes one event. Raises SandboxGone for a frame that a cell cannot send."""
     if kind == wire.OUT:
         return Stdout(payload)
     if kind == wire.ERR:
@@ -24,7 +24,7 @@ def read_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> Cell
             answer = partial(_answer, call)
             return CellInput(told.text("prompt", wire.PROMPT), told.flag("password"), answer)
     if kind != wire.RICH:
-        raise call.broken("an event that no cell has")
+        raise call.broken("unexpected event of a cell")
     try:
         role, forms = wire.unpack_rich(payload)
     except wire.BadFrame as error:
@@ -33,12 +33,13 @@ def read_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> Cell
 
 
 def read_count(result: Answer) -> int:
-    """The number of the cell."""
+    """Returns the execution count of the cell."""
     return result.number("count", high=(1 << 31) - 1, default=0)
 
 
 def read_end(result: Answer, timeout: errors.SandboxTimeout | None) -> CellEnd:
-    """The end of a cell whose kernel lives; `timeout` if its time was over. Raises SandboxGone."""
+    """Decodes the end of a cell whose kernel survived. `timeout` is set if the cell was interrupted at its
+    deadline. Raises SandboxGone."""
     error = None
     if result.has("error"):
         told = result.inner("error")
@@ -53,15 +54,16 @@ def read_end(result: Answer, timeout: errors.SandboxTimeout | None) -> CellEnd:
         failure = errors.LimitExceeded("too much output", "output")
     elif failure is None and result.has("dropped"):
         forms = ", ".join(result.texts("dropped"))
-        failure = errors.LimitExceeded(f"too large to be shown: {forms}", "output")
+        failure = errors.LimitExceeded(f"too large to display: {forms}", "output")
     return CellEnd(read_count(result), error, failure)
 
 
 async def _answer(call: Call, text: str | None) -> None:
-    """Raises InvalidRequest for a line that is too long. An answer that comes too late is dropped."""
+    """Sends a line to input(). A line that arrives too late is dropped. Raises InvalidRequest for a line that
+    is too long."""
     line = b"" if text is None else text.encode(errors="replace") + b"\n"
     if len(line) > _LINE:
-        raise errors.InvalidRequest(f"input: {len(line)} bytes, and {_LINE} is the most of a line")
+        raise errors.InvalidRequest(f"input: {len(line)} bytes, the limit of a line is {_LINE}")
     if text is None:
         call.end_input()
     else:
