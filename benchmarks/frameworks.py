@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from portico.agent import AgentRequest, Context, Message, Role
 from portico.agent.adapter_registry import load_framework
-from portico.core.engine.translating import TranslatingSink
+from portico.core.hosts.local.adapter_sink import TranslatingSink
 
 CHUNKS = 20_000
 ROUNDS = 9

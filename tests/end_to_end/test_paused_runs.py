@@ -39,7 +39,7 @@ def signal_everything(deployment: Deployment) -> None:
     """As an init system does that stops a service; the core's workers hear it first here."""
     processes = deployment.process.children(recursive=True)
     for process in processes:
-        if "portico.core.worker" in process.cmdline():
+        if "portico.core.hosts.worker" in process.cmdline():
             process.send_signal(signal.SIGTERM)
             time.sleep(1)
     for process in processes:

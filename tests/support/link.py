@@ -12,9 +12,9 @@ from support.engine import request
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.execution.execution import Execution
+from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import READ_BYTES
 from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain

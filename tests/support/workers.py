@@ -4,10 +4,10 @@ import asyncio
 import socket
 
 from portico.agent import AgentApp
-from portico.core.engine.error_words import ErrorWords, Readers
-from portico.core.engine.local import THREADS, LocalHost
-from portico.core.engine.workers.inside import serve
-from portico.core.engine.workers.process import Launch
+from portico.core.hosts.base.error_disclosure import ErrorWords, Readers
+from portico.core.hosts.local.local_host import THREADS, LocalHost
+from portico.core.hosts.worker.worker_process import Launch
+from portico.core.hosts.worker.worker_runtime import serve
 
 
 class Beside:

@@ -32,9 +32,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from portico.core.engine.host import AgentStartFailed
 from portico.core.errors import FencedOut, PorticoError
-from portico.core.loading import LoadError, load_apps
+from portico.core.hosts.base.agent_host import AgentStartFailed
+from portico.core.hosts.base.app_loader import LoadError, load_apps
 from portico.core.server import CoreServer
 from portico.core.services import audit
 from portico.core.settings import CoreSettings

@@ -18,7 +18,6 @@ from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.error_words import ErrorWords
 from portico.core.engine.forgetting import Forgetting
 from portico.core.engine.indexing import Indexing
 from portico.core.engine.retention import Retention, Ttls
@@ -26,10 +25,11 @@ from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.sandbox_policy import SandboxPolicy
 from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
-from portico.core.engine.workers.host import host_of
-from portico.core.engine.workers.process import interpreters
 from portico.core.errors import FencedOut
 from portico.core.exposure import ABSTRACT, UNIX, why_not
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.worker.worker_host import host_of
+from portico.core.hosts.worker.worker_process import interpreters
 from portico.core.private import private_paths
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication, Unchecked

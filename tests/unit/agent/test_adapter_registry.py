@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portico.agent import AgentApp, Context, adapter_registry
-from portico.core.engine.local import LocalHost
+from portico.core.hosts.local.local_host import LocalHost
 from portico.frameworks import FrameworkMissing, OneWay, framework_names, load_framework
 
 

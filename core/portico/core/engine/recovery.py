@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portico.agent import AgentApp, Error, Status
-from portico.core.engine.host import AgentHost
 from portico.core.errors import AgentNotFound
 from portico.core.execution.budgets import Quotas
 from portico.core.execution.emitter import Emitter
+from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.log.encoding import EventEncoder, Recovered
 from portico.core.log.live_run import Committer, LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog, RunRecord

@@ -14,13 +14,8 @@ import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Status
 from portico.agent.child_runs import RunResult
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import AgentHost
-from portico.core.engine.once import Once
-from portico.core.engine.outcomes import failed
 from portico.core.engine.run_sandbox import RunSandboxes
 from portico.core.engine.sandboxes import Sandboxes
-from portico.core.engine.threads import slot_lent
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.execution.children import Children, Launch, RunStarter
 from portico.core.execution.context_stores import RunMemory, RunResults, RunSession, RunState
@@ -28,6 +23,11 @@ from portico.core.execution.emitter import Emitter
 from portico.core.execution.reader_tracker import Readers
 from portico.core.execution.received_input import Answers
 from portico.core.execution.run_spans import RunSpans
+from portico.core.hosts.base.agent_errors import failed
+from portico.core.hosts.base.agent_host import AgentHost
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.function_threads import slot_lent
+from portico.core.hosts.base.once_calls import Once
 from portico.core.log.encoding import Ask, EventEncoder, Recovered
 from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Stores

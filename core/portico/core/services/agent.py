@@ -8,8 +8,8 @@ from grpc.aio import ServicerContext
 
 from portico.agent import AgentApp
 from portico.core.convert.requests import check_id
-from portico.core.engine.host import AgentHost
 from portico.core.errors import EndpointFailed, InvalidArgument
+from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.services.caller import anonymous, caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.model.identity import user_of

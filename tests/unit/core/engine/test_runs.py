@@ -12,10 +12,10 @@ from support.engine import Disk, read, request
 
 from portico.agent import AgentApp, AgentError, Message, Role, Status, TextContent, Usage
 from portico.core.engine import runs
-from portico.core.engine.local import LocalHost
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import AgentNotFound, CursorAhead, Draining, LimitExceeded, StoreUnavailable
 from portico.core.execution import execution as module
+from portico.core.hosts.local.local_host import LocalHost
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 

@@ -8,7 +8,7 @@ from unit.core.services.sandboxes import cell, command, gone
 
 from portico.client import Client, RunFailed
 from portico.core import server
-from portico.core.engine.workers.host import ProcessHost
+from portico.core.hosts.worker.worker_host import ProcessHost
 from portico.v1 import events_pb2
 
 

@@ -11,14 +11,14 @@ from portico.agent import AgentApp, AgentError, Context, Rejection
 from portico.agent.adapter_registry import load_framework
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest, ReportedError
-from portico.core.engine.calling import bind, call
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import AgentStartFailed, Sink
-from portico.core.engine.outcomes import in_short
-from portico.core.engine.roster import Roster
-from portico.core.engine.threads import Slot, ThreadedGenerator
-from portico.core.engine.translating import TranslatingSink, translate
 from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.core.hosts.base.agent_errors import in_short
+from portico.core.hosts.base.agent_host import AgentStartFailed, Sink
+from portico.core.hosts.base.agent_registry import Roster
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.function_threads import Slot, ThreadedGenerator
+from portico.core.hosts.base.invoke import bind, call
+from portico.core.hosts.local.adapter_sink import TranslatingSink, translate
 from portico.telemetry import ids
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portico.agent import AgentApp
 from portico.agent.app import being_loaded
-from portico.core.engine.outcomes import in_short
+from portico.core.hosts.base.agent_errors import in_short
 
 log = logging.getLogger(__name__)
 

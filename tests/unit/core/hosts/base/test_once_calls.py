@@ -9,11 +9,11 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.engine import once
 from portico.core.engine.runs import RunEngine
 from portico.core.errors import LimitExceeded, StoreUnavailable
 from portico.core.execution import context_stores
 from portico.core.execution.execution import Execution
+from portico.core.hosts.base import once_calls
 from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]
@@ -156,11 +156,11 @@ async def test_what_can_not_be_kept_is_refused(engine_of: Engines, monkeypatch: 
 
         for key, function in (
             ("set", lambda: {1, 2}),
-            ("long", lambda: "x" * once.RESULT_BYTES),
+            ("long", lambda: "x" * once_calls.RESULT_BYTES),
             ("nested", nested),
             ("", lambda: 1),
             ("k" * 257, lambda: 1),
-            ("fits", lambda: "x" * (once.RESULT_BYTES - 2)),
+            ("fits", lambda: "x" * (once_calls.RESULT_BYTES - 2)),
             ("second", lambda: 2),
             ("third", lambda: 3),
             ("second", lambda: 4),

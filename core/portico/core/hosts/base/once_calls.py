@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from portico.agent.context import ResultAccess
-from portico.core.engine.threads import Slot, in_thread
 from portico.core.errors import LimitExceeded
+from portico.core.hosts.base.function_threads import Slot, in_thread
 
 KEY_CHARACTERS = 256
 RESULT_BYTES = 64 * 1024

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from portico.agent import AgentApp
 from portico.agent.adapter_registry import FrameworkMissing, load_framework
-from portico.core.engine.calling import bind
 from portico.core.errors import AgentNotFound
+from portico.core.hosts.base.invoke import bind
 
 
 class Roster:

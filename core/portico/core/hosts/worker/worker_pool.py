@@ -5,10 +5,10 @@ import logging
 import time
 
 from portico.agent import AgentApp, AgentError, Workers
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import AgentStartFailed
-from portico.core.engine.workers.process import Launch
-from portico.core.engine.workers.worker import Worker
+from portico.core.hosts.base.agent_host import AgentStartFailed
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.worker.worker_handle import Worker
+from portico.core.hosts.worker.worker_process import Launch
 from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)

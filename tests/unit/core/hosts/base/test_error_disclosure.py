@@ -17,9 +17,9 @@ from support.workers import beside
 from portico.agent import AgentApp, AgentError, Context, Workers
 from portico.client import Aborted, Client
 from portico.core import server
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.workers.host import ProcessHost
-from portico.core.loading import load_apps
+from portico.core.hosts.base.app_loader import load_apps
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.worker.worker_host import ProcessHost
 from portico.core.settings import CoreSettings
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings

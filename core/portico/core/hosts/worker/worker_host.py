@@ -6,15 +6,15 @@ from contextlib import aclosing
 from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Workers
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import AgentHost, Sink
-from portico.core.engine.local import LocalHost
-from portico.core.engine.roster import Roster
-from portico.core.engine.workers.orphans import kill_orphans
-from portico.core.engine.workers.pool import Pool
-from portico.core.engine.workers.process import Launch
-from portico.core.engine.workers.worker import Worker
 from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.core.hosts.base.agent_host import AgentHost, Sink
+from portico.core.hosts.base.agent_registry import Roster
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.local.local_host import LocalHost
+from portico.core.hosts.worker.orphan_processes import kill_orphans
+from portico.core.hosts.worker.worker_handle import Worker
+from portico.core.hosts.worker.worker_pool import Pool
+from portico.core.hosts.worker.worker_process import Launch
 
 
 class ProcessHost(Roster):

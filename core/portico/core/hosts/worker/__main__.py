@@ -1,5 +1,4 @@
-"""`python -m portico.core.worker`: the worker process of one agent. The core starts it; it ends with the
-core."""
+"""`python -m portico.core.hosts.worker`: the worker process of one agent, which the core starts and ends."""
 
 import argparse
 import asyncio
@@ -13,10 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.local import LocalHost
-from portico.core.engine.workers.inside import serve
-from portico.core.loading import LoadError, load_apps
+from portico.core.hosts.base.app_loader import LoadError, load_apps
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.local.local_host import LocalHost
+from portico.core.hosts.worker.worker_runtime import serve
 from portico.telemetry import logs, standard_error
 from portico.telemetry.setup import Telemetry
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from portico.agent import AgentApp
-from portico.core.engine.workers.orphans import MARK, kill_marked, new_mark
+from portico.core.hosts.worker.orphan_processes import MARK, kill_marked, new_mark
 
 
 class Process(Protocol):
@@ -34,7 +34,7 @@ Launch = Callable[[AgentApp, socket.socket], Awaitable[Process]]
 
 
 class Interpreter:
-    """`python -m portico.core.worker`."""
+    """`python -m portico.core.hosts.worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
         self._process = process
@@ -70,7 +70,7 @@ def interpreters(*options: str) -> Launch:
 
     async def launch(app: AgentApp, there: socket.socket) -> Interpreter:
         mark = new_mark()
-        command: Sequence[str] = (sys.executable, "-P", "-m", "portico.core.worker")
+        command: Sequence[str] = (sys.executable, "-P", "-m", "portico.core.hosts.worker")
         number = there.fileno()
         process = await asyncio.create_subprocess_exec(
             *(*command, str(number), str(os.getpid()), app.source, app.name, *options),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from portico.core.engine.threads import Slot, in_thread, never
+from portico.core.hosts.base.function_threads import Slot, in_thread, never
 
 
 def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:

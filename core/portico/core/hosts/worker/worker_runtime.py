@@ -22,17 +22,17 @@ from portico.agent import (
 from portico.agent.adapter_detection import is_ours
 from portico.agent.child_runs import ChildRequest
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import AgentHost, AgentStartFailed
-from portico.core.engine.once import Once
-from portico.core.engine.outcomes import not_to_be_yielded
-from portico.core.engine.threads import slot_lent
-from portico.core.engine.workers.channel import Channel, Served
-from portico.core.engine.workers.codec import encode
-from portico.core.engine.workers.far import Far, FarCalls, FarChild, Offers
-from portico.core.engine.workers.orders import Order
-from portico.core.engine.workers.window import WINDOW, Item, weight
 from portico.core.errors import EndpointFailed
+from portico.core.hosts.base.agent_errors import not_to_be_yielded
+from portico.core.hosts.base.agent_host import AgentHost, AgentStartFailed
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.function_threads import slot_lent
+from portico.core.hosts.base.once_calls import Once
+from portico.core.hosts.worker.codec import encode
+from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
+from portico.core.hosts.worker.remote_context import Far, FarCalls, FarChild, Offers
+from portico.core.hosts.worker.rpc_channel import Channel, Served
+from portico.core.hosts.worker.worker_messages import Order
 from portico.telemetry import ids, spans
 from portico.telemetry.loop_watch import LoopWatch
 

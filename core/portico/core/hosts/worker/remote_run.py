@@ -7,12 +7,12 @@ from typing import Any
 
 from portico.agent import ChildRun, Context, InputRequest
 from portico.agent.child_runs import ChildRequest
-from portico.core.engine.host import Sink
-from portico.core.engine.workers.channel import Channel, Served
-from portico.core.engine.workers.codec import decode
-from portico.core.engine.workers.far import MAX_CALLS, reached
-from portico.core.engine.workers.orders import Offered, Order
-from portico.core.engine.workers.window import WINDOW, Item, weight
+from portico.core.hosts.base.agent_host import Sink
+from portico.core.hosts.worker.codec import decode
+from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
+from portico.core.hosts.worker.remote_context import MAX_CALLS, reached
+from portico.core.hosts.worker.rpc_channel import Channel, Served
+from portico.core.hosts.worker.worker_messages import Offered, Order
 from portico.telemetry import spans
 
 

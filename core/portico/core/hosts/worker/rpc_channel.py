@@ -14,7 +14,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from portico.core.engine.workers.codec import Garbled, decode, encode
+from portico.core.hosts.worker.codec import Garbled, decode, encode
 
 MAX_FRAME_BYTES = 72 * 1024 * 1024  # a whole file of a sandbox, and room about it
 _HEADER = struct.Struct("!I")

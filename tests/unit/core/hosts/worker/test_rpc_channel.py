@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portico.core.engine.workers.channel import Channel, ChannelClosed
+from portico.core.hosts.worker.rpc_channel import Channel, ChannelClosed
 
 
 class Service:

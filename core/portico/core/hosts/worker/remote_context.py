@@ -12,8 +12,8 @@ from typing import Any, cast
 from portico.agent import Context, SandboxAccess
 from portico.agent.child_runs import RunResult
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
-from portico.core.engine.workers.channel import Channel
-from portico.core.engine.workers.orders import Address, Offered
+from portico.core.hosts.worker.rpc_channel import Channel
+from portico.core.hosts.worker.worker_messages import Address, Offered
 
 MAX_CALLS = 256  # of one run at once; more wait for their turn
 INTERFACES: Mapping[str, type] = {

@@ -7,7 +7,7 @@ from portico.agent import Context
 from portico.agent.adapter_detection import framework_of, is_ours
 from portico.agent.adapter_interface import Translation
 from portico.agent.adapter_registry import FrameworkMissing, load_framework
-from portico.core.engine.host import Sink
+from portico.core.hosts.base.agent_host import Sink
 
 
 class TranslatingSink:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from portico.agent import AgentError, Message, Rejection, Role, SavedState, TextContent, data, tool_call
-from portico.core.engine.workers.codec import Garbled, decode, encode
-from portico.core.engine.workers.orders import Address
 from portico.core.errors import EtagMismatch
+from portico.core.hosts.worker.codec import Garbled, decode, encode
+from portico.core.hosts.worker.worker_messages import Address
 from portico.sandbox.errors import SandboxGone
 from portico.sandbox.events import CellEnd, CellResult
 

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Workers
-from portico.core.engine.error_words import ErrorWords
-from portico.core.engine.host import Sink
-from portico.core.engine.workers.channel import Channel, ChannelClosed, Served
-from portico.core.engine.workers.orders import Address
-from portico.core.engine.workers.process import Launch, Process
-from portico.core.engine.workers.run import FarRun
 from portico.core.errors import EndpointFailed
+from portico.core.hosts.base.agent_host import Sink
+from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.worker.remote_run import FarRun
+from portico.core.hosts.worker.rpc_channel import Channel, ChannelClosed, Served
+from portico.core.hosts.worker.worker_messages import Address
+from portico.core.hosts.worker.worker_process import Launch, Process
 
 CRASHED = "agent_crashed"
 LOOK_SECONDS = 0.5  # between two looks at its memory

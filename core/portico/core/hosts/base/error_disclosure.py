@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from portico.agent import AgentError, Rejection
 from portico.agent.context import ReportedError
-from portico.core.engine.outcomes import unknown, words_of
 from portico.core.errors import Code, PorticoError
+from portico.core.hosts.base.agent_errors import unknown, words_of
 from portico.telemetry.logs import WITH_WORDS
 
 # What the core says of limits and of what is away has nothing of anybody's in it, and callers must know.

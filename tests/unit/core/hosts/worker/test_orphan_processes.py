@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 
-from portico.core.engine.workers import orphans
+from portico.core.hosts.worker import orphan_processes
 from portico.sandbox.local.owners import Owner
 
 
@@ -13,7 +13,7 @@ async def marked(mark: str) -> asyncio.subprocess.Process:
         "sh",
         "-c",
         "echo; exec sleep 60",
-        env={**os.environ, orphans.MARK: mark},
+        env={**os.environ, orphan_processes.MARK: mark},
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -26,10 +26,10 @@ async def test_only_workers_of_a_core_of_this_pid_namespace_that_has_ended_are_k
     elsewhere = Owner(os.getpid(), 1, "anotherboot.4026531836")
     processes = [await marked(f"{owner.name}-1") for owner in (dead, living, elsewhere)]
     try:
-        await asyncio.to_thread(orphans.kill_orphans)
+        await asyncio.to_thread(orphan_processes.kill_orphans)
         assert await asyncio.wait_for(processes[0].wait(), 10) == -signal.SIGKILL
         assert [process.returncode for process in processes[1:]] == [None, None]
-        await asyncio.to_thread(orphans.kill_marked, f"{living.name}-1")
+        await asyncio.to_thread(orphan_processes.kill_marked, f"{living.name}-1")
         assert await asyncio.wait_for(processes[1].wait(), 10) == -signal.SIGKILL
     finally:
         for process in processes:

@@ -24,7 +24,7 @@ _MODULES = frozenset(
         "portico.agent.context",
         "portico.core.errors",
         "portico.core.engine.sandbox_errors",
-        "portico.core.engine.workers.orders",
+        "portico.core.hosts.worker.worker_messages",
         "portico.sandbox.errors",
         "portico.sandbox.events",
     )

@@ -1,0 +1,1 @@
+"""Where agents execute: in this process or in worker processes."""

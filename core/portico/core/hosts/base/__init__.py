@@ -1,0 +1,1 @@
+"""What every host shares: loading, registering and invoking agents, errors, threads."""

@@ -1,0 +1,1 @@
+"""Agents that execute in the core's own process."""
