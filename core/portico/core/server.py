@@ -22,8 +22,6 @@ from portico.core.engine.forgetting import Forgetting
 from portico.core.engine.indexing import Indexing
 from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
-from portico.core.engine.sandbox_policy import SandboxPolicy
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits
 from portico.core.errors import FencedOut
 from portico.core.exposure import ABSTRACT, UNIX, why_not
@@ -31,6 +29,8 @@ from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.worker.worker_host import host_of
 from portico.core.hosts.worker.worker_process import interpreters
 from portico.core.private import private_paths
+from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.services.agent import AgentService
 from portico.core.services.authentication import Authentication, Unchecked
 from portico.core.services.dispatch import handlers

@@ -12,8 +12,8 @@ from subprocess import Popen
 import pytest
 from support.folders import open_to_all
 
-from portico.core.engine.sandbox_mounts import AllowedMounts
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.sandbox import errors, visible
 from portico.sandbox.backend import Backend
 from portico.sandbox.spec import Mount, Spec

@@ -11,8 +11,8 @@ import pytest
 import portico.client.errors as client_errors
 import portico.core
 import portico.gateways
-from portico.core.engine import sandbox_errors
 from portico.core.errors import PorticoError
+from portico.core.sandboxes import sandbox_errors
 from portico.v1 import errors_pb2
 
 CONTRACT = Path(__file__).parents[3] / "proto/portico/v1/errors.proto"

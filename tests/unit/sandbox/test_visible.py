@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.engines import need
 
-from portico.core.engine.sandbox_mounts import AllowedMounts
-from portico.core.engine.sandbox_policy import SandboxPolicy
-from portico.core.engine.sandboxes import Sandboxes
+from portico.core.sandboxes.allowed_mounts import AllowedMounts
+from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, visible
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Spec

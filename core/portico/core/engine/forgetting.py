@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from portico.core.engine.removal import BATCH
 from portico.core.engine.runs import RunEngine
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import SessionNotFound
+from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from portico.core.engine.keys import RecentKeys
-from portico.core.engine.sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores
 
 BATCH = 100  # of what one transaction removes, which commits wait for

@@ -19,7 +19,6 @@ from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.recovery import Recovery, TakenUp
 from portico.core.engine.removal import Removal
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import (
     CursorAhead,
@@ -43,6 +42,7 @@ from portico.core.log.encoding import EventEncoder, FinishedMessage, StartReques
 from portico.core.log.live_run import LiveRun
 from portico.core.log.reader import LogReader
 from portico.core.log.run_metrics import RunMetrics, states
+from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores
 from portico.core.stores.storage_quota import Room
 from portico.model.ids import new_id

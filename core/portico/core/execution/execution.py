@@ -14,8 +14,6 @@ import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Status
 from portico.agent.child_runs import RunResult
-from portico.core.engine.run_sandbox import RunSandboxes
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
 from portico.core.execution.children import Children, Launch, RunStarter
 from portico.core.execution.context_stores import RunMemory, RunResults, RunSession, RunState
@@ -30,6 +28,8 @@ from portico.core.hosts.base.function_threads import slot_lent
 from portico.core.hosts.base.once_calls import Once
 from portico.core.log.encoding import Ask, EventEncoder, Recovered
 from portico.core.log.live_run import LiveRun
+from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.run_sandbox import RunSandboxes
 from portico.core.stores.ports.stores import Stores
 from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.telemetry import ids

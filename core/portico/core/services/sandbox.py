@@ -5,8 +5,8 @@ from grpc.aio import ServicerContext
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapshot_to_proto, spec_from_proto
 from portico.core.convert.times import timestamp
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.caller import listed_owner
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.services.sandbox_base import check_port

@@ -8,8 +8,8 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import cell_events, sandbox_to_proto, seconds_of, spec_from_proto
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.caller import caller, session_owner
 from portico.core.services.dispatch import parse
 from portico.core.services.sandbox_base import SandboxMethods

@@ -16,8 +16,8 @@ from portico.core.convert.sandboxes import (
     seconds_of,
     tools_to_proto,
 )
-from portico.core.engine.sandbox_errors import ToolNotFound, told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.sandbox_errors import ToolNotFound, told
 from portico.core.services.sandbox_base import SandboxMethods
 from portico.sandbox import tools
 from portico.sandbox.names import from_text

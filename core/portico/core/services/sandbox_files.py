@@ -6,8 +6,8 @@ from contextlib import aclosing
 from grpc.aio import ServicerContext
 
 from portico.core.convert.sandboxes import file_to_proto, found_to_proto
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.dispatch import parse, stop_sending
 from portico.core.services.paging import decode_token, encode_token
 from portico.core.services.sandbox_base import SandboxMethods

@@ -10,9 +10,9 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import command_words, process_end
-from portico.core.engine.port_access import expired
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.port_tokens import expired
+from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.dispatch import parse
 from portico.core.services.sandbox_base import SandboxMethods, check_port
 from portico.sandbox import errors

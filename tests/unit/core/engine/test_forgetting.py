@@ -12,9 +12,9 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.engine import forgetting as module
 from portico.core.engine.forgetting import Forgetting, Forgotten
 from portico.core.engine.runs import RunEngine
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
+from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import (
     Commit,

@@ -7,9 +7,9 @@ from support.engine import request
 
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.removal import Removal
-from portico.core.engine.sandbox_policy import SandboxPolicy
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import SessionNotFound
+from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import Commit, NewSession, RunRecord, Stores
 from portico.sandbox.spec import Spec

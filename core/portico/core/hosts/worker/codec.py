@@ -23,7 +23,7 @@ _MODULES = frozenset(
         "portico.agent.child_runs",
         "portico.agent.context",
         "portico.core.errors",
-        "portico.core.engine.sandbox_errors",
+        "portico.core.sandboxes.sandbox_errors",
         "portico.core.hosts.worker.worker_messages",
         "portico.sandbox.errors",
         "portico.sandbox.events",

@@ -5,7 +5,7 @@ import hmac
 import secrets
 import time
 
-from portico.core.engine.sandbox_errors import SandboxNotFound
+from portico.core.sandboxes.sandbox_errors import SandboxNotFound
 
 _SIGNATURE_BYTES = 18
 

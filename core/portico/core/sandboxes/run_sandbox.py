@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import LimitExceeded, PorticoError
+from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.sandbox import errors, tools
 from portico.sandbox.box import Box
 from portico.sandbox.events import (

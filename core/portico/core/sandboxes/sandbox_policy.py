@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.sandbox_errors import told
 from portico.model.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from portico.core.engine.sandbox_errors import told
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.sandbox_errors import told
 from portico.sandbox import errors
 from portico.sandbox.sources import Source, open_source
 from portico.sandbox.spec import Mount

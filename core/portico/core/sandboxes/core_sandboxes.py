@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from portico.core.engine.port_access import PortAccess
-from portico.core.engine.sandbox_errors import told
-from portico.core.engine.sandbox_mounts import AllowedMounts
-from portico.core.engine.sandbox_policy import SandboxPolicy
+from portico.core.sandboxes.allowed_mounts import AllowedMounts
+from portico.core.sandboxes.port_tokens import PortAccess
+from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, snapshots, visible
 from portico.sandbox.backend import Backend
 from portico.sandbox.choice import check_private, make_backend

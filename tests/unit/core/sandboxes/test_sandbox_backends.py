@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from portico.core.engine.sandbox_errors import SandboxUnavailable, SandboxUnsupported
-from portico.core.engine.sandbox_mounts import AllowedMounts
-from portico.core.engine.sandbox_policy import PRELOAD, SandboxPolicy
-from portico.core.engine.sandboxes import Sandboxes
 from portico.core.errors import InvalidArgument
+from portico.core.sandboxes.allowed_mounts import AllowedMounts
+from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.sandbox_errors import SandboxUnavailable, SandboxUnsupported
+from portico.core.sandboxes.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.settings import CoreSettings
 from portico.sandbox.spec import Mount, NetworkBounds, NetworkPolicy, Spec
 
