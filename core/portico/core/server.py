@@ -18,9 +18,6 @@ from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.forgetting import Forgetting
-from portico.core.engine.indexing import Indexing
-from portico.core.engine.retention import Retention, Ttls
 from portico.core.engine.runs import Limits, RunEngine
 from portico.core.engine.turns import RunLimits
 from portico.core.errors import FencedOut
@@ -28,6 +25,9 @@ from portico.core.exposure import ABSTRACT, UNIX, why_not
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.worker.worker_host import host_of
 from portico.core.hosts.worker.worker_process import interpreters
+from portico.core.lifecycle.forget_user import Forgetting
+from portico.core.lifecycle.retention import Retention, Ttls
+from portico.core.lifecycle.search_indexing import Indexing
 from portico.core.private import private_paths
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy

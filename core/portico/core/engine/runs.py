@@ -14,11 +14,9 @@ from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
 from portico.core.engine.continuation import Continuations
-from portico.core.engine.ephemeral import Ephemerals
 from portico.core.engine.keys import RecentKeys
 from portico.core.engine.lanes import SessionLanes
 from portico.core.engine.recovery import Recovery, TakenUp
-from portico.core.engine.removal import Removal
 from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import (
     CursorAhead,
@@ -37,6 +35,8 @@ from portico.core.execution.budgets import Limit, open_quotas
 from portico.core.execution.execution import Execution, Stop
 from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.lifecycle.ephemeral import Ephemerals
+from portico.core.lifecycle.removal import Removal
 from portico.core.log.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.log.encoding import EventEncoder, FinishedMessage, StartRequest
 from portico.core.log.live_run import LiveRun

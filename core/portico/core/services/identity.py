@@ -7,7 +7,7 @@ from grpc.aio import ServicerContext
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import seconds, timestamp
-from portico.core.engine.forgetting import Forgetting
+from portico.core.lifecycle.forget_user import Forgetting
 from portico.core.services.caller import caller, owner_of
 from portico.core.services.paging import decode_token, encode_token, page_size
 from portico.core.stores.ports.api_keys import KeyRecord

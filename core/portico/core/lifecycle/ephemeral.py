@@ -6,8 +6,8 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from portico.core.engine.removal import Removal
 from portico.core.errors import SessionNotFound, StoreUnavailable
+from portico.core.lifecycle.removal import Removal
 from portico.core.stores.ports.stores import Stores
 from portico.telemetry.rarely import Rarely
 

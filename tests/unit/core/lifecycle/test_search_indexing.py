@@ -7,7 +7,7 @@ from typing import Any
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.engine.indexing import STEP_MESSAGES, Indexing
+from portico.core.lifecycle.search_indexing import STEP_MESSAGES, Indexing
 from portico.core.stores.ports.stores import NewMessage, Stores
 
 

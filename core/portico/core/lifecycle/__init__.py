@@ -1,0 +1,1 @@
+"""What ends stored data: retention, deletion, ephemeral runs, erasure of a user."""
