@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 from portico.core.convert.requests import start_request
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
 from portico.core.execution.execution import Execution
 from portico.core.log.encoding import StartRequest
 from portico.core.log.reader import LogReader
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Commit, Stores
 from portico.v1 import events_pb2, query_pb2
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.lifecycle.retention import Retention, Ttls
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Commit, RunRecord, Stores
 from portico.core.stores.sqlite.log import maintenance

@@ -12,10 +12,10 @@ from support.engine import request
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import Limits, RunEngine
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import READ_BYTES
+from portico.core.runs.run_engine import Limits, RunEngine
 from portico.core.services.authentication import Unchecked
 from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link

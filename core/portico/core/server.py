@@ -18,8 +18,6 @@ from portico.agent import AgentApp, Budget
 from portico.core.auth.authenticator import Authenticator
 from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import Limits, RunEngine
-from portico.core.engine.turns import RunLimits
 from portico.core.errors import FencedOut
 from portico.core.exposure import ABSTRACT, UNIX, why_not
 from portico.core.hosts.base.error_disclosure import ErrorWords
@@ -29,6 +27,8 @@ from portico.core.lifecycle.forget_user import Forgetting
 from portico.core.lifecycle.retention import Retention, Ttls
 from portico.core.lifecycle.search_indexing import Indexing
 from portico.core.private import private_paths
+from portico.core.runs.run_engine import Limits, RunEngine
+from portico.core.runs.scheduler import RunLimits
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.services.agent import AgentService

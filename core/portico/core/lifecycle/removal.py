@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from portico.core.engine.keys import RecentKeys
+from portico.core.runs.idempotency import RecentKeys
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores
 

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import SessionStore
 from portico.telemetry.rarely import Rarely
 

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 
 from portico.core.auth.authenticator import missing
 from portico.core.convert.requests import check_id
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import PermissionDenied, RunNotFound
+from portico.core.runs.run_engine import RunEngine
 from portico.model.identity import TENANT_PREFIX, Principal, principal
 
 # Of a call that brings no credential, where that is allowed: nothing is its own.

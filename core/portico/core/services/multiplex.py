@@ -14,9 +14,9 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.log.reader import READ_BYTES, LogReader
+from portico.core.runs.run_engine import RunEngine
 from portico.core.services import audit
 from portico.core.services.authentication import StreamChecks
 from portico.core.services.caller import call_as

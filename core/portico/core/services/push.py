@@ -10,8 +10,8 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument
+from portico.core.runs.run_engine import RunEngine
 from portico.core.services.caller import check_run
 from portico.core.services.claims import Claims
 from portico.core.services.drain import Drain

@@ -12,10 +12,10 @@ from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.convert.requests import check_id, told_request
 from portico.core.convert.times import seconds, timestamp
 from portico.core.convert.words import STATUS_FROM_PROTO
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.execution.execution import Execution
 from portico.core.log.reader import LogReader
+from portico.core.runs.run_engine import RunEngine
 from portico.core.services import audit
 from portico.core.services.authentication import Authentication, Unchecked
 from portico.core.services.caller import admitted, check_run, listed_owner, owner_of

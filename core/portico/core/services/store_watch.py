@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
-from portico.core.engine.runs import RunEngine
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.store_health import StoreHealth
 from portico.telemetry import counts
 from portico.telemetry.rarely import Rarely

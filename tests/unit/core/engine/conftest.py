@@ -8,11 +8,11 @@ from support.workers import beside
 
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import Limits, RunEngine
 from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.local.local_host import THREADS, LocalHost
 from portico.core.hosts.worker.worker_host import ProcessHost
+from portico.core.runs.run_engine import Limits, RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Stores
 

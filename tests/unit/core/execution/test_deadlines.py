@@ -9,9 +9,9 @@ from support.engine import request
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 
 Later = Callable[[float], None]

@@ -9,9 +9,9 @@ import pytest
 from support.engine import read, request
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import RunNotFound
 from portico.core.execution.execution import Execution
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import RunFilter, Stores
 from portico.v1 import events_pb2 as pb
 

@@ -9,10 +9,10 @@ from support.engine import request
 
 from portico.agent import AgentApp, AgentError, Context, Message, Role, Status, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
-from portico.core.engine.turns import RunLimits
 from portico.core.errors import Draining, RunNotPaused
 from portico.core.execution.execution import Execution
+from portico.core.runs.run_engine import RunEngine
+from portico.core.runs.scheduler import RunLimits
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2, query_pb2
 

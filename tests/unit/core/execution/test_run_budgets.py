@@ -9,10 +9,10 @@ import pytest
 from support.engine import read, request
 
 from portico.agent import AgentApp, Budget, Context, Message, Status, function_call, tool_call, usage
-from portico.core.engine.runs import RunEngine
-from portico.core.engine.turns import RunLimits
 from portico.core.execution import children
 from portico.core.execution.execution import Execution
+from portico.core.runs.run_engine import RunEngine
+from portico.core.runs.scheduler import RunLimits
 from portico.core.stores.ports.stores import RunFilter, Stores
 from portico.v1 import events_pb2 as pb
 

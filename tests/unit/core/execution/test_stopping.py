@@ -9,10 +9,10 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import StoreUnavailable
 from portico.core.execution import execution as module
 from portico.core.execution.execution import Execution, Stop
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]

@@ -9,11 +9,11 @@ from support.engine import request
 
 from portico.agent import AgentApp, Context, Message
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.lifecycle import forget_user as module
 from portico.core.lifecycle.forget_user import Forgetting, Forgotten
+from portico.core.runs.run_engine import RunEngine
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import (

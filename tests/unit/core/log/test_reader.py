@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
 from portico.core.convert.requests import start_request
-from portico.core.engine.recovery import MAX_ATTEMPTS
-from portico.core.engine.runs import RunEngine
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log import live_run, reader
 from portico.core.log.reader import LogReader
+from portico.core.runs.recovery import MAX_ATTEMPTS
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Commit, Stores
 from portico.v1 import events_pb2, query_pb2

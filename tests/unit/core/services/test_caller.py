@@ -12,10 +12,10 @@ from support.rpcs import METHODS
 
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
+from portico.core.runs.run_engine import RunEngine
 from portico.core.services.caller import (
     ANONYMOUS,
     NoPrincipal,

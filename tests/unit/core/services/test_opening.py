@@ -10,11 +10,11 @@ from support.engine import read
 
 from portico.agent import AgentApp, Context, Message
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import CursorAhead, InvalidArgument, PermissionDenied, RunNotFound, Unauthenticated
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import LogReader
+from portico.core.runs.run_engine import RunEngine
 from portico.core.services.caller import ANONYMOUS
 from portico.core.services.opening import (
     launch_after,

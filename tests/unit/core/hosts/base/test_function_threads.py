@@ -10,8 +10,8 @@ import pytest
 from support.engine import Disk, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
-from portico.core.engine.runs import RunEngine
 from portico.core.execution.execution import Execution, Stop
+from portico.core.runs.run_engine import RunEngine
 
 Engines = Callable[..., Any]
 

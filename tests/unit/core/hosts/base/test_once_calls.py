@@ -9,11 +9,11 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import LimitExceeded, StoreUnavailable
 from portico.core.execution import context_stores
 from portico.core.execution.execution import Execution
 from portico.core.hosts.base import once_calls
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 
 Engines = Callable[..., Any]

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from portico.core.engine.lanes import SessionLanes
 from portico.core.errors import RunNotFound
 from portico.core.log.live_run import LiveRun
+from portico.core.runs.session_queue import SessionLanes
 from portico.core.stores.ports.stores import Stores
 from portico.model.ids import new_id
 

@@ -3,8 +3,8 @@
 import pytest
 from support.engine import request
 
-from portico.core.engine.lanes import SessionLanes
 from portico.core.log.live_run import LiveRun
+from portico.core.runs.session_queue import SessionLanes
 
 
 class Nobody:

@@ -12,14 +12,14 @@ from support.engine import Disk, request
 
 from portico.agent import AgentApp, Budget, Context, Message, Role, Status, TextContent
 from portico.core.convert.events import ProtoEncoder
-from portico.core.engine import recovery as module
-from portico.core.engine.recovery import MAX_ATTEMPTS, Recovery
-from portico.core.engine.runs import RunEngine
 from portico.core.execution.budgets import Limit, Quotas
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.committer import GroupCommitter
 from portico.core.log.live_run import LiveRun
+from portico.core.runs import recovery as module
+from portico.core.runs.recovery import MAX_ATTEMPTS, Recovery
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Chunk, Commit, RunRecord, Stores
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2

@@ -9,7 +9,6 @@ import pytest
 from support.engine import Disk, read, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import (
     IdempotencyConflict,
     LimitExceeded,
@@ -22,6 +21,7 @@ from portico.core.errors import (
 )
 from portico.core.execution.execution import Execution
 from portico.core.execution.received_input import STEERED_BYTES
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import query_pb2
 

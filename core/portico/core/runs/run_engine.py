@@ -13,11 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
-from portico.core.engine.continuation import Continuations
-from portico.core.engine.keys import RecentKeys
-from portico.core.engine.lanes import SessionLanes
-from portico.core.engine.recovery import Recovery, TakenUp
-from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import (
     CursorAhead,
     CursorExpired,
@@ -42,6 +37,11 @@ from portico.core.log.encoding import EventEncoder, FinishedMessage, StartReques
 from portico.core.log.live_run import LiveRun
 from portico.core.log.reader import LogReader
 from portico.core.log.run_metrics import RunMetrics, states
+from portico.core.runs.continuation import Continuations
+from portico.core.runs.idempotency import RecentKeys
+from portico.core.runs.recovery import Recovery, TakenUp
+from portico.core.runs.scheduler import RunLimits, Turns
+from portico.core.runs.session_queue import SessionLanes
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores
 from portico.core.stores.storage_quota import Room

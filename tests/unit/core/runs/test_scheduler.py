@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from portico.core.engine.turns import RunLimits, Turns
 from portico.core.errors import LimitExceeded
+from portico.core.runs.scheduler import RunLimits, Turns
 from portico.model.identity import owner_key, tenant_of
 
 

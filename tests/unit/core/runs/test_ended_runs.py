@@ -13,8 +13,8 @@ import pytest
 from support.engine import read, request
 
 from portico.agent import AgentApp, Context, Message, Role, TextContent, usage
-from portico.core.engine.runs import RunEngine
 from portico.core.execution.execution import Execution
+from portico.core.runs.run_engine import RunEngine
 from portico.v1 import events_pb2 as pb
 
 Engines = Callable[..., Any]

@@ -11,11 +11,11 @@ import pytest
 from support.engine import Disk, read, request
 
 from portico.agent import AgentApp, AgentError, Message, Role, Status, TextContent, Usage
-from portico.core.engine import runs
-from portico.core.engine.runs import RunEngine
 from portico.core.errors import AgentNotFound, CursorAhead, Draining, LimitExceeded, StoreUnavailable
 from portico.core.execution import execution as module
 from portico.core.hosts.local.local_host import LocalHost
+from portico.core.runs import run_engine
+from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 
@@ -285,7 +285,7 @@ async def test_an_exception_with_odd_words_still_ends_the_run(
 async def test_an_agent_that_can_not_be_stopped_does_not_keep_the_engine(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(run_engine, "STOP_SECONDS", 0.1)
     free = threading.Event()
 
     def deaf() -> None:

@@ -7,10 +7,10 @@ import pytest
 from support.engine import request
 
 from portico.agent import Status
-from portico.core.engine.continuation import Continuations
-from portico.core.engine.lanes import SessionLanes
 from portico.core.errors import RunNotFound, SessionNotFound
 from portico.core.log.live_run import LiveRun
+from portico.core.runs.continuation import Continuations
+from portico.core.runs.session_queue import SessionLanes
 from portico.core.stores.ports.stores import Commit, NewMessage, NewSession, RunRecord, Stores
 
 Place = tuple[str, str, bool]

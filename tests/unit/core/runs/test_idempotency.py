@@ -8,10 +8,10 @@ import pytest
 from support.engine import request, text_of
 
 from portico.agent import AgentApp
-from portico.core.engine import keys as module
-from portico.core.engine.keys import WINDOW_SECONDS, RecentKeys
 from portico.core.errors import IdempotencyConflict
 from portico.core.execution.execution import Execution
+from portico.core.runs import idempotency as module
+from portico.core.runs.idempotency import WINDOW_SECONDS, RecentKeys
 from portico.core.stores.ports.stores import AUTO_PREFIX, Commit, RunRecord, Stores
 
 Engines = Callable[..., Any]

@@ -1,0 +1,1 @@
+"""Runs of all agents: admission, scheduling, session queues, idempotency, recovery."""
