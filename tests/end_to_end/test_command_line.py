@@ -176,7 +176,7 @@ def test_a_mistake_ends_other_commands_with_2_and_one_sentence(tmp_path: Path) -
     authority = Authority(tmp_path)
     (cert, _), old = authority.issue("new"), authority.issue("old", days=(-3, -1))
     mistakes: list[tuple[tuple[str, ...], dict[str, str], str]] = [
-        (("doctor", "--store", "nonsense"), {}, "portico doctor: not the URL of a store"),
+        (("doctor", "--store", "nonsense"), {}, "portico doctor: invalid store URL"),
         (
             ("runs", "list"),
             {"PORTICO_TLS_CA": "/nonexistent"},

@@ -32,7 +32,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "--listen (PORTICO_CORE_LISTEN) needs host:port, with a port up to 65535",
     ),
     ({"store": "postgres://x/y"}, "--store (PORTICO_CORE_STORE) can't be used: no store for postgres://"),
-    ({"store": "x"}, "--store (PORTICO_CORE_STORE) can't be used: not the URL of a store"),
+    ({"store": "x"}, "--store (PORTICO_CORE_STORE) can't be used: invalid store URL"),
     ({"metrics_listen": "9464"}, "--metrics-listen (PORTICO_CORE_METRICS_LISTEN) needs host:port"),
     (
         {"tls_key": "/nonexistent"},

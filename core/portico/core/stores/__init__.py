@@ -1,1 +1,1 @@
-"""What a core keeps, and the stores that keep it. `open.open_stores` picks them by URL."""
+"""The core's persistent data: store interfaces and implementations. `open_stores.open_stores` opens them."""

@@ -1,5 +1,7 @@
-"""How much one transaction removes. A commit of the run log waits for it, and all that it frees is in the
-write-ahead log, so large things are removed in several.
+"""Limits how much one transaction deletes.
+
+A commit of the run log waits for the transaction, and every page that it frees is
+written to the write-ahead log, so large deletes are split into several transactions.
 """
 
 import asyncio
@@ -8,14 +10,18 @@ from typing import TypeVar
 
 STEP_BYTES = 1024 * 1024
 STEP_ROWS = 100
-ROW_BYTES = STEP_BYTES // STEP_ROWS  # that a row counts for beside its own size
+ROW_BYTES = STEP_BYTES // STEP_ROWS  # counted per row, in addition to its own size
 
 _Key = TypeVar("_Key")
 
 
 def one_step(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[_Key]:
-    """The first of these keys, with the sizes of what they stand for, that a transaction may remove: at least
-    one if there is any."""
+    """Return the keys that one transaction may delete, at least one if there is any.
+
+    Args:
+        rows: Keys with the size in bytes that each deletes.
+        room: The most bytes to delete; by default STEP_BYTES.
+    """
     room = STEP_BYTES if room is None else room
     keys: list[_Key] = []
     for key, size in rows:
@@ -27,7 +33,7 @@ def one_step(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[
 
 
 async def in_steps(items: Iterable[_Key]) -> AsyncIterator[_Key]:
-    """The items, for who works on the event loop: others have a turn behind each step."""
+    """Yield the items, and let other tasks of the event loop run after every STEP_ROWS of them."""
     for number, item in enumerate(items, 1):
         yield item
         if number % STEP_ROWS == 0:

@@ -1,4 +1,4 @@
-"""Picks the stores by their URL."""
+"""Opens the stores that a URL names."""
 
 import asyncio
 import logging
@@ -45,15 +45,22 @@ SYNCHRONOUS = ("normal", "full")
 
 
 async def open_stores(url: str, *, migration_copy: bool = True) -> Stores:
-    """With `migration_copy`, a database of an older release is copied before its migration.
+    """Open all stores of a URL.
 
-    Raises ValueError for a URL that means no store, StoreUnavailable for a database that can't be used."""
+    Args:
+        url: memory:// or sqlite:// with the path of a file.
+        migration_copy: Copy a database of an older release before its migration.
+
+    Raises:
+        ValueError: The URL names no supported store.
+        StoreUnavailable: The database can't be used.
+    """
     file = check_url(url)
     return _memory() if file is None else await _sqlite(file, migration_copy)
 
 
 def check_url(url: str) -> SqliteFile | None:
-    """A store's file; None for a store that has none. Raises ValueError for a URL that means no store."""
+    """Return the file that a URL names; None for memory://. Raises ValueError for an unsupported URL."""
     parsed = _parsed(url)
     if parsed.drivername == "memory":
         return None
@@ -63,7 +70,7 @@ def check_url(url: str) -> SqliteFile | None:
 
 
 def directory_of(url: str) -> str:
-    """Where a store keeps its files; empty for one that has none. Raises ValueError as `open_stores`."""
+    """Return the directory of a store's files; "" for memory://. Raises ValueError for an unsupported URL."""
     file = check_url(url)
     return "" if file is None else str(file.path.parent)
 
@@ -72,8 +79,8 @@ def _parsed(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        # The message does not repeat the URL: it may hold a password.
-        raise ValueError(f"not the URL of a store; supported are {SUPPORTED}") from None
+        # The message does not repeat the URL, which may contain a password.
+        raise ValueError(f"invalid store URL; supported are {SUPPORTED}") from None
 
 
 def _memory() -> Stores:
@@ -123,7 +130,7 @@ async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
         await sizes.close()
         await database.close()
         if not runs.owner.lost.is_set():
-            # To end in order takes a little room too.
+            # An orderly shutdown needs some disk space too.
             await asyncio.to_thread(reserve.give_back)
 
     return Stores(
@@ -150,11 +157,11 @@ def _open_log(
         file.make()
         lock.acquire()
     except OSError as error:
-        raise StoreUnavailable(f"the database's directory can't be written: {error.strerror}") from error
+        raise StoreUnavailable(f"can't write to the database's directory: {error.strerror}") from error
     try:
         check_log(file.path)
         _check_log_end(file.path)
-        # A start needs a little room too, for what SQLite keeps beside the database.
+        # A start needs some disk space too, for the files that SQLite keeps beside the database.
         reserve.give_back()
         migrate(file, copy=migration_copy)
         runs = SqliteRunLog(file, turn, lock)
@@ -167,14 +174,13 @@ def _open_log(
 
 
 def _check_log_end(database: Path) -> None:
-    """Raises StoreUnavailable when commits are lost: once the database is open, what is left of them is
-    overwritten."""
+    """Raise StoreUnavailable when commits are lost. Opening the database would overwrite their remains."""
     try:
         loss = lost_commits(database)
     except WalUnknown as why:
-        log.warning("whether commits are missing at the end of the write-ahead log can't be told: %s", why)
+        log.warning("can't check the end of the write-ahead log for lost commits: %s", why)
         return
     except OSError as error:
-        raise StoreUnavailable(f"the write-ahead log can't be read: {error.strerror}") from error
+        raise StoreUnavailable(f"can't read the write-ahead log: {error.strerror}") from error
     if loss is not None:
         raise StoreUnavailable(loss.words(database.name))

@@ -1,4 +1,4 @@
-"""Runs in memory: for trying things out, gone with the process."""
+"""The run log in memory, for development and tests; its content is lost when the process ends."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from portico.core.stores.ports.stores import (
 
 
 class MemoryRunLog:
-    """Hands the messages of a commit to whoever keeps the sessions."""
+    """A RunLog in memory. It passes the messages and sessions of a commit to `keep_messages`."""
 
     def __init__(self, keep_messages: Callable[[Sequence[NewMessage], Sequence[NewSession]], None]) -> None:
         self._keep_messages = keep_messages
@@ -154,7 +154,7 @@ class MemoryRunLog:
         self._closed = True
 
     def owner_of(self, run_id: str) -> str | None:
-        """Whose a run is that is there."""
+        """Return the user of a run; None if the run does not exist."""
         run = self._runs.get(run_id)
         return None if run is None else run.user_id
 

@@ -1,4 +1,4 @@
-"""API keys, as a store keeps them: not the keys but their digests."""
+"""The store interface for API keys. Only digests of the keys are stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,30 +7,30 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One key."""
+    """One API key."""
 
     key_id: str
     digest: bytes
     name: str
     tenant: str
     user_id: str
-    scopes: str  # by name, with a space between
+    scopes: str  # names separated by spaces
     created_at: float
     expires_at: float | None
     revoked_at: float | None
 
 
 class KeyStore(Protocol):
-    """All keys of a core; few enough to be in memory too. Methods raise StoreUnavailable as others do."""
+    """Store of a core's API keys, few enough to cache in memory. Any method may raise StoreUnavailable."""
 
     async def add(self, record: KeyRecord) -> None: ...
 
     async def all(self) -> Sequence[KeyRecord]: ...
 
     async def revoke(self, key_id: str, at: float) -> None:
-        """One that is revoked already stays as it is."""
+        """Set the key's time of revocation, unless it is revoked already."""
         ...
 
     async def delete(self, key_ids: Sequence[str]) -> None:
-        """As if they had never been."""
+        """Delete the records of these keys."""
         ...

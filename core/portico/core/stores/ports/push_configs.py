@@ -1,4 +1,4 @@
-"""Where the events of runs are pushed, and how far that has come: what the core asks of a store."""
+"""The store interface for push configs: where a run's events are pushed, and which are delivered already."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class PushRecord:
-    """One config of a run."""
+    """One push config of a run."""
 
     run_id: str
     config_id: str
@@ -15,46 +15,46 @@ class PushRecord:
     token: str
     auth_scheme: str
     auth_credentials: str
-    delivered: int  # the number of the last event that was; -1 before the first
+    delivered: int  # sequence number of the last delivered event; -1 before the first
     ended: bool
     created_at: float
-    revision: str  # differs each time that it is set
-    protocol: str  # what the receiver understands; empty for the deliverer's own
+    revision: str  # new each time the config is set
+    protocol: str  # the receiver's protocol; empty for the deliverer's default
 
 
 class PushStore(Protocol):
-    """Push configs by run. Every method raises StoreUnavailable as the other stores do."""
+    """Store of push configs by run. Every method may raise StoreUnavailable."""
 
     async def set(self, record: PushRecord) -> None:
-        """Write it over one of the same run and id."""
+        """Create the config, or replace that of the same run and id."""
         ...
 
     async def get(self, run_id: str, config_id: str) -> PushRecord:
-        """Raises PushConfigNotFound."""
+        """Return a config. Raises PushConfigNotFound."""
         ...
 
     async def list(self, run_id: str, after: str, limit: int) -> Sequence[PushRecord]:
-        """By id, strictly after the given one."""
+        """List a run's configs by config_id, strictly after `after`."""
         ...
 
     async def all(self, after: tuple[str, str] | None, limit: int) -> Sequence[PushRecord]:
-        """Of all runs, by (run_id, config_id), strictly after the given pair."""
+        """List the configs of all runs by (run_id, config_id), strictly after `after`."""
         ...
 
     async def undelivered(self) -> Sequence[PushRecord]:
-        """Those of all runs that have not ended, oldest first."""
+        """Return all configs whose delivery has not ended, oldest first."""
         ...
 
     async def delete(self, run_id: str, config_id: str) -> bool:
-        """Whether there was one."""
+        """Delete a config; return whether it existed."""
         ...
 
     async def delete_all(self, run_ids: Sequence[str]) -> int:
-        """All of those runs; how many there were."""
+        """Delete all configs of several runs; return how many."""
         ...
 
     async def acknowledge(
         self, run_id: str, config_id: str, revision: str, delivered: int, ended: bool
     ) -> bool:
-        """Note how far it has come; never back. Whether that revision is there."""
+        """Record the delivered events, which never decrease; return whether this revision is still set."""
         ...

@@ -1,4 +1,4 @@
-"""Whether a store takes writes: what its writers find, and, after a failure, what a small write finds."""
+"""Tracks whether a store accepts writes: by its writers' results and, after a failure, by a test write."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,22 +6,22 @@ from portico.core.errors import StoreUnavailable
 
 
 class StoreHealth:
-    """Of one database, or of a store that never refuses."""
+    """The write health of one store. A store in memory needs no probe, since its writes do not fail."""
 
     def __init__(self) -> None:
-        self.failure: StoreUnavailable | None = None  # of the last write, if it was refused
-        self.probe: Callable[[], Awaitable[None]] | None = None  # writes a little; raises StoreUnavailable
+        self.failure: StoreUnavailable | None = None  # of the last write; None if it succeeded
+        self.probe: Callable[[], Awaitable[None]] | None = None  # a test write; raises StoreUnavailable
 
     def refused(self, failure: StoreUnavailable) -> None:
-        """Somebody's write was refused."""
+        """Record that a write failed."""
         self.failure = failure
 
     def took(self) -> None:
-        """Somebody's write is in the store."""
+        """Record that a write succeeded."""
         self.failure = None
 
     async def look(self) -> StoreUnavailable | None:
-        """Why the store refuses writes now; costs nothing while it does not."""
+        """Return why the store refuses writes now, or None. Writes only if the last write failed."""
         if self.failure is not None and self.probe is not None:
             try:
                 await self.probe()

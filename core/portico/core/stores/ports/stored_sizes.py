@@ -1,4 +1,4 @@
-"""How much somebody has stored: what was said and saved, without indexes and what surrounds it."""
+"""The interface that measures how many bytes a user or tenant has stored: content only, without indexes."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
@@ -7,7 +7,7 @@ from portico.model.identity import TENANT_PREFIX, tenant_of
 
 
 class Whose(NamedTuple):
-    """A user, by the owner's name in the stores, or all of a tenant."""
+    """A user, by the owner's name in the stores, or all users of a tenant."""
 
     name: str
     tenant: bool = False
@@ -17,21 +17,29 @@ class Whose(NamedTuple):
 
     @property
     def between(self) -> tuple[str, str]:
-        """The names of a tenant's owners are from the first to before the second. The tenant without a name
-        has those that no other has."""
+        """The half-open range of the names of a tenant's owners.
+
+        For the tenant without a name, the range of the names of all other tenants' owners, which are
+        not its own.
+        """
         name = f"{TENANT_PREFIX}{self.name}:" if self.name else TENANT_PREFIX
         return name, f"{name[:-1]};"  # what follows a colon
 
 
 class SizeStore(Protocol):
-    """Looks at all that the stores of one URL keep."""
+    """Measures the content of all stores of one URL."""
 
     async def stored_bytes(self, whose: Whose) -> int:
-        """Requests, logs, answers and kept results of runs, messages once, states, memories, and all their
-        metadata."""
+        """Return the bytes that a user or tenant has stored.
+
+        Counts requests, event logs, answers and stored results of runs, messages (once, although events
+        repeat them), states, memories, and the metadata of all of these.
+        """
         ...
 
     def owners(self) -> AsyncIterator[Sequence[str]]:
-        """The names of all who have something stored, some of them repeatedly. Who comes meanwhile may be
-        missing."""
+        """Yield the names of all owners with stored data.
+
+        A name may be repeated. An owner who first stores something during the iteration may be missing.
+        """
         ...

@@ -1,9 +1,9 @@
-"""What the core asks of a store. Implementations fit these protocols by shape.
+"""The interfaces of the core's stores, as protocols, and the records that they read and write.
 
-Payloads (requests, responses, messages) are opaque bytes here: what is above
-encodes them, a store keeps them. Times are seconds since the epoch. Every
-method is safe to call concurrently from one event loop and raises
-StoreUnavailable when the store can't be reached, full or read-only.
+Payloads (requests, responses, messages) are opaque bytes: the callers encode
+and decode them. Times are in seconds since the Unix epoch. Every method is safe
+to call concurrently from one event loop, and raises StoreUnavailable when the
+store can't be reached, is full or is read-only.
 """
 
 import asyncio
@@ -21,23 +21,24 @@ from portico.core.stores.ports.store_health import StoreHealth
 from portico.core.stores.ports.stored_sizes import SizeStore
 from portico.core.stores.storage_quota import Room
 
-# Keys that begin so are clients' own, for retries within seconds; they are not found by key.
+# Prefix of idempotency keys that clients generate for retries within seconds. The engine keeps them in
+# memory and does not look them up in the store.
 AUTO_PREFIX = "auto:"
-LOOK_SECONDS = 1.0  # how often an idle core looks whether another has its stores
+LOOK_SECONDS = 1.0  # interval at which an idle core checks that it still owns its stores
 UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as it stands. `summary` is its encoded response without output."""
+    """The current state of a run. `summary` is its encoded response without output."""
 
     run_id: str
     agent_name: str
     user_id: str
     session_id: str
-    status: str  # a word of the agent protocol, such as in_progress
+    status: str  # a status of the agent protocol, such as in_progress
     created_at: float
-    updated_at: float  # when it took its status
+    updated_at: float  # when the run entered its status
     last_sequence_number: int
     attempt: int
     background: bool
@@ -45,11 +46,11 @@ class RunRecord:
     request: bytes  # the encoded QueryRequest
     summary: bytes
     answers: bytes = b""  # the encoded answers to input requests so far
-    ephemeral: str = ""  # what goes soon after its end: nothing, the "run", or its "session" too
+    ephemeral: str = ""  # deleted soon after the run's end: "" nothing, "run", or "session" (the run too)
 
 
 class Chunk(NamedTuple):
-    """Consecutive events of a run, encoded as a frame (QueryResponse). A store may give several as one."""
+    """Consecutive events of a run, encoded as a frame (QueryResponse). A store may join several into one."""
 
     run_id: str
     first: int
@@ -58,7 +59,7 @@ class Chunk(NamedTuple):
 
 
 class NewSession(NamedTuple):
-    """A session that a run begins in, unless it is there."""
+    """The session in which a run starts. Created unless it exists."""
 
     user_id: str
     session_id: str
@@ -67,36 +68,37 @@ class NewSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to append to a session. Dropped if the session has its id, or is gone."""
+    """A message to append to a session. Dropped if the session has its id already, or does not exist."""
 
     user_id: str
     session_id: str
     message_id: str
     role: str
-    text: str  # what search finds
+    text: str  # searchable text
     payload: bytes
     created_at: float
     run_id: str = ""
-    type: str = "message"  # a word of the agent protocol
+    type: str = "message"  # a message type of the agent protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one transaction writes. Messages come into sessions that are there, or are made here: one that
-    was deleted since stays so.
+    """The content of one transaction.
 
-    To commit it twice is harmless: after a failure nobody knows how far it came.
+    Messages are written to sessions that exist or that this commit creates; a session
+    deleted in the meantime stays deleted. Committing twice has the effect of committing
+    once, because after a failure it is unknown whether the transaction was written.
     """
 
-    runs: Sequence[RunRecord] = ()  # written over what is there; what was asked never changes
-    chunks: Sequence[Chunk] = ()  # of one run in order, also from commit to commit
+    runs: Sequence[RunRecord] = ()  # replace the stored records, except for the request, which never changes
+    chunks: Sequence[Chunk] = ()  # in order per run, within a commit and across commits
     messages: Sequence[NewMessage] = ()
     sessions: Sequence[NewSession] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """What is set must match; times are half open."""
+    """Conditions on runs: each that is set must match. Time ranges are half-open."""
 
     agent_name: str | None = None
     user_id: str | None = None
@@ -104,70 +106,79 @@ class RunFilter:
     statuses: Sequence[str] = ()
     created_from: float | None = None
     created_until: float | None = None
-    status_from: float | None = None  # when the run took its status: its record's updated_at
+    status_from: float | None = None  # earliest time at which the run entered its status (updated_at)
 
 
 class RunLog(Protocol):
-    """Runs and their events."""
+    """Store of runs and their events."""
 
     async def commit(self, commit: Commit) -> None:
-        """Write all of it or nothing; on return it survives a crash of the process."""
+        """Write everything or nothing. After the return it survives a crash of the process."""
         ...
 
     async def get(self, run_id: str) -> RunRecord:
-        """Raises RunNotFound."""
+        """Return a run. Raises RunNotFound."""
         ...
 
     async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
-        """The oldest run with the key: that keys are used once is the engine's care, not the log's."""
+        """Return the oldest run with the idempotency key. The engine, not the log, keeps keys unique."""
         ...
 
     async def list(
         self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
     ) -> Sequence[RunRecord]:
-        """Newest first by (created_at, run_id), or by (updated_at, run_id) with `by_status`; strictly before
-        the given pair; without ephemeral runs."""
+        """List runs that are not ephemeral, newest first.
+
+        Args:
+            where: Conditions on the runs.
+            before: Position of the last run of the previous page; only runs strictly before it are listed.
+            limit: The most runs to return.
+            by_status: Order by (updated_at, run_id) in place of (created_at, run_id).
+        """
         ...
 
     async def count(self, where: RunFilter) -> int:
-        """How many runs `list` finds in all."""
+        """Return how many runs `list` finds over all pages."""
         ...
 
     async def read(self, run_id: str, after: int, max_bytes: int) -> Sequence[Chunk]:
-        """Chunks that hold events beyond `after`, in order: at least one if there is any, and no more than
-        about `max_bytes`. The first may begin at or before `after`."""
+        """Return, in order, the chunks with events whose sequence numbers are greater than `after`.
+
+        At least one chunk if any exists, and in total not much more than `max_bytes`. The first
+        chunk may begin at or before `after`.
+        """
         ...
 
     async def last(self, run_id: str) -> Chunk | None:
-        """The chunk with the run's last event."""
+        """Return the chunk with the run's last event."""
         ...
 
     async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
-        """Runs created since then whose idempotency key has the prefix."""
+        """Return the runs created at `since` or later whose idempotency key starts with the prefix."""
         ...
 
     async def unfinished(self) -> Sequence[RunRecord]:
-        """Runs that have not ended, in the order in which they came, which dates need not tell."""
+        """Return the runs that have not ended, in order of arrival, which created_at may not reflect."""
         ...
 
     async def left_over(self) -> Sequence[RunRecord]:
-        """Ephemeral runs that have ended."""
+        """Return the ephemeral runs that have ended."""
         ...
 
     async def delete(self, run_id: str) -> None:
-        """Remove the run and its events, not its session's messages. Raises RunNotFound."""
+        """Delete a run and its events, not its session's messages. Raises RunNotFound."""
         ...
 
     async def delete_all(self, run_ids: Sequence[str]) -> int:
-        """The same for many at once; how many there were."""
+        """Delete several runs and their events; return how many of the runs existed."""
         ...
 
     async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
-        """Any runs of the user, ephemeral ones too."""
+        """Return up to `limit` ids of the user's runs, including ephemeral runs, in no order."""
         ...
 
     async def ended(self, before: float, limit: int) -> Sequence[str]:
-        """Runs that ended before that time, in no order."""
+        """Return up to `limit` ids of runs that ended before that time, in no order."""
         ...
 
     async def close(self) -> None: ...
@@ -175,6 +186,8 @@ class RunLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
+    """One round of a session's state."""
+
     user_id: str
     session_id: str
     round_id: int
@@ -184,10 +197,10 @@ class StateRecord:
 
 
 class StateStore(Protocol):
-    """States by user, session, part and round.
+    """Store of states, keyed by user, session, part and round.
 
-    The agent's own state is the part with an empty name. Every other part, such as a framework's, lives in
-    its session: it is saved only while the session exists, it goes with it, and no list shows it.
+    The agent's own state is the part with an empty name. Every other part, such as a framework's, belongs
+    to its session: it can be saved only while the session exists, is deleted with it, and is not listed.
     """
 
     async def save(
@@ -199,34 +212,48 @@ class StateStore(Protocol):
         etag: str | None,
         part: str = "",
     ) -> StateRecord:
-        """Without a round: the next after the greatest, from 1. The etag as in SaveStateRequest: with a
-        round, that round's ("*": must not exist); without, the latest round's ("*": there is none).
-        Raises EtagMismatch; SessionNotFound for a named part of a session that does not exist."""
+        """Save the state of a round.
+
+        Args:
+            user_id: Owner of the session.
+            session_id: The session.
+            round_id: The round to write; None means one more than the greatest, starting at 1.
+            state: JSON text.
+            etag: Expected etag, as in SaveStateRequest: that of the round, or without a round that of the
+                latest one. "*" requires that the round, or any round, does not exist yet. None: no check.
+            part: Part of the state; empty for the agent's own.
+
+        Raises:
+            EtagMismatch: The stored etag differs.
+            SessionNotFound: The part has a name and the session does not exist.
+        """
         ...
 
     async def get(self, user_id: str, session_id: str, round_id: int | None, part: str = "") -> StateRecord:
-        """Without a round: the greatest. Raises StateNotFound."""
+        """Return the state of a round; None means the greatest round. Raises StateNotFound."""
         ...
 
     async def list(
         self, user_id: str, session_id: str | None, after: tuple[str, int] | None, limit: int
     ) -> Sequence[StateRecord]:
-        """Agents' own, by (session_id, round_id), strictly after the given pair, without contents."""
+        """List agents' own states without contents, by (session_id, round_id), strictly after `after`."""
         ...
 
     async def delete(
         self, user_id: str, session_id: str | None, round_id: int | None, part: str | None = None
     ) -> int:
-        """Remove what fits; None fits every session, round or part. How many rounds were removed."""
+        """Delete the matching states; None matches every session, round or part. Return how many rounds."""
         ...
 
     async def expire(self, before: float, limit: int) -> int:
-        """Remove some that were saved before that time, so many at most; how many, 0 when there are none."""
+        """Delete up to `limit` states saved before that time; return how many, 0 when none are left."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
+    """A session without its messages."""
+
     user_id: str
     session_id: str
     created_at: float
@@ -237,8 +264,10 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
+    """A message of a session."""
+
     session_id: str
-    position: int  # rises within a session, from 1, with gaps
+    position: int  # increases within a session, from 1, with gaps
     message_id: str
     payload: bytes
     created_at: float
@@ -247,19 +276,21 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageHit:
+    """A message that a search found; a higher score is a better match."""
+
     message: StoredMessage
     score: float
 
 
 class SessionStore(Protocol):
-    """Sessions and their messages, also those that a RunLog of the same URL committed."""
+    """Store of sessions and their messages, including those committed by the RunLog of the same URL."""
 
     async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
-        """Raises SessionExists."""
+        """Create a session. Raises SessionExists."""
         ...
 
     async def get(self, user_id: str, session_id: str) -> SessionRecord:
-        """Raises SessionNotFound."""
+        """Return a session. Raises SessionNotFound."""
         ...
 
     async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
@@ -269,37 +300,43 @@ class SessionStore(Protocol):
     async def list(
         self, user_id: str, before: tuple[float, str] | None, limit: int
     ) -> Sequence[SessionRecord]:
-        """Last used first by (updated_at, session_id), strictly before the given pair."""
+        """List the user's sessions by (updated_at, session_id), last used first, strictly before `before`."""
         ...
 
     async def delete(self, user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
-        """With its messages and its state, all parts of it, at once. With a time: only if the session was
-        not used since. Raises SessionNotFound."""
+        """Delete a session with its messages and all parts of its state, at once.
+
+        With `idle_since`, only if the session has not been used since that time.
+        Raises SessionNotFound.
+        """
         ...
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:
-        """Everybody's, not used since that time, by (updated_at, user_id, session_id), strictly after the
-        given one; without counts and metadata."""
+        """List the sessions of all users that have not been used since `before`.
+
+        In order of (updated_at, user_id, session_id), strictly after `after`; the records have no
+        message count and no metadata.
+        """
         ...
 
     async def append(
         self, user_id: str, session_id: str, messages: Sequence[NewMessage]
     ) -> Sequence[StoredMessage]:
-        """Those that were new, in order. Raises SessionNotFound."""
+        """Append messages; return those that were new, in order. Raises SessionNotFound."""
         ...
 
     async def messages(
         self, user_id: str, session_id: str, cursor: int | None, limit: int, descending: bool
     ) -> Sequence[StoredMessage]:
-        """Strictly beyond the cursor in the given direction. Raises SessionNotFound."""
+        """Return messages strictly beyond the cursor in the given direction. Raises SessionNotFound."""
         ...
 
     async def message(self, user_id: str, session_id: str, message_id: str) -> StoredMessage:
-        """Raises MessageNotFound."""
+        """Return a message. Raises MessageNotFound."""
         ...
 
     async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
-        """Raises MessageNotFound."""
+        """Delete a message. Raises MessageNotFound."""
         ...
 
     async def fork(
@@ -312,11 +349,22 @@ class SessionStore(Protocol):
         always: bool,
         before: str = "",
     ) -> bool:
-        """Copy the messages up to the run's last into a new session, in order; whether that was done.
+        """Copy a session's messages, up to the last message of a run, into a new session, in order.
 
-        It is not if the run's last message is the session's last, unless `always`. A run without
-        messages counts as last. With `before`, the id of one of the run's messages, the copy ends before
-        that one and is always made. Raises SessionNotFound, MessageNotFound.
+        Args:
+            user_id: Owner of both sessions.
+            session_id: The session to copy.
+            run_id: The run with which the copy ends. A run without messages counts as the session's last.
+            new_session_id: The session to create.
+            always: Copy also when the run's last message is the session's last.
+            before: Id of a message of the run: the copy ends before it, and is always made.
+
+        Returns:
+            Whether the copy was made.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            MessageNotFound: The run has no message `before`.
         """
         ...
 
@@ -330,34 +378,45 @@ class SessionStore(Protocol):
         roles: Sequence[str] = (),
         types: Sequence[str] = (),
     ) -> Sequence[MessageHit]:
-        """Best first. The query is plain words; roles and types are those of the protocol, none means any."""
+        """Find messages by their words, best match first.
+
+        Args:
+            user_id: Owner of the messages.
+            query: Plain words, without operators.
+            session_id: Search one session only; None searches all sessions of the user.
+            limit: The most hits to return.
+            roles: Message roles of the agent protocol; empty for any.
+            types: Message types of the agent protocol; empty for any.
+        """
         ...
 
     async def index_pending(self, limit: int = 2000) -> int:
-        """Make up to `limit` new messages searchable ahead of the next search; how many there were."""
+        """Index up to `limit` new messages ahead of the next search; return how many."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:
+    """A memory: a text that agents store for a user and find again by search."""
+
     memory_id: str
     user_id: str
     session_id: str
     text: str
     created_at: float
     metadata: str = ""  # a JSON object, or empty
-    key: str = ""  # the user's own name of it, or empty
+    key: str = ""  # unique per user, or empty
     updated_at: float = 0.0  # when it was added or last changed
-    expires_at: float | None = None  # from then on nobody finds it
+    expires_at: float | None = None  # from this time on no read returns it
 
     @property
     def size(self) -> int:
-        """What it counts for where storage is limited, in bytes."""
+        """Bytes counted against a storage quota."""
         return len(self.text.encode()) + len(self.metadata.encode()) + len(self.key.encode())
 
 
 class MemoryChanges(TypedDict, total=False):
-    """The fields of a memory that get new values."""
+    """New values for fields of a memory."""
 
     text: str
     metadata: str
@@ -368,26 +427,31 @@ class MemoryChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class MemoryHit:
+    """A memory that a search found; a higher score is a better match."""
+
     memory: MemoryRecord
     score: float
 
 
 class MemoryStore(Protocol):
-    """Memories by user. One that has expired is found no more, as if it had been removed already."""
+    """Store of memories by user. Reads do not return an expired memory, even before it is deleted."""
 
     async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
-        """All or none; as they are then. One whose id is there already is left out. One whose key its user
-        has already replaces that one, and takes its id and the time of its creation."""
+        """Add all memories or none; return them as stored.
+
+        A memory whose id exists already is left out. A memory whose key its user has already used
+        replaces the memory with that key, and keeps its id and created_at.
+        """
         ...
 
     async def get(
         self, user_id: str, memory_id: str | None = None, *, key: str | None = None
     ) -> MemoryRecord:
-        """By its id or its key. Raises MemoryNotFound."""
+        """Return a memory by its id or its key. Raises MemoryNotFound."""
         ...
 
     async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
-        """As it is then. Raises MemoryNotFound."""
+        """Change a memory; return it as changed. Raises MemoryNotFound."""
         ...
 
     async def search(
@@ -398,7 +462,7 @@ class MemoryStore(Protocol):
         session_id: str | None = None,
         filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryHit]:
-        """Best first. The query is plain words."""
+        """Find memories by their words, best match first. The query is plain words, without operators."""
         ...
 
     async def list(
@@ -410,7 +474,7 @@ class MemoryStore(Protocol):
         *,
         filter: MetadataFilter = EVERY,
     ) -> Sequence[MemoryRecord]:
-        """Newest first by (created_at, memory_id), strictly before the given pair."""
+        """List memories by (created_at, memory_id), newest first, strictly before `before`."""
         ...
 
     async def delete(
@@ -422,22 +486,21 @@ class MemoryStore(Protocol):
         key: str | None = None,
         filter: MetadataFilter = EVERY,
     ) -> int:
-        """Remove what fits all of these, also what has expired; how many there were."""
+        """Delete the memories that match all conditions, including expired ones; return how many."""
         ...
 
     async def expire(self, before: float, limit: int) -> int:
-        """Remove some that were last changed before that time, so many at most; how many, 0 when there are
-        none."""
+        """Delete up to `limit` memories last changed before a time; return how many, 0 when none are left."""
         ...
 
     async def remove_expired(self, now: float, limit: int) -> int:
-        """The same for those that have expired by that time."""
+        """Delete up to `limit` memories expired at `now`; return how many, 0 when none are left."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """All stores of one URL. Whoever opened it closes it."""
+    """All stores of one URL. The caller that opened them closes them."""
 
     runs: RunLog
     states: StateStore
@@ -447,29 +510,29 @@ class Stores:
     results: ResultStore
     keys: KeyStore
     sizes: SizeStore
-    room: Room | None = None  # whether there is some for more, if that is limited
-    release: Callable[[], Awaitable[None]] | None = None  # ends what the stores share, before the log
-    scrub: Callable[[], Awaitable[None]] | None = None  # erases what deleted things leave behind
+    room: Room | None = None  # enforces the storage limits, if any are set
+    release: Callable[[], Awaitable[None]] | None = None  # closes what the stores share, before the log
+    scrub: Callable[[], Awaitable[None]] | None = None  # erases the remains of deleted data
     health: StoreHealth = field(default_factory=StoreHealth)
-    owned: Callable[[], Awaitable[None]] | None = None  # raises FencedOut if another core has the stores now
-    lost: asyncio.Event = field(default_factory=asyncio.Event)  # set once somebody has been told so
+    owned: Callable[[], Awaitable[None]] | None = None  # raises FencedOut if another core owns the stores
+    lost: asyncio.Event = field(default_factory=asyncio.Event)  # set after a call has raised FencedOut
 
     async def erase(self) -> None:
-        """Leave no byte of what was deleted before. Raises StoreUnavailable when that can't be done now."""
+        """Erase every byte of data deleted before this call. Raises StoreUnavailable when that fails."""
         if self.scrub is not None:
             await self.scrub()
 
     async def taken_over(self) -> None:
-        """Return when another core has the stores, which is looked for now and then."""
+        """Return when another core owns the stores; checked every LOOK_SECONDS."""
         while not self.lost.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.lost.wait(), LOOK_SECONDS)
             if self.owned is not None:
-                with suppress(StoreUnavailable):  # if it is FencedOut, `lost` is set
+                with suppress(StoreUnavailable):  # FencedOut, a subclass, sets `lost`
                     await self.owned()
 
     async def close(self) -> None:
-        """Safe to repeat. What is called afterwards raises StoreUnavailable."""
+        """Close all stores; safe to repeat. Later calls to them raise StoreUnavailable."""
         if self.release is not None:
             await self.release()
         await self.runs.close()

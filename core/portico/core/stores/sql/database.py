@@ -1,4 +1,4 @@
-"""The SQLAlchemy side of a database: transactions of the stores that are not the run log."""
+"""Transactions through SQLAlchemy, for all stores but the run log, which uses the driver directly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +19,7 @@ from portico.core.stores.sqlite.sqlite_errors import plain_failures
 
 _CONNECTIONS = 4
 _WRITES = "portico_writes"
-# Locked against the next owner until the end of the transaction, where a transaction does not lock all.
+# FOR SHARE keeps the next owner from claiming until the transaction ends, in a database that locks rows.
 _IS_OWNED = (
     select(owners.c.slot)
     .where(owners.c.slot == SLOT, owners.c.epoch == bindparam("epoch"))
@@ -28,7 +28,7 @@ _IS_OWNED = (
 
 
 class Database:
-    """Transactions on an engine, beside a run log that writes to the same database."""
+    """Transactions on an engine, while a run log writes to the same database."""
 
     def __init__(
         self,
@@ -37,14 +37,21 @@ class Database:
         owner: Owner,
         wrote: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`owner` is who writes; nobody else does."""
+        """Create it on an open engine.
+
+        Args:
+            engine: The engine for reading and writing.
+            turn: Held by every writer of this process while it writes.
+            owner: The ownership that each writing transaction checks.
+            wrote: Called after each writing transaction; returns when more may be written.
+        """
         self._owner = owner
         self._reading = engine
         self._writing = engine.execution_options(**{_WRITES: True})
         self._turn = turn
         self._wrote = wrote
-        # Of those who write here one at a time goes for the turn, so that a commit of the run log waits
-        # for one of them at most, however many there are.
+        # Only one writer of this class at a time waits for the turn, so a commit of the run log waits for
+        # at most one of them.
         self._queue = asyncio.Lock()
         self._closed = False
 
@@ -54,7 +61,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading; each statement sees what is committed when it begins."""
+        """Yield a connection for reading; each statement sees the commits made before it began."""
         self._check_open()
         with plain_failures():
             async with self._reading.connect() as connection:
@@ -62,7 +69,7 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that nobody else writes beside; an exception undoes it. Raises FencedOut."""
+        """Yield an exclusive writing transaction; an exception rolls it back. Raises FencedOut."""
         self._check_open()
         with plain_failures():
             async with in_time(self._queue, self._turn), self._writing.begin() as connection:
@@ -74,7 +81,7 @@ class Database:
                 await self._wrote()
 
     def insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
-        """An INSERT that may say ON CONFLICT, in words of the dialect."""
+        """Return an INSERT statement of the dialect, which supports ON CONFLICT."""
         return postgresql.insert(table) if self.dialect.name == "postgresql" else sqlite.insert(table)
 
     async def close(self) -> None:
@@ -88,7 +95,7 @@ class Database:
 
 
 def sqlite_engine(file: SqliteFile) -> AsyncEngine:
-    """An engine on a SQLite file whose transactions begin when SQLAlchemy says so."""
+    """Return an engine on a SQLite file. Its transactions are controlled by SQLAlchemy, not by the driver."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(file.path)),
         connect_args={"timeout": file.busy_seconds, "isolation_level": None},
@@ -101,14 +108,14 @@ def sqlite_engine(file: SqliteFile) -> AsyncEngine:
         file.set_up(connection)
 
     def began(connection: Connection) -> None:
-        # A transaction that reads first and then writes fails if somebody wrote in between, unless it is
-        # a writer from its beginning. A single read needs no transaction.
+        # A transaction that reads first and writes later fails if another wrote in between, unless it
+        # took the write lock at its beginning. A single read needs no transaction.
         if connection.get_execution_options().get(_WRITES):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def failed(context: ExceptionContext) -> None:
-        # A call that is cancelled is rolled back behind the statement under way. SQLAlchemy would close the
-        # connection, and its transaction stays open as long as anybody refers to a cursor of it.
+        # A cancelled call is rolled back after the current statement. SQLAlchemy would close the connection
+        # instead, and its transaction would stay open as long as a reference to one of its cursors exists.
         if isinstance(context.original_exception, asyncio.CancelledError):
             context.is_disconnect = False
 

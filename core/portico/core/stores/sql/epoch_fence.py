@@ -1,9 +1,8 @@
-"""Whose a database is: that of the core with the newest epoch.
+"""Ownership of a database by epoch: only the core with the newest epoch may write.
 
-A core takes the next epoch when it opens the database, and each transaction that
-writes reads the epoch in the database under the transaction's own lock. So a core
-that another has replaced writes nothing more, whatever became of the lock file
-that keeps two cores from starting on one database.
+A core increments the epoch when it opens the database. Each writing transaction reads
+the epoch under its own lock, so a replaced core can't write any more. This holds even
+if the lock file, which prevents two cores from starting on one database, is removed.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ import sqlite3
 
 from portico.core.errors import FencedOut
 
-# Of SQLite's. A row of `owners` is for a part of the runs; here one owner has them all.
+# The row of `owners` that SQLite databases use. A row stands for a part of the runs; here one owner has all.
 SLOT = 0
 _CLAIM = (
     "INSERT INTO owners (slot, epoch) VALUES (?, 1)"
@@ -21,7 +20,7 @@ IS_OWNED = "SELECT 1 FROM owners WHERE slot = ? AND epoch = ?"
 
 
 class Owner:
-    """One core's claim. `lost` belongs to the event loop: whoever is refused there sets it."""
+    """One core's ownership. `lost` is set on the event loop, by the caller that catches FencedOut there."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -29,16 +28,16 @@ class Owner:
 
     @classmethod
     def claim(cls, connection: sqlite3.Connection) -> "Owner":
-        """The database's new owner; the one before is replaced when this returns."""
+        """Increment the epoch and return the new owner. On return the previous owner can't write any more."""
         ((epoch,),) = connection.execute(_CLAIM, (SLOT,)).fetchall()
         return cls(epoch)
 
     @property
     def key(self) -> tuple[int, int]:
-        """The values of IS_OWNED."""
+        """The parameters of IS_OWNED."""
         return SLOT, self.epoch
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Within a transaction that writes. Raises FencedOut."""
+        """Check ownership, within a writing transaction. Raises FencedOut."""
         if not connection.execute(IS_OWNED, self.key).fetchall():
             raise FencedOut

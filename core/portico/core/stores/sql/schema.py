@@ -1,4 +1,4 @@
-"""The tables, portable to PostgreSQL. Full-text tables are made by the migration, for SQLite only."""
+"""The database tables, portable to PostgreSQL. A migration creates the full-text tables, for SQLite only."""
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +25,7 @@ metadata = MetaData()
 
 
 class Packed(TypeDecorator[bytes]):
-    """Bytes that may be compressed since they were written."""
+    """Bytes that are written plain and may be compressed later; decompressed on reading."""
 
     impl = LargeBinary
     cache_ok = True
@@ -34,9 +34,9 @@ class Packed(TypeDecorator[bytes]):
         return None if value is None else unpacked(value)
 
 
-# A number that the database gives: SQLite does so for INTEGER only.
+# A number that the database assigns. SQLite assigns numbers to INTEGER columns only.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
-# A text that is ordered as Python orders it, which SQLite does by itself.
+# A text ordered by code points, as in Python. SQLite's default order is the same.
 _CodePoints = Text().with_variant(Text(collation="C"), "postgresql")
 
 HAS_KEY = f"idempotency_key NOT LIKE '{AUTO_PREFIX}%'"
@@ -68,7 +68,7 @@ runs = Table(
     Index("runs_by_user", "user_id", "created_at", "run_id"),
     Index("runs_by_session", "session_id", "created_at", "run_id"),
     Index("runs_by_status", "status", "created_at", "run_id"),
-    # Not unique: a key that is used twice must never keep the commit of other runs from succeeding.
+    # Not unique: a key used twice must never make the commit of other runs fail.
     Index(
         "runs_by_key",
         "user_id",
@@ -79,7 +79,7 @@ runs = Table(
     Index("runs_left_over", "run_id", sqlite_where=text(IS_EPHEMERAL), postgresql_where=text(IS_EPHEMERAL)),
 )
 
-# With a rowid: WITHOUT ROWID, measured, takes 1.4 to 2.4 times as long to write and up to twice the space.
+# With a rowid: measured, WITHOUT ROWID takes 1.4 to 2.4 times as long to write and up to twice the space.
 run_events = Table(
     "run_events",
     metadata,
@@ -89,7 +89,7 @@ run_events = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# What commits appended and has no row in run_events yet; see sqlite_tails. SQLite only.
+# Committed chunks that are not yet rows of run_events; see unflushed_chunks. SQLite only.
 log_segments = Table(
     "log_segments",
     metadata,
@@ -97,10 +97,10 @@ log_segments = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# Runs that are deleted while some of their events are still to be: large ones are deleted in steps.
+# Deleted runs whose events are not all deleted yet: large runs are deleted in steps.
 deleted_runs = Table("deleted_runs", metadata, Column("run_id", String, primary_key=True))
 
-# What functions gave that a run calls once. It goes with the run.
+# Results of functions that a run calls once. Deleted with the run.
 run_results = Table(
     "run_results",
     metadata,
@@ -150,7 +150,7 @@ messages = Table(
     Column("type", String, server_default="message", nullable=False),
     UniqueConstraint("user_id", "session_id", "message_id"),
     Index("messages_by_session", "user_id", "session_id", "position"),
-    # Positions are never given twice: search remembers how far it has come.
+    # Positions are never reused, because the search index stores the last position that it indexed.
     sqlite_autoincrement=True,
 )
 
@@ -187,8 +187,8 @@ memories = Table(
     sqlite_autoincrement=True,
 )
 
-# The members of memories' metadata, so that a filter means the same in every
-# database whatever its JSON functions make of a number. See members.py.
+# The members of memories' metadata, so that a filter has the same result in every
+# database, independent of how its JSON functions treat numbers. See json_fields.py.
 memory_members = Table(
     "memory_members",
     metadata,
@@ -202,7 +202,7 @@ memory_members = Table(
 
 
 def _words(name: str) -> Table:
-    """What texts are found by; the columns are of sqlite_words.Entry."""
+    """Table of a full-text index; its columns are the fields of sqlite_words.Entry."""
     return Table(
         name,
         metadata,
@@ -248,7 +248,7 @@ api_keys = Table(
     Column("revoked_at", Double),
 )
 
-# Up to which row each job that follows the writers has come: the index of messages, and what compresses.
+# The last row processed by each background job: the index of messages, and compression.
 search_progress = Table(
     "search_progress",
     metadata,
@@ -256,7 +256,7 @@ search_progress = Table(
     Column("position", BigInteger, nullable=False),
 )
 
-# Who may write: see owner.py.
+# The core that may write; see epoch_fence.py.
 owners = Table(
     "owners",
     metadata,

@@ -1,4 +1,4 @@
-"""Brings a database file to the newest schema."""
+"""Migrates a database file to the newest schema."""
 
 import os
 import sqlite3
@@ -11,13 +11,21 @@ from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.migration_copies import copy_before
 from portico.core.stores.sqlite.sqlite_errors import plain_failures
 
-START_SECONDS = 10.0  # for another process that migrates, or writes: at a start nobody else waits
+# How long to wait for another process that migrates or writes. At a start no caller is kept waiting.
+START_SECONDS = 10.0
 SCRIPTS = Path(__file__).parents[1] / "migrations"
 
 
 def migrate(file: SqliteFile, *, copy: bool = False) -> None:
-    """With `copy`, an older database is copied before. Blocks. Raises StoreUnavailable, also for a file that
-    is not a database of this or an older release."""
+    """Migrate a file to the newest schema. Blocks.
+
+    Args:
+        file: The database file.
+        copy: Copy a database of an older release before its migration.
+
+    Raises:
+        StoreUnavailable: The file can't be used, or is not a database of this or an older release.
+    """
     file = replace(file, busy_seconds=START_SECONDS)
     with plain_failures(), closing(file.connect()) as connection:
         revision = revision_of(connection)
@@ -30,24 +38,24 @@ def migrate(file: SqliteFile, *, copy: bool = False) -> None:
                 raise StoreUnavailable(
                     f"the database can't be copied before its migration: {error.strerror}"
                 ) from error
-    # What does the work takes long to import, and most starts have none.
+    # Imported only here because the import is slow and most starts need no migration.
     from portico.core.stores.sqlite.schema_upgrade import upgrade
 
     upgrade(file)
 
 
 def newest() -> str:
-    """The newest revision."""
+    """Return the newest revision."""
     return max(revisions())
 
 
 def revisions() -> set[str]:
-    """Those that there are scripts for; each is in its script's name."""
+    """Return the revisions of all migration scripts, from the scripts' names."""
     return {script.name[1:5] for script in (SCRIPTS / "versions").glob("v*.py")}
 
 
 def revision_of(connection: sqlite3.Connection) -> str:
-    """Empty for a database that has none, or none of ours."""
+    """Return a database's revision; empty for a database without one."""
     try:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""Runs the migrations that a database file lacks."""
+"""Runs the migrations that a database file lacks, with Alembic."""
 
 from alembic import command
 from alembic.config import Config
@@ -13,7 +13,11 @@ from portico.core.stores.sqlite.sqlite_errors import plain_failures
 
 
 def upgrade(file: SqliteFile) -> None:
-    """Blocks. Raises StoreUnavailable, also for a file that is not a database of this or an older release."""
+    """Run the missing migrations in one transaction. Blocks.
+
+    Raises:
+        StoreUnavailable: The file can't be used, or is not a database of this or an older release.
+    """
     engine = create_engine("sqlite://", creator=file.connect, poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     config = Config()
@@ -32,5 +36,5 @@ def upgrade(file: SqliteFile) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # At once for writing: of two processes that start together, one migrates and the other finds it done.
+    # Takes the write lock at once: of two processes that start together, one migrates and the other waits.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

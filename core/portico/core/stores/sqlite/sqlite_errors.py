@@ -1,4 +1,4 @@
-"""SQLite's errors in plain words, without the path of a file."""
+"""Translates SQLite's errors into StoreUnavailable, in plain words and without file paths."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _WORDS = {
     sqlite3.SQLITE_NOTADB: "the file is not a database",
     sqlite3.SQLITE_CORRUPT: "the database is damaged; `portico doctor` says more",
 }
-# These are mistakes of ours, not of the file or the disk.
+# Errors caused by this program, not by the file or the disk.
 _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
 
 
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
-    """The error to raise in its place."""
+    """Return the error to raise in place of one of SQLite's."""
     # The low byte is the primary code; the rest only refines it.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     full = code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -35,8 +35,7 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
 
 
 def failure_of(error: BaseException) -> StoreUnavailable | None:
-    """What an exception of the driver's or SQLAlchemy's says about the database; None for one that is no news
-    of it."""
+    """Translate an exception of the driver or SQLAlchemy; None if it is not about the database's state."""
     if isinstance(error, StoreUnavailable):
         return error
     if isinstance(error, NoConnection):
@@ -51,7 +50,7 @@ def failure_of(error: BaseException) -> StoreUnavailable | None:
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """Turn what the driver or SQLAlchemy raises about the database into StoreUnavailable."""
+    """Raise StoreUnavailable in place of the driver's and SQLAlchemy's exceptions about the database."""
     try:
         yield
     except StoreUnavailable:

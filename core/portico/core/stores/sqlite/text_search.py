@@ -1,4 +1,4 @@
-"""Search by words in SQLite."""
+"""Full-text search of messages and memories in SQLite."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ _MESSAGE = (
 
 
 class SqliteMessageIndex:
-    """The index of session messages, which follows the messages at a distance."""
+    """The index of session messages. New messages are indexed later, at the latest by the next search."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class SqliteMessageIndex:
         self._pending = PendingMessages(database, MessageEntries(self._words))
 
     async def index_pending(self, limit: int) -> int:
-        """Index so many messages at most; how many it was."""
+        """Index up to `limit` messages; return how many."""
         return await self._pending.index_next(limit)
 
     async def search(
@@ -50,10 +50,10 @@ class SqliteMessageIndex:
         roles: Sequence[str],
         types: Sequence[str],
     ) -> Sequence[MessageHit]:
-        """Over all messages of the user, or session, that are there when the search begins."""
+        """Search all messages of the user, or of one session, that exist when the search begins."""
         await self._pending.index_of(user_id, session_id)
         number = message_words.c.number
-        # Also one that only its next is found by.
+        # Also include messages whose following message has such a role and type: its score depends on both.
         fits = (
             [or_(_is_chosen(number, roles, types), _is_chosen(_following(number), roles, types))]
             if roles or types
@@ -72,7 +72,8 @@ class SqliteMessageIndex:
             best = nlargest(limit, ranked, key=lambda position: (ranked[position], position))
             records = select(messages.c.user_id, *_MESSAGE).where(messages.c.position.in_(_each(best)))
             by_position = {row[2]: row for row in await connection.execute(records)}
-        # Some may have been deleted since. Where SQL compared the user, SQLite would read all of the user's.
+        # Some may have been deleted since. The user is compared here because with that condition in SQL
+        # SQLite would read all messages of the user.
         return [
             MessageHit(StoredMessage(*by_position[position][1:]), ranked[position])
             for position in best
@@ -80,12 +81,12 @@ class SqliteMessageIndex:
         ]
 
     async def remove(self, connection: AsyncConnection, positions: Select[int]) -> None:
-        """Forget messages, in the transaction that deletes them."""
+        """Remove messages from the index, in the transaction that deletes them."""
         await self._words.remove(connection, positions)
 
 
 class MessageEntries:
-    """What the index has of messages."""
+    """Makes index entries of messages and adds them to the index."""
 
     def __init__(self, words: SqliteWords) -> None:
         self._words = words
@@ -104,7 +105,7 @@ class MessageEntries:
 
 
 class SqliteMemoryIndex:
-    """The index of memories, written in the same transaction."""
+    """The index of memories. It is written in the same transaction as the memories."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -115,7 +116,7 @@ class SqliteMemoryIndex:
         await self._words.add(connection, await asyncio.to_thread(_memory_entries, memories))
 
     async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
-        """Forget memories, in the transaction that deletes them."""
+        """Remove memories from the index, in the transaction that deletes them."""
         await self._words.remove(connection, numbers)
 
     async def search(
@@ -128,7 +129,7 @@ class SqliteMemoryIndex:
         records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)))
         async with self._database.read() as connection:
             rows = {row[0]: MemoryRecord(*row[1:]) for row in await connection.execute(records)}
-        # As for messages.
+        # The user is compared here for the same reason as for messages.
         return [
             MemoryHit(rows[number], found[number])
             for number in best
@@ -145,15 +146,14 @@ def _memory_entries(memories: Mapping[int, MemoryRecord]) -> list[Entry]:
 def _is_chosen(
     position: ColumnElement[int], roles: Sequence[str], types: Sequence[str]
 ) -> ColumnElement[bool]:
-    """Whether a message is of one of the roles, and of one of the types."""
+    """Return the condition that a message has one of the roles and one of the types."""
     this = messages.alias()
     terms = [column.in_(words) for column, words in ((this.c.role, roles), (this.c.type, types)) if words]
     return exists().where(this.c.position == position, *terms)
 
 
 def _following(position: ColumnElement[int]) -> ScalarSelect[int]:
-    """The next message in the same session that has words: between a question and its answer may be calls of
-    tools."""
+    """Select the next message of the same session that has words, skipping for instance tool calls."""
     this, later, words = messages.alias(), messages.alias(), message_words.alias()
     of_session = and_(later.c.user_id == this.c.user_id, later.c.session_id == this.c.session_id)
     return (
@@ -169,6 +169,6 @@ def _following(position: ColumnElement[int]) -> ScalarSelect[int]:
 
 
 def _each(numbers: Iterable[object]) -> Select[int]:
-    """However many they are, one value for the database."""
+    """Select any number of values from a single parameter, independent of the limit on parameters."""
     each = func.json_each(json.dumps(list(numbers))).table_valued("value")
     return select(each.c.value)
