@@ -13,8 +13,8 @@ from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.lifecycle import retention as module
-from portico.core.lifecycle.removal import BATCH
 from portico.core.lifecycle.retention import DOUBTED_SECONDS, Retention, Ttls
+from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import (

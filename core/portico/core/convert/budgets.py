@@ -4,8 +4,8 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
+from portico.core.budgets import Limit, Use
 from portico.core.errors import InvalidArgument
-from portico.core.execution.budgets import Limit, Use
 from portico.model.messages import Budget
 from portico.v1 import events_pb2 as pb
 

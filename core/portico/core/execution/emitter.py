@@ -14,7 +14,7 @@ import orjson
 from portico.agent.builders import CallDelta, Delta, NewMessage
 from portico.agent.context import AgentError
 from portico.agent.dict_items import from_dict
-from portico.core.execution.budgets import Limit
+from portico.core.budgets import Limit
 from portico.core.execution.open_message import OpenCall, OpenMessage, added, counted
 from portico.core.execution.run_spans import RunSpans
 from portico.core.hosts.base.agent_errors import not_to_be_yielded

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from portico.core.errors import SessionNotFound
-from portico.core.lifecycle.removal import BATCH
+from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.stores.ports.stores import Stores

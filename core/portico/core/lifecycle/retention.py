@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from portico.core.errors import SessionNotFound, StoreUnavailable
-from portico.core.lifecycle.removal import BATCH
+from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 from portico.telemetry.counts import Counts, gauge

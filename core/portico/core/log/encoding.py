@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from portico.agent.child_runs import ChildRequest
-from portico.core.execution.budgets import Use
+from portico.core.budgets import Use
 from portico.core.stores.ports.stores import Chunk
 from portico.model.messages import (
     AgentRequest,

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from portico.core.budgets import Quotas
 from portico.core.errors import StoreUnavailable
-from portico.core.execution.budgets import Quotas
 from portico.core.log.encoding import Ask, Snapshot, StartRequest
 from portico.core.stores.ports.stores import Chunk, NewMessage, RunRecord
 from portico.model.messages import Error, Status, Usage

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portico.agent import AgentApp, Error, Status
+from portico.core.budgets import Quotas
 from portico.core.errors import AgentNotFound
-from portico.core.execution.budgets import Quotas
 from portico.core.execution.emitter import Emitter
 from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.log.encoding import EventEncoder, Recovered

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
+from portico.core.budgets import Limit, open_quotas
 from portico.core.errors import (
     CursorAhead,
     CursorExpired,
@@ -26,20 +27,19 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
-from portico.core.execution.budgets import Limit, open_quotas
 from portico.core.execution.execution import Execution, Stop
 from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.lifecycle.ephemeral import Ephemerals
-from portico.core.lifecycle.removal import Removal
 from portico.core.log.committer import PATIENCE_SECONDS, GroupCommitter
 from portico.core.log.encoding import EventEncoder, FinishedMessage, StartRequest
 from portico.core.log.live_run import LiveRun
 from portico.core.log.reader import LogReader
 from portico.core.log.run_metrics import RunMetrics, states
 from portico.core.runs.continuation import Continuations
+from portico.core.runs.ephemeral import Ephemerals
 from portico.core.runs.idempotency import RecentKeys
 from portico.core.runs.recovery import Recovery, TakenUp
+from portico.core.runs.removal import Removal
 from portico.core.runs.scheduler import RunLimits, Turns
 from portico.core.runs.session_queue import SessionLanes
 from portico.core.sandboxes.core_sandboxes import Sandboxes

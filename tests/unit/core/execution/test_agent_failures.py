@@ -120,7 +120,7 @@ async def test_wait_on_the_event_loop_is_an_error_and_no_deadlock(engine_of: Eng
 def test_messages_take_words_for_enums_and_texts_for_contents() -> None:
     message = Message(role="user", content="hello")  # type: ignore[arg-type]
     assert (message.role, message.text) == (Role.USER, "hello")
-    with pytest.raises(TypeError, match="list of contents"):
+    with pytest.raises(TypeError, match="must be contents, not int"):
         Message(content=[1])  # type: ignore[list-item]
 
 

@@ -8,10 +8,10 @@ from support.engine import request
 
 from portico.agent import Status
 from portico.agent.child_runs import ChildRequest, RunResult
+from portico.core.budgets import Limit, Quotas
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
 from portico.core.execution import children as module
-from portico.core.execution.budgets import Limit, Quotas
 from portico.core.execution.children import Children, RunStarter
 from portico.core.log.encoding import StartRequest
 from portico.core.log.live_run import LiveRun

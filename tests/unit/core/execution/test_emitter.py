@@ -27,9 +27,9 @@ from portico.agent import (
     usage,
 )
 from portico.agent.context import AgentError
+from portico.core.budgets import Quotas
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution import emitter as module
-from portico.core.execution.budgets import Quotas
 from portico.core.execution.emitter import Emitter
 from portico.core.log.encoding import Ask
 from portico.core.log.live_run import PENDING_EVENTS, LiveRun

@@ -7,8 +7,8 @@ from typing import Any
 from support.engine import Disk, request
 
 from portico.agent import AgentApp, Status
+from portico.core.budgets import Limit
 from portico.core.convert.events import ProtoEncoder
-from portico.core.execution.budgets import Limit
 from portico.core.execution.execution import Execution
 from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Stores

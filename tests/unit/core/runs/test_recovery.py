@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from support.engine import Disk, request
 
 from portico.agent import AgentApp, Budget, Context, Message, Role, Status, TextContent
+from portico.core.budgets import Limit, Quotas
 from portico.core.convert.events import ProtoEncoder
-from portico.core.execution.budgets import Limit, Quotas
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.committer import GroupCommitter

@@ -6,8 +6,8 @@ import pytest
 from support.engine import request
 
 from portico.core.errors import SessionNotFound
-from portico.core.lifecycle.removal import Removal
 from portico.core.runs.idempotency import RecentKeys
+from portico.core.runs.removal import Removal
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.stores.ports.push_configs import PushRecord

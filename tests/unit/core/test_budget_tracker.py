@@ -3,8 +3,8 @@
 import pytest
 
 from portico.agent import Budget
-from portico.core.execution import budgets as module
-from portico.core.execution.budgets import Limit, Quotas, Use, open_quotas
+from portico.core import budgets as module
+from portico.core.budgets import Limit, Quotas, Use, open_quotas
 
 
 class Clock:

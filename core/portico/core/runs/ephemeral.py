@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from portico.core.errors import SessionNotFound, StoreUnavailable
-from portico.core.lifecycle.removal import Removal
+from portico.core.runs.removal import Removal
 from portico.core.stores.ports.stores import Stores
 from portico.telemetry.rarely import Rarely
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
-from portico.core.lifecycle import ephemeral as module
-from portico.core.lifecycle.ephemeral import Ephemerals
-from portico.core.lifecycle.removal import Removal
+from portico.core.runs import ephemeral as module
+from portico.core.runs.ephemeral import Ephemerals
 from portico.core.runs.idempotency import RecentKeys
+from portico.core.runs.removal import Removal
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable
 from portico.core.stores.ports.stores import Commit, MemoryRecord, NewSession, RunRecord, Stores

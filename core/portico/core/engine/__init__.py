@@ -1,1 +1,0 @@
-"""Runs: their logs, their readers, and the agents that produce them."""
