@@ -1,8 +1,7 @@
-"""What a run may use, its child runs included, and what it has used.
+"""Budgets: limits of what a run, including its child runs, may use, and counters of what it has used.
 
-A run without a budget has no quotas, and nothing is counted. A child run's use
-is its parent's too, so both draw on one budget: whose limit it is that something
-goes beyond, that run is stopped, and the run that did so with it.
+A run without a budget has no quotas, and nothing is counted. A child run's use counts for its parent too. If
+a budget is exceeded, both its run and the run that exceeded it are stopped.
 """
 
 import time
@@ -15,7 +14,7 @@ from portico.model.messages import Budget, Error
 
 
 class Limit(StrEnum):
-    """The limits of a Budget, by their fields' names."""
+    """The limits of a Budget, named as its fields."""
 
     WALL_TIME = "wall_time"
     TOOL_CALLS = "tool_calls"
@@ -33,7 +32,7 @@ _WORDS = {
 
 
 class Use(NamedTuple):
-    """What was used of a budget; `wall_time` in seconds."""
+    """Use of a budget; `wall_time` in seconds."""
 
     wall_time: float = 0.0
     tool_calls: int = 0
@@ -43,9 +42,9 @@ class Use(NamedTuple):
 
 
 class Quotas:
-    """The budget of one run. Belongs to the event loop.
+    """The budget of one run and its use. Belongs to the event loop.
 
-    `over` stops the run, and `changed` has its record written; whoever executes the run sets them.
+    The run's execution sets two callbacks: `over` stops the run, `changed` has its record written.
     """
 
     def __init__(self, budget: Budget, used: Use | None = None, above: "Quotas | None" = None) -> None:
@@ -55,7 +54,7 @@ class Quotas:
         self.over: Callable[[], None] = _nothing
         self.changed: Callable[[], None] = _nothing
         self._above = above
-        self._whose: Quotas | None = None  # whose budget it was that is used up, if not this one
+        self._whose: Quotas | None = None  # the ancestor whose budget is used up, if not this one
         self._seconds = used.wall_time
         self._since: float | None = None
         self._counts = {
@@ -65,23 +64,27 @@ class Quotas:
         }
 
     def take(self, limit: Limit) -> bool:
-        """Use one more, unless there is none left: then who has used them up is stopped."""
+        """Count one use of a limit. If none is left, stop the run whose budget is used up and this one.
+
+        Returns:
+            Whether a use was left.
+        """
         if self._check(limit, 1):
             self._count(limit, 1)
             return True
         return False
 
     def spend(self, tokens: int) -> bool:
-        """Use so many, which is done already; False when they were too many."""
+        """Count tokens that were used already. Returns False if they exceed the budget."""
         self._count(Limit.TOKENS, tokens)
         return self._check(Limit.TOKENS, 0)
 
     def end(self) -> None:
-        """The run has ended: there is nobody to stop, and no record to write."""
+        """Remove the callbacks: the run has ended."""
         self.over = self.changed = _nothing
 
     def run_out(self) -> None:
-        """The time is over."""
+        """Stop the run: its wall time is used up."""
         self._exceed(Limit.WALL_TIME, self)
 
     def start_clock(self) -> None:
@@ -93,7 +96,7 @@ class Quotas:
         self._since = None
 
     def lap(self) -> None:
-        """The run takes a status: what is kept of its time is the time until now."""
+        """Add the time until now to `kept`; called at each change of the run's status."""
         if self._since is not None:
             now = time.monotonic()
             self._seconds += now - self._since
@@ -101,12 +104,12 @@ class Quotas:
 
     @property
     def seconds_left(self) -> float | None:
-        """None if the time is not limited; not below 0."""
+        """Remaining wall time in seconds, at least 0; None without a limit."""
         most = self.budget.wall_time
         return None if most is None else max(most - self.used().wall_time, 0.0)
 
     def left(self) -> Budget:
-        """What a child run can have."""
+        """The remaining budget, which bounds the budget of a child run."""
         counts = {
             limit: None if (most := getattr(self.budget, limit)) is None else max(most - count, 0)
             for limit, count in self._counts.items()
@@ -116,16 +119,16 @@ class Quotas:
         )
 
     def used(self) -> Use:
-        """As of now."""
+        """Use until now."""
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._use(self._seconds + running)
 
     def kept(self) -> Use:
-        """As of the run's last status, as the run's record has it: a restart adds the time since then."""
+        """Use until the last change of status, for the run's record; recovery adds the time since then."""
         return self._use(self._seconds)
 
     def error(self) -> Error:
-        """Why the run was stopped."""
+        """The error of a run that exceeded a budget."""
         limit = self.exceeded or Limit.WALL_TIME
         budget = _WORDS[limit].format(getattr((self._whose or self).budget, limit))
         whose = "the run's" if self._whose is None else "the parent run's"
@@ -152,7 +155,7 @@ class Quotas:
             for quotas in self._chain()
             if (most := getattr(quotas.budget, limit)) is not None and quotas._counts[limit] + more > most
         ]
-        # This one first: as its parent's child it would only hear that the parent has ended.
+        # This one first: a parent that stops first would stop this run with error `parent_ended`.
         for quotas in dict.fromkeys((self, *over)) if over else ():
             quotas._exceed(limit, over[0] if quotas is self else quotas)
         return not over
@@ -170,7 +173,16 @@ class Quotas:
 
 
 def open_quotas(most: Budget, asked: Budget | None, above: Quotas | None) -> Quotas | None:
-    """For a run that asks for this, where nobody may have more than `most`; None if nothing is limited."""
+    """Make the quotas of a new run.
+
+    Args:
+        most: The operator's limits for every run.
+        asked: The requested budget.
+        above: The quotas of the parent run.
+
+    Returns:
+        Quotas with the least of these limits; None if there is no limit.
+    """
     if asked is None and above is None:  # as most runs are
         return None if most == _UNLIMITED else Quotas(most)
     budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.left()]

@@ -1,4 +1,4 @@
-"""The child runs of a run: they are stopped when it stops, and have ended before it has."""
+"""Child runs of a run: they are stopped when it stops, and end before it does."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
 from portico.core.log.encoding import EventEncoder, StartRequest
 from portico.core.log.live_run import LiveRun
 
-LIVE_CHILDREN = 64  # of a run that is no child itself, at once, with those of its child runs
+LIVE_CHILDREN = 64  # most live descendants of a root run
 
 
 class Child(Protocol):
-    """A child run's execution."""
+    """The execution of a child run, as its parent uses it."""
 
     @property
     def run(self) -> LiveRun: ...
 
     def leave_parent(self) -> None:
-        """Stop: the parent has stopped."""
+        """Stop, because the parent has stopped."""
         ...
 
     async def stopped(self) -> None: ...
@@ -36,46 +36,52 @@ class Launch(Protocol):
 
 
 class Children:
-    """Those of one run. Owned by its execution."""
+    """The live child runs of one run. Owned by its execution."""
 
     def __init__(self, run: LiveRun, above: "Children | None") -> None:
         self._run = run
         self._above = above
         self._live: set[Child] = set()
-        self._kept: list[Child] = []  # of an earlier attempt, until this one starts them again
-        self._count = 0  # live, with theirs
+        self._kept: list[Child] = []  # started by an earlier attempt, until this attempt starts them again
+        self._count = 0  # live descendants
         self._closed = False
 
     @property
     def any(self) -> bool:
-        """Whether one is live."""
+        """Whether a child run is live."""
         return bool(self._live)
 
     def check(self, start: StartRequest) -> None:
-        """Raises RunTerminal, SessionBusy, LimitExceeded for one that can't be had."""
+        """Check whether a child run may start.
+
+        Raises:
+            RunTerminal: This run has ended or is stopping.
+            SessionBusy: The child run would wait in the session of this run or of an ancestor.
+            LimitExceeded: The root run has too many live descendants.
+        """
         if self._closed or self._run.status.terminal:
             raise RunTerminal(self._run.run_id, self._run.status.value)
         session = (start.owner, start.request.session_id)
         top = self
         for place in self._line():
             if place._run.session == session and start.busy_policy != "parallel":
-                # It would wait for a run that may wait for it.
+                # A deadlock: the child run would wait for a run that may wait for it.
                 raise SessionBusy(session[1], place._run.run_id)
             top = place
         if top._count >= LIVE_CHILDREN:
-            raise LimitExceeded("live_child_runs", f"{top._count} child runs are live; wait until some ended")
+            raise LimitExceeded("live_child_runs", f"{top._count} child runs are live; wait until some end")
 
     def add(self, child: Child) -> None:
         self._live.add(child)
         self._add(1)
 
     def keep(self, child: Child) -> None:
-        """Add one that an earlier attempt has started, and that waits for an answer."""
+        """Add a paused child run that an earlier attempt started."""
         self.add(child)
         self._kept.append(child)
 
     def again(self, start: StartRequest) -> Child | None:
-        """The one of an earlier attempt that was asked the same, which is then taken."""
+        """Take the child run that an earlier attempt started with the same request; None if there is none."""
         for child in self._kept:
             if child.run.start.digest == start.digest:
                 self._kept.remove(child)
@@ -88,13 +94,13 @@ class Children:
             self._add(-1)
 
     def stop(self) -> None:
-        """There will be no more, and those that are there are to end."""
+        """Refuse more child runs and stop the live ones."""
         self._closed = True
         for child in tuple(self._live):
             child.leave_parent()
 
     async def end(self) -> None:
-        """Return when none is left."""
+        """Stop the child runs; return when all have ended."""
         self.stop()
         await asyncio.gather(*(child.stopped() for child in tuple(self._live)))
 
@@ -103,7 +109,7 @@ class Children:
             place._count += count
 
     def _line(self) -> "Iterator[Children]":
-        """This one and those above it."""
+        """This run's child runs and those of its ancestors, upwards."""
         place: Children | None = self
         while place is not None:
             yield place
@@ -111,7 +117,7 @@ class Children:
 
 
 class RunStarter:
-    """ChildStarter of one run."""
+    """ChildStarter of one run: implements `context.start_run`."""
 
     def __init__(self, run: LiveRun, encoder: EventEncoder, launch: Launch, children: Children) -> None:
         self._run = run
@@ -128,10 +134,10 @@ class RunStarter:
         except LimitExceeded:
             quotas = self._run.quotas
             if quotas is not None and quotas.exceeded is not None:
-                raise asyncio.CancelledError from None  # the run itself is being stopped
+                raise asyncio.CancelledError from None  # the run itself is stopping
             raise
         try:
-            # The agent learns the child run's id once a crash would leave the run.
+            # The agent gets the child run's id once the run would survive a crash.
             await child.run.wait_published(0)
         except asyncio.CancelledError:
             child.leave_parent()
@@ -140,7 +146,7 @@ class RunStarter:
 
 
 class StartedRun:
-    """ChildRun of an execution."""
+    """ChildRun of a live execution."""
 
     def __init__(self, child: Child) -> None:
         self._child = child

@@ -1,4 +1,4 @@
-"""What a run's context reaches in the stores: its session, state, memory and results, and nobody else's."""
+"""The stores as a run's context uses them: its session, state, memory and results, limited to its owner."""
 
 import asyncio
 import time
@@ -45,12 +45,12 @@ from portico.core.stores.ports.stores import (
 )
 from portico.telemetry import spans
 
-RESULTS = 1000  # of `once`, for a run
-LAST_SECONDS = 2.0  # how long a result may take to be kept whose run is being stopped
+RESULTS = 1000  # most results of `once` for a run
+LAST_SECONDS = 2.0  # time to store a result while its run is stopping
 
 
 class RunState:
-    """StateAccess of one run: to the agent's own state, or to a named part beside it."""
+    """StateAccess of one run: the agent's own state, or a named part of it."""
 
     def __init__(self, store: StateStore, run: LiveRun, part: str = "") -> None:
         self._store = store
@@ -64,12 +64,12 @@ class RunState:
         text = object_text(state, "state", STATE_CHARACTERS)
         check_round(round_id)
         if self._part:
-            # A part lives in the run's session, which is there with the run's first events.
+            # A part is stored in the run's session, which exists once the run's first event is durable.
             await self._run.wait_published(0)
         try:
             record = await self._store.save(*self._place, round_id, text, etag, self._part)
         except SessionNotFound:
-            # It was deleted while the agent works: what is said in it is kept nowhere either.
+            # The session was deleted during the run: its messages are not stored either.
             return SavedState(round_id or 1, dict(state), "")
         return SavedState(record.round_id, dict(state), record.etag)
 
@@ -105,7 +105,7 @@ class RunSession:
         try:
             rows = await self._store.messages(user_id, session_id, None, limit, descending=True)
         except SessionNotFound:
-            return []  # it was deleted while the agent works, which is no fault of the agent's
+            return []  # the session was deleted during the run, which is not the agent's fault
         return [self._encoder.load_message(row.payload) for row in reversed(rows)]
 
     async def append(self, *messages: MessageLike) -> None:
@@ -136,7 +136,7 @@ class RunSession:
         return [self._encoder.load_message(hit.message.payload) for hit in hits]
 
     async def _settled(self) -> None:
-        # The run's input is in the session as soon as its first events are in the log.
+        # The session gets the run's input with its first events.
         await self._run.wait_published(self._run.next_sequence_number - 1)
 
 
@@ -200,7 +200,7 @@ class RunMemory:
             check_expiry(expires_at, "expires_at")
             changes["expires_at"] = float(expires_at)
         if len(changes) == 1:
-            raise InvalidArgument("text", "nothing is to be changed")
+            raise InvalidArgument("text", "no field to change; pass text, metadata or expires_at")
         try:
             return _remembered(await self._store.update(self._user_id, memory_id, changes), 0.0)
         except MemoryNotFound:
@@ -248,13 +248,13 @@ class RunResults:
     def __init__(self, stores: Stores, run: LiveRun) -> None:
         self._stores = stores
         self._run = run
-        self._count = RESULTS  # at most; not known yet
+        self._count = RESULTS  # upper bound until the store was asked
 
     async def load(self, key: str) -> bytes | None:
-        """Raises LimitExceeded where no other result would be kept."""
+        """Return the stored result of a key, or None. Raises LimitExceeded if no more may be stored."""
         run = self._run
         self._check()
-        # No function is called for a run, or for an attempt, of which a crash would leave nothing.
+        # A function is called only once the run and its attempt would survive a crash.
         await run.wait_published(run.next_sequence_number - 1)
         found = await self._stores.results.get(run.run_id, key)
         if found is None:
@@ -266,7 +266,10 @@ class RunResults:
         return found
 
     async def keep(self, key: str, result: bytes) -> None:
-        """Return once it is durable, however long the store refuses writes: what it tells of was done."""
+        """Store a result; return once it is durable, even if the store rejects writes for long.
+
+        The function was called already, so its result must not be lost.
+        """
         self._check()
         keeping = asyncio.create_task(self._keep(key, result))
         try:
@@ -293,7 +296,7 @@ class RunResults:
 
     def _check(self) -> None:
         if self._run.status.terminal:
-            raise RuntimeError("the run has ended; once() keeps nothing any more")
+            raise RuntimeError("the run has ended; once() no longer stores results")
 
 
 def _retrieval(source: str) -> AbstractContextManager[object]:
@@ -302,7 +305,7 @@ def _retrieval(source: str) -> AbstractContextManager[object]:
 
 
 def _words(kind: type[Role | MessageType], given: Collection[str], field: str) -> list[str]:
-    """Raises InvalidArgument for what is none of that kind."""
+    """The values of the enumeration. Raises InvalidArgument for a value that it does not have."""
     try:
         return sorted({kind(word).value for word in given})
     except ValueError as error:
@@ -314,7 +317,7 @@ def _metadata(metadata: Mapping[str, Any] | None) -> str:
 
 
 def _filter(filter: Mapping[str, Any] | None, metadata: Mapping[str, str] | None) -> MetadataFilter:
-    """Raises InvalidArgument, as for what JSON does not have."""
+    """Read a filter. Raises InvalidArgument, also for values that JSON does not have."""
     object_text(filter or {}, "filter")
     object_text(metadata or {}, "metadata")
     return read_filter(filter, metadata)

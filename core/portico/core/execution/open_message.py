@@ -1,4 +1,4 @@
-"""The message that an agent is in the midst of, and what it adds up to."""
+"""The open message of an agent's output, and the usage that messages add up to."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from portico.model.messages import DataContent, Message, MessageType, Role, Stat
 
 _CALL_BEGUN = {"arguments": ""}
 _OUTPUT_BEGUN = {"output": ""}
-# How the data of a call or a result looks when it is announced.
+# Members of a call's or a result's data in its announcement.
 _BEGUN: Mapping[MessageType, dict[str, str]] = {
     MessageType.FUNCTION_CALL: _CALL_BEGUN,
     MessageType.PLUGIN_CALL: _CALL_BEGUN,
@@ -23,7 +23,7 @@ _BEGUN: Mapping[MessageType, dict[str, str]] = {
 
 
 class OpenCall:
-    """A tool call whose arguments are still coming."""
+    """A tool call whose arguments are incomplete."""
 
     __slots__ = ("data", "length", "parts", "told")
 
@@ -34,10 +34,10 @@ class OpenCall:
         self.told = 0
 
     def add(self, arguments: str) -> bool:
-        """Whether it is time to tell how far they are.
+        """Add arguments; returns whether readers are to get an update.
 
-        Each telling repeats them from their beginning, as readers of the protocol expect. They are told
-        whenever they have grown by an eighth, so that all tellings together stay in proportion to them.
+        Each update repeats the arguments from their beginning, as readers of the protocol expect. An update
+        is due when they have grown by an eighth, so that the size of all updates is proportional to theirs.
         """
         self.parts.append(arguments)
         self.length += len(arguments)
@@ -51,7 +51,7 @@ class OpenCall:
 
 
 class OpenMessage:
-    """What of a message is complete, and the text or the call that is open in it."""
+    """The complete contents of an unfinished message, and its open text or call."""
 
     __slots__ = ("call", "contents", "id", "index", "metadata", "parts", "role", "type", "usage")
 
@@ -67,11 +67,11 @@ class OpenMessage:
         self.metadata: Mapping[str, object] = {}
 
     def begun(self, content: DataContent) -> DataContent:
-        """A data content as it is announced."""
+        """The data content as it is announced."""
         return DataContent({**content.data, **_BEGUN[self.type]}) if self.type in _BEGUN else content
 
     def finished(self, status: Status, sequence_number: int) -> FinishedMessage:
-        """The message once nothing more comes."""
+        """Make the finished message."""
         return FinishedMessage(
             Message(
                 self.role,
@@ -88,7 +88,7 @@ class OpenMessage:
 
 
 def counted(usage: Usage) -> Usage:
-    """Whole, non-negative numbers, whatever a provider said. Raises for details that are not JSON."""
+    """Return the usage with whole, non-negative numbers. Raises TypeError if its details are not JSON."""
     orjson.dumps(usage.details)
     numbers = (
         usage.input_tokens,

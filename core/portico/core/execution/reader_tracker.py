@@ -1,4 +1,4 @@
-"""The readers of a live run: a foreground run is given up when nobody has read it for a while."""
+"""Readers of a live run: cancels a foreground run that has had no reader for the grace period."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from portico.core.log.live_run import LiveRun
 
 
 class Readers:
-    """Counts them. `on_gone` is called when the run has had none for so long."""
+    """Counts the readers of a run; calls `on_gone` when there was none for `grace_seconds`."""
 
     def __init__(self, run: LiveRun, grace_seconds: float, on_gone: Callable[[], None]) -> None:
         self._run = run
@@ -26,7 +26,7 @@ class Readers:
         self.watch()
 
     def watch(self) -> None:
-        """See to it that somebody reads the run, if it needs a reader."""
+        """Start the grace period if the run needs a reader and has none."""
         run = self._run
         if self._count or run.start.background or run.status.terminal:
             return
@@ -34,7 +34,7 @@ class Readers:
             self._timer = asyncio.get_running_loop().call_later(self._grace_seconds, self._missed)
 
     def end(self) -> None:
-        """The run has ended: nobody is to be told any more."""
+        """Stop: the run has ended."""
         self._stop()
         self._on_gone = None
 
@@ -46,6 +46,6 @@ class Readers:
     def _missed(self) -> None:
         self._timer = None
         if self._run.status is Status.INPUT_REQUIRED and not self._run.start.ephemeral:
-            self.watch()  # a human may take longer; ask again later
+            self.watch()  # an answer may take longer than the grace period: start the period again
         elif self._on_gone is not None and not self._run.status.terminal:
             self._on_gone()

@@ -1,4 +1,4 @@
-"""What people told a run so far, and how much of it the present attempt has been given."""
+"""Answers and steering messages that a run has received, and how many its present attempt has used."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,25 @@ from portico.agent import Message
 from portico.core.errors import LimitExceeded
 from portico.core.log.encoding import EventEncoder
 
-STEERED_BYTES = 4 * 1024 * 1024  # each change of the run's status writes them anew
+STEERED_BYTES = 4 * 1024 * 1024  # bounded because each change of the run's status writes them again
 
 
 class Answers:
-    """The answers of one run, in the order of its questions, and what SteerRun told it. An attempt gets those
-    of earlier ones again."""
+    """The answers of one run in the order of its questions, and its steering messages.
+
+    A later attempt gets the answers of earlier ones without asking again.
+    """
 
     def __init__(self, encoder: EventEncoder) -> None:
         self._encoder = encoder
         self._given: list[Sequence[Message]] = []
         self._repeated = 0
-        self._open = False  # the last question has no answer
-        self.steered: list[Message] = []  # taken or not
-        self._introduced = 0  # questions of earlier attempts: what led to them is in the session
+        self._open = False  # whether the last question has no answer
+        self.steered: list[Message] = []  # all, whether the agent has read them or not
+        self._introduced = 0  # questions of earlier attempts: the session has the output before them
 
     def load(self, payload: bytes) -> None:
-        """Take over the answers to earlier attempts. An empty one is a question that was open."""
+        """Load the answers of earlier attempts. An empty last answer is an open question."""
         self._given = list(self._encoder.load_answers(payload))
         self._introduced = len(self._given)
         if self._given and not self._given[-1]:
@@ -32,37 +34,37 @@ class Answers:
 
     @property
     def introduced(self) -> bool:
-        """Whether the session has what led to the next question."""
+        """Whether the session already has the output before the next question."""
         return self._repeated < self._introduced
 
     @property
     def repeats(self) -> bool:
-        """Whether the next question has its answer."""
+        """Whether the next question already has its answer."""
         return self._repeated < len(self._given)
 
     def repeat(self) -> Sequence[Message]:
-        """The answer to the next question."""
+        """Return the answer to the next question."""
         self._repeated += 1
         return self._given[self._repeated - 1]
 
     def question(self) -> bytes:
-        """The answers as the log keeps them while another question is open."""
+        """Record an open question. Returns the encoded answers for the run's record."""
         self._open = True
         return self._payload()
 
     def add(self, answer: Sequence[Message]) -> bytes:
-        """Add the answer to the open question; returns the answers as the log keeps them."""
+        """Add the answer to the open question. Returns the encoded answers for the run's record."""
         payload = self._encoder.answers([*self._given, answer], self.steered)
         self._given.append(answer)
         self._open = False
         return payload
 
     def steer(self, told: Sequence[Message]) -> bytes:
-        """Add what the run is told meanwhile; returns all as the log keeps it. Raises LimitExceeded."""
+        """Add steering messages. Returns all, encoded, for the run's record. Raises LimitExceeded."""
         steered = [*self.steered, *told]
         payload = self._payload(steered)
         if len(payload) > STEERED_BYTES:
-            problem = f"what a run is told takes {STEERED_BYTES} bytes at most, with its answers"
+            problem = f"the answers and steering messages of a run may take {STEERED_BYTES} bytes; send less"
             raise LimitExceeded("steered_bytes", problem)
         self.steered = steered
         return payload

@@ -1,4 +1,4 @@
-"""A run as spans: the agent's own, and one for each tool call that it tells of, from call to output."""
+"""Spans of a run: one for its agent, and one for each tool call in its output, from call to result."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from portico.core.log.live_run import LiveRun
 from portico.model.messages import DataContent
 from portico.telemetry import spans
 
-OPEN_CALLS = 256  # of one run; more than that have no span
+OPEN_CALLS = 256  # most open spans of calls in a run; further calls get none
 _CALLS = {
     MessageType.FUNCTION_CALL: "function",
     MessageType.PLUGIN_CALL: "function",
@@ -28,7 +28,7 @@ _FAULTS = (Status.FAILED, Status.REJECTED)
 
 
 class RunSpans:
-    """The spans of one execution, whose task becomes a part of them."""
+    """The spans of one execution; its task becomes a part of them."""
 
     def __init__(self, run: LiveRun, span: Span) -> None:
         self._run = run
@@ -37,11 +37,13 @@ class RunSpans:
 
     @classmethod
     def begun(cls, run: LiveRun, app: AgentApp) -> "RunSpans | None":
-        """None when nothing is traced, or not the trace that this run belongs to. Call it in the run's own
-        task."""
+        """Open the agent's span; None if tracing is off or the run's trace is not sampled.
+
+        Call it in the run's own task.
+        """
         if spans.left_out():
             return None
-        # Each attribute costs as much as a token: these tell what is to be known.
+        # An attribute costs as much as a token, so there are only the necessary ones.
         attributes: dict[str, str | int] = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.provider.name": "portico",
@@ -58,7 +60,7 @@ class RunSpans:
         return cls(run, span)
 
     def told(self, message: Message) -> None:
-        """The agent has called a tool, or has its output."""
+        """Open a span for a tool call, or end it with the call's output."""
         if message.type in _CALLS:
             for call_id, data in _calls(message):
                 self._call(call_id, str(data.get("name", "")), _CALLS[message.type])
@@ -67,7 +69,7 @@ class RunSpans:
                 spans.end(self._open.pop(call_id, None))
 
     def end(self) -> None:
-        """The agent has ended. Calls without an output are somebody else's to make: they have no span."""
+        """End the agent's span. Calls without an output get no span: the client executes them."""
         run, span = self._run, self._span
         told: dict[str, str | int] = {"portico.run.status": run.status.value}
         if run.usage is not None:

@@ -1,7 +1,7 @@
-"""Group commit: one transaction per wake-up, whatever how many runs have news.
+"""Group commit: one transaction for the pending changes of all runs.
 
-One task owns the dirty list. While a transaction is under way, news gathers for
-the next, so that a busy system batches by itself and an idle one never waits.
+One task owns the list of changed runs. Changes that come during a transaction are collected for the next one,
+so a busy core batches by itself and an idle core commits at once.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from portico.telemetry.rarely import Rarely
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-PATIENCE_SECONDS = 5.0  # how long callers wait for a store that refuses writes
+PATIENCE_SECONDS = 5.0  # time callers wait while the store rejects writes
 
 
 class GroupCommitter:
-    """Makes what live runs produce durable, then visible."""
+    """Makes the events of live runs durable, then visible."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class GroupCommitter:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
-        self.failure: StoreUnavailable | None = None  # set while the store refuses writes
+        self.failure: StoreUnavailable | None = None  # set while the store rejects writes
 
     def start(self) -> None:
         self._ticks.start()
         self._task = asyncio.create_task(self._loop(), name="group-commit")
 
     async def stop(self) -> None:
-        """Commit what is pending, then end. What the store refuses is given up."""
+        """Commit pending changes, then end. Changes that the store rejects are dropped."""
         if self._task is None:
             return
         idle = asyncio.create_task(self._idle.wait())
@@ -75,14 +75,14 @@ class GroupCommitter:
     async def _loop(self) -> None:
         while True:
             await self._wake.wait()
-            # One turn of the loop: what an agent says at once goes with the news that it has begun.
+            # Yield to the loop once: an agent's first output joins the commit of its start.
             await asyncio.sleep(0)
             self._wake.clear()
             dirty, self._dirty = self._dirty, []
             try:
                 await self._commit(dirty)
             except FencedOut:
-                log.error("another core has taken over the database; what is not written yet is not written")
+                log.error("another core has taken over the database; events not yet written are dropped")
                 return
             self._ticks.commit()
             if not self._dirty:
@@ -97,7 +97,7 @@ class GroupCommitter:
         now = time.time()
         for run in dirty:
             if run.published < 0:
-                # With its acceptance only: a session that is deleted while the run works stays so.
+                # Only with the run's acceptance: a session deleted during the run stays deleted.
                 sessions.append(NewSession(*run.session, run.created_at))
             new, changed, more = run.take()
             chunks += new
@@ -117,8 +117,7 @@ class GroupCommitter:
             run.publish(new, status, record, now)
 
     async def _write(self, commit: Commit, runs: Sequence[LiveRun]) -> None:
-        """Until it is written: an event that an agent produced is never dropped. Raises FencedOut when it
-        can't be, and never will."""
+        """Retry until the commit is written: no event is dropped. Raises FencedOut if it never can be."""
         attempt = 0
         patient_until = time.monotonic() + self._patience_seconds
         while True:
@@ -131,16 +130,16 @@ class GroupCommitter:
                 raise
             except StoreUnavailable as error:
                 if self.failure is None:
-                    log.error("the store refuses writes; runs wait: %s", error)
+                    log.error("the store rejects writes; runs wait until it accepts them: %s", error)
                 self.failure = error
             except Exception:
-                # A defect of ours. To end here would leave every run hanging without a word.
+                # A defect of the core. Ending here would leave every run hanging without an error.
                 if self._failing.due():
-                    log.exception("the log can't write a commit; runs wait")
-                self.failure = StoreUnavailable("the log can't be written")
+                    log.exception("a commit of the log failed; runs wait until a retry succeeds")
+                self.failure = StoreUnavailable("the log cannot be written; the core's log has the reason")
             else:
                 if self.failure is not None:
-                    log.warning("the store takes writes again")
+                    log.warning("the store accepts writes again")
                     self.failure = None
                 return
             if time.monotonic() >= patient_until:
@@ -171,7 +170,7 @@ class GroupCommitter:
 
 
 def _kept(run: LiveRun) -> Snapshot:
-    """The run as its record has it."""
+    """The snapshot for the run's record: its time used is that at the last change of status."""
     snapshot = run.snapshot()
     if run.quotas is not None:
         snapshot.used = run.quotas.kept()

@@ -1,8 +1,8 @@
-"""How events become bytes, as the engine asks for it.
+"""Encoding of events: the data that events are made of, and the interface of the encoder.
 
-An event is encoded once, where the agent yields it, as a frame of one event.
-Frames join by concatenation (a protobuf rule for repeated fields), so the log,
-its readers and the transports handle bytes and nothing else.
+An event is encoded once, when the agent yields it, as a frame with one event. Frames are joined by
+concatenation (a protobuf rule for repeated fields), so the log, its readers and the transports handle bytes
+only.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from portico.model.messages import (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An open question to a human."""
+    """An open question of a paused run."""
 
     id: str
     prompt: str
@@ -37,9 +37,9 @@ class Ask:
 
 @dataclass(
     slots=True
-)  # not frozen: an empty reply makes five of them, and each would take four times as long
+)  # not frozen: an empty reply makes five instances, and frozen ones take four times as long
 class Snapshot:
-    """The run as a whole, at one event. Whoever makes one fills it in, and nobody changes it then."""
+    """State of a run at one event. Filled in by its creator and not changed afterwards."""
 
     run_id: str
     status: Status
@@ -53,18 +53,18 @@ class Snapshot:
     attempt: int
     ask: Ask | None
     metadata_json: str
-    input: Sequence[Message] = ()  # what the agent is told with this event
+    input: Sequence[Message] = ()  # the answer or steering messages that the agent gets with this event
     status_at: float = 0.0
     cancel_metadata_json: str = ""
     repeated_answers: int = 0
     budget: Budget | None = None
-    used: Use | None = None  # set with the budget
+    used: Use | None = None  # set if `budget` is
     parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedContent:
-    """A content of a finished message, and the number of the event that finished it."""
+    """A content of a finished message, with the number of the event that finished it."""
 
     content: Content
     sequence_number: int | None
@@ -72,7 +72,7 @@ class FinishedContent:
 
 @dataclass(frozen=True, slots=True)
 class FinishedMessage:
-    """A message of a run's output."""
+    """A finished message of a run's output."""
 
     message: Message
     contents: Sequence[FinishedContent]
@@ -80,13 +80,13 @@ class FinishedMessage:
 
 
 class DeltaEncoder(Protocol):
-    """Encodes deltas of one content: the hot path."""
+    """Encodes the deltas of one content. On the hot path."""
 
     def __call__(self, sequence_number: int, text: str) -> bytes: ...
 
 
 class EventEncoder(Protocol):
-    """Encodes events as frames of one event, and what the stores keep."""
+    """Encodes events as frames of one event, and the payloads that the stores keep."""
 
     def response(
         self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]
@@ -105,45 +105,45 @@ class EventEncoder(Protocol):
     def message(self, sequence_number: int, finished: FinishedMessage) -> bytes: ...
 
     def summary(self, snapshot: Snapshot) -> bytes:
-        """The response without output, as RunRecord keeps it."""
+        """The response without its output, for RunRecord.summary."""
         ...
 
     def check_message(self, message: Message, field: str) -> None:
-        """Raises InvalidArgument for a message that no caller may add to a session."""
+        """Raise InvalidArgument if a caller may not add the message to a session."""
         ...
 
     def stored_message(self, message: Message) -> bytes:
-        """A session's message."""
+        """Encode a message of a session."""
         ...
 
     def load_message(self, payload: bytes) -> Message:
-        """The reverse of stored_message."""
+        """Decode the result of `stored_message`."""
         ...
 
     def load_request(self, payload: bytes, owner: str) -> "StartRequest":
-        """The reverse of StartRequest.payload."""
+        """Decode StartRequest.payload."""
         ...
 
     def load_ask(self, summary: bytes) -> tuple[Ask | None, int]:
-        """The question that is open, as a run's summary has it, and how many answers were repeated."""
+        """The open question in a summary, and the number of repeated answers."""
         ...
 
     def load_parent(self, summary: bytes) -> str:
-        """The run that started this one; empty if none did."""
+        """The id of the parent run in a summary; empty for a root run."""
         ...
 
     def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
-        """What a run may use and has used, as its summary has it."""
+        """The budget and its use in a summary; None without a budget."""
         ...
 
     def child_request(
         self, request: ChildRequest, parent_run_id: str, parent: "StartRequest"
     ) -> "StartRequest":
-        """A request to start a child run. Raises InvalidArgument."""
+        """Make a request to start a child run. Raises InvalidArgument."""
         ...
 
     def answers(self, answers: Sequence[Sequence[Message]], steered: Sequence[Message] = ()) -> bytes:
-        """What people answered so far, for a run that is executed again."""
+        """Encode the answers and steering messages so far, for later attempts."""
         ...
 
     def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]: ...
@@ -151,16 +151,16 @@ class EventEncoder(Protocol):
     def load_steered(self, payload: bytes) -> Sequence[Message]: ...
 
     def recover(self, chunks: Sequence[Chunk]) -> "Recovered":
-        """What a cut-off run had produced."""
+        """Read the output of an interrupted run from its log."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A cut-off run's log, read again: finished messages, and the one that was open."""
+    """Output read from an interrupted run's log: the finished messages and the open one."""
 
     finished: Sequence[FinishedMessage]
-    remembered: int  # how many of them the session has
+    remembered: int  # number of finished messages that the session has
     open_message: Message | None
     open_contents: Sequence[Content]
     usage: Usage | None
@@ -173,9 +173,9 @@ DIGEST_BYTES = 16
 class StartRequest:
     """A validated request to start a run.
 
-    `owner` is the user as the stores know it, with its tenant. `payload` is the
-    same, encoded, as the log keeps it; it begins with a digest of the request
-    as the caller sent it, which tells a repeat from another.
+    `owner` is the user with its tenant, the key of the user in the stores. `payload` is the encoded request
+    that the log keeps; it begins with a digest of the request as the caller sent it, by which repeats are
+    recognised.
     """
 
     request: AgentRequest
@@ -187,7 +187,7 @@ class StartRequest:
     busy_policy: str  # reject | enqueue | interrupt | parallel
     timeout: float | None
     ephemeral: str = ""  # as in RunRecord
-    budget: Budget | None = None  # that was asked for
+    budget: Budget | None = None  # as requested
     parent_run_id: str = ""
 
     @property
@@ -195,7 +195,7 @@ class StartRequest:
         return self.payload[:DIGEST_BYTES]
 
     def to(self, agent_name: str) -> "StartRequest":
-        """The request with the name of its agent, also when that is the default one."""
+        """The request with its agent's name filled in, also for the default agent."""
         if self.request.agent_name == agent_name:
             return self
         return replace(self, request=replace(self.request, agent_name=agent_name))

@@ -1,9 +1,8 @@
-"""A live run: its log's growing end, in memory.
+"""Live run: the growing end of a run's log, in memory.
 
-Owned by the event loop. The agent's host appends events; the committer takes
-them, and once they are in the store publishes them; readers see only what is
-published. Memory is bounded on both sides: an agent that runs ahead of the
-store waits, a reader that falls behind the ring reads from the store.
+Owned by the event loop. The agent's host appends events; the committer takes them and publishes them once
+they are in the store; readers see only published events. Memory is bounded on both sides: an agent too far
+ahead of the store waits, and a reader behind the ring reads from the store.
 """
 
 import asyncio
@@ -18,20 +17,20 @@ from portico.core.log.encoding import Ask, Snapshot, StartRequest
 from portico.core.stores.ports.stores import Chunk, NewMessage, RunRecord
 from portico.model.messages import Error, Status, Usage
 
-PENDING_EVENTS = 512  # an agent that is this far ahead of the store waits
+PENDING_EVENTS = 512  # an agent this far ahead of the store waits
 PENDING_BYTES = 256 * 1024
-RING_BYTES = 256 * 1024  # how much of the published end stays in memory
-CHUNK_BYTES = 256 * 1024  # a larger chunk has one event only: who reads it holds all of it
+RING_BYTES = 256 * 1024  # size of the published end that stays in memory
+CHUNK_BYTES = 256 * 1024  # only a chunk with one event is larger: a reader holds a whole chunk
 
 
 class Committer(Protocol):
-    """Whoever makes what is pending durable."""
+    """Makes the pending changes of live runs durable."""
 
     def add(self, run: "LiveRun") -> None: ...
 
 
 class LiveRun:
-    """The state of one run that has not ended, or whose end is not yet committed."""
+    """State of a run that has not ended, or whose end is not committed yet."""
 
     def __init__(
         self,
@@ -47,36 +46,38 @@ class LiveRun:
         self.run_id = run_id
         self.start = start
         self.created_at = created_at
-        # When by the clock that nobody sets; of one that is taken up, as far as dates tell.
+        # On the monotonic clock; for a recovered run, derived from dates.
         self.begun = time.monotonic() - max(time.time() - created_at, 0.0)
         self.updated_at = created_at
         self.attempt = attempt
         self.status = Status.CREATED
-        self.status_at = round(created_at, 6)  # since when, as exact as it is told
+        self.status_at = round(created_at, 6)  # start of the status, rounded as in the event
         self.error: Error | None = None
         self.completed_at: float | None = None
         self.usage: Usage | None = None
         self.quotas = quotas  # if the run has a budget
         self.ask: Ask | None = None
-        self.cancel_metadata_json = ""  # what the one who cancelled it said
-        self.answers_payload = b""  # what people answered so far, encoded
-        self.repeated_answers = 0  # those of earlier attempts that this one has been given
+        self.cancel_metadata_json = ""  # metadata of the cancellation
+        self.answers_payload = b""  # answers so far, encoded
+        self.repeated_answers = 0  # answers of earlier attempts that this attempt got
         self.task: asyncio.Task[None] | None = None
         self.published = next_sequence_number - 1
         self._first = next_sequence_number
-        self.record: RunRecord | None = None  # the run's record as the log has it
-        self.said_from: int | None = None  # the agent's first event, until it is in the log
-        self.refusal: StoreUnavailable | None = None  # why readers wait no longer for its first event
-        self.ended = False  # the terminal event is published
-        self.paused_at: int | None = None  # the published input_required event, while it is the last
+        self.record: RunRecord | None = None  # the record last committed
+        self.said_from: int | None = None  # number of the agent's first event, until that is in the log
+        self.refusal: StoreUnavailable | None = None  # why readers do not wait longer for the first event
+        self.ended = False  # whether the terminal event is published
+        self.paused_at: int | None = (
+            None  # number of the published input_required event, while it is the last
+        )
         self._next = next_sequence_number
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._messages: list[NewMessage] = []
         self._record_changed = False
-        self.changes = 0  # of the record
+        self.changes = 0  # number of changes of the record
         self._taken_changes = 0
-        self.recorded = 0  # so many of them are in the log
+        self.recorded = 0  # number of these changes that are in the log
         self._queued = False
         self._ring: deque[Chunk] = deque()
         self._ring_bytes = 0
@@ -85,26 +86,26 @@ class LiveRun:
 
     @property
     def session(self) -> tuple[str, str]:
-        """Its owner and its session's id: what the stores know it by."""
+        """(owner, session id): the key of the session in the stores."""
         return self.start.owner, self.start.request.session_id
 
     @property
     def next_sequence_number(self) -> int:
-        """The number that the next event takes."""
+        """Number of the next event."""
         return self._next
 
     @property
     def inherited(self) -> bool:
-        """The log has what an earlier process wrote of the run, and nothing else yet."""
+        """Whether the log has only events of an earlier process so far."""
         return self.published < self._first
 
     @property
     def crowded(self) -> bool:
-        """The agent is too far ahead of the store."""
+        """Whether the agent is too far ahead of the store."""
         return len(self._pending) >= PENDING_EVENTS or self._pending_bytes >= PENDING_BYTES
 
     def snapshot(self) -> Snapshot:
-        """The run as it stands, for a response event."""
+        """The present state of the run, for a response event."""
         request = self.start.request
         quotas = self.quotas
         return Snapshot(
@@ -129,7 +130,7 @@ class LiveRun:
         )
 
     def append(self, event: bytes) -> int:
-        """Add an encoded event, which carries next_sequence_number; returns its number."""
+        """Add an encoded event with number `next_sequence_number`; returns that number."""
         number = self._next
         self._next = number + 1
         self._pending.append(event)
@@ -140,7 +141,7 @@ class LiveRun:
         return number
 
     def add_message(self, message: NewMessage) -> None:
-        """Add a message to the session with the next commit."""
+        """Add a message to the session, with the next commit."""
         self._messages.append(message)
 
     def change_record(self) -> None:
@@ -152,7 +153,7 @@ class LiveRun:
             self._committer.add(self)
 
     def take(self) -> tuple[Sequence[Chunk], bool, list[NewMessage]]:
-        """What is to be committed: events, whether the record changed, messages."""
+        """Take the pending changes for a commit: chunks, whether the record changed, session messages."""
         chunks: Sequence[Chunk] = ()
         if self._pending:
             first = self._next - len(self._pending)
@@ -171,8 +172,14 @@ class LiveRun:
         return chunks, changed, messages
 
     def publish(self, chunks: Sequence[Chunk], status: Status, record: RunRecord | None, at: float) -> None:
-        """Show committed events to the readers; `status` is the run's as of that commit, `record` what the
-        commit wrote of it, if anything, and `at` when."""
+        """Show committed events to readers.
+
+        Args:
+            chunks: The committed events.
+            status: Status of the run at that commit.
+            record: The record as committed, None if it was not part of the commit.
+            at: Time of the commit, in seconds since the epoch.
+        """
         if record is not None:
             self.record = record
             self.recorded = self._taken_changes
@@ -192,18 +199,18 @@ class LiveRun:
             self._subscribers.clear()
 
     def refuse(self, failure: StoreUnavailable) -> None:
-        """Tell who waits for the run's acceptance that the store does not take it; it may yet."""
+        """Tell waiters that the store rejects the run's acceptance for now; it may still be written later."""
         if self.published < 0:
             self.refusal = failure
             for notify in tuple(self._subscribers):
                 notify()
 
     def ring(self, after: int) -> list[Chunk] | None:
-        """Published chunks that hold events beyond `after`; None when only the store has them."""
+        """Published chunks with events after number `after`; None if only the store has them."""
         ring = self._ring
         if not ring or after + 1 < ring[0].first:
             return [] if after >= self.published else None
-        # Most readers are at the end.
+        # Fast path: most readers are at the end.
         newest = ring[-1]
         if newest.first == after + 1:
             return [newest]
@@ -216,7 +223,7 @@ class LiveRun:
         return chunks
 
     def subscribe(self, notify: Callable[[], None]) -> None:
-        """Call `notify` after each publication; it must not raise or wait."""
+        """Call `notify` after each publication; it must neither raise nor wait."""
         self._subscribers.add(notify)
 
     def unsubscribe(self, notify: Callable[[], None]) -> None:
@@ -227,7 +234,7 @@ class LiveRun:
         await self.wait(lambda: self.published >= number)
 
     async def wait(self, done: Callable[[], bool]) -> None:
-        """Return once that is so, which each publication may bring about."""
+        """Return once `done()` is true; it is checked after each publication."""
         if done():
             return
         arrived = asyncio.Event()
@@ -241,7 +248,7 @@ class LiveRun:
 
 
 def _chunks(run_id: str, first: int, events: Sequence[bytes]) -> Iterator[Chunk]:
-    """Chunks of as many events as fit, at least one each."""
+    """Split events into chunks of at most CHUNK_BYTES, with at least one event each."""
     gathered: list[bytes] = []
     size = 0
     for event in events:

@@ -1,10 +1,10 @@
-"""A tick at each millisecond while the core is busy: timers that are on time.
+"""Loop timer: wakes the event loop at each millisecond while the core is busy, so that timers fire on time.
 
-The event loop (libuv) counts whole milliseconds and sleeps whole milliseconds from wherever in one it is.
-While hundreds of agents pace themselves with short sleeps it wakes at some moment, finds nothing due, sleeps
-another millisecond and is past the one that was: sleeps end up to a millisecond late, and an agent that
-sleeps again has lost that for good. A timer of the kernel's that fires where the loop's milliseconds begin
-wakes it in time. An idle core has none.
+The event loop (libuv) counts and sleeps whole milliseconds, from an arbitrary moment within one. While
+hundreds of agents pace themselves with short sleeps, it wakes at some moment, finds no timer due, sleeps
+another millisecond and passes the one that was due: sleeps end up to a millisecond late, and an agent that
+sleeps again never regains that time. A kernel timer that fires where the loop's milliseconds begin wakes it
+in time. An idle core has no such timer.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ import time
 
 log = logging.getLogger(__name__)
 
-BUSY_COMMITS = 20  # within WINDOW_SECONDS: with that many it ticks, after a window with fewer it stops
+BUSY_COMMITS = 20  # so many commits within WINDOW_SECONDS start the timer; fewer stop it
 WINDOW_SECONDS = 0.1
 TICK_NS = 1_000_000
-# Of Linux's timerfd_settime, which Python itself has from 3.13 on.
+# A constant of Linux's timerfd_settime, which Python itself has from 3.13 on.
 _TFD_TIMER_ABSTIME = 1
 
 
 class Ticks:
-    """Wakes the running loop at each millisecond of the monotonic clock while there is much to commit.
+    """Wakes the running loop at each millisecond of the monotonic clock while commits are frequent.
 
-    Owned by the committer, who tells of each commit.
+    Owned by the committer, which calls `commit` for each commit.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Ticks:
         self._since = time.monotonic()
 
     def start(self) -> None:
-        """Without timers of that kind, as on other systems than Linux, there will be no ticks."""
+        """Create the timer. On systems without timerfd (all but Linux) there are no ticks."""
         try:
             self._timer = _create()
         except (OSError, AttributeError) as error:
-            log.info("agents' timers may be a millisecond late: %s", error)
+            log.info("timers of agents may fire up to 1 ms late, timerfd is not available: %s", error)
         else:
             asyncio.get_running_loop().add_reader(self._timer, self._tick, self._timer)
 
@@ -52,7 +52,7 @@ class Ticks:
             self.ticking = False
 
     def commit(self) -> None:
-        """There was one."""
+        """Count a commit."""
         self._commits += 1
         if self._commits == BUSY_COMMITS:
             now = time.monotonic()
@@ -62,7 +62,7 @@ class Ticks:
             self._since = now
 
     def _tick(self, timer: int) -> None:
-        os.read(timer, 8)  # how often it fired; unread it would wake the loop on and on
+        os.read(timer, 8)  # the number of expirations; unread it would wake the loop again and again
         if time.monotonic() - self._since > WINDOW_SECONDS:
             self._set(False)
 
@@ -73,7 +73,7 @@ class Ticks:
 
 
 def _create() -> int:
-    """A timer of the kernel's, not armed. Raises OSError, and AttributeError where there are none."""
+    """Create a kernel timer, not armed. Raises OSError, and AttributeError on systems without timerfd."""
     timer: int = ctypes.CDLL(None, use_errno=True).timerfd_create(
         time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC
     )
@@ -83,7 +83,7 @@ def _create() -> int:
 
 
 def _arm(timer: int, every_ns: int) -> None:
-    """Fire at each multiple of that of the monotonic clock; never for 0."""
+    """Fire at each multiple of `every_ns` of the monotonic clock; 0 disarms the timer."""
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     first = now - now % every_ns + every_ns if every_ns else 0
     # struct itimerspec: the interval and the first time, each in seconds and nanoseconds.

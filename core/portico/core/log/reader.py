@@ -1,9 +1,7 @@
-"""Readers of a run's log: a replay that becomes a tail, without a seam.
+"""Log reader: replays a run's log from a cursor, then follows it, without a gap between both.
 
-A reader's cursor is the number of the last event that it has given out. What is
-beyond it comes from the run's ring when it is there and from the store when it
-is not; both hold committed events only, in the same chunks, so there is no
-moment at which the two could disagree.
+A reader's cursor is the number of the last event that it returned. Later events come from the run's ring if
+it has them, else from the store. Both hold committed events only, in the same chunks, so they never disagree.
 """
 
 import asyncio
@@ -14,11 +12,11 @@ from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog
 from portico.core.wire import skip
 
-READ_BYTES = 64 * 1024  # what one frame carries at most, unless one chunk is larger
+READ_BYTES = 64 * 1024  # most bytes in a frame, unless a single chunk is larger
 
 
 class LogReader:
-    """Reads one run's log for one consumer, who owns it and must close it."""
+    """Reads one run's log for one consumer, which owns the reader and must close it."""
 
     def __init__(
         self,
@@ -33,7 +31,7 @@ class LogReader:
         self.cursor = cursor
         self._log = log
         self._live = live
-        self._last = last  # the last event of a run that is not live
+        self._last = last  # number of the last event of a run that is not live
         self._moved = False
         self._on_close = on_close
         self._closed = False
@@ -42,7 +40,7 @@ class LogReader:
 
     @property
     def finished(self) -> bool:
-        """Everything was given out, and the log has ended, or pauses behind what this reader gave out."""
+        """Whether all events were returned, and the log has ended or paused after one of them."""
         if self.behind:
             return False
         live = self._live
@@ -50,11 +48,11 @@ class LogReader:
 
     @property
     def behind(self) -> bool:
-        """There are events that this reader has not given out."""
+        """Whether there are events that this reader has not returned."""
         return self.cursor < (self._last if self._live is None else self._live.published)
 
     def subscribe(self, notify: Callable[[], None]) -> None:
-        """Call `notify` whenever there may be more; it must not raise or wait."""
+        """Call `notify` whenever there may be new events; it must neither raise nor wait."""
         if self._live is not None:
             self._live.subscribe(notify)
 
@@ -63,8 +61,17 @@ class LogReader:
             self._live.unsubscribe(notify)
 
     def poll(self, max_bytes: int = READ_BYTES) -> bytes | None:
-        """A frame that is ready in memory, empty if there is nothing new, None if the store must be read.
-        Raises StoreUnavailable when the store does not take the run."""
+        """Return a frame from memory.
+
+        Args:
+            max_bytes: Most bytes in the frame, unless a single chunk is larger.
+
+        Returns:
+            The frame; empty if there is no new event; None if the store must be read, with `fetch`.
+
+        Raises:
+            StoreUnavailable: The store rejects the run.
+        """
         live = self._live
         chunks = live.ring(self.cursor) if live is not None else None
         if chunks is None:
@@ -74,14 +81,14 @@ class LogReader:
         return self._take(chunks, max_bytes)
 
     async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:
-        """A frame from the store. Raises RunNotFound when the run was deleted meanwhile."""
+        """Return a frame from the store. Raises RunNotFound if the run was deleted meanwhile."""
         frame = self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
         if not frame and self.behind:
             raise RunNotFound(self.run_id)
         return frame
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Frames until the log ends or pauses."""
+        """Yield frames until the log ends or pauses."""
         arrived = self._arrived
         self.subscribe(arrived.set)
         try:
@@ -100,12 +107,12 @@ class LogReader:
             self.unsubscribe(arrived.set)
 
     def cut(self) -> None:
-        """End `frames` where it stands."""
+        """End `frames` after its present frame."""
         self._cut = True
         self._arrived.set()
 
     def close(self) -> None:
-        """Tell the engine that this reader has gone. Safe to repeat."""
+        """Release the reader. Safe to repeat."""
         if not self._closed:
             self._closed = True
             self._on_close()

@@ -1,4 +1,4 @@
-"""What runs and their log amount to, in numbers. Looked at once for each commit, never for each event."""
+"""Metrics of runs and their log. Updated once for each commit, never for each event."""
 
 import time
 from collections import Counter
@@ -16,28 +16,28 @@ Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status, RunRecord | None]]
 
 
 class RunMetrics:
-    """The instruments of one engine. Labels are agents' names and words of ours: their number is bounded."""
+    """The instruments of one engine. Labels are agents' names and fixed words, so their number is bounded."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._ended: Counter[tuple[str, str]] = Counter()
         self._events = 0
         self._duration = meters.seconds(
-            meter, "portico.run.duration", "From a run's acceptance to its end.", "agent", "status"
+            meter, "portico.run.duration", "Time from a run's acceptance to its end.", "agent", "status"
         )
         self._first = meters.seconds(
             meter,
             "portico.run.first_event.duration",
-            "From a run's acceptance to what its agent first says.",
+            "Time from a run's acceptance to the first event of its agent.",
             "agent",
         )
         self._commit = meters.seconds(
-            meter, "portico.log.commit.duration", "How long a transaction of the log takes."
+            meter, "portico.log.commit.duration", "Duration of a transaction of the log."
         )
 
     @classmethod
     def wanted(cls) -> "RunMetrics | None":
-        """None while nothing is measured."""
+        """Create the instruments; None if metrics are off."""
         meter = meters.meter()
         return None if meter is None else cls(meter)
 
@@ -47,7 +47,7 @@ class RunMetrics:
         sandboxes: Callable[[], int],
         templates: Callable[[], int],
     ) -> None:
-        """Ask these for what there is whenever somebody wants to know, in a thread: they must only look."""
+        """Register the callbacks of gauges. Another thread calls them at each collection: they only read."""
 
         def runs(_: CallbackOptions) -> Iterable[Observation]:
             counted = live()
@@ -66,18 +66,21 @@ class RunMetrics:
             "portico.events", [self._all_events], "{event}", "Events in the log."
         )
         self._meter.create_observable_gauge(
-            "portico.runs.live", [runs], "{run}", "Runs that have not ended; those queued wait for a session."
+            "portico.runs.live",
+            [runs],
+            "{run}",
+            "Runs that have not ended; queued ones wait for their session or for a limit.",
         )
-        self._meter.create_observable_gauge("portico.sandboxes", [held], "{sandbox}", "Sandboxes that live.")
+        self._meter.create_observable_gauge("portico.sandboxes", [held], "{sandbox}", "Sandboxes that exist.")
         self._meter.create_observable_gauge(
             "portico.sandbox.templates",
             [forked_from],
             "{template}",
-            "Processes with mounts and preloaded modules that sandboxes are forked from.",
+            "Processes with mounts and preloaded modules from which sandboxes are forked.",
         )
 
     def committed(self, taken: Taken, seconds: float) -> None:
-        """The log has these; call it before they are published."""
+        """Record a commit. Call it before the events are published."""
         self._commit.record(seconds)
         now = time.monotonic()
         events = 0
@@ -104,7 +107,7 @@ class RunMetrics:
 
 
 def states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:
-    """How many of each, of those that have started and those that are paused."""
+    """Count runs by state; each item is (started, paused)."""
     return Counter(
         "paused" if paused else "executing" if started else "queued" for started, paused in executions
     )

@@ -1,4 +1,4 @@
-"""What of a run its session keeps: the messages, as they are stored and as a search finds them."""
+"""Session messages: the messages of a run as its session stores them and as searches find them."""
 
 import time
 
@@ -10,7 +10,7 @@ from portico.model.messages import DataContent, Message, TextContent
 
 
 def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> NewMessage:
-    """A message as the run's session keeps it."""
+    """Make the session's record of a message."""
     user_id, session_id = run.session
     return NewMessage(
         user_id=user_id,
@@ -26,7 +26,7 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Ne
 
 
 def searchable(message: Message) -> str:
-    """What a search in sessions finds a message by."""
+    """The text by which searches in sessions find the message."""
     parts = []
     for content in message.content:
         if isinstance(content, TextContent):
