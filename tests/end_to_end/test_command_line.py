@@ -109,7 +109,7 @@ MISTAKES = {
     "twins.py": (
         f"{AGENT}{QUERY}twin = AgentApp('friday')\ntwin.query(query)\n",
         (),
-        r"2 agents have one name, 'friday'",
+        r"2 agents have the name 'friday'",
     ),
     "queryless.py": (AGENT, (), r"agent 'friday' has no query function; decorate one with @app.query"),
     "store.py": (

@@ -237,7 +237,7 @@ async def test_a_repeat_of_a_request_has_its_digest() -> None:
 def test_agents_are_checked_when_they_are_served() -> None:
     with pytest.raises(ValueError, match="no query function"):
         LocalHost([AgentApp("empty")])
-    with pytest.raises(ValueError, match="one name"):
+    with pytest.raises(ValueError, match="have the name"):
         LocalHost([agent(count), agent(count)])
     with pytest.raises(ValueError, match="printable"):
         AgentApp("a/b")

@@ -1,4 +1,4 @@
-"""What an agent's own mistakes are called, wherever it runs."""
+"""Errors of agents: how exceptions of an author's code end a run, and how they are described."""
 
 import os
 import traceback
@@ -7,31 +7,36 @@ from portico.agent import AgentError, Error, Rejection, Status
 
 
 def failed(error: Rejection | AgentError) -> tuple[Status, Error]:
-    """How a run ends whose agent raised this."""
+    """The status and the error of a run whose agent raised this."""
     if isinstance(error, Rejection):
         return Status.REJECTED, Error(error.code, error.reason)
     return Status.FAILED, Error(error.code, error.message)
 
 
 def unknown(error: BaseException, told: str) -> AgentError:
-    """An exception that is not of our kinds, also SystemExit, by what callers are told of it."""
+    """The error for an exception that is not one of Portico's, SystemExit included.
+
+    Args:
+        error: The exception.
+        told: Its text as callers may see it.
+    """
     return AgentError(f"Unknown agent error: {type(error).__name__}: {told}", code="AGENT_UNKNOWN_ERROR")
 
 
 def not_to_be_yielded(item: object) -> TypeError:
-    """Names what a query function may yield."""
+    """The error for an item that a query function may not yield; names the allowed types."""
     kind = type(item).__name__
-    return TypeError(f"a query function may yield str, dict, or what portico.agent builds, not {kind}")
+    return TypeError(f"a query function may yield str, dict or a type of portico.agent, not {kind}")
 
 
 def in_short(error: BaseException, file: str) -> str:
-    """An exception of an author's code on one line, with the last line of the author's file on its way."""
+    """Describe an exception of an author's code on one line, with the last line of the author's file."""
     words = " ".join(words_of(error).split())
     kind = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if file and frame.filename == file]
     if isinstance(error, SyntaxError) and error.filename is not None:
-        where = ""  # its words have the place
+        where = ""  # its text names the place
     elif place := (own or frames)[-1:]:
         where = f" ({os.path.basename(place[0].filename)}, line {place[0].lineno})"
     else:
@@ -40,8 +45,8 @@ def in_short(error: BaseException, file: str) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """What it says, whatever its __str__ does."""
+    """The text of an exception, also if its __str__ raises."""
     try:
         return str(error)
     except Exception:
-        return "(its words can't be read)"
+        return "(its text cannot be read)"

@@ -1,7 +1,7 @@
-"""Agent hosts: where agents' code runs. In this process (`local`), or in processes of its own (`workers`).
+"""Agent host: the interface through which the core executes agents' code.
 
-A host knows how to call an agent and nothing of logs: it feeds what the agent
-yields to a sink and lets exceptions through.
+A host executes agents in this process (`local`) or in worker processes. It knows nothing of logs: it passes
+the items that the agent yields to a sink and lets exceptions through.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -11,11 +11,11 @@ from portico.agent import AgentApp, Context
 
 
 class AgentStartFailed(Exception):
-    """An agent could not be initialised; the message says which one, and why."""
+    """An agent could not be initialised; the message names the agent and the reason."""
 
 
 class Sink(Protocol):
-    """Takes what an agent yields."""
+    """Receives the items that an agent yields."""
 
     @property
     def crowded(self) -> bool: ...
@@ -26,15 +26,15 @@ class Sink(Protocol):
 
 
 class AgentHost(Protocol):
-    """Runs agents. Every method raises AgentNotFound for a name it does not know."""
+    """Executes agents. Every method raises AgentNotFound for an unknown agent."""
 
     @property
     def agents(self) -> Sequence[AgentApp]:
-        """By name; the first of `names` is the default."""
+        """All agents, sorted by name."""
         ...
 
     def find(self, name: str) -> AgentApp:
-        """An empty name finds the default agent."""
+        """The agent of that name; an empty name means the default agent. Raises AgentNotFound."""
         ...
 
     async def start(self) -> None:
@@ -42,20 +42,22 @@ class AgentHost(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Shut all agents down, each one even if another fails."""
+        """Shut all agents down, also if one of them fails."""
         ...
 
     async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
         """Run the query function to its end; on return nothing of it is left.
 
-        Raises what the agent raises, and Rejection when the agent refuses.
+        Raises:
+            Rejection: The agent rejects the request.
+            BaseException: Any exception of the agent.
         """
         ...
 
     async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
-        """Raises EndpointNotFound, EndpointStreams, EndpointFailed."""
+        """Call an endpoint. Raises EndpointNotFound, EndpointStreams, EndpointFailed."""
         ...
 
     def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncIterator[Any]:
-        """Raises EndpointNotFound, EndpointFailed."""
+        """Yield the items of an endpoint. Raises EndpointNotFound, EndpointFailed."""
         ...

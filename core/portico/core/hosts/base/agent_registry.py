@@ -1,4 +1,4 @@
-"""The agents of a host, by name."""
+"""Registry of a host's agents, by name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from portico.core.hosts.base.invoke import bind
 
 
 class Roster:
-    """Agents that can be served; the first one given is the default."""
+    """The agents that a host serves; the first one is the default."""
 
     def __init__(self, apps: Sequence[AgentApp]) -> None:
-        """Raises ValueError for agents that can't be."""
+        """Check the agents. Raises ValueError if one of them cannot be served."""
         if not apps:
-            raise ValueError("there is no agent to serve")
+            raise ValueError("no agent to serve; pass at least one AgentApp")
         self._default = apps[0]
         self._apps = {app.name: app for app in apps}
         if len(self._apps) < len(apps):
             (name, count), *_ = Counter(app.name for app in apps).most_common()
-            raise ValueError(f"{count} agents have one name, {name!r}; give each AgentApp its own")
+            raise ValueError(f"{count} agents have the name {name!r}; give each AgentApp its own name")
         for app in apps:
             if app.query_function is None:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
@@ -35,7 +35,7 @@ class Roster:
         return sorted(self._apps.values(), key=lambda app: app.name)
 
     def find(self, name: str) -> AgentApp:
-        """Raises AgentNotFound."""
+        """The agent of that name; an empty name means the default. Raises AgentNotFound."""
         if not name:
             return self._default
         try:

@@ -1,4 +1,4 @@
-"""Who reads the words of the exceptions that agents raise: they often repeat a request, or a secret."""
+"""Disclosure of agents' exceptions: their text often repeats a request or a secret, so it may be withheld."""
 
 import logging
 from typing import Literal
@@ -10,17 +10,17 @@ from portico.core.errors import Code, PorticoError
 from portico.core.hosts.base.agent_errors import unknown, words_of
 from portico.telemetry.logs import WITH_WORDS
 
-# What the core says of limits and of what is away has nothing of anybody's in it, and callers must know.
+# Errors of limits and of unavailable parts contain no user data, and callers need them.
 _WITHOUT_DATA = frozenset((Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))
 
 log = logging.getLogger(__name__)
 
-# callers: whoever reads the run, and the log if it has content. log: the log only. none: nobody.
+# callers: readers of the run, and the log if it records content. log: only the log. none: not disclosed.
 Readers = Literal["callers", "log", "none"]
 
 
 class ErrorWords:
-    """Cuts the words where an exception becomes an error: what is stored and sent has them, or never had."""
+    """Replaces the text of an exception where it becomes an error, before it is stored or sent."""
 
     def __init__(self, readers: Readers = "log") -> None:
         self._readers = readers
@@ -28,10 +28,17 @@ class ErrorWords:
     def outcome(
         self, error: BaseException, agent_name: str, run_id: str, *, stopping: bool
     ) -> Rejection | AgentError:
-        """What callers get of what an agent raised; what it raises because it is to stop is nobody's."""
+        """The error that callers get for an agent's exception.
+
+        Args:
+            error: The exception.
+            agent_name: Name of the agent.
+            run_id: The run.
+            stopping: The run is being stopped; then the exception's text is not disclosed.
+        """
         if isinstance(error, Rejection | AgentError) and not isinstance(error, ReportedError):
             return error
-        told = "the run was to stop"
+        told = "the run was being stopped"
         if not stopping:
             told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
         if isinstance(error, PorticoError) and error.code in _WITHOUT_DATA:
@@ -39,9 +46,15 @@ class ErrorWords:
         return AgentError(told, code=error.code) if isinstance(error, ReportedError) else unknown(error, told)
 
     def told(self, error: BaseException, about: str, *names: object) -> str:
-        """Log the exception with an id. Returns what callers are told beside its kind: its words or the id.
+        """Log an exception with an id.
 
-        `about` says what raised it, with a place for each of the names.
+        Args:
+            error: The exception.
+            about: Format of the log line, with a place for each name.
+            names: The names.
+
+        Returns:
+            The text for callers: that of the exception, or a reference to the id.
         """
         error_id = uuid4().hex
         shown = {WITH_WORDS: self._readers == "log"}

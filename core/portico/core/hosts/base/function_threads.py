@@ -1,4 +1,4 @@
-"""Authors' plain functions: each in a thread of its own, so many at work at once, read on the event loop."""
+"""Authors' plain functions: each runs in a thread of its own, with a limited number at once."""
 
 import asyncio
 import contextvars
@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
-AHEAD = 256  # items that a generator in a thread may be ahead of the event loop
+AHEAD = 256  # most items that a generator in a thread may be ahead of the event loop
 
 _SLOT: contextvars.ContextVar["Slot | None"] = contextvars.ContextVar("slot", default=None)
 
 
 class Slot:
-    """Leave for one plain function to work in a thread. Belongs to the event loop."""
+    """Permission for one plain function to run in a thread. Belongs to the event loop."""
 
     def __init__(self, free: asyncio.Semaphore) -> None:
         self._free = free
@@ -25,23 +25,23 @@ class Slot:
         self._held = True
 
     def give_back(self) -> bool:
-        """Whether it was held."""
+        """Release the slot. Returns whether it was held."""
         held, self._held = self._held, False
         if held:
             self._free.release()
         return held
 
     def of_this_run(self) -> "Slot":
-        """The current task, and what it starts, lends this slot in `slot_lent`."""
+        """Make this the slot that `slot_lent` lends in the current task and in tasks that it starts."""
         _SLOT.set(self)
         return self
 
 
 @asynccontextmanager
 async def slot_lent() -> AsyncIterator[None]:
-    """While the run waits for a human its thread, if it has one, keeps nobody else from working.
+    """Release the run's slot while the run waits for an answer, so that other functions can use it.
 
-    After an exception the function goes on at once, to clean up.
+    After an exception the function continues at once, without the slot, to clean up.
     """
     slot = _SLOT.get()
     lent = slot is not None and slot.give_back()
@@ -55,10 +55,16 @@ def never() -> bool:
 
 
 async def in_thread(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
-    """Run it in a thread of its own when the slot is free; a caller cancelled before that never runs it.
+    """Run a function in a thread of its own, once the slot is free.
 
-    A caller cancelled later waits until the function has returned. It gets CancelledError then, or what was
-    returned if it says by then that it is patient.
+    Args:
+        function: The function. If the caller is cancelled before the slot is free, it is never called.
+        slot: Held while the function runs.
+        patient: A caller that is cancelled later waits until the function has returned. If `patient()` is
+            true by then, it gets the result.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled and `patient()` is false.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
@@ -75,28 +81,28 @@ async def in_thread(function: Callable[[], Any], slot: Slot, patient: Callable[[
         try:
             result = function()
         except BaseException as caught:
-            # StopIteration can't be set on a future.
+            # A future does not accept StopIteration.
             error = RuntimeError("StopIteration") if isinstance(caught, StopIteration) else caught
         try:
             loop.call_soon_threadsafe(deliver, result, error)
         except RuntimeError:
-            pass  # the loop has closed; nobody waits any more
+            pass  # the loop has closed, so no caller waits
 
     await slot.take()
     try:
-        # A daemon: a function that never returns must not keep the process from ending.
+        # A daemon thread: a function that never returns must not prevent the process from ending.
         threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
         cancelled = await _ended(done)
     finally:
         slot.give_back()
     if cancelled and not patient():
-        done.exception()  # it is not news any more
+        done.exception()  # mark the exception as retrieved: the cancellation replaces it
         raise asyncio.CancelledError
     return done.result()
 
 
 async def _ended(done: asyncio.Future[Any]) -> bool:
-    """Wait until it is done, whatever happens; whether somebody cancelled the wait."""
+    """Wait until the future is done, despite cancellations. Returns whether there was one."""
     cancelled = False
     while not done.done():
         try:
@@ -107,10 +113,10 @@ async def _ended(done: asyncio.Future[Any]) -> bool:
 
 
 class ThreadedGenerator:
-    """A plain generator, run in a thread, read on the loop; it is never far ahead.
+    """A plain generator that runs in a thread and is read on the loop; it is at most AHEAD items ahead.
 
-    A reader that is cancelled gets CancelledError, unless it says then that it is patient: it reads a
-    generator that has begun to its end.
+    A reader that is cancelled gets CancelledError, unless `patient()` is true and the generator has begun:
+    then it reads the generator to its end.
     """
 
     def __init__(
@@ -134,7 +140,7 @@ class ThreadedGenerator:
         try:
             await in_thread(self._work, slot)
         except BaseException as error:
-            # Also SystemExit: an agent that calls sys.exit() ends its run, not the core.
+            # Includes SystemExit: an agent that calls sys.exit() ends its run, not the core.
             self._error = error
         finally:
             self._over = True
@@ -146,7 +152,7 @@ class ThreadedGenerator:
         answer: Any = None
         try:
             while not self._stopping.is_set():
-                # An answer that is an error says that there will be none.
+                # An exception as the answer means that there will be none.
                 step = generator.throw if isinstance(answer, BaseException) else generator.send
                 try:
                     item = step(answer)
@@ -166,7 +172,7 @@ class ThreadedGenerator:
     def _put(self, item: Any) -> None:
         self._room.acquire()
         self._items.append(item)
-        # Looked at after the append: the loop may have taken all that was there before.
+        # Checked after the append: the loop may have taken all earlier items meanwhile.
         if len(self._items) <= 1:
             self._loop.call_soon_threadsafe(self._arrived.set)
 
@@ -196,8 +202,7 @@ class ThreadedGenerator:
         return await self.__anext__()
 
     async def athrow(self, error: BaseException) -> Any:
-        """It is raised at the generator's question; a reader that is cancelled and not patient closes the
-        generator."""
+        """Raise the error at the generator's question; close the generator for an impatient reader."""
         if self._patient() or not isinstance(error, asyncio.CancelledError):
             return await self.asend(error)
         await self.aclose()
@@ -208,6 +213,6 @@ class ThreadedGenerator:
         self._stopping.set()
         self._room.release(AHEAD)
         self._answered.release()
-        self._thread.cancel()  # heard only while it waits for its slot
+        self._thread.cancel()  # has an effect only while it waits for its slot
         if await _ended(self._thread):
             raise asyncio.CancelledError

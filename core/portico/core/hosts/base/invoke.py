@@ -1,4 +1,4 @@
-"""Calls an author's function, of whatever kind, with the arguments that it names."""
+"""Invocation of an author's function, plain or async, with the arguments that its parameters name."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,12 @@ from portico.core.hosts.base.function_threads import Slot, in_thread, never
 
 
 def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:
-    """The call of a function with those of the offered arguments that it takes, by name.
+    """Bind a function to those of the offered arguments that it has parameters for, by name.
 
-    A first parameter named app, agent or runner gets what is offered as `self`.
-    Raises TypeError when a required parameter is not on offer.
+    A first parameter named app, agent or runner gets the offered `self`.
+
+    Raises:
+        TypeError: A required parameter is not among the offered arguments.
     """
     plan = _plan(function)
     positional: list[Any] = []
@@ -28,7 +30,9 @@ def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[
             if place == 0 and "self" in offered and name in ("self", "app", "agent", "runner"):
                 positional.append(offered["self"])
                 continue
-            raise TypeError(f"{function.__name__}() wants {name!r}; it can have {sorted(offered)}")
+            raise TypeError(
+                f"{function.__name__}() has parameter {name!r}; expected some of {sorted(offered)}"
+            )
     if plan.takes_all:
         named.update({name: value for name, value in offered.items() if name != "self" and name not in named})
     return partial(function, *positional, **named)
@@ -42,7 +46,7 @@ class _Plan:
 
 @lru_cache(maxsize=1024)
 def _plan(function: Callable[..., Any]) -> _Plan:
-    """A function's signature, read once: that costs as much as a whole short run."""
+    """Read a function's signature, cached: reading it takes as long as a whole short run."""
     parameters = inspect.signature(function).parameters.values()
     return _Plan(
         [
@@ -59,7 +63,7 @@ def _plan(function: Callable[..., Any]) -> _Plan:
 
 
 async def call(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
-    """The result of a coroutine function on the loop, or of a plain one in a thread."""
+    """Return the result of a coroutine function, run on the loop, or of a plain function, run in a thread."""
     target = function.func if isinstance(function, partial) else function
     if inspect.iscoroutinefunction(target):
         return await function()

@@ -1,4 +1,4 @@
-"""Functions that a run calls once: what they gave is kept, and later attempts get it without a call."""
+"""Functions that a run calls once: their results are stored, and later attempts get them without a call."""
 
 import asyncio
 import hashlib
@@ -16,13 +16,13 @@ from portico.core.hosts.base.function_threads import Slot, in_thread
 
 KEY_CHARACTERS = 256
 RESULT_BYTES = 64 * 1024
-THREADS = 16  # plain functions of a run at once
+THREADS = 16  # most plain functions of a run at once
 
 _UNDER_WAY: ContextVar[frozenset[tuple[str, str]]] = ContextVar("once", default=frozenset())
 
 
 class Once:
-    """`context.once` of one run, wherever its agent is."""
+    """Implements `context.once` for one run, in the core's process and in workers."""
 
     def __init__(self, run_id: str, results: ResultAccess) -> None:
         self._run_id = run_id
@@ -49,14 +49,14 @@ class Once:
         except Exception as error:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # perhaps nobody else waits for it
+                future.exception()  # mark it as retrieved: there may be no other waiter
             raise
         finally:
-            future.cancel()  # whoever waits for it takes its place
+            future.cancel()  # a waiter then makes the call itself
             del self._under_way[key]
 
     async def _made(self, key: str, function: Callable[..., Any]) -> bytes:
-        """Call the function, and keep what it gives."""
+        """Call the function and store its result."""
         token = _UNDER_WAY.set(_UNDER_WAY.get() | {(self._run_id, key)})
         try:
             value, stopped = await self._call(_bound(function, self._run_id, key))
@@ -65,9 +65,9 @@ class Once:
         try:
             result = orjson.dumps(value)
         except TypeError as error:
-            raise TypeError(f"the result of once({key!r}) is no JSON: {error}") from None
+            raise TypeError(f"the result of once({key!r}) is not JSON: {error}") from None
         if len(result) > RESULT_BYTES:
-            problem = f"the result of once({key!r}) has {len(result)} bytes of JSON; {RESULT_BYTES} are kept"
+            problem = f"the result of once({key!r}) has {len(result)} bytes of JSON, more than {RESULT_BYTES}"
             raise LimitExceeded("once_result", problem)
         await self._results.keep(key, result)
         if stopped:
@@ -75,8 +75,12 @@ class Once:
         return result
 
     async def _call(self, call: Callable[[], Any]) -> tuple[Any, bool]:
-        """What the function gives, and whether somebody cancelled the call of a plain one meanwhile: a thread
-        can't be stopped, so its result is waited for and kept."""
+        """Call the function.
+
+        Returns:
+            Its result, and whether the call of a plain function was cancelled meanwhile. A thread cannot be
+                stopped, so its result is awaited and stored.
+        """
         target = call.func if isinstance(call, partial) else call
         if inspect.iscoroutinefunction(target):
             return await call(), False
@@ -96,11 +100,11 @@ class Once:
 
 
 def _bound(function: Callable[..., Any], run_id: str, key: str) -> Callable[[], Any]:
-    """With the idempotency key, which is the same in every attempt, if the function names it."""
+    """Bind the argument `idempotency_key`, the same in every attempt, if the function has that parameter."""
     try:
         names = inspect.signature(function).parameters
     except ValueError:
-        return function  # some builtin functions do not tell
+        return function  # some builtin functions have no signature
     if "idempotency_key" not in names:
         return function
     digest = hashlib.blake2b(f"{run_id}\0{key}".encode(), digest_size=16).hexdigest()

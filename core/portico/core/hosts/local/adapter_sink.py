@@ -1,4 +1,4 @@
-"""Between an agent that speaks as its framework does, and the run."""
+"""Adapter sink: translates between an agent that uses a framework's types and the run."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from portico.core.hosts.base.agent_host import Sink
 
 
 class TranslatingSink:
-    """Says what a framework's items mean; without a translation, an item's type tells whose it is."""
+    """Translates a framework's items; without a translation, it chooses one by an item's type."""
 
     def __init__(self, run: Sink, context: Context, translation: Translation | None = None) -> None:
         self.run = run
@@ -19,7 +19,7 @@ class TranslatingSink:
         self._translation = translation
 
     def emit(self, item: Any) -> None:
-        """Raises TypeError for what nobody knows."""
+        """Emit an item. Raises TypeError for an unknown type."""
         if is_ours(item):
             self.run.emit(item)
             return
@@ -41,7 +41,7 @@ async def translate(
     run: Sink,
     call: Callable[[TranslatingSink, Mapping[str, Any]], Coroutine[Any, Any, None]],
 ) -> None:
-    """Call the query function, and again with each answer that the framework has waited for."""
+    """Call the query function, and again with each answer to the framework's questions."""
     sink = TranslatingSink(run, context, translation)
     try:
         arguments: Mapping[str, Any] | None = await translation.begin()
@@ -50,7 +50,7 @@ async def translate(
                 try:
                     await call(sink, arguments)
                 finally:
-                    # Also of a run that is stopped: what it had so far is kept.
+                    # Also if the run is stopped: its output so far is kept.
                     for said in translation.rest():
                         run.emit(said)
             question = translation.question()

@@ -1,4 +1,4 @@
-"""The host that runs agents in this process: coroutines on the loop, plain functions in threads."""
+"""Local host: executes agents in this process, coroutines on the loop and plain functions in threads."""
 
 import asyncio
 import inspect
@@ -23,11 +23,11 @@ from portico.telemetry import ids
 
 log = logging.getLogger(__name__)
 
-THREADS = 256  # plain functions at work at once; those that wait for a human do not count
+THREADS = 256  # most plain functions at once, without those that wait for an answer
 
 
 class LocalHost(Roster):
-    """Agents of this process, the first one given being the default."""
+    """Executes agents in this process; the first one is the default."""
 
     def __init__(
         self, apps: Sequence[AgentApp], words: ErrorWords | None = None, *, threads: int = THREADS
@@ -85,7 +85,8 @@ class LocalHost(Roster):
             return
 
         def patient() -> bool:
-            # Nothing can be raised in a plain function: the context tells it, and its last word is heard.
+            # An exception cannot be raised in a thread: the function reads the interruption from its
+            # context, and its final output is used.
             return context.interrupted and not context.cancelled
 
         slot = Slot(self._threads).of_this_run()
@@ -120,12 +121,12 @@ class LocalHost(Roster):
                     try:
                         await sink.run.room()
                     except asyncio.CancelledError as cancelled:
-                        # Somebody stops the run while it waits for the log: the agent hears it.
+                        # The run is stopped while it waits for the log: raise that in the agent.
                         step = _thrower(stream, cancelled)
         except StopAsyncIteration:
             pass
         finally:
-            # What an SDK returns, and not a generator of ours, may have another word for it.
+            # An SDK may return another type than a generator, with `close` in place of `aclose`.
             await (stream.aclose() if hasattr(stream, "aclose") else stream.close())
 
     async def _ask(self, stream: Any, item: InputRequest, context: Context) -> Any:

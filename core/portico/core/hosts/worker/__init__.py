@@ -1,1 +1,1 @@
-"""Agents in processes of their own: the host that keeps them, and what serves them inside."""
+"""Worker processes: the host that starts them, and the service that executes agents inside them."""

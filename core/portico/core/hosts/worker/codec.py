@@ -1,8 +1,8 @@
-"""What crosses between a core and its workers, as bytes.
+"""Codec of the values that pass between a core and its workers.
 
-Pickled, for that is fast and keeps types; but only our own values, errors and Python's plain ones have a
-name in it. Anything else travels as the JSON that the log would have made of it, so that a worker's
-classes never need to be there in the core.
+Values are pickled, because that is fast and keeps types; but only Portico's own types, its errors and
+Python's plain types may be named in a pickle. Any other value is sent as the JSON that the log would make of
+it, so that the core never needs a worker's classes.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ _MODULES = frozenset(
 
 
 class Garbled(Exception):
-    """These bytes are not what the other side would have sent."""
+    """The bytes are not a message of the other side."""
 
 
 def encode(value: object) -> bytes:
-    """Raises TypeError, ValueError or RecursionError for what can't be."""
+    """Encode a value. Raises TypeError, ValueError or RecursionError if that is impossible."""
     file = io.BytesIO()
     _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
     return file.getvalue()
 
 
 def decode(data: bytes | memoryview) -> Any:
-    """The reverse of `encode`. Raises Garbled."""
+    """Decode a value. Raises Garbled."""
     try:
         return _Unpickler(io.BytesIO(data)).load()
     except Exception as error:
@@ -55,7 +55,7 @@ class _Pickler(pickle.Pickler):
         if isinstance(value, BaseException):
             return _error, _told(value)
         if isinstance(value, Enum) and _known(type(value)):
-            return type(value), (value.value,)  # some releases of Python would name `getattr`
+            return type(value), (value.value,)  # some releases of Python would pickle it by `getattr`
         if (
             value is _error
             or value is _from_json
@@ -65,7 +65,7 @@ class _Pickler(pickle.Pickler):
         return _from_json, (orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS),)
 
 
-class _Unpickler(pickle.Unpickler):  # of what we find ourselves, and of nothing else
+class _Unpickler(pickle.Unpickler):  # finds only the allowed classes
     def find_class(self, module: str, name: str) -> Any:
         if module == __name__ and name in ("_error", "_from_json"):
             return globals()[name]
@@ -78,7 +78,7 @@ class _Unpickler(pickle.Unpickler):  # of what we find ourselves, and of nothing
                 found = asyncio.CancelledError if name == "CancelledError" else None
             if isinstance(found, type) and _known(found):
                 return found
-        raise pickle.UnpicklingError(f"{module}.{name} has no business here")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a message")
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +93,7 @@ def _known(kind: type) -> bool:
 
 
 def _told(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]:
-    """The error as far as the other side knows its kind, and else its words."""
+    """The error itself if the other side knows its class; else a RuntimeError with its text."""
     kind: Any = type(error)
     if _known(kind):
         return kind, error.args, vars(error)
@@ -102,7 +102,7 @@ def _told(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...], d
 
 def _error(kind: type[BaseException], args: tuple[Any, ...], about: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind, *args)
-    error.args = args  # its own __init__ may take others
+    error.args = args  # __init__ may have other parameters, so it is not called
     vars(error).update(about)
     return error
 

@@ -1,17 +1,17 @@
-"""How far a worker may be ahead of the core with what its agents yield.
+"""Flow control: how many items a worker may send ahead of the core.
 
-The core gives room back when it has passed items on and the log keeps up; so an agent that yields faster
-than the log is written stands still in its worker, as it would in the core.
+The core returns units of the window once it has passed items on and the log keeps up. An agent that yields
+faster than the log is written therefore waits in its worker, as it would in the core's process.
 """
 
 from collections.abc import Sequence
 
-WINDOW = 256  # of one run: items, a long one counting as several
+WINDOW = 256  # units of one run: one per item, and one per UNIT_BYTES of it
 UNIT_BYTES = 1024
 
-Item = str | bytes  # a text as it is, anything else encoded
+Item = str | bytes  # text is sent as it is, any other item encoded
 
 
 def weight(items: Sequence[Item]) -> int:
-    """What they take of a window."""
+    """Units of the window that the items use."""
     return sum(1 + len(item) // UNIT_BYTES for item in items)

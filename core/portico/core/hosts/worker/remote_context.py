@@ -1,6 +1,6 @@
-"""What a run has in the core, as its agent has it in a worker: the interfaces of `context`, called from afar.
+"""Remote context: the interfaces of a run's `context` in a worker, as calls to the core.
 
-Which methods there are, and which of them stream, the interfaces themselves say, on both sides.
+Both sides derive the methods, and which of them stream, from the interfaces themselves.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, Sta
 from portico.core.hosts.worker.rpc_channel import Channel
 from portico.core.hosts.worker.worker_messages import Address, Offered
 
-MAX_CALLS = 256  # of one run at once; more wait for their turn
+MAX_CALLS = 256  # most calls of a run at once; further calls wait
 INTERFACES: Mapping[str, type] = {
     "state": StateAccess,
     "session": SessionAccess,
@@ -28,7 +28,7 @@ INTERFACES: Mapping[str, type] = {
 
 @lru_cache(maxsize=len(INTERFACES))
 def streaming(interface: type) -> Mapping[str, bool]:
-    """An interface's methods that can be called from afar, and whether they stream."""
+    """The methods of an interface that can be called remotely, and whether each of them streams."""
     methods = {name: value for name, value in vars(interface).items() if inspect.isfunction(value)}
     return {
         name: not inspect.iscoroutinefunction(method)
@@ -38,10 +38,10 @@ def streaming(interface: type) -> Mapping[str, bool]:
 
 
 class FarCalls:
-    """The calls of one run to the core."""
+    """The remote calls of one run to the core."""
 
     def __init__(self, channel: Channel, run_id: str, before: Callable[[], None]) -> None:
-        """`before` is done before every call: what the agent has said until then is said."""
+        """Set up the calls; each first calls `before`, which sends the agent's earlier output."""
         self._channel = channel
         self._run_id = run_id
         self._before = before
@@ -66,7 +66,7 @@ class FarCalls:
 
 
 class Far:
-    """One interface of a run."""
+    """One remote interface of a run."""
 
     def __init__(self, calls: FarCalls, path: tuple[str, ...], offers: "Offers") -> None:
         self._calls = calls
@@ -94,7 +94,7 @@ class Far:
 
 
 class FarChild:
-    """A child run of a run."""
+    """ChildRun of a run in a worker."""
 
     def __init__(self, calls: FarCalls, run_id: str) -> None:
         self._calls = calls
@@ -108,7 +108,7 @@ class FarChild:
 
 
 class Offers:
-    """Iterables that the core may pull from while a call that has them goes on."""
+    """Iterables from which the core may pull items during the call that passes them."""
 
     def __init__(self) -> None:
         self._iterables: dict[int, AsyncIterable[Any]] = {}
@@ -136,7 +136,7 @@ class _Offering:
 
 
 def reached(context: Context, path: tuple[str, ...], method: str) -> Callable[..., Any]:
-    """The method that a call from afar means. Raises LookupError."""
+    """The method that a remote call names. Raises LookupError."""
     kind, *more = path
     if method not in streaming(INTERFACES[kind]):
         raise LookupError(f"context.{kind} has no {method}")

@@ -1,4 +1,4 @@
-"""The core's half of a run that executes in a worker."""
+"""Remote run: the core's half of a run that executes in a worker."""
 
 import asyncio
 import contextvars
@@ -17,39 +17,44 @@ from portico.telemetry import spans
 
 
 class FarRun:
-    """Gives a worker what a run's context has, and the run what its agent says there."""
+    """Serves a run's context to its worker, and passes the agent's output on to the run."""
 
     def __init__(
         self, channel: Channel, context: Context, sink: Sink, overdue: Callable[[], asyncio.TimerHandle]
     ) -> None:
-        """`overdue` sets the time in which an agent has to stop."""
+        """Create it; `overdue` starts the timer within which an agent must stop."""
         self.order = Order(context.run_id, context.request, context.attempt, spans.headers_of())
-        self.where = contextvars.copy_context()  # of what is done for it: its ids, its span
-        self.problem: BaseException | None = None  # with what it said
+        self.where = contextvars.copy_context()  # for its calls: the run's ids and span
+        self.problem: BaseException | None = None  # raised by the sink for the agent's output
         self._channel = channel
         self._context = context
         self._sink = sink
         self._set_overdue = overdue
         self._overdue: asyncio.TimerHandle | None = None
-        self._taken = 0  # of its window
+        self._taken = 0  # used units of its flow-control window
         self._making_room: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._children: dict[str, ChildRun] = {}
-        self._told = asyncio.Event()  # to stop
+        self._told = asyncio.Event()  # set once the agent was asked to stop
 
     def stop(self) -> None:
-        """Tell the agent what its context says by now."""
+        """Ask the agent to stop, with the present reason in its context."""
         context = self._context
         metadata = dict(context.cancel_metadata)
         flags = (context.cancelled, context.interrupted, context.restarting)
         self._channel.tell("stop", context.run_id, *flags, metadata)
         self._told.set()
-        # A last word may take its time.
+        # An interrupted agent has no time limit for its final output.
         if self._overdue is None and (context.cancelled or not context.interrupted):
             self._overdue = self._set_overdue()
 
     def said(self, items: Sequence[Item], waits: bool) -> None:
-        """Pass on what the agent said; if it can't be, that ends the run. The agent may wait for it."""
+        """Pass on items of the agent; an item that is refused ends the run.
+
+        Args:
+            items: The items.
+            waits: The agent waits for their acknowledgement.
+        """
         if self.problem is not None:
             return
         try:
@@ -78,7 +83,7 @@ class FarRun:
     def serve(
         self, path: tuple[str, ...], method: str, args: tuple[Any, ...], named: dict[str, Any]
     ) -> Served:
-        """What the agent asks of its context. Raises LookupError."""
+        """Begin a call of the agent to its context. Raises LookupError."""
         if not path:
             return self._kept(self._own(method, *args))
         given = [self._pieces(value) for value in args]
@@ -89,7 +94,7 @@ class FarRun:
         return self._kept(self._once_cancelled(made) if path[0] == "sandbox" else made)
 
     async def _own(self, method: str, *args: Any) -> Any:
-        """The context's own methods."""
+        """Call a method of the context itself."""
         match method, args:
             case "ask", (id, prompt, schema, kind):
                 question = InputRequest(self._context, prompt, schema, kind)
@@ -124,13 +129,13 @@ class FarRun:
         assert task is not None
         if len(self._calls) >= MAX_CALLS:
             work.close()
-            raise RuntimeError(f"a run may have {MAX_CALLS} calls under way at once")
+            raise RuntimeError(f"a run may have at most {MAX_CALLS} calls at once")
         self._calls.add(task)
         try:
             return await work
         except BaseException:
             if self._stopping:
-                # The agent hears of it from whoever stops it, and once.
+                # The agent must learn of the stop from the stop message, and only once.
                 await self._told.wait()
             raise
         finally:
@@ -151,8 +156,10 @@ class FarRun:
             await items.aclose()
 
     async def _once_cancelled(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Who stops the run has cancelled what it has under way in its sandbox; what the agent cancels then
-        is only waited for: a second time would make a sandbox hasty."""
+        """Await a sandbox call, which stopping the run has cancelled already.
+
+        The agent then cancels it too, which only waits: a second cancellation would make the sandbox hasty.
+        """
         task = asyncio.create_task(work)
         while not task.done():
             try:
@@ -167,10 +174,10 @@ class FarRun:
         return self._context.cancelled or self._context.interrupted
 
     async def close(self) -> None:
-        """Return when nothing of the run is left here."""
+        """Return when no call of the run is left."""
         if self._overdue is not None:
             self._overdue.cancel()
-        self._told.set()  # nobody is left to be told
+        self._told.set()  # the agent has ended
         left = [*self._calls]
         if self._making_room is not None:
             left.append(self._making_room)

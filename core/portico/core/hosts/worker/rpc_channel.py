@@ -1,8 +1,8 @@
-"""Calls and streams between two processes over one socket, either way.
+"""RPC channel: calls and streams between two processes over one socket, in both directions.
 
-A frame is a length and an encoded tuple: its kind, the number of the call it belongs to, and the rest.
-Numbers are the caller's. A stream is pulled, an item at a time; notes are not answered. Neither side
-waits for the other here: who sends much has a window of its own, and answers wait while the socket is full.
+A frame is a length and an encoded tuple: its kind, the number of its call, and further values. The caller
+chooses the number. A stream is pulled, one item at a time; a note has no reply. Neither side waits for the
+other here: a side that sends much has its own flow-control window, and replies wait while the socket is full.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from typing import Any, Protocol, cast
 
 from portico.core.hosts.worker.codec import Garbled, decode, encode
 
-MAX_FRAME_BYTES = 72 * 1024 * 1024  # a whole file of a sandbox, and room about it
+MAX_FRAME_BYTES = 72 * 1024 * 1024  # the largest file of a sandbox, and some overhead
 _HEADER = struct.Struct("!I")
 
 Served = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
 
 
 class Kind:
-    """Plain numbers: they are in every frame."""
+    """Kinds of frames; plain numbers, because each frame has one."""
 
-    CALL = 1  # method, arguments, named ones
-    OPEN = 2  # the same, for a stream
+    CALL = 1  # method, arguments, keyword arguments
+    OPEN = 2  # the same, opens a stream
     PULL = 3
     CANCEL = 4
     REPLY = 5  # value
@@ -36,20 +36,24 @@ class Kind:
 
 
 class Service(Protocol):
-    """What one side does for the other."""
+    """The methods that one side offers to the other."""
 
     def serve(
         self, method: str, args: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[Served, Context | None]:
-        """A coroutine for a call, an async generator for a stream, and where to run it. What it raises the
-        caller is told."""
+        """Begin a call or a stream.
+
+        Returns:
+            A coroutine for a call, an async generator for a stream, and the context in which it runs. The
+                caller gets the exceptions that it raises.
+        """
         ...
 
     def note(self, method: str, args: tuple[Any, ...]) -> None: ...
 
 
 class ChannelClosed(Exception):
-    """The other side is gone."""
+    """The other side has closed the channel or ended."""
 
 
 class _Ended(Exception):
@@ -64,7 +68,7 @@ class _Stream:
 
 
 class Channel(asyncio.Protocol):
-    """One end. Belongs to its event loop; `closed` is done when the other end is gone."""
+    """One end of a channel. Belongs to its event loop; `closed` is done when the other end is gone."""
 
     def __init__(self, service_of: Callable[["Channel"], Service]) -> None:
         self._service = service_of(self)
@@ -77,7 +81,7 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._owner = os.getpid()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.problem = ""  # what the other side did wrong
+        self.problem = ""  # the other side's violation of the protocol
 
     @property
     def service(self) -> Service:
@@ -110,26 +114,26 @@ class Channel(asyncio.Protocol):
             self._close_stream(number)
 
     def close(self) -> None:
-        """End it at once: what is not yet sent may be for somebody who reads no more."""
+        """Close at once, without sending buffered frames: the other side may no longer read."""
         if self._transport is not None:
             self._transport.abort()
 
     def _leave_copy(self) -> None:
-        """A fork of an agent that comes back to the event loop is nobody's worker."""
+        """End a process that an agent forked and that returned to the event loop: it is not a worker."""
         if os.getpid() != self._owner:
             os._exit(70)
 
-    # Asking
+    # Outgoing calls
 
     def begin(self, method: str, *args: Any, **named: Any) -> asyncio.Future[Any]:
-        """A call under way; the future raises what the other side raised, and ChannelClosed."""
+        """Begin a call. The future raises the other side's exception, or ChannelClosed."""
         number = next(self._numbers)
         future = self._expect(number)
         self._send(Kind.CALL, number, method, args, named)
         return future
 
     async def call(self, method: str, *args: Any, **named: Any) -> Any:
-        """The result; whoever is cancelled cancels the call, and does not wait for its end."""
+        """Return the result of a call; cancelling it cancels the call without waiting for the call's end."""
         await self._writable.wait()
         number = next(self._numbers)
         future = self._expect(number)
@@ -141,7 +145,7 @@ class Channel(asyncio.Protocol):
             raise
 
     async def stream(self, method: str, *args: Any, **named: Any) -> AsyncGenerator[Any, None]:
-        """The items of an async generator over there."""
+        """Yield the items of an async generator of the other side."""
         number = next(self._numbers)
         await self._writable.wait()
         self._send(Kind.OPEN, number, method, args, named)
@@ -171,16 +175,16 @@ class Channel(asyncio.Protocol):
         return future
 
     def _send(self, *frame: Any) -> None:
-        """Raises TypeError or ValueError for what can't be encoded, or is too large."""
+        """Send a frame. Raises TypeError or ValueError if it cannot be encoded or is too large."""
         self._leave_copy()
         if self.closed.done() or self._transport is None:
             return
         data = encode(frame)
         if len(data) > MAX_FRAME_BYTES:
-            raise ValueError(f"{len(data)} bytes are more than can be passed at once, {MAX_FRAME_BYTES}")
+            raise ValueError(f"{len(data)} bytes exceed the limit of a message, {MAX_FRAME_BYTES}; pass less")
         self._transport.write(_HEADER.pack(len(data)) + data)
 
-    # Being asked
+    # Incoming frames
 
     def data_received(self, data: bytes) -> None:
         self._leave_copy()
@@ -238,7 +242,7 @@ class Channel(asyncio.Protocol):
                 else:
                     future.set_exception(rest[0] if rest else _Ended())
             case _:
-                pass  # of a call that nobody waits for any more
+                pass  # the call was cancelled or has ended
 
     async def _answer(self, number: int, work: Any) -> None:
         try:
@@ -281,7 +285,7 @@ class Channel(asyncio.Protocol):
     ) -> None:
         def done(_: object) -> None:
             self._serving.pop(number, None)
-            close()  # work that was cancelled before its first step
+            close()  # needed if the task was cancelled before its first step
 
         self._serving[number] = task
         task.add_done_callback(done)

@@ -1,4 +1,4 @@
-"""One worker, as the core has it: from its start to its end, whatever that is."""
+"""Worker handle: one worker process as the core sees it, from its start to its end."""
 
 import asyncio
 import socket
@@ -19,23 +19,24 @@ from portico.core.hosts.worker.worker_messages import Address
 from portico.core.hosts.worker.worker_process import Launch, Process
 
 CRASHED = "agent_crashed"
-LOOK_SECONDS = 0.5  # between two looks at its memory
-LAST_SECONDS = 1.0  # how long a process may take to end after it has closed its socket
-SHUTDOWN_SECONDS = 10.0  # for the agent's shutdown function
+LOOK_SECONDS = 0.5  # between two checks of its memory
+LAST_SECONDS = 1.0  # time for a process to end after it has closed its socket
+SHUTDOWN_SECONDS = 10.0  # time for the agent's shutdown function
 
 
 class Worker:
-    """A process that serves one agent. Owned by its pool, on the event loop."""
+    """A process that executes one agent. Owned by its pool, on the event loop."""
 
     def __init__(self, app: AgentApp, limits: Workers) -> None:
-        self.ended: asyncio.Task[None]  # done when nothing of it is left
-        self.fate = ""  # how it ended
+        self.ended: asyncio.Task[None]  # done when no process of it is left
+        self.fate = ""  # how it ended, for messages
         self._app = app
         self._limits = limits
         self._runs: dict[str, FarRun] = {}
         self._working = 0
         self._begun = 0  # runs
-        self.spent: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it gets no more runs
+        # Done when it gets no more runs.
+        self.spent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
         self._verdict = ""
@@ -44,7 +45,11 @@ class Worker:
 
     @classmethod
     async def started(cls, app: AgentApp, limits: Workers, launch: Launch, words: ErrorWords) -> "Worker":
-        """One that has initialised its agent. Raises AgentError; it then has left nothing."""
+        """Start a worker; return it once its agent is initialised.
+
+        Raises:
+            AgentError: It could not be started; no process of it is left.
+        """
         worker = cls(app, limits)
         here, there = socket.socketpair()
         with there:
@@ -52,9 +57,9 @@ class Worker:
                 worker._process = await launch(app, there)
             except OSError as error:
                 here.close()
-                told = words.told(error, "a process of agent %r can't be started", app.name)
+                told = words.told(error, "a process of agent %r cannot be started", app.name)
                 raise AgentError(
-                    f"the agent's process can't be started: {type(error).__name__}: {told}", code=CRASHED
+                    f"the agent's process cannot be started: {type(error).__name__}: {told}", code=CRASHED
                 ) from None
         loop = asyncio.get_running_loop()
         _, worker._channel = await loop.create_unix_connection(lambda: Channel(lambda _: worker), sock=here)
@@ -71,29 +76,30 @@ class Worker:
                 raise
             if isinstance(error, AgentError):
                 raise AgentError(error.message, code=CRASHED) from None
-            told = words.told(error, "a process of agent %r can't initialise it", app.name)
-            message = f"the agent's process can't be started: {type(error).__name__}: {told}"
+
+            told = words.told(error, "a process of agent %r cannot initialise it", app.name)
+            message = f"the agent's process cannot be started: {type(error).__name__}: {told}"
             raise AgentError(message, code=CRASHED) from None
         return worker
 
     @property
     def load(self) -> int:
-        """Runs and calls under way."""
+        """Number of executing runs and calls."""
         return self._working
 
     @property
     def ready(self) -> bool:
-        """It takes another run."""
+        """Whether it accepts another run."""
         return not (self._channel.closed.done() or self._verdict or self.spent.done())
 
-    # What it may ask for its runs.
+    # Calls of the worker for its runs.
 
     def serve(
         self, method: str, args: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[Served, Variables | None]:
         address, *rest = args
         if not isinstance(address, Address) or (run := self._runs.get(address.run_id)) is None:
-            raise RuntimeError("the run has ended; nobody will answer")
+            raise RuntimeError("the run has ended; its context can no longer be used")
         return run.serve(address.path, method, tuple(rest), named), run.where
 
     def note(self, method: str, args: tuple[Any, ...]) -> None:
@@ -101,10 +107,10 @@ class Worker:
         if (run := self._runs.get(run_id)) is not None:
             run.said(items, waits)
 
-    # What it does.
+    # Calls to the worker.
 
     async def execute(self, context: Context, sink: Sink) -> None:
-        """As AgentHost.execute. Raises AgentError with code `agent_crashed` when the worker ends before."""
+        """As AgentHost.execute. Raises AgentError with code `agent_crashed` if the worker ends first."""
         run = FarRun(self._channel, context, sink, partial(self._overdue, context.run_id))
         self._runs[context.run_id] = run
         self._enter()
@@ -131,9 +137,9 @@ class Worker:
             del self._runs[context.run_id]
 
     def _overdue(self, run_id: str) -> asyncio.TimerHandle:
-        """From now on the run has so long to stop."""
+        """Start the timer after which the worker is killed if the run has not stopped."""
         seconds = self._limits.stop_seconds
-        verdict = f"was ended, for its agent had not stopped {seconds:g} s after run {run_id} was to"
+        verdict = f"was killed: its agent had not stopped {seconds:g} s after the stop of run {run_id}"
         return asyncio.get_running_loop().call_later(seconds, self._end, verdict)
 
     async def call_endpoint(self, path: str, body: Any) -> Any:
@@ -172,10 +178,10 @@ class Worker:
         if not self._working:
             self._idle.set()
 
-    # How it ends.
+    # End of the worker.
 
     async def stop(self, *, idle: bool = False) -> None:
-        """Shut the agent down and end the process; `idle` waits for what is under way first."""
+        """Shut the agent down and end the process; `idle` waits for its runs and calls first."""
         if idle:
             idling = asyncio.create_task(self._idle.wait())
             await asyncio.wait({idling, self.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -184,7 +190,7 @@ class Worker:
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await self._channel.call("stop")
         except (ChannelClosed, TimeoutError):
-            pass  # what can't be shut down is ended
+            pass  # the process is killed below
         self._end("was shut down")
         await asyncio.shield(self.ended)
 
@@ -193,7 +199,7 @@ class Worker:
         self._channel.close()
 
     async def _watch(self) -> None:
-        """Wait for the end, or bring it about; then take away what is left, and only then tell the runs."""
+        """Wait for the process to end or the channel to close; kill the rest, and only then fail the runs."""
         process, channel = self._process, self._channel
         over = asyncio.create_task(process.wait())
         signs: set[asyncio.Future[Any]] = {over, channel.closed}
@@ -209,7 +215,7 @@ class Worker:
         await process.kill()
         how = await over
         self.fate = self._verdict or (how if gone and not channel.problem else "broke its connection")
-        # A fork of the agent may have kept the other end open.
+        # A process that the agent forked may hold the other end open.
         channel.close()
 
     async def _weigh(self) -> None:
@@ -217,5 +223,5 @@ class Worker:
         while True:
             now = self._process.memory_bytes()
             if now > most:
-                self._end(f"was ended, for it had come to {now} bytes of memory; it may have {most}")
+                self._end(f"was killed: it used {now} bytes of memory, more than its limit of {most}")
             await asyncio.sleep(LOOK_SECONDS)

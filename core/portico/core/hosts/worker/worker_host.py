@@ -1,4 +1,4 @@
-"""The host that runs agents in processes of their own, and the one that joins several hosts."""
+"""Worker host: executes agents in worker processes; and the host that joins several hosts."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from portico.core.hosts.worker.worker_process import Launch
 
 
 class ProcessHost(Roster):
-    """Agents in workers, whatever their isolation says; the first one given is the default."""
+    """Executes all its agents in workers; the first one is the default."""
 
     def __init__(self, apps: Sequence[AgentApp], launch: Launch, words: ErrorWords | None = None) -> None:
         super().__init__(apps)
@@ -68,7 +68,7 @@ class ProcessHost(Roster):
 
 
 class JoinedHost(Roster):
-    """Agents of several hosts as those of one; the first one given is the default."""
+    """Joins the agents of several hosts; the first one is the default."""
 
     def __init__(self, apps: Sequence[AgentApp], hosts: Sequence[AgentHost]) -> None:
         super().__init__(apps)
@@ -94,14 +94,18 @@ class JoinedHost(Roster):
 
 
 def host_of(apps: Sequence[AgentApp], launch: Launch, words: ErrorWords) -> AgentHost:
-    """Where each of the agents wants to be. Raises ValueError for agents that can't be served."""
+    """Make the host for the agents, each in its own process if it asks for that.
+
+    Raises:
+        ValueError: An agent cannot be served.
+    """
     apart = [app for app in apps if app.workers is not None]
     if not apart:
         return LocalHost(apps, words)
     for app in apart:
         if not app.source:
             raise ValueError(
-                f"agent {app.name!r} wants a process of its own, which has to load it from its file"
+                f"agent {app.name!r} has isolation='process', but no file from which a worker can load it"
             )
     here = [app for app in apps if app.workers is None]
     hosts: list[AgentHost] = [ProcessHost(apart, launch, words)]

@@ -1,4 +1,4 @@
-"""What a core and a worker say to each other beside values: plain data."""
+"""Messages between a core and a worker: plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from portico.model.messages import AgentRequest
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A run to execute; `trace` are the W3C's headers of its span."""
+    """A run to execute; `trace` has the headers of its span (W3C Trace Context)."""
 
     run_id: str
     request: AgentRequest
@@ -18,7 +18,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One of a run's interfaces in the core, such as ("state", "part") or ("sandbox", "base")."""
+    """An interface of a run in the core, such as ("state", "part") or ("sandbox", "base")."""
 
     run_id: str
     path: tuple[str, ...]
@@ -26,6 +26,6 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """Pieces that the caller has ready for whoever asks for them, by this number."""
+    """Names an iterable of the sender, from which the receiver may pull items by this number."""
 
     number: int

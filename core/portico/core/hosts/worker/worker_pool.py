@@ -1,4 +1,4 @@
-"""The workers of one agent, kept up."""
+"""Worker pool: keeps the workers of one agent running."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.1  # before the start of another worker, when one did not live long; doubled each time
+FIRST_DELAY = 0.1  # before the next worker starts if one ended early; doubled each time
 LAST_DELAY = 2.0
-LONG_LIFE = 5.0
+LONG_LIFE = 5.0  # a worker that lives longer resets the delay
 
 
 class Pool:
-    """So many workers as the agent asks for, each replaced when it ends. Owned by the host."""
+    """Keeps the agent's number of workers; replaces each one that ends. Owned by the host."""
 
     def __init__(self, app: AgentApp, limits: Workers, launch: Launch, words: ErrorWords) -> None:
         self._words = words
@@ -27,13 +27,13 @@ class Pool:
         self._limits = limits
         self._launch = launch
         self._ending, self._failing = Rarely(), Rarely()
-        self._workers: set[Worker] = set()  # also those that only end what they have begun
+        self._workers: set[Worker] = set()  # includes those that only finish their runs
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._next = _hope()
 
     async def start(self) -> None:
-        """Return when all are ready. Raises AgentStartFailed when one can't be started."""
+        """Return when all workers are ready. Raises AgentStartFailed if one cannot be started."""
         starting = [asyncio.create_task(self._start()) for _ in range(self._limits.count)]
         await asyncio.wait(starting)
         for task in starting:
@@ -43,7 +43,7 @@ class Pool:
         self._keepers = [asyncio.create_task(self._keep(task.result())) for task in starting]
 
     async def stop(self) -> None:
-        """Shut all down."""
+        """Shut all workers down."""
         ending = [*self._keepers, *self._leaving]
         for task in ending:
             task.cancel()
@@ -52,14 +52,17 @@ class Pool:
         self._next.cancel()
 
     async def take(self) -> Worker:
-        """The one that has the least to do, as soon as there is one. Raises AgentError if the next can't be
-        started."""
+        """Return the worker with the least load, as soon as one is ready.
+
+        Raises:
+            AgentError: The next worker could not be started.
+        """
         while not (ready := [worker for worker in self._workers if worker.ready]):
             await asyncio.shield(self._next)
         return min(ready, key=lambda worker: worker.load)
 
     async def _keep(self, worker: Worker) -> None:
-        """See to it that there is one in this one's place."""
+        """Keep one worker running: start a new one whenever the present one ends or retires."""
         delay = 0.0
         while True:
             began = time.monotonic()
@@ -81,7 +84,9 @@ class Pool:
                 except AgentError:
                     delay = _longer(delay)
                     if self._failing.due():
-                        log.warning("agent %r has no process; the next try is in %g s", self._app.name, delay)
+                        log.warning(
+                            "a worker of agent %r failed to start; next try in %g s", self._app.name, delay
+                        )
 
     async def _leave(self, worker: Worker) -> None:
         await worker.stop(idle=True)
@@ -108,8 +113,8 @@ def _longer(delay: float) -> float:
 
 
 def _hope() -> "asyncio.Future[None]":
-    """What becomes of the next start."""
+    """A future for the result of the next start."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    # Perhaps nobody waits for it.
+    # Retrieve the exception, because there may be no waiter.
     future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
     return future

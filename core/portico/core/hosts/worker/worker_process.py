@@ -1,4 +1,4 @@
-"""A worker's process: a fresh interpreter that loads the agent's file, in a session of its own."""
+"""Worker process: a fresh interpreter in its own session that loads the agent's file."""
 
 import asyncio
 import os
@@ -15,18 +15,18 @@ from portico.core.hosts.worker.orphan_processes import MARK, kill_marked, new_ma
 
 
 class Process(Protocol):
-    """Whatever serves at the other end of a worker's socket."""
+    """The process at the other end of a worker's socket."""
 
     async def wait(self) -> str:
-        """Return when it has ended, with how, in words."""
+        """Return when the process has ended; the result describes how, such as "was killed by SIGKILL"."""
         ...
 
     async def kill(self) -> None:
-        """End it and all that it has started; return when nothing is left."""
+        """Kill the process and all that it started; return when none is left."""
         ...
 
     def memory_bytes(self) -> int:
-        """What of it is in memory; 0 if nobody knows."""
+        """Resident memory in bytes; 0 if unknown."""
         ...
 
 
@@ -34,7 +34,7 @@ Launch = Callable[[AgentApp, socket.socket], Awaitable[Process]]
 
 
 class Interpreter:
-    """`python -m portico.core.hosts.worker`."""
+    """A process of `python -m portico.core.hosts.worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
         self._process = process
@@ -66,7 +66,7 @@ class Interpreter:
 
 
 def interpreters(*options: str) -> Launch:
-    """Starts workers with these options. What they print goes where the core's log goes."""
+    """Make a launcher of workers with these options. Their output goes to the core's log output."""
 
     async def launch(app: AgentApp, there: socket.socket) -> Interpreter:
         mark = new_mark()

@@ -1,4 +1,4 @@
-"""What a worker does for its core: one agent's runs and endpoints, by a host that is here."""
+"""Worker runtime: serves the runs and endpoints of one agent to the core, inside the worker process."""
 
 import asyncio
 import socket
@@ -36,13 +36,13 @@ from portico.core.hosts.worker.worker_messages import Order
 from portico.telemetry import ids, spans
 from portico.telemetry.loop_watch import LoopWatch
 
-_COUNTED = (Message, CallDelta, Usage)  # what a budget may be about
+_COUNTED = (Message, CallDelta, Usage)  # items that may count against a budget
 
 
 async def serve(
     host: AgentHost, app: AgentApp, there: socket.socket, words: ErrorWords | None = None
 ) -> None:
-    """Do what the core at the other end asks, until it is gone."""
+    """Serve the core at the other end of the socket until it is gone."""
     watch = LoopWatch()
     watch.start()
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def serve(
 
 
 class Worker:
-    """The service of a worker."""
+    """Service of a worker process."""
 
     def __init__(self, host: AgentHost, app: AgentApp, channel: Channel, words: ErrorWords) -> None:
         self._words = words
@@ -89,21 +89,21 @@ class Worker:
         run_id, *rest = args
         run = self._runs.get(run_id)
         if run is None:
-            return  # it has ended
+            return  # the run has ended
         if method == "stop":
             run.stop(*rest)
         else:
             run.sink.passed_on(*rest)
 
     async def left(self) -> None:
-        """The core is gone: so are the runs."""
+        """Cancel all runs: the core is gone."""
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self) -> None:
-        """Raises AgentError, which names what the agent's init function raised."""
+        """Initialise the agent. Raises AgentError, which names the exception of its init function."""
         try:
             await self._host.start()
         except AgentStartFailed as error:
@@ -112,7 +112,7 @@ class Worker:
             raise AgentError(f"the agent's init function raised {type(cause).__name__}: {told}") from None
 
     async def _execute(self, run: "_Run") -> bool:
-        """Whether the run came to its end by itself, and was not cancelled."""
+        """Execute a run. Returns whether it ended by itself, without a cancellation."""
         order = run.order
         ids.run_id.set(order.run_id)
         tracing.attach(spans.parent_of(order.trace))
@@ -143,7 +143,7 @@ class Worker:
 
 
 class _Run:
-    """A run at work here. Its state and everything else that lasts is the core's."""
+    """An executing run. All its lasting state is in the core."""
 
     def __init__(self, channel: Channel, order: Order, offers: Offers) -> None:
         self.order = order
@@ -175,12 +175,12 @@ class _Run:
         )
 
     def stop(self, cancelled: bool, interrupted: bool, restarting: bool, metadata: Mapping[str, Any]) -> None:
-        """The core wants the agent to stop; it may do so again, and more strongly."""
+        """Ask the agent to stop; the core may ask again with a stronger reason."""
         self.stopped = True
         for wanted, interrupt in ((interrupted, True), (cancelled, False)):
             if wanted:
                 self.context.stop(interrupt=interrupt, metadata=metadata, restarting=restarting)
-        # Who asks a human may be another task than the agent's, on behalf of a thread for one.
+        # The task that asks a question may differ from the agent's task, for example on behalf of a thread.
         for task in {self.task, self._asker}:
             if task is not None:
                 task.cancel()
@@ -202,14 +202,14 @@ class _Run:
 
 
 class FarSink:
-    """Takes what the agent yields to the core: all that is there at once, in one frame."""
+    """Sends the items that the agent yields to the core; items yielded at once share a frame."""
 
     def __init__(self, channel: Channel, run_id: str) -> None:
         self._channel = channel
         self._run_id = run_id
         self._items: list[Item] = []
         self._ahead = 0
-        self._counted = False  # what is on its way may go beyond the run's budget
+        self._counted = False  # unacknowledged items may exceed the run's budget
         self._moved = asyncio.Event()
 
     @property
@@ -217,7 +217,7 @@ class FarSink:
         return self._counted or self._ahead >= WINDOW
 
     async def room(self) -> None:
-        """Return when the core has passed on enough of what it has: all, before a call of a tool is made."""
+        """Return when the core has acknowledged enough items; all of them, if they may exceed a budget."""
         while self.crowded:
             self._moved.clear()
             await self._moved.wait()
@@ -228,7 +228,7 @@ class FarSink:
         self._moved.set()
 
     def emit(self, item: object) -> None:
-        """Raises TypeError, as the core would."""
+        """Send an item. Raises TypeError, as the core's sink does."""
         if type(item) is str:
             told: Item = item
         elif is_ours(item) and not isinstance(item, str):
@@ -236,7 +236,7 @@ class FarSink:
             self._counted = self._counted or isinstance(item, _COUNTED)
         elif isinstance(item, Mapping):
             told = encode(dict(item))
-            self._counted = True  # who knows
+            self._counted = True  # it may be any item
         elif isinstance(item, str):
             told = str(item)
         else:
@@ -247,7 +247,7 @@ class FarSink:
         self._ahead += weight((told,))
 
     def flush(self) -> None:
-        """What was yielded goes before whatever is sent next."""
+        """Send the buffered items; called before any other message, to keep the order."""
         if self._items:
             items, self._items = self._items, []
             self._channel.tell("said", self._run_id, items, self._counted)
@@ -257,4 +257,4 @@ def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except (TypeError, ValueError) as error:
-        raise EndpointFailed(f"the answer is no JSON: {error}", error_type=type(error).__name__) from None
+        raise EndpointFailed(f"the result is not JSON: {error}", error_type=type(error).__name__) from None
