@@ -16,9 +16,9 @@ from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import READ_BYTES
 from portico.core.runs.run_engine import Limits, RunEngine
-from portico.core.services.authentication import Unchecked
-from portico.core.services.drain import Drain
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
+from portico.core.services.rpc.authentication import Unchecked
+from portico.core.services.rpc.drain import Drain
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Stores
 from portico.v1 import events_pb2

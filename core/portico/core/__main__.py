@@ -36,7 +36,7 @@ from portico.core.errors import FencedOut, PorticoError
 from portico.core.hosts.base.agent_host import AgentStartFailed
 from portico.core.hosts.base.app_loader import LoadError, load_apps
 from portico.core.server import CoreServer
-from portico.core.services import audit
+from portico.core.services.rpc import audit_log
 from portico.core.settings import CoreSettings
 from portico.process import ready, secrets, variables
 from portico.process.settings import Misconfigured, named, read, variable
@@ -123,7 +123,7 @@ def _audited(path: Path) -> Iterator[None]:
     except OSError as error:
         name = named(CoreSettings, "audit_log")
         raise ValueError(f"{name} can't be written: {path}: {error.strerror}") from None
-    with closing(file), audit.told_to(file.write):
+    with closing(file), audit_log.told_to(file.write):
         yield
 
 

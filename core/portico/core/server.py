@@ -32,20 +32,20 @@ from portico.core.runs.scheduler import RunLimits
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.services.agent import AgentService
-from portico.core.services.authentication import Authentication, Unchecked
-from portico.core.services.dispatch import handlers
-from portico.core.services.drain import Drain
 from portico.core.services.identity import IdentityService
 from portico.core.services.memory import MemoryService
 from portico.core.services.multiplex import METHOD as MULTIPLEX
-from portico.core.services.origin import Origins
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
-from portico.core.services.rates import Rates
-from portico.core.services.sandbox import SandboxService
+from portico.core.services.rpc.authentication import Authentication, Unchecked
+from portico.core.services.rpc.client_address import Origins
+from portico.core.services.rpc.dispatch import handlers
+from portico.core.services.rpc.drain import Drain
+from portico.core.services.rpc.rate_limits import Rates
+from portico.core.services.sandbox.sandbox_service import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
-from portico.core.services.store_watch import StoreWatch
+from portico.core.services.store_health_watch import StoreWatch
 from portico.core.settings import CoreSettings
 from portico.core.stores.encrypted_push_configs import sealed
 from portico.core.stores.encryption import Keyring

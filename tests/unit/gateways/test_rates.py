@@ -86,7 +86,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     directory = tmp_path_factory.mktemp("rates")
     # The clock stands still, so that nothing comes back while a busy machine takes its time.
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr("portico.core.services.rates.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(
+        "portico.core.services.rpc.rate_limits.time", SimpleNamespace(monotonic=lambda: 1000.0)
+    )
     limits = {"user_requests": PER_USER, "tenant_requests": PER_TENANT}
     async with guarded_core(scripted_agents(), directory, sandbox_backend="none", **limits) as core:
         gateways = [create(settings(**settings_in(directory))) for _, settings, create in GATEWAYS.values()]

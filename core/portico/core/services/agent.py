@@ -10,8 +10,8 @@ from portico.agent import AgentApp
 from portico.core.convert.requests import check_id
 from portico.core.errors import EndpointFailed, InvalidArgument
 from portico.core.hosts.base.agent_host import AgentHost
-from portico.core.services.caller import anonymous, caller, owner_of
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.rpc.current_principal import anonymous, caller, owner_of
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.model.identity import user_of
 from portico.v1 import agent_pb2 as pb
 

@@ -8,8 +8,8 @@ from portico.core.auth.keys import ApiKeys
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import seconds, timestamp
 from portico.core.lifecycle.forget_user import Forgetting
-from portico.core.services.caller import caller, owner_of
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.rpc.current_principal import caller, owner_of
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.ports.api_keys import KeyRecord
 from portico.model.identity import Principal, tenant_of, user_of
 from portico.v1 import identity_pb2 as pb

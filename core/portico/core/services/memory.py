@@ -12,8 +12,8 @@ from portico.core.convert.memories import (
 )
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
-from portico.core.services.caller import owner_of
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.rpc.current_principal import owner_of
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import check_query, top_k
 from portico.core.stores.memory_checks import check_key, in_order
 from portico.core.stores.ports.stores import MemoryStore

@@ -17,14 +17,14 @@ from google.rpc.status_pb2 import Status
 from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
 from portico.core.log.reader import READ_BYTES, LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services import audit
-from portico.core.services.authentication import StreamChecks
-from portico.core.services.caller import call_as
-from portico.core.services.dispatch import code_name, error_status, parse, status_of
-from portico.core.services.drain import Drain
-from portico.core.services.opening import open_query, open_watch, opened
-from portico.core.services.rates import RateExceeded
-from portico.core.services.tracing import enter_stream
+from portico.core.services.rpc import audit_log
+from portico.core.services.rpc.authentication import StreamChecks
+from portico.core.services.rpc.current_principal import call_as
+from portico.core.services.rpc.dispatch import code_name, error_status, parse, status_of
+from portico.core.services.rpc.drain import Drain
+from portico.core.services.rpc.rate_limits import RateExceeded
+from portico.core.services.rpc.trace_context import enter_stream
+from portico.core.services.run_readers import open_query, open_watch, opened
 from portico.core.wire import varint
 from portico.model.identity import Principal
 from portico.telemetry.calls import Call, Calls
@@ -78,11 +78,11 @@ class _Stream:
         request, self.request = self.request, None
         if request is None:
             return
-        by = audit.By(self.who, request.metadata)
+        by = audit_log.By(self.who, request.metadata)
         if request.HasField("query"):
-            audit.note("Query", request.query, code=code, run_id=run_id, by=by)
+            audit_log.note("Query", request.query, code=code, run_id=run_id, by=by)
         else:
-            audit.note("WatchRun", request.watch, code=code, run_id=run_id, by=by)
+            audit_log.note("WatchRun", request.watch, code=code, run_id=run_id, by=by)
 
     def close(self, code: str = "CANCELLED") -> None:
         """Release everything; the run goes on."""
@@ -205,7 +205,7 @@ class Link:
         try:
             reader = self._opened(request)
         except Exception as error:
-            stream.note(audit.code_of(error))
+            stream.note(audit_log.code_of(error))
             raise
         if isinstance(reader, LogReader):
             stream.attach(reader)
@@ -229,7 +229,7 @@ class Link:
             try:
                 reader = await opening
             except Exception as error:
-                stream.note(audit.code_of(error))
+                stream.note(audit_log.code_of(error))
                 stream.opening = None
                 self._fail(stream, error)
                 return

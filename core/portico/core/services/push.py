@@ -12,10 +12,10 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.errors import Draining, InvalidArgument
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.caller import check_run
-from portico.core.services.claims import Claims
-from portico.core.services.drain import Drain
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.push_claims import Claims
+from portico.core.services.rpc.current_principal import check_run
+from portico.core.services.rpc.drain import Drain
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.ports.push_configs import PushRecord, PushStore
 from portico.core.stores.ports.stores import RunLog
 from portico.model.ids import new_id

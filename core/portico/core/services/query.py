@@ -16,14 +16,21 @@ from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTermi
 from portico.core.execution.execution import Execution
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services import audit
-from portico.core.services.authentication import Authentication, Unchecked
-from portico.core.services.caller import admitted, check_run, listed_owner, owner_of
-from portico.core.services.drain import Drain
 from portico.core.services.multiplex import Link
-from portico.core.services.opening import launch_after, launch_child, open_query, open_watch, opened, start_of
-from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.services.tracing import caller_trace
+from portico.core.services.rpc import audit_log
+from portico.core.services.rpc.authentication import Authentication, Unchecked
+from portico.core.services.rpc.current_principal import admitted, check_run, listed_owner, owner_of
+from portico.core.services.rpc.drain import Drain
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
+from portico.core.services.rpc.trace_context import caller_trace
+from portico.core.services.run_readers import (
+    launch_after,
+    launch_child,
+    open_query,
+    open_watch,
+    opened,
+    start_of,
+)
 from portico.core.stores.ports.stores import RunFilter, RunLog, RunRecord
 from portico.telemetry.calls import Calls
 from portico.v1 import events_pb2
@@ -52,9 +59,9 @@ class QueryService:
             try:
                 reader = await opened(open_query(self._engine, request))
             except asyncio.CancelledError as gone:
-                audit.note("Query", request, code=audit.code_of(gone))
+                audit_log.note("Query", request, code=audit_log.code_of(gone))
                 raise
-            audit.note("Query", request, run_id=reader.run_id)
+            audit_log.note("Query", request, run_id=reader.run_id)
         async for frame in self._follow(reader):
             yield frame
 

@@ -21,8 +21,8 @@ from portico.core.convert.words import ROLE_FROM_PROTO, TYPE_FROM_PROTO
 from portico.core.errors import InvalidArgument
 from portico.core.log.session_messages import searchable
 from portico.core.sandboxes.core_sandboxes import Sandboxes
-from portico.core.services.caller import owner_of, session_owner
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.rpc.current_principal import owner_of, session_owner
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import check_count, check_query, top_k
 from portico.core.stores.ports.stores import NewMessage, SessionRecord, SessionStore, StoredMessage
 from portico.core.stores.search.highlights import highlights

@@ -6,8 +6,8 @@ from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
-from portico.core.services.caller import owner_of
-from portico.core.services.paging import decode_token, encode_token, page_size
+from portico.core.services.rpc.current_principal import owner_of
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import STATE_CHARACTERS, check_round
 from portico.core.stores.ports.stores import StateRecord, StateStore
 from portico.model.identity import user_of

@@ -25,10 +25,10 @@ from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
 from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
-from portico.core.services import audit, rates
-from portico.core.services.caller import admitted
-from portico.core.services.origin import Origins
-from portico.core.services.tracing import enter_request
+from portico.core.services.rpc import audit_log, rate_limits
+from portico.core.services.rpc.client_address import Origins
+from portico.core.services.rpc.current_principal import admitted
+from portico.core.services.rpc.trace_context import enter_request
 
 log = logging.getLogger(__name__)
 
@@ -148,17 +148,17 @@ def _unary_call(
             request = parse(request_class, data)
             answer = await function(request, context)
             encoded = _serialize(answer, most)
-            if limits := rates.metadata():
+            if limits := rate_limits.metadata():
                 context.set_trailing_metadata(limits)
-            audit.note(path, request, answer)
+            audit_log.note(path, request, answer)
             return encoded
         except asyncio.CancelledError as gone:
-            audit.note(path, request, code=audit.code_of(gone))
+            audit_log.note(path, request, code=audit_log.code_of(gone))
             raise
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            audit.note(path, request, code=audit.code_of(error))
+            audit_log.note(path, request, code=audit_log.code_of(error))
             await abort(context, error, path)
             raise  # abort has raised
 
@@ -184,7 +184,7 @@ def _stream_call(
             admitted()
             request = parse(request_class, data) if parsed else data
             responses = function(request, context)
-            if limits := rates.metadata():
+            if limits := rate_limits.metadata():
                 if parsed:
                     await context.send_initial_metadata(limits)
                 else:  # initial metadata would tell who sends to stop
@@ -192,19 +192,19 @@ def _stream_call(
             async for response in responses:
                 if not begun:
                     begun = True
-                    audit.note(path, request)
+                    audit_log.note(path, request)
                 yield _serialize(response, most)
             if not begun:
-                audit.note(path, request)
+                audit_log.note(path, request)
         except asyncio.CancelledError as gone:
             if not begun:
-                audit.note(path, request, code=audit.code_of(gone))
+                audit_log.note(path, request, code=audit_log.code_of(gone))
             raise
         except grpc.aio.AbortError:
             raise
         except Exception as error:
             if not begun or path in _NOTED_WITHIN:
-                audit.note(path, request, code=audit.code_of(error))
+                audit_log.note(path, request, code=audit_log.code_of(error))
             await abort(context, error, path)
         finally:
             if responses is not None:
@@ -222,7 +222,7 @@ async def abort(context: ServicerContext, error: Exception, path: str = "") -> N
 async def _abort_with(context: ServicerContext, status: Status, *, final: bool = False) -> None:
     """A final refusal is one that the client's own retries can't help."""
     told: Any = rpc_status.to_status(status)  # type: ignore[no-untyped-call]
-    more = (*rates.metadata(), _NO_RETRY) if final else rates.metadata()
+    more = (*rate_limits.metadata(), _NO_RETRY) if final else rate_limits.metadata()
     if more:
         told = told._replace(trailing_metadata=(*told.trailing_metadata, *more))
     await context.abort_with_status(told)
@@ -254,7 +254,7 @@ logging.getLogger(cygrpc.__name__).addFilter(_is_defect)
 
 def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:
     async def unary(request: Any, context: ServicerContext) -> Any:
-        audit.note(path, request, code="UNIMPLEMENTED")
+        audit_log.note(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
 
     return unary
@@ -262,7 +262,7 @@ def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]
 
 def _unimplemented_stream(path: str) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
     async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
-        audit.note(path, request, code="UNIMPLEMENTED")
+        audit_log.note(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
         yield  # makes this a generator
 

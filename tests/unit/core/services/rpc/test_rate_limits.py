@@ -6,8 +6,8 @@ from contextvars import copy_context
 import pytest
 
 from portico.core.errors import LimitExceeded
-from portico.core.services import rates
-from portico.core.services.rates import RateExceeded, Rates
+from portico.core.services.rpc import rate_limits
+from portico.core.services.rpc.rate_limits import RateExceeded, Rates
 from portico.model.identity import principal
 from portico.v1 import rates_pb2
 
@@ -49,7 +49,7 @@ def test_who_is_refused_takes_nothing_from_the_others_of_its_tenant(monkeypatch:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "REMEMBERED", 10)
+    monkeypatch.setattr(rate_limits, "REMEMBERED", 10)
     limits = Rates(per_tenant=None, per_user=0.5)
     for number in range(100):
         limits.count(principal("", f"user{number}", frozenset()))
@@ -99,16 +99,16 @@ def test_without_limits_there_is_nothing_to_tell() -> None:
 
 def test_a_call_has_what_its_own_caller_is_told() -> None:
     def call() -> tuple[tuple[str, bytes], ...]:
-        assert rates.metadata() == ()
-        rates.tell(b"told")
-        return rates.metadata()
+        assert rate_limits.metadata() == ()
+        rate_limits.tell(b"told")
+        return rate_limits.metadata()
 
-    assert copy_context().run(call) == ((rates.METADATA, b"told"),)
-    assert rates.metadata() == ()
+    assert copy_context().run(call) == ((rate_limits.METADATA, b"told"),)
+    assert rate_limits.metadata() == ()
 
 
 def test_who_is_forgotten_first_has_not_called_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "REMEMBERED", 2)
+    monkeypatch.setattr(rate_limits, "REMEMBERED", 2)
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     limits = Rates(per_tenant=None, per_user=2)
     for who in (ADA, BOB, ADA, CAROL):

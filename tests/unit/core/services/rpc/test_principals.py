@@ -13,10 +13,10 @@ from support.serving import running_core
 from portico.agent import AgentApp
 from portico.core.errors import Unauthenticated
 from portico.core.server import CoreServer
-from portico.core.services import authentication, caller
 from portico.core.services.agent import AgentService
 from portico.core.services.multiplex import Link
 from portico.core.services.query import QueryService
+from portico.core.services.rpc import authentication, current_principal
 from portico.model.identity import EVERYBODY, SCOPES, Principal, principal
 from portico.v1 import query_pb2
 
@@ -50,17 +50,17 @@ async def test_a_core_without_its_interceptor_believes_nobody(
 @pytest.mark.parametrize(
     "ask",
     [
-        caller.caller,
-        caller.admitted,
-        caller.anonymous,
-        lambda: caller.owner_of("ada"),
-        lambda: caller.session_owner("ada", "s"),
-        lambda: caller.listed_owner(""),
-        lambda: caller.is_own("ada"),
+        current_principal.caller,
+        current_principal.admitted,
+        current_principal.anonymous,
+        lambda: current_principal.owner_of("ada"),
+        lambda: current_principal.session_owner("ada", "s"),
+        lambda: current_principal.listed_owner(""),
+        lambda: current_principal.is_own("ada"),
     ],
 )
 def test_a_question_about_no_principal_is_a_defect(ask: Any) -> None:
-    with pytest.raises(caller.NoPrincipal):
+    with pytest.raises(current_principal.NoPrincipal):
         ask()
 
 
@@ -75,11 +75,11 @@ def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
 
 def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
     with calling(EVERYBODY):
-        assert caller.owner_of("ada") == "ada"
-        assert caller.owner_of("", required=False) == ""
-        assert caller.session_owner("", "s") == "s"
-        assert caller.listed_owner("") == ""
-        assert caller.is_own("tenant:acme:ada")
+        assert current_principal.owner_of("ada") == "ada"
+        assert current_principal.owner_of("", required=False) == ""
+        assert current_principal.session_owner("", "s") == "s"
+        assert current_principal.listed_owner("") == ""
+        assert current_principal.is_own("tenant:acme:ada")
     for scope in SCOPES:
         assert scope in EVERYBODY.allowed
 
@@ -88,5 +88,5 @@ def test_no_other_principal_is_everybody() -> None:
     for scope in SCOPES:
         assert not principal("", "", frozenset((scope,))).believed
     assert not Principal("", "", frozenset(SCOPES)).believed
-    with calling(caller.ANONYMOUS), pytest.raises(Unauthenticated):
-        caller.caller()
+    with calling(current_principal.ANONYMOUS), pytest.raises(Unauthenticated):
+        current_principal.caller()

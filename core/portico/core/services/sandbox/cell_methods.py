@@ -10,9 +10,9 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import cell_events, sandbox_to_proto, seconds_of, spec_from_proto
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import told
-from portico.core.services.caller import caller, session_owner
-from portico.core.services.dispatch import parse
-from portico.core.services.sandbox_base import SandboxMethods
+from portico.core.services.rpc.current_principal import caller, session_owner
+from portico.core.services.rpc.dispatch import parse
+from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.model.ids import new_id
 from portico.sandbox.events import CellEvent, CellInput
 from portico.sandbox.registry import Held

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from opentelemetry import context
 from support.calling import calling
 
-from portico.core.services import audit
+from portico.core.services.rpc import audit_log
 from portico.model.identity import EVERYBODY, principal
 from portico.telemetry import ids, spans
 from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
@@ -18,8 +18,8 @@ WHO = principal("acme", "ann", frozenset(("use",)))
 
 def told(method: str, request: object, answer: object = None, **more: Any) -> dict[str, object]:
     lines: list[bytes] = []
-    with audit.told_to(lines.append):
-        audit.note(method, request, answer, **more)
+    with audit_log.told_to(lines.append):
+        audit_log.note(method, request, answer, **more)
     [line] = lines
     found: dict[str, object] = json.loads(line)
     assert str(found.pop("time")).endswith("+00:00")
@@ -87,4 +87,4 @@ def test_any_message_can_be_told(message: Message) -> None:
 
 
 def test_nothing_is_made_when_nobody_wants_it() -> None:
-    audit.note("Query", query_pb2.QueryRequest())
+    audit_log.note("Query", query_pb2.QueryRequest())

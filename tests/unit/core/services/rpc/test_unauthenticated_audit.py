@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from portico.core.services import strangers
-from portico.core.services.strangers import Strangers
+from portico.core.services.rpc import unauthenticated_audit
+from portico.core.services.rpc.unauthenticated_audit import Strangers
 
 
 def call(address: str, method: str = "GetRun", outcome: str = "UNAUTHENTICATED") -> dict[str, object]:
@@ -51,7 +51,7 @@ def test_the_first_call_has_its_line_and_the_rest_have_one_together() -> None:
 
 
 def test_a_minute_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "SECONDS", 0.01)
+    monkeypatch.setattr(unauthenticated_audit, "SECONDS", 0.01)
     lines = Lines()
     counting = Strangers(lines.append)
     counting.note(call("192.0.2.1"))
@@ -68,9 +68,12 @@ def test_however_many_addresses_there_are_the_lines_are_few() -> None:
     for number in range(100_000):
         counting.note(call(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
     counting.end()
-    assert len(lines) <= strangers.KINDS + 2
+    assert len(lines) <= unauthenticated_audit.KINDS + 2
     others = lines.parsed[-1]
-    assert (others["address"], others["count"]) == (strangers.OTHERS, 100_000 - strangers.KINDS - 1)
+    assert (others["address"], others["count"]) == (
+        unauthenticated_audit.OTHERS,
+        100_000 - unauthenticated_audit.KINDS - 1,
+    )
 
 
 def test_the_addresses_of_one_ipv6_network_are_one() -> None:

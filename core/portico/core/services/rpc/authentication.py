@@ -8,13 +8,13 @@ from grpc.aio import ServicerContext
 
 from portico.core.auth.authenticator import Authenticator, bearer, credential_of, missing
 from portico.core.errors import PorticoError
-from portico.core.services import audit
-from portico.core.services.caller import ANONYMOUS, call_as, check_scope
-from portico.core.services.dispatch import abort, await_first, stop_sending
-from portico.core.services.origin import Origins
-from portico.core.services.rates import RateExceeded, Rates, tell
-from portico.core.services.refusals import Refusals
-from portico.core.services.tracing import enter_request
+from portico.core.services.rpc import audit_log
+from portico.core.services.rpc.client_address import Origins
+from portico.core.services.rpc.current_principal import ANONYMOUS, call_as, check_scope
+from portico.core.services.rpc.dispatch import abort, await_first, stop_sending
+from portico.core.services.rpc.rate_limits import RateExceeded, Rates, tell
+from portico.core.services.rpc.refusal_metrics import Refusals
+from portico.core.services.rpc.trace_context import enter_request
 from portico.model.identity import EVERYBODY, Principal
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -125,7 +125,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         def note(context: ServicerContext) -> None:
             self._origins.enter(context)
             enter_request(context.invocation_metadata())
-            audit.note(method, None, code=error.code)
+            audit_log.note(method, None, code=error.code)
 
         async def unary(request: Any, context: ServicerContext) -> Any:
             note(context)

@@ -8,7 +8,7 @@ from portico.core.execution.execution import Execution
 from portico.core.log.encoding import StartRequest
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.caller import caller, check_run, is_own, owner_of
+from portico.core.services.rpc.current_principal import caller, check_run, is_own, owner_of
 from portico.model.identity import user_of
 from portico.v1 import query_pb2 as pb
 

@@ -7,13 +7,13 @@ from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapsho
 from portico.core.convert.times import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import told
-from portico.core.services.caller import listed_owner
-from portico.core.services.paging import decode_token, encode_token, page_size
-from portico.core.services.sandbox_base import check_port
-from portico.core.services.sandbox_cells import SandboxCells
-from portico.core.services.sandbox_code import SandboxCode
-from portico.core.services.sandbox_files import SandboxFiles
-from portico.core.services.sandbox_streams import SandboxStreams
+from portico.core.services.rpc.current_principal import listed_owner
+from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
+from portico.core.services.sandbox.cell_methods import SandboxCells
+from portico.core.services.sandbox.code_methods import SandboxCode
+from portico.core.services.sandbox.file_methods import SandboxFiles
+from portico.core.services.sandbox.sandbox_methods import check_port
+from portico.core.services.sandbox.stream_methods import SandboxStreams
 from portico.model.ids import new_id
 from portico.v1 import sandbox_pb2 as pb
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.core.services.claims import Claimer, Claims
+from portico.core.services.push_claims import Claimer, Claims
 from portico.core.stores.ports.push_configs import PushRecord
 
 Change = tuple[list[tuple[str, str, int]], list[tuple[str, str]]]

@@ -8,9 +8,9 @@ from grpc.aio import ServicerContext
 from portico.core.convert.sandboxes import file_to_proto, found_to_proto
 from portico.core.errors import InvalidArgument, PorticoError
 from portico.core.sandboxes.sandbox_errors import told
-from portico.core.services.dispatch import parse, stop_sending
-from portico.core.services.paging import decode_token, encode_token
-from portico.core.services.sandbox_base import SandboxMethods
+from portico.core.services.rpc.dispatch import parse, stop_sending
+from portico.core.services.rpc.page_tokens import decode_token, encode_token
+from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.sandbox.files import ENTRIES
 from portico.sandbox.names import from_text, to_text
 from portico.v1 import sandbox_pb2 as pb

@@ -15,8 +15,8 @@ from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.caller import ANONYMOUS
-from portico.core.services.opening import (
+from portico.core.services.rpc.current_principal import ANONYMOUS
+from portico.core.services.run_readers import (
     launch_after,
     launch_child,
     open_query,

@@ -9,7 +9,7 @@ from support.foreign import SECRET, TENANT, USER, Estate, estate, keeper
 from support.serving import running_core
 
 from portico.client import Client, InvalidArgument, NotFound, PermissionDenied, SyncClient, Unauthenticated
-from portico.core.services import audit
+from portico.core.services.rpc import audit_log
 from portico.v1 import identity_pb2
 
 EVERYTHING = identity_pb2.ForgetUserResponse(
@@ -114,7 +114,7 @@ async def test_the_audit_says_that_somebody_was_forgotten_and_nothing_else(
     owned: Estate, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[bytes] = []
-    with audit.told_to(told.append):
+    with audit_log.told_to(told.append):
         await owned.core.admin.identity.forget_user(OWNER)
     [line] = told
     assert b'"action":"delete","method":"ForgetUser","outcome":"OK"' in line

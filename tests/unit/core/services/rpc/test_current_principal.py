@@ -16,7 +16,7 @@ from portico.core.errors import InvalidArgument, PermissionDenied, RunNotFound, 
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.caller import (
+from portico.core.services.rpc.current_principal import (
     ANONYMOUS,
     NoPrincipal,
     anonymous,

@@ -13,8 +13,8 @@ from portico.core.convert.sandboxes import command_words, process_end
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.port_tokens import expired
 from portico.core.sandboxes.sandbox_errors import told
-from portico.core.services.dispatch import parse
-from portico.core.services.sandbox_base import SandboxMethods, check_port
+from portico.core.services.rpc.dispatch import parse
+from portico.core.services.sandbox.sandbox_methods import SandboxMethods, check_port
 from portico.sandbox import errors
 from portico.sandbox.connection import Connection
 from portico.sandbox.events import ProcessEnd, Stderr, Stdout

@@ -3,7 +3,7 @@
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.core_sandboxes import Sandboxes
-from portico.core.services.caller import is_own
+from portico.core.services.rpc.current_principal import is_own
 from portico.sandbox.box import Box
 from portico.sandbox.registry import Held
 

@@ -11,9 +11,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from portico.core.errors import PorticoError
-from portico.core.services.caller import ANONYMOUS, who_calls
-from portico.core.services.origin import origin
-from portico.core.services.strangers import Strangers
+from portico.core.services.rpc.client_address import origin
+from portico.core.services.rpc.current_principal import ANONYMOUS, who_calls
+from portico.core.services.rpc.unauthenticated_audit import Strangers
 from portico.model.identity import Principal
 from portico.telemetry.logs import known_ids
 
