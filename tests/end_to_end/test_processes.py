@@ -12,7 +12,7 @@ from support.deployment import SCRIPTED, Deployment, ask
 from support.sse import SseReader
 
 from portico.client import Client
-from portico.core.audit import Audit
+from portico.core.integrity.database_check import Audit
 from portico.v1 import events_pb2
 
 pytestmark = pytest.mark.xdist_group("processes")  # one deployment for those that leave it whole

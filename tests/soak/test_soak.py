@@ -15,7 +15,7 @@ from soak.callers import USER, Callers
 from support.deployment import SCRIPTED, Deployment
 
 from portico.client import Client
-from portico.core.audit import Audit
+from portico.core.integrity.database_check import Audit
 
 SECONDS = float(os.environ.get("PORTICO_SOAK_SECONDS", "60"))
 KILLS = int(os.environ.get("PORTICO_SOAK_KILLS", "0"))  # of the core and nothing else; 0: all kinds

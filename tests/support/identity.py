@@ -9,7 +9,7 @@ from support.serving import running_core
 
 from portico.agent import AgentApp
 from portico.client import Client
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 
 ADMIN_KEY = "an-admin-key-of-32-letters-or-more"
 

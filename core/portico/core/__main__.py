@@ -35,9 +35,9 @@ from typing import Any
 from portico.core.errors import FencedOut, PorticoError
 from portico.core.hosts.base.agent_host import AgentStartFailed
 from portico.core.hosts.base.app_loader import LoadError, load_apps
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.core.services.rpc import audit_log
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.process import ready, secrets, variables
 from portico.process.settings import Misconfigured, named, read, variable
 from portico.process.stopping import Stopping

@@ -12,8 +12,8 @@ import uvicorn
 
 from portico.agent import AgentApp
 from portico.core.errors import FencedOut
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS, with_common
 from portico.gateways.exposure import is_local
 from portico.gateways.http.corked import CorkedProtocol

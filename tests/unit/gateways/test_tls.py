@@ -17,8 +17,8 @@ from support.identity import ADMIN_KEY
 from support.serving import running_core
 
 from portico.agent import AgentApp
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.exposure import is_local
 
 

@@ -16,8 +16,8 @@ from support.a2a_gateways import scripted_agents
 from support.certificates import Authority
 from support.deployment import free_port
 
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 
 
 @asynccontextmanager

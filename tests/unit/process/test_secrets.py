@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings
 
 from portico.cli.connect import connect
 from portico.core.__main__ import _parser as core_parser
-from portico.core.private import private_paths
-from portico.core.settings import CoreSettings
+from portico.core.server.private_paths import private_paths
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS
 from portico.gateways.__main__ import _parser as gateway_parser
 from portico.gateways.http.settings import HttpSettings

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import make_site
 from portico.process.settings import Misconfigured, named, read
 

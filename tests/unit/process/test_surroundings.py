@@ -6,8 +6,8 @@ import pytest
 
 from portico.agent import AgentApp
 from portico.client import Client
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.process import surroundings
 
 NOWHERE = "http://127.0.0.1:9"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.sse.settings import SseSettings
 from portico.process.variables import unknown

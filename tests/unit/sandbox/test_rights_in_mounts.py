@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support.folders import open_to_all
 
-from portico.core.private import private_paths
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
-from portico.core.settings import CoreSettings
+from portico.core.server.private_paths import private_paths
+from portico.core.settings.core_settings import CoreSettings
 from portico.sandbox import errors
 from portico.sandbox.answers import Answer
 from portico.sandbox.docker import hardening

@@ -118,7 +118,7 @@ def core(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
     """Look for what is wrong with a database and this machine. `portico doctor --help` lists its options."""
-    _become("-P", "-m", "portico.core.doctor", *context.args)
+    _become("-P", "-m", "portico.core.integrity.doctor", *context.args)
 
 
 @sandbox.command("run", context_settings=_PASS_ON)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from portico.core.auth.keys import PREFIX, ApiKeys
+from portico.core.auth.api_keys import PREFIX, ApiKeys
 from portico.core.errors import Unauthenticated
 from portico.model.identity import Principal
 
 if TYPE_CHECKING:
-    from portico.core.auth.tokens import Tokens
+    from portico.core.auth.jwt_verifier import Tokens
 
 CREDENTIAL_CHARACTERS = 16 * 1024
 _MISSING = "the call needs a credential: metadata authorization, Bearer and an API key or a JWT"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from portico.agent.child_runs import ChildRequest
 from portico.core.budgets import Use
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, use_from_proto, use_to_proto
+from portico.core.convert.enums import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
 from portico.core.convert.messages import (
     STORED_CHARACTERS,
     content_from_proto,
@@ -17,8 +18,7 @@ from portico.core.convert.messages import (
     usage_to_proto,
 )
 from portico.core.convert.requests import child_request, load_request
-from portico.core.convert.times import set_timestamp
-from portico.core.convert.words import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
+from portico.core.convert.timestamps import set_timestamp
 from portico.core.log.encoding import (
     Ask,
     DeltaEncoder,

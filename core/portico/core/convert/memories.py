@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import seconds, timestamp
+from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.stores.memory_checks import check_expiry, check_members, check_text, new_memory
 from portico.core.stores.ports.memory_filters import MetadataFilter, Operator, read_filter

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from portico.core.convert.words import (
+from portico.core.convert.enums import (
     ROLE_FROM_PROTO,
     ROLE_TO_PROTO,
     STATUS_FROM_PROTO,

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from google.protobuf.duration_pb2 import Duration
 
-from portico.core.convert.times import timestamp
+from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.model.identity import user_of
 from portico.sandbox import errors

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from grpc.aio import ServicerContext
 
-from portico.core.auth.keys import ApiKeys
+from portico.core.auth.api_keys import ApiKeys
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import seconds, timestamp
+from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.lifecycle.forget_user import Forgetting
 from portico.core.services.rpc.current_principal import caller, owner_of
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size

@@ -9,7 +9,7 @@ from uuid import uuid4
 from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import timestamp
+from portico.core.convert.timestamps import timestamp
 from portico.core.errors import Draining, InvalidArgument
 from portico.core.runs.run_engine import RunEngine
 from portico.core.services.push_claims import Claims

@@ -7,11 +7,11 @@ from typing import Literal
 from grpc.aio import ServicerContext
 
 from portico.core.convert.budgets import set_duration
+from portico.core.convert.enums import STATUS_FROM_PROTO
 from portico.core.convert.events import set_finished
 from portico.core.convert.messages import load_object, messages_from_proto
 from portico.core.convert.requests import check_id, told_request
-from portico.core.convert.times import seconds, timestamp
-from portico.core.convert.words import STATUS_FROM_PROTO
+from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.execution.execution import Execution
 from portico.core.log.reader import LogReader

@@ -9,6 +9,7 @@ from typing import TypeVar
 from grpc.aio import ServicerContext
 
 from portico.agent import Message
+from portico.core.convert.enums import ROLE_FROM_PROTO, TYPE_FROM_PROTO
 from portico.core.convert.messages import (
     load_object,
     message_from_proto,
@@ -16,8 +17,7 @@ from portico.core.convert.messages import (
     messages_from_proto,
 )
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import timestamp
-from portico.core.convert.words import ROLE_FROM_PROTO, TYPE_FROM_PROTO
+from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.log.session_messages import searchable
 from portico.core.sandboxes.core_sandboxes import Sandboxes

@@ -4,7 +4,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
-from portico.core.convert.times import timestamp
+from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.services.rpc.current_principal import owner_of
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size

@@ -12,7 +12,7 @@ from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable, SandboxUnsupported
 from portico.core.sandboxes.sandbox_policy import PRELOAD, SandboxPolicy
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.sandbox.spec import Mount, NetworkBounds, NetworkPolicy, Spec
 
 

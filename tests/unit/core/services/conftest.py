@@ -8,8 +8,8 @@ import pytest
 
 from portico.agent import AgentApp, Context, Message
 from portico.client import Client
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 
 
 def coder() -> AgentApp:

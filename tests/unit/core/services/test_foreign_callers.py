@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from support.foreign import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
 
 from portico.client.errors import error_from_rpc, error_from_stream_end
-from portico.core.server import FILES
+from portico.core.server.core_server import FILES
 from portico.v1 import query_pb2
 
 INPUT = [{"role": "ROLE_USER", "content": [{"text": "hi"}]}]

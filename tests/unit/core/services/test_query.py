@@ -15,7 +15,7 @@ from support.serving import running_core
 from portico.agent import AgentApp, Context, Message, new_message
 from portico.client import Client, FailedPrecondition, InvalidArgument, NotFound
 from portico.client.errors import Unavailable
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.core.stores.ports.stores import Commit, RunRecord
 from portico.v1 import events_pb2, query_pb2
 

@@ -9,8 +9,8 @@ import pytest
 from support.a2a_gateways import scripted_agents
 
 from portico.core.errors import StoreUnavailable
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.encrypted_push_configs import sealed
 from portico.core.stores.encryption import Keyring, UnknownKey, is_sealed
 from portico.core.stores.open_stores import open_stores

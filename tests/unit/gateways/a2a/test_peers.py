@@ -11,8 +11,8 @@ from support.a2a_gateways import Gateway, running_core, running_gateway
 
 from portico.agent import AgentApp, Context, Message
 from portico.client import Client
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 
 
 def caller(url: str) -> AgentApp:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from support.serving import Serve, client_of, running_core, served, settings_in
 
 from portico.agent import AgentApp, AgentRequest, Context, Message, data, reasoning, tool_call, usage
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.gateways.http.streaming import Reading
 from portico.gateways.sse.app import create_app
 from portico.gateways.sse.settings import SseSettings

@@ -4,7 +4,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapshot_to_proto, spec_from_proto
-from portico.core.convert.times import timestamp
+from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.rpc.current_principal import listed_owner

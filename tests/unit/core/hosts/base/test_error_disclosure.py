@@ -16,11 +16,11 @@ from support.workers import beside
 
 from portico.agent import AgentApp, AgentError, Context, Workers
 from portico.client import Aborted, Client
-from portico.core import server
 from portico.core.hosts.base.app_loader import load_apps
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.worker.worker_host import ProcessHost
-from portico.core.settings import CoreSettings
+from portico.core.server import core_server
+from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
@@ -274,7 +274,7 @@ async def test_what_a_framework_reports_is_not_told_either(
 ) -> None:
     if place == "workers":
         launch = beside(readers="log")
-        monkeypatch.setattr(server, "host_of", lambda apps, _, words: ProcessHost(apps, launch, words))
+        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: ProcessHost(apps, launch, words))
     async with guarded_core([reporting()], tmp_path) as core:
         error = (await ended(await core.client("ada"), "hi")).error
     assert error.code == "model_overloaded"
@@ -305,7 +305,7 @@ async def test_an_init_function_in_a_process_keeps_its_words_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Lines
 ) -> None:
     monkeypatch.setattr(
-        server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(readers="log"), words)
+        core_server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(readers="log"), words)
     )
     async with guarded_core([falling()], tmp_path) as core:
         client: Client = await core.client("ada")

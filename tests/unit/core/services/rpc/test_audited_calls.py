@@ -17,7 +17,7 @@ from support.serving import running_core
 from portico.agent import AgentApp
 from portico.client import Client, Multiplexer, PermissionDenied, Unauthenticated, query_request
 from portico.client.tls import channel_credentials
-from portico.core.server import FILES
+from portico.core.server.core_server import FILES
 from portico.core.services.rpc import audit_log
 from portico.core.services.rpc.client_address import CLIENT_ADDRESS
 from portico.v1 import query_pb2

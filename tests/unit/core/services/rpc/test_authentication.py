@@ -23,9 +23,9 @@ from portico.client import (
     Unauthenticated,
     query_request,
 )
-from portico.core.exposure import is_local
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
+from portico.process.listen_address import is_local
 from portico.v1 import query_pb2
 
 

@@ -12,7 +12,7 @@ from support.serving import running_core
 
 from portico.agent import AgentApp
 from portico.core.errors import Unauthenticated
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.core.services.agent import AgentService
 from portico.core.services.multiplex import Link
 from portico.core.services.query import QueryService

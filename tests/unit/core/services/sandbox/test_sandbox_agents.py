@@ -7,8 +7,8 @@ from support.workers import beside
 from unit.core.services.sandboxes import cell, command, gone
 
 from portico.client import Client, RunFailed
-from portico.core import server
 from portico.core.hosts.worker.worker_host import ProcessHost
+from portico.core.server import core_server
 from portico.v1 import events_pb2
 
 
@@ -16,7 +16,7 @@ from portico.v1 import events_pb2
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever an agent runs, it has the same sandbox."""
     if request.param == "workers":
-        monkeypatch.setattr(server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(), words))
+        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(), words))
 
 
 async def test_files_go_in_pieces_either_way(client: Client) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from portico.agent import AgentApp
 from portico.client import Client, PorticoError
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.v1 import sandbox_pb2 as pb
 
 HUGE = """

@@ -17,7 +17,7 @@ from portico.client import (
     ResourceExhausted,
 )
 from portico.client.convert import to_duration
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.sandbox.local import templates
 from portico.v1 import sandbox_pb2 as pb
 

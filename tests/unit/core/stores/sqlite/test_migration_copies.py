@@ -13,8 +13,8 @@ from support.revisions import database_at
 from support.serving import running_core
 
 from portico.client import Client
-from portico.core.audit import Audit
 from portico.core.errors import StoreUnavailable
+from portico.core.integrity.database_check import Audit
 from portico.core.stores.sqlite import migration_copies
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.migrate import migrate, newest, revision_of, revisions

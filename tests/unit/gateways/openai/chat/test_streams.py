@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from portico.client import Client
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.v1 import events_pb2
 
 PATH = "/v1/chat/completions"

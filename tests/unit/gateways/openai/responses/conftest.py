@@ -31,7 +31,7 @@ from portico.agent import (
     tool_output,
     usage,
 )
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 

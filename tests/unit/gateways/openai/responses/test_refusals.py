@@ -7,7 +7,7 @@ import httpx
 import pytest
 from support.serving import Serve
 
-from portico.core.server import CoreServer
+from portico.core.server.core_server import CoreServer
 from portico.gateways.openai.responses.compaction import compact
 
 from .order import read_frames

@@ -12,10 +12,10 @@ import pytest
 from support.engine import request
 
 from portico.agent import AgentApp, Message
-from portico.core.audit import Audit
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
+from portico.core.integrity.database_check import Audit
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunRecord, Stores

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.core import doctor
 from portico.core.errors import StoreUnavailable
+from portico.core.integrity import doctor
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import MemoryRecord, Stores
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog

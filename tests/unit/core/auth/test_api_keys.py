@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.core.auth.keys import ApiKeys
+from portico.core.auth.api_keys import ApiKeys
 from portico.core.errors import InvalidArgument, KeyNotFound, StoreUnavailable, Unauthenticated
 from portico.core.stores.open_stores import open_stores
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.core.audit import Audit
+from portico.core.integrity.database_check import Audit
 from portico.core.stores.open_stores import open_stores
 from portico.v1 import events_pb2, query_pb2
 

@@ -15,22 +15,22 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from portico.agent import AgentApp, Budget
+from portico.core.auth.api_keys import ApiKeys
 from portico.core.auth.authenticator import Authenticator
-from portico.core.auth.keys import ApiKeys
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import FencedOut
-from portico.core.exposure import ABSTRACT, UNIX, why_not
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.worker.worker_host import host_of
 from portico.core.hosts.worker.worker_process import interpreters
 from portico.core.lifecycle.forget_user import Forgetting
 from portico.core.lifecycle.retention import Retention, Ttls
 from portico.core.lifecycle.search_indexing import Indexing
-from portico.core.private import private_paths
 from portico.core.runs.run_engine import Limits, RunEngine
 from portico.core.runs.scheduler import RunLimits
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
+from portico.core.server.private_paths import private_paths
+from portico.core.server.server_tls import server_certificate
 from portico.core.services.agent import AgentService
 from portico.core.services.identity import IdentityService
 from portico.core.services.memory import MemoryService
@@ -46,12 +46,12 @@ from portico.core.services.sandbox.sandbox_service import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.services.store_health_watch import StoreWatch
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.encrypted_push_configs import sealed
 from portico.core.stores.encryption import Keyring
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.quota_stores import limited
-from portico.core.tls import server_certificate
+from portico.process.listen_address import ABSTRACT, UNIX, why_not
 from portico.sandbox.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
@@ -285,7 +285,7 @@ class CoreServer:
         tokens = None
         if settings.jwt_issuer:
             # Imported here: it takes long to import, and only cores with JWTs need it.
-            from portico.core.auth.tokens import Issuer, Tokens
+            from portico.core.auth.jwt_verifier import Issuer, Tokens
 
             issuer = Issuer(
                 issuer=settings.jwt_issuer,

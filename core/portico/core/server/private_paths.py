@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import directory_of
 
 _ENGINE: Final = "/var/run/docker.sock"  # a process that can connect to it has root's rights

@@ -1,6 +1,6 @@
 """TLS for the core's TCP addresses; Unix sockets need none."""
 
-from portico.core.settings import CoreSettings
+from portico.core.settings.core_settings import CoreSettings
 from portico.process.certificate_metrics import Expiries
 from portico.process.server_certificate import ServerCertificate
 

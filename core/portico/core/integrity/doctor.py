@@ -1,4 +1,4 @@
-"""`python -m portico.core.doctor`: checks a database and this machine, and prints remedies."""
+"""`python -m portico.core.integrity.doctor`: checks a database and this machine, and prints remedies."""
 
 import argparse
 import resource
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from portico.core.audit import SHOWN, Audit
 from portico.core.errors import StoreUnavailable
-from portico.core.settings import CoreSettings
+from portico.core.integrity.database_check import SHOWN, Audit
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import check_url
 from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
 from portico.core.stores.sqlite.log.wal_identity import check_log

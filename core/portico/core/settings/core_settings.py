@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from portico.core.exposure import UNIX, is_local
 from portico.core.hosts.base.error_disclosure import Readers
 from portico.core.sandboxes.sandbox_policy import ANY, PRELOAD
 from portico.core.stores.open_stores import check_url
+from portico.process.listen_address import UNIX, is_local
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
 from portico.sandbox.choice import NAMES, is_backend

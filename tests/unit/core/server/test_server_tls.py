@@ -11,8 +11,8 @@ from support.certificates import Authority
 from portico.agent import AgentApp
 from portico.client import Client, Unavailable
 from portico.client.tls import channel_credentials
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 
 
 def echo() -> AgentApp:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 
-from portico.core.convert.words import STATUS_TO_PROTO
+from portico.core.convert.enums import STATUS_TO_PROTO
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES
 from portico.core.stores.sql.compression import unpacked
 from portico.core.stores.sqlite.log.unflushed_chunks import decode

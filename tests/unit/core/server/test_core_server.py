@@ -19,8 +19,8 @@ from support.serving import running_core
 
 from portico.agent import AgentApp, AgentRequest
 from portico.client import Client
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Commit, MemoryRecord, NewSession, RunFilter, RunRecord
 from portico.v1 import events_pb2, query_pb2
@@ -41,7 +41,7 @@ def settings(tmp_path: Path) -> CoreSettings:
 
 
 @pytest.mark.parametrize(
-    "module", ["portico.core.server", "portico.client.connection", "portico.gateways.a2a.rpc"]
+    "module", ["portico.core.server.core_server", "portico.client.connection", "portico.gateways.a2a.rpc"]
 )
 def test_every_channel_option_is_one_that_grpc_has(module: str) -> None:
     """A name that it does not know it passes over without a word."""

@@ -11,8 +11,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from portico.core.auth import jwks, tokens
-from portico.core.auth.tokens import Issuer, Tokens
+from portico.core.auth import jwks, jwt_verifier
+from portico.core.auth.jwt_verifier import Issuer, Tokens
 from portico.core.errors import IssuerUnavailable, Unauthenticated
 from portico.model.identity import principal
 
@@ -239,13 +239,13 @@ async def test_what_is_no_set_of_keys_takes_none_away(
 async def test_what_is_remembered_is_bounded_and_expires(
     issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    monkeypatch.setattr(jwt_verifier, "REMEMBERED", 3)
     given = [issuer.token(sub=f"user{number}") for number in range(5)]
     for token in given:
         await checking.check(token)
     assert [checking.remembered(token) is None for token in given] == [True, True, False, False, False]
     # A clock that is set back makes it no longer.
-    before, later = time.time() - 3600, time.monotonic() + tokens.REMEMBERED_SECONDS + 1
+    before, later = time.time() - 3600, time.monotonic() + jwt_verifier.REMEMBERED_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: before)
     assert checking.remembered(given[-1]) is not None
     monkeypatch.setattr(time, "monotonic", lambda: later)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import jwt
 
+from portico.core.auth.api_keys import check_names
 from portico.core.auth.jwks import Jwks
-from portico.core.auth.keys import check_names
 from portico.core.errors import InvalidArgument, Unauthenticated
 from portico.model.identity import Principal, principal
 

@@ -22,8 +22,8 @@ from portico.client.query import QueryOptions
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.log import committer
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2, query_pb2

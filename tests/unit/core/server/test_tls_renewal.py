@@ -18,8 +18,8 @@ from support.measuring import measuring
 
 from portico.client import Client, Unavailable
 from portico.client.tls import channel_credentials
-from portico.core.server import CoreServer
-from portico.core.settings import CoreSettings
+from portico.core.server.core_server import CoreServer
+from portico.core.settings.core_settings import CoreSettings
 from portico.process import reloading
 
 

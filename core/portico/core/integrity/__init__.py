@@ -1,0 +1,1 @@
+"""Checks of a database and its machine: `portico doctor`."""

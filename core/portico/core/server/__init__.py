@@ -1,0 +1,1 @@
+"""The gRPC server: addresses, TLS, start and stop."""

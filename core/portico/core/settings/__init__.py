@@ -1,0 +1,1 @@
+"""The core's settings, read from flags and environment variables."""
