@@ -1,4 +1,4 @@
-"""`python -m portico.gateways NAME`: one gateway process, until SIGTERM or SIGINT."""
+"""`python -m portico.gateways NAME`: runs one gateway process until SIGTERM or SIGINT."""
 
 import gc
 import os
@@ -9,13 +9,14 @@ from portico.process import init, surroundings
 if __name__ == "__main__":
     surroundings.mend()
     init.leave_process_one()
-    # What is imported stays: to look through it again and again would be a quarter of the start.
+    # Imported modules live until the process ends. Scanning them again and again takes a quarter of the
+    # start-up time.
     gc.disable()
-    # A gateway has no database. The A2A SDK's stores, which are not used here, do without it when it is not
-    # there; it would be a tenth of the start.
+    # A gateway has no database. The A2A SDK's stores are unused here and work without SQLAlchemy; importing
+    # it takes a tenth of the start-up time.
     sys.modules.setdefault("sqlalchemy", None)  # type: ignore[arg-type]
 
-# Before gRPC is imported: see portico.core.__main__.
+# Must be set before gRPC is imported: see portico.core.__main__.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
 import argparse
@@ -52,7 +53,8 @@ SERVICE = "portico-gateway"
 Settings = TypeVar("Settings", bound=HttpSettings)
 
 
-# By name: what it is, its settings, and the gateway. The last takes what no other claims.
+# Name to description, settings class and gateway class. The last gateway gets every path that no other
+# claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
     "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
     "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, LateMcpGateway),
@@ -62,19 +64,27 @@ GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 after a stop, 2 for what no restart mends, 1 for what may be otherwise next
-    time."""
+    """Runs a gateway until it is stopped.
+
+    Args:
+        arguments: The command line without the program name; `sys.argv` by default.
+
+    Returns:
+        The exit status: 0 after a regular stop, 2 for an error that a restart cannot fix, 1 for an error that
+            may have gone at the next start.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     asked = HttpSettings if not arguments else GATEWAYS.get(arguments[0], ("", HttpSettings))[1]
     if logs.wants_json(arguments, variable(asked, "log_format")):
-        logs.configure(level="info", format="json", content=False, service=SERVICE)  # what is wrong so far
+        # for errors of the argument parser
+        logs.configure(level="info", format="json", content=False, service=SERVICE)
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd, ready_fd = (
         options.pop(option) for option in ("gateway", "host", "port", "fd", "ready_fd")
     )
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     try:
-        # What is handed down listens already; the host that is named with it is what it is called.
+        # An inherited socket is already bound; `host` is then only the name that clients use for it.
         listening = [host] if fd is None else [host, _host_of(fd)]
         site = make_site(name, given, listening)
         _check_certificates(site)
@@ -86,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CoreUnreachable as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 1
-    # What is there by now stays; a busy loop should not look through it again and again.
+    # Objects that exist now live until the process ends; the collector should not scan them while serving.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
@@ -97,9 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> Site:
-    """A site that is told to serve HTTP on these hosts.
+    """Builds the site of one gateway, or of all.
 
-    Raises Misconfigured, and McpMissing for the MCP gateway alone: all of them do without it."""
+    Args:
+        name: A key of GATEWAYS, or `all`.
+        given: Settings from the command line, by option name; the rest comes from the environment.
+        listening: The hosts on which the site serves HTTP.
+
+    Raises:
+        Misconfigured: A setting is invalid.
+        McpMissing: `name` is `mcp` and the MCP SDK is not installed. `all` leaves the MCP gateway out
+            instead.
+    """
     if name != "all":
         _, settings, create = GATEWAYS[name]
         one = read(settings, given)
@@ -126,7 +145,7 @@ def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()
 
 
 def with_common(settings: Settings, common: HttpSettings) -> Settings:
-    """The settings, with the site's lists of who may call added to the gateway's own."""
+    """Returns the settings with the site's allowed origins and hosts added to the gateway's own."""
     lists = {
         name: list(dict.fromkeys([*getattr(common, name), *getattr(settings, name)]))
         for name in ("cors_origins", "allowed_hosts")
@@ -135,7 +154,7 @@ def with_common(settings: Settings, common: HttpSettings) -> Settings:
 
 
 def _flag_of_all(gateway: str, field: str) -> str:
-    """The option of a setting when all gateways are served."""
+    """Returns the option's name when all gateways run in one process."""
     return flag(field if field in HttpSettings.model_fields else f"{gateway}-{field}")
 
 
@@ -146,7 +165,9 @@ def _warn(given: Sequence[HttpSettings], *settings: type[HttpSettings]) -> None:
 
 
 def _log(settings: HttpSettings) -> None:
-    """Before the gateways are made: MCP's SDK would set up logging in its own way."""
+    """Sets up logging. Must run before the gateways are made, since MCP's SDK would set up logging its own
+    way.
+    """
     logs.configure(
         level=settings.log_level,
         format=settings.log_format,
@@ -156,19 +177,19 @@ def _log(settings: HttpSettings) -> None:
 
 
 def _other_hosts(settings: HttpSettings) -> list[str]:
-    """Where a gateway listens beside HTTP."""
+    """Returns the hosts on which a gateway listens in addition to HTTP."""
     address = settings.grpc_listen if isinstance(settings, A2aSettings) else ""
     return [address.rpartition(":")[0]] if address and not address.startswith("unix:") else []
 
 
 def _host_of(fd: int) -> str:
-    """Where a socket listens that was handed down. Raises OSError."""
+    """Returns the host that an inherited socket is bound to. Raises OSError."""
     with socket.socket(fileno=os.dup(fd)) as listening:
         return str(listening.getsockname()[0])
 
 
 def _check_certificates(site: Site) -> None:
-    """Raises ValueError for files that can't be used now."""
+    """Raises ValueError for a certificate or key file that is unusable now."""
     for settings in (site.settings, *(gateway.settings for gateway in site.gateways)):
         if settings.tls_cert is not None and settings.tls_key is not None:
             certificates.check(settings.tls_cert, settings.tls_key)
@@ -176,7 +197,9 @@ def _check_certificates(site: Site) -> None:
 
 
 def _check_exposure(site: Site, host: str) -> None:
-    """Raises Exposed."""
+    """Raises Exposed when other machines can reach the site and the core checks no credentials;
+    CoreUnreachable when the core does not answer.
+    """
     open_to_all = [one for one in (host, *site.other_hosts) if not is_local(one)]
     if open_to_all and not site.settings.insecure_no_auth:
         tls = core_credentials(site.settings)
@@ -200,7 +223,11 @@ def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> 
     parser: argparse.ArgumentParser = gateways.add_parser(name, help=words)
     parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
     parser.add_argument("--port", type=_port, default=8090, help="Default: 8090.")
-    parser.add_argument("--fd", type=int, help="A listening socket that was handed down, instead.")
+    parser.add_argument(
+        "--fd",
+        type=int,
+        help="File descriptor of an inherited listening socket, used instead of host and port.",
+    )
     ready.add_option(parser)
     _options(parser, settings.model_fields)
     return parser
@@ -209,22 +236,22 @@ def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: they go up to {LAST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text} is not a port; expected 0 to {LAST_PORT}")
     return port
 
 
 def _options(parser: argparse.ArgumentParser, fields: Mapping[str, FieldInfo], prefix: str = "") -> None:
     for option, field in fields.items():
         if secrets.is_secret(field):
-            continue  # arguments can be read by everybody on the machine
+            continue  # every user of the machine can read a process's arguments
         flag = f"--{prefix}{option.replace('_', '-')}"
         if field.annotation == list[str]:
             parser.add_argument(flag, nargs="*", help=field.description)
         elif field.annotation is bool:
-            # Named alone it is a yes.
+            # The bare option means true.
             parser.add_argument(flag, nargs="?", const="true", help=field.description)
         else:
-            # What is not given comes from the environment, each gateway's own.
+            # Options left out are read from the environment, under each gateway's own prefix.
             parser.add_argument(flag, help=f"{field.description} Default: {field.default}.")
 
 

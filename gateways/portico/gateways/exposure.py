@@ -1,4 +1,4 @@
-"""A gateway that other machines reach has a core that checks who calls, or was told to do without."""
+"""Refuses to serve other machines while the core checks no credentials, unless the operator allows it."""
 
 import asyncio
 import ipaddress
@@ -13,25 +13,25 @@ AGAIN_SECONDS = 0.2
 
 
 class Exposed(Exception):
-    """Anybody could do anything; the message says what to do."""
+    """Other machines could use the core without credentials; the message says how to fix it."""
 
 
 class CoreUnreachable(Exception):
-    """The core can't be asked whether it checks who calls; later it may."""
+    """The core did not answer whether it checks credentials; a later attempt may succeed."""
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Returns whether only this machine can reach a socket bound to `host`."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
     except ValueError:
-        return False  # a name may mean any address
+        return False  # a name may resolve to any address
 
 
 async def wants_credential(client: Client) -> bool:
-    """Whether the core checks who calls. Raises PorticoError."""
+    """Returns whether the core checks credentials. Raises PorticoError."""
     try:
         return (await client.agents.get()).needs_credential
     except Unauthenticated:
@@ -39,7 +39,17 @@ async def wants_credential(client: Client) -> bool:
 
 
 async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
-    """Return when the core is there and wants credentials. Raises Exposed, CoreUnreachable."""
+    """Waits until the core answers, and checks that it requires credentials.
+
+    Args:
+        core: The core's address.
+        host: The host that other machines can reach; the error names it.
+        tls: Credentials for TLS to the core; None for plain text.
+
+    Raises:
+        Exposed: The core checks no credentials.
+        CoreUnreachable: The core did not answer for START_SECONDS, or the TLS handshake failed.
+    """
     async with Client(core, timeout=5.0, tls=tls) as client:
         until = time.monotonic() + START_SECONDS
         while True:
@@ -49,11 +59,11 @@ async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | Non
             except Unavailable as error:
                 if isinstance(error, HandshakeFailed) or time.monotonic() > until:
                     raise CoreUnreachable(
-                        f"the core at {core} can't be asked whether auth is on: {error}"
+                        f"can't find out whether the core at {core} has auth on: {error}"
                     ) from None
                 await asyncio.sleep(AGAIN_SECONDS)
     if not guarded:
         raise Exposed(
             f"other machines can reach {host}, and the core checks no credentials: turn its auth on "
-            "(portico core --auth), or say --insecure-no-auth"
+            "(portico core --auth), or start the gateway with --insecure-no-auth"
         )

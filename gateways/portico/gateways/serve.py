@@ -1,4 +1,4 @@
-"""HTTP gateways on one port, until SIGTERM; then their streams end resumably and the process ends."""
+"""Serves a site on one port until SIGTERM; then its streams end so that clients can resume them."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ STOP_SECONDS = 5
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams before it waits for connections to close."""
+    """A uvicorn server that ends the streams before it waits for connections to close."""
 
     def __init__(
         self, config: uvicorn.Config, site: Site, ready: Callable[[], None], https: Https | None
@@ -46,8 +46,18 @@ class _Server(uvicorn.Server):
 
 
 def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
-    """Serve on host and port, or on a listening socket that was handed down; `ready` is called when it does.
-    Whether it did."""
+    """Serves the site until the process receives a signal.
+
+    Args:
+        site: The application.
+        host: The host to bind.
+        port: The port to bind; 0 for any free one.
+        fd: File descriptor of an inherited listening socket, used instead of host and port.
+        ready: Called once the server accepts connections.
+
+    Returns:
+        Whether the server started.
+    """
     cert, key = site.settings.tls_cert, site.settings.tls_key
     https = None if cert is None or key is None else Https(cert, key, site.expiries)
     config = uvicorn.Config(
@@ -57,11 +67,12 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
         loop="uvloop",
         http=CorkedProtocol,
         ws=SocketProtocol,
-        ws_per_message_deflate=False,  # what a few bytes may become is bounded, and costs nothing
+        # bounds the size that a few bytes can inflate to, and saves the CPU time
+        ws_per_message_deflate=False,
         access_log=False,
         log_config=None,
         log_level="warning",
-        lifespan="on",  # a site that can't be opened is not served
+        lifespan="on",  # the server does not start when the site can't be opened
         backlog=4096,
         server_header=False,
         date_header=False,
@@ -75,10 +86,12 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
     for number in HANDLED_SIGNALS:
         signal.signal(number, _heard)
     server = _Server(config, site, ready, https)
-    with suppress(SystemExit):  # it can't listen, and has logged why
+    with suppress(SystemExit):  # uvicorn exits when it can't listen, and has logged why
         server.run(sockets)
     return server.started
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
-    """uvicorn has stopped for the signal and raises it again, which would end the process before its end."""
+    """Ignores the signal: uvicorn has already stopped for it and raises it again, which would end the process
+    before its clean-up.
+    """

@@ -1,1 +1,1 @@
-"""What the HTTP gateways share: the way to the core, bodies with limits, runs as streams."""
+"""Code shared by the HTTP gateways: connection to the core, bounded request bodies, runs as streams."""

@@ -1,4 +1,4 @@
-"""Hosts and origins as requests name them, in one spelling each."""
+"""Parses and compares the hosts and origins that requests name."""
 
 import ipaddress
 import re
@@ -8,14 +8,14 @@ from functools import lru_cache
 from typing import Final
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# A name, or an address of version 6 in brackets; no credential, no path, nothing else a URL may have.
+# A name, an IPv4 address, or an IPv6 address in brackets; no credentials and no path.
 _AUTHORITY: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#@\s]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A host, in lower case and without a last dot, and its port if one is named."""
+    """A host, in lower case and without a trailing dot, and its port if one was named."""
 
     host: str
     port: int | None
@@ -26,15 +26,16 @@ class Authority:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is `localhost`, a loopback address, or 0.0.0.0 or ::, which connect to one. Any other
-        name may have any address."""
+        """Whether the host is `localhost`, a loopback address, or 0.0.0.0 or ::, which connect to loopback.
+        Any other name may resolve to any address.
+        """
         address = _address(self.host)
         return self.host == "localhost" if address is None else address.is_loopback or address.is_unspecified
 
 
 @lru_cache(maxsize=1024)
 def parse_authority(text: str) -> Authority | None:
-    """None for what is not `host` or `host:port`."""
+    """Parses `host` or `host:port`; returns None for anything else."""
     found = _AUTHORITY.fullmatch(text)
     if found is None:
         return None
@@ -48,7 +49,9 @@ def parse_authority(text: str) -> Authority | None:
 
 @lru_cache(maxsize=1024)
 def same_origin(origin: str, host: str) -> bool:
-    """Whether an Origin names this Host. The scheme is not compared: TLS may end before the gateway."""
+    """Returns whether an Origin header names the same host and port as a Host header. Schemes are not
+    compared, since TLS may end at a proxy before the gateway.
+    """
     found = _ORIGIN.fullmatch(origin)
     if found is None:
         return False
@@ -60,36 +63,41 @@ def same_origin(origin: str, host: str) -> bool:
 
 
 def check_origin(text: str) -> str:
-    """An origin as browsers send it, `null`, or `*` for all of them. Raises ValueError."""
+    """Returns the text if it is an origin as browsers send it, `null`, or `*` for all origins. Raises
+    ValueError.
+    """
     found = _ORIGIN.fullmatch(text)
     default = found is not None and text.endswith(f":{_DEFAULT_PORTS.get(found['scheme'])}")
     if text not in ("*", "null") and (found is None or default or text != text.lower()):
         raise ValueError(
-            f"{text!r} is not an origin: write scheme://host[:port] as a browser sends it, in lower case, "
+            f"{text!r} is not an origin; expected scheme://host[:port] as a browser sends it, in lower case, "
             "without a path and without the scheme's default port"
         )
     return text
 
 
 def check_host(text: str) -> str:
-    """`host`, which stands for every port, or `host:port`. Raises ValueError."""
+    """Returns the text if it is `host` (any port) or `host:port`. Raises ValueError."""
     if parse_authority(text.removesuffix(":*")) is None:
-        raise ValueError(f"{text!r} is not a host: write a name or an address, with :port for that port only")
+        raise ValueError(
+            f"{text!r} is not a host; expected a name or an address, with :port to allow that port only"
+        )
     return text
 
 
 class Hosts:
-    """Which Host headers a gateway answers while its core checks no credentials.
+    """The Host headers that a gateway answers while its core checks no credentials.
 
-    Those that a page of another site can't have by rebinding its own name to this machine: loopback, what
-    the gateway was told to listen on, and what an operator adds.
+    Only hosts that a page of another site cannot obtain by rebinding its own name to this machine: loopback,
+    the hosts that the gateway listens on, and hosts that an operator adds.
     """
 
     def __init__(self, listening: Sequence[str], added: Sequence[str]) -> None:
-        # A zone is this machine's word for an interface; no Host header has one.
+        # A zone names an interface of this machine; Host headers never have one.
         plain = [host.strip("[]").partition("%")[0] for host in listening]
         listed = [parse_authority(f"[{host}]" if ":" in host else host) for host in plain]
-        # Who listens everywhere is reached by any address; a page can rebind a name only.
+        # A gateway bound to all interfaces is reachable by any address. Pages can rebind names only, so
+        # addresses are safe.
         self._any_address = any(one is not None and one.host in ("0.0.0.0", "::") for one in listed)  # noqa: S104
         self._hosts: set[tuple[str, int | None]] = {(one.host, None) for one in listed if one is not None}
         for entry in added:
@@ -98,6 +106,7 @@ class Hosts:
                 self._hosts.add((one.host, one.port))
 
     def answer(self, text: str) -> bool:
+        """Returns whether requests with this Host header are answered."""
         host = parse_authority(text)
         if host is None:
             return False

@@ -1,4 +1,4 @@
-"""A request's body, read with a limit and its media type checked; and whether the caller is still there."""
+"""Reads a request's body with a size limit and a checked media type, and detects callers that disconnect."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,15 +12,20 @@ T = TypeVar("T")
 
 
 class Disconnected(Exception):
-    """The caller left before there was an answer."""
+    """The caller disconnected before it got an answer."""
 
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Raises BadRequest (413 too large, 415 not JSON), Disconnected."""
+    """Reads a JSON body.
+
+    Raises:
+        BadRequest: 413 for a body above `limit` bytes, 415 for another media type.
+        Disconnected: The caller disconnected.
+    """
     media_type = _media_type(scope, limit)
     if media_type != b"application/json" and not media_type.endswith(b"+json"):
         raise BadRequest(
-            "send JSON, with the header content-type: application/json",
+            "the body must be JSON, with the header content-type: application/json",
             status=415,
             code="UNSUPPORTED_MEDIA_TYPE",
         )
@@ -28,7 +33,15 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, bytes]:
-    """A body, and its media type in lower case. Raises BadRequest (413), Disconnected."""
+    """Reads a body of any media type.
+
+    Returns:
+        The body, and its media type in lower case.
+
+    Raises:
+        BadRequest: 413 for a body above `limit` bytes.
+        Disconnected: The caller disconnected.
+    """
     media_type = _media_type(scope, limit)
     return await _read(receive, limit), media_type
 
@@ -64,13 +77,13 @@ def too_large(limit: int) -> BadRequest:
 
 
 async def wait_disconnect(receive: Receive) -> None:
-    """Returns when the caller has left. The body must have been read."""
+    """Returns when the caller has disconnected. The body must have been read before."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; it is cancelled when the caller leaves. Raises Disconnected."""
+    """Returns the result of `work`, which is cancelled when the caller disconnects. Raises Disconnected."""
     working = asyncio.create_task(work)
     gone = asyncio.create_task(wait_disconnect(receive))
     try:

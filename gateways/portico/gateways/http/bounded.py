@@ -1,8 +1,8 @@
-"""An HTTP/1.1 connection that bounds what a caller may send, and how slowly.
+"""HTTP/1.1 connections with limits on the size and duration of requests.
 
-uvicorn bounds neither the size of a request's head nor the time that head and body may take, so
-that slow callers could hold every connection, and one large head all memory. Nor does it refuse a
-head that two readers could understand differently.
+uvicorn bounds neither the size of a request's head nor the time for head and body, so slow callers could hold
+every connection, and one large head could fill the memory. It also accepts heads that two parsers could read
+differently.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
 HEADERS = 200
-HEAD_SECONDS = 15.0  # from the connection, or a head's first bytes, to the end of the head
-BODY_SECONDS = 20.0  # what a body may take whatever its size
-BODY_RATE = 512  # bytes that earn it another second
-# What a head has once: of two, a proxy might take the first and a gateway the last.
+HEAD_SECONDS = 15.0  # from the connection, or from the head's first bytes, to the end of the head
+BODY_SECONDS = 20.0  # allowed for a body of any size
+BODY_RATE = 512  # bytes of body that extend the time by one second
+# Fields that may occur once: with two, a proxy might use the first and a gateway the last.
 _ONCE = frozenset(
     (
         b"host",
@@ -28,15 +28,17 @@ _ONCE = frozenset(
         b"a2a-version",
     )
 )
-_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")  # of a request's target
-UNREAD_BYTES = 32 * 1024 * 1024  # of a body that is answered already: read on, so that the answer is seen
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")  # absolute form of the request target
+# of a body whose request is answered already; read on, so that the client sees the answer
+UNREAD_BYTES = 32 * 1024 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with these limits: 431 for a head too large, 408 for one or a body too slow, 400 for
-    a head without Host (RFC 9112, 3.2) or with two of what it has once.
+    """uvicorn's protocol with limits.
 
-    Time in which the application does not read is not the caller's.
+    It answers 431 for a head that is too large, 408 for a head or body that is too slow, and 400 for a head
+    without Host (RFC 9112, 3.2) or with two of a field that may occur once. Time in which the application
+    does not read does not count.
     """
 
     _in_head = True
@@ -82,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         size = len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
         if size > HEAD_BYTES or len(self.headers) > HEADERS:
-            words = f"a request's head has at most {HEADERS} headers and {HEAD_BYTES} bytes"
+            words = f"the request's head is larger than {HEADERS} headers or {HEAD_BYTES} bytes"
             self._refuse(431, words)
             return
         if problem := _ambiguity([name for name, _ in self.headers], self.parser.get_http_version()):
@@ -96,12 +98,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         if self.scope["method"] != "GET":
-            self._refuse(400, "a WebSocket begins with GET")
+            self._refuse(400, "a WebSocket handshake must use GET")
         if not self._refused:
             super().handle_websocket_upgrade()
 
     def _take_absolute(self, target: "re.Match[bytes]") -> None:
-        """The host of an absolute target counts, and that of the Host header does not (RFC 9112, 3.2.2)."""
+        """Replaces the Host header by the host of an absolute target, which takes precedence (RFC 9112,
+        3.2.2).
+        """
         rest = self.url[target.end() :]
         self.url = rest if rest.startswith(b"/") else b"/" + rest
         self.headers[:] = [(name, value) for name, value in self.headers if name != b"host"]
@@ -142,12 +146,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _body_late(self) -> None:
         now = self.loop.time()
         if self.flow.read_paused:
-            # It is the application that takes its time.
+            # The application is slow to read, not the caller to send.
             self._body_until = now + BODY_SECONDS
         if now < self._body_until:
             self._arm(self._body_until - now, self._body_late)
         else:
-            self._refuse(408, f"the body comes more slowly than {BODY_RATE} bytes a second")
+            self._refuse(408, f"the body arrives more slowly than {BODY_RATE} bytes per second")
 
     def _refuse(self, status: int, words: str) -> None:
         self._refused = True
@@ -166,11 +170,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _ambiguity(names: list[bytes], version: str) -> str:
-    """Why a head with these headers is refused; empty for one that is not."""
+    """Returns why a head with these field names is refused; empty if it is accepted."""
     if b"host" not in names and version != "1.0":
-        return "the request has no header host"
+        return "the request has no Host header"
     if len(set(names)) != len(names):
         for name in _ONCE:
             if names.count(name) > 1:
-                return f"the request has more than one header {name.decode()}"
+                return f"the request has more than one {name.decode()} header"
     return ""

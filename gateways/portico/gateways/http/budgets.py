@@ -1,4 +1,4 @@
-"""Budgets in JSON: `wall_time` in seconds, `tool_calls`, `tokens`, `child_runs`."""
+"""Converts budgets from and to JSON: `wall_time` in seconds, `tool_calls`, `tokens`, `child_runs`."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _LIMITS = {
 
 
 def read_budget(value: Any, field: str, target: pb.Budget) -> None:
-    """Raises BadRequest."""
+    """Reads the JSON of a budget into `target`. Raises BadRequest, whose path begins with `field`."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
     target.SetInParent()
@@ -25,17 +25,19 @@ def read_budget(value: Any, field: str, target: pb.Budget) -> None:
                 raise BadRequest(f"{path}: must be a number of seconds above 0", field=path)
             target.wall_time.FromNanoseconds(int(seconds * 1e9))
         elif name in _COUNTS and item is not None:
-            # Some callers have no other numbers than floats.
+            # Some callers can only send floats.
             whole = not isinstance(item, bool) and isinstance(item, int | float) and item == item // 1
             if not whole or not 0 <= item < 2**63:
                 raise BadRequest(f"{path}: must be a whole number, 0 or more", field=path)
             setattr(target, name, int(item))
         elif name != "wall_time" and name not in _COUNTS:
-            raise BadRequest(f"{path}: there is no such limit", field=path)
+            raise BadRequest(
+                f"{path}: unknown limit; expected wall_time, tool_calls, tokens or child_runs", field=path
+            )
 
 
 def budget_json(budget: pb.Budget) -> dict[str, Any]:
-    """The limits that are set."""
+    """Returns the limits that are set."""
     told: dict[str, Any] = {}
     if budget.HasField("wall_time"):
         told["wall_time"] = budget.wall_time.ToMilliseconds() / 1000
@@ -49,7 +51,7 @@ def budget_json(budget: pb.Budget) -> dict[str, Any]:
 
 
 def used_json(used: pb.BudgetUse) -> dict[str, Any]:
-    """What was used, and `exceeded`, the limit that ended the run."""
+    """Returns the amounts used, and `exceeded`, the limit that ended the run, if one did."""
     told: dict[str, Any] = {
         "wall_time": used.wall_time.ToMilliseconds() / 1000,
         "tool_calls": used.tool_calls,

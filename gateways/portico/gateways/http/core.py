@@ -1,4 +1,4 @@
-"""What a gateway has of the core: a client, a multiplexed connection, and the caller's own metadata."""
+"""A gateway's connection to the core: a client, a multiplexed connection, and the caller's metadata."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,58 +11,59 @@ from portico.client.tls import channel_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry import ids
 
-CLIENT_ADDRESS = "x-portico-client-address"  # what a gateway tells the core of its caller, by its own word
-# What belongs to the caller and travels with the call, by the names that gRPC metadata has too, and how
-# many characters of it are carried.
+CLIENT_ADDRESS = "x-portico-client-address"  # the caller's address as the gateway sees it, for the core
+# Headers that are forwarded to the core with each call, under the same names as gRPC metadata, and the most
+# characters of each.
 _CHARACTERS = {
-    "authorization": 64 * 1024,  # the core says what is too long for a credential
+    "authorization": 64 * 1024,  # the core refuses credentials that are too long for it
     "traceparent": 256,
-    "tracestate": 512,  # as many as W3C's Trace Context wants carried
+    "tracestate": 512,  # the minimum that W3C Trace Context requires to be propagated
     "x-request-id": ids.MAX_CHARACTERS,
     CLIENT_ADDRESS: 64,
 }
 _PASSED_ON = frozenset(name.encode() for name in _CHARACTERS)
-_UNREADABLE = "unreadable"  # in place of a credential that can't be carried: the core refuses it
+_UNREADABLE = "unreadable"  # replaces a credential that gRPC can't carry, so that the core refuses it
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The connections of one gateway process."""
+    """The connections of one gateway process to the core."""
 
     client: Client
     streams: Multiplexer
 
     def of(self, request: Request) -> Client:
-        """A client that speaks for the caller of this request."""
+        """Returns a client that makes calls with the credential and metadata of this request's caller."""
         metadata = caller_metadata(request.scope["headers"])
         return self.client.with_options(metadata=metadata) if metadata else self.client
 
 
 def core_credentials(settings: HttpSettings) -> grpc.ChannelCredentials | None:
-    """TLS to the core, if it is to be. Raises ValueError for a file that can't be used now."""
+    """Returns the TLS credentials for the core; None without TLS. Raises ValueError for an unusable file."""
     if not settings.core_tls:
         return None
     return channel_credentials(settings.core_ca, cert=settings.core_cert, key=settings.core_key)
 
 
 def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The caller's credential, trace context and request id."""
+    """Returns the caller's credential, trace context and request id, as metadata for calls to the core."""
     found = [(name.decode(), value.decode("latin-1")) for name, value in headers if name in _PASSED_ON]
     return passed_on(found) if found else {}
 
 
 def passed_on(given: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What of a request's headers, or a call's metadata, goes on to the core.
+    """Selects the headers, or the metadata of a call, that are forwarded to the core.
 
-    Leaves out a trace header or a request id that can't be carried. A credential is never left out, since
-    that would make the call another caller's; two of them are joined, which no credential is.
+    A trace header or a request id that gRPC can't carry is left out. A credential is never left out, since
+    the call would then run as another principal; two credentials are joined by a comma, which makes them
+    invalid.
     """
     passed: dict[str, str] = {}
     for name, value in given:
         if name in _CHARACTERS:
             passed[name] = f"{passed[name]},{value}" if name in passed else value
     for name, value in tuple(passed.items()):
-        # gRPC takes printable ASCII only.
+        # gRPC metadata allows printable ASCII only.
         if len(value) > _CHARACTERS[name] or not value.isascii() or not value.isprintable():
             del passed[name]
             if name == "authorization":
@@ -71,11 +72,11 @@ def passed_on(given: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The key under which a caller may ask the same twice; none is empty."""
+    """Returns the request's idempotency key; empty for none."""
     return next((value.decode("latin-1") for name, value in headers if name == b"idempotency-key"), "")
 
 
 def core_of(request: Request) -> Core:
-    """The application's core; a FastAPI dependency."""
+    """Returns the application's core; a FastAPI dependency."""
     core: Core = request.app.state.core
     return core

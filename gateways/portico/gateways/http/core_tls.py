@@ -1,4 +1,4 @@
-"""TLS to the core whose files may change: connections that begin then use the new ones."""
+"""TLS to the core with certificate files that may change; new connections use the new files."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,9 @@ from portico.process.reloading import Watched
 
 @asynccontextmanager
 async def renewed_tls(client: Client, settings: HttpSettings, expiries: Expiries) -> AsyncIterator[None]:
-    """Within it the client follows the files of its TLS, if there are any. Raises ValueError."""
+    """Reloads the client's TLS files when they change, while the context is open. Does nothing without files.
+    Raises ValueError for an unusable file.
+    """
     watched = await asyncio.to_thread(Watched, settings.core_ca, settings.core_cert, settings.core_key)
     if not watched.files:
         yield

@@ -1,8 +1,8 @@
-"""An HTTP/1.1 connection that writes once per turn of the event loop.
+"""HTTP/1.1 connections that write once per turn of the event loop.
 
-A protocol that wants each of its frames in a chunk of its own sends many small bodies at once; a system call
-for each of them would cost more than all the rest. Once an answer has begun, `Chunks` write them without a
-turn of the loop, and without ASGI's messages.
+A protocol that needs each frame in its own chunk writes many small bodies at once; one system call for each
+would cost more than all other work. Once an answer has begun, `Chunks` writes them without a turn of the loop
+and without ASGI messages.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from portico.gateways.http.bounded import BoundedProtocol
 
-CHUNKS = "portico.chunks"  # among an ASGI scope's extensions
+CHUNKS = "portico.chunks"  # key among an ASGI scope's extensions
 
 
 class Cork:
-    """What one event loop's connections keep until its next turn."""
+    """Collects the transports of one event loop that have data to write in its next turn."""
 
     def __init__(self) -> None:
         self._held: list[CorkedTransport] = []
@@ -31,7 +31,7 @@ class Cork:
 
     def _pull(self) -> None:
         held, self._held = self._held, []
-        # In one go: a reader of several that the first has woken is still awake for the others.
+        # All in one pass: a process that reads several of them is woken once.
         for transport in held:
             try:
                 transport.flush()
@@ -42,7 +42,9 @@ class Cork:
 
 
 class CorkedTransport(asyncio.Transport):
-    """A transport that keeps what is written until the loop's next turn. All else is the inner one's."""
+    """A transport that buffers writes until the loop's next turn. Everything else is forwarded to the inner
+    transport.
+    """
 
     def __init__(self, inner: asyncio.Transport, cork: Cork) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class CorkedTransport(asyncio.Transport):
             self.write_parts((bytes(data),))
 
     def write_parts(self, parts: Iterable[bytes]) -> None:
-        """One part at least, none of which is empty."""
+        """Buffers at least one part; no part may be empty."""
         if not self._parts:
             self._cork.hold(self)
         self._parts += parts
@@ -102,7 +104,7 @@ class CorkedTransport(asyncio.Transport):
 
 
 class Chunks:
-    """The way around ASGI's `send` for an answer that has begun in chunks, and has not ended."""
+    """Writes the body of a chunked answer that has begun and not ended, without ASGI's `send`."""
 
     __slots__ = ("_transport", "flow")
 
@@ -111,7 +113,7 @@ class Chunks:
         self.flow = flow
 
     def write(self, pieces: Iterable[bytes | None]) -> None:
-        """Each piece that is not empty in a chunk of its own; all of them at once."""
+        """Writes all pieces at once, each non-empty piece in a chunk of its own."""
         parts: list[bytes] = []
         for piece in pieces:
             if piece:
@@ -120,12 +122,12 @@ class Chunks:
             self._transport.write_parts(parts)
 
     def abort(self) -> None:
-        """Close the connection without ending the answer, so that the client sees it as incomplete."""
+        """Closes the connection without ending the answer, so that the client sees an incomplete answer."""
         self._transport.abort()
 
 
 class CorkedProtocol(BoundedProtocol):
-    """The bounded HTTP protocol on such a transport."""
+    """The bounded HTTP protocol on a corked transport."""
 
     _corks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cork]] = WeakKeyDictionary()
     _chunks: Chunks
@@ -146,19 +148,20 @@ class CorkedProtocol(BoundedProtocol):
 
 
 def chunks_of(scope: Scope) -> Chunks | None:
-    """None on a server that is not this one."""
+    """Returns the request's chunk writer; None on a server that does not use CorkedProtocol."""
     chunks: Chunks | None = scope.get("extensions", {}).get(CHUNKS, {}).get("chunks")
     return chunks
 
 
 def head_of(scope: Scope) -> list[tuple[bytes, bytes]] | None:
-    """Fields that the answer's head will have beside the application's; they may be changed until it begins.
-    None on a server that is not this one."""
+    """Returns header fields that the answer will have in addition to the application's. The list may be
+    changed until the answer begins. None on a server that does not use CorkedProtocol.
+    """
     head: list[tuple[bytes, bytes]] | None = scope.get("extensions", {}).get(CHUNKS, {}).get("head")
     return head
 
 
 def abort_connection(scope: Scope) -> None:
-    """Close the connection of a request whose answer has begun and cannot be completed."""
+    """Closes the connection of a request whose answer has begun and cannot be completed."""
     if (chunks := chunks_of(scope)) is not None:
         chunks.abort()

@@ -1,4 +1,4 @@
-"""The query parameters that the routes of a FastAPI application declare."""
+"""Checks query parameters against those that the routes of a FastAPI application declare."""
 
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
@@ -13,13 +13,15 @@ from portico.gateways.http.parameters import Known, check_query
 
 
 class RouteParameters:
-    """The query parameters that an application's routes declare."""
+    """The query parameters that each route of an application declares."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._routes = [(route, _declared(route)) for route in iter_route_contexts(routes)]
 
     def check(self, scope: Scope) -> None:
-        """Raises BadRequest (400). A path and method of no route may have any parameters."""
+        """Raises BadRequest (400) for an undeclared parameter. Requests that match no route may have any
+        parameters.
+        """
         query: bytes = scope["query_string"]
         if not query:
             return

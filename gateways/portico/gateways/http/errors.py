@@ -1,4 +1,4 @@
-"""Why a request is refused before it reaches the core, and the HTTP status of what the core says."""
+"""Errors for requests that the gateway refuses itself, and HTTP statuses for the core's errors."""
 
 import math
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-CHALLENGE = {"www-authenticate": 'Bearer realm="portico"'}  # what goes with 401
-RETRY_SECONDS = {429: "1", 503: "1"}  # what retry-after says
+CHALLENGE = {"www-authenticate": 'Bearer realm="portico"'}  # header of every 401
+RETRY_SECONDS = {429: "1", 503: "1"}  # retry-after in seconds, by status
 
 
 def retry_after(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The header, in whole seconds, when the core says when there may be room."""
+    """Returns the retry-after header, in whole seconds, if the core's error says when to retry."""
     try:
         seconds = float(metadata.get("retry_after_seconds", ""))
     except ValueError:
@@ -34,7 +34,7 @@ def retry_after(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 class BadRequest(Exception):
-    """A request that this gateway refuses; `field` is the path of what is wrong."""
+    """The gateway refuses a request without asking the core; `field` is the path of the invalid value."""
 
     def __init__(
         self, message: str, *, status: int = 422, field: str = "", code: str = "INVALID_ARGUMENT"

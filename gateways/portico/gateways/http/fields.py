@@ -1,4 +1,4 @@
-"""The fields of a JSON body, checked by hand: each raises BadRequest with the path of what is wrong."""
+"""Reads the fields of a JSON body; each function raises BadRequest with the path of the invalid value."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from portico.gateways.http.errors import BadRequest
 
 
 def load(body: bytes | str) -> dict[str, Any]:
-    """A JSON object. Raises BadRequest (400)."""
+    """Parses a JSON object. Raises BadRequest: 400 for invalid JSON, 422 for another JSON type."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -19,11 +19,11 @@ def load(body: bytes | str) -> dict[str, Any]:
 
 
 def dump(value: Any, field: str = "") -> str:
-    """JSON text. Raises BadRequest."""
+    """Returns the value as JSON text. Raises BadRequest when it is nested too deeply."""
     try:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError:
-        # It came from orjson's own parser, which goes deeper than its writer.
+        # The value came from orjson's parser, which accepts deeper nesting than its writer.
         problem = "nested too deeply"
         raise BadRequest(f"{field}: {problem}" if field else problem, field=field) from None
 
@@ -40,7 +40,7 @@ def text(value: dict[str, Any], name: str, parent: str = "") -> str:
         return ""
     if not isinstance(item, str):
         field = f"{parent}.{name}" if parent else name
-        raise BadRequest(f"{field}: must be a text", field=field)
+        raise BadRequest(f"{field}: must be a string", field=field)
     return item
 
 

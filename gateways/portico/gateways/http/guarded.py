@@ -1,4 +1,4 @@
-"""The last resort for errors of an application behind FastAPI's own handling."""
+"""Answers exceptions that FastAPI's own error handling does not catch."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 async def guarded(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, defect: Callable[[], Response]
 ) -> None:
-    """Answer with `defect()` when the application raises and has not answered."""
+    """Runs the application; when it raises before it has answered, answers with `defect()`."""
     last: Message = {}
 
     async def noted(message: Message) -> None:
@@ -20,7 +20,7 @@ async def guarded(
     try:
         await app(scope, receive, noted)
     except Exception:
-        # FastAPI answers a defect, in the words of our handler, and raises it once more.
+        # FastAPI answers an unexpected exception with our handler and then raises it again.
         if not last:
             await defect()(scope, receive, send)
         elif last["type"] == "http.response.start" or last.get("more_body"):

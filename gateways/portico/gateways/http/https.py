@@ -1,4 +1,4 @@
-"""The TLS of an HTTPS server, read again when its files change: for connections that begin then."""
+"""TLS for an HTTPS server; when certificate or key change, new connections use the new files."""
 
 import ssl
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from portico.process.reloading import Watched
 
 
 class Https:
-    """What uvicorn makes of a certificate and its key, and what it makes of them when they change."""
+    """Makes the server's TLS context, and a new one each time the certificate or key changes."""
 
     def __init__(self, cert: Path, key: Path, expiries: Expiries) -> None:
         self._cert, self._key = cert, key
@@ -20,7 +20,9 @@ class Https:
         self._current: ssl.SSLContext | None = None
 
     def context(self, _: Any, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        """uvicorn's ssl_context_factory: a context that leaves each handshake to the newest one."""
+        """uvicorn's ssl_context_factory: returns a context that switches each handshake to the newest
+        context.
+        """
         self._make = make
         self._files = Watched(self._cert, self._key)
         context = self._current = self._load()
@@ -28,11 +30,11 @@ class Https:
         return context
 
     async def follow(self) -> NoReturn:
-        """Follow the files."""
+        """Watches the files and reloads them when they change."""
         await self._files.follow(self._load, self._use)
 
     def _choose(self, connection: ssl.SSLObject, _: str | None, context: ssl.SSLContext) -> None:
-        """OpenSSL asks at each handshake, also of a client that names no host."""
+        """Called by OpenSSL in each handshake, also when the client names no host."""
         if self._current is not None and self._current is not context:
             connection.context = self._current
 
@@ -40,7 +42,7 @@ class Https:
         self._current = loaded
 
     def _load(self) -> ssl.SSLContext:
-        """Raises ValueError."""
+        """Returns a context from the current files. Raises ValueError for an unusable file."""
         assert self._make is not None
         certificates.check(self._cert, self._key)
         try:

@@ -1,4 +1,4 @@
-"""Which methods a path has."""
+"""Finds the methods that a path allows."""
 
 from fastapi import FastAPI
 from starlette.routing import Match
@@ -6,9 +6,10 @@ from starlette.types import Scope
 
 
 def allowed(app: FastAPI, scope: Scope) -> str:
-    """The value of Allow for this path; the router's own names the methods of one route only.
+    """Returns the value of the Allow header for this path; the router's own names the methods of one route
+    only.
 
-    A path that the document names is not taken for a value of another's parameter.
+    A path that the OpenAPI document lists literally is not matched as another route's path parameter.
     """
     named = app.openapi()["paths"].get(scope["path"], {})
     methods = [method.upper() for method in named] or [

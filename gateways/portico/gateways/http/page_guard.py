@@ -1,8 +1,8 @@
-"""What web pages may do here: the Host and the Origin of every request are checked before a gateway sees it.
+"""Checks the Host and Origin of every request, before a gateway sees it, to keep out pages of other sites.
 
-A gateway without auth believes everybody who reaches it, and every page that this machine's browser shows
-can: by a form, by a WebSocket, by fetch, or under a name of its own that it has pointed at this machine (DNS
-rebinding). Programs that are not browsers send neither an Origin nor Sec-Fetch-Site, and notice nothing.
+A gateway without auth trusts every caller that can reach it, and so can every page in a browser on this
+machine: by a form, a WebSocket, fetch, or a host name that the page has pointed at this machine (DNS
+rebinding). Programs other than browsers send neither Origin nor Sec-Fetch-Site and are not affected.
 """
 
 import asyncio
@@ -23,20 +23,21 @@ from portico.gateways.http.settings import HttpSettings
 
 KNOWN_SECONDS: Final = 5.0
 ASK_SECONDS: Final = 5.0
-AGAIN_SECONDS: Final = 0.5  # after it could not be asked
+AGAIN_SECONDS: Final = 0.5  # after a failed attempt
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _READ: Final = frozenset(
     (b"host", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
 )
-_LINK: Final = (b"navigate", b"document")  # of Sec-Fetch-Mode and -Dest: a whole window, and no frame
-_PAGE: Final = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]+")  # the origin in a Referer
-_OWN_SITE: Final = frozenset((b"", b"same-origin", b"none"))  # of Sec-Fetch-Site; `none` is the user
+_LINK: Final = (b"navigate", b"document")  # Sec-Fetch-Mode and -Dest of a whole window, not a frame
+_PAGE: Final = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]+")  # the origin part of a Referer
+# values of Sec-Fetch-Site; `none`: typed or bookmarked by the user
+_OWN_SITE: Final = frozenset((b"", b"same-origin", b"none"))
 _SHOWN: Final = 100
 RETRY: Final = {"retry-after": RETRY_SECONDS[503]}
 
 
 class CoreAuth:
-    """Whether the core checks credentials, as it has said within the last seconds."""
+    """Caches for a few seconds whether the core checks credentials."""
 
     def __init__(self) -> None:
         self._client: Client | None = None
@@ -48,7 +49,9 @@ class CoreAuth:
         self._client = client.with_options(timeout=ASK_SECONDS)
 
     async def on(self) -> bool | None:
-        """None until the core has said it; what it has said counts while it can't be asked."""
+        """Returns whether the core checks credentials; None until it has answered once. The last answer stays
+        valid while the core is unreachable.
+        """
         if time.monotonic() < self._until or self._client is None:
             return self._on
         async with self._asking:
@@ -62,18 +65,21 @@ class CoreAuth:
 
 
 class PageGuard:
-    """The guard of one gateway."""
+    """Decides which requests may reach one gateway."""
 
     def __init__(self, settings: HttpSettings, listening: Sequence[str], auth: CoreAuth) -> None:
-        """`listening` has the hosts that HTTP was told to listen on."""
+        """`listening` contains the hosts on which the site serves HTTP."""
         self._hosts = Hosts(listening, settings.allowed_hosts)
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
         self._auth = auth
 
     async def refusal(self, scope: Scope, *, any_origin: bool = False) -> "Refusal | None":
-        """The answer to a request that must go no further.
+        """Returns the answer to a request that must not reach the gateway, or None.
 
-        `any_origin`: the path itself is the credential, so that no page acts in anybody's name.
+        Args:
+            scope: The request's ASGI scope.
+            any_origin: Skip the check of the origin, for paths that are themselves the credential: no page
+                can act there with another caller's authority.
         """
         fields: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
@@ -94,7 +100,7 @@ class PageGuard:
         return _wrong_origin("")
 
     def _may_show(self, scope: Scope, fields: Mapping[bytes, bytes], host: str) -> bool:
-        """Every page may link here. Pictures and frames from here are for pages that may call."""
+        """Any page may link to this gateway. Only pages that may call it may embed its images and frames."""
         if scope["type"] != "http" or scope["method"] not in _SAFE:
             return False
         if (fields.get(b"sec-fetch-mode"), fields.get(b"sec-fetch-dest")) == _LINK:
@@ -109,7 +115,7 @@ class PageGuard:
 
 
 class Refusal:
-    """An ASGI application: the answer to a request, or to the handshake of a WebSocket."""
+    """An ASGI application that refuses a request or a WebSocket handshake."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -124,7 +130,7 @@ class Refusal:
 
 
 def _unknown_host() -> Refusal:
-    words = "only known hosts are answered until the core says whether it checks credentials; try again"
+    words = "unknown hosts are refused until the core answers whether it checks credentials; try again"
     return Refusal(503, "UNAVAILABLE", words, RETRY)
 
 
@@ -132,7 +138,7 @@ def _wrong_host(host: str) -> Refusal:
     return Refusal(
         421,
         "HOST_NOT_ALLOWED",
-        f"the core checks no credentials, so the gateway answers known hosts only, not {host[:_SHOWN]!a}: "
+        f"unknown host {host[:_SHOWN]!a}, and the core checks no credentials: "
         "add it to PORTICO_HTTP_ALLOWED_HOSTS (--allowed-hosts), or turn auth on",
     )
 

@@ -1,6 +1,6 @@
-"""Query parameters: a route takes those that it declares, and every other is refused.
+"""Checks query parameters: a route refuses parameters that it does not declare.
 
-A misspelt filter that nobody read would widen what a call lists or removes.
+A misspelt filter that is silently ignored would widen what a call lists or deletes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl
 from portico.gateways.http.errors import BadRequest
 
 _IDS = ("_id", "Id")
-_SHOWN = 64  # characters of a name that nobody knows
+_SHOWN = 64  # characters of an unknown name in messages
 
-Known = Mapping[str, bool]  # by its name, whether a parameter may be given more than once
+Known = Mapping[str, bool]  # name to whether the parameter may occur more than once
 
 
 class UnknownParameter(BadRequest):
-    """A query parameter that the route does not take."""
+    """A query parameter that the route does not declare."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
@@ -32,14 +32,15 @@ class UnknownParameter(BadRequest):
 
 
 def check_query(query: bytes, known: Known) -> None:
-    """Raises BadRequest (400) for a parameter that is not known, is given again where one is taken, or is an
-    id and empty, which comes of a variable that nobody has set."""
+    """Raises BadRequest (400) for an unknown parameter, a repeated one that may occur once, or an empty id,
+    which usually comes from an unset variable.
+    """
     seen = set()
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in known:
             raise UnknownParameter(name, known)
         if name in seen and not known[name]:
-            raise BadRequest(f"{name}: is given more than once", status=400, field=name)
+            raise BadRequest(f"{name}: must not occur more than once", status=400, field=name)
         if not value and (name == "key" or name.endswith(_IDS)):
-            raise BadRequest(f"{name}: is empty; leave it out to name none", status=400, field=name)
+            raise BadRequest(f"{name}: must not be empty; omit the parameter instead", status=400, field=name)
         seen.add(name)

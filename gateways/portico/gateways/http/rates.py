@@ -1,6 +1,6 @@
-"""What the core tells of the limits on a caller's calls, as fields of the answer's head.
+"""Puts the core's rate limits for a caller into the headers of the answer.
 
-`RateLimit-Policy` and `RateLimit` are those of the IETF's draft-ietf-httpapi-ratelimit-headers.
+`RateLimit-Policy` and `RateLimit` follow the IETF's draft-ietf-httpapi-ratelimit-headers.
 """
 
 import math
@@ -15,11 +15,11 @@ from portico.gateways.http.corked import head_of
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 Render: TypeAlias = Callable[[Sequence[RateLimit]], Headers]
-EXPOSED = ("ratelimit", "ratelimit-policy", "retry-after")  # to pages of other origins
+EXPOSED = ("ratelimit", "ratelimit-policy", "retry-after")  # readable by pages of other origins
 
 
 def standard(limits: Sequence[RateLimit]) -> Headers:
-    """The limits, and what is left of them; seconds are rounded up."""
+    """Returns the limits and the remaining calls as headers; seconds are rounded up."""
     policies = (f'"{one.name}";q={one.limit};w={one.window_seconds}' for one in limits)
     left = (
         f'"{one.name}";r={one.remaining};t={math.ceil(one.available_seconds)}'
@@ -34,7 +34,7 @@ def standard(limits: Sequence[RateLimit]) -> Headers:
 
 
 def tell_rates(scope: Scope, render: Render = standard) -> None:
-    """The answer to this request has in its head what the core tells of the limits before it begins."""
+    """Adds the limits that the core reports, before the answer begins, to the head of the answer."""
     if (head := head_of(scope)) is not None:
         observe(partial(_add, head, render))
 
@@ -42,5 +42,5 @@ def tell_rates(scope: Scope, render: Render = standard) -> None:
 def _add(head: Headers, render: Render, limits: Sequence[RateLimit]) -> None:
     headers = render(limits)
     names = {name for name, _ in headers}
-    # A request may be several calls: the last one counts.
+    # A request may make several calls to the core; the last one's limits count.
     head[:] = [*(field for field in head if field[0] not in names), *headers]

@@ -1,4 +1,4 @@
-"""Requests as spans and durations. It stands before all gateways, and steps aside when nobody looks."""
+"""Records requests as spans and durations, for all gateways; does nothing when neither is enabled."""
 
 import time
 from collections import Counter
@@ -13,42 +13,43 @@ from starlette.types import Message, Receive, Scope, Send
 from portico.telemetry import ids, meters, spans
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-ROUTE = "portico.route"  # in an ASGI scope: the route of a request that no router has seen
-# FastAPI would make spans and metrics too, by rules and exporters of its own.
+ROUTE = "portico.route"  # key in an ASGI scope: the route of a request that bypasses the router
+# FastAPI would record its own spans and metrics, with its own rules and exporters.
 NOT_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 PORTS = "/ports/"
-_PROBES = frozenset(("/health", "/liveness", "/readiness"))  # they come for ever, and say nothing
+_PROBES = frozenset(("/health", "/liveness", "/readiness"))  # periodic probes of no interest
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OTHER = "_OTHER"
 _LABELS = ("http.request.method", "portico.gateway", "http.response.status_code")
-_NOBODY = 499  # the caller has left before there was an answer
+_NOBODY = 499  # the caller disconnected before the answer
 
 
 class Requests:
-    """What is made of the requests of one process, to gateways of these names."""
+    """Records the requests of one process."""
 
     def __init__(self, gateways: Iterable[str]) -> None:
+        """`gateways` are the names used in the metrics."""
         meter = meters.meter()
         self._durations: meters.Durations | None = None
         self._active = Counter(dict.fromkeys(gateways, 0))
         if meter is not None:
             name = "http.server.request.duration"
-            about = "How long requests take; streams, until their end."
+            about = "Duration of requests; of streams, until their end."
             self._durations = meters.seconds(meter, name, about, *_LABELS)
             meter.create_observable_gauge(
-                "http.server.active_requests", [self._count], "{request}", "Requests that are under way."
+                "http.server.active_requests", [self._count], "{request}", "Requests in progress."
             )
 
     @property
     def seen(self) -> bool:
-        """Whether anything is made of them."""
+        """Whether spans or metrics are enabled."""
         return self._durations is not None or spans.tracer() is not None
 
     def _count(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(count, {"portico.gateway": name}) for name, count in list(self._active.items())]
 
     async def serve(self, app: App, gateway: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a gateway answer, and note how."""
+        """Calls the gateway's application and records the request."""
         if scope["path"] in _PROBES:
             await app(scope, receive, send)
             return
@@ -67,7 +68,7 @@ class Requests:
             if name in (b"traceparent", b"tracestate")
         }
         parent = spans.parent_of(carrier)
-        # Each attribute costs as much as a token: these tell what is to be known.
+        # Each attribute costs as much CPU time as a token; these are the necessary ones.
         about = {"http.request.method": method, "url.path": _path(scope)}
         span = spans.begin(f"{method} {gateway}", about, kind=SpanKind.SERVER, parent=parent)
         token = context.attach(parent if span is None else trace.set_span_in_context(span, parent))
@@ -95,23 +96,23 @@ class Requests:
 
 
 def enter_request(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """The rest of this request's task belongs to the id that its caller gave it."""
+    """Sets the request id of the current task from the caller's x-request-id."""
     for name, value in headers:
         if name == b"x-request-id":
             ids.request_id.set(ids.readable(value.decode("latin-1")))
 
 
 def _method(scope: Scope) -> str:
-    method: str = scope.get("method", "GET")  # a WebSocket begins as one
+    method: str = scope.get("method", "GET")  # a WebSocket handshake is a GET
     return method if method in _METHODS else _OTHER
 
 
 def _path(scope: Scope) -> str:
-    """Without the token that a path below it is a credential by."""
+    """Returns the path, without the token of a sandbox's port, which is a credential."""
     path: str = scope["path"]
     return PORTS if path.startswith(PORTS) else path
 
 
 def _route(scope: Scope) -> str:
-    """What the path is an instance of; empty if nobody has said."""
+    """Returns the route that the path matched; empty if unknown."""
     return str(scope.get(ROUTE) or getattr(scope.get("route"), "path", ""))

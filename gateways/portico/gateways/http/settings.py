@@ -1,4 +1,4 @@
-"""The settings that every HTTP gateway has."""
+"""The settings that all HTTP gateways share."""
 
 from functools import partial
 from typing import Self
@@ -13,49 +13,57 @@ from portico.telemetry import logs
 
 
 class HttpSettings(SecretSettings):
-    """What an operator can set, from arguments and PORTICO_HTTP_* variables."""
+    """The settings of an HTTP gateway, from the command line and PORTICO_HTTP_* variables."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_HTTP_", frozen=True, hide_input_in_errors=True)
 
-    core: str = Field(default="127.0.0.1:50051", description="The core: host:port, or unix:/path.")
-    core_tls: bool = Field(default=False, description="Whether the core is reached by TLS.")
+    core: str = Field(default="127.0.0.1:50051", description="The core's address: host:port, or unix:/path.")
+    core_tls: bool = Field(default=False, description="Whether to connect to the core with TLS.")
     core_ca: ReadableFile | None = Field(
-        default=None, description="Whose certificate the core has (PEM); unset: the system's authorities."
+        default=None,
+        description="Authorities that the core's certificate is checked against (PEM); unset: the system's.",
     )
     core_cert: ReadableFile | None = Field(
-        default=None, description="The certificate that this gateway shows the core (PEM), if it wants one."
+        default=None, description="The gateway's client certificate (PEM), for a core that requires one."
     )
-    core_key: ReadableFile | None = Field(default=None, description="Its private key (PEM).")
+    core_key: ReadableFile | None = Field(
+        default=None, description="The client certificate's private key (PEM)."
+    )
     tls_cert: ReadableFile | None = Field(
-        default=None, description="A certificate (PEM, with its chain): what is served is HTTPS then."
+        default=None,
+        description="The server's certificate with its chain (PEM); if set, the gateway serves HTTPS.",
     )
-    tls_key: ReadableFile | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_key: ReadableFile | None = Field(
+        default=None, description="The server certificate's private key (PEM)."
+    )
     insecure_no_auth: bool = Field(
-        default=False, description="Whether to serve other machines before a core whose auth is off."
+        default=False, description="Whether other machines may be served while the core's auth is off."
     )
     ping_seconds: float = Field(
-        default=15.0, gt=0, description="How long a stream may be silent before it gets a comment."
+        default=15.0,
+        gt=0,
+        description="Seconds without data after which a stream sends a keep-alive comment.",
     )
     cors_origins: list[str] = Field(
         default=[],
-        description="Origins whose pages may call, as JSON; by default only the gateway's own.",
+        description="Origins whose pages may call the gateway, as JSON; by default only its own.",
     )
     allowed_hosts: list[str] = Field(
         default=[],
-        description="More Host headers that are answered while the core's auth is off, as JSON: names or "
-        "name:port. Loopback and the host that is served are answered anyway.",
+        description="More Host headers that are accepted while the core's auth is off, as JSON: names or "
+        "name:port. Loopback and the host that the gateway listens on are always accepted.",
     )
-    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="The largest request body.")
+    max_body_bytes: int = Field(
+        default=8 * 1024 * 1024, ge=1024, description="The largest request body, in bytes."
+    )
     resume_seconds: float = Field(
-        default=30.0, ge=0, description="How long streams wait for a core that has gone away."
+        default=30.0, ge=0, description="Seconds for which streams wait while the core is unreachable."
     )
-    metrics: bool = Field(
-        default=False, description="Whether to tell Prometheus on /metrics what this process does."
-    )
-    log_level: logs.Level = Field(default="info", description="What goes to standard error.")
-    log_format: logs.Format = Field(default="human", description="As what: human, or json.")
+    metrics: bool = Field(default=False, description="Whether to serve Prometheus metrics on /metrics.")
+    log_level: logs.Level = Field(default="info", description="Least severe level logged to standard error.")
+    log_format: logs.Format = Field(default="human", description="Log format: human or json.")
     log_content: bool = Field(
-        default=False, description="Whether what callers and agents say may be in it, as in exceptions."
+        default=False, description="Whether logs may contain texts of callers and agents, as in exceptions."
     )
 
     @field_validator("cors_origins")
@@ -72,9 +80,9 @@ class HttpSettings(SecretSettings):
     def _pairs(self) -> Self:
         name = partial(named, type(self))
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError(f"{name('tls_cert')} and {name('tls_key')} go together: set both")
+            raise ValueError(f"{name('tls_cert')} and {name('tls_key')} must both be set, or neither")
         if (self.core_cert is None) != (self.core_key is None):
-            raise ValueError(f"{name('core_cert')} and {name('core_key')} go together: set both")
+            raise ValueError(f"{name('core_cert')} and {name('core_key')} must both be set, or neither")
         if (self.core_ca or self.core_cert) and not self.core_tls:
-            raise ValueError(f"{name('core_ca')} and {name('core_cert')} need {name('core_tls')}")
+            raise ValueError(f"{name('core_ca')} and {name('core_cert')} require {name('core_tls')}")
         return self

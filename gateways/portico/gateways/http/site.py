@@ -1,4 +1,4 @@
-"""The HTTP gateways of one process, behind one port and over one connection to the core."""
+"""Serves the HTTP gateways of one process on one port, with one connection to the core."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,32 +26,34 @@ _CLIENT_ADDRESS = CLIENT_ADDRESS.encode()
 
 
 class Gateway(Protocol):
-    """An ASGI application for one protocol, whose name is in what is seen of it."""
+    """An ASGI application for one protocol; `name` identifies it in metrics and spans."""
 
     name: str
 
     @property
     def settings(self) -> HttpSettings:
-        """Which pages and hosts may call it is among them."""
+        """The gateway's settings, including the pages and hosts that may call it."""
         ...
 
     def claims(self, path: str) -> bool:
-        """Whether a path is this gateway's."""
+        """Returns whether this gateway serves the path."""
         ...
 
     def open(self, core: Core) -> None:
-        """The core can be reached from now on. Called once, on the event loop, before any request."""
+        """Sets the connection to the core. Called once, on the event loop, before any request."""
         ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
     def stop(self) -> None:
-        """End all streams, resumably."""
+        """Ends all streams so that clients can resume them."""
         ...
 
 
 class Site:
-    """An ASGI application: each request goes to the first gateway that claims its path, or to the last."""
+    """An ASGI application that routes each request to the first gateway that claims its path, or to the last
+    one.
+    """
 
     def __init__(
         self,
@@ -61,7 +63,12 @@ class Site:
         *,
         listening: Sequence[str] = (),
     ) -> None:
-        """`listening` has the hosts that serve HTTP, `other_hosts` where it listens beside that."""
+        """Args:
+        gateways: The gateways in order of precedence.
+        settings: The settings of the process.
+        other_hosts: Hosts on which gateways listen in addition to HTTP.
+        listening: Hosts on which the site serves HTTP.
+        """
         self.gateways = tuple(gateways)
         self.settings = settings
         self.other_hosts = tuple(other_hosts)
@@ -72,7 +79,7 @@ class Site:
 
     @property
     def measured(self) -> bool:
-        """Whether Prometheus is told on /metrics."""
+        """Whether /metrics serves Prometheus metrics."""
         return self.settings.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +95,7 @@ class Site:
         _tell_address(scope)
         tell_rates(scope)
         gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
-        # A signed path is a credential of its own, and pages of sandboxes have no origin to name.
+        # A signed path is itself the credential, and pages of sandboxes have an opaque origin.
         refusal = await guard.refusal(scope, any_origin=path.startswith(PORTS))
         app = refusal or gateway
         if self._requests.seen:
@@ -98,11 +105,11 @@ class Site:
 
     @cached_property
     def expiries(self) -> Expiries:
-        """Of this process's certificates. First asked for when it is known whether anybody measures."""
+        """The expiry times of this process's certificates. Created on first use, when metrics are set up."""
         return Expiries()
 
     def stop(self) -> None:
-        """End all streams of all gateways, resumably."""
+        """Ends all streams of all gateways so that clients can resume them."""
         for gateway in self.gateways:
             gateway.stop()
 
@@ -144,8 +151,7 @@ def _wrong_query(scope: Scope) -> Refusal | None:
 
 
 def _tell_address(scope: Scope) -> None:
-    """Have the caller's address go with all that is asked of the core; what the caller itself says of it does
-    not."""
+    """Sets the header with the caller's address for the core, and drops one that the caller sent."""
     headers = [header for header in scope["headers"] if header[0] != _CLIENT_ADDRESS]
     if client := scope.get("client"):
         headers.append((_CLIENT_ADDRESS, client[0].encode()))

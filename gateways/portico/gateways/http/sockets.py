@@ -1,7 +1,7 @@
-"""A WebSocket connection whose memory is bounded.
+"""WebSocket connections with bounded memory.
 
 uvicorn answers pings whether or not the client reads the answers, and keeps each fragment of a message as an
-object of its own: a client that never reads, or sends fragments of one byte, would fill all memory.
+object of its own: a client that never reads, or sends fragments of one byte, could fill the memory.
 """
 
 from asyncio import BaseTransport
@@ -12,7 +12,7 @@ from websockets.frames import Frame
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol with flow control in both directions, joined fragments, and refused handshakes."""
+    """uvicorn's protocol with flow control in both directions, joined fragments and refused handshakes."""
 
     _message: bytearray
 
@@ -47,4 +47,4 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            self.handshake_complete = True  # it has been answered; uvicorn would log that it has not
+            self.handshake_complete = True  # the refusal is the answer; uvicorn would log that none was sent

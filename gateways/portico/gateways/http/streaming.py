@@ -1,8 +1,7 @@
-"""A run's log as Server-Sent Events, straight on ASGI.
+"""Streams a run's log as Server-Sent Events, directly on ASGI.
 
-The stream begins once its first event is there, so that what goes wrong before
-is an HTTP error; one that follows a silent run begins with a ping. How events
-and errors read is the protocol's: a Rendering says it.
+The stream begins when its first event has arrived, so that earlier errors become HTTP errors; a stream of a
+run that is silent begins with a ping. A Rendering formats events and errors for one protocol.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 PING = b": ping\n\n"
-# By then most answers have begun, and have had no need to watch for a reader that leaves.
+# Most answers have begun by then and never need a task that watches for a disconnect.
 UNWATCHED_SECONDS = 0.1
 TERMINAL = frozenset(
     (
@@ -40,31 +39,33 @@ Frames = list[query_pb2.StreamFrame]
 
 
 class Rendering(Protocol):
-    """How one stream reads in a protocol. It may keep what it needs from one frame to the next."""
+    """Formats one stream for a protocol. It may keep state from one frame to the next."""
 
     def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
-        """More headers; the run's id if it is known, the first frames if they are there."""
+        """Returns additional headers, given the run's id and the first frames, as far as known."""
         ...
 
     def events(self, frames: Frames) -> Sequence[bytes | None]:
-        """The text of the frames, in the pieces that are to be sent; None, as the last, ends the answer."""
+        """Returns the text of the frames, in the pieces to send; None as the last piece ends the answer."""
         ...
 
     def ended(self, *, stopping: bool) -> bytes:
-        """What is said last when the log has ended, or when this process stops."""
+        """Returns the last bytes of a stream whose log has ended, or of a process that is stopping."""
         ...
 
     def refusal(self, error: PorticoError) -> Response:
-        """The answer when the stream has not begun."""
+        """Returns the answer to an error before the stream has begun."""
         ...
 
     def failure(self, error: Exception) -> bytes:
-        """What is said when it has: a PorticoError, or a defect, which is to be logged."""
+        """Returns the last bytes after an error in a stream that has begun: a PorticoError, or a defect,
+        which the rendering must log.
+        """
         ...
 
 
 class Reading:
-    """A stream that is read for one request, until its end, or the reader leaves, or this process stops."""
+    """A stream read for one request, until it ends, the reader disconnects, or this process stops."""
 
     def __init__(self, stream: MuxStream, receive: Receive) -> None:
         self._stream = stream
@@ -74,13 +75,14 @@ class Reading:
         self._stopping = False
 
     def stop(self) -> None:
-        """End it where it stands, resumably."""
+        """Ends the stream at its current position; the client can resume it."""
         self._stopping = True
         self._stream.close()
 
     def release(self) -> None:
-        """Follow no more."""
-        # Not kept: once cancelled it leads back here, and that only the garbage collector would end.
+        """Stops reading and frees the stream."""
+        # Dropped first: a cancelled task refers back to this object, a cycle that only the garbage collector
+        # would free.
         watching, self._watching = self._watching, None
         if watching is not None:
             watching.cancel()
@@ -93,15 +95,15 @@ class Reading:
     async def _until_gone(self) -> None:
         await wait_disconnect(self._receive)
         self._left = True
-        # Whoever waits for the next frames gets the end.
+        # A pending read of the next frames then returns the end.
         self._stream.close()
 
 
 class WholeRun(Reading):
-    """One answer for all of a run."""
+    """Answers a request with one body for the whole run."""
 
     async def run(self, collect: "Collect") -> None:
-        """Hand over the frames until that is enough, or the log ends or pauses.
+        """Passes the frames to `collect` until it returns true, or the log ends or pauses.
 
         Raises PorticoError, Disconnected.
         """
@@ -112,7 +114,7 @@ class WholeRun(Reading):
                     return
         except PorticoError as error:
             if self._stream.run_id:
-                # Nothing else has told the caller, who would start the same again.
+                # The caller has not learned the run's id yet, and would start the same run again.
                 error.metadata = {**error.metadata, "run_id": self._stream.run_id}
             raise
         if self._left:
@@ -122,13 +124,13 @@ class WholeRun(Reading):
 
 
 class Collect(Protocol):
-    """Takes in frames, in order; returns whether that is enough."""
+    """Receives frames in order; returns true when it needs no more."""
 
     def __call__(self, frames: Frames, /) -> bool | None: ...
 
 
 class SseStream(Reading):
-    """One answer that streams."""
+    """Answers a request with a stream."""
 
     def __init__(
         self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send, ping: float
@@ -146,7 +148,7 @@ class SseStream(Reading):
         self._timer = self._loop.call_later(min(UNWATCHED_SECONDS, ping), self._stays)
 
     async def run(self) -> None:
-        """Answer with the events."""
+        """Sends the events as the answer."""
         try:
             await self._follow()
         except PorticoError as error:
@@ -174,11 +176,11 @@ class SseStream(Reading):
                 await self._body(b"", more=False)
                 return
             if _ended(frames):
-                # One send fewer for every run.
+                # Saves one send per run.
                 await self._body(last + self._rendering.ended(stopping=False), more=False)
                 return
             await self._body(last, more=True)
-            # A short answer is over by now; only those that go on watch for a reader that leaves.
+            # Short answers have ended by now; only longer ones watch for a disconnect.
             self._watch()
         if self._left:
             return
@@ -195,14 +197,14 @@ class SseStream(Reading):
         finally:
             self._idle = False
             if self._pinging is not None:
-                # Two must not send at once.
+                # A ping in progress must finish: only one task may send at a time.
                 await self._pinging
                 self._pinging = None
 
     def _at_once(self, frames: Frames) -> bool:
         chunks = self._chunks
         if chunks is None or chunks.flow.write_paused:
-            return False  # only `send` waits for a slow reader
+            return False  # only `send` applies flow control to a slow reader
         pieces = self._rendering.events(frames)
         chunks.write(pieces)
         if pieces and pieces[-1] is None:
@@ -221,7 +223,7 @@ class SseStream(Reading):
     async def _ping(self) -> None:
         if not self._started:
             if not self._stream.run_id:
-                return  # a run that has not begun may still become an HTTP error
+                return  # a run that has not begun may still fail with an HTTP error
             await self._begin(())
         await self._body(PING, more=True)
         if self._idle:
@@ -237,7 +239,7 @@ class SseStream(Reading):
 
 
 class Streams:
-    """What this process reads for its callers; all of it ends when the process stops."""
+    """The streams that this process reads for its callers; all end when the process stops."""
 
     def __init__(self, ping_seconds: float) -> None:
         self.ping_seconds = ping_seconds
@@ -247,7 +249,7 @@ class Streams:
     async def send(
         self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer a request with the stream's events. Closes the stream."""
+        """Answers a request with the stream's events, and closes the stream."""
         reading = SseStream(stream, rendering, scope, receive, send, self.ping_seconds)
         self._enter(reading)
         try:
@@ -256,7 +258,7 @@ class Streams:
             self._leave(reading)
 
     async def whole(self, stream: MuxStream, receive: Receive, collect: Collect) -> None:
-        """Follow the stream to its end. Raises PorticoError, Disconnected. Closes the stream."""
+        """Follows the stream to its end, and closes it. Raises PorticoError, Disconnected."""
         reading = WholeRun(stream, receive)
         self._enter(reading)
         try:
@@ -265,7 +267,7 @@ class Streams:
             self._leave(reading)
 
     def stop(self) -> None:
-        """End all that is read, resumably, and what is still to come."""
+        """Ends all current and future streams so that clients can resume them."""
         self._stopped = True
         for reading in tuple(self._open):
             reading.stop()
@@ -281,7 +283,9 @@ class Streams:
 
 
 def id_headers(run_id: str, session_id: str) -> list[tuple[bytes, bytes]]:
-    """The ids that fit into a header: callers choose those of sessions, and a watcher the run's."""
+    """Returns headers for the ids that a header can carry. Callers choose session ids, and a reader names the
+    run's id, so both may contain other characters.
+    """
     ids = ((b"x-run-id", run_id), (b"x-session-id", session_id))
     return [
         (name, value.encode()) for name, value in ids if value and value.isascii() and value.isprintable()
@@ -289,18 +293,18 @@ def id_headers(run_id: str, session_id: str) -> list[tuple[bytes, bytes]]:
 
 
 def first_response(frames: Frames | tuple[()]) -> events_pb2.Response | None:
-    """The response that a log begins with, when the frames are from its start."""
+    """Returns the response with which a log begins, if the frames start there."""
     if frames and frames[0].events and frames[0].events[0].HasField("response"):
         return frames[0].events[0].response
     return None
 
 
 def stops() -> Unavailable:
-    return Unavailable("this gateway stops; ask another", reason="DRAINING")
+    return Unavailable("this gateway is stopping; use another one", reason="DRAINING")
 
 
 def _ended(frames: Frames) -> bool:
-    """Whether nothing can follow these."""
+    """Returns whether no frame can follow these."""
     frame = frames[-1]
     if not frame.HasField("end") or frame.end.code or not frame.events:
         return False

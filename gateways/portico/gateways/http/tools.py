@@ -1,4 +1,4 @@
-"""The tools that a caller offers, as the contract has them."""
+"""Reads the tools that a caller offers to the agent."""
 
 from typing import Any
 
@@ -9,9 +9,17 @@ from portico.v1 import query_pb2
 def declared(
     described: dict[str, Any], whole: dict[str, Any], name: str, kind: str, field: str
 ) -> query_pb2.Tool:
-    """A tool with `description` and `parameters` of one object, and `whole` kept as it was said.
+    """Makes a tool for the agent.
 
-    Raises BadRequest, which names the part of `field` that is wrong.
+    Args:
+        described: The object with `description` and `parameters`.
+        whole: The tool as the caller sent it; passed on unchanged.
+        name: The tool's name.
+        kind: The tool's type.
+        field: The path of the tool in the body, for errors.
+
+    Raises:
+        BadRequest: The description or the parameters are invalid.
     """
     parameters = described.get("parameters")
     return query_pb2.Tool(

@@ -102,7 +102,7 @@ UPGRADE = (
 @pytest.mark.parametrize(
     ("head", "problem"),
     [
-        (b"", b"no header host"),
+        (b"", b"no Host header"),
         *(
             (b"host: a\r\n" + name + b": Bearer a\r\n" + name.upper() + b": Bearer b\r\n", name)
             for name in sorted(bounded._ONCE)
