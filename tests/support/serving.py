@@ -13,10 +13,10 @@ import uvicorn
 from portico.agent import AgentApp
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.http.server.batched_protocol import CorkedProtocol
+from portico.gateways.http.server.websocket_protocol import SocketProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
-from portico.gateways.http.sockets import SocketProtocol
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]  # starts a gateway with these settings; a client of it
 

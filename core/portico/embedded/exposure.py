@@ -2,7 +2,7 @@
 
 import logging
 
-from portico.gateways.exposure import is_local
+from portico.gateways.core_auth_check import is_local
 from portico.gateways.http.settings import HttpSettings
 
 log = logging.getLogger(__name__)

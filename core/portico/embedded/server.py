@@ -15,8 +15,8 @@ from portico.core.errors import FencedOut
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS, with_common
-from portico.gateways.exposure import is_local
-from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.core_auth_check import is_local
+from portico.gateways.http.server.batched_protocol import CorkedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Site
 from portico.process.core_socket import core_socket

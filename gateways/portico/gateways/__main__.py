@@ -32,8 +32,8 @@ from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.exposure import CoreUnreachable, Exposed, check_guarded, is_local
-from portico.gateways.http.core import core_credentials
+from portico.gateways.core_auth_check import CoreUnreachable, Exposed, check_guarded, is_local
+from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
 from portico.gateways.mcp.late import LateMcpGateway, McpMissing

@@ -11,10 +11,10 @@ from typing import NoReturn
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
-from portico.gateways.http.corked import CorkedProtocol
-from portico.gateways.http.https import Https
+from portico.gateways.http.server.batched_protocol import CorkedProtocol
+from portico.gateways.http.server.https_certificates import Https
+from portico.gateways.http.server.websocket_protocol import SocketProtocol
 from portico.gateways.http.site import Site
-from portico.gateways.http.sockets import SocketProtocol
 
 STOP_SECONDS = 5
 

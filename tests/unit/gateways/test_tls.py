@@ -19,7 +19,7 @@ from support.serving import running_core
 from portico.agent import AgentApp
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.exposure import is_local
+from portico.gateways.core_auth_check import is_local
 
 
 def echo() -> AgentApp:

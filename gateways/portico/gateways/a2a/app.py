@@ -25,10 +25,10 @@ from portico.gateways.a2a.registration import Registration, announce
 from portico.gateways.a2a.render import RestEnvelope, refused
 from portico.gateways.a2a.rpc import GrpcBinding
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.rates import EXPOSED
-from portico.gateways.http.streaming import Streams
+from portico.gateways.http.rate_limit_headers import EXPOSED
+from portico.gateways.http.sse_stream import Streams
 from portico.process.server_certificate import ServerCertificate
 
 log = logging.getLogger(__name__)

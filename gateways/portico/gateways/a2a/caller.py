@@ -15,7 +15,7 @@ from a2a.utils.errors import VersionNotSupportedError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from portico.gateways.http.core import CLIENT_ADDRESS, caller_metadata, passed_on
+from portico.gateways.http.core_connection import CLIENT_ADDRESS, caller_metadata, passed_on
 
 CALLER = "portico.caller"  # in a call context's state
 AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names

@@ -18,7 +18,7 @@ from portico.gateways.a2a.sender import GaveUp, Sender
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.statuses import ENDED
 from portico.gateways.a2a.translate import Translator
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.telemetry.rarely import Rarely
 from portico.v1 import push_pb2, query_pb2
 

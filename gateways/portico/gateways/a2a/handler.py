@@ -23,7 +23,7 @@ from portico.gateways.a2a.notifications import Notifications
 from portico.gateways.a2a.opening import Followed, client_of, follow, proceed, replay, run_of, start
 from portico.gateways.a2a.statuses import ENDED, WAITING, state_of
 from portico.gateways.a2a.translate import Translator, Update, direct_answer
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.v1 import agent_pb2
 
 _Event: TypeAlias = a2a.Task | a2a.Message | Update

@@ -46,9 +46,9 @@ from portico.gateways.a2a.handler import Handler
 from portico.gateways.a2a.late import answer_or_fail
 from portico.gateways.a2a.parameters import check_parameters
 from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents, refused
-from portico.gateways.http.body import Disconnected, read_body, unless_gone
 from portico.gateways.http.errors import CHALLENGE, BadRequest
-from portico.gateways.http.streaming import Streams
+from portico.gateways.http.request.body import Disconnected, read_body, unless_gone
+from portico.gateways.http.sse_stream import Streams
 
 P = TypeVar("P", bound=ProtoMessage)
 

@@ -11,7 +11,7 @@ from portico.client.paging import Listing
 from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.opening import client_of, replay
 from portico.gateways.a2a.statuses import STATES, WAITING, state_of
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
 

@@ -9,7 +9,7 @@ from portico.gateways.a2a.caller import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.guard import Guard, Refused
 from portico.gateways.a2a.payloads import OLD
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.v1 import push_pb2
 
 

@@ -12,9 +12,9 @@ from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.parts import struct_json, to_message
 from portico.gateways.a2a.statuses import ENDED, state_of
 from portico.gateways.a2a.translate import Translator
-from portico.gateways.http.budgets import read_budget
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.request.budget_json import read_budget
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
 

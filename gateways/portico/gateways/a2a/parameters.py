@@ -10,7 +10,7 @@ from a2a.utils.constants import VERSION_HEADER
 from google.api import annotations_pb2  # type: ignore[import-untyped]
 from google.protobuf.descriptor import ServiceDescriptor
 
-from portico.gateways.http.parameters import Known, check_query
+from portico.gateways.http.request.query_parameters import Known, check_query
 
 _VARIABLE = re.compile(r"{(\w+)(?:=([^}]*))?}")
 # Section 3.6.1 of A2A: what is not a browser's may send its version as a parameter as well.

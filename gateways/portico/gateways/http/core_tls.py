@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import grpc
 
 from portico.client import Client
-from portico.gateways.http.core import core_credentials
+from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
 from portico.process.reloading import Watched

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from portico.gateways.http.authority import check_host, check_origin
+from portico.gateways.http.request.host_origin import check_host, check_origin
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, named
 from portico.telemetry import logs

@@ -9,13 +9,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
-from portico.gateways.http.core import CLIENT_ADDRESS, Core, core_credentials
+from portico.gateways.http.core_connection import CLIENT_ADDRESS, Core, core_credentials
 from portico.gateways.http.core_tls import renewed_tls
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.page_guard import CoreAuth, PageGuard, Refusal
-from portico.gateways.http.parameters import check_query
-from portico.gateways.http.rates import tell_rates
-from portico.gateways.http.seen import PORTS, Requests, enter_request
+from portico.gateways.http.rate_limit_headers import tell_rates
+from portico.gateways.http.request.origin_check import CoreAuth, PageGuard, Refusal
+from portico.gateways.http.request.query_parameters import check_query
+from portico.gateways.http.request_telemetry import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
 from portico.telemetry import prometheus

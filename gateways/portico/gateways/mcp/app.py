@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PermissionDenied, PorticoError, Unauthenticated
-from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.http.errors import CHALLENGE, BadRequest
-from portico.gateways.http.parameters import check_query
+from portico.gateways.http.request.query_parameters import check_query
 from portico.gateways.mcp.settings import PATH, McpSettings
 from portico.gateways.mcp.tools import Tools
 

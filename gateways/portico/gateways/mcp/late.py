@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.site import Gateway
 from portico.gateways.mcp.settings import PATH, McpSettings
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from portico.client import Client, FailedPrecondition, PorticoError
 from portico.client.convert import to_duration
-from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.mcp import results
 from portico.gateways.mcp.settings import McpSettings
 from portico.v1 import sandbox_pb2 as pb

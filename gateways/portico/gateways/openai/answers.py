@@ -8,8 +8,8 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from portico.client import Client
-from portico.gateways.http.body import read_json_body
-from portico.gateways.http.core import Core, caller_metadata, core_of
+from portico.gateways.http.core_connection import Core, caller_metadata, core_of
+from portico.gateways.http.request.body import read_json_body
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.gateways.openai.responses.writer import dumps

@@ -11,17 +11,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http import rates
-from portico.gateways.http.body import Disconnected
-from portico.gateways.http.core import Core
-from portico.gateways.http.declared import RouteParameters
+from portico.gateways.http import rate_limit_headers
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.guarded import guarded
-from portico.gateways.http.methods import allowed
-from portico.gateways.http.parameters import check_query
-from portico.gateways.http.rates import tell_rates
-from portico.gateways.http.seen import NOT_ITS_OWN, ROUTE
-from portico.gateways.http.streaming import Streams
+from portico.gateways.http.rate_limit_headers import tell_rates
+from portico.gateways.http.request.allowed_methods import allowed
+from portico.gateways.http.request.body import Disconnected
+from portico.gateways.http.request.query_parameters import check_query
+from portico.gateways.http.request.route_parameters import RouteParameters
+from portico.gateways.http.request_telemetry import NOT_ITS_OWN, ROUTE
+from portico.gateways.http.server.error_barrier import guarded
+from portico.gateways.http.sse_stream import Streams
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
 from portico.gateways.openai.chat.endpoint import Chat
@@ -48,7 +48,14 @@ from portico.gateways.openai.settings import OpenAiSettings
 log = logging.getLogger(__name__)
 
 PREFIXES = ("/v1", "/compatible-mode/v1")
-_EXPOSED = ["x-request-id", "x-run-id", "x-session-id", "x-should-retry", *rates.EXPOSED, *EXPOSED]
+_EXPOSED = [
+    "x-request-id",
+    "x-run-id",
+    "x-session-id",
+    "x-should-retry",
+    *rate_limit_headers.EXPOSED,
+    *EXPOSED,
+]
 
 
 def create_app(settings: OpenAiSettings) -> FastAPI:

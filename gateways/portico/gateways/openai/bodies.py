@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from portico.gateways.http import fields
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.request import body_fields
 
 # orjson reads 1,024 levels and writes 254, and what is read here is written inside other things.
 MAX_DEPTH = 128
@@ -12,7 +12,7 @@ MAX_DEPTH = 128
 
 def load(body: bytes | str) -> dict[str, Any]:
     """A JSON object. Raises BadRequest, which names a member that is nested too deeply."""
-    value = fields.load(body)
+    value = body_fields.load(body)
     for name in deep_members(value, body):
         raise BadRequest(f"{name}: nested more than {MAX_DEPTH} levels deep", field=name)
     return value

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from portico.client import Client, NotFound
-from portico.gateways.http.core import Core, core_of
+from portico.gateways.http.core_connection import Core, core_of
 from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.v1 import agent_pb2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from portico.client.rates import RateLimit
-from portico.gateways.http.rates import Headers, standard
+from portico.gateways.http.rate_limit_headers import Headers, standard
 
 _PREFIX = "x-ratelimit"
 EXPOSED = tuple(f"{_PREFIX}-{what}-requests" for what in ("limit", "remaining", "reset"))

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from portico.client import PorticoError
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 
 log = logging.getLogger(__name__)
 

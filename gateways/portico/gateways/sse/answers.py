@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from portico.client import JsonText
-from portico.gateways.http.body import read_json_body
-from portico.gateways.http.core import Core, core_of
+from portico.gateways.http.core_connection import Core, core_of
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.fields import dump, load
+from portico.gateways.http.request.body import read_json_body
+from portico.gateways.http.request.body_fields import dump, load
 from portico.gateways.sse.errors import ErrorResponse
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -12,16 +12,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from portico.client import PorticoError
-from portico.gateways.http.body import Disconnected
-from portico.gateways.http.core import Core
-from portico.gateways.http.declared import RouteParameters
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.guarded import guarded
-from portico.gateways.http.methods import allowed
-from portico.gateways.http.parameters import check_query
-from portico.gateways.http.rates import EXPOSED
-from portico.gateways.http.seen import NOT_ITS_OWN, PORTS, ROUTE
-from portico.gateways.http.streaming import Streams
+from portico.gateways.http.rate_limit_headers import EXPOSED
+from portico.gateways.http.request.allowed_methods import allowed
+from portico.gateways.http.request.body import Disconnected
+from portico.gateways.http.request.query_parameters import check_query
+from portico.gateways.http.request.route_parameters import RouteParameters
+from portico.gateways.http.request_telemetry import NOT_ITS_OWN, PORTS, ROUTE
+from portico.gateways.http.server.error_barrier import guarded
+from portico.gateways.http.sse_stream import Streams
 from portico.gateways.sse import (
     agents,
     memories,

@@ -6,10 +6,10 @@ field that neither it nor Portico has reaches the agent as `request.extra`.
 
 from typing import Any
 
-from portico.gateways.http import fields
-from portico.gateways.http.budgets import read_budget
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.tools import declared
+from portico.gateways.http.request import body_fields
+from portico.gateways.http.request.budget_json import read_budget
+from portico.gateways.http.request.tool_definitions import declared
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -41,30 +41,30 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     query = query_pb2.QueryRequest()
     request = query.request
     read_required_input(value, "input", request.input)
-    request.session_id = fields.text(value, "session_id")
-    request.user_id = fields.text(value, "user_id")
-    request.agent_name = fields.text(value, "agent") or fields.text(value, "agent_name")
-    request.request_id = fields.text(value, "id")
+    request.session_id = body_fields.text(value, "session_id")
+    request.user_id = body_fields.text(value, "user_id")
+    request.agent_name = body_fields.text(value, "agent") or body_fields.text(value, "agent_name")
+    request.request_id = body_fields.text(value, "id")
     _parameters(value, request)
     _tools(value.get("tools"), request)
     if (metadata := value.get("metadata")) is not None:
-        request.metadata_json = fields.object_text(metadata, "metadata")
+        request.metadata_json = body_fields.object_text(metadata, "metadata")
     extra = {name: item for name, item in value.items() if name not in _KNOWN}
     if extra:
-        request.extra_json = fields.dump(extra, next(iter(extra)))
-    query.background = fields.flag(value, "background")
-    query.idempotency_key = fields.text(value, "idempotency_key")
-    query.previous_run_id = fields.text(value, "previous_run_id")
-    query.fork_session = fields.flag(value, "fork_session")
-    query.before_message_id = fields.text(value, "before_message_id")
-    query.ephemeral = fields.flag(value, "ephemeral")
-    query.parent_run_id = fields.text(value, "parent_run_id")
+        request.extra_json = body_fields.dump(extra, next(iter(extra)))
+    query.background = body_fields.flag(value, "background")
+    query.idempotency_key = body_fields.text(value, "idempotency_key")
+    query.previous_run_id = body_fields.text(value, "previous_run_id")
+    query.fork_session = body_fields.flag(value, "fork_session")
+    query.before_message_id = body_fields.text(value, "before_message_id")
+    query.ephemeral = body_fields.flag(value, "ephemeral")
+    query.parent_run_id = body_fields.text(value, "parent_run_id")
     if (budget := value.get("budget")) is not None:
         read_budget(budget, "budget", query.budget)
     if (policy := value.get("if_session_busy")) is not None:
-        query.if_session_busy = fields.choice(policy, _POLICIES, "if_session_busy")
+        query.if_session_busy = body_fields.choice(policy, _POLICIES, "if_session_busy")
     if (timeout := value.get("timeout")) is not None:
-        seconds = fields.number(timeout, "timeout")
+        seconds = body_fields.number(timeout, "timeout")
         if not 0 < seconds <= 10**9:
             raise BadRequest("timeout: must be a number of seconds above 0", field="timeout")
         query.timeout.FromNanoseconds(int(seconds * 1e9))
@@ -103,15 +103,15 @@ def read_message(value: Any, message: pb.Message, field: str) -> None:
     """One message. Raises BadRequest."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
-    message.id = fields.text(value, "id", field)
+    message.id = body_fields.text(value, "id", field)
     if (role := value.get("role")) is not None:
-        message.role = fields.choice(role, _ROLES, f"{field}.role")
+        message.role = body_fields.choice(role, _ROLES, f"{field}.role")
     if (kind := value.get("type")) is not None:
-        message.type = fields.choice(kind, _TYPES, f"{field}.type")
+        message.type = body_fields.choice(kind, _TYPES, f"{field}.type")
     if (status := value.get("status")) is not None:
-        message.status = fields.choice(status, _STATUSES, f"{field}.status")
+        message.status = body_fields.choice(status, _STATUSES, f"{field}.status")
     if (metadata := value.get("metadata")) is not None:
-        message.metadata_json = fields.object_text(metadata, f"{field}.metadata")
+        message.metadata_json = body_fields.object_text(metadata, f"{field}.metadata")
     body = value.get("content")
     if body is None:
         return
@@ -130,41 +130,41 @@ def _content(value: Any, content: pb.Content, field: str) -> None:
     match value.get("type"):
         case "text":
             content.type = pb.CONTENT_TYPE_TEXT
-            content.text = fields.required(value, "text", field)
+            content.text = body_fields.required(value, "text", field)
         case "data":
             content.type = pb.CONTENT_TYPE_DATA
-            content.data_json = fields.object_text(value.get("data"), f"{field}.data")
+            content.data_json = body_fields.object_text(value.get("data"), f"{field}.data")
         case "image":
             content.type = pb.CONTENT_TYPE_IMAGE
-            content.image.image_url = fields.required(value, "image_url", field)
+            content.image.image_url = body_fields.required(value, "image_url", field)
         case "audio":
             content.type = pb.CONTENT_TYPE_AUDIO
-            content.audio.data = fields.required(value, "data", field)
-            content.audio.format = fields.text(value, "format", field)
+            content.audio.data = body_fields.required(value, "data", field)
+            content.audio.format = body_fields.text(value, "format", field)
         case "file":
             content.type = pb.CONTENT_TYPE_FILE
             content.file.SetInParent()
             for name in ("file_url", "file_id", "filename", "file_data"):
-                setattr(content.file, name, fields.text(value, name, field))
+                setattr(content.file, name, body_fields.text(value, name, field))
         case "refusal":
             content.type = pb.CONTENT_TYPE_REFUSAL
-            content.refusal = fields.required(value, "refusal", field)
+            content.refusal = body_fields.required(value, "refusal", field)
         case "video":
             content.type = pb.CONTENT_TYPE_VIDEO
-            content.video.video_url = fields.required(value, "video_url", field)
+            content.video.video_url = body_fields.required(value, "video_url", field)
         case other:
             known = "text, data, image, audio, file, refusal, video"
             raise BadRequest(
-                f"{field}.type: must be one of {known}, not {fields.show(other)}", field=f"{field}.type"
+                f"{field}.type: must be one of {known}, not {body_fields.show(other)}", field=f"{field}.type"
             )
 
 
 def _parameters(value: dict[str, Any], request: query_pb2.AgentRequest) -> None:
     if value.get("model") is not None:
-        request.parameters.model = fields.text(value, "model")
+        request.parameters.model = body_fields.text(value, "model")
     for name in _FLOATS:
         if (item := value.get(name)) is not None:
-            setattr(request.parameters, name, fields.number(item, name))
+            setattr(request.parameters, name, body_fields.number(item, name))
     for name, most in _INTEGERS.items():
         if (item := value.get(name)) is not None:
             if isinstance(item, bool) or not isinstance(item, int) or abs(item) > most:
@@ -189,5 +189,5 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         # Either {type, function: {name, ...}} or the function's fields themselves.
         function = item.get("function") if isinstance(item.get("function"), dict) else item
         assert isinstance(function, dict)
-        name, kind = fields.required(function, "name", field), fields.text(item, "type", field)
+        name, kind = body_fields.required(function, "name", field), body_fields.text(item, "type", field)
         request.tools.append(declared(function, item, name, kind, field))

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.client import Aborted, JsonText, PorticoError
-from portico.gateways.http.body import read_json_body, unless_gone
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.request.body import read_json_body, unless_gone
 from portico.gateways.sse.errors import error_response, from_status
 from portico.v1 import agent_pb2
 

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.responses import Response
 
 from portico.client.convert import to_timestamp
-from portico.gateways.http.fields import dump, load
+from portico.gateways.http.request.body_fields import dump, load
 from portico.gateways.sse.answers import (
     BODY,
     CoreDep,

@@ -7,11 +7,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.body import Disconnected, read_json_body
-from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.fields import load
-from portico.gateways.http.streaming import Streams, id_headers
+from portico.gateways.http.request.body import Disconnected, read_json_body
+from portico.gateways.http.request.body_fields import load
+from portico.gateways.http.sse_stream import Streams, id_headers
 from portico.gateways.sse.answers import ERROR_TEXTS
 from portico.gateways.sse.decode import query_request, wants_stream
 from portico.gateways.sse.encode import dumps

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.streaming import Frames, first_response, id_headers
+from portico.gateways.http.sse_stream import Frames, first_response, id_headers
 from portico.gateways.sse.encode import EventEncoder, dumps, response_json
 from portico.gateways.sse.errors import defect_json, error_json, from_core
 from portico.v1 import events_pb2

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.http.core import caller_metadata
+from portico.gateways.http.core_connection import caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.streaming import TERMINAL, Streams
+from portico.gateways.http.sse_stream import TERMINAL, Streams
 from portico.gateways.sse.answers import (
     BODY,
     CoreDep,

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from portico.client import PorticoError
 from portico.client.file_reader import FileReader
 from portico.client.sandboxes import Sandboxes
-from portico.gateways.http.body import Disconnected, unless_gone, wait_disconnect
-from portico.gateways.http.corked import abort_connection
+from portico.gateways.http.request.body import Disconnected, unless_gone, wait_disconnect
+from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import error_response
 
 # Code inside has written the file: a browser must not run it in this site's origin, and no proxy may keep it.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from portico.gateways.http.body import Disconnected
+from portico.gateways.http.request.body import Disconnected
 from portico.gateways.sse import sandbox_models as models
 from portico.gateways.sse.answers import BODY, CoreDep, Given, PageToken, answer, checked, takes
 from portico.gateways.sse.sandbox_download import Part, download

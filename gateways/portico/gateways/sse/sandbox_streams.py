@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.client import PorticoError
-from portico.gateways.http.body import unless_gone
+from portico.gateways.http.request.body import unless_gone
 from portico.gateways.sse.answers import answer
 from portico.gateways.sse.errors import defect_json, error_json
 from portico.gateways.sse.sandbox_json import Whole

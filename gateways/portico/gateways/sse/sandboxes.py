@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from portico.client import JsonText
 from portico.client.sandbox_code import to_command
-from portico.gateways.http.body import unless_gone
-from portico.gateways.http.fields import dump
+from portico.gateways.http.request.body import unless_gone
+from portico.gateways.http.request.body_fields import dump
 from portico.gateways.sse import sandbox_models as models
 from portico.gateways.sse.answers import (
     BODY,

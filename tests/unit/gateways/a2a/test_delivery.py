@@ -13,7 +13,7 @@ from portico.gateways.a2a import delivery
 from portico.gateways.a2a.delivery import Delivery
 from portico.gateways.a2a.guard import Guard
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 
 
 async def test_a_missing_credential_is_told_once(

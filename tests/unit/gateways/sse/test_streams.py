@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from portico.core.server.core_server import CoreServer
-from portico.gateways.http.streaming import Reading
+from portico.gateways.http.sse_stream import Reading
 from portico.gateways.sse.app import create_app
 from portico.gateways.sse.settings import SseSettings
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import MuxStream, PorticoError
-from portico.gateways.http.body import Disconnected, read_json_body
-from portico.gateways.http.core import Core, caller_metadata, idempotency_key
-from portico.gateways.http.streaming import Frames, Streams, id_headers, stops
+from portico.gateways.http.core_connection import Core, caller_metadata, idempotency_key
+from portico.gateways.http.request.body import Disconnected, read_json_body
+from portico.gateways.http.sse_stream import Frames, Streams, id_headers, stops
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.chat.output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
 from portico.gateways.openai.chat.request import ChatRequest, body_schema, chat_request

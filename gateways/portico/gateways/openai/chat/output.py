@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.http.streaming import TERMINAL, Frames
+from portico.gateways.http.sse_stream import TERMINAL, Frames
 from portico.gateways.openai.contents import as_text, content_data, content_text
 from portico.gateways.openai.errors import NO_RETRY, OpenAiError, error_json, from_run
 from portico.v1 import events_pb2 as pb

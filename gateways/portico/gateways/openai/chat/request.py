@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portico.gateways.http import fields
-from portico.gateways.http.tools import declared
+from portico.gateways.http.request import body_fields
+from portico.gateways.http.request.tool_definitions import declared
 from portico.gateways.openai.documented import or_null
 from portico.gateways.openai.errors import invalid, missing, unsupported
 from portico.v1 import events_pb2 as pb
@@ -53,19 +53,22 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
     _parameters(body, request.parameters)
     _tools(body.get("tools"), request)
     _only_one(body.get("n"))
-    request.user_id = fields.text(body, "user") or fields.text(body, "safety_identifier")
+    request.user_id = body_fields.text(body, "user") or body_fields.text(body, "safety_identifier")
     if (metadata := body.get("metadata")) is not None:
-        request.metadata_json = fields.object_text(metadata, "metadata")
+        request.metadata_json = body_fields.object_text(metadata, "metadata")
     extra = {name: item for name, item in body.items() if name not in _KNOWN}
     if extra:
-        request.extra_json = fields.dump(extra, next(iter(extra)))
+        request.extra_json = body_fields.dump(extra, next(iter(extra)))
     # The history comes with every call: kept, each call would store all of it once more.
-    query.ephemeral = not fields.flag(body, "store")
+    query.ephemeral = not body_fields.flag(body, "store")
     options = body.get("stream_options") or {}
     if not isinstance(options, dict):
         raise invalid("stream_options", "must be an object", "invalid_type")
     return ChatRequest(
-        query, fields.text(body, "model"), fields.flag(body, "stream"), fields.flag(options, "include_usage")
+        query,
+        body_fields.text(body, "model"),
+        body_fields.flag(body, "stream"),
+        body_fields.flag(options, "include_usage"),
     )
 
 
@@ -106,7 +109,7 @@ def _only_one(n: Any) -> None:
 def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> None:
     for name in _FLOATS:
         if (item := body.get(name)) is not None:
-            setattr(parameters, name, fields.number(item, name))
+            setattr(parameters, name, body_fields.number(item, name))
     for name in ("max_tokens", "max_completion_tokens"):  # the second is the newer name
         if (item := body.get(name)) is not None:
             parameters.max_tokens = _whole(item, name, 2**31 - 1)
@@ -133,11 +136,11 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
     for index, item in enumerate(value):
         field = f"tools[{index}]"
         tool = _object(item, field)
-        kind = fields.text(tool, "type", field) or "function"
+        kind = body_fields.text(tool, "type", field) or "function"
         # {type, function: {name, ...}}, {type, custom: {name, ...}}, or the fields themselves.
         inner = tool.get(kind)
         told: dict[str, Any] = inner if isinstance(inner, dict) else tool
-        name = fields.text(told, "name", field)
+        name = body_fields.text(told, "name", field)
         if not name and kind in ("function", "custom"):
             raise missing(f"{field}.{kind}.name")
         request.tools.append(declared(told, tool, name or kind, kind, field))
@@ -147,7 +150,9 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
     if value is None:
         raise missing("messages")
     if not isinstance(value, list):
-        raise invalid("messages", f"must be a list of messages, not {fields.show(value)}", "invalid_type")
+        raise invalid(
+            "messages", f"must be a list of messages, not {body_fields.show(value)}", "invalid_type"
+        )
     if not value:
         raise invalid("messages", "must have at least one message", "empty_array")
     names: dict[str, str] = {}  # of the functions that were called, by the call's id
@@ -164,7 +169,7 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
             raise missing(f"{field}.role")
         else:
             known = "system, developer, user, assistant, tool"
-            raise invalid(f"{field}.role", f"must be one of {known}, not {fields.show(role)}")
+            raise invalid(f"{field}.role", f"must be one of {known}, not {body_fields.show(role)}")
     if not request.input:
         raise invalid("messages", "must say something")
 
@@ -172,11 +177,11 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
 def _said(
     message: dict[str, Any], role: pb.Role.ValueType, request: query_pb2.AgentRequest, field: str
 ) -> None:
-    if reasoning := fields.text(message, "reasoning_content", field):
+    if reasoning := body_fields.text(message, "reasoning_content", field):
         # Clients of models that think aloud send it back.
         thought = request.input.add(type=pb.MESSAGE_TYPE_REASONING, role=role)
         thought.content.add(type=pb.CONTENT_TYPE_TEXT).text = reasoning
-    content, refusal = message.get("content"), fields.text(message, "refusal", field)
+    content, refusal = message.get("content"), body_fields.text(message, "refusal", field)
     if content is None and not refusal:
         if role != pb.ROLE_ASSISTANT:
             raise missing(f"{field}.content")
@@ -188,7 +193,7 @@ def _said(
     if refusal:
         said.content.add(type=pb.CONTENT_TYPE_REFUSAL).refusal = refusal
     if more:
-        said.metadata_json = fields.dump(more, field)
+        said.metadata_json = body_fields.dump(more, field)
     if said.content:
         request.input.append(said)
 
@@ -239,7 +244,7 @@ def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, An
             inner = _object(part.get(kind), f"{field}.{kind}")
             content.type = pb.CONTENT_TYPE_AUDIO
             content.audio.data = _required(inner, "data", f"{field}.{kind}")
-            content.audio.format = fields.text(inner, "format", f"{field}.{kind}")
+            content.audio.format = body_fields.text(inner, "format", f"{field}.{kind}")
             return {}
         case "file":
             inner = _object(part.get(kind), f"{field}.{kind}")
@@ -247,15 +252,15 @@ def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, An
             return _file(inner, content.file, f"{field}.{kind}")
         case None:
             raise missing(f"{field}.type")
-    raise invalid(f"{field}.type", f"must be one of {_PARTS}, not {fields.show(kind)}")
+    raise invalid(f"{field}.type", f"must be one of {_PARTS}, not {body_fields.show(kind)}")
 
 
 def _file(value: dict[str, Any], file: pb.FileContent, field: str) -> dict[str, Any]:
     """OpenAI's file_data is a data: URL; the contract's is the base64 text in it."""
     file.SetInParent()
     for name in ("file_id", "filename", "file_url"):
-        setattr(file, name, fields.text(value, name, field))
-    data = fields.text(value, "file_data", field)
+        setattr(file, name, body_fields.text(value, name, field))
+    data = body_fields.text(value, "file_data", field)
     head, base64, text = data.partition(";base64,")
     if not (file.file_id or file.file_url or data):
         raise missing(f"{field}.file_data")
@@ -275,15 +280,15 @@ def _calls(
     for index, item in enumerate(calls or ()):
         at = f"{field}.tool_calls[{index}]"
         call = _object(item, at)
-        kind = fields.text(call, "type", at) or "function"
+        kind = body_fields.text(call, "type", at) or "function"
         inner = _object(call.get(kind), f"{at}.{kind}")
-        arguments = fields.text(inner, "input" if kind == "custom" else "arguments", f"{at}.{kind}")
+        arguments = body_fields.text(inner, "input" if kind == "custom" else "arguments", f"{at}.{kind}")
         _call(request, names, _required(call, "id", at), _required(inner, "name", f"{at}.{kind}"), arguments)
     if (old := message.get("function_call")) is not None:
         at = f"{field}.function_call"
         inner = _object(old, at)
         name = _required(inner, "name", at)
-        _call(request, names, name, name, fields.text(inner, "arguments", at))
+        _call(request, names, name, name, body_fields.text(inner, "arguments", at))
 
 
 def _call(
@@ -292,7 +297,7 @@ def _call(
     names[call_id] = name
     told = {"call_id": call_id, "name": name, "arguments": arguments}
     message = request.input.add(type=pb.MESSAGE_TYPE_FUNCTION_CALL, role=pb.ROLE_ASSISTANT)
-    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = fields.dump(told)
+    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = body_fields.dump(told)
 
 
 def _tool_output(
@@ -305,25 +310,25 @@ def _tool_output(
     if all(content.HasField("text") for content in held.content):
         output = "".join(content.text for content in held.content)
     else:
-        output = fields.dump(message["content"], f"{field}.content")
-    name = names.get(call_id) or fields.text(message, "name", field)
+        output = body_fields.dump(message["content"], f"{field}.content")
+    name = names.get(call_id) or body_fields.text(message, "name", field)
     told = {"call_id": call_id, "name": name, "output": output}
     answer = request.input.add(type=pb.MESSAGE_TYPE_FUNCTION_CALL_OUTPUT, role=pb.ROLE_TOOL)
-    answer.content.add(type=pb.CONTENT_TYPE_DATA).data_json = fields.dump(told)
+    answer.content.add(type=pb.CONTENT_TYPE_DATA).data_json = body_fields.dump(told)
 
 
 def _object(value: Any, field: str) -> dict[str, Any]:
     if value is None:
         raise missing(field)
     if not isinstance(value, dict):
-        raise invalid(field, f"must be an object, not {fields.show(value)}", "invalid_type")
+        raise invalid(field, f"must be an object, not {body_fields.show(value)}", "invalid_type")
     return value
 
 
 def _required(value: dict[str, Any], name: str, parent: str) -> str:
     if value.get(name) is None:
         raise missing(f"{parent}.{name}")
-    return fields.text(value, name, parent)
+    return body_fields.text(value, name, parent)
 
 
 def _rest(value: dict[str, Any], *names: str) -> dict[str, Any]:

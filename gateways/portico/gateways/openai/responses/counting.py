@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from portico.client import Client, NotFound
-from portico.gateways.http import fields
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
+from portico.gateways.http.request import body_fields
 from portico.gateways.openai.answers import CoreDep, Given, answer, client_of, metadata_of, takes
 from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, missing
@@ -58,7 +58,7 @@ async def count_input_tokens(body: Given, request: Request, core: CoreDep) -> Re
     for name in _COUNTED:
         value = body.get(name)
         if value is not None:
-            tokens += _tokens(value if isinstance(value, str) else fields.dump(value, name))
+            tokens += _tokens(value if isinstance(value, str) else body_fields.dump(value, name))
     return answer({"object": "response.input_tokens", "input_tokens": tokens}, request)
 
 
@@ -130,7 +130,7 @@ async def _context(body: dict[str, Any], request: Request, core: Core) -> list[p
             before = [stored.message async for stored in client.sessions.list_messages(id)]
         except NotFound:
             raise conversation_not_found(id) from None
-    elif previous := fields.text(body, "previous_response_id"):
+    elif previous := body_fields.text(body, "previous_response_id"):
         found = await find_previous(core, client, previous, metadata_of(request))
         before = await _history(client, found)
     known = {message.id: message for message in before}

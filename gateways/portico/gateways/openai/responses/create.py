@@ -8,9 +8,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.body import Disconnected, read_json_body, unless_gone
-from portico.gateways.http.core import Core, caller_metadata, idempotency_key
-from portico.gateways.http.streaming import Frames, Streams, id_headers
+from portico.gateways.http.core_connection import Core, caller_metadata, idempotency_key
+from portico.gateways.http.request.body import Disconnected, read_json_body, unless_gone
+from portico.gateways.http.sse_stream import Frames, Streams, id_headers
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.documented import errors_by_hand
 from portico.gateways.openai.errors import as_told, error_response, request_id

@@ -7,7 +7,7 @@ puts it in its place again.
 from collections.abc import Callable
 from typing import Any
 
-from portico.gateways.http import fields
+from portico.gateways.http.request import body_fields
 from portico.gateways.openai.errors import OpenAiError, invalid, missing
 from portico.gateways.openai.responses.compaction import MAX_BYTES, expand
 from portico.gateways.openai.responses.ids import own_call_id
@@ -62,7 +62,7 @@ class Items:
             return
         if not isinstance(value, list):
             raise invalid(
-                field, f"must be a text or a list of items, not {fields.show(value)}", "invalid_type"
+                field, f"must be a text or a list of items, not {body_fields.show(value)}", "invalid_type"
             )
         for index, item in enumerate(value):
             self._item(item, f"{field}[{index}]")
@@ -71,7 +71,7 @@ class Items:
 
     def _item(self, item: Any, field: str) -> None:
         if not isinstance(item, dict):
-            raise invalid(field, f"must be an object, not {fields.show(item)}", "invalid_type")
+            raise invalid(field, f"must be an object, not {body_fields.show(item)}", "invalid_type")
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if not isinstance(kind, str):
             raise invalid(f"{field}.type", "must be a text", "invalid_type")
@@ -87,7 +87,7 @@ class Items:
         if kind == "item_reference":
             self.references.append((message, _required(item, "id", field), field))
             return
-        if id := fields.text(item, "id", field):
+        if id := body_fields.text(item, "id", field):
             if id in self.ids:
                 raise duplicate(id, f"{field}.id")
             message.id = id
@@ -111,13 +111,13 @@ def duplicate(id: str, field: str) -> OpenAiError:
 def _required(item: dict[str, Any], name: str, field: str) -> str:
     if item.get(name) is None:
         raise missing(f"{field}.{name}")
-    return fields.text(item, name, field)
+    return body_fields.text(item, name, field)
 
 
 def _message(item: dict[str, Any], message: pb.Message, field: str) -> None:
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {fields.show(role)}")
+        raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {body_fields.show(role)}")
     message.type = pb.MESSAGE_TYPE_MESSAGE
     message.role = ROLES[role]
     content = item.get("content")
@@ -168,7 +168,7 @@ def _data(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> N
     if "call_id" in _REQUIRED[kind]:
         # A call id that its agent gave twice went out as the second of its name.
         data["call_id"] = own_call_id(data["call_id"])
-    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = fields.dump(data, field)
+    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = body_fields.dump(data, field)
     more = {"status": item["status"]} if "status" in item else {}
     if kind.startswith("custom"):
         more["type"] = kind
@@ -178,7 +178,7 @@ def _data(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> N
 def _raw(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> None:
     message.type = pb.MESSAGE_TYPE_MESSAGE
     message.role = pb.ROLE_TOOL if kind.endswith("_output") else pb.ROLE_ASSISTANT
-    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = fields.dump(item, field)
+    message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = body_fields.dump(item, field)
     _keep(message, field, raw=True)
 
 
@@ -194,7 +194,7 @@ def _keep(message: pb.Message, field: str, **kept: Any) -> None:
     if phase is not None:
         metadata["phase"] = phase
     if metadata:
-        message.metadata_json = fields.dump(metadata, field)
+        message.metadata_json = body_fields.dump(metadata, field)
 
 
 def _parts(parts: list[Any], message: pb.Message, field: str) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _parts(parts: list[Any], message: pb.Message, field: str) -> dict[str, Any]:
             content.Clear()
             content.index = index
             content.type = pb.CONTENT_TYPE_DATA
-            content.data_json = fields.dump(part, place)
+            content.data_json = body_fields.dump(part, place)
             more = {"raw": True}
         if more:
             kept[str(index)] = more
@@ -230,7 +230,7 @@ def _refusal_part(part: dict[str, Any], content: pb.Content, field: str) -> dict
 
 
 def _image_part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, Any]:
-    url = fields.text(part, "image_url", field)
+    url = body_fields.text(part, "image_url", field)
     if url:
         content.type = pb.CONTENT_TYPE_IMAGE
         content.image.image_url = url
@@ -246,7 +246,7 @@ def _file_part(part: dict[str, Any], content: pb.Content, field: str) -> dict[st
     if not any(part.get(name) for name in names):
         raise missing(f"{field}.file_data")
     for name in names:
-        setattr(content.file, name, fields.text(part, name, field))
+        setattr(content.file, name, body_fields.text(part, name, field))
     return _without(part, "type", *names)
 
 
@@ -258,7 +258,7 @@ def _audio_part(part: dict[str, Any], content: pb.Content, field: str) -> dict[s
         return None
     content.type = pb.CONTENT_TYPE_AUDIO
     content.audio.data = _required(audio, "data", f"{field}.input_audio")
-    content.audio.format = fields.text(audio, "format", f"{field}.input_audio")
+    content.audio.format = body_fields.text(audio, "format", f"{field}.input_audio")
     return _without(part, "type", "input_audio")
 
 

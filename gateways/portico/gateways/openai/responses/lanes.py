@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
-from portico.gateways.http.body import Disconnected
+from portico.gateways.http.request.body import Disconnected
 from portico.gateways.openai.errors import OpenAiError, as_told, invalid
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.items_back import message_item

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portico.client import Client, FailedPrecondition, MuxStream, NotFound
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.openai.errors import OpenAiError, invalid
 from portico.gateways.openai.models import Agents
 from portico.gateways.openai.responses.answering import answer_of, digest_of, is_repeat

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portico.client import Client, NotFound
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.ids import run_of

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from portico.client import PorticoError
-from portico.gateways.http.streaming import Frames, first_response, id_headers
+from portico.gateways.http.sse_stream import Frames, first_response, id_headers
 from portico.gateways.openai.errors import OpenAiError, as_told, error_response, from_core
 from portico.gateways.openai.responses.translate import Translator
 from portico.gateways.openai.responses.writer import dumps

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portico.client import Unavailable
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.responses.translate import Translator
 from portico.v1 import query_pb2

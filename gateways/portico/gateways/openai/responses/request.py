@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from portico.gateways.http import fields
+from portico.gateways.http.request import body_fields
 from portico.gateways.openai.documented import or_null
 from portico.gateways.openai.errors import OpenAiError, invalid, missing, unsupported
 from portico.gateways.openai.responses.items_in import Items
@@ -81,12 +81,12 @@ def read_creation(body: dict[str, Any]) -> Creation:
     if query.background and query.ephemeral:
         message = "'background' needs 'store': a response in the background is read later."
         raise OpenAiError(message, code="invalid_value", param="background")
-    stream = fields.flag(body, "stream")
+    stream = body_fields.flag(body, "stream")
     _stream_options(body.get("stream_options"), stream=stream)
     if extra:
-        request.extra_json = fields.dump(extra, next(iter(extra)))
+        request.extra_json = body_fields.dump(extra, next(iter(extra)))
     return Creation(
-        query, fields.text(body, "model"), stream, previous, conversation, items.references, items.ids
+        query, body_fields.text(body, "model"), stream, previous, conversation, items.references, items.ids
     )
 
 
@@ -103,7 +103,7 @@ def metadata_text(value: Any) -> str:
             raise invalid("metadata", "has a key of more than 64 characters", "string_above_max_length")
         if len(item) > 512:
             raise invalid(f"metadata.{name}", "has more than 512 characters", "string_above_max_length")
-    return fields.dump(value, "metadata")
+    return body_fields.dump(value, "metadata")
 
 
 def conversation_id(value: Any) -> str:
@@ -134,7 +134,7 @@ def _stream_options(value: Any, *, stream: bool) -> None:
         if name != "include_obfuscation":
             message = f"Unknown parameter: 'stream_options.{name}'."
             raise OpenAiError(message, code="unknown_parameter", param=f"stream_options.{name}")
-    fields.flag(value, "include_obfuscation")
+    body_fields.flag(value, "include_obfuscation")
 
 
 def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> None:
@@ -145,7 +145,7 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
         ("presence_penalty", -2, 2),
     ):
         if (item := body.get(name)) is not None:
-            value = fields.number(item, name)
+            value = body_fields.number(item, name)
             if not least <= value <= most:
                 raise invalid(name, f"must be from {least} to {most}", "decimal_out_of_range")
             setattr(parameters, name, value)
@@ -156,17 +156,17 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
 
 def _text(value: Any, name: str) -> None:
     if not isinstance(value, str):
-        raise invalid(name, f"must be a text, not {fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be a text, not {body_fields.show(value)}", "invalid_type")
 
 
 def _flag(value: Any, name: str) -> None:
     if not isinstance(value, bool):
-        raise invalid(name, f"must be true or false, not {fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be true or false, not {body_fields.show(value)}", "invalid_type")
 
 
 def _object(value: Any, name: str) -> None:
     if not isinstance(value, dict):
-        raise invalid(name, f"must be an object, not {fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be an object, not {body_fields.show(value)}", "invalid_type")
 
 
 def _list(value: Any, name: str) -> None:
@@ -189,7 +189,7 @@ def _logprobs(value: Any, name: str) -> None:
 def _one_of(*words: str) -> Callable[[Any, str], None]:
     def check(value: Any, name: str) -> None:
         if not isinstance(value, str) or value not in words:
-            raise invalid(name, f"must be one of {', '.join(words)}, not {fields.show(value)}")
+            raise invalid(name, f"must be one of {', '.join(words)}, not {body_fields.show(value)}")
 
     return check
 

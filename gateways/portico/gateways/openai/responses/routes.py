@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import FailedPrecondition, NotFound
-from portico.gateways.http.core import Core
-from portico.gateways.http.streaming import Streams
+from portico.gateways.http.core_connection import Core
+from portico.gateways.http.sse_stream import Streams
 from portico.gateways.openai.answers import (
     After,
     CoreDep,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from portico.gateways.http import fields
-from portico.gateways.http.tools import declared
+from portico.gateways.http.request import body_fields
+from portico.gateways.http.request.tool_definitions import declared
 from portico.gateways.openai.errors import invalid, missing
 
 
@@ -12,16 +12,16 @@ def read_tools(value: Any, target: Any) -> None:
     if value is None:
         return
     if not isinstance(value, list):
-        raise invalid("tools", f"must be a list, not {fields.show(value)}", "invalid_type")
+        raise invalid("tools", f"must be a list, not {body_fields.show(value)}", "invalid_type")
     for index, tool in enumerate(value):
         field = f"tools[{index}]"
         if not isinstance(tool, dict):
-            raise invalid(field, f"must be an object, not {fields.show(tool)}", "invalid_type")
-        kind = fields.text(tool, "type", field)
+            raise invalid(field, f"must be an object, not {body_fields.show(tool)}", "invalid_type")
+        kind = body_fields.text(tool, "type", field)
         if not kind:
             raise missing(f"{field}.type")
         # Tools that OpenAI hosts have no name of their own.
-        name = fields.text(tool, "name", field) or fields.text(tool, "server_label", field)
+        name = body_fields.text(tool, "name", field) or body_fields.text(tool, "server_label", field)
         if not name and kind in ("function", "custom", "namespace"):
             raise missing(f"{field}.name")
         if not name and kind == "mcp":

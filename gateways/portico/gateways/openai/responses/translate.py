@@ -8,7 +8,7 @@ follow), and is silent about the others.
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from portico.gateways.http.streaming import TERMINAL
+from portico.gateways.http.sse_stream import TERMINAL
 from portico.gateways.openai.responses.answering import echo_of
 from portico.gateways.openai.responses.echo import Echo
 from portico.gateways.openai.responses.items_out import COMPLETED, INCOMPLETE, TextItem

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.body import Disconnected
-from portico.gateways.http.core import Core, caller_metadata
+from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.request.body import Disconnected
 from portico.gateways.openai.bodies import load
 from portico.gateways.openai.errors import OpenAiError, as_told, error_json, invalid, request_id
 from portico.gateways.openai.models import COMPATIBLE

@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.body import wait_disconnect
-from portico.gateways.http.core import Core
-from portico.gateways.http.corked import abort_connection
-from portico.gateways.http.seen import PORTS, ROUTE
+from portico.gateways.http.core_connection import Core
+from portico.gateways.http.request.body import wait_disconnect
+from portico.gateways.http.request_telemetry import PORTS, ROUTE
+from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import from_status
 from portico.gateways.sse.ports.errors import PortFailure, protocol_error, timeout_error, unreachable
 from portico.gateways.sse.ports.exchange import BODILESS, Exchange

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Scope
 
-from portico.gateways.http.seen import PORTS
+from portico.gateways.http.request_telemetry import PORTS
 from portico.gateways.sse.errors import error_response
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,512}")

@@ -21,7 +21,7 @@ from portico.client import Client
 from portico.gateways.__main__ import GATEWAYS, make_site
 from portico.gateways.a2a.cards import CARD_PATH, DEFAULT_PATH
 from portico.gateways.a2a.handler import Handler
-from portico.gateways.http import page_guard
+from portico.gateways.http.request import origin_check
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import METRICS, Site
 from portico.gateways.mcp.settings import PATH as MCP_PATH
@@ -337,8 +337,8 @@ async def first_line(url: str, head: str, body: str) -> bytes:
 async def test_any_host_is_answered_once_the_core_checks_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_guard, "KNOWN_SECONDS", 0.0)
-    monkeypatch.setattr(page_guard, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(origin_check, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(origin_check, "AGAIN_SECONDS", 0.0)
     settings = SseSettings(**settings_in(tmp_path))
     named = {"host": "api.example"}
     async with (

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from portico.gateways.http import fields
 from portico.gateways.http.errors import BadRequest
+from portico.gateways.http.request import body_fields
 from portico.v1 import events_pb2 as pb
 
 _COUNTS = ("tool_calls", "tokens", "child_runs")
@@ -20,7 +20,7 @@ def read_budget(value: Any, field: str, target: pb.Budget) -> None:
     for name, item in value.items():
         path = f"{field}.{name}"
         if name == "wall_time" and item is not None:
-            seconds = fields.number(item, path)
+            seconds = body_fields.number(item, path)
             if not 0 < seconds <= 10**9:
                 raise BadRequest(f"{path}: must be a number of seconds above 0", field=path)
             target.wall_time.FromNanoseconds(int(seconds * 1e9))

@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.http import bounded
-from portico.gateways.http.corked import CorkedProtocol
+from portico.gateways.http.server import limited_protocol
+from portico.gateways.http.server.batched_protocol import CorkedProtocol
 
 Open = Callable[[], Any]
 HEAD = b"POST / HTTP/1.1\r\nhost: a\r\n"
@@ -105,7 +105,7 @@ UPGRADE = (
         (b"", b"no Host header"),
         *(
             (b"host: a\r\n" + name + b": Bearer a\r\n" + name.upper() + b": Bearer b\r\n", name)
-            for name in sorted(bounded._ONCE)
+            for name in sorted(limited_protocol._ONCE)
         ),
     ],
 )
@@ -128,14 +128,14 @@ async def test_http_1_0_needs_no_host(connect: Open) -> None:
 async def test_a_connection_that_says_nothing_is_closed(
     connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(limited_protocol, "HEAD_SECONDS", 0.1)
     reader, _ = await connect()
     assert await reader.read() == b""
 
 
 @pytest.mark.parametrize("before", [b"", HEAD + b"content-length: 1\r\n\r\nx"], ids=["first", "second"])
 async def test_a_head_too_slow_is_408(connect: Open, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
-    monkeypatch.setattr(bounded, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(limited_protocol, "HEAD_SECONDS", 0.3)
     reader, writer = await connect()
     if before:
         writer.write(before)
@@ -146,7 +146,7 @@ async def test_a_head_too_slow_is_408(connect: Open, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_body_too_slow_is_408(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.2)
     reader, writer = await connect()
     writer.write(HEAD + b"content-length: 100000\r\n\r\n")
     trickle = asyncio.create_task(drip(writer, b"x" * 1000))
@@ -157,8 +157,8 @@ async def test_a_body_too_slow_is_408(connect: Open, monkeypatch: pytest.MonkeyP
 async def test_a_body_that_keeps_its_rate_may_take_long(
     connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "BODY_SECONDS", 0.1)
-    monkeypatch.setattr(bounded, "BODY_RATE", 10)
+    monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(limited_protocol, "BODY_RATE", 10)
     reader, writer = await connect()
     writer.write(HEAD + b"content-length: 30\r\n\r\n")
     await drip(writer, b"x" * 30, pause=0.02)
@@ -168,8 +168,8 @@ async def test_a_body_that_keeps_its_rate_may_take_long(
 async def test_time_in_which_the_application_does_not_read_is_not_the_callers(
     connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "BODY_SECONDS", 0.1)
-    monkeypatch.setattr(bounded, "BODY_RATE", 100 * 1024 * 1024)
+    monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(limited_protocol, "BODY_RATE", 100 * 1024 * 1024)
     reader, writer = await connect()
     writer.write(b"POST /slowly HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n" + b"x" * 8_000_000)
     assert await answer(reader) == (200, b"8000000")
@@ -178,7 +178,7 @@ async def test_time_in_which_the_application_does_not_read_is_not_the_callers(
 async def test_a_body_that_was_answered_is_not_read_for_ever(
     connect: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "UNREAD_BYTES", 1_000_000)
+    monkeypatch.setattr(limited_protocol, "UNREAD_BYTES", 1_000_000)
     reader, writer = await connect()
     writer.write(b"POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000000\r\n\r\n")
     assert await answer(reader) == (200, b"0")

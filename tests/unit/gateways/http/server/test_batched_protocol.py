@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from portico.gateways.http.corked import Chunks, Cork, CorkedTransport
+from portico.gateways.http.server.batched_protocol import Chunks, Cork, CorkedTransport
 
 
 class Inner(asyncio.Transport):

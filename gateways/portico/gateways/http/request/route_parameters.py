@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from portico.gateways.http.parameters import Known, check_query
+from portico.gateways.http.request.query_parameters import Known, check_query
 
 
 class RouteParameters:

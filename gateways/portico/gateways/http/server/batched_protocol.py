@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from portico.gateways.http.bounded import BoundedProtocol
+from portico.gateways.http.server.limited_protocol import BoundedProtocol
 
 CHUNKS = "portico.chunks"  # key among an ASGI scope's extensions
 

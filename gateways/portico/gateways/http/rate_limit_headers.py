@@ -11,7 +11,7 @@ from typing import TypeAlias
 from starlette.types import Scope
 
 from portico.client.rates import RateLimit, observe
-from portico.gateways.http.corked import head_of
+from portico.gateways.http.server.batched_protocol import head_of
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 Render: TypeAlias = Callable[[Sequence[RateLimit]], Headers]

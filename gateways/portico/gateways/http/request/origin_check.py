@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, PorticoError
-from portico.gateways.exposure import wants_credential
-from portico.gateways.http.authority import Hosts, same_origin
+from portico.gateways.core_auth_check import wants_credential
 from portico.gateways.http.errors import RETRY_SECONDS
+from portico.gateways.http.request.host_origin import Hosts, same_origin
 from portico.gateways.http.settings import HttpSettings
 
 KNOWN_SECONDS: Final = 5.0

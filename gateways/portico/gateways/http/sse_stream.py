@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import MuxStream, PorticoError, Unavailable
-from portico.gateways.http.body import Disconnected, wait_disconnect
-from portico.gateways.http.corked import chunks_of
+from portico.gateways.http.request.body import Disconnected, wait_disconnect
+from portico.gateways.http.server.batched_protocol import chunks_of
 from portico.v1 import events_pb2, query_pb2
 
 HEADERS = [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from portico.gateways.http import fields
+from portico.gateways.http.request import body_fields
 from portico.v1 import query_pb2
 
 
@@ -24,8 +24,10 @@ def declared(
     parameters = described.get("parameters")
     return query_pb2.Tool(
         name=name,
-        description=fields.text(described, "description", field),
-        parameters_json="" if parameters is None else fields.object_text(parameters, f"{field}.parameters"),
+        description=body_fields.text(described, "description", field),
+        parameters_json=""
+        if parameters is None
+        else body_fields.object_text(parameters, f"{field}.parameters"),
         type=kind,
-        raw_json=fields.dump(whole, field),
+        raw_json=body_fields.dump(whole, field),
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.authority import Hosts, parse_authority, same_origin
+from portico.gateways.http.request.host_origin import Hosts, parse_authority, same_origin
 from portico.gateways.http.settings import HttpSettings
 
 LOOPBACK = (

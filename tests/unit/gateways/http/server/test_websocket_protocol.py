@@ -8,9 +8,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from support.serving import running_site
 
-from portico.gateways.http.core import Core
+from portico.gateways.http.core_connection import Core
+from portico.gateways.http.server.websocket_protocol import SocketProtocol
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.sockets import SocketProtocol
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"

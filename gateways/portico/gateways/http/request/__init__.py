@@ -1,0 +1,1 @@
+"""What gateways read from a request: body, parameters, origin."""
