@@ -184,7 +184,8 @@ class Call:
         if kind in _DATA:
             self._received_data(kind, payload)
         elif kind == wire.END:
-            self.result = Answer(parse(payload), self.broken)
+            # The channel's method: with the call's own, the two would wait for the garbage collector.
+            self.result = Answer(parse(payload), self._channel.broken)
         elif kind == wire.ACK:
             size = int.from_bytes(payload, "big")
             self._credit += size

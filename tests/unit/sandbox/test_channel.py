@@ -1,7 +1,9 @@
 """The owner's end of a channel, against agents that are none: what they may not do ends the sandbox."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,6 +40,19 @@ async def _broken(box: FakeBox, waiting: Awaitable[Any] | None = None) -> None:
     with pytest.raises(errors.SandboxGone) as raised:
         box.call("ping")
     assert raised.value.cause == "protocol"
+
+
+async def test_a_call_that_has_ended_needs_no_garbage_collector() -> None:
+    async with faked(lambda number, _: [wire.pack_json(number, wire.END, {"exit_code": 0})]) as box:
+        call = box.call("ping")
+        await call.answer()
+        known = weakref.ref(call)
+        gc.disable()
+        try:
+            del call
+            assert known() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("kind", [wire.OUT, wire.ERR, wire.EVENT])
