@@ -25,7 +25,6 @@ from portico.gateways.http.sse_stream import Streams
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
 from portico.gateways.openai.chat.endpoint import Chat
-from portico.gateways.openai.documented import ErrorAnswer
 from portico.gateways.openai.errors import (
     OpenAiError,
     as_told,
@@ -36,13 +35,15 @@ from portico.gateways.openai.errors import (
     request_id,
 )
 from portico.gateways.openai.models import Agents
-from portico.gateways.openai.rates import EXPOSED, rate_headers
-from portico.gateways.openai.responses import conversations, counting, create
-from portico.gateways.openai.responses import routes as responses
-from portico.gateways.openai.responses.create import Create
-from portico.gateways.openai.responses.opening import Opener
-from portico.gateways.openai.responses.schemas import ResponseObject
-from portico.gateways.openai.responses.websocket import Sockets
+from portico.gateways.openai.openapi_errors import ErrorAnswer
+from portico.gateways.openai.rate_headers import EXPOSED, rate_headers
+from portico.gateways.openai.responses import create_endpoint
+from portico.gateways.openai.responses.create_endpoint import Create
+from portico.gateways.openai.responses.openapi_schemas import ResponseObject
+from portico.gateways.openai.responses.run_opener import Opener
+from portico.gateways.openai.responses.stored import conversation_routes, token_counting
+from portico.gateways.openai.responses.stored import response_routes as responses
+from portico.gateways.openai.responses.websocket.endpoint import Sockets
 from portico.gateways.openai.settings import OpenAiSettings
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def create_app(settings: OpenAiSettings) -> FastAPI:
     app.state.max_body_bytes = settings.max_body_bytes
     for prefix in PREFIXES:
         # What has a path of its own comes before what takes any id.
-        for module in (counting, responses, conversations, models):
+        for module in (token_counting, responses, conversation_routes, models):
             app.include_router(module.routes, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     _handle_errors(app)
     _document(app)
@@ -159,7 +160,7 @@ def _document(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = generate()
             by_hand = {
-                **create.openapi(f"{PREFIXES[0]}/responses"),
+                **create_endpoint.openapi(f"{PREFIXES[0]}/responses"),
                 **chat.openapi(f"{PREFIXES[0]}/chat/completions"),
             }
             schemas = schema["components"]["schemas"]

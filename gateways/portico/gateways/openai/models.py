@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from portico.client import Client, NotFound
 from portico.gateways.http.core_connection import Core, core_of
-from portico.gateways.openai.documented import errors
 from portico.gateways.openai.errors import OpenAiError, request_id
+from portico.gateways.openai.openapi_errors import errors
 from portico.v1 import agent_pb2
 
 routes = APIRouter(prefix="/models", tags=["models"])

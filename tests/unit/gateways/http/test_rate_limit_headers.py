@@ -17,7 +17,7 @@ from support.serving import running_site, settings_in
 from portico.client import Client, Multiplexer, RateLimit, ResourceExhausted, observing, query_request
 from portico.gateways.__main__ import GATEWAYS
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.openai.rates import duration
+from portico.gateways.openai.rate_headers import duration
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

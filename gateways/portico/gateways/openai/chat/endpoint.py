@@ -12,10 +12,9 @@ from portico.client import MuxStream, PorticoError
 from portico.gateways.http.core_connection import Core, caller_metadata, idempotency_key
 from portico.gateways.http.request.body import Disconnected, read_json_body
 from portico.gateways.http.sse_stream import Frames, Streams, id_headers, stops
-from portico.gateways.openai.bodies import load
-from portico.gateways.openai.chat.output import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
-from portico.gateways.openai.chat.request import ChatRequest, body_schema, chat_request
-from portico.gateways.openai.documented import errors_by_hand
+from portico.gateways.openai.cancel_unreachable import Stranded
+from portico.gateways.openai.chat.chat_request import ChatRequest, body_schema, chat_request
+from portico.gateways.openai.chat.completion import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
 from portico.gateways.openai.errors import (
     OpenAiError,
     as_told,
@@ -24,8 +23,9 @@ from portico.gateways.openai.errors import (
     missing,
     request_id,
 )
+from portico.gateways.openai.json_depth import load
 from portico.gateways.openai.models import COMPATIBLE, Agents
-from portico.gateways.openai.stranded import Stranded
+from portico.gateways.openai.openapi_errors import errors_by_hand
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)

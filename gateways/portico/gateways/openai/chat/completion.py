@@ -1,0 +1,360 @@
+"""What a run says, in the terms of Chat Completions: one choice, as chunks or as a whole.
+
+Both are the same reading of the log. Messages and thoughts become `content` and
+`reasoning_content`, set apart by blank lines; calls for the caller become `tool_calls`;
+calls that the agent makes itself are not told, since a client would execute them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from portico.gateways.http.sse_stream import TERMINAL, Frames
+from portico.gateways.openai.content_text import as_text, content_data, content_text
+from portico.gateways.openai.errors import NO_RETRY, OpenAiError, error_json, from_run
+from portico.v1 import events_pb2 as pb
+
+dumps = orjson.dumps
+
+CONTENT, REFUSAL, REASONING, CALLS = "content", "refusal", "reasoning_content", "tool_calls"
+DONE = b"data: [DONE]\n\n"
+# Where what a message says is told; what is not here is the agent's own business.
+_CHANNELS = {
+    pb.MESSAGE_TYPE_UNSPECIFIED: CONTENT,
+    pb.MESSAGE_TYPE_MESSAGE: CONTENT,
+    pb.MESSAGE_TYPE_ERROR: CONTENT,
+    pb.MESSAGE_TYPE_A2UI_RESPONSE: CONTENT,
+    pb.MESSAGE_TYPE_REASONING: REASONING,
+    pb.MESSAGE_TYPE_FUNCTION_CALL: CALLS,
+}
+# An agent that fails with one of these has only stopped short.
+_FINISHES = {
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "budget_exceeded": "length",
+    "content_filter": "content_filter",
+}
+_BLANK_LINE = "\n\n"
+
+
+class Choice:
+    """Follows a log event by event. What it finds it hands to the methods that a kind of answer has."""
+
+    def __init__(self) -> None:
+        self.response = pb.Response()  # the last
+        self.finish = ""  # why the answer ended, once it did without an error
+        self.error: OpenAiError | None = None  # why it did not
+        self._forget()
+
+    def _forget(self) -> None:
+        self._channels: dict[str, str | None] = {}  # by message
+        self._last: dict[str, tuple[str, bool]] = {}  # by channel: who spoke last, and whether it was text
+        self._streamed: set[tuple[str, int]] = set()  # contents that were told as deltas
+        self._calls: dict[tuple[str, int], int] = {}
+        self._arguments: dict[tuple[str, int], str] = {}  # of those calls, as far as they were told
+
+    @property
+    def over(self) -> bool:
+        """Nothing follows."""
+        return bool(self.finish) or self.error is not None
+
+    def began(self, response: pb.Response) -> None:
+        """The run is there."""
+
+    def say(self, channel: str, text: str) -> None:
+        """More text."""
+        raise NotImplementedError
+
+    def call(self, index: int, call_id: str, name: str) -> None:
+        """A call for the caller."""
+        raise NotImplementedError
+
+    def arguments(self, index: int, text: str) -> None:
+        """More of the call's arguments."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """What was said is void: the agent starts once more."""
+        raise NotImplementedError
+
+    def event(self, event: pb.Event) -> None:
+        """Take in any event but a delta of text."""
+        if self.over:
+            return
+        match event.WhichOneof("object"):
+            case "content":
+                self._content(event.content)
+            case "message":
+                self._channels[event.message.id] = _CHANNELS.get(event.message.type)
+            case "response":
+                self._response(event.response)
+
+    def speaker(self, content: pb.Content) -> str | None:
+        """The channel of a content that brings text from now on; a blank line comes first if it must."""
+        channel = self._channels.get(content.msg_id)
+        if channel is None or channel is CALLS:
+            return None
+        if content.HasField("refusal"):
+            channel = REFUSAL
+        self._set_apart(channel, content.msg_id, is_text=True)
+        return channel
+
+    def _set_apart(self, channel: str, msg_id: str, *, is_text: bool) -> None:
+        before = self._last.get(channel)
+        self._last[channel] = (msg_id, is_text)
+        goes_on = is_text and before == (msg_id, True)
+        if before is not None and not goes_on:
+            self.say(channel, _BLANK_LINE)
+
+    def _content(self, content: pb.Content) -> None:
+        channel = self._channels.get(content.msg_id)
+        if channel is CALLS:
+            self._call(content)
+            return
+        place = (content.msg_id, content.index)
+        if content.delta:
+            # A piece of a refusal; data and the like come whole.
+            if content.refusal and (spoken := self.speaker(content)):
+                self._streamed.add(place)
+                self.say(spoken, content.refusal)
+            return
+        if channel is None or content.status == pb.RUN_STATUS_IN_PROGRESS or place in self._streamed:
+            return
+        if not (text := content_text(content)):
+            return
+        if content.HasField("refusal"):
+            channel = REFUSAL
+        self._set_apart(channel, content.msg_id, is_text=content.HasField("text") or channel is REFUSAL)
+        self.say(channel, text)
+
+    def _call(self, content: pb.Content) -> None:
+        told = content_data(content)
+        place = (content.msg_id, content.index)
+        if place not in self._calls:
+            self._calls[place] = len(self._calls)
+            call_id = as_text(told.get("call_id")) or content.msg_id
+            self.call(self._calls[place], call_id, as_text(told.get("name")))
+        arguments, before = told.get("arguments"), self._arguments.get(place, "")
+        if content.status != pb.RUN_STATUS_IN_PROGRESS:
+            arguments = as_text(arguments)
+        if isinstance(arguments, str) and arguments != before and arguments.startswith(before):
+            self._arguments[place] = arguments
+            self.arguments(self._calls[place], arguments[len(before) :])
+
+    def _response(self, response: pb.Response) -> None:
+        before, self.response = self.response, response
+        if not before.id:
+            self.began(response)
+        elif response.attempt > before.attempt:
+            self.restart()
+            self._forget()
+        if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
+            self._set_apart(CONTENT, response.input_request.id, is_text=True)
+            self.say(CONTENT, response.input_request.prompt)
+            self._finish("stop")
+        elif response.status in TERMINAL:
+            self._end(response)
+
+    def _end(self, response: pb.Response) -> None:
+        code, message = response.error.code, response.error.message
+        match response.status:
+            case pb.RUN_STATUS_COMPLETED:
+                self._finish("stop")
+            case pb.RUN_STATUS_INCOMPLETE:
+                self.finish = _FINISHES.get(code, "length")
+            case pb.RUN_STATUS_FAILED if code in _FINISHES:
+                self.finish = _FINISHES[code]
+            case pb.RUN_STATUS_CANCELED:
+                self.error = OpenAiError(
+                    message or "the run was cancelled",
+                    status=409,
+                    code=code or "run_canceled",
+                    headers=NO_RETRY,
+                )
+            case _:
+                self.error = from_run(code, message, rejected=response.status == pb.RUN_STATUS_REJECTED)
+
+    def _finish(self, reason: str) -> None:
+        self.finish = "tool_calls" if self._calls else reason
+
+
+class WholeChoice(Choice):
+    """The answer as one object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: dict[str, list[str]] = {}
+        self._made: list[dict[str, Any]] = []
+
+    def take(self, frames: Frames) -> None:
+        """Take in frames; contents are read once they are complete."""
+        for frame in frames:
+            for event in frame.events:
+                if not event.content.delta:
+                    self.event(event)
+
+    def say(self, channel: str, text: str) -> None:
+        self._texts.setdefault(channel, []).append(text)
+
+    def call(self, index: int, call_id: str, name: str) -> None:
+        function = {"name": name, "arguments": ""}
+        self._made.append({"id": call_id, "type": "function", "function": function})
+
+    def arguments(self, index: int, text: str) -> None:
+        self._made[index]["function"]["arguments"] += text
+
+    def restart(self) -> None:
+        self._texts.clear()
+        self._made.clear()
+
+    def json(self, model: str) -> dict[str, Any]:
+        """Raises OpenAiError when the run has failed."""
+        if self.error is not None:
+            raise self.error
+        response = self.response
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": self._text(CONTENT),
+            "refusal": self._text(REFUSAL),
+            "annotations": [],
+        }
+        if (thought := self._text(REASONING)) is not None:
+            message[REASONING] = thought
+        if self._made:
+            message[CALLS] = self._made
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish}
+        value = {
+            "id": completion_id(response.id),
+            "object": "chat.completion",
+            "created": response.created_time.seconds,
+            "model": model,
+            "choices": [choice],
+            "usage": usage_json(response.usage),
+            "service_tier": "default",
+            "system_fingerprint": None,
+        }
+        if response.metadata_json:
+            value["metadata"] = orjson.Fragment(response.metadata_json)
+        return value
+
+    def _text(self, channel: str) -> str | None:
+        parts = self._texts.get(channel)
+        if parts is not None:
+            return "".join(parts)
+        # An answer that says nothing at all is an empty text: null is for those that only call or refuse.
+        return "" if channel is CONTENT and not self._made and REFUSAL not in self._texts else None
+
+
+class ChunkedChoice(Choice):
+    """The answer as chunks, each an SSE frame."""
+
+    def __init__(self, model: str, *, include_usage: bool) -> None:
+        super().__init__()
+        self._model = model
+        self._include_usage = include_usage
+        self._out: list[bytes] = []
+        self._begun = b""  # of every chunk, up to its delta
+        self._rest = b',"logprobs":null,"finish_reason":null}]' + (
+            b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        )
+        self._delta_rest = b"}" + self._rest
+        # The content that streams, and what comes before its text; the hot path.
+        self._open: tuple[str, int, bytes] = ("", -1, b"")
+        self._said = False
+
+    def frames(self, frames: Frames) -> list[bytes]:
+        """The chunks of the frames; the last is an error if the run has failed."""
+        out = self._out = []
+        msg_id, index, head = self._open
+        rest = self._delta_rest
+        for frame in frames:
+            for event in frame.events:
+                content = event.content
+                text = content.text
+                if text and content.delta:
+                    if content.msg_id != msg_id or content.index != index:
+                        self._open_text(content)
+                        msg_id, index, head = self._open
+                    if head:
+                        # Joining parts is cheaper than formatting them.
+                        out.append(b"".join((head, dumps(text), rest)))
+                else:
+                    self.event(event)
+        return out
+
+    def began(self, response: pb.Response) -> None:
+        told = {
+            "id": completion_id(response.id),
+            "object": "chat.completion.chunk",
+            "created": response.created_time.seconds,
+            "model": self._model,
+        }
+        self._begun = b"data: " + dumps(told)[:-1] + b',"choices":[{"index":0,"delta":'
+        self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def say(self, channel: str, text: str) -> None:
+        self._said = True
+        self._chunk({channel: text})
+
+    def call(self, index: int, call_id: str, name: str) -> None:
+        function = {"name": name, "arguments": ""}
+        self._said = True
+        self._chunk({CALLS: [{"index": index, "id": call_id, "type": "function", "function": function}]})
+
+    def arguments(self, index: int, text: str) -> None:
+        self._chunk({CALLS: [{"index": index, "function": {"arguments": text}}]})
+
+    def restart(self) -> None:
+        if self._said:
+            # Nothing here takes back what was said, and half an answer before a whole one is wrong.
+            message = "the agent was cut off and starts once more; what it said is void: ask again"
+            self.error = OpenAiError(message, status=503, code="run_restarted")
+
+    def _open_text(self, content: pb.Content) -> None:
+        channel = None if self.over else self.speaker(content)
+        head = b""
+        if channel is not None:
+            self._said = True
+            self._streamed.add((content.msg_id, content.index))
+            head = b'%b{"%b":' % (self._begun, channel.encode())
+        self._open = (content.msg_id, content.index, head)
+
+    def _chunk(self, delta: Mapping[str, Any]) -> None:
+        self._out.append(self._begun + dumps(delta) + self._rest)
+
+    def _response(self, response: pb.Response) -> None:
+        super()._response(response)
+        if self.error is not None:
+            self._out.append(error_frame(self.error))
+        elif self.finish:
+            reason = b'"finish_reason":"%b"' % self.finish.encode()
+            self._out.append(self._begun + b"{}" + self._rest.replace(b'"finish_reason":null', reason))
+            if self._include_usage:
+                self._out.append(self._usage_chunk(response))
+
+    def _usage_chunk(self, response: pb.Response) -> bytes:
+        head, _, _ = self._begun.partition(b'[{"index":0')
+        return b'%b[],"usage":%b}\n\n' % (head, dumps(usage_json(response.usage)))
+
+
+def completion_id(run_id: str) -> str:
+    return "chatcmpl-" + run_id.removeprefix("resp_")
+
+
+def error_frame(error: OpenAiError) -> bytes:
+    return b"data: %b\n\n" % dumps(error_json(error))
+
+
+def usage_json(usage: pb.Usage) -> dict[str, Any]:
+    """Token counts in OpenAI's names; what else the provider said stands beside them."""
+    value: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_output_tokens},
+    }
+    details = orjson.loads(usage.details_json or "{}")
+    return {**value, **{name: said for name, said in details.items() if name not in value}}

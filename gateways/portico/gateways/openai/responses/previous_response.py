@@ -1,0 +1,83 @@
+"""The response that another one continues, and what its run came to behind it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portico.client import Client, NotFound
+from portico.gateways.http.core_connection import Core
+from portico.gateways.openai.errors import OpenAiError
+from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.response_ids import run_of
+from portico.gateways.openai.responses.stream.event_writer import NEVER
+from portico.gateways.openai.responses.stream.replay import replayed
+from portico.gateways.openai.responses.stream.response_builder import Segment
+from portico.gateways.openai.responses.stream.translator import Translator
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A response of a run, and the one that followed it there, if one did."""
+
+    id: str
+    run: query_pb2.Run
+    following: Segment | None
+
+    @property
+    def waits(self) -> bool:
+        """It asked a question that nobody has answered."""
+        return self.following is None and self.run.response.status == pb.RUN_STATUS_INPUT_REQUIRED
+
+    @property
+    def before(self) -> str:
+        """The id of the first message that is not of its past; empty if there is none yet."""
+        return "" if self.following is None else self.following.input[0].id
+
+    @property
+    def in_conversation(self) -> bool:
+        return Echo(self.run.request).fields["conversation"] is not None
+
+
+async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[str, str]) -> Previous:
+    """Raises OpenAiError (400), PorticoError."""
+    run_id, number = run_of(id)
+    try:
+        run = await client.runs.get(run_id)
+    except NotFound:
+        raise previous_not_found(id) from None
+    translator = Translator(Echo(run.request), number=number + 1, after=NEVER)
+    _, remembered = await asyncio.gather(
+        replayed(core, run, translator, metadata), _is_remembered(client, run.response)
+    )
+    if translator.reached < number:
+        raise previous_not_found(id)
+    previous = Previous(id, run, translator.wanted)
+    if previous.before:
+        remembered = await _is_remembered(client, run.response, previous.before)
+    if not remembered and not previous.waits:
+        raise _gone(f"What led to response '{id}' was deleted with its conversation or items.")
+    return previous
+
+
+async def _is_remembered(client: Client, response: pb.Response, message_id: str = "") -> bool:
+    """Whether the run's session is there, or a message in it."""
+    sessions, id, user_id = client.sessions, response.session_id, response.user_id
+    try:
+        if message_id:
+            await sessions.get_message(id, message_id, user_id=user_id)
+        else:
+            # Cheaper than the session itself, which counts its messages.
+            await sessions.list_messages(id, user_id=user_id, page_size=1).page()
+    except NotFound:
+        return False
+    return True
+
+
+def previous_not_found(id: str) -> OpenAiError:
+    return _gone(f"Previous response with id '{id}' not found.")
+
+
+def _gone(message: str) -> OpenAiError:
+    return OpenAiError(message, code="previous_response_not_found", param="previous_response_id")

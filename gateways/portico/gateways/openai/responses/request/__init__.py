@@ -1,0 +1,1 @@
+"""A request of the Responses API, read and checked."""

@@ -1,0 +1,84 @@
+"""What comes with an answer to a question beside its items: parameters of its own, and a key.
+
+A run keeps the request that it began with and no other, so these stay with the answer's first message, in
+its metadata: any gateway reads them from the log.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+
+from portico.gateways.openai.errors import NO_RETRY, OpenAiError
+from portico.gateways.openai.responses.request.input_items import OURS
+from portico.gateways.openai.responses.request.message_items import kept_in
+from portico.gateways.openai.responses.request.request_echo import Echo, told_tool
+from portico.v1 import events_pb2 as pb
+from portico.v1 import query_pb2
+
+_NOT_ITS_OWN = ("background", "conversation", "store")  # these are the run's
+
+
+def digest_of(query: query_pb2.QueryRequest) -> str:
+    """Tells a repeat of a request from another one."""
+    return blake2b(query.SerializeToString(deterministic=True), digest_size=16).hexdigest()
+
+
+def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
+    """The input as an answer, with all that belongs to it; the digest is that of the query as it came."""
+    request = query.request
+    extra = orjson.loads(request.extra_json or "{}")
+    told: dict[str, Any] = {
+        "extra": {name: value for name, value in extra.items() if name not in _NOT_ITS_OWN},
+        "metadata": orjson.loads(request.metadata_json or "{}"),
+        "parameters": MessageToDict(request.parameters, preserving_proto_field_name=True),
+        # As they are told: credentials stay out of the session.
+        "tools": [told_tool(tool) for tool in request.tools],
+    }
+    kept: dict[str, Any] = {"request": {name: value for name, value in told.items() if value}}
+    if query.idempotency_key:
+        kept |= {"key": query.idempotency_key, "digest": digest}
+    messages = [pb.Message.FromString(message.SerializeToString()) for message in request.input]
+    first = messages[0]
+    metadata = orjson.loads(first.metadata_json or "{}")
+    metadata[OURS] = {**metadata.get(OURS, {}), **kept}
+    first.metadata_json = orjson.dumps(metadata).decode()
+    return messages
+
+
+def is_repeat(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
+    """Whether the answer was given by a request with this key. Raises OpenAiError if that was another one."""
+    kept = kept_in(answer[0])
+    if not key or kept.get("key") != key:
+        return False
+    if kept.get("digest") != digest:
+        message = "The idempotency key was used for another request."
+        raise OpenAiError(message, status=409, code="idempotency_conflict", headers=NO_RETRY)
+    return True
+
+
+def echo_of(told: Sequence[pb.Message], before: Echo) -> Echo:
+    """What the response to this input repeats: what came with it, else what the response before repeated."""
+    kept = kept_in(told[0]).get("request")
+    if not isinstance(kept, dict):
+        return before
+    try:
+        echo = Echo(_request(kept), background=before.background)
+    except (ParseError, TypeError, AttributeError):
+        return before  # somebody else wrote it
+    echo.fields |= {name: before.fields[name] for name in _NOT_ITS_OWN}
+    return echo
+
+
+def _request(kept: dict[str, Any]) -> query_pb2.AgentRequest:
+    request = query_pb2.AgentRequest(
+        extra_json=orjson.dumps(kept.get("extra")).decode(),
+        metadata_json=orjson.dumps(kept.get("metadata")).decode(),
+    )
+    ParseDict(kept.get("parameters", {}), request.parameters)
+    for tool in kept.get("tools", ()):
+        raw = orjson.dumps(tool).decode()
+        request.tools.add(name=tool.get("name"), type=tool.get("type"), raw_json=raw)
+    return request

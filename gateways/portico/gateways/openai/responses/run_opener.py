@@ -1,0 +1,203 @@
+"""From what is asked to the run that answers it, by way of agents, conversations and earlier responses."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portico.client import Client, FailedPrecondition, MuxStream, NotFound
+from portico.gateways.http.core_connection import Core
+from portico.gateways.openai.cancel_unreachable import Stranded
+from portico.gateways.openai.errors import OpenAiError, invalid
+from portico.gateways.openai.models import Agents
+from portico.gateways.openai.responses.previous_response import Previous, find_previous
+from portico.gateways.openai.responses.request.creation import Creation
+from portico.gateways.openai.responses.request.item_references import look_up
+from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.request.tool_answers import answer_of, digest_of, is_repeat
+from portico.gateways.openai.responses.response_ids import run_of
+from portico.gateways.openai.responses.stream.event_writer import NEVER
+from portico.gateways.openai.responses.stream.replay import replayed
+from portico.gateways.openai.responses.stream.translator import Translator
+from portico.v1 import query_pb2
+
+_TRIES = 3  # to answer a question that others answer too
+_LOOKED_THROUGH = 10  # of a conversation's runs, for the answer that a repeat repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be started; or, with `run`, a response of a run that is there.
+
+    That is its `number`th, or the first behind the run's last event.
+    """
+
+    query: query_pb2.QueryRequest
+    run: query_pb2.Run | None = None
+    number: int = 1
+
+    @property
+    def echo(self) -> Echo:
+        if self.run is not None:
+            return Echo(self.run.request, background=self.run.background)
+        return Echo(self.query.request, background=self.query.background)
+
+    def translator(self, after: int = -1, *, following: bool = False) -> Translator:
+        beyond = -1 if self.run is None or self.number > 1 else self.run.last_sequence_number
+        return Translator(self.echo, number=self.number, beyond=beyond, after=after, following=following)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where what is asked belongs."""
+
+    user_id: str = ""
+    session_id: str = ""
+    waiting: query_pb2.Run | None = None  # for an answer
+    previous: Previous | None = None
+
+
+class Opener:
+    """Opens the stream that answers a request."""
+
+    def __init__(self, core: Core, agents: Agents) -> None:
+        self._core = core
+        self._agents = agents
+        self._stranded = Stranded(core)
+
+    async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> Plan:
+        """Raises OpenAiError, PorticoError."""
+        client = self._core.client.with_options(metadata=metadata)
+        query = creation.query
+        digest = digest_of(query)
+        await self._name_agent(creation, metadata, compatible=compatible)
+        for left in reversed(range(_TRIES)):
+            place = await self._place(client, creation, metadata)
+            if query.idempotency_key and (
+                repeated := await self._repeated(client, query, digest, place, metadata)
+            ):
+                return repeated
+            waiting = place.waiting
+            if waiting is None:
+                if place.previous is not None:
+                    _continue(query, place.previous)
+                return Plan(query)
+            _check_answers(query, waiting)
+            asked = waiting.response.input_request.id
+            try:
+                run = await client.runs.resume(
+                    waiting.response.id, answer_of(query, digest), input_request_id=asked or None
+                )
+            except FailedPrecondition:
+                if not left:
+                    raise
+                continue  # somebody else was first; it does not wait any more
+            run.request.CopyFrom(waiting.request)
+            return Plan(query, run)
+        raise AssertionError("the last try returns or raises")
+
+    async def check(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> str:
+        """The agent that would be asked. Raises what `plan` raises before it starts anything."""
+        client = self._core.client.with_options(metadata=metadata)
+        await self._name_agent(creation, metadata, compatible=compatible)
+        await self._place(client, creation, metadata)
+        return creation.query.request.agent_name or await self._agents.default(metadata)
+
+    def open(self, plan: Plan, metadata: Mapping[str, str]) -> MuxStream:
+        if plan.run is not None:
+            watch = query_pb2.WatchRunRequest(run_id=plan.run.response.id)
+            return self._core.streams.open_watch(watch, metadata=metadata)
+        return self._core.streams.open_query(plan.query, metadata=metadata)
+
+    def forget(self, plan: Plan, translator: Translator, metadata: Mapping[str, str]) -> None:
+        """A question of a run that nobody can continue: it would wait for its answer for ever."""
+        if plan.query.ephemeral and plan.run is None and translator.paused and translator.wanted:
+            self._stranded.cancel(run_of(translator.wanted.id)[0], metadata)
+
+    async def _name_agent(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> None:
+        request = creation.query.request
+        if not creation.model:
+            return
+        if not compatible:
+            await self._agents.check(creation.model, metadata)
+        elif not await self._agents.has(creation.model, metadata):
+            # Under this path a model is a wish to the default agent, unless it is an agent's name.
+            request.parameters.model = creation.model
+            return
+        request.agent_name = creation.model
+
+    async def _place(self, client: Client, creation: Creation, metadata: Mapping[str, str]) -> _Place:
+        if creation.conversation:
+            id = creation.conversation
+            place = _Place("", id, waiting=await self._conversation(client, id))
+        elif creation.previous:
+            previous = await find_previous(self._core, client, creation.previous, metadata)
+            response = previous.run.response
+            waiting = previous.run if previous.waits else None
+            place = _Place(response.user_id, response.session_id, waiting, previous)
+        else:
+            place = _Place()
+        before = "" if place.previous is None else place.previous.before
+        await look_up(client, creation, place.user_id, place.session_id, before)
+        return place
+
+    async def _conversation(self, client: Client, id: str) -> query_pb2.Run | None:
+        """The run that waits for an answer there, if any: a new one would wait behind it for ever."""
+        waiting = client.runs.list(session_id=id, statuses=("input_required",), page_size=1)
+        try:
+            _, page = await asyncio.gather(client.sessions.get(id), waiting.page())
+        except NotFound:
+            raise conversation_not_found(id) from None
+        return await client.runs.get(page.runs[0].response.id) if page.runs else None
+
+    async def _repeated(
+        self,
+        client: Client,
+        query: query_pb2.QueryRequest,
+        digest: str,
+        place: _Place,
+        metadata: Mapping[str, str],
+    ) -> Plan | None:
+        """What a request with the same key began, as far as the core can't tell: it answered a question."""
+        key = query.idempotency_key
+        if place.previous is not None:
+            following = place.previous.following
+            if following is not None and is_repeat(following.input, key, digest):
+                return Plan(query, place.previous.run, following.number)
+            return None
+        if not place.session_id:
+            return None
+        id = place.session_id
+        if place.waiting is not None and place.waiting.idempotency_key == key:
+            return Plan(query)  # it is what the waiting run was asked
+        page = await client.runs.list(session_id=id, page_size=_LOOKED_THROUGH).page()
+        for listed in page.runs:
+            run = await client.runs.get(listed.response.id)
+            translator = Translator(Echo(run.request), number=2, after=NEVER, following=True)
+            await replayed(self._core, run, translator, metadata)
+            for segment in translator.told:
+                if is_repeat(segment.input, key, digest):
+                    return Plan(query, run, segment.number)
+        return None
+
+
+def _continue(query: query_pb2.QueryRequest, previous: Previous) -> None:
+    query.previous_run_id = previous.run.response.id
+    # What is said beside a conversation does not become part of it.
+    query.fork_session = previous.in_conversation
+    query.before_message_id = previous.before
+
+
+def _check_answers(query: query_pb2.QueryRequest, waiting: query_pb2.Run) -> None:
+    """An answer is for the agent that asked, and goes on as that began. Raises OpenAiError."""
+    asking = waiting.response.agent_name
+    if query.request.agent_name not in ("", asking):
+        raise invalid("model", f"'{asking}' has asked a question, and waits for its answer")
+    if query.background and not waiting.background:
+        raise invalid("background", "the response that asked is not in the background")
+    if query.ephemeral:
+        raise invalid("store", "the response that asked is stored, and its answer with it")
+
+
+def conversation_not_found(id: str) -> OpenAiError:
+    message = f"Conversation with id '{id}' not found."
+    return OpenAiError(message, status=404, code="conversation_not_found", param="conversation")

@@ -1,0 +1,1 @@
+"""A run's events as events and items of the Responses API."""

@@ -1,0 +1,41 @@
+"""A response read from its run's log, up to where the log stands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from portico.client import Unavailable
+from portico.gateways.http.core_connection import Core
+from portico.gateways.openai.errors import OpenAiError
+from portico.gateways.openai.responses.stream.translator import Translator
+from portico.v1 import query_pb2
+
+
+async def replay(
+    core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    """The Response object as it stands. Raises OpenAiError (404), PorticoError."""
+    value = await replayed(core, run, translator, metadata)
+    if value is None:
+        raise response_not_found(run.response.id)
+    return value
+
+
+async def replayed(
+    core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """As `replay`; None when the run has no such response."""
+    watch = query_pb2.WatchRunRequest(run_id=run.response.id)
+    with core.streams.open_watch(watch, metadata=metadata) as stream:
+        async for frames in stream:
+            translator.feed(frames)
+            last = stream.last_sequence_number
+            if translator.done or (last is not None and last >= run.last_sequence_number):
+                break
+        else:
+            if stream.last_sequence_number is None:
+                raise Unavailable("the run's log can't be read")
+    return translator.json()
+
+
+def response_not_found(id: str) -> OpenAiError:
+    return OpenAiError(f"Response with id '{id}' not found.", status=404, code="response_not_found")

@@ -1,0 +1,231 @@
+"""One lane of a WebSocket connection: responses one after the other, in the order they were asked for."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+from portico.gateways.http.request.body import Disconnected
+from portico.gateways.openai.errors import OpenAiError, as_told, invalid
+from portico.gateways.openai.responses.request.creation import Creation, read_creation
+from portico.gateways.openai.responses.request.message_items import message_item
+from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.run_opener import Opener
+from portico.gateways.openai.responses.stream.event_writer import Writer, data_of
+from portico.gateways.openai.responses.stream.response_builder import Segment
+from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.websocket.steering import (
+    Steer,
+    failed_event,
+    pending_event,
+    required_input,
+)
+from portico.v1 import events_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+WAITING = 32  # creations of one lane that may wait
+# Of a body on a WebSocket, what is the envelope's.
+_ENVELOPE = ("type", "stream_id", "generate", "stream", "stream_options")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a response that is not stored goes on from: items, and what is stored behind them."""
+
+    items: list[Any]
+    previous: str  # a stored response's id
+    conversation: str
+
+
+class Connection(Protocol):
+    """What a lane needs of its connection."""
+
+    metadata: dict[str, str]
+    compatible: bool
+    contexts: dict[str, Context]  # of responses that are not stored
+    owed: dict[str, list[Steer]]  # by response: input that waits for what the caller owes
+
+    def ended(self, response_id: str) -> None:
+        """The response is told; it can't be steered any more."""
+        ...
+
+    async def send(self, data: bytes, stream_id: str) -> None: ...
+
+    async def tell(self, event: dict[str, Any], stream_id: str) -> None: ...
+
+    async def refuse(self, error: OpenAiError, stream_id: str) -> None: ...
+
+
+class Lane:
+    """Works off its queue until it is cancelled."""
+
+    def __init__(self, connection: Connection, opener: Opener, stream_id: str, id: str) -> None:
+        self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
+        self.stream_id = stream_id
+        self.active = ""  # the response that is being told
+        self.told: list[Steer] = []  # what it was told, and has not taken
+        self._connection = connection
+        self._opener = opener
+        self._id = id
+        self._kept = ""  # the response whose context the connection has from here
+
+    async def work(self) -> None:
+        while True:
+            body: dict[str, Any] | None = await self.queue.get()
+            while body is not None:
+                body = await self._attempt(body)
+
+    async def _attempt(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Answers one creation. Returns the creation that is to follow by itself, if any."""
+        connection = self._connection
+        try:
+            return await self._respond(body)
+        except Disconnected:
+            raise
+        except Exception as error:
+            refused = as_told(error, log, self._id)
+        finally:
+            if self.active:
+                connection.ended(self.active)
+            self.active = ""
+        # A continuation that failed can't be tried again from what was kept here.
+        connection.contexts.pop(str(body.get("previous_response_id")), None)
+        await self._give_back("successor_creation_failed", refused.message)
+        await connection.refuse(refused, self.stream_id)
+        return None
+
+    async def _respond(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        connection = self._connection
+        creation, context = self._read(body)
+        if body.get("generate") is False or _prewarms(body):
+            await self._prepare(creation, context)
+            return None
+        plan = await self._opener.plan(creation, connection.metadata, compatible=connection.compatible)
+        translator = plan.translator(following=True)
+        with self._opener.open(plan, connection.metadata) as stream:
+            async for frames in stream:
+                for frame in translator.feed(frames):
+                    await connection.send(data_of(frame), self.stream_id)
+                self._follow(translator)
+        response = translator.json()
+        if response is None:
+            raise OpenAiError("the run can't be read", status=503)
+        self._opener.forget(plan, translator, connection.metadata)
+        if creation.query.ephemeral:
+            # A conversation has it all; otherwise it is in no session.
+            items = [] if creation.conversation else [*context, *_said(translator)]
+            self._keep(response["id"], Context(items, creation.previous, creation.conversation))
+        return await self._after(body, response, paused=translator.paused)
+
+    def _read(self, body: dict[str, Any]) -> tuple[Creation, list[Any]]:
+        """What is asked, and all items that stand for it. Raises OpenAiError, BadRequest."""
+        if body.get("background"):
+            raise invalid("background", "is not for WebSockets")
+        if body.get("stream") is False:
+            raise invalid("stream", "is always true on a WebSocket")
+        asked = {name: value for name, value in body.items() if name not in _ENVELOPE}
+        previous = asked.get("previous_response_id") or ""
+        connection = self._connection
+        items = _items(asked.get("input"))
+        if isinstance(previous, str) and (owed := connection.owed.pop(previous, None)):
+            items = [item for steer in owed for item in steer.items] + (items or [])
+        local = connection.contexts.get(previous) if isinstance(previous, str) else None
+        context = [*(local.items if local else []), *(items or [])]
+        if items is not None or local is not None:
+            asked["input"] = context
+        if _prewarms(asked):
+            asked["prompt_cache_options"] = {**asked["prompt_cache_options"], "prewarm": False}
+        creation = read_creation(asked)
+        if local is not None:
+            # What came before is in the input, but for what is stored behind that.
+            creation = replace(creation, previous=local.previous, conversation=local.conversation)
+            if local.conversation:
+                request = creation.query.request
+                request.session_id = local.conversation
+        return creation, context
+
+    async def _prepare(self, creation: Creation, context: list[Any]) -> None:
+        """A response without output, from which others go on."""
+        connection = self._connection
+        agent = await self._opener.check(creation, connection.metadata, compatible=connection.compatible)
+        first = pb.Response(id=f"resp_{uuid4().hex}", agent_name=agent)
+        first.created_time.GetCurrentTime()
+        frames: list[bytes] = []
+        segment = Segment(1, first, Echo(creation.query.request), Writer(frames, -1), None)
+        segment.in_progress()
+        first.completed_time.GetCurrentTime()
+        segment.finish("completed", first)
+        for frame in frames:
+            await connection.send(data_of(frame), self.stream_id)
+        self._keep(segment.id, Context(context, creation.previous, creation.conversation))
+
+    def _keep(self, id: str, context: Context) -> None:
+        """The last one of a lane is what OpenAI keeps too; older ones are forgotten."""
+        self._connection.contexts.pop(self._kept, None)
+        self._kept = id
+        self._connection.contexts[id] = context
+
+    def _follow(self, translator: Translator) -> None:
+        """Takes note of the response that is being told now, and of what it was told."""
+        segment = translator.wanted
+        if segment is None or segment.id == self.active:
+            return
+        if self.active:
+            self._connection.ended(self.active)
+        self.active = segment.id
+        taken = {message.id for segment in translator.told for message in segment.input}
+        self.told = [
+            steer for steer in self.told if not taken.intersection(message.id for message in steer.messages)
+        ]
+        for steer in self.told:
+            steer.previous = segment.id
+
+    async def _after(
+        self, body: dict[str, Any], response: dict[str, Any], *, paused: bool
+    ) -> dict[str, Any] | None:
+        """What becomes of input that the run did not take."""
+        told, connection = self.told, self._connection
+        if not told:
+            return None
+        if response["status"] != "completed" or paused:
+            words = "the response ended before it took the input"
+            await self._give_back("response_already_completed", words)
+            return None
+        self.told = []
+        if required := required_input(response):
+            connection.owed[response["id"]] = told
+            for steer in told:
+                await connection.tell(pending_event(steer, required), self.stream_id)
+            return None
+        body = {**body, "input": [item for steer in told for item in steer.items]}
+        return body if body.get("conversation") else {**body, "previous_response_id": response["id"]}
+
+    async def _give_back(self, code: str, words: str) -> None:
+        told, self.told = self.told, []
+        for steer in told:
+            event = failed_event(steer.previous, steer.input, code, words, steer.id)
+            await self._connection.tell(event, self.stream_id)
+
+
+def _items(value: Any) -> list[Any] | None:
+    """The input as items; None when there is none, or it is wrong and will be refused."""
+    if isinstance(value, str):
+        return [{"type": "message", "role": "user", "content": value}]
+    return value if isinstance(value, list) else None
+
+
+def _said(translator: Translator) -> list[Any]:
+    """What the responses of a run said, and were told in between."""
+    items: list[Any] = []
+    for place, segment in enumerate(translator.told):
+        if place:
+            items += [message_item(message) for message in segment.input]
+        items += segment.json()["output"]
+    return items
+
+
+def _prewarms(body: dict[str, Any]) -> bool:
+    options = body.get("prompt_cache_options")
+    return isinstance(options, dict) and options.get("prewarm") is True
