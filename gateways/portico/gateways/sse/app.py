@@ -22,28 +22,18 @@ from portico.gateways.http.request.route_parameters import RouteParameters
 from portico.gateways.http.request_telemetry import NOT_ITS_OWN, PORTS, ROUTE
 from portico.gateways.http.server.error_barrier import guarded
 from portico.gateways.http.sse_stream import Streams
-from portico.gateways.sse import (
-    agents,
-    memories,
-    runs,
-    sandbox_files,
-    sandbox_state,
-    sandboxes,
-    sessions,
-    states,
-    terminals,
-    users,
-)
-from portico.gateways.sse.answers import CoreDep, answer, errors, field_path
-from portico.gateways.sse.endpoints import Endpoints
 from portico.gateways.sse.errors import error_response, from_bad_request, from_core, from_defect, from_status
-from portico.gateways.sse.models import Health, Liveness, Readiness, ServiceInfo
-from portico.gateways.sse.ports.app import Ports
-from portico.gateways.sse.ports.headers import PortHeaders
-from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.process import Process, openapi
+from portico.gateways.sse.json_routes import CoreDep, answer, errors, field_path
+from portico.gateways.sse.ports.header_filter import PortHeaders
+from portico.gateways.sse.ports.port_proxy import Ports
+from portico.gateways.sse.ports.proxy_limits import PortLimits
+from portico.gateways.sse.process_endpoint import Process, openapi
+from portico.gateways.sse.routes import agents, memories, runs, sessions, states, users
+from portico.gateways.sse.routes.agent_endpoints import Endpoints
+from portico.gateways.sse.run_schemas import Health, Liveness, Readiness, ServiceInfo
+from portico.gateways.sse.sandbox import file_routes, sandbox_routes, snapshot_routes, terminals
 from portico.gateways.sse.settings import SseSettings
-from portico.gateways.sse.stored_models import NAMED_BY_HAND
+from portico.gateways.sse.stored_schemas import NAMED_BY_HAND
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +62,9 @@ def create_app(settings: SseSettings) -> FastAPI:
         states,
         memories,
         agents,
-        sandboxes,
-        sandbox_files,
-        sandbox_state,
+        sandbox_routes,
+        file_routes,
+        snapshot_routes,
         terminals,
         users,
     ):

@@ -4,7 +4,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.sse.ports.headers import extra_name
+from portico.gateways.sse.ports.header_filter import extra_name
 
 
 class SseSettings(HttpSettings):

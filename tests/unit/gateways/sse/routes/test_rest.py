@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from portico.gateways.sse.stored_models import RoleName, TypeName
+from portico.gateways.sse.stored_schemas import RoleName, TypeName
 from portico.v1 import events_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from portico.client.convert import to_timestamp
 from portico.gateways.http.request.body_fields import dump, load
-from portico.gateways.sse.answers import (
+from portico.gateways.sse.event_encoding import embedded
+from portico.gateways.sse.json_routes import (
     BODY,
     CoreDep,
     Given,
@@ -22,8 +23,7 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.encode import embedded
-from portico.gateways.sse.stored_models import (
+from portico.gateways.sse.stored_schemas import (
     AddMemories,
     Deleted,
     MemoriesAdded,

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from portico.gateways.sse.errors import ErrorResponse
-from portico.gateways.sse.models import Answer, MessageModel, RunResponse, StartRun, Told
-from portico.gateways.sse.sandbox_models import SANDBOX_BODIES, Given
+from portico.gateways.sse.run_schemas import Answer, MessageModel, RunResponse, StartRun, Told
+from portico.gateways.sse.sandbox.sandbox_schemas import SANDBOX_BODIES, Given
 
 RoleName = Literal["assistant", "user", "system", "tool"]
 TypeName = Literal[

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.body_fields import load
-from portico.gateways.sse.decode import query_request, read_required_input, wants_stream
-from portico.gateways.sse.encode import content_json, dumps
+from portico.gateways.sse.event_encoding import content_json, dumps
+from portico.gateways.sse.request_decoding import query_request, read_required_input, wants_stream
 from portico.v1 import events_pb2, query_pb2, session_pb2
 
 GOOD: dict[str, Any] = {

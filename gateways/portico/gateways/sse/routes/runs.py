@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 from portico.gateways.http.core_connection import caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.sse_stream import TERMINAL, Streams
-from portico.gateways.sse.answers import (
+from portico.gateways.sse.event_encoding import STATUS, response_json
+from portico.gateways.sse.json_routes import (
     BODY,
     CoreDep,
     Given,
@@ -23,9 +24,8 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.decode import query_request, read_required_input, wants_stream
-from portico.gateways.sse.encode import STATUS, response_json
-from portico.gateways.sse.models import (
+from portico.gateways.sse.request_decoding import query_request, read_required_input, wants_stream
+from portico.gateways.sse.run_schemas import (
     Asked,
     Interrupted,
     RunModel,
@@ -34,7 +34,7 @@ from portico.gateways.sse.models import (
     TaskStatus,
     TaskSubmitted,
 )
-from portico.gateways.sse.rendering import AgentEvents
+from portico.gateways.sse.sse_rendering import AgentEvents
 from portico.v1 import events_pb2, query_pb2
 
 _BACKGROUND = "background"

@@ -3,7 +3,7 @@
 import asyncio
 
 from portico.client.sandbox_streams import PortConnection
-from portico.gateways.sse.ports.errors import timeout_error
+from portico.gateways.sse.ports.proxy_errors import timeout_error
 
 
 class PortStream:

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from portico.gateways.sse import sandbox_models as models
-from portico.gateways.sse.answers import BODY, CoreDep, Given, answer, checked, seconds, takes
-from portico.gateways.sse.sandbox_json import sandbox_json
-from portico.gateways.sse.sandboxes import failures
+from portico.gateways.sse.json_routes import BODY, CoreDep, Given, answer, checked, seconds, takes
+from portico.gateways.sse.sandbox import sandbox_schemas as models
+from portico.gateways.sse.sandbox.sandbox_encoding import sandbox_json
+from portico.gateways.sse.sandbox.sandbox_routes import failures
 
 Port = Annotated[int, Path(ge=1, le=65535)]
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from portico.gateways.sse.encode import EventEncoder, dumps, event_json, usage_json
+from portico.gateways.sse.event_encoding import EventEncoder, dumps, event_json, usage_json
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from portico.client.convert import to_duration
-from portico.gateways.sse.answers import seconds
-from portico.gateways.sse.sandbox_models import SpecModel
+from portico.gateways.sse.json_routes import seconds
+from portico.gateways.sse.sandbox.sandbox_schemas import SpecModel
 from portico.v1 import sandbox_pb2 as pb
 
 _TEXT = ("text/", "application/json", "application/javascript", "image/svg+xml", "application/vnd")

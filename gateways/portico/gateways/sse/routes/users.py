@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import CoreDep, answer, errors
-from portico.gateways.sse.stored_models import Forgotten
+from portico.gateways.sse.json_routes import CoreDep, answer, errors
+from portico.gateways.sse.stored_schemas import Forgotten
 
 routes = APIRouter(prefix="/users", tags=["users"])
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.serving import Serve
 
-from portico.gateways.sse.ports.errors import PortFailure
-from portico.gateways.sse.ports.exchange import Exchange
-from portico.gateways.sse.ports.headers import PortHeaders
-from portico.gateways.sse.ports.location import rewrite_location
-from portico.gateways.sse.ports.stream import PortStream
+from portico.gateways.sse.ports.header_filter import PortHeaders
+from portico.gateways.sse.ports.http_exchange import Exchange
+from portico.gateways.sse.ports.port_stream import PortStream
+from portico.gateways.sse.ports.proxy_errors import PortFailure
+from portico.gateways.sse.ports.redirects import rewrite_location
 from portico.gateways.sse.settings import SseSettings
 
 PREFIX = "/ports/token"

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.gateways.http.request.body import Disconnected
-from portico.gateways.sse import sandbox_models as models
-from portico.gateways.sse.answers import BODY, CoreDep, Given, PageToken, answer, checked, takes
-from portico.gateways.sse.sandbox_download import Part, download
-from portico.gateways.sse.sandbox_json import file_json
-from portico.gateways.sse.sandbox_streams import stream
-from portico.gateways.sse.sandboxes import failures
+from portico.gateways.sse.json_routes import BODY, CoreDep, Given, PageToken, answer, checked, takes
+from portico.gateways.sse.sandbox import sandbox_schemas as models
+from portico.gateways.sse.sandbox.event_streams import stream
+from portico.gateways.sse.sandbox.file_download import Part, download
+from portico.gateways.sse.sandbox.sandbox_encoding import file_json
+from portico.gateways.sse.sandbox.sandbox_routes import failures
 from portico.v1 import sandbox_pb2 as pb
 
 routes = APIRouter(prefix="/sandboxes/{sandbox_id}/files", tags=["sandboxes"])

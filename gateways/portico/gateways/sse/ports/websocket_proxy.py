@@ -18,11 +18,11 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from portico.client import PorticoError
-from portico.gateways.sse.ports.errors import PortFailure, protocol_error
-from portico.gateways.sse.ports.exchange import HEAD_BYTES, STATUSES_REFUSED
-from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.ports.stream import PortStream
-from portico.gateways.sse.ports.target import PortTarget
+from portico.gateways.sse.ports.http_exchange import HEAD_BYTES, STATUSES_REFUSED
+from portico.gateways.sse.ports.port_stream import PortStream
+from portico.gateways.sse.ports.port_target import PortTarget
+from portico.gateways.sse.ports.proxy_errors import PortFailure, protocol_error
+from portico.gateways.sse.ports.proxy_limits import PortLimits
 
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _SLICE: Final = 4096  # bytes that are parsed before other tasks run: a frame may have two

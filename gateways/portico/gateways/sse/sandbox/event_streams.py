@@ -11,9 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from portico.client import PorticoError
 from portico.gateways.http.request.body import unless_gone
-from portico.gateways.sse.answers import answer
 from portico.gateways.sse.errors import defect_json, error_json
-from portico.gateways.sse.sandbox_json import Whole
+from portico.gateways.sse.json_routes import answer
+from portico.gateways.sse.sandbox.sandbox_encoding import Whole
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.body import Disconnected, read_json_body
 from portico.gateways.http.request.body_fields import load
 from portico.gateways.http.sse_stream import Streams, id_headers
-from portico.gateways.sse.answers import ERROR_TEXTS
-from portico.gateways.sse.decode import query_request, wants_stream
-from portico.gateways.sse.encode import dumps
 from portico.gateways.sse.errors import from_bad_request, from_core, from_defect
-from portico.gateways.sse.rendering import AgentEvents, LastResponse
+from portico.gateways.sse.event_encoding import dumps
+from portico.gateways.sse.json_routes import ERROR_TEXTS
+from portico.gateways.sse.request_decoding import query_request, wants_stream
+from portico.gateways.sse.sse_rendering import AgentEvents, LastResponse
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE
 from websockets.frames import Close
 
-from portico.gateways.sse.ports.errors import PortFailure
-from portico.gateways.sse.ports.exchange import BODILESS, Exchange, Head
-from portico.gateways.sse.ports.headers import PortHeaders
-from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.ports.sockets import _Inner
-from portico.gateways.sse.ports.stream import PortStream
-from portico.gateways.sse.ports.target import PortTarget
+from portico.gateways.sse.ports.header_filter import PortHeaders
+from portico.gateways.sse.ports.http_exchange import BODILESS, Exchange, Head
+from portico.gateways.sse.ports.port_stream import PortStream
+from portico.gateways.sse.ports.port_target import PortTarget
+from portico.gateways.sse.ports.proxy_errors import PortFailure
+from portico.gateways.sse.ports.proxy_limits import PortLimits
+from portico.gateways.sse.ports.websocket_proxy import _Inner
 
 EXAMPLES = settings(
     max_examples=int(os.environ.get("PORTICO_FUZZ_EXAMPLES", "100")),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from portico.gateways.sse.ports.headers import PortHeaders
+from portico.gateways.sse.ports.header_filter import PortHeaders
 
 
 @dataclass(frozen=True, slots=True)

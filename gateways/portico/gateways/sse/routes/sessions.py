@@ -6,7 +6,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import (
+from portico.gateways.sse.event_encoding import embedded, message_json
+from portico.gateways.sse.json_routes import (
     BODY,
     CoreDep,
     Given,
@@ -19,9 +20,8 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.decode import read_required_input
-from portico.gateways.sse.encode import embedded, message_json
-from portico.gateways.sse.stored_models import (
+from portico.gateways.sse.request_decoding import read_required_input
+from portico.gateways.sse.stored_schemas import (
     Appended,
     MessagePage,
     RoleName,

@@ -13,14 +13,14 @@ from portico.gateways.http.request.body import wait_disconnect
 from portico.gateways.http.request_telemetry import PORTS, ROUTE
 from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import from_status
-from portico.gateways.sse.ports.errors import PortFailure, protocol_error, timeout_error, unreachable
-from portico.gateways.sse.ports.exchange import BODILESS, Exchange
-from portico.gateways.sse.ports.headers import Headers
-from portico.gateways.sse.ports.limits import PortLimits
-from portico.gateways.sse.ports.readers import preflight, readable
-from portico.gateways.sse.ports.sockets import forward_socket
-from portico.gateways.sse.ports.stream import PortStream
-from portico.gateways.sse.ports.target import PortTarget, target_of
+from portico.gateways.sse.ports.cors import preflight, readable
+from portico.gateways.sse.ports.header_filter import Headers
+from portico.gateways.sse.ports.http_exchange import BODILESS, Exchange
+from portico.gateways.sse.ports.port_stream import PortStream
+from portico.gateways.sse.ports.port_target import PortTarget, target_of
+from portico.gateways.sse.ports.proxy_errors import PortFailure, protocol_error, timeout_error, unreachable
+from portico.gateways.sse.ports.proxy_limits import PortLimits
+from portico.gateways.sse.ports.websocket_proxy import forward_socket
 
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 

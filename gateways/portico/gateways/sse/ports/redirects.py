@@ -3,7 +3,7 @@
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from portico.gateways.sse.ports.errors import protocol_error
+from portico.gateways.sse.ports.proxy_errors import protocol_error
 
 # What a browser might read in another way than we do is encoded: spaces, backslashes, control characters.
 _KEPT: Final = "%/:?#[]@!$&'()*+,;=-._~"

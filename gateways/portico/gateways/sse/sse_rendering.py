@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from portico.client import PorticoError
 from portico.gateways.http.sse_stream import Frames, first_response, id_headers
-from portico.gateways.sse.encode import EventEncoder, dumps, response_json
 from portico.gateways.sse.errors import defect_json, error_json, from_core
+from portico.gateways.sse.event_encoding import EventEncoder, dumps, response_json
 from portico.v1 import events_pb2
 
 log = logging.getLogger(__name__)

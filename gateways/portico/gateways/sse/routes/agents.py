@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from portico.gateways.sse.answers import CoreDep, PageSize, PageToken, answer, errors
-from portico.gateways.sse.stored_models import AgentModel, AgentPage
+from portico.gateways.sse.json_routes import CoreDep, PageSize, PageToken, answer, errors
+from portico.gateways.sse.stored_schemas import AgentModel, AgentPage
 from portico.v1 import agent_pb2
 
 routes = APIRouter(prefix="/agents", tags=["agents"])

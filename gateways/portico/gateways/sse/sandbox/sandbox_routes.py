@@ -10,8 +10,7 @@ from portico.client import JsonText
 from portico.client.sandbox_code import to_command
 from portico.gateways.http.request.body import unless_gone
 from portico.gateways.http.request.body_fields import dump
-from portico.gateways.sse import sandbox_models as models
-from portico.gateways.sse.answers import (
+from portico.gateways.sse.json_routes import (
     BODY,
     CoreDep,
     Given,
@@ -22,7 +21,9 @@ from portico.gateways.sse.answers import (
     errors,
     takes,
 )
-from portico.gateways.sse.sandbox_json import (
+from portico.gateways.sse.sandbox import sandbox_schemas as models
+from portico.gateways.sse.sandbox.event_streams import stream, wants_stream, whole
+from portico.gateways.sse.sandbox.sandbox_encoding import (
     EventJson,
     metrics_json,
     process_json,
@@ -30,7 +31,6 @@ from portico.gateways.sse.sandbox_json import (
     snapshot_json,
     spec_of,
 )
-from portico.gateways.sse.sandbox_streams import stream, wants_stream, whole
 
 routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import h11
 
 from portico.client import PorticoError
-from portico.gateways.sse.ports.errors import PortFailure, protocol_error
-from portico.gateways.sse.ports.stream import PortStream
+from portico.gateways.sse.ports.port_stream import PortStream
+from portico.gateways.sse.ports.proxy_errors import PortFailure, protocol_error
 
 HEAD_BYTES: Final = 64 << 10
 _INTERIM: Final = 16  # answers of 1xx before the answer

@@ -17,7 +17,7 @@ from portico.client.sandbox_code import to_command
 from portico.client.sandbox_streams import Terminal
 from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.sse.errors import error_json
-from portico.gateways.sse.sandbox_json import end_json
+from portico.gateways.sse.sandbox.sandbox_encoding import end_json
 
 routes = APIRouter()
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from portico.gateways.sse.ports.errors import protocol_error
-from portico.gateways.sse.ports.location import rewrite_location
+from portico.gateways.sse.ports.proxy_errors import protocol_error
+from portico.gateways.sse.ports.redirects import rewrite_location
 
 Headers = list[tuple[bytes, bytes]]
 

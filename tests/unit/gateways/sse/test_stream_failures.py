@@ -122,8 +122,8 @@ async def test_a_defect_is_one_error_with_an_id_to_quote(
     def broken(*args: Any) -> Any:
         raise RuntimeError("a secret of the code")
 
-    monkeypatch.setattr("portico.gateways.sse.process.query_request", broken)
-    monkeypatch.setattr("portico.gateways.sse.runs.query_request", broken)
+    monkeypatch.setattr("portico.gateways.sse.process_endpoint.query_request", broken)
+    monkeypatch.setattr("portico.gateways.sse.routes.runs.query_request", broken)
     run = (
         await http.post("/process/task", json={"input": "x"}),
         await http.post("/process", json={"input": "x"}),
@@ -145,7 +145,7 @@ async def test_a_defect_within_a_stream_is_an_error_event(
     def broken(*args: Any) -> Any:
         raise RuntimeError("a secret of the code")
 
-    monkeypatch.setattr("portico.gateways.sse.encode.EventEncoder.encode", broken)
+    monkeypatch.setattr("portico.gateways.sse.event_encoding.EventEncoder.encode", broken)
     answer = await http.post("/process", json={"input": "echo x"})
     assert answer.text.startswith('event: error\ndata: {"error":{"code":"INTERNAL"')
     assert "secret" not in answer.text

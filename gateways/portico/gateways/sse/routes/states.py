@@ -6,7 +6,8 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response
 
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.sse.answers import (
+from portico.gateways.sse.event_encoding import embedded
+from portico.gateways.sse.json_routes import (
     BODY,
     CoreDep,
     Given,
@@ -18,8 +19,7 @@ from portico.gateways.sse.answers import (
     seconds,
     takes,
 )
-from portico.gateways.sse.encode import embedded
-from portico.gateways.sse.stored_models import Deleted, StateModel, StatePage
+from portico.gateways.sse.stored_schemas import Deleted, StateModel, StatePage
 from portico.v1 import state_pb2
 
 routes = APIRouter(prefix="/states", tags=["states"])
