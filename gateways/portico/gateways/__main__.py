@@ -36,7 +36,7 @@ from portico.gateways.core_auth_check import CoreUnreachable, Exposed, check_gua
 from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, Site
-from portico.gateways.mcp.late import LateMcpGateway, McpMissing
+from portico.gateways.mcp.lazy_gateway import LateMcpGateway, McpMissing
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings

@@ -24,8 +24,8 @@ from support.serving import running_site
 from websockets.asyncio.client import connect
 
 from portico.gateways.a2a.app import A2aGateway
-from portico.gateways.a2a.handler import Handler
-from portico.gateways.a2a.http import _OLD_METHODS
+from portico.gateways.a2a.bindings.http_bindings import _OLD_METHODS
+from portico.gateways.a2a.request_handler import Handler
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway

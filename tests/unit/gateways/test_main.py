@@ -16,7 +16,7 @@ def logging_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def old_mcp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portico.gateways.mcp.late.metadata.version", lambda name: "1.27.1")
+    monkeypatch.setattr("portico.gateways.mcp.lazy_gateway.metadata.version", lambda name: "1.27.1")
 
 
 def test_all_means_every_gateway() -> None:

@@ -10,20 +10,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from portico.gateways.a2a.agents import Agents
-from portico.gateways.a2a.caller import AGENT, SITE, http_caller
+from portico.gateways.a2a.agent_directory import Agents
+from portico.gateways.a2a.bindings.agent_paths import place_of
+from portico.gateways.a2a.bindings.grpc_binding import GrpcBinding
+from portico.gateways.a2a.bindings.http_bindings import HttpBindings
+from portico.gateways.a2a.bindings.query_parameters import check_parameters
+from portico.gateways.a2a.bindings.sse_rendering import RestEnvelope, refused
+from portico.gateways.a2a.call_context import AGENT, SITE, http_caller
 from portico.gateways.a2a.cards import CARD_PATH, Cards
-from portico.gateways.a2a.delivery import Delivery
 from portico.gateways.a2a.errors import as_a2a
-from portico.gateways.a2a.guard import Guard
-from portico.gateways.a2a.handler import Handler
-from portico.gateways.a2a.http import HttpBindings
-from portico.gateways.a2a.notifications import Notifications
-from portico.gateways.a2a.parameters import check_parameters
-from portico.gateways.a2a.paths import place_of
+from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.delivery import Delivery
+from portico.gateways.a2a.push.push_configs import Notifications
 from portico.gateways.a2a.registration import Registration, announce
-from portico.gateways.a2a.render import RestEnvelope, refused
-from portico.gateways.a2a.rpc import GrpcBinding
+from portico.gateways.a2a.request_handler import Handler
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest

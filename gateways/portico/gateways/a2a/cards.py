@@ -13,7 +13,7 @@ from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH, PROTOCOL_VERSION_0_3
 from a2a.utils.errors import UnsupportedOperationError
 from google.protobuf.json_format import ParseDict
 
-from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import UnauthenticatedError
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.signing import Sign, card_signer

@@ -7,8 +7,8 @@ from typing import Protocol
 from a2a.types import a2a_pb2 as a2a
 
 from portico.client import PorticoError
-from portico.gateways.a2a.agents import Agents
-from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.agent_directory import Agents
+from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.cards import Cards
 from portico.telemetry.rarely import Rarely
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from portico.client import Client, FailedPrecondition, PorticoError
 from portico.client.convert import to_duration
 from portico.gateways.http.core_connection import Core, caller_metadata
-from portico.gateways.mcp import results
+from portico.gateways.mcp import tool_results
 from portico.gateways.mcp.settings import McpSettings
 from portico.v1 import sandbox_pb2 as pb
 
@@ -63,7 +63,7 @@ class Tools:
         ttl_seconds: Annotated[float | None, Field(description="How long it lives.", gt=0, le=1e9)] = None,
         allow_hosts: Annotated[list[str], Field(description="Hosts it may reach, as pypi.org; none.")] = [],  # noqa: B006
         idempotency_key: Annotated[str, Field(description="A repeat gives the first one.")] = "",
-    ) -> results.Made:
+    ) -> tool_results.Made:
         """Make a sandbox: Python, a shell and files, apart from everything else."""
         client, user, _ = await self._caller(ctx)
         spec = pb.SandboxSpec(
@@ -77,7 +77,7 @@ class Tools:
             )
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
+        return tool_results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
 
     async def sandbox_run_code(
         self,
@@ -115,7 +115,7 @@ class Tools:
         ctx: Context,
         sandbox_id: SandboxId = "",
         offset: Annotated[int, Field(description="The byte to begin at.", ge=0)] = 0,
-    ) -> results.FileText:
+    ) -> tool_results.FileText:
         """Read a text file."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         limit = self._settings.file_bytes
@@ -128,18 +128,18 @@ class Tools:
         except PorticoError as error:
             raise _tool_error(error) from None
         text = bytes(data[:limit]).decode(errors="replace")
-        return results.FileText(path=path, text=text, truncated=len(data) > limit)
+        return tool_results.FileText(path=path, text=text, truncated=len(data) > limit)
 
     async def sandbox_write_file(
         self, path: Path, text: str, ctx: Context, sandbox_id: SandboxId = ""
-    ) -> results.Written:
+    ) -> tool_results.Written:
         """Write a text file, in place of what was there."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
             size = await client.sandboxes.write_file(sandbox_id, path, text)
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Written(path=path, size_bytes=size)
+        return tool_results.Written(path=path, size_bytes=size)
 
     async def sandbox_list_files(
         self,
@@ -148,7 +148,7 @@ class Tools:
         sandbox_id: SandboxId = "",
         depth: Annotated[int, Field(ge=1, le=64)] = 1,
         page_token: Annotated[str, Field(description="next_page_token of the page before.")] = "",
-    ) -> results.Files:
+    ) -> tool_results.Files:
         """List a directory, 1,000 entries at a time."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
@@ -159,22 +159,23 @@ class Tools:
         except PorticoError as error:
             raise _tool_error(error) from None
         files = [
-            results.FileEntry(path=one.path, type=one.type, size_bytes=one.size_bytes) for one in page.files
+            tool_results.FileEntry(path=one.path, type=one.type, size_bytes=one.size_bytes)
+            for one in page.files
         ]
-        return results.Files(
+        return tool_results.Files(
             files=files, truncated=bool(page.next_page_token), next_page_token=page.next_page_token
         )
 
-    async def sandbox_snapshot(self, ctx: Context, sandbox_id: SandboxId = "") -> results.Snapshot:
+    async def sandbox_snapshot(self, ctx: Context, sandbox_id: SandboxId = "") -> tool_results.Snapshot:
         """Keep the files of a sandbox as they are."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
             taken = await client.sandboxes.create_snapshot(sandbox_id)
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Snapshot(snapshot_id=taken.snapshot_id, size_bytes=taken.size_bytes)
+        return tool_results.Snapshot(snapshot_id=taken.snapshot_id, size_bytes=taken.size_bytes)
 
-    async def sandbox_list_snapshots(self, ctx: Context) -> results.Snapshots:
+    async def sandbox_list_snapshots(self, ctx: Context) -> tool_results.Snapshots:
         """List the snapshots that are kept, newest first. They count against limits until deleted."""
         client, user, _ = await self._caller(ctx)
         try:
@@ -182,15 +183,16 @@ class Tools:
         except PorticoError as error:
             raise _tool_error(error) from None
         kept = [
-            results.Snapshot(snapshot_id=one.snapshot_id, size_bytes=one.size_bytes) for one in page.snapshots
+            tool_results.Snapshot(snapshot_id=one.snapshot_id, size_bytes=one.size_bytes)
+            for one in page.snapshots
         ]
-        return results.Snapshots(snapshots=kept, truncated=bool(page.next_page_token))
+        return tool_results.Snapshots(snapshots=kept, truncated=bool(page.next_page_token))
 
     async def sandbox_delete_snapshot(
         self,
         snapshot_id: Annotated[str, Field(description="From sandbox_snapshot.")],
         ctx: Context,
-    ) -> results.Deleted:
+    ) -> tool_results.Deleted:
         """Delete a snapshot."""
         client, user, _ = await self._caller(ctx)
         try:
@@ -200,13 +202,13 @@ class Tools:
             await client.sandboxes.delete_snapshot(snapshot_id)
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Deleted(snapshot_id=snapshot_id, deleted=True)
+        return tool_results.Deleted(snapshot_id=snapshot_id, deleted=True)
 
     async def sandbox_fork(
         self,
         source: Annotated[str, Field(description="A sandbox's or a snapshot's id.")],
         ctx: Context,
-    ) -> results.Made:
+    ) -> tool_results.Made:
         """Make a sandbox with the files of another, or of a snapshot."""
         client, user, _ = await self._caller(ctx)
         try:
@@ -220,9 +222,9 @@ class Tools:
                 made = await client.sandboxes.fork(sandbox_id=source)
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
+        return tool_results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
 
-    async def sandbox_kill(self, ctx: Context, sandbox_id: SandboxId = "") -> results.Ended:
+    async def sandbox_kill(self, ctx: Context, sandbox_id: SandboxId = "") -> tool_results.Ended:
         """End a sandbox and all in it."""
         try:
             client, sandbox_id = await self._sandbox(ctx, sandbox_id)
@@ -234,7 +236,7 @@ class Tools:
             pass  # it has ended already
         except PorticoError as error:
             raise _tool_error(error) from None
-        return results.Ended(sandbox_id=sandbox_id, ended=True)
+        return tool_results.Ended(sandbox_id=sandbox_id, ended=True)
 
     async def _caller(self, ctx: Context) -> tuple[Client, str, str]:
         """A client that speaks for the caller, its user, and the session that is its own here.
@@ -274,7 +276,7 @@ class Tools:
         return client, found.sandbox_id
 
     async def _gather(self, events: Any, sandbox_id: str) -> CallToolResult:
-        outcome = results.Outcome(self._settings.output_characters)
+        outcome = tool_results.Outcome(self._settings.output_characters)
         try:
             async with aclosing(events):
                 async for event in events:

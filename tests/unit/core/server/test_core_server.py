@@ -41,7 +41,12 @@ def settings(tmp_path: Path) -> CoreSettings:
 
 
 @pytest.mark.parametrize(
-    "module", ["portico.core.server.core_server", "portico.client.connection", "portico.gateways.a2a.rpc"]
+    "module",
+    [
+        "portico.core.server.core_server",
+        "portico.client.connection",
+        "portico.gateways.a2a.bindings.grpc_binding",
+    ],
 )
 def test_every_channel_option_is_one_that_grpc_has(module: str) -> None:
     """A name that it does not know it passes over without a word."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from support.a2a_gateways import Gateway, running_core, running_gateway
 
-from portico.gateways.a2a.agents import Agents
+from portico.gateways.a2a.agent_directory import Agents
 from portico.gateways.a2a.cards import Cards
 from portico.gateways.a2a.registration import announce
 from portico.gateways.a2a.settings import A2aSettings

@@ -11,7 +11,7 @@ from mcp import Client
 from support.serving import running_core, running_site, settings_in
 
 from portico.agent import AgentApp
-from portico.gateways.mcp.late import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LateMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 
 

@@ -20,7 +20,7 @@ from portico.agent import AgentApp, Context
 from portico.client import Client
 from portico.gateways.__main__ import GATEWAYS, make_site
 from portico.gateways.a2a.cards import CARD_PATH, DEFAULT_PATH
-from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.request_handler import Handler
 from portico.gateways.http.request import origin_check
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import METRICS, Site

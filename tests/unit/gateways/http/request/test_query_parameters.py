@@ -22,7 +22,7 @@ from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway
-from portico.gateways.mcp.late import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LateMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.app import create_app as openai_app

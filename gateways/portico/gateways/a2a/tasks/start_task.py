@@ -7,11 +7,11 @@ from a2a.utils.errors import TaskNotFoundError, UnsupportedOperationError
 from google.protobuf import json_format
 
 from portico.client import Client, MuxStream
-from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import invalid
-from portico.gateways.a2a.parts import struct_json, to_message
-from portico.gateways.a2a.statuses import ENDED, state_of
-from portico.gateways.a2a.translate import Translator
+from portico.gateways.a2a.tasks.message_parts import struct_json, to_message
+from portico.gateways.a2a.tasks.task_status import ENDED, state_of
+from portico.gateways.a2a.tasks.translator import Translator
 from portico.gateways.http.core_connection import Core
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.budget_json import read_budget

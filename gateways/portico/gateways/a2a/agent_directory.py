@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from portico.client import Client, InvalidArgument, NotFound
-from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.v1 import agent_pb2
 

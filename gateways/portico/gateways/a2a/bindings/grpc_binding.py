@@ -20,9 +20,9 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from portico.client.connection import METADATA_BYTES
-from portico.gateways.a2a.caller import GrpcContexts
+from portico.gateways.a2a.call_context import GrpcContexts
 from portico.gateways.a2a.errors import as_a2a
-from portico.gateways.a2a.handler import Handler
+from portico.gateways.a2a.request_handler import Handler
 from portico.telemetry.calls import Calls, SeenCalls
 
 log = logging.getLogger(__name__)

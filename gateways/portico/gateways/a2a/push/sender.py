@@ -6,8 +6,8 @@ import time
 
 import httpx
 
-from portico.gateways.a2a.guard import Guard, Refused, Target
-from portico.gateways.a2a.payloads import Payload
+from portico.gateways.a2a.push.address_check import Guard, Refused, Target
+from portico.gateways.a2a.push.payloads import Payload
 from portico.gateways.a2a.settings import A2aSettings
 from portico.telemetry.counts import Counts
 from portico.v1 import push_pb2

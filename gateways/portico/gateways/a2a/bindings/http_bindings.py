@@ -33,7 +33,16 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.gateways.a2a.caller import (
+from portico.gateways.a2a.bindings.lazy_stream import answer_or_fail
+from portico.gateways.a2a.bindings.query_parameters import check_parameters
+from portico.gateways.a2a.bindings.sse_rendering import (
+    Envelope,
+    JsonRpcEnvelope,
+    RestEnvelope,
+    TaskEvents,
+    refused,
+)
+from portico.gateways.a2a.call_context import (
     CONTEXT,
     VERSION,
     HttpContexts,
@@ -42,10 +51,7 @@ from portico.gateways.a2a.caller import (
     http_version,
 )
 from portico.gateways.a2a.errors import REFUSED, as_a2a, refusal_of
-from portico.gateways.a2a.handler import Handler
-from portico.gateways.a2a.late import answer_or_fail
-from portico.gateways.a2a.parameters import check_parameters
-from portico.gateways.a2a.render import Envelope, JsonRpcEnvelope, RestEnvelope, TaskEvents, refused
+from portico.gateways.a2a.request_handler import Handler
 from portico.gateways.http.errors import CHALLENGE, BadRequest
 from portico.gateways.http.request.body import Disconnected, read_body, unless_gone
 from portico.gateways.http.sse_stream import Streams

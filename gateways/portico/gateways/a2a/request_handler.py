@@ -13,16 +13,16 @@ from a2a.utils.task import apply_history_length, validate_history_length
 from google.protobuf.json_format import MessageToDict
 
 from portico.client import DeadlineExceeded, FailedPrecondition, MuxStream
-from portico.gateways.a2a.agents import Agents
-from portico.gateways.a2a.caller import Caller, caller_of
+from portico.gateways.a2a.agent_directory import Agents
+from portico.gateways.a2a.call_context import Caller, caller_of
 from portico.gateways.a2a.cards import Cards
 from portico.gateways.a2a.errors import UnavailableError, streaming, unary
-from portico.gateways.a2a.listing import list_tasks
-from portico.gateways.a2a.modes import check_modes
-from portico.gateways.a2a.notifications import Notifications
-from portico.gateways.a2a.opening import Followed, client_of, follow, proceed, replay, run_of, start
-from portico.gateways.a2a.statuses import ENDED, WAITING, state_of
-from portico.gateways.a2a.translate import Translator, Update, direct_answer
+from portico.gateways.a2a.push.push_configs import Notifications
+from portico.gateways.a2a.tasks.list_tasks import list_tasks
+from portico.gateways.a2a.tasks.media_types import check_modes
+from portico.gateways.a2a.tasks.start_task import Followed, client_of, follow, proceed, replay, run_of, start
+from portico.gateways.a2a.tasks.task_status import ENDED, WAITING, state_of
+from portico.gateways.a2a.tasks.translator import Translator, Update, direct_answer
 from portico.gateways.http.core_connection import Core
 from portico.v1 import agent_pb2
 

@@ -9,9 +9,9 @@ from support.a2a_gateways import scripted_agents
 from support.identity import guarded_core
 
 from portico.client import Multiplexer
-from portico.gateways.a2a import delivery
-from portico.gateways.a2a.delivery import Delivery
-from portico.gateways.a2a.guard import Guard
+from portico.gateways.a2a.push import delivery
+from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.delivery import Delivery
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.core_connection import Core
 

@@ -12,12 +12,12 @@ from typing import TypeAlias
 from a2a.types import a2a_pb2 as a2a
 
 from portico.client import Client, NotFound, PermissionDenied, PorticoError, Unauthenticated
-from portico.gateways.a2a.guard import Guard
-from portico.gateways.a2a.payloads import Told, payloads
-from portico.gateways.a2a.sender import GaveUp, Sender
+from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.payloads import Told, payloads
+from portico.gateways.a2a.push.sender import GaveUp, Sender
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.a2a.statuses import ENDED
-from portico.gateways.a2a.translate import Translator
+from portico.gateways.a2a.tasks.task_status import ENDED
+from portico.gateways.a2a.tasks.translator import Translator
 from portico.gateways.http.core_connection import Core
 from portico.telemetry.rarely import Rarely
 from portico.v1 import push_pb2, query_pb2

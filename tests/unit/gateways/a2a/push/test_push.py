@@ -15,8 +15,8 @@ from support.deployment import eventually
 from support.measuring import measuring
 
 from portico.core.errors import StoreUnavailable
-from portico.gateways.a2a.delivery import Delivery
-from portico.gateways.a2a.guard import Guard, Refused
+from portico.gateways.a2a.push.address_check import Guard, Refused
+from portico.gateways.a2a.push.delivery import Delivery
 from portico.v1 import push_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -229,7 +229,7 @@ async def test_a_question_and_what_follows_are_told(gateway: Gateway, receiver: 
 async def test_a_receiver_that_fails_is_tried_again_in_order(
     gateway: Gateway, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portico.gateways.a2a.sender.FIRST_SECONDS", 0.02)
+    monkeypatch.setattr("portico.gateways.a2a.push.sender.FIRST_SECONDS", 0.02)
     told, url = receiver
     told.statuses = [503, 500, 200, 429]
     await send(gateway, ask("count 20", url))
@@ -371,7 +371,7 @@ async def test_a_receiver_that_is_gone_is_given_up(gateway: Gateway, receiver: t
 async def test_deliveries_are_counted_by_outcome(
     core_directory: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("portico.gateways.a2a.sender.FIRST_SECONDS", 0.02)
+    monkeypatch.setattr("portico.gateways.a2a.push.sender.FIRST_SECONDS", 0.02)
     told, url = receiver
     with measuring() as read:
         async with running_gateway(core_directory) as gateway:

@@ -5,10 +5,10 @@ from a2a.utils.constants import PROTOCOL_VERSION_0_3
 from a2a.utils.errors import PushNotificationNotSupportedError, TaskNotFoundError
 
 from portico.client import Client, NotFound
-from portico.gateways.a2a.caller import Caller
+from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import invalid
-from portico.gateways.a2a.guard import Guard, Refused
-from portico.gateways.a2a.payloads import OLD
+from portico.gateways.a2a.push.address_check import Guard, Refused
+from portico.gateways.a2a.push.payloads import OLD
 from portico.gateways.http.core_connection import Core
 from portico.v1 import push_pb2
 

@@ -8,9 +8,9 @@ from a2a.utils.task import apply_history_length, validate_history_length, valida
 
 from portico.client import NotFound
 from portico.client.paging import Listing
-from portico.gateways.a2a.caller import Caller
-from portico.gateways.a2a.opening import client_of, replay
-from portico.gateways.a2a.statuses import STATES, WAITING, state_of
+from portico.gateways.a2a.call_context import Caller
+from portico.gateways.a2a.tasks.start_task import client_of, replay
+from portico.gateways.a2a.tasks.task_status import STATES, WAITING, state_of
 from portico.gateways.http.core_connection import Core
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb

@@ -11,7 +11,7 @@ from a2a.utils.constants import A2A_JSON_MEDIA_TYPE, PROTOCOL_VERSION_0_3
 from a2a.utils.proto_utils import to_stream_response
 from google.protobuf.json_format import MessageToDict
 
-from portico.gateways.a2a.translate import Update
+from portico.gateways.a2a.tasks.translator import Update
 
 Told: TypeAlias = a2a.Task | Update
 OLD = f"a2a/{PROTOCOL_VERSION_0_3}"  # in a config's `protocol`; without one, a receiver knows 1.0

@@ -340,7 +340,7 @@ async def test_no_defect_tells_of_the_inside(
     def broken(*args: Any) -> Any:
         raise RuntimeError("a secret of the code")
 
-    monkeypatch.setattr("portico.gateways.a2a.opening.to_message", broken)
+    monkeypatch.setattr("portico.gateways.a2a.tasks.start_task.to_message", broken)
     answers = [
         await rpc(gateway, "SendMessage", ASKED),
         await rpc(gateway, "SendStreamingMessage", ASKED),

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from portico.client import PorticoError
 from portico.gateways.a2a.errors import as_a2a, refusal_of
-from portico.gateways.a2a.translate import Translator
+from portico.gateways.a2a.tasks.translator import Translator
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.sse_stream import Frames
 

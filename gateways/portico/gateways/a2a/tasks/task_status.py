@@ -3,7 +3,7 @@
 from a2a.types import a2a_pb2 as a2a
 from google.protobuf.struct_pb2 import Struct
 
-from portico.gateways.a2a.parts import json_struct
+from portico.gateways.a2a.tasks.message_parts import json_struct
 from portico.gateways.http.request.budget_json import used_json
 from portico.v1 import events_pb2 as pb
 

@@ -3,7 +3,7 @@
 import pytest
 from a2a.types import a2a_pb2 as a2a
 
-from portico.gateways.a2a.modes import Modes, media_type_of
+from portico.gateways.a2a.tasks.media_types import Modes, media_type_of
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 from a2a.types import a2a_pb2 as a2a
 
-from portico.gateways.a2a.modes import PLAIN, Modes, media_type_of
-from portico.gateways.a2a.parts import data_as_text, from_content, from_message, json_struct
-from portico.gateways.a2a.statuses import (
+from portico.gateways.a2a.tasks.media_types import PLAIN, Modes, media_type_of
+from portico.gateways.a2a.tasks.message_parts import data_as_text, from_content, from_message, json_struct
+from portico.gateways.a2a.tasks.task_status import (
     ENDED,
     WAITING,
     name_type,

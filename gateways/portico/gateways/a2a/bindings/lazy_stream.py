@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from portico.gateways.a2a.render import RestEnvelope, error_event
+from portico.gateways.a2a.bindings.sse_rendering import RestEnvelope, error_event
 
 
 async def answer_or_fail(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

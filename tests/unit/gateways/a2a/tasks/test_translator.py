@@ -8,7 +8,7 @@ from a2a.types import a2a_pb2 as a2a
 from support.a2a_gateways import running_core
 
 from portico.client import Client
-from portico.gateways.a2a.translate import Translator, Update
+from portico.gateways.a2a.tasks.translator import Translator, Update
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

@@ -1,0 +1,1 @@
+"""Push notifications of A2A: configs, delivery, address checks."""

@@ -1,0 +1,1 @@
+"""A2A tasks and messages, translated from and to runs."""
