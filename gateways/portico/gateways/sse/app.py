@@ -1,4 +1,6 @@
-"""The application: the hot path in front, FastAPI behind it, the agents' own endpoints last."""
+"""The SSE gateway's application: POST /process first, then FastAPI's routes, then the agents' own
+endpoints.
+"""
 
 import logging
 from typing import Any
@@ -42,14 +44,15 @@ HEALTH_SECONDS = 2.0
 
 
 def create_app(settings: SseSettings) -> FastAPI:
-    """The gateway's application, without its front."""
+    """Builds the FastAPI application, without its front."""
     app = FastAPI(
         telemetry=NOT_ITS_OWN,
         title=SERVICE,
         description="Runs, sessions, state, memory and sandboxes of the agents of one core, over HTTP.",
         version="1",
         separate_input_output_schemas=False,
-        # A path with one slash more is another path; and who proxies for us is not known here.
+        # A path with a trailing slash is a different path, and the public URL for a redirect is unknown
+        # behind proxies.
         redirect_slashes=False,
     )
     app.state.streams = Streams(settings.ping_seconds)
@@ -75,7 +78,7 @@ def create_app(settings: SseSettings) -> FastAPI:
 
 
 class SseGateway:
-    """What a site serves: the application behind its front."""
+    """The gateway that serves runs as Server-Sent Events, and REST."""
 
     name = "sse"
 
@@ -102,7 +105,7 @@ class SseGateway:
         )
 
     def claims(self, path: str) -> bool:
-        return True  # what nobody else wants may be an agent's own endpoint
+        return True  # any path may be an agent's own endpoint
 
     def open(self, core: Core) -> None:
         state = self._app.state
@@ -128,7 +131,7 @@ def _service(settings: SseSettings) -> APIRouter:
 
     @routes.get("/", responses={200: {"model": ServiceInfo}})
     async def service_info() -> Response:
-        """Where what is."""
+        """Service root: lists the endpoints."""
         endpoints = {
             "process": path,
             "task": f"{path}/task",
@@ -142,28 +145,28 @@ def _service(settings: SseSettings) -> APIRouter:
 
     @routes.get("/health", responses={200: {"model": Health}})
     async def health(core: CoreDep) -> Response:
-        """This process answers; `runner` says whether the core serves."""
+        """Health check: this process answers; `runner` says whether the core serves."""
         ready = await _healthy(core)
         runner = "ready" if ready else "unavailable"
         return answer({"status": "healthy", "mode": "gateway", "runner": runner})
 
     @routes.get("/readiness", responses={200: {"model": Readiness}, 503: errors()[503]})
     async def readiness(core: CoreDep) -> Response:
-        """This process answers and the core serves."""
+        """Readiness check: this process answers and the core serves."""
         if await _healthy(core):
             return answer({"status": "ready"})
-        return error_response(503, "UNAVAILABLE", "the core does not serve")
+        return error_response(503, "UNAVAILABLE", "the core is not serving")
 
     @routes.get("/liveness", responses={200: {"model": Liveness}})
     async def liveness() -> Response:
-        """This process answers."""
+        """Liveness check: this process answers."""
         return answer({"status": "alive"})
 
     return routes
 
 
 async def _healthy(core: Core) -> bool:
-    # Whoever asks has a timeout of its own, of few seconds.
+    # Probes have short timeouts of their own, a few seconds.
     try:
         return await core.client.with_options(timeout=HEALTH_SECONDS).healthy()
     except PorticoError:
@@ -224,7 +227,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, process_path: str) -> None:
-    """OpenAPI with the route that goes around FastAPI, and the schemas that only it names."""
+    """Adds to OpenAPI the route that bypasses FastAPI, and the schemas that no route's model names."""
     generate = app.openapi
 
     def documented() -> dict[str, Any]:
@@ -245,9 +248,9 @@ def _document(app: FastAPI, process_path: str) -> None:
 
 
 class Front:
-    """What comes before FastAPI: the hot path, and the last resort for errors.
+    """The part in front of FastAPI: the hot path, and the handling of uncaught errors.
 
-    It is outside of FastAPI's own middleware, which would cost as much as all the rest.
+    It runs outside FastAPI's middleware, which would cost as much as all other work for a request.
     """
 
     def __init__(self, app: FastAPI, process_path: str) -> None:

@@ -1,4 +1,4 @@
-"""The one error JSON of this gateway."""
+"""The error JSON of this gateway."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -15,11 +15,11 @@ from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, 
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """The error."""
 
-    code: str = Field(description="A stable word to branch on, such as RUN_NOT_FOUND.")
-    message: str = Field(description="For people.")
-    details: dict[str, str] = Field(description="What the code is about, such as the run's id.")
+    code: str = Field(description="A stable, machine-readable code, such as RUN_NOT_FOUND.")
+    message: str = Field(description="Explanation for people; may change.")
+    details: dict[str, str] = Field(description="Values that belong to the code, such as the run's id.")
 
 
 class ErrorResponse(BaseModel):
@@ -39,7 +39,9 @@ def error_response(
     details: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer for an error."""
+    """Returns the answer for an error, with retry-after and www-authenticate where the status requires
+    them.
+    """
     all_headers = dict(headers or {})
     if status in RETRY_SECONDS:
         all_headers.setdefault("retry-after", RETRY_SECONDS[status])
@@ -50,20 +52,22 @@ def error_response(
 
 
 def from_core(error: PorticoError) -> Response:
-    """The answer for an error of the core."""
+    """Returns the answer for an error of the core."""
     status = HTTP_STATUS.get(error.code, 500)
     reason, headers = error.reason or error.code.name, retry_after(error.metadata)
     return error_response(status, reason, error.message, error.metadata, headers)
 
 
 def from_bad_request(error: BadRequest) -> Response:
-    """The answer for a request that never reached the core."""
+    """Returns the answer for a request that the gateway refused."""
     details = {"field": error.field} if error.field else {}
     return error_response(error.status, error.code, error.message, details)
 
 
 def defect_json(log: Logger) -> dict[str, Any]:
-    """For an exception that nobody meant; the log has what it was."""
+    """Logs the current exception and returns the JSON of an internal error, with an id to find it in the
+    log.
+    """
     request_id = uuid4().hex
     log.exception("request %s failed", request_id)
     text = f"internal error; quote request {request_id} to the operator"
@@ -71,11 +75,11 @@ def defect_json(log: Logger) -> dict[str, Any]:
 
 
 def from_defect(log: Logger) -> Response:
-    """The answer for such an exception."""
+    """Logs the current exception and returns the answer for it: 500."""
     return Response(orjson.dumps(defect_json(log)), 500, None, "application/json")
 
 
 def from_status(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for what the router refuses: an unknown path, a wrong method."""
+    """Returns the answer for a request that the router refuses: unknown path or wrong method."""
     phrase = HTTPStatus(status)
     return error_response(status, phrase.name, phrase.phrase, headers=headers)

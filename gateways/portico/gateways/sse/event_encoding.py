@@ -1,7 +1,7 @@
-"""Events as the JSON of the agent protocol, in AgentScope Runtime's field names, order and nulls.
+"""Converts events to the JSON of the agent protocol, with AgentScope Runtime's field names, order and nulls.
 
-The hot path: a text delta is the constant head of its content, a number, and
-the text; everything else goes through a dict and orjson.
+Text deltas are the hot path: each is the constant head of its content, a sequence number and the text. All
+other events go through a dict and orjson.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ dumps = orjson.dumps
 
 class _Words(dict[int, str]):
     def __missing__(self, number: int) -> str:
-        return "unknown"  # from a core that is newer
+        return "unknown"  # a value that a newer core introduced
 
 
 def _words(enum: Any, prefix: str) -> _Words:
@@ -36,16 +36,18 @@ _NO_STATUS = pb.RUN_STATUS_UNSPECIFIED
 
 
 class EventEncoder:
-    """Encodes the events of one stream as SSE frames. It remembers the head of the content that streams."""
+    """Encodes the events of one stream as SSE frames. Caches the JSON head of the content that is
+    streaming.
+    """
 
     def __init__(self) -> None:
         self._head: tuple[str, int, bytes] = ("", -1, b"")
 
     def encode(self, frames: Iterable[query_pb2.StreamFrame]) -> bytes:
-        """`id:` and `data:` lines of all events of the frames."""
+        """Returns the `id:` and `data:` lines of all events in the frames."""
         msg_id, index, head = self._head
         out: list[bytes] = []
-        # Reading a field of a protobuf message costs as much as encoding the text: none is read twice.
+        # Reading a protobuf field costs as much as encoding the text, so each is read once.
         for frame in frames:
             for event in frame.events:
                 number = event.sequence_number
@@ -70,15 +72,15 @@ _STARTS = [_start(number) for number in range(_KNOWN_STARTS)]
 
 
 def _head(content: pb.Content) -> tuple[str, int, bytes]:
-    """What lies between number and text is the same for all deltas of a content."""
+    """Returns the JSON between sequence number and text, which is the same for all deltas of a content."""
     told = {**content_json(content), "text": ""}
     del told["sequence_number"]
-    # Without the brace, the empty text and the brace.
+    # Cut off: the opening brace, and the empty text with the closing brace.
     return content.msg_id, content.index, b"," + dumps(told)[1:-3]
 
 
 def event_json(event: pb.Event) -> dict[str, Any]:
-    """One event."""
+    """Returns the JSON of one event."""
     match event.WhichOneof("object"):
         case "response":
             return response_json(event.response, event.sequence_number)
@@ -90,7 +92,9 @@ def event_json(event: pb.Event) -> dict[str, Any]:
 
 
 def response_json(response: pb.Response, sequence_number: int | None = None) -> dict[str, Any]:
-    """The run. From `attempt` on, what follows is there only when it says something."""
+    """Returns the JSON of a run's response. The fields from `attempt` on are omitted when they have no
+    value.
+    """
     ended = response.status in TERMINAL
     value: dict[str, Any] = {
         "sequence_number": sequence_number,
@@ -130,7 +134,7 @@ def response_json(response: pb.Response, sequence_number: int | None = None) -> 
 
 
 def message_json(message: pb.Message, sequence_number: int | None = None) -> dict[str, Any]:
-    """A message; its content is null while it is open."""
+    """Returns the JSON of a message; its content is null while the message is in progress."""
     if sequence_number is None and message.HasField("sequence_number"):
         sequence_number = message.sequence_number
     opened = message.status == pb.RUN_STATUS_IN_PROGRESS
@@ -152,7 +156,7 @@ def message_json(message: pb.Message, sequence_number: int | None = None) -> dic
 
 
 def content_json(content: pb.Content, sequence_number: int | None = None) -> dict[str, Any]:
-    """A content, with the fields of its type last."""
+    """Returns the JSON of a content, with the fields of its type last."""
     if sequence_number is None and content.HasField("sequence_number"):
         sequence_number = content.sequence_number
     kind = content.WhichOneof("value")
@@ -164,7 +168,7 @@ def content_json(content: pb.Content, sequence_number: int | None = None) -> dic
         "error": _error(content),
         "type": CONTENT_TYPE[content.type] if content.type else (kind or "unknown").removesuffix("_json"),
         "index": content.index,
-        # The reference says null, not false, of a text that is whole.
+        # AgentScope Runtime sends null, not false, for a complete text.
         "delta": None if whole_text else content.delta,
         "msg_id": content.msg_id or None,
     }
@@ -192,7 +196,7 @@ def content_json(content: pb.Content, sequence_number: int | None = None) -> dic
 
 
 def usage_json(usage: pb.Usage) -> dict[str, Any]:
-    """Token counts; what else the provider said stands beside them."""
+    """Returns token counts, and the provider's other usage fields beside them."""
     value: dict[str, Any] = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -213,12 +217,13 @@ def _error(holder: pb.Response | pb.Message | pb.Content) -> dict[str, str] | No
 
 
 def embedded(text: str) -> orjson.Fragment | None:
-    """JSON that the core holds, as it stands; None for none.
+    """Returns JSON text from the core for embedding as it is; None for none.
 
-    Not read and written again: that would cost more, lose digits of large numbers, and fail
-    for what nests as deeply as orjson writes, once it stands within something else.
+    It is not parsed and written again: that would cost more, lose digits of large numbers, and fail for
+    values nested nearly as deeply as orjson can write.
     """
     if not text:
         return None
-    # The core keeps nothing but JSON, where lines end between values only; an event is one line.
+    # The core stores valid JSON only, where line breaks occur between values only. An SSE event must be one
+    # line.
     return orjson.Fragment(text.replace("\n", " ").replace("\r", " "))

@@ -1,4 +1,4 @@
-"""POST /process: start a run and stream it. The hot path; it goes around FastAPI."""
+"""POST /process: starts a run and streams it. This hot path bypasses FastAPI."""
 
 import logging
 from typing import Any
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Process:
-    """An ASGI application for one path and method."""
+    """The ASGI application of POST /process."""
 
     def __init__(self, core: Core, streams: Streams, max_body_bytes: int) -> None:
         self._core = core
@@ -52,25 +52,25 @@ class Process:
         except PorticoError as error:
             await from_core(error)(scope, receive, send)
         except Disconnected:
-            pass  # nobody is left to answer
+            pass  # the caller has disconnected
         except Exception:
             await from_defect(log)(scope, receive, send)
 
 
 def _negotiation(scope: Scope) -> tuple[str, bool]:
-    """The idempotency key, and whether the caller takes a stream."""
+    """Returns the idempotency key, and whether the caller accepts a stream."""
     key, accept = "", True
     for name, value in scope["headers"]:
         if name == b"idempotency-key":
             key = value.decode("latin-1")
         elif name == b"accept":
-            # A caller that takes anything beside JSON takes a stream.
+            # A caller that accepts more than JSON accepts a stream.
             accept = b"application/json" not in value or b"text/event-stream" in value or b"*/*" in value
     return key, accept
 
 
 def openapi(path: str) -> dict[str, Any]:
-    """What the OpenAPI document says of it."""
+    """Returns the OpenAPI description of the route."""
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
     return {
         path: {
@@ -78,9 +78,9 @@ def openapi(path: str) -> dict[str, Any]:
                 "tags": ["runs"],
                 "summary": "Start a run and stream its events",
                 "description": (
-                    "Server-Sent Events with the run's log: `id:` is the sequence number, `data:` an event "
+                    "Server-Sent Events of the run's log: `id:` is the sequence number, `data:` an event "
                     "of the agent protocol. With `stream: false`, or `Accept: application/json`, one JSON "
-                    "object: the run's last response, which may have failed. A cut stream is resumed with "
+                    "object: the run's last response, even if it failed. Resume an interrupted stream with "
                     "`GET /runs/{run_id}/events`."
                 ),
                 "operationId": "process",
@@ -89,7 +89,7 @@ def openapi(path: str) -> dict[str, Any]:
                         "name": "Idempotency-Key",
                         "in": "header",
                         "required": False,
-                        "description": "A repeat with the same key finds the first run.",
+                        "description": "A repeated request with the same key returns the first run.",
                         "schema": {"type": "string", "maxLength": 256},
                     }
                 ],
@@ -101,9 +101,9 @@ def openapi(path: str) -> dict[str, Any]:
                     "200": {
                         "description": "The events, or the last response",
                         "headers": {
-                            "X-Run-Id": {"description": "The run.", "schema": {"type": "string"}},
+                            "X-Run-Id": {"description": "The run's id.", "schema": {"type": "string"}},
                             "X-Session-Id": {
-                                "description": "Its session, unless the id has other than ASCII characters.",
+                                "description": "The session's id, if it is printable ASCII.",
                                 "schema": {"type": "string"},
                             },
                         },

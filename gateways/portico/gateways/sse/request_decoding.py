@@ -1,7 +1,7 @@
-"""A request's JSON as the contract's messages: checked by hand, naming the path of what is wrong.
+"""Converts a request's JSON to protobuf messages; errors name the path of the invalid value.
 
-The shape is AgentScope Runtime's AgentRequest. What it does not know stays: a
-field that neither it nor Portico has reaches the agent as `request.extra`.
+The format is AgentScope Runtime's AgentRequest. Fields unknown to both it and Portico reach the agent as
+`request.extra`.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ _KNOWN = frozenset(
 
 
 def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
-    """A request to start a run. Raises BadRequest."""
+    """Converts a request to start a run. Raises BadRequest."""
     query = query_pb2.QueryRequest()
     request = query.request
     read_required_input(value, "input", request.input)
@@ -72,7 +72,7 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
 
 
 def wants_stream(value: dict[str, Any]) -> bool:
-    """The body's `stream`; true when it says nothing. Raises BadRequest."""
+    """Returns the body's `stream`, true by default. Raises BadRequest."""
     stream = value.get("stream")
     if stream is None:
         return True
@@ -82,25 +82,25 @@ def wants_stream(value: dict[str, Any]) -> bool:
 
 
 def read_required_input(value: dict[str, Any], name: str, target: Any) -> None:
-    """The messages of a member of a body. Raises BadRequest."""
+    """Reads the messages in a required field of the body. Raises BadRequest."""
     if name not in value:
         raise BadRequest(f"{name}: is required", field=name)
     read_input(value[name], target, name)
 
 
 def read_input(value: Any, target: Any, field: str) -> None:
-    """Messages: a list of them, or a text for one of the user. Raises BadRequest."""
+    """Reads a list of messages, or a string as one user message. Raises BadRequest."""
     if isinstance(value, str):
         target.add(role=pb.ROLE_USER).content.add(type=pb.CONTENT_TYPE_TEXT).text = value
         return
     if not isinstance(value, list):
-        raise BadRequest(f"{field}: must be a list of messages, or a text", field=field)
+        raise BadRequest(f"{field}: must be a list of messages or a string", field=field)
     for index, item in enumerate(value):
         read_message(item, target.add(), f"{field}[{index}]")
 
 
 def read_message(value: Any, message: pb.Message, field: str) -> None:
-    """One message. Raises BadRequest."""
+    """Reads one message. Raises BadRequest."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
     message.id = body_fields.text(value, "id", field)
@@ -119,7 +119,7 @@ def read_message(value: Any, message: pb.Message, field: str) -> None:
         message.content.add(type=pb.CONTENT_TYPE_TEXT).text = body
         return
     if not isinstance(body, list):
-        raise BadRequest(f"{field}.content: must be a list of contents, or a text", field=f"{field}.content")
+        raise BadRequest(f"{field}.content: must be a list of contents or a string", field=f"{field}.content")
     for index, part in enumerate(body):
         _content(part, message.content.add(index=index), f"{field}.content[{index}]")
 
@@ -173,7 +173,7 @@ def _parameters(value: dict[str, Any], request: query_pb2.AgentRequest) -> None:
     if (stop := value.get("stop")) is not None:
         texts = [stop] if isinstance(stop, str) else stop
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise BadRequest("stop: must be a text or a list of texts", field="stop")
+            raise BadRequest("stop: must be a string or a list of strings", field="stop")
         request.parameters.stop.extend(texts)
 
 

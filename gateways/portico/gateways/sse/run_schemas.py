@@ -1,4 +1,4 @@
-"""The JSON of runs and of the service itself, as OpenAPI tells it."""
+"""Models of runs and of the service itself, for OpenAPI."""
 
 from typing import Any, Literal
 
@@ -18,71 +18,85 @@ Status = Literal[
 
 
 class Problem(BaseModel):
-    """Why a run or message failed."""
+    """Why a run or a message failed."""
 
     code: str
     message: str
 
 
 class ContentModel(BaseModel):
-    """A part of a message. `type` says which of the other fields there are."""
+    """A part of a message. `type` decides which other fields it has."""
 
     model_config = ConfigDict(extra="allow")
 
     type: Literal["text", "data", "image", "audio", "file", "refusal", "video"]
-    text: str | None = Field(default=None, description="Of type text.")
-    data: Any = Field(default=None, description="Of type data: an object. Of type audio: base64 or a URL.")
-    image_url: str | None = Field(default=None, description="Of type image.")
+    text: str | None = Field(default=None, description="For type text.")
+    data: Any = Field(default=None, description="For type data: an object. For type audio: base64 or a URL.")
+    image_url: str | None = Field(default=None, description="For type image: a URL.")
 
 
 class MessageModel(BaseModel):
-    """Something said, called or returned."""
+    """A message of a conversation: text, a call, or a call's result."""
 
     model_config = ConfigDict(extra="allow")
 
     role: Literal["assistant", "system", "user", "tool"] | None = None
     content: list[ContentModel] | str | None = None
-    type: str | None = Field(default=None, description="message when left out.")
-    id: str | None = Field(default=None, description="Given by Portico when left out.")
+    type: str | None = Field(default=None, description="`message` if omitted.")
+    id: str | None = Field(default=None, description="Generated if omitted.")
     metadata: dict[str, Any] | None = None
 
 
 class BudgetModel(BaseModel):
-    """The most that a run may use, its child runs included. A limit that is left out limits nothing."""
+    """The most that a run and its child runs may use. An omitted limit means no limit."""
 
     model_config = ConfigDict(extra="forbid")
 
-    wall_time: float | None = Field(default=None, gt=0, description="Seconds, without pauses.")
+    wall_time: float | None = Field(
+        default=None, gt=0, description="Seconds, without the time in which the run waits for input."
+    )
     tool_calls: int | None = Field(default=None, ge=0)
-    tokens: int | None = Field(default=None, ge=0, description="As the agent reports them.")
+    tokens: int | None = Field(default=None, ge=0, description="Tokens that the agent reports.")
     child_runs: int | None = Field(default=None, ge=0)
 
 
 class StartRun(BaseModel):
-    """What an agent is asked. Fields that are not listed reach it as `request.extra`."""
+    """A request to start a run. Fields that are not listed reach the agent as `request.extra`."""
 
     model_config = ConfigDict(extra="allow")
 
-    input: list[MessageModel] | str = Field(description="Messages, or a text of the user.")
-    stream: bool | None = Field(default=None, description="False: one JSON object instead of a stream.")
-    agent: str | None = Field(default=None, description="The core's default agent when left out.")
-    session_id: str | None = Field(default=None, description="Generated when left out.")
-    user_id: str | None = Field(default=None, description="The session's id when left out.")
-    id: str | None = Field(default=None, description="An id of the caller's own, which the agent sees.")
-    background: bool | None = Field(default=None, description="The run goes on when nobody reads it.")
-    idempotency_key: str | None = Field(default=None, description="A repeat finds the first run.")
-    if_session_busy: Literal["reject", "enqueue", "interrupt", "parallel"] | None = None
-    timeout: float | None = Field(default=None, description="Seconds that the run may take.")
-    previous_run_id: str | None = Field(default=None, description="The run that this one continues.")
-    fork_session: bool | None = Field(default=None, description="In a new session; previous_run_id is set.")
-    before_message_id: str | None = Field(
-        default=None, description="As the previous run stood before it was told this message."
+    input: list[MessageModel] | str = Field(description="Messages, or a string as one user message.")
+    stream: bool | None = Field(
+        default=None, description="If false, the answer is one JSON object instead of a stream."
     )
-    ephemeral: bool | None = Field(default=None, description="Kept for a minute after its end only.")
+    agent: str | None = Field(
+        default=None, description="Name of the agent; the core's default agent if omitted."
+    )
+    session_id: str | None = Field(default=None, description="Generated if omitted.")
+    user_id: str | None = Field(default=None, description="The session's id if omitted.")
+    id: str | None = Field(default=None, description="The caller's own request id; passed to the agent.")
+    background: bool | None = Field(
+        default=None, description="If true, the run continues after its readers disconnect."
+    )
+    idempotency_key: str | None = Field(
+        default=None, description="A repeated request with the same key returns the first run."
+    )
+    if_session_busy: Literal["reject", "enqueue", "interrupt", "parallel"] | None = None
+    timeout: float | None = Field(default=None, description="Seconds after which the run is stopped.")
+    previous_run_id: str | None = Field(default=None, description="The run that this one continues.")
+    fork_session: bool | None = Field(
+        default=None, description="Continue in a new session; requires previous_run_id."
+    )
+    before_message_id: str | None = Field(
+        default=None, description="Continue from the previous run's state before this message."
+    )
+    ephemeral: bool | None = Field(
+        default=None, description="If true, the run is deleted a minute after its end."
+    )
     budget: BudgetModel | None = None
     parent_run_id: str | None = Field(default=None, description="The run whose child run this becomes.")
     metadata: dict[str, Any] | None = Field(default=None, description="Returned with the run.")
-    tools: list[dict[str, Any]] | None = Field(default=None, description="Functions the caller offers.")
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Functions that the caller offers.")
     model: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -95,7 +109,7 @@ class StartRun(BaseModel):
 
 
 class RunResponse(BaseModel):
-    """A run's response object, as its events have it."""
+    """A run's response object, as in its events."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -112,7 +126,7 @@ class RunResponse(BaseModel):
 
 
 class RunModel(RunResponse):
-    """A run, as the core remembers it."""
+    """A stored run."""
 
     user_id: str
     agent: str
@@ -122,38 +136,38 @@ class RunModel(RunResponse):
 
 
 class RunPage(BaseModel):
-    """One page of runs, newest first."""
+    """A page of runs, newest first."""
 
     runs: list[RunModel]
     next_page_token: str = Field(description="Empty on the last page.")
 
 
 class Interrupted(BaseModel):
-    """The runs that were interrupted, as they ended."""
+    """The interrupted runs in their final state."""
 
     runs: list[RunModel]
 
 
 class Asked(BaseModel):
-    """Which question is answered."""
+    """Identifies the input request that is answered."""
 
-    input_request_id: str | None = Field(default=None, description="The question that this answers.")
+    input_request_id: str | None = Field(default=None, description="The input request that this answers.")
 
 
 class Answer(Asked):
-    """The answer to a run that waits."""
+    """Input for a run that is waiting for it."""
 
     input: list[MessageModel] | str
 
 
 class Told(BaseModel):
-    """What a run is told while it works."""
+    """Additional input for a run that is executing."""
 
     input: list[MessageModel] | str
 
 
 class TaskSubmitted(BaseModel):
-    """A run that was started in the background, in the reference's words."""
+    """A run started in the background, in AgentScope Runtime's format."""
 
     task_id: str
     status: Literal["submitted"]
@@ -162,14 +176,14 @@ class TaskSubmitted(BaseModel):
 
 
 class TaskStatus(BaseModel):
-    """Where such a run stands."""
+    """The state of a background run, in AgentScope Runtime's format."""
 
     status: Literal["pending", "running", "finished", "error"]
     result: dict[str, Any] | None
 
 
 class Health(BaseModel):
-    """Whether this process answers."""
+    """The health of this process."""
 
     status: Literal["healthy"]
     mode: str
@@ -185,7 +199,7 @@ class Liveness(BaseModel):
 
 
 class ServiceInfo(BaseModel):
-    """Where what is."""
+    """The service and its endpoints."""
 
     service: str
     mode: str

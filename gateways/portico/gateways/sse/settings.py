@@ -1,4 +1,4 @@
-"""The SSE gateway's settings, from arguments and PORTICO_SSE_* variables."""
+"""The SSE gateway's settings, from the command line and PORTICO_SSE_* variables."""
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -8,23 +8,23 @@ from portico.gateways.sse.ports.header_filter import extra_name
 
 
 class SseSettings(HttpSettings):
-    """Everything that an operator can set."""
+    """The settings of the SSE gateway."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_SSE_", frozen=True)
 
-    process_path: str = Field(default="/process", description="Where runs are started.")
+    process_path: str = Field(default="/process", description="The path that starts runs.")
 
     port_answer_seconds: float = Field(
-        default=60.0, gt=0, description="How long a server in a sandbox may take to begin an answer."
+        default=60.0, gt=0, description="Seconds in which a server in a sandbox must begin its answer."
     )
     port_idle_seconds: float = Field(
-        default=300.0, gt=0, description="How long its answer may be silent before it is cut."
+        default=300.0, gt=0, description="Seconds without data after which its answer is ended."
     )
     port_message_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=1024,
-        le=16 * 1024 * 1024,  # what uvicorn takes
-        description="The largest message of a WebSocket to a sandbox.",
+        le=16 * 1024 * 1024,  # uvicorn's own limit
+        description="The largest message of a WebSocket to a sandbox, in bytes.",
     )
     port_request_headers: list[str] = Field(
         default=[], description="More header fields that pass to servers in sandboxes, as JSON."

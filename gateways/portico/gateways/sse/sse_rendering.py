@@ -1,4 +1,4 @@
-"""How this gateway says what a log says: in the agent protocol, one send for all that is ready."""
+"""Renders a run's log in the agent protocol, with one send for all frames that are ready."""
 
 import logging
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from portico.v1 import events_pb2
 
 log = logging.getLogger(__name__)
 
-STOPPING = b": this gateway stops; come back with your last event id\n\n"
+STOPPING = b": this gateway is stopping; resume with your last event id\n\n"
 
 
 class AgentEvents:
-    """The rendering of one stream; one that is cut ends with `event: error`."""
+    """Renders one stream; a stream that fails ends with `event: error`."""
 
     def __init__(self) -> None:
         self._encoder = EventEncoder()
@@ -57,7 +57,7 @@ class LastResponse:
                     self._last = event
 
     def json(self) -> dict[str, Any]:
-        """Raises PorticoError when there was none."""
+        """Returns the JSON of the last response. Raises PorticoError if there was none."""
         if self._last is None:
-            raise PorticoError("the log holds no response")
+            raise PorticoError("the log contains no response")
         return response_json(self._last.response, self._last.sequence_number)

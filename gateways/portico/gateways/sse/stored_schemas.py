@@ -1,4 +1,4 @@
-"""The JSON of what a core keeps beside runs: sessions, states, memories; and of agents."""
+"""Models of stored data (sessions, states, memories) and of agents, for bodies and OpenAPI."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,12 +32,12 @@ TypeName = Literal[
 
 class SessionCreate(Given):
     user_id: str
-    session_id: str | None = Field(default=None, description="Generated when left out.")
+    session_id: str | None = Field(default=None, description="Generated if omitted.")
     metadata: dict[str, Any] | None = None
 
 
 class SessionUpdate(Given):
-    metadata: dict[str, Any] | None = Field(description="Replaces what was there.")
+    metadata: dict[str, Any] | None = Field(description="Replaces the old metadata.")
 
 
 class SessionModel(BaseModel):
@@ -61,7 +61,7 @@ class AppendMessages(BaseModel):
 
 
 class StoredMessageModel(BaseModel):
-    """A message in its place."""
+    """A message and its position in the session."""
 
     position: int
     created_at: float
@@ -82,11 +82,11 @@ class TextRange(BaseModel):
     """A part of a text, in Unicode code points."""
 
     start: int
-    end: int = Field(description="Behind the last.")
+    end: int = Field(description="The position after the last one.")
 
 
 class HighlightModel(BaseModel):
-    """A piece of a message's text, and where in it words of the query are."""
+    """A piece of a message's text, and the ranges that match words of the query."""
 
     text: str
     ranges: list[TextRange]
@@ -96,7 +96,7 @@ class SessionHitModel(BaseModel):
     session_id: str
     score: float = Field(description="Larger is better.")
     message: StoredMessageModel
-    highlights: list[HighlightModel] = Field(description="Empty unless they are asked for.")
+    highlights: list[HighlightModel] = Field(description="Empty unless requested.")
 
 
 class SessionHits(BaseModel):
@@ -111,7 +111,7 @@ class StateModel(BaseModel):
     round_id: int
     etag: str
     updated_at: float
-    state: dict[str, Any] | None = Field(default=None, description="Not in lists and answers to a save.")
+    state: dict[str, Any] | None = Field(default=None, description="Absent in lists and answers to a save.")
 
 
 class StatePage(BaseModel):
@@ -120,7 +120,7 @@ class StatePage(BaseModel):
 
 
 class Deleted(BaseModel):
-    """How many were removed."""
+    """The number of deleted items."""
 
     deleted: int
 
@@ -133,14 +133,16 @@ class NewMemory(Given):
     session_id: str = ""
     metadata: dict[str, Any] | None = None
     key: str = Field(
-        default="", description="The caller's own name of it; replaces the memory that has it already."
+        default="", description="The caller's own name for the memory; replaces the memory with this key."
     )
-    created_at: Moment | None = Field(default=None, description="Now when left out.")
-    expires_at: Moment | None = Field(default=None, description="From then on it is found no more.")
+    created_at: Moment | None = Field(default=None, description="Seconds since 1970; now if omitted.")
+    expires_at: Moment | None = Field(
+        default=None, description="Seconds since 1970 from which on it is no longer found."
+    )
 
 
 class MemoryUpdate(BaseModel):
-    """What is left out stays; null removes."""
+    """The fields to change; omitted fields stay, null removes a value."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -156,7 +158,7 @@ class AddMemories(Given):
 
 
 class MemoryModel(BaseModel):
-    """One thing remembered."""
+    """A memory."""
 
     memory_id: str
     user_id: str
@@ -170,22 +172,28 @@ class MemoryModel(BaseModel):
 
 
 class MetadataCondition(BaseModel):
-    """One member of the metadata, compared."""
+    """Compares one member of the metadata."""
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str | list[str] = Field(description="A name, or the names that lead to it, from the outside in.")
+    path: str | list[str] = Field(
+        description="A member's name, or the names that lead to it, outermost first."
+    )
     operator: Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "exists", "prefix"]
-    value: Any = Field(description="A text, a number, true, false or null; a list of them for in and not_in.")
+    value: Any = Field(
+        description="A string, a number, true, false or null; a list of them for in and not_in."
+    )
 
 
 class MetadataFilter(BaseModel):
-    """All of what it has must hold; at most 32 conditions."""
+    """Selects by metadata; all of its conditions must hold, at most 32."""
 
     model_config = ConfigDict(extra="forbid")
 
-    all: list[MetadataCondition] = Field(default_factory=list, description="All of these.")
-    any: list[list[MetadataCondition]] = Field(default_factory=list, description="One of each list.")
+    all: list[MetadataCondition] = Field(default_factory=list, description="All of these must hold.")
+    any: list[list[MetadataCondition]] = Field(
+        default_factory=list, description="At least one of each list must hold."
+    )
 
 
 class MemoriesAdded(BaseModel):
@@ -203,7 +211,7 @@ class SearchMemories(Given):
     top_k: int = Field(default=10, ge=1, le=100)
     session_id: str | None = None
     metadata: dict[str, str] = Field(
-        default_factory=dict, description="Members that must have these values, compared as texts."
+        default_factory=dict, description="Members that must have these values, compared as strings."
     )
     filter: MetadataFilter | None = None
 
@@ -218,7 +226,7 @@ class MemoryHits(BaseModel):
 
 
 class Forgotten(BaseModel):
-    """How many of each were removed."""
+    """The number of deleted items by kind."""
 
     runs: int
     sessions: int
@@ -247,7 +255,7 @@ class SkillModel(BaseModel):
 
 
 class AgentModel(BaseModel):
-    """What the core knows of an agent."""
+    """An agent that the core serves."""
 
     name: str
     description: str
@@ -264,7 +272,7 @@ class AgentPage(BaseModel):
     next_page_token: str
 
 
-# What only OpenAPI written by hand refers to.
+# Models that only hand-written OpenAPI refers to.
 NAMED_BY_HAND: tuple[type[BaseModel], ...] = (
     StartRun,
     RunResponse,

@@ -62,7 +62,7 @@ async def test_a_gateway_that_stops_ends_its_streams_resumably(serve: Any) -> No
             text += await anext(chunks)
         http.site.stop()
         text += "".join([chunk async for chunk in chunks])
-    assert text.endswith("\n\n: this gateway stops; come back with your last event id\n\n")
+    assert text.endswith("\n\n: this gateway is stopping; resume with your last event id\n\n")
     cancel = asyncio.create_task(other.post(f"/runs/{run_id}/cancel"))
     rest = await other.get(f"/runs/{run_id}/events", headers={"last-event-id": "3"})
     assert rest.text.startswith("id: 4\n")

@@ -1,8 +1,8 @@
-"""Which pages may read what a server inside answers (CORS; Fetch, 3.3).
+"""Decides which pages may read answers from a sandbox (CORS; Fetch, 3.3).
 
-A page of a sandbox has an origin of its own, which a browser tells as `null`: without leave it could load
-none of its own modules and data. Others need the operator's. No leave takes cookies or credentials along, and
-who reads has the path already, which is all that is needed anyway.
+A page of a sandbox has an opaque origin, sent as `null`; without permission it could not load its own modules
+and data. Other origins need the operator's permission. No permission includes cookies or credentials, and a
+reader needs the signed path anyway, which is the only credential.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SECONDS = "600"
 
 
 def preflight(scope: Scope, origins: Sequence[str]) -> Response | None:
-    """The answer to a browser that asks before it sends; None for any other request."""
+    """Returns the answer to a CORS preflight request; None for any other request."""
     headers = dict(scope["headers"])
     if scope["method"] != "OPTIONS" or b"access-control-request-method" not in headers:
         return None
@@ -31,7 +31,7 @@ def preflight(scope: Scope, origins: Sequence[str]) -> Response | None:
 
 
 def readable(scope: Scope, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
-    """The header fields that let the page read which has asked, if it may."""
+    """Returns the header fields that let the requesting page read the answer; empty if it may not."""
     origin = dict(scope["headers"]).get(b"origin", b"")
     if not origin or (origin != _OPAQUE and origin.decode("latin-1") not in origins and "*" not in origins):
         return []

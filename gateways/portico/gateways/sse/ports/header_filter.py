@@ -1,4 +1,4 @@
-"""The lists of header fields that pass to and from a server in a sandbox. Nothing else passes."""
+"""Allow-lists of the header fields that pass to and from a server in a sandbox. No other field passes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from portico.gateways.sse.ports.redirects import rewrite_location
 
 Headers = list[tuple[bytes, bytes]]
 
-# Of requests. A caller's credentials, and what proxies before this gateway add, are never among them.
+# Request fields. Never the caller's credentials, nor fields that proxies in front of this gateway add.
 _IN: Final = frozenset(
     (
         *(b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"content-encoding"),
@@ -18,15 +18,16 @@ _IN: Final = frozenset(
         *(b"range", b"user-agent", b"x-requested-with"),
     )
 )
-# Of answers: what describes the content. Nothing that acts on a browser, a proxy or another page.
+# Answer fields that describe the content. None that affects a browser, a proxy or another page.
 _OUT: Final = frozenset(
     (
         *(b"accept-ranges", b"allow", b"content-disposition", b"content-encoding", b"content-language"),
         *(b"content-range", b"content-type", b"etag", b"last-modified", b"mcp-session-id", b"retry-after"),
     )
 )
-_LISTS: Final = frozenset((b"allow", b"content-encoding", b"content-language"))  # may be there several times
-# Never by a setting either: framing, credentials, and what this gateway sets itself.
+# fields that may occur several times
+_LISTS: Final = frozenset((b"allow", b"content-encoding", b"content-language"))
+# Fields that settings cannot add: framing, credentials, and fields that this gateway sets itself.
 _OURS: Final = frozenset(
     (
         *("authorization", "cache-control", "connection", "content-length", "content-security-policy"),
@@ -47,45 +48,49 @@ _WALLS: Final = (
 
 
 def extra_name(name: str) -> str:
-    """Check a name that an operator adds to a list, and return it in lower case. Raises ValueError."""
+    """Checks a field name that an operator adds to a list, and returns it in lower case. Raises
+    ValueError.
+    """
     lower = name.lower()
     if not _NAME.fullmatch(lower):
-        raise ValueError(f"has {name!r}, which is not the name of a header field")
+        raise ValueError(f"has {name!r}, which is not a valid header field name")
     if lower in _OURS or lower.startswith(("access-control-", "sec-")):
-        raise ValueError(f"has {lower!r}, which never passes to or from a sandbox")
+        raise ValueError(f"has {lower!r}, which may never pass to or from a sandbox")
     return lower
 
 
 class PortHeaders:
-    """The lists of one gateway, with the names that its operator has added."""
+    """The allow-lists of one gateway, including the names that its operator added."""
 
     def __init__(self, more_in: Sequence[str] = (), more_out: Sequence[str] = ()) -> None:
         self._in = _IN | {name.encode() for name in more_in}
         self._out = _OUT | {name.encode() for name in more_out}
 
     def inwards(self, given: Iterable[tuple[bytes, bytes]], prefix: str) -> Headers:
-        """The fields of a request that pass, without its framing."""
+        """Returns the fields of a request that pass, without its framing."""
         passed = [(name, value) for name, value in given if name in self._in]
         return [(b"host", b"localhost"), (b"x-forwarded-prefix", prefix.encode()), *passed]
 
     def outwards(self, given: Iterable[tuple[bytes, bytes]], path: str, prefix: str) -> Headers:
-        """The fields of an answer that pass, and our own, without its framing. `path` is the request's.
+        """Returns the fields of an answer that pass, and the gateway's own, without its framing.
 
-        Raises PortFailure.
+        `path` is the request's path. Raises PortFailure.
         """
         told: Headers = []
         seen: set[bytes] = set()
         cache, varies = b"private, no-cache", [b"origin"]
         for name, value in given:
             if not _VALUE.fullmatch(value):
-                raise protocol_error("the server inside sent a header field with control characters")
+                raise protocol_error("the server in the sandbox sent a header field with control characters")
             if name == b"cache-control" and b"no-store" in value.lower():
                 cache = b"no-store"
             elif name == b"vary":
                 varies.append(value)
             elif name == b"location" or name in self._out:
                 if name in seen and name not in _LISTS:
-                    raise protocol_error(f"the server inside sent {name.decode()} more than once")
+                    raise protocol_error(
+                        f"the server in the sandbox sent the header {name.decode()} more than once"
+                    )
                 seen.add(name)
                 told.append((name, rewrite_location(value, path, prefix) if name == b"location" else value))
         return [*told, (b"cache-control", cache), (b"vary", b", ".join(varies)), *_WALLS]

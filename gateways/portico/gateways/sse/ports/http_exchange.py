@@ -12,17 +12,20 @@ from portico.gateways.sse.ports.port_stream import PortStream
 from portico.gateways.sse.ports.proxy_errors import PortFailure, protocol_error
 
 HEAD_BYTES: Final = 64 << 10
-_INTERIM: Final = 16  # answers of 1xx before the answer
+_INTERIM: Final = 16  # the most 1xx answers before the final one
 _STATUSES: Final = range(200, 600)
-STATUSES_REFUSED: Final = (407, 421)  # they speak of proxies and connections, which are not theirs
+# these statuses are about proxies and connections, which are the gateway's
+STATUSES_REFUSED: Final = (407, 421)
 BODILESS: Final = (204, 205, 304)
 _MAX_LENGTH: Final = 1 << 63
-_TURN: Final = 256  # pieces of a body that are parsed before other tasks run
+_TURN: Final = 256  # pieces of a body parsed before other tasks run
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status and header fields of an answer; `length` is the declared length of its body, None for none."""
+    """Status and header fields of an answer. `length` is the declared length of its body in bytes, None
+    without one.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -30,7 +33,9 @@ class Head:
 
 
 class Exchange:
-    """A request may be sent while its answer is read; read `head` before `body`."""
+    """A request and its answer. The request may be sent while its answer is read; read `head` before
+    `body`.
+    """
 
     def __init__(self, stream: PortStream) -> None:
         self._stream = stream
@@ -38,26 +43,26 @@ class Exchange:
         self._method = ""
 
     async def ask(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the request's head. Raises PortFailure (400), PorticoError."""
+        """Sends the request's head. Raises PortFailure (400), PorticoError."""
         self._method = method
         headers = [*headers, (b"connection", b"close")]
         try:
             data = self._http.send(h11.Request(method=method, target=target, headers=headers))
         except h11.LocalProtocolError:
-            raise PortFailure(400, "BAD_REQUEST", "the request cannot be put into HTTP/1.1") from None
+            raise PortFailure(400, "BAD_REQUEST", "the request cannot be expressed in HTTP/1.1") from None
         await self._stream.write(data or b"")
 
     async def send(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the request's body. Raises PorticoError."""
+        """Sends a piece of the request's body. Raises PorticoError."""
         try:
             told = self._http.send(h11.Data(data=data)) if data else b""
             told = (told or b"") + (b"" if more else self._http.send(h11.EndOfMessage()) or b"")
         except h11.LocalProtocolError:
-            return  # the answer has broken the protocol, and its reader raises for it
+            return  # the answer broke the protocol; its reader raises the error
         await self._stream.write(told)
 
     async def head(self, seconds: float) -> Head:
-        """Read the answer's head; the time counts from the last byte of the request that was accepted.
+        """Reads the answer's head within `seconds` after the last accepted byte of the request.
 
         Raises PortFailure.
         """
@@ -67,16 +72,19 @@ class Exchange:
             while (event := self._next()) is h11.NEED_DATA:
                 left = seconds if until is None else min(seconds, until - loop.time())
                 await self._receive(max(left, 0))
-                # From its first byte the whole head has that time, however it drips.
+                # The limit applies to the whole head from its first byte, so that a slow sender cannot extend
+                # it.
                 until = until or loop.time() + seconds
             if isinstance(event, h11.Response):
                 return self._checked(event)
             if not isinstance(event, h11.InformationalResponse):
                 break
-        raise protocol_error("the server inside does not answer")
+        raise protocol_error("the server in the sandbox sent no answer")
 
     async def body(self, seconds: float) -> AsyncGenerator[bytes, None]:
-        """The body in pieces. Raises PortFailure when it breaks its framing, or for so long nothing comes."""
+        """Yields the body in pieces. Raises PortFailure when its framing is invalid or no byte moves for
+        `seconds`.
+        """
         while True:
             piece = bytearray()
             event: Any = None
@@ -94,32 +102,36 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 await asyncio.sleep(0)
             else:
-                raise protocol_error("the server inside broke off")
+                raise protocol_error("the server in the sandbox closed the connection too early")
 
     def _next(self) -> Any:
         try:
             return self._http.next_event()
         except h11.RemoteProtocolError:
-            raise protocol_error("what the server inside sent is not HTTP/1.1") from None
+            raise protocol_error("the server in the sandbox did not answer with HTTP/1.1") from None
 
     async def _receive(self, seconds: float) -> None:
         try:
             self._http.receive_data(await self._stream.read(seconds))
         except PorticoError:
-            raise protocol_error("the server inside broke off") from None
+            raise protocol_error("the server in the sandbox closed the connection too early") from None
 
     def _checked(self, response: h11.Response) -> Head:
         status = response.status_code
         if status not in _STATUSES or status in STATUSES_REFUSED:
-            raise protocol_error(f"the server inside answered with the status {status}")
+            raise protocol_error(
+                f"the server in the sandbox answered with the status {status}, which may not pass"
+            )
         if sum(len(name) + len(value) for name, value in response.headers) > HEAD_BYTES:
-            raise protocol_error("the server inside answered with too large a head")
+            raise protocol_error(f"the head of the answer from the sandbox is larger than {HEAD_BYTES} bytes")
         framing = {name: value for name, value in response.headers if name in _FRAMING}
         if len(framing) > 1 or (b"transfer-encoding" in framing and response.http_version < b"1.1"):
-            raise protocol_error("the server inside framed its answer in two ways")
+            raise protocol_error(
+                "the answer from the sandbox has conflicting content-length and transfer-encoding"
+            )
         length = int(framing.get(b"content-length", b"-1"))
         if length >= _MAX_LENGTH:
-            raise protocol_error("the server inside answered with an impossible length")
+            raise protocol_error("the answer from the sandbox has an impossible content-length")
         headers = [(name, value) for name, value in response.headers if name not in _FRAMING]
         return Head(status, headers, None if length < 0 or status in BODILESS else length)
 

@@ -1,4 +1,4 @@
-"""The ASGI application of the proxy below /ports/."""
+"""The ASGI application of the proxy, for all paths below /ports/."""
 
 import asyncio
 from contextlib import aclosing
@@ -26,7 +26,7 @@ _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class _BrokenOff(Exception):
-    """The answer has begun, and the rest of its body will not come."""
+    """The answer has begun, and the rest of its body will not arrive."""
 
 
 class Ports:
@@ -39,7 +39,7 @@ class Ports:
         self._stopped = False
 
     def stop(self) -> None:
-        """End the answers that are under way: those that have not begun with 503, the others incomplete."""
+        """Ends the answers in progress: with 503 if they have not begun, else incomplete."""
         self._stopped = True
         for task in self._answering:
             task.cancel()
@@ -99,13 +99,13 @@ class Ports:
     async def _exchange(
         self, scope: Scope, receive: Receive, send: Send, target: PortTarget, exchange: Exchange
     ) -> None:
-        """Raises PortFailure before the answer has begun, _BrokenOff later."""
+        """Raises PortFailure before the answer has begun, _BrokenOff after."""
         headers = self._limits.headers.inwards(scope["headers"], target.prefix)
         headers += [(name, value) for name, value in scope["headers"] if name in _FRAMING]
         try:
             await exchange.ask(scope["method"], target.path, headers)
         except PorticoError:
-            raise protocol_error("the server inside hung up") from None
+            raise protocol_error("the server in the sandbox closed the connection") from None
         if self._stopped:
             raise _stops()
         answering = asyncio.create_task(self._answer(scope, send, target, exchange))
@@ -149,11 +149,11 @@ _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 def _stops() -> PortFailure:
-    return PortFailure(503, "DRAINING", "this gateway stops; ask another")
+    return PortFailure(503, "DRAINING", "this gateway is stopping; use another one")
 
 
 async def _ask(receive: Receive, exchange: Exchange) -> None:
-    """Send the request's body; return when the caller has left."""
+    """Sends the request's body, then returns when the caller disconnects."""
     more = True
     while more:
         message = await receive()
@@ -163,5 +163,5 @@ async def _ask(receive: Receive, exchange: Exchange) -> None:
         try:
             await exchange.send(message.get("body", b""), more=more)
         except PorticoError:
-            break  # it takes no more; its answer, if there is one, says why
+            break  # the server accepts no more; its answer, if any, says why
     await wait_disconnect(receive)

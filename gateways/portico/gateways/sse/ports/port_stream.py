@@ -1,4 +1,4 @@
-"""A connection to a port as a stream of bytes with an idle timeout."""
+"""A connection to a port as a byte stream with an idle timeout."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from portico.gateways.sse.ports.proxy_errors import timeout_error
 
 
 class PortStream:
-    """Reads and writes bytes. Reading times out when bytes move in neither direction."""
+    """Reads and writes bytes. Reading times out when no byte moves in either direction."""
 
     def __init__(self, connection: PortConnection) -> None:
         self._connection = connection
@@ -15,14 +15,15 @@ class PortStream:
         self._moved = asyncio.get_running_loop().time()
 
     async def write(self, data: bytes) -> None:
-        """Raises PorticoError. The caller writes one piece at a time."""
+        """Writes the bytes; only one write at a time. Raises PorticoError."""
         if data:
             await self._connection.write(data)
             self._moved = asyncio.get_running_loop().time()
 
     async def read(self, seconds: float | None) -> bytes:
-        """The next bytes; b"" at the end. Raises PorticoError, and PortFailure when no byte has come or
-        been accepted for so many seconds."""
+        """Returns the next bytes; b"" at the end. Raises PorticoError, and PortFailure when no byte has
+        arrived or been accepted for `seconds`.
+        """
         if self._reading is None:
             self._reading = asyncio.create_task(self._connection.read())
         loop = asyncio.get_running_loop()
@@ -32,7 +33,7 @@ class PortStream:
             if left is not None and left <= 0:
                 assert seconds is not None
                 raise timeout_error(seconds)
-            # Not asyncio.timeout: a read that is cancelled ends the whole connection.
+            # Not asyncio.timeout: cancelling a read ends the whole connection.
             await asyncio.wait({self._reading}, timeout=left)
         reading, self._reading = self._reading, None
         return reading.result()

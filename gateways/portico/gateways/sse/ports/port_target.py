@@ -12,24 +12,25 @@ from portico.gateways.http.request_telemetry import PORTS
 from portico.gateways.sse.errors import error_response
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,512}")
-_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))  # what HTTP/1.1 takes in a target
+# characters that HTTP/1.1 allows in a target
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 @dataclass(frozen=True, slots=True)
 class PortTarget:
-    """The token of a port, and the request target (path and query) that the server inside gets."""
+    """The token of a port, and the request target (path and query) for the server in the sandbox."""
 
     token: str
     path: str
 
     @property
     def prefix(self) -> str:
-        """The path below which redirects stay."""
+        """The path that redirects stay below."""
         return f"{PORTS}{self.token}"
 
 
 def target_of(scope: Scope) -> PortTarget | Response:
-    """The target, or the answer when the path names none."""
+    """Returns the target, or the answer when the path contains no valid token."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     asked = f"?{quote(query, safe=_VISIBLE)}" if query else ""

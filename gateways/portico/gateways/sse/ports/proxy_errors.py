@@ -1,4 +1,4 @@
-"""Errors of the proxy: the gateway answers them itself, with a status and a code."""
+"""Errors of the proxy, which the gateway answers itself with a status and a code."""
 
 from starlette.responses import Response
 
@@ -7,7 +7,7 @@ from portico.gateways.sse.errors import error_response, from_core
 
 
 class PortFailure(Exception):
-    """The server gave no answer that may pass; status and code say why."""
+    """The server sent no answer that may pass; status and code say why."""
 
     def __init__(self, status: int, code: str, words: str) -> None:
         super().__init__(words)
@@ -18,19 +18,21 @@ class PortFailure(Exception):
 
 
 def protocol_error(words: str) -> PortFailure:
-    """The server broke the protocol, or sent what may not pass."""
+    """Returns the failure for a server that broke the protocol or sent forbidden content."""
     return PortFailure(502, "PORT_PROTOCOL", words)
 
 
 def timeout_error(seconds: float) -> PortFailure:
-    """The server was silent for too long."""
-    return PortFailure(504, "PORT_TIMEOUT", f"the server inside has sent nothing for {seconds:g} s")
+    """Returns the failure for a server that was silent for too long."""
+    return PortFailure(504, "PORT_TIMEOUT", f"the server in the sandbox has sent nothing for {seconds:g} s")
 
 
 def unreachable(error: PorticoError) -> Response:
-    """The answer when the core opens no connection: nothing listens, or the core refuses the call."""
+    """Returns the answer when the core opens no connection: no server listens, or the core refuses the
+    call.
+    """
     if error.reason == "PORT_REFUSED":
         return PortFailure(
-            502, "PORT_REFUSED", "nothing inside listens on the port, or it hung up"
+            502, "PORT_REFUSED", "no server in the sandbox listens on the port, or it closed the connection"
         ).response()
     return from_core(error)

@@ -1,27 +1,34 @@
-"""Redirects of a server in a sandbox are rewritten to stay below the token's path, or refused."""
+"""Rewrites redirects of a server in a sandbox so that they stay below the token's path, or refuses them."""
 
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from portico.gateways.sse.ports.proxy_errors import protocol_error
 
-# What a browser might read in another way than we do is encoded: spaces, backslashes, control characters.
+# Characters that are kept. All others are encoded, since browsers might interpret them differently: spaces,
+# backslashes, control characters.
 _KEPT: Final = "%/:?#[]@!$&'()*+,;=-._~"
 _ITSELF: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def rewrite_location(value: bytes, path: str, prefix: str) -> bytes:
-    """Return an absolute path below the prefix for the Location of an answer; `path` is the request's.
+    """Returns an absolute path below the prefix for the Location of an answer.
 
-    Raises PortFailure for one that leads to another server.
+    Args:
+        value: The Location that the server sent.
+        path: The path of the request.
+        prefix: The token's path.
+
+    Raises:
+        PortFailure: The redirect leads to another server, or is not a URL.
     """
     try:
         to = urlsplit(quote(value, safe=_KEPT))
         host = to.hostname
     except ValueError:
-        raise protocol_error("the server inside redirects to what is not a URL") from None
+        raise protocol_error("the server in the sandbox redirects to an invalid URL") from None
     if (to.scheme or to.netloc) and not (to.scheme in ("", "http", "https") and host in _ITSELF):
-        raise protocol_error("the server inside redirects to another server")
+        raise protocol_error("the server in the sandbox redirects to another server")
     base, _, query = path.partition("?")
     target = to.path
     if not target and not to.netloc:
@@ -37,7 +44,7 @@ def rewrite_location(value: bytes, path: str, prefix: str) -> bytes:
 
 
 def _without_dot_segments(path: str) -> str:
-    """Remove dot segments; they never lead above the root (RFC 3986, 5.2.4; URL, 4.4)."""
+    """Removes dot segments; they never lead above the root (RFC 3986, 5.2.4; URL, 4.4)."""
     kept: list[str] = []
     segments = path.removeprefix("/").split("/")
     for place, segment in enumerate(segments):

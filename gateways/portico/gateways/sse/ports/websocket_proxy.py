@@ -1,6 +1,6 @@
-"""WebSockets to a server in a sandbox (RFC 6455). The proxy forwards whole messages of a limited size.
+"""Forwards WebSockets to a server in a sandbox (RFC 6455), as whole messages of a limited size.
 
-It offers no extension and passes no credential. It does not check the Origin: the path is the only
+The proxy offers no extension and passes no credential. It does not check the Origin: the path is the only
 credential, and there is no cookie that a page of another site could use with it.
 """
 
@@ -25,18 +25,18 @@ from portico.gateways.sse.ports.proxy_errors import PortFailure, protocol_error
 from portico.gateways.sse.ports.proxy_limits import PortLimits
 
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_SLICE: Final = 4096  # bytes that are parsed before other tasks run: a frame may have two
+_SLICE: Final = 4096  # bytes parsed before other tasks run: a frame may have only two
 _CONTENT: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
-_NO_CODE: Final = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE)  # they stand for a missing code
+_NO_CODE: Final = (CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE)  # placeholders for a missing code
 _BROKEN: Final = Close(CloseCode.BAD_GATEWAY, "")
 _log = logging.getLogger("portico.gateways.ports.websocket")
-_log.setLevel(logging.WARNING)  # not each frame
+_log.setLevel(logging.WARNING)  # no log line for each frame
 
 
 async def forward_socket(
     stream: PortStream, target: PortTarget, limits: PortLimits, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Open a WebSocket inside, accept the caller's, and forward messages until one side closes."""
+    """Opens a WebSocket to the sandbox, accepts the caller's, and forwards messages until one side closes."""
     await receive()  # websocket.connect
     try:
         inner = _Inner(stream, limits, scope["subprotocols"])
@@ -53,7 +53,7 @@ async def forward_socket(
         if ending is not None:
             await send({"type": "websocket.close", "code": ending.code, "reason": ending.reason})
     except OSError:
-        pass  # ASGI's way to say that the caller has left
+        pass  # ASGI reports in this way that the caller has disconnected
     finally:
         inwards.cancel()
         outwards.cancel()
@@ -64,7 +64,7 @@ class _Inner:
     """The client side of the WebSocket to the server in the sandbox."""
 
     def __init__(self, stream: PortStream, limits: PortLimits, subprotocols: list[str]) -> None:
-        """Raises PortFailure when a subprotocol is no token."""
+        """Raises PortFailure when a subprotocol is not a token."""
         if not all(_TOKEN.fullmatch(name) for name in subprotocols):
             raise PortFailure(400, "BAD_REQUEST", "sec-websocket-protocol is not a list of tokens")
         self._stream = stream
@@ -79,7 +79,7 @@ class _Inner:
         self._writing = asyncio.Lock()
 
     async def open(self, target: PortTarget, scope: Scope) -> str | None:
-        """Do the handshake and return the subprotocol. Raises PortFailure."""
+        """Performs the handshake and returns the subprotocol. Raises PortFailure."""
         request = self._protocol.connect()
         request.path = target.path
         for name, value in self._limits.headers.inwards(scope["headers"], target.prefix):
@@ -93,16 +93,22 @@ class _Inner:
             await self._flush()
             while self._protocol.state is CONNECTING:
                 if left <= 0:
-                    raise protocol_error("the server inside answered a handshake with too much")
+                    raise protocol_error(
+                        f"the handshake answer from the sandbox is larger than {HEAD_BYTES} bytes"
+                    )
                 left -= await self._step(max(until - loop.time(), 0))
                 if (error := self._protocol.handshake_exc) is not None:
                     raise _refused(error)
         except (PorticoError, TimeoutError):
-            raise protocol_error("the server inside hung up in the handshake") from None
+            raise protocol_error(
+                "the server in the sandbox closed the connection during the handshake"
+            ) from None
         return self._protocol.subprotocol
 
     async def forward_in(self, receive: Receive) -> Close | None:
-        """Forward the caller's messages. Returns how to close its WebSocket; None when it has left."""
+        """Forwards the caller's messages. Returns the close code and reason for the caller; None if it
+        disconnected.
+        """
         try:
             while (message := await receive())["type"] == "websocket.receive":
                 text = message.get("text")
@@ -110,7 +116,7 @@ class _Inner:
                 if len(content) > self._limits.message_bytes:
                     return Close(CloseCode.MESSAGE_TOO_BIG, "")
                 if self._protocol.state is not OPEN:
-                    continue  # until forward_out has said why
+                    continue  # until forward_out has returned the close code
                 (self._protocol.send_binary if text is None else self._protocol.send_text)(content)
                 await self._flush()
             self._end(message.get("code") or CloseCode.NO_STATUS_RCVD, message.get("reason") or "")
@@ -120,7 +126,7 @@ class _Inner:
         return None
 
     async def forward_out(self, send: Send) -> Close:
-        """Forward the server's messages. Returns how to close the caller's WebSocket."""
+        """Forwards the server's messages. Returns the close code and reason for the caller."""
         content = bytearray()
         kind = "bytes"
         try:
@@ -149,7 +155,7 @@ class _Inner:
             return _BROKEN
 
     async def _step(self, seconds: float | None) -> int:
-        """Read and parse the next bytes, and return how many. Raises PorticoError, PortFailure."""
+        """Reads and parses the next bytes, and returns their number. Raises PorticoError, PortFailure."""
         if self._unparsed:
             await asyncio.sleep(0)
         else:
@@ -162,20 +168,22 @@ class _Inner:
         return len(data)
 
     async def _flush(self) -> None:
-        """Raises PorticoError, and TimeoutError when the server inside takes nothing for so long."""
+        """Writes pending data. Raises PorticoError, and TimeoutError when the server accepts nothing for
+        `idle_seconds`.
+        """
         async with self._writing, asyncio.timeout(self._limits.idle_seconds):
             await self._stream.write(b"".join(self._protocol.data_to_send()))
 
     def _end(self, code: int, reason: str) -> None:
         if self._protocol.state is not OPEN:
-            return  # the server has closed it already
+            return  # the server has already closed it
         try:
             self._protocol.send_close(None if code in _NO_CODE else code, "" if code in _NO_CODE else reason)
         except ProtocolError:
             self._protocol.send_close(CloseCode.GOING_AWAY)
 
     def _ending(self) -> Close:
-        """The close code and reason for the caller, after the server's WebSocket has ended."""
+        """Returns the close code and reason for the caller after the server's WebSocket has ended."""
         told = self._protocol.close_rcvd
         if told is not None:
             return Close(CloseCode.NORMAL_CLOSURE, "") if told.code in _NO_CODE else told
@@ -189,6 +197,6 @@ def _refused(error: Exception) -> PortFailure:
     if isinstance(error, InvalidStatus) and 400 <= error.response.status_code < 500:
         status = error.response.status_code
         if status not in STATUSES_REFUSED:
-            words = f"the server inside refused the WebSocket with the status {status}"
+            words = f"the server in the sandbox refused the WebSocket with the status {status}"
             return PortFailure(status, "PORT_HANDSHAKE", words)
-    return protocol_error("the server inside does not speak WebSocket here")
+    return protocol_error("the server in the sandbox does not accept WebSockets on this path")

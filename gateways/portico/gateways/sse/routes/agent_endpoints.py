@@ -1,8 +1,7 @@
-"""The agents' own endpoints: whatever no route of this gateway takes may be one of theirs.
+"""Serves the agents' own endpoints, under every path that no route of this gateway takes.
 
-The default agent's are at their own path, every agent's at
-/agents/{name}/endpoints{path}. An endpoint that streams is framed as the
-reference frames it: `data:` lines, and an error event where it fails.
+The default agent's endpoints have their own path, every agent's are also at /agents/{name}/endpoints{path}. A
+streaming endpoint is framed as in AgentScope Runtime: `data:` lines, and an error event if it fails.
 """
 
 import time
@@ -26,7 +25,7 @@ _Items = AsyncGenerator[agent_pb2.StreamEndpointResponse, None]
 
 
 class Endpoints:
-    """Finds and calls endpoints; what the core told of its agents is remembered for some seconds."""
+    """Finds and calls endpoints. The core's list of agents is cached for KNOWN_SECONDS."""
 
     def __init__(self, core: Core, max_body_bytes: int) -> None:
         self._core = core
@@ -35,7 +34,9 @@ class Endpoints:
         self._known_until = 0.0
 
     async def call(self, request: Request) -> Response:
-        """The endpoint's answer; 404 or 405 where there is none. Raises BadRequest, PorticoError."""
+        """Returns the endpoint's answer: 404 without such an endpoint, 405 for a wrong method. Raises
+        BadRequest, PorticoError.
+        """
         found = await self._find(request)
         if found is None:
             return from_status(404)
@@ -65,7 +66,7 @@ class Endpoints:
 
     async def _known(self, request: Request) -> list[agent_pb2.Agent]:
         if time.monotonic() > self._known_until:
-            # A core that wants a credential gets the caller's: the gateway has none.
+            # Uses the caller's credential: the gateway has none of its own.
             self._agents = [agent async for agent in self._core.of(request).agents.list()]
             self._known_until = time.monotonic() + KNOWN_SECONDS
         return self._agents
@@ -85,7 +86,7 @@ class Endpoints:
 
 
 def _value(text: str) -> Any:
-    """A query parameter: a number, true, false or null when it looks like one, else the text."""
+    """Parses a query parameter: a number, true, false or null if it is one, else the text."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -94,7 +95,9 @@ def _value(text: str) -> Any:
 
 
 async def _stream(request: Request, items: _Items) -> Response:
-    """What goes wrong before the first item, other than in the agent's own code, is an HTTP error."""
+    """Streams an endpoint's items. Errors before the first item are HTTP errors, except those of the agent's
+    code.
+    """
     head: list[bytes] = []
     try:
         first = await unless_gone(request.receive, _first(items))

@@ -1,4 +1,4 @@
-"""REST for agents, and their own endpoints under the agent's name."""
+"""REST routes for agents. An agent's own endpoints are served by endpoints.py."""
 
 from typing import Any
 
@@ -46,12 +46,12 @@ def _agent(agent: agent_pb2.Agent) -> dict[str, Any]:
 async def list_agents(
     request: Request, core: CoreDep, page_size: PageSize = 0, page_token: PageToken = ""
 ) -> Response:
-    """The agents by name."""
+    """Lists the agents by name."""
     page = await core.of(request).agents.list(page_size=page_size, page_token=page_token).page()
     return answer({"agents": [_agent(item) for item in page.agents], "next_page_token": page.next_page_token})
 
 
 @routes.get("/{name}", responses={200: {"model": AgentModel}, **errors(404)})
 async def get_agent(name: str, request: Request, core: CoreDep) -> Response:
-    """One agent."""
+    """Returns one agent."""
     return answer(_agent(await core.of(request).agents.get(name)))

@@ -1,4 +1,4 @@
-"""REST for memories."""
+"""REST routes for memories."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -40,7 +40,10 @@ from portico.v1 import memory_pb2
 FILTER_CHARACTERS = 8192
 Filter = Annotated[
     str | None,
-    Query(max_length=FILTER_CHARACTERS, description="A MetadataFilter as JSON: only what it chooses."),
+    Query(
+        max_length=FILTER_CHARACTERS,
+        description="A MetadataFilter as JSON; selects memories by their metadata.",
+    ),
 ]
 
 routes = APIRouter(prefix="/memories", tags=["memories"])
@@ -76,7 +79,7 @@ def _moment(at: float | None) -> Timestamp | None:
 
 
 def _chosen(text: str | None) -> dict[str, Any] | None:
-    """The filter of a query parameter. Raises BadRequest."""
+    """Parses the filter in a query parameter. Raises BadRequest."""
     return None if text is None else checked(MetadataFilter, load(text)).model_dump()
 
 
@@ -87,7 +90,7 @@ def _chosen(text: str | None) -> dict[str, Any] | None:
     openapi_extra=takes("AddMemories"),
 )
 async def add_memories(given: Given, request: Request, core: CoreDep) -> Response:
-    """Store memories and make them searchable."""
+    """Stores memories and indexes them for search."""
     body = checked(AddMemories, given)
     memories = [_new(item, f"memories[{index}]") for index, item in enumerate(body.memories)]
     added = await core.of(request).memories.add(memories, user_id=body.user_id)
@@ -100,7 +103,7 @@ async def add_memories(given: Given, request: Request, core: CoreDep) -> Respons
     openapi_extra=takes("SearchMemories"),
 )
 async def search_memories(given: Given, request: Request, core: CoreDep) -> Response:
-    """A user's memories that have these words, best first."""
+    """Searches a user's memories by words, best match first."""
     body = checked(SearchMemories, given)
     hits = await core.of(request).memories.search(
         body.query,
@@ -118,12 +121,12 @@ async def list_memories(
     user_id: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str | None, Query(description="Only from this session.")] = None,
+    session_id: Annotated[str | None, Query(description="Only memories of one session.")] = None,
     filter: Filter = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """A user's memories, newest first."""
+    """Lists a user's memories, newest first."""
     listing = core.of(request).memories.list(
         user_id=user_id,
         session_id=session_id,
@@ -139,13 +142,13 @@ async def list_memories(
 
 @routes.get("/{user_id}", responses={200: {"model": MemoryModel}, **errors(404)})
 async def get_memory_by_key(user_id: str, key: str, request: Request, core: CoreDep) -> Response:
-    """The memory that has this key of the caller's."""
+    """Returns the memory with this key."""
     return answer(_memory(await core.of(request).memories.get(key=key, user_id=user_id)))
 
 
 @routes.get("/{user_id}/{memory_id}", responses={200: {"model": MemoryModel}, **errors(404)})
 async def get_memory(user_id: str, memory_id: str, request: Request, core: CoreDep) -> Response:
-    """One memory."""
+    """Returns one memory."""
     return answer(_memory(await core.of(request).memories.get(memory_id, user_id=user_id)))
 
 
@@ -157,7 +160,7 @@ async def get_memory(user_id: str, memory_id: str, request: Request, core: CoreD
 async def update_memory(
     user_id: str, memory_id: str, given: Given, request: Request, core: CoreDep
 ) -> Response:
-    """Replace fields of a memory; those that are left out stay."""
+    """Replaces fields of a memory; omitted fields stay unchanged."""
     body = checked(MemoryUpdate, given)
     changes: dict[str, Any] = body.model_dump(include=body.model_fields_set)
     if "metadata" in changes:
@@ -178,7 +181,7 @@ async def delete_memories(
     key: str | None = None,
     filter: Filter = None,
 ) -> Response:
-    """Remove one memory, a session's, those that a filter chooses, or all of a user's."""
+    """Deletes one memory, a session's, those that a filter selects, or all of a user's."""
     deleted = await core.of(request).memories.delete(
         user_id=user_id, session_id=session_id, memory_id=memory_id, key=key, filter=_chosen(filter)
     )

@@ -1,4 +1,4 @@
-"""REST for runs: start, list, get, follow, cancel, interrupt, resume, delete."""
+"""REST routes for runs: start, list, get, follow, cancel, interrupt, resume, steer, delete."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ Moment = Annotated[float | None, Query(ge=0, le=1e11, description="Seconds since
 
 
 def run_json(run: query_pb2.Run) -> dict[str, Any]:
-    """The run's response, and what the core knows beside it."""
+    """Returns the JSON of a run: its response, and the core's other data about it."""
     return {
         **response_json(run.response),
         "user_id": run.response.user_id,
@@ -55,7 +55,7 @@ def run_json(run: query_pb2.Run) -> dict[str, Any]:
 
 
 class EventStream(Response):
-    """An answer that is a run's events."""
+    """An answer that streams a run's events."""
 
     media_type = "text/event-stream"
 
@@ -68,7 +68,7 @@ class EventStream(Response):
 
 
 def follow(request: Request, core: CoreDep, run_id: str, after: int | None) -> EventStream:
-    """The events of a run beyond a cursor."""
+    """Streams the events of a run after a cursor."""
     streams: Streams = request.app.state.streams
     watch = query_pb2.WatchRunRequest(run_id=run_id, after_sequence_number=after)
 
@@ -89,7 +89,7 @@ routes = APIRouter(tags=["runs"])
     openapi_extra=takes("StartRun"),
 )
 async def start_run(body: Given, request: Request, core: CoreDep) -> Response:
-    """Start a run in the background."""
+    """Starts a run in the background."""
     run = await core.of(request).runs.start(_query(body, request))
     return answer(run_json(run), 201, {"location": f"/runs/{run.response.id}"})
 
@@ -101,13 +101,13 @@ async def list_runs(
     agent: str = "",
     user_id: str | None = None,
     session_id: str | None = None,
-    status: Annotated[list[Status] | None, Query(description="Any of these.")] = None,
+    status: Annotated[list[Status] | None, Query(description="Runs with any of these statuses.")] = None,
     created_from: Moment = None,
     created_until: Moment = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """Runs, newest first, without their messages."""
+    """Lists runs without their messages, newest first."""
     page = (
         await core.of(request)
         .runs.list(
@@ -127,42 +127,44 @@ async def list_runs(
 
 @routes.get("/runs/{run_id}", responses={200: {"model": RunModel}, **errors(404)})
 async def get_run(run_id: str, request: Request, core: CoreDep) -> Response:
-    """One run as it stands."""
+    """Returns one run in its current state."""
     return answer(run_json(await core.of(request).runs.get(run_id)))
 
 
 @routes.delete("/runs/{run_id}", status_code=204, responses=errors(404, 409))
 async def delete_run(run_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove an ended run and its log."""
+    """Deletes an ended run and its log."""
     await core.of(request).runs.delete(run_id)
     return Response(status_code=204)
 
 
 @routes.get(
     "/runs/{run_id}/events",
-    response_class=Response,  # no media type of its own: errors are JSON
+    response_class=Response,  # no default media type, since errors are JSON
     responses={200: {"content": _EVENTS}, **errors(404, 416)},
 )
 async def run_events(
     run_id: str,
     request: Request,
     core: CoreDep,
-    after: Annotated[int | None, Query(ge=0, le=2**53, description="The last event you have.")] = None,
-    last_event_id: Annotated[str | None, Header(description="The same; it wins.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**53, description="Sequence number of the last event received.")
+    ] = None,
+    last_event_id: Annotated[str | None, Header(description="Like after, and takes precedence.")] = None,
 ) -> Response:
-    """A run's events from a cursor: what is there, then what comes."""
+    """Streams a run's events after a cursor: stored events first, then new ones."""
     return follow(request, core, run_id, _cursor(after, last_event_id))
 
 
 @routes.post("/runs/{run_id}/cancel", responses={200: {"model": RunModel}, **errors(404, 409)})
 async def cancel_run(run_id: str, request: Request, core: CoreDep) -> Response:
-    """Stop a run; the answer comes when it has stopped."""
+    """Cancels a run; the answer arrives when the run has ended."""
     return answer(run_json(await core.of(request).runs.cancel(run_id)))
 
 
 @routes.post("/runs/{run_id}/interrupt", responses={200: {"model": RunModel}, **errors(404, 409)})
 async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Response:
-    """Ask a run's agent to stop where it is; the answer comes when it has."""
+    """Interrupts a run's agent; the answer arrives when the agent has stopped."""
     return answer(run_json(await core.of(request).runs.interrupt(run_id)))
 
 
@@ -171,7 +173,7 @@ async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Respons
     responses={200: {"model": Interrupted}, **errors(409)},
 )
 async def interrupt_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """Interrupt what is live in a session."""
+    """Interrupts all live runs of a session."""
     runs = await core.of(request).runs.interrupt_session(user_id=user_id, session_id=session_id)
     return answer({"runs": [run_json(run) for run in runs]})
 
@@ -182,7 +184,9 @@ async def interrupt_session(user_id: str, session_id: str, request: Request, cor
     openapi_extra=takes("Answer"),
 )
 async def resume_run(run_id: str, body: Given, request: Request, core: CoreDep) -> Response:
-    """Answer a run that waits for input. With Accept: text/event-stream its events follow."""
+    """Sends input to a run that is waiting for it. With Accept: text/event-stream, the answer is the stream
+    of the events that follow.
+    """
     answered = query_pb2.ResumeRunRequest()
     read_required_input(body, "input", answered.input)
     question = checked(Asked, body).input_request_id
@@ -199,7 +203,9 @@ async def resume_run(run_id: str, body: Given, request: Request, core: CoreDep) 
     openapi_extra=takes("Told"),
 )
 async def steer_run(run_id: str, body: Given, request: Request, core: CoreDep) -> Response:
-    """Tell an agent more while it works. Its events say when it has taken that in."""
+    """Sends more input to an agent while it is executing. An event of the run reports when the agent has read
+    it.
+    """
     told = query_pb2.SteerRunRequest()
     read_required_input(body, "input", told.input)
     await core.of(request).runs.steer(run_id, list(told.input))
@@ -207,7 +213,7 @@ async def steer_run(run_id: str, body: Given, request: Request, core: CoreDep) -
 
 
 def task_routes(process_path: str) -> APIRouter:
-    """The reference's routes for runs in the background; they hang below the process path."""
+    """Returns AgentScope Runtime's routes for background runs, below the process path."""
     routes = APIRouter(tags=["runs"])
 
     @routes.post(
@@ -216,20 +222,20 @@ def task_routes(process_path: str) -> APIRouter:
         openapi_extra=takes("StartRun"),
     )
     async def start_task(body: Given, request: Request, core: CoreDep) -> Response:
-        """Start a run in the background, in the reference's words."""
+        """Starts a run in the background, in AgentScope Runtime's format."""
         run = await core.of(request).runs.start(_query(body, request))
         return answer(
             {
                 "task_id": run.response.id,
                 "status": "submitted",
                 "queue": _BACKGROUND,
-                "message": f"The run goes on in the background; ask {process_path}/task/{run.response.id}",
+                "message": f"The run continues in the background; poll {process_path}/task/{run.response.id}",
             }
         )
 
     @routes.get(f"{process_path}/task/{{task_id}}", responses={200: {"model": TaskStatus}, **errors(404)})
     async def get_task(task_id: str, request: Request, core: CoreDep) -> Response:
-        """Where such a run stands; the result is its response."""
+        """Returns the state of a background run; after its end, the result is its response."""
         run = await core.of(request).runs.get(task_id)
         return answer({"status": _task_status(run.response), "result": _task_result(run.response)})
 
@@ -237,7 +243,7 @@ def task_routes(process_path: str) -> APIRouter:
 
 
 def _query(body: dict[str, Any], request: Request) -> query_pb2.QueryRequest:
-    wants_stream(body)  # it means nothing here, and must be in order all the same
+    wants_stream(body)  # without effect here, but still validated
     query = query_request(body)
     key = request.headers.get("idempotency-key", "")
     if key and not query.idempotency_key:
@@ -253,7 +259,9 @@ def _cursor(after: int | None, last_event_id: str | None) -> int | None:
     if last_event_id is None or last_event_id == "":
         return after
     if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 15:
-        raise BadRequest("Last-Event-ID: must be the id of an event", status=400, field="Last-Event-ID")
+        raise BadRequest(
+            "Last-Event-ID: must be the sequence number of an event", status=400, field="Last-Event-ID"
+        )
     return int(last_event_id)
 
 

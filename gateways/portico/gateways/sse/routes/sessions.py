@@ -1,4 +1,4 @@
-"""REST for sessions and their messages."""
+"""REST routes for sessions and their messages."""
 
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -70,7 +70,7 @@ def _highlight(highlight: session_pb2.Highlight) -> dict[str, Any]:
     openapi_extra=takes("SessionCreate"),
 )
 async def create_session(given: Given, request: Request, core: CoreDep) -> Response:
-    """Make an empty session."""
+    """Creates an empty session."""
     body = checked(SessionCreate, given)
     session = await core.of(request).sessions.create(
         user_id=body.user_id, session_id=body.session_id, metadata=json_object(body.metadata)
@@ -83,7 +83,7 @@ async def create_session(given: Given, request: Request, core: CoreDep) -> Respo
 async def list_sessions(
     user_id: str, request: Request, core: CoreDep, page_size: PageSize = 0, page_token: PageToken = ""
 ) -> Response:
-    """A user's sessions, last used first."""
+    """Lists a user's sessions, the last used first."""
     listing = core.of(request).sessions.list(user_id=user_id, page_size=page_size, page_token=page_token)
     page = await listing.page()
     return answer(
@@ -97,13 +97,13 @@ async def search_sessions(
     query: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str | None, Query(description="Only in this session.")] = None,
-    role: Annotated[list[RoleName], Query(description="Only of these roles.")] = [],  # noqa: B006
-    type: Annotated[list[TypeName], Query(description="Only of these types.")] = [],  # noqa: B006
-    highlight: Annotated[bool, Query(description="Whether hits have highlights.")] = False,
+    session_id: Annotated[str | None, Query(description="Only messages of one session.")] = None,
+    role: Annotated[list[RoleName], Query(description="Only messages with these roles.")] = [],  # noqa: B006
+    type: Annotated[list[TypeName], Query(description="Only messages of these types.")] = [],  # noqa: B006
+    highlight: Annotated[bool, Query(description="Whether hits include highlights.")] = False,
     top_k: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Response:
-    """Messages of all of a user's sessions that have these words, best first."""
+    """Searches the messages of all of a user's sessions by words, best match first."""
     hits = await core.of(request).sessions.search(
         query,
         user_id=user_id,
@@ -130,7 +130,7 @@ async def search_sessions(
 
 @routes.get("/sessions/{user_id}/{session_id}", responses={200: {"model": SessionModel}, **errors(404)})
 async def get_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """One session, without its messages."""
+    """Returns one session, without its messages."""
     return answer(_session(await core.of(request).sessions.get(session_id, user_id=user_id)))
 
 
@@ -142,7 +142,7 @@ async def get_session(user_id: str, session_id: str, request: Request, core: Cor
 async def update_session(
     user_id: str, session_id: str, given: Given, request: Request, core: CoreDep
 ) -> Response:
-    """Replace a session's metadata."""
+    """Replaces a session's metadata."""
     metadata = json_object(checked(SessionUpdate, given).metadata)
     sessions = core.of(request).sessions
     return answer(_session(await sessions.update(session_id, user_id=user_id, metadata=metadata)))
@@ -150,7 +150,7 @@ async def update_session(
 
 @routes.delete("/sessions/{user_id}/{session_id}", status_code=204, responses=errors(404))
 async def delete_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a session and its messages; its runs stay."""
+    """Deletes a session and its messages; its runs stay."""
     await core.of(request).sessions.delete(session_id, user_id=user_id)
     return Response(status_code=204)
 
@@ -164,11 +164,11 @@ async def list_messages(
     request: Request,
     core: CoreDep,
     order: Literal["ascending", "descending"] = "ascending",
-    after_message_id: Annotated[str | None, Query(description="Begin behind this message.")] = None,
+    after_message_id: Annotated[str | None, Query(description="Start after this message.")] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """A session's messages, from either end."""
+    """Lists a session's messages, oldest or newest first."""
     listing = core.of(request).sessions.list_messages(
         session_id,
         user_id=user_id,
@@ -190,7 +190,7 @@ async def list_messages(
 async def get_message(
     user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
 ) -> Response:
-    """One message."""
+    """Returns one message."""
     sessions = core.of(request).sessions
     return answer(_message(await sessions.get_message(session_id, message_id, user_id=user_id)))
 
@@ -201,7 +201,7 @@ async def get_message(
 async def delete_message(
     user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
 ) -> Response:
-    """Remove one message."""
+    """Deletes one message."""
     await core.of(request).sessions.delete_message(session_id, message_id, user_id=user_id)
     return Response(status_code=204)
 
@@ -215,7 +215,7 @@ async def delete_message(
 async def append_messages(
     user_id: str, session_id: str, body: Given, request: Request, core: CoreDep
 ) -> Response:
-    """Add messages at the end; those whose id the session has are left out."""
+    """Appends messages to a session; messages whose id is already there are skipped."""
     read = session_pb2.AppendMessagesRequest()
     read_required_input(body, "messages", read.messages)
     stored = await core.of(request).sessions.append_messages(session_id, list(read.messages), user_id=user_id)

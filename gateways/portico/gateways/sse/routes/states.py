@@ -1,4 +1,4 @@
-"""REST for agents' states, with ETag and If-Match."""
+"""REST routes for agents' states, with ETag and If-Match."""
 
 from typing import Annotated, Any
 
@@ -25,8 +25,8 @@ from portico.v1 import state_pb2
 routes = APIRouter(prefix="/states", tags=["states"])
 
 RoundPath = Annotated[int, Path(ge=1, le=2**53)]
-IfMatch = Annotated[str | None, Header(description="The ETag that must still be there.")]
-IfNoneMatch = Annotated[str | None, Header(description="* writes only where nothing is yet.")]
+IfMatch = Annotated[str | None, Header(description="The ETag that the stored state must still have.")]
+IfNoneMatch = Annotated[str | None, Header(description="* writes only if no state is stored yet.")]
 _STATE = takes({"type": "object", "description": "The state: any JSON object."})
 
 
@@ -46,7 +46,7 @@ def _etag(state: state_pb2.State) -> dict[str, str]:
 
 
 def _expected(if_match: str | None, if_none_match: str | None = None) -> str:
-    """The etag that a save names; the contract's * is for nothing there."""
+    """Returns the ETag that a save expects; `*`, in the contract, means that nothing is stored."""
     etag = (if_match or "").strip()
     if if_none_match is not None:
         if if_none_match.strip() != "*" or etag:
@@ -81,11 +81,11 @@ async def list_states(
     user_id: str,
     request: Request,
     core: CoreDep,
-    session_id: Annotated[str | None, Query(description="Only of this session.")] = None,
+    session_id: Annotated[str | None, Query(description="Only states of one session.")] = None,
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """A user's rounds by session and round, without their contents."""
+    """Lists a user's rounds by session and round, without their contents."""
     listing = core.of(request).states.list(
         user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
     )
@@ -95,13 +95,13 @@ async def list_states(
 
 @routes.delete("/{user_id}", responses={200: {"model": Deleted}, **errors()})
 async def delete_user_states(user_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove all of a user's states."""
+    """Deletes all states of a user."""
     return answer({"deleted": await core.of(request).states.delete(user_id=user_id)})
 
 
 @routes.get("/{user_id}/{session_id}", responses={200: {"model": StateModel}, **errors(404)})
 async def get_latest_state(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """The latest round."""
+    """Returns the latest round."""
     state = await core.of(request).states.get(user_id=user_id, session_id=session_id)
     return answer(_state(state), 200, _etag(state))
 
@@ -119,13 +119,13 @@ async def save_next_state(
     core: CoreDep,
     if_match: IfMatch = None,
 ) -> Response:
-    """Save a state as the next round. If-Match names the latest round's ETag."""
+    """Saves a state as the next round. If-Match names the latest round's ETag."""
     return await _save(core, request, body, user_id, session_id, None, _expected(if_match))
 
 
 @routes.delete("/{user_id}/{session_id}", responses={200: {"model": Deleted}, **errors()})
 async def delete_session_states(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a session's rounds, and what a framework keeps in the session."""
+    """Deletes a session's rounds, and the state that a framework stores in the session."""
     deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id)
     return answer({"deleted": deleted})
 
@@ -134,7 +134,7 @@ async def delete_session_states(user_id: str, session_id: str, request: Request,
 async def get_state(
     user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
 ) -> Response:
-    """One round."""
+    """Returns one round."""
     state = await core.of(request).states.get(user_id=user_id, session_id=session_id, round_id=round_id)
     return answer(_state(state), 200, _etag(state))
 
@@ -154,7 +154,7 @@ async def save_state(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Write a round over what is there. If-Match names its ETag."""
+    """Writes or overwrites a round. If-Match names its ETag."""
     etag = _expected(if_match, if_none_match)
     return await _save(core, request, body, user_id, session_id, round_id, etag)
 
@@ -163,6 +163,6 @@ async def save_state(
 async def delete_state(
     user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
 ) -> Response:
-    """Remove one round."""
+    """Deletes one round."""
     deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id, round_id=round_id)
     return answer({"deleted": deleted})

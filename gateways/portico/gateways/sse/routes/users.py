@@ -1,4 +1,4 @@
-"""REST for users: there is one thing to do with them."""
+"""REST route for users: deletes all data of a user."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,6 +11,8 @@ routes = APIRouter(prefix="/users", tags=["users"])
 
 @routes.delete("/{user_id}", responses={200: {"model": Forgotten}, **errors()})
 async def forget_user(user_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove all that is kept of a user, for good, and say how much it was. It may take long."""
+    """Permanently deletes all data of a user and returns the number of items of each kind. It may take
+    long.
+    """
     told = await core.of(request).identity.forget_user(user_id)
     return answer({field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields})

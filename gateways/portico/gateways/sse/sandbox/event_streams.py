@@ -1,4 +1,4 @@
-"""Streams of a sandbox as Server-Sent Events, and as one object."""
+"""Sends the events of a sandbox's call as Server-Sent Events, or as one object."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from portico.gateways.sse.sandbox.sandbox_encoding import Whole
 
 log = logging.getLogger(__name__)
 
-FIRST_SECONDS = 0.5  # what goes wrong in that time is an HTTP error
+FIRST_SECONDS = 0.5  # errors within this time become HTTP errors
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _PING = b": ping\n\n"
 Items = AsyncGenerator[Any, None]
@@ -25,14 +25,14 @@ Told = Callable[[Any], Iterable[tuple[str, dict[str, Any]]]]
 
 
 class _Reading:
-    """Reads items with patience for so long at a time."""
+    """Reads items one by one, each with a timeout that does not cancel the read."""
 
     def __init__(self, items: Items) -> None:
         self._items = items
         self._step: asyncio.Task[tuple[bool, Any]] | None = None
 
     async def next(self, seconds: float) -> tuple[bool, Any]:
-        """Whether there may be more, and the item; None when there is none yet."""
+        """Returns whether more items may follow, and the item; None if none arrived within `seconds`."""
         if self._step is None:
             self._step = asyncio.create_task(self._one())
         await asyncio.wait({self._step}, timeout=seconds)
@@ -55,7 +55,7 @@ class _Reading:
 
 
 async def stream(request: Request, items: Items, told: Told) -> Response:
-    """The items as events. Raises PorticoError, Disconnected for what goes wrong at once."""
+    """Streams the items as events. Raises PorticoError, Disconnected for errors within FIRST_SECONDS."""
     ping: float = request.app.state.streams.ping_seconds
     reading = _Reading(items)
     try:
@@ -85,7 +85,7 @@ async def stream(request: Request, items: Items, told: Told) -> Response:
 
 
 async def whole(request: Request, items: Items, *, rich: bool) -> Response:
-    """One object for all items. Raises PorticoError, Disconnected."""
+    """Returns one object for all items. Raises PorticoError, Disconnected."""
     result = Whole(rich=rich)
 
     async def collect() -> None:

@@ -1,4 +1,4 @@
-"""Downloads from sandboxes: Content-Length, ranges, and a validator (RFC 9110, 8.8, 13 and 14)."""
+"""Downloads from sandboxes, with Content-Length, ranges and a validator (RFC 9110, 8.8, 13 and 14)."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ from portico.gateways.http.request.body import Disconnected, unless_gone, wait_d
 from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import error_response
 
-# Code inside has written the file: a browser must not run it in this site's origin, and no proxy may keep it.
+# The file comes from untrusted code: a browser must not run it in this site's origin, and shared caches must
+# not store it.
 _HARMLESS: Final = {
     "cache-control": "private, no-cache",
     "content-disposition": "attachment",
@@ -29,7 +30,9 @@ _TAG: Final = re.compile(r"[0-9a-f-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The bytes that are asked for. With `last_bytes` they are the last ones; a length of 0 means all."""
+    """The requested bytes of a file: `length` bytes from `offset`, where 0 means to the end, or the last
+    `last_bytes`.
+    """
 
     offset: int = 0
     length: int = 0
@@ -37,7 +40,9 @@ class Part:
 
 
 def asked_part(headers: Mapping[str, str]) -> Part | None:
-    """The range of a request; None, which means the whole file, also for several or an invalid one."""
+    """Returns the range of a request; None (the whole file) without a range, for several ranges or an invalid
+    one.
+    """
     found = _RANGE.fullmatch(headers.get("range", "").strip())
     if found is None:
         return None
@@ -52,7 +57,8 @@ def asked_part(headers: Mapping[str, str]) -> Part | None:
 async def download(
     request: Request, sandboxes: Sandboxes, sandbox_id: str, path: str, given: Part
 ) -> Response:
-    """The answer to GET and HEAD. A part that the query asks for is a representation of its own.
+    """Answers GET and HEAD. A part selected by the query is a representation of its own, without ranges or
+    ETag.
 
     Raises PorticoError, Disconnected.
     """
@@ -60,7 +66,7 @@ async def download(
     part = asked_part(headers) if request.method == "GET" and given == Part() else None
 
     async def opened(part: Part) -> FileReader:
-        # The last 0 bytes are none that could be had; 1 tells as well how large the file is.
+        # The core has no range of 0 last bytes; a request for 1 byte returns the file's size too.
         last = 0 if part.last_bytes is None else max(part.last_bytes, 1)
         work = sandboxes.open_file(sandbox_id, path, offset=part.offset, length=part.length, last_bytes=last)
         return await unless_gone(request.receive, work)
@@ -94,12 +100,14 @@ async def download(
 
 
 def _tags(text: str) -> list[str]:
-    """The tags of If-None-Match, which compares weakly."""
+    """Returns the tags of If-None-Match without their W/ prefix: the comparison is weak."""
     return [tag.strip().removeprefix("W/") for tag in text.split(",")]
 
 
 class FileResponse(Response):
-    """Sends a file while it reads it. When reading fails, the connection is closed without an end."""
+    """Sends a file while reading it. When reading fails, the connection is closed with the answer
+    incomplete.
+    """
 
     media_type = "application/octet-stream"
 

@@ -1,4 +1,4 @@
-"""REST for the files of a sandbox. Contents go through in pieces, whatever their size."""
+"""REST routes for the files of a sandbox. Contents of any size are streamed in pieces."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from portico.v1 import sandbox_pb2 as pb
 
 routes = APIRouter(prefix="/sandboxes/{sandbox_id}/files", tags=["sandboxes"])
 
-PathQuery = Annotated[str, Query(description="Below /workspace, or absolute.")]
+PathQuery = Annotated[str, Query(description="A path relative to /workspace, or an absolute one.")]
 _BYTES: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -27,11 +27,11 @@ async def list_directory(
     request: Request,
     core: CoreDep,
     path: PathQuery = "",
-    depth: Annotated[int, Query(ge=1, le=64, description="How many levels.")] = 1,
-    page_size: Annotated[int, Query(ge=0, le=20_000, description="0 means 20,000.")] = 0,
+    depth: Annotated[int, Query(ge=1, le=64, description="The number of levels.")] = 1,
+    page_size: Annotated[int, Query(ge=0, le=20_000, description="The most entries; 0 means 20,000.")] = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """The entries of a directory, each directory before its content; 20,000 at most on a page."""
+    """Lists the entries of a directory, each directory before its content; at most 20,000 on a page."""
     page = await (
         core.of(request)
         .sandboxes.list_entries(sandbox_id, path, depth=depth, page_size=page_size, page_token=page_token)
@@ -43,7 +43,7 @@ async def list_directory(
 
 
 Offset = Annotated[int, Query(ge=0, lt=2**63)]
-Length = Annotated[int, Query(ge=0, lt=2**63, description="All when left out.")]
+Length = Annotated[int, Query(ge=0, lt=2**63, description="Bytes; to the end of the file if omitted.")]
 
 
 @routes.get(
@@ -54,7 +54,9 @@ Length = Annotated[int, Query(ge=0, lt=2**63, description="All when left out.")]
 async def read_file(
     sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, offset: Offset = 0, length: Length = 0
 ) -> Response:
-    """A file, as it is. Without offset and length it has ranges (Range, If-Range) and often an ETag."""
+    """Returns a file's content. Without offset and length it supports Range and If-Range, and usually has an
+    ETag.
+    """
     return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
 
 
@@ -62,7 +64,7 @@ async def read_file(
 async def file_head(
     sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, offset: Offset = 0, length: Length = 0
 ) -> Response:
-    """What GET would say of it before the content."""
+    """Returns the headers that GET would return."""
     return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
 
 
@@ -78,7 +80,7 @@ async def write_file(
     core: CoreDep,
     mode: Annotated[Literal["replace", "append", "create"], Query()] = "replace",
 ) -> Response:
-    """Write a file from the body, of whatever type and size; until its end the old content stays."""
+    """Writes a file from the body, of any type and size. The old content stays until the body is complete."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         while True:
@@ -97,7 +99,7 @@ async def write_file(
 
 @routes.get("/info", responses={200: {"model": models.FileModel}, **failures()})
 async def stat_file(sandbox_id: str, path: PathQuery, request: Request, core: CoreDep) -> Response:
-    """About a file or directory."""
+    """Describes a file or directory."""
     return answer(file_json(await core.of(request).sandboxes.stat_file(sandbox_id, path)))
 
 
@@ -105,21 +107,21 @@ async def stat_file(sandbox_id: str, path: PathQuery, request: Request, core: Co
 async def remove_file(
     sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, recursive: bool = False
 ) -> Response:
-    """Remove a file, or a directory with all that is in it."""
+    """Deletes a file, or a directory with all its content."""
     await core.of(request).sandboxes.remove_file(sandbox_id, path, recursive=recursive)
     return Response(status_code=204)
 
 
 @routes.post("/directories", status_code=204, responses=failures(*BODY), openapi_extra=takes("PathModel"))
 async def make_directory(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Make a directory and those above it."""
+    """Creates a directory and its missing parents."""
     await core.of(request).sandboxes.make_directory(sandbox_id, checked(models.PathModel, given).path)
     return Response(status_code=204)
 
 
 @routes.post("/move", status_code=204, responses=failures(*BODY), openapi_extra=takes("MoveFile"))
 async def move_file(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Move or rename a file or directory."""
+    """Moves or renames a file or directory."""
     body = checked(models.MoveFile, given)
     await core.of(request).sandboxes.move_file(
         sandbox_id, body.source, body.destination, overwrite=body.overwrite
@@ -134,10 +136,10 @@ async def search_files(
     core: CoreDep,
     pattern: str = "",
     path: PathQuery = "",
-    text: Annotated[str, Query(description="A text that they have.")] = "",
+    text: Annotated[str, Query(description="A text that the file must contain.")] = "",
     exclude: Annotated[Sequence[str], Query()] = (),
 ) -> Response:
-    """Files by name and content."""
+    """Searches files by name and content."""
     found = await core.of(request).sandboxes.search_files(
         sandbox_id, pattern, path=path, text=text, exclude=exclude
     )
@@ -150,7 +152,7 @@ async def search_files(
     openapi_extra=takes("EditFile"),
 )
 async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Replace the first place of each text, in order; answers with a diff."""
+    """Replaces the first occurrence of each text, in order; returns a diff."""
     body = checked(models.EditFile, given)
     edits = [pb.FileEdit(old_text=edit.old_text, new_text=edit.new_text) for edit in body.edits]
     sandboxes = core.of(request).sandboxes
@@ -164,8 +166,9 @@ async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreD
 async def watch_files(
     sandbox_id: str, request: Request, core: CoreDep, path: PathQuery = "", recursive: bool = False
 ) -> Response:
-    """Follow changes: ready, created, modified, removed, and overflow, after which the directory has to be
-    listed again: changes were not read in time."""
+    """Streams changes: ready, created, modified, removed, and overflow. After an overflow, changes were lost
+    and the directory must be listed again.
+    """
     items = core.of(request).sandboxes.watch_files(sandbox_id, path, recursive=recursive)
     return await stream(request, items, _change)
 

@@ -1,4 +1,4 @@
-"""Sandboxes in the JSON of this gateway."""
+"""Converts sandboxes from and to the JSON of this gateway."""
 
 import base64
 import codecs
@@ -168,7 +168,7 @@ def end_json(end: pb.CellEnd | pb.ProcessEnd) -> dict[str, Any]:
 
 
 class EventJson:
-    """The events of one call, in order: their names and their JSON. Text is cut between characters only."""
+    """Converts the events of one call, in order, to names and JSON. Text is split between characters only."""
 
     def __init__(self) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")
@@ -194,7 +194,7 @@ class EventJson:
 
 
 class Whole:
-    """All of a call in one object."""
+    """Collects all events of a call into one object."""
 
     def __init__(self, *, rich: bool) -> None:
         self._events = EventJson()

@@ -1,4 +1,4 @@
-"""REST for sandboxes: their life, and code in them. Files have a module of their own."""
+"""REST routes for sandboxes: their life cycle, and running code in them. Files are in sandbox_files.py."""
 
 from typing import Annotated, Any
 
@@ -40,7 +40,7 @@ Pid = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 def failures(*more: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of every route on a sandbox."""
+    """Returns the error answers that all sandbox routes share, and `more`, for OpenAPI."""
     return errors(404, 409, 429, 501, *more)
 
 
@@ -51,7 +51,7 @@ def failures(*more: int) -> dict[int | str, dict[str, Any]]:
     openapi_extra=takes("CreateSandbox"),
 )
 async def create_sandbox(given: Given, request: Request, core: CoreDep) -> Response:
-    """The session's own sandbox, made if need be."""
+    """Returns the session's sandbox, and creates it if there is none."""
     body = checked(models.CreateSandbox, given)
     made = await core.of(request).sandboxes.create(
         spec_of(body.spec),
@@ -72,7 +72,7 @@ async def list_sandboxes(
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """Sandboxes, newest first."""
+    """Lists sandboxes, newest first."""
     page = (
         await core.of(request)
         .sandboxes.list(user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token)
@@ -93,7 +93,7 @@ async def list_snapshots(
     page_size: PageSize = 0,
     page_token: PageToken = "",
 ) -> Response:
-    """Snapshots, newest first."""
+    """Lists snapshots, newest first."""
     page = (
         await core.of(request)
         .sandboxes.list_snapshots(
@@ -115,40 +115,40 @@ async def list_snapshots(
 
 @routes.get("/{sandbox_id}", responses={200: {"model": models.SandboxModel}, **failures()})
 async def get_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """One sandbox."""
+    """Returns one sandbox."""
     return answer(sandbox_json(await core.of(request).sandboxes.get(sandbox_id)))
 
 
 @routes.delete("/{sandbox_id}", status_code=204, responses=failures())
 async def delete_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """End everything inside and remove all of it."""
+    """Ends all processes of a sandbox and deletes it."""
     await core.of(request).sandboxes.delete(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.post("/{sandbox_id}/touch", responses={200: {"model": models.SandboxModel}, **failures()})
 async def touch_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Begin its idle time anew."""
+    """Restarts the idle timeout."""
     return answer(sandbox_json(await core.of(request).sandboxes.touch(sandbox_id)))
 
 
 @routes.post("/{sandbox_id}/pause", status_code=204, responses=failures())
 async def pause_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Stop everything inside."""
+    """Suspends all processes of a sandbox."""
     await core.of(request).sandboxes.pause(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.post("/{sandbox_id}/resume", status_code=204, responses=failures())
 async def resume_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Let a paused sandbox go on."""
+    """Resumes a paused sandbox."""
     await core.of(request).sandboxes.resume(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.get("/{sandbox_id}/metrics", responses={200: {"model": models.MetricsModel}, **failures()})
 async def sandbox_metrics(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """What it uses."""
+    """Returns the resources that a sandbox uses."""
     return answer(metrics_json(await core.of(request).sandboxes.metrics(sandbox_id)))
 
 
@@ -158,7 +158,9 @@ async def sandbox_metrics(sandbox_id: str, request: Request, core: CoreDep) -> R
     openapi_extra=takes("RunCell"),
 )
 async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Run Python, where names live on. As a stream: stdout, stderr, rich, and end as the last event."""
+    """Runs Python code in the sandbox's kernel, which keeps names between calls. A stream has the events
+    stdout, stderr and rich, and end as the last.
+    """
     body = checked(models.RunCell, given)
     items = core.of(request).sandboxes.run_cell(sandbox_id, body.code, timeout=body.timeout)
     if wants_stream(request, body.stream):
@@ -172,7 +174,7 @@ async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDe
     openapi_extra=takes("RunCommand"),
 )
 async def run_command(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Run a command to its end. As a stream: stdout, stderr, and end as the last event."""
+    """Runs a command to its end. A stream has the events stdout and stderr, and end as the last."""
     body = checked(models.RunCommand, given)
     items = core.of(request).sandboxes.run_command(
         sandbox_id,
@@ -192,7 +194,7 @@ async def run_command(sandbox_id: str, given: Given, request: Request, core: Cor
     openapi_extra=takes("StartProcess"),
 )
 async def start_process(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Start a command that goes on by itself."""
+    """Starts a command in the background."""
     body = checked(models.StartProcess, given)
     command = to_command(body.command, body.cwd, body.env)
     started = await core.of(request).sandboxes.start_process(sandbox_id, command, stdin=body.stdin)
@@ -201,7 +203,7 @@ async def start_process(sandbox_id: str, given: Given, request: Request, core: C
 
 @routes.get("/{sandbox_id}/processes", responses={200: {"model": models.ProcessList}, **failures()})
 async def list_processes(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Those that were started, and the last that have ended."""
+    """Lists the processes started by calls, including those that ended last."""
     processes = await core.of(request).sandboxes.list_processes(sandbox_id)
     return answer({"processes": [process_json(process) for process in processes]})
 
@@ -212,9 +214,9 @@ async def watch_process(
     pid: Pid,
     request: Request,
     core: CoreDep,
-    offset: Annotated[int, Query(ge=0, lt=2**63, description="Where to begin.")] = 0,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="Byte offset in the output to start from.")] = 0,
 ) -> Response:
-    """Follow a process's output to its end: stdout, stderr, lost, end."""
+    """Streams a process's output to its end: stdout, stderr, lost, end."""
     items = core.of(request).sandboxes.watch_process(sandbox_id, pid, offset=offset)
     return await stream(request, items, EventJson().told)
 
@@ -226,7 +228,7 @@ async def watch_process(
     openapi_extra=takes("ProcessInput"),
 )
 async def write_process(sandbox_id: str, pid: Pid, given: Given, request: Request, core: CoreDep) -> Response:
-    """Write to a process's standard input."""
+    """Writes to a process's standard input."""
     body = checked(models.ProcessInput, given)
     await core.of(request).sandboxes.write_process(sandbox_id, pid, body.data.encode(), eof=body.eof)
     return Response(status_code=204)
@@ -241,7 +243,7 @@ async def write_process(sandbox_id: str, pid: Pid, given: Given, request: Reques
 async def signal_process(
     sandbox_id: str, pid: Pid, given: Given, request: Request, core: CoreDep
 ) -> Response:
-    """Send a signal to a process and what it has started."""
+    """Sends a signal to a process and its descendants."""
     body = checked(models.ProcessSignal, given)
     await core.of(request).sandboxes.signal_process(sandbox_id, pid, body.signal)
     return Response(status_code=204)
@@ -249,7 +251,7 @@ async def signal_process(
 
 @routes.get("/{sandbox_id}/tools", responses={200: {"model": models.ToolList}, **failures()})
 async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Its tools, with JSON Schemas of their arguments."""
+    """Lists the sandbox's tools, with JSON Schemas of their arguments."""
     tools = await core.of(request).sandboxes.list_tools(sandbox_id)
     return answer(
         {
@@ -275,7 +277,7 @@ async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Respon
     openapi_extra=takes({"type": "object"}),
 )
 async def call_tool(sandbox_id: str, name: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Call a tool; the answer is an MCP tool result, and isError says if it went wrong."""
+    """Calls a tool; the answer is an MCP tool result, whose isError says whether it failed."""
     work = core.of(request).sandboxes.call_tool(sandbox_id, name, JsonText(dump(given)))
     result = await unless_gone(request.receive, work)
     return Response(result, 200, None, "application/json")

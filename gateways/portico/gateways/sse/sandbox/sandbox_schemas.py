@@ -1,4 +1,4 @@
-"""The JSON of sandboxes, as OpenAPI tells it and as bodies are read."""
+"""Models of sandboxes: they validate request bodies and describe the JSON in OpenAPI."""
 
 from typing import Any, Literal
 
@@ -6,20 +6,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Given(BaseModel):
-    """A body; a name that is not known is a mistake."""
+    """A request body; unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class LimitsModel(Given):
-    """The most it may use; what is left out is the server's default."""
+    """Resource limits of a sandbox; the server's default applies to omitted ones."""
 
     memory_bytes: int = Field(default=0, ge=0, lt=2**63)
     cpus: float = Field(default=0, ge=0)
     processes: int = Field(default=0, ge=0, lt=2**31)
     disk_bytes: int = Field(default=0, ge=0, lt=2**63)
     inodes: int = Field(default=0, ge=0, lt=2**63)
-    output_bytes: int = Field(default=0, ge=0, lt=2**63, description="Of one call.")
+    output_bytes: int = Field(default=0, ge=0, lt=2**63, description="The most output of one call.")
     call_seconds: float | None = Field(default=None, gt=0, lt=1e9)
 
 
@@ -30,50 +30,53 @@ class MountModel(Given):
 
 
 class SpecModel(Given):
-    """What a sandbox is asked to be."""
+    """The specification of a sandbox."""
 
-    type: str = Field(default="", description="base (Python and shell) or filesystem (tools for files too).")
+    type: str = Field(
+        default="", description="base (Python and shell), or filesystem (also tools for files)."
+    )
     backend: str = ""
     limits: LimitsModel = Field(default_factory=LimitsModel)
     env: dict[str, str] = Field(default_factory=dict)
     mounts: list[MountModel] = Field(default_factory=list)
     allow_hosts: list[str] = Field(
         default_factory=list,
-        description="Hosts that may be reached, such as pypi.org, *.example.com:8443 or "
-        "tcp://db.example.com:5432; no network when empty.",
+        description="Hosts that the sandbox may connect to, such as pypi.org, *.example.com:8443 or "
+        "tcp://db.example.com:5432; empty for no network.",
     )
     preload: list[str] = Field(
-        default_factory=list, description="Python modules to import before; those that the operator allows."
+        default_factory=list,
+        description="Python modules to import at the start; the operator must allow them.",
     )
     ttl_seconds: float | None = Field(default=None, gt=0, lt=1e9)
     idle_seconds: float | None = Field(default=None, gt=0, lt=1e9)
     idle_action: Literal["", "end", "pause"] = Field(
-        default="", description="What happens then: it ends, or pauses until the next call."
+        default="", description="After idle_seconds the sandbox ends, or pauses until the next call."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
 class CreateSandbox(Given):
-    session_id: str | None = Field(default=None, description="Generated when left out.")
-    user_id: str | None = Field(default=None, description="The session's id when left out.")
+    session_id: str | None = Field(default=None, description="Generated if omitted.")
+    user_id: str | None = Field(default=None, description="The session's id if omitted.")
     spec: SpecModel = Field(default_factory=SpecModel)
-    fresh: bool = Field(default=False, description="Another one, even if the session has one.")
+    fresh: bool = Field(default=False, description="Create a new sandbox even if the session has one.")
     idempotency_key: str = ""
 
 
 class ForkSandbox(Given):
-    session_id: str | None = Field(default=None, description="Generated when left out.")
+    session_id: str | None = Field(default=None, description="Generated if omitted.")
 
 
 class SandboxModel(BaseModel):
-    """A sandbox as it stands."""
+    """A sandbox in its current state."""
 
     sandbox_id: str
     user_id: str
     session_id: str
     state: Literal["running", "paused"]
     spec: SpecModel
-    tier: str = Field(description="How strongly it is isolated.")
+    tier: str = Field(description="The strength of its isolation.")
     created_at: float
     used_at: float
 
@@ -93,23 +96,23 @@ class MetricsModel(BaseModel):
 
 class RunCell(Given):
     code: str
-    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="Seconds.")
-    stream: bool = Field(default=False, description="Server-Sent Events instead of one object.")
+    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="The most seconds for the call.")
+    stream: bool = Field(default=False, description="Answer with Server-Sent Events instead of one object.")
 
 
 class FailureModel(BaseModel):
-    """What kept code from running to its end."""
+    """Why code did not run to its end."""
 
     reason: str
     message: str
     limit: str
     kernel_lost: bool
-    exit_code: int | None = Field(description="Of a kernel that died; negative for a signal.")
-    signal: str = Field(description="That ended the kernel, such as SIGSEGV.")
+    exit_code: int | None = Field(description="The exit code of a kernel that died; negative for a signal.")
+    signal: str = Field(description="The signal that ended the kernel, such as SIGSEGV.")
 
 
 class RaisedModel(BaseModel):
-    """What the code raised."""
+    """The exception that the code raised."""
 
     name: str
     message: str
@@ -118,7 +121,7 @@ class RaisedModel(BaseModel):
 
 
 class RichModel(BaseModel):
-    """An object by MIME type: text as it is, all else in base64."""
+    """An object by MIME type: text as it is, other types in base64."""
 
     data: dict[str, str]
     is_result: bool
@@ -134,18 +137,20 @@ class CellModel(BaseModel):
 
 
 class RunCommand(Given):
-    command: str | list[str] = Field(description="A text for the shell, or a program and its arguments.")
+    command: str | list[str] = Field(
+        description="A command line for the shell, or a program and its arguments."
+    )
     cwd: str = ""
     env: dict[str, str] = Field(default_factory=dict)
     stdin: str = ""
-    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="Seconds.")
-    stream: bool = Field(default=False, description="Server-Sent Events instead of one object.")
+    timeout: float | None = Field(default=None, gt=0, lt=1e9, description="The most seconds for the call.")
+    stream: bool = Field(default=False, description="Answer with Server-Sent Events instead of one object.")
 
 
 class CommandModel(BaseModel):
     stdout: str
     stderr: str
-    exit_code: int | None = Field(description="Negative for a signal.")
+    exit_code: int | None = Field(description="The exit code; negative for a signal.")
     failure: FailureModel | None
 
 
@@ -153,7 +158,7 @@ class StartProcess(Given):
     command: str | list[str]
     cwd: str = ""
     env: dict[str, str] = Field(default_factory=dict)
-    stdin: bool = Field(default=False, description="Keep its input open.")
+    stdin: bool = Field(default=False, description="Keep the process's standard input open.")
 
 
 class ProcessModel(BaseModel):
@@ -175,14 +180,14 @@ class ProcessInput(Given):
 
 
 class ProcessSignal(Given):
-    signal: int = Field(description="Its number on Linux.", ge=1, le=64)
+    signal: int = Field(description="The signal's number on Linux.", ge=1, le=64)
 
 
 class ToolModel(BaseModel):
     name: str
     group: str
     description: str
-    parameters: dict[str, Any] = Field(description="A JSON Schema.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of the arguments.")
 
 
 class ToolList(BaseModel):
@@ -195,7 +200,7 @@ class FileModel(BaseModel):
     size_bytes: int
     mode: int
     modified_at: float
-    version: str | None = Field(description="Of a file's content, as the ETag of it; not told in lists.")
+    version: str | None = Field(description="Version of a file's content, also its ETag; absent in lists.")
 
 
 class FileList(BaseModel):
@@ -242,13 +247,13 @@ class FoundList(BaseModel):
 
 
 class PortModel(BaseModel):
-    path: str = Field(description="Below it this gateway serves the port, without a credential.")
+    path: str = Field(description="The path below which this gateway serves the port, without a credential.")
     access_token: str
     expires_at: float
 
 
 class PortRequest(Given):
-    lifetime: float | None = Field(default=None, gt=0, le=86_400, description="Seconds; an hour.")
+    lifetime: float | None = Field(default=None, gt=0, le=86_400, description="Seconds; an hour if omitted.")
 
 
 class CheckpointModel(Given):
@@ -282,7 +287,7 @@ class SnapshotPage(BaseModel):
     next_page_token: str
 
 
-# What only OpenAPI written by hand refers to.
+# Models that only hand-written OpenAPI refers to.
 SANDBOX_BODIES: tuple[type[BaseModel], ...] = (
     *(CreateSandbox, ForkSandbox, RunCell, RunCommand, StartProcess, ProcessInput, ProcessSignal),
     *(PathModel, MoveFile, EditFile, PortRequest, CheckpointModel, RollBack),

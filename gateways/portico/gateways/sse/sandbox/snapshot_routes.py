@@ -1,4 +1,4 @@
-"""REST for what a sandbox keeps and shows: checkpoints, snapshots, forks, ports."""
+"""REST routes for checkpoints, snapshots, forks and ports of sandboxes."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
     openapi_extra=takes("PortRequest"),
 )
 async def open_port(sandbox_id: str, port: Port, given: Given, request: Request, core: CoreDep) -> Response:
-    """A signed path below which anybody reaches an HTTP server inside, for a while."""
+    """Issues a signed path that gives anyone access to an HTTP server in the sandbox, for a limited time."""
     body = checked(models.PortRequest, given)
     sandboxes = core.of(request).sandboxes
     access = await sandboxes.create_port_access(sandbox_id, port, lifetime=body.lifetime)
@@ -37,7 +37,7 @@ async def open_port(sandbox_id: str, port: Port, given: Given, request: Request,
     openapi_extra=takes("CheckpointModel"),
 )
 async def create_checkpoint(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Keep the Python kernel as it is now."""
+    """Saves the current state of the Python kernel."""
     body = checked(models.CheckpointModel, given)
     await core.of(request).sandboxes.create_checkpoint(sandbox_id, body.name)
     return Response(status_code=204)
@@ -49,7 +49,7 @@ async def create_checkpoint(sandbox_id: str, given: Given, request: Request, cor
     openapi_extra=takes("RollBack"),
 )
 async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """Back to a checkpoint, or to a snapshot."""
+    """Restores a checkpoint or a snapshot."""
     body = checked(models.RollBack, given)
     restored = await core.of(request).sandboxes.roll_back(
         sandbox_id, checkpoint=body.checkpoint, snapshot_id=body.snapshot_id
@@ -63,7 +63,7 @@ async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreD
     responses={201: {"model": models.SnapshotModel}, **failures()},
 )
 async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> Response:
-    """Keep the files of its workspace."""
+    """Saves the files of the workspace."""
     taken = await core.of(request).sandboxes.create_snapshot(sandbox_id)
     told = {"snapshot_id": taken.snapshot_id, "size_bytes": taken.size_bytes, "kernel": taken.kernel}
     return answer(told, 201)
@@ -76,7 +76,7 @@ async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> R
     openapi_extra=takes("ForkSandbox"),
 )
 async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
-    """A new sandbox with the files of this one, or of a snapshot when the id is one."""
+    """Creates a sandbox with the files of this one, or of a snapshot if the id is a snapshot's."""
     body = checked(models.ForkSandbox, given)
     sandboxes = core.of(request).sandboxes
     if sandbox_id.startswith("snap_"):
@@ -88,6 +88,6 @@ async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: Co
 
 @routes.delete("/snapshots/{snapshot_id}", status_code=204, responses=failures())
 async def delete_snapshot(snapshot_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a snapshot."""
+    """Deletes a snapshot."""
     await core.of(request).sandboxes.delete_snapshot(snapshot_id)
     return Response(status_code=204)

@@ -1,7 +1,7 @@
 """Terminals over WebSocket: /sandboxes/{id}/terminal.
 
-Binary frames are what is typed and what is shown. A text frame is JSON: {"rows": …, "columns": …} from the
-caller, {"end": …} or {"error": …} from here, as the last.
+Binary frames carry input and output. Text frames are JSON: {"rows": …, "columns": …} from the caller to
+resize, {"end": …} or {"error": …} from the gateway as the last frame.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from portico.gateways.sse.sandbox.sandbox_encoding import end_json
 
 routes = APIRouter()
 
-_BAD = 1007  # of WebSocket: a frame that makes no sense
+_BAD = 1007  # WebSocket close code for an invalid frame
 _SIZE = 65_536
 
 Size = Annotated[int, Query(ge=0, lt=_SIZE)]
@@ -31,7 +31,7 @@ Size = Annotated[int, Query(ge=0, lt=_SIZE)]
 async def terminal(
     socket: WebSocket, sandbox_id: str, command: str = "", rows: Size = 24, columns: Size = 80
 ) -> None:
-    """A shell, or `command`, in a terminal of `rows` and `columns`."""
+    """Runs a shell, or `command`, in a terminal of `rows` by `columns` characters."""
     core: Core = socket.app.state.core
     metadata = caller_metadata(socket.scope["headers"])
     client = core.client.with_options(metadata=metadata) if metadata else core.client
@@ -79,7 +79,7 @@ async def _shown(socket: WebSocket, opened: Terminal) -> None:
     except PorticoError as error:
         await _last(socket, error_json(error.reason or error.code.name, error.message, error.metadata))
     except WebSocketDisconnect:
-        pass  # nobody is left to be shown anything
+        pass  # the caller has disconnected
 
 
 async def _last(socket: WebSocket, value: dict[str, Any]) -> None:
