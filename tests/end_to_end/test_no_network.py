@@ -8,7 +8,7 @@ from pathlib import Path
 from support.alone import unshared
 from support.deployment import SCRIPTED
 
-from portico.client.sync import SyncClient
+from portico.client.sync.sync_client import SyncClient
 
 ALONE = unshared("--net")
 

@@ -396,8 +396,8 @@ def endless(core: ScriptedCore) -> None:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come sooner than outside of tests."""
-    monkeypatch.setattr("portico.client.backoff._FIRST_SECONDS", 0.01)
-    monkeypatch.setattr("portico.client.backoff._LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr("portico.client.streams.backoff._FIRST_SECONDS", 0.01)
+    monkeypatch.setattr("portico.client.streams.backoff._LONGEST_SECONDS", 0.1)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from rich.text import Text
 from portico.cli.connect import connect
 from portico.cli.console import Console
 from portico.client import Client, PorticoError
-from portico.client.query import QueryOptions, to_budget
-from portico.client.run_stream import RunStream
+from portico.client.run_request import QueryOptions, to_budget
+from portico.client.streams.run_stream import RunStream
 from portico.v1 import events_pb2
 
 console = Console()

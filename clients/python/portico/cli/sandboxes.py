@@ -13,7 +13,7 @@ from portico.cli.connect import connect
 from portico.cli.console import Console
 from portico.cli.transfer import transfer
 from portico.client import PorticoError
-from portico.client.sandbox_files import PIECE_BYTES
+from portico.client.sandboxes.files import PIECE_BYTES
 from portico.v1 import sandbox_pb2
 
 sandbox = typer.Typer(help="Run untrusted code, and look after sandboxes.", no_args_is_help=True)

@@ -27,13 +27,13 @@ from portico.client.errors import (
     Unavailable,
     Unimplemented,
 )
-from portico.client.multiplex import Multiplexer
-from portico.client.mux_stream import MuxStream
+from portico.client.multiplexed_stream import MuxStream
+from portico.client.multiplexer import Multiplexer
 from portico.client.paging import Listing
-from portico.client.query import QueryOptions, query_request
-from portico.client.rates import RateLimit, observing
-from portico.client.run_stream import RunStream
-from portico.client.sync import SyncClient
+from portico.client.rate_limits import RateLimit, observing
+from portico.client.run_request import QueryOptions, query_request
+from portico.client.streams.run_stream import RunStream
+from portico.client.sync.sync_client import SyncClient
 
 __all__ = [
     "Aborted",

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from portico.client.agents import Agents
 from portico.client.connection import Calls, Connection
 from portico.client.errors import DeadlineExceeded, Unavailable
-from portico.client.identity import Identity
-from portico.client.memories import Memories
-from portico.client.pushes import Pushes
-from portico.client.runs import Runs
-from portico.client.sandboxes import Sandboxes
-from portico.client.sessions import Sessions
-from portico.client.states import States
+from portico.client.sandboxes.sandboxes import Sandboxes
+from portico.client.services.agents import Agents
+from portico.client.services.identity import Identity
+from portico.client.services.memories import Memories
+from portico.client.services.pushes import Pushes
+from portico.client.services.runs import Runs
+from portico.client.services.sessions import Sessions
+from portico.client.services.states import States
 
 
 class Client:

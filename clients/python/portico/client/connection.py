@@ -11,9 +11,9 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
-from portico.client import rates
+from portico.client import rate_limits
 from portico.client.errors import typed_errors
-from portico.client.tracing import Metadata, in_trace
+from portico.client.trace_context import Metadata, in_trace
 from portico.v1 import (
     agent_pb2_grpc,
     identity_pb2_grpc,
@@ -195,6 +195,6 @@ class Calls:
         with typed_errors():
             call = method(request, metadata=self.metadata, timeout=self.timeout)
             response = await call
-            if (told := rates.observer()) is not None:
-                rates.from_metadata(await call.trailing_metadata(), told)
+            if (told := rate_limits.observer()) is not None:
+                rate_limits.from_metadata(await call.trailing_metadata(), told)
             return response

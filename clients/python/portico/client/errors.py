@@ -31,7 +31,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from portico.client import handshakes, rates
+from portico.client import handshake_errors, rate_limits
 from portico.v1 import query_pb2
 
 _DOMAIN = "portico"
@@ -223,7 +223,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
     """What a failed call means in the contract's terms."""
     code = error.code()
     message = error.details() or code.name
-    rates.from_metadata(error.trailing_metadata(), rates.observer())
+    rate_limits.from_metadata(error.trailing_metadata(), rate_limits.observer())
     if code is grpc.StatusCode.INTERNAL and message == _LOST_WHILE_WRITING:
         code, message = grpc.StatusCode.UNAVAILABLE, "the connection was lost"
     try:
@@ -236,9 +236,9 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
         if detail.Unpack(info) and info.domain == _DOMAIN:
             return build_error(code, message, info.reason, info.metadata)
     if code is grpc.StatusCode.UNAVAILABLE:
-        if problem := handshakes.refusal(message):
+        if problem := handshake_errors.refusal(message):
             return HandshakeFailed(problem)
-        if (after_handshake := handshakes.closed_early(message)) is not None:
+        if (after_handshake := handshake_errors.closed_early(message)) is not None:
             return ClosedEarly(after_handshake=after_handshake)
     return build_error(code, message, "", {})
 

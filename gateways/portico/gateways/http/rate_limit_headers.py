@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from starlette.types import Scope
 
-from portico.client.rates import RateLimit, observe
+from portico.client.rate_limits import RateLimit, observe
 from portico.gateways.http.server.batched_protocol import head_of
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]

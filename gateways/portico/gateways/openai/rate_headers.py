@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from portico.client.rates import RateLimit
+from portico.client.rate_limits import RateLimit
 from portico.gateways.http.rate_limit_headers import Headers, standard
 
 _PREFIX = "x-ratelimit"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from portico.agent import AgentApp, Context, Message
 from portico.client import Client
 from portico.client.errors import PorticoError as Refused
-from portico.client.query import QueryOptions
+from portico.client.run_request import QueryOptions
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.log import committer

@@ -14,7 +14,7 @@ from support.measuring import Read, measuring
 from support.serving import running_core
 
 from portico.client import Client, PermissionDenied, ResourceExhausted, Unauthenticated
-from portico.client.multiplex import Multiplexer
+from portico.client.multiplexer import Multiplexer
 from portico.core.stores.sqlite.file_metrics import sizes
 from portico.v1 import push_pb2, query_pb2
 

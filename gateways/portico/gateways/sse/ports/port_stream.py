@@ -2,7 +2,7 @@
 
 import asyncio
 
-from portico.client.sandbox_streams import PortConnection
+from portico.client.sandboxes.streams import PortConnection
 from portico.gateways.sse.ports.proxy_errors import timeout_error
 
 

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.client.file_reader import FileReader
-from portico.client.sandboxes import Sandboxes
+from portico.client.sandboxes.file_reader import FileReader
+from portico.client.sandboxes.sandboxes import Sandboxes
 from portico.gateways.http.request.body import Disconnected, unless_gone, wait_disconnect
 from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import error_response

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from portico.client import JsonText
-from portico.client.sandbox_code import to_command
+from portico.client.sandboxes.code import to_command
 from portico.gateways.http.request.body import unless_gone
 from portico.gateways.http.request.body_fields import dump
 from portico.gateways.sse.json_routes import (

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Query
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from portico.client import PorticoError
-from portico.client.sandbox_code import to_command
-from portico.client.sandbox_streams import Terminal
+from portico.client.sandboxes.code import to_command
+from portico.client.sandboxes.streams import Terminal
 from portico.gateways.http.core_connection import Core, caller_metadata
 from portico.gateways.sse.errors import error_json
 from portico.gateways.sse.sandbox.sandbox_encoding import end_json

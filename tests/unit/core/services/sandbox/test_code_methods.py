@@ -12,7 +12,7 @@ import pytest
 from unit.core.services.sandboxes import cell, command
 
 from portico.client import AlreadyExists, Client, FailedPrecondition, InvalidArgument, NotFound, PorticoError
-from portico.client.sandbox_cells import Cells
+from portico.client.sandboxes.cells import Cells
 from portico.v1 import sandbox_pb2 as pb
 
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 
 from portico.client.errors import typed_errors
-from portico.client.file_reader import FileReader
 from portico.client.paging import Listing, listing
+from portico.client.sandboxes.file_reader import FileReader
 from portico.client.service import Service
 from portico.v1 import sandbox_pb2
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate
 
-from portico.client.blocking import Blocking, LoopThread, P, ServiceT
-from portico.client.file_reader import FileReader
-from portico.client.sandbox_cells import Cells
-from portico.client.sandbox_streams import PortConnection, Terminal
+from portico.client.sandboxes.cells import Cells
+from portico.client.sandboxes.file_reader import FileReader
+from portico.client.sandboxes.streams import PortConnection, Terminal
+from portico.client.sync.blocking import Blocking, LoopThread, P, ServiceT
 from portico.v1 import sandbox_pb2
 
 

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from portico.client.errors import Cancelled
 from portico.client.paging import ItemT, Listing, PageT
-from portico.client.run_stream import RunStream
+from portico.client.streams.run_stream import RunStream
 from portico.v1 import events_pb2
 
 P = ParamSpec("P")

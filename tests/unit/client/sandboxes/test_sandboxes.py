@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from portico.client import Cancelled, Client, PorticoError, SyncClient
-from portico.client.blocking_sandboxes import BlockingTerminal
 from portico.client.convert import to_duration
+from portico.client.sync.blocking_sandboxes import BlockingTerminal
 from portico.v1 import sandbox_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["SandboxService"]

@@ -2,10 +2,10 @@
 
 from portico.client.convert import to_duration
 from portico.client.paging import Listing, listing
-from portico.client.sandbox_cells import Cells
-from portico.client.sandbox_code import SandboxCode
-from portico.client.sandbox_files import SandboxFiles
-from portico.client.sandbox_streams import PortConnection, Terminal
+from portico.client.sandboxes.cells import Cells
+from portico.client.sandboxes.code import SandboxCode
+from portico.client.sandboxes.files import SandboxFiles
+from portico.client.sandboxes.streams import PortConnection, Terminal
 from portico.v1 import sandbox_pb2
 
 SIZE = (24, 80)

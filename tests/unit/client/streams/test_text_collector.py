@@ -1,6 +1,6 @@
 """A run's text is what its messages say in the end."""
 
-from portico.client.text import TextCollector
+from portico.client.streams.text_collector import TextCollector
 from portico.v1 import events_pb2
 
 

@@ -6,11 +6,11 @@ from itertools import islice
 
 import grpc.aio
 
-from portico.client.backoff import Outage
 from portico.client.connection import Calls
 from portico.client.errors import ClosedEarly, PorticoError, RunFailed, Unavailable, passes, typed_errors
-from portico.client.progress import Place, Progress
-from portico.client.text import TextCollector
+from portico.client.streams.backoff import Outage
+from portico.client.streams.read_position import Place, Progress
+from portico.client.streams.text_collector import TextCollector
 from portico.v1 import events_pb2, query_pb2
 
 # Before the first event nobody has seen the run; a wrong address should not take a minute to tell.

@@ -5,8 +5,17 @@ from contextlib import suppress
 
 import grpc
 
-from portico.client.agents import Agents
-from portico.client.blocking import (
+from portico.client.client import Client
+from portico.client.errors import Cancelled
+from portico.client.sandboxes.sandboxes import Sandboxes
+from portico.client.services.agents import Agents
+from portico.client.services.identity import Identity
+from portico.client.services.memories import Memories
+from portico.client.services.pushes import Pushes
+from portico.client.services.runs import Runs
+from portico.client.services.sessions import Sessions
+from portico.client.services.states import States
+from portico.client.sync.blocking import (
     Blocking,
     LoopThread,
     blocking,
@@ -14,21 +23,12 @@ from portico.client.blocking import (
     blocking_listing,
     blocking_stream,
 )
-from portico.client.blocking_sandboxes import (
+from portico.client.sync.blocking_sandboxes import (
     blocking_cells,
     blocking_port,
     blocking_reader,
     blocking_terminal,
 )
-from portico.client.client import Client
-from portico.client.errors import Cancelled
-from portico.client.identity import Identity
-from portico.client.memories import Memories
-from portico.client.pushes import Pushes
-from portico.client.runs import Runs
-from portico.client.sandboxes import Sandboxes
-from portico.client.sessions import Sessions
-from portico.client.states import States
 
 
 class SyncAgents(Blocking[Agents]):

@@ -10,8 +10,9 @@ import grpc
 import pytest
 from support.certificates import Authority
 
-from portico.client import Client, HandshakeFailed, Multiplexer, SyncClient, query_request, run_stream
+from portico.client import Client, HandshakeFailed, Multiplexer, SyncClient, query_request
 from portico.client.errors import ClosedEarly, passes
+from portico.client.streams import run_stream
 from portico.client.tls import channel_credentials
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from portico.client import rates
+from portico.client import rate_limits
 from portico.client.convert import Json, json_text
 from portico.client.errors import typed_errors
 from portico.client.paging import Listing, listing
@@ -48,8 +48,8 @@ class Agents(Service):
         with typed_errors():
             call = self._calls.connection.agents.StreamEndpoint(request, metadata=self._calls.metadata)
             try:
-                if (told := rates.observer()) is not None:
-                    rates.from_metadata(await call.initial_metadata(), told)
+                if (told := rate_limits.observer()) is not None:
+                    rate_limits.from_metadata(await call.initial_metadata(), told)
                 while isinstance(item := await call.read(), agent_pb2.StreamEndpointResponse):
                     yield item
             finally:

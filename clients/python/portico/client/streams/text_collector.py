@@ -1,6 +1,6 @@
 """The text that a run's messages say, put together from its events."""
 
-from portico.client.progress import Place, place_behind
+from portico.client.streams.read_position import Place, place_behind
 from portico.v1 import events_pb2
 
 _SAID = (events_pb2.MESSAGE_TYPE_UNSPECIFIED, events_pb2.MESSAGE_TYPE_MESSAGE)

@@ -16,7 +16,6 @@ from contextvars import Context
 import grpc
 import grpc.aio
 
-from portico.client.backoff import Backoff
 from portico.client.client import Client
 from portico.client.connection import MAX_MESSAGE_BYTES
 from portico.client.errors import (
@@ -28,10 +27,11 @@ from portico.client.errors import (
     Unavailable,
     typed_errors,
 )
-from portico.client.mux_stream import MuxStream
-from portico.client.progress import Progress
-from portico.client.query import retry_key
-from portico.client.tracing import stream_in_trace
+from portico.client.multiplexed_stream import MuxStream
+from portico.client.run_request import retry_key
+from portico.client.streams.backoff import Backoff
+from portico.client.streams.read_position import Progress
+from portico.client.trace_context import stream_in_trace
 from portico.v1 import query_pb2, query_pb2_grpc
 
 _Call = grpc.aio.StreamStreamCall[query_pb2.MultiplexRequest, query_pb2.MultiplexResponse]

@@ -6,10 +6,10 @@ from typing import Any, Literal, TypeAlias, Unpack
 
 from portico.client.convert import MessagesLike, enum_number, json_text, to_messages, to_timestamp
 from portico.client.paging import Listing, listing
-from portico.client.progress import Progress
-from portico.client.query import QueryInput, QueryOptions, query_request
-from portico.client.run_stream import RunStream
+from portico.client.run_request import QueryInput, QueryOptions, query_request
 from portico.client.service import Service
+from portico.client.streams.read_position import Progress
+from portico.client.streams.run_stream import RunStream
 from portico.v1 import events_pb2, query_pb2
 
 RunStatusLike: TypeAlias = (

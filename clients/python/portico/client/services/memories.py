@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from portico.client.convert import Json, json_text, to_timestamp
-from portico.client.filters import FilterLike, to_filter
 from portico.client.paging import Listing, listing
 from portico.client.service import Service
+from portico.client.services.memory_filters import FilterLike, to_filter
 from portico.v1 import memory_pb2
 
 MemoryLike: TypeAlias = str | memory_pb2.Memory | Mapping[str, Any]

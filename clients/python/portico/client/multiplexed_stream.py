@@ -15,8 +15,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from portico.client import rates
-from portico.client.backoff import Outage
+from portico.client import rate_limits
 from portico.client.convert import to_duration
 from portico.client.errors import (
     DeadlineExceeded,
@@ -26,7 +25,8 @@ from portico.client.errors import (
     error_from_stream_end,
     passes,
 )
-from portico.client.progress import Place, Progress
+from portico.client.streams.backoff import Outage
+from portico.client.streams.read_position import Place, Progress
 from portico.v1 import query_pb2
 
 WINDOW_BYTES = 256 * 1024
@@ -91,7 +91,7 @@ class MuxStream:
 
         self._outage = Outage(resume_timeout)
         self._cause: PorticoError | None = None
-        self._observer = rates.observer()
+        self._observer = rate_limits.observer()
         self._expiry: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
 
@@ -196,7 +196,7 @@ class MuxStream:
                 self._frames.append(frame if len(self._frames) < _SHARED_FRAMES else _detached(frame))
         elif frame.HasField("rate_limits"):
             if self._observer is not None:
-                self._observer(rates.limits_of(frame.rate_limits))
+                self._observer(rate_limits.limits_of(frame.rate_limits))
             return
         if frame.HasField("end"):
             self._on_end(frame.end)

@@ -1,0 +1,1 @@
+"""Streams of events that resume after a broken connection."""
