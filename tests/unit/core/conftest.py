@@ -1,4 +1,4 @@
-"""Engines over stores in memory."""
+"""Fixtures: run engines over stores in memory."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -28,7 +28,7 @@ async def stores() -> AsyncIterator[Stores]:
 
 @pytest.fixture(params=["local", "workers"])
 def host_of(request: pytest.FixtureRequest) -> Callable[..., AgentHost]:
-    """A host of agents; what an engine promises it promises with any."""
+    """Makes a host of agents: each test of the engine runs with each kind of host."""
     if request.param == "local":
         return lambda apps, threads=THREADS: LocalHost(apps, WORDS, threads=threads)
     return lambda apps, threads=THREADS: ProcessHost(apps, beside(threads), WORDS)
@@ -36,7 +36,7 @@ def host_of(request: pytest.FixtureRequest) -> Callable[..., AgentHost]:
 
 @pytest.fixture
 async def engine_of(host_of: Callable[..., AgentHost], stores: Stores) -> AsyncIterator[Callable[..., Any]]:
-    """Start engines of an agent over the same stores, one after the other."""
+    """Starts engines of an agent over the same stores, one after the other."""
     started: list[RunEngine] = []
 
     async def start(app: AgentApp, *, threads: int = THREADS, **limits: Any) -> RunEngine:

@@ -1,4 +1,4 @@
-"""A budget by itself: what is taken from it, whose it is, and who is stopped when it is used up."""
+"""Budgets: use is counted for the run and its ancestors, and a used-up budget stops the right runs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from portico.core.budgets import Limit, Quotas, Use, open_quotas
 
 
 class Clock:
-    """The module's time, as the test says."""
+    """Replaces the module's time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Watched(Quotas):
-    """Quotas that note who is stopped, and whose record changes."""
+    """Quotas that record the stopped runs and the changed records."""
 
     def __init__(self, name: str, told: list[str], budget: Budget, above: Quotas | None = None) -> None:
         super().__init__(budget, above=above)
@@ -40,7 +40,7 @@ def test_one_more_is_taken_while_there_is_one_left() -> None:
     assert told == ["run changed", "run changed", "run over"]
     assert (quotas.exceeded, quotas.used().tool_calls) == (Limit.TOOL_CALLS, 2)
     assert quotas.error().message == "the run's budget of 2 tool calls is used up"
-    # It is stopped once, and for its first reason.
+    # A run is stopped once, for the first reason.
     assert not quotas.take(Limit.TOOL_CALLS)
     quotas.run_out()
     assert told[3:] == []
@@ -90,7 +90,7 @@ def test_the_clock_runs_only_while_the_run_does(clock: Clock) -> None:
     assert quotas.used().wall_time == 1.0
     quotas.start_clock()
     clock.now += 2
-    quotas.start_clock()  # it runs already
+    quotas.start_clock()  # the clock runs already
     clock.now += 1
     assert (quotas.used().wall_time, quotas.kept().wall_time, quotas.seconds_left) == (4.0, 1.0, 6.0)
     quotas.lap()

@@ -1,4 +1,4 @@
-"""Agents' mistakes and unlucky moments: each harms its own run at most, and every run ends once."""
+"""Failing agents: a failure harms its own run at most, and every run ends exactly once."""
 
 import asyncio
 from collections.abc import Callable
@@ -161,7 +161,7 @@ async def test_a_reader_of_a_deleted_run_is_told(engine_of: Engines, stores: Sto
 async def test_a_reader_that_is_behind_when_its_run_is_deleted_is_told(engine_of: Engines) -> None:
     async def long() -> Any:
         for _ in range(20):
-            yield "x" * 30_000  # more than memory keeps
+            yield "x" * 30_000  # more than the ring keeps in memory
 
     engine = await engine_of(agent(long))
     execution = engine.launch_now(request("go"))

@@ -1,4 +1,4 @@
-"""Tool calls whose arguments come in pieces."""
+"""Tool calls whose arguments arrive in pieces."""
 
 import json
 from collections.abc import AsyncGenerator, Callable

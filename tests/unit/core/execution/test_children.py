@@ -1,4 +1,4 @@
-"""The child runs of a run: how many there may be, where, and that they end before it does."""
+"""Child runs: their number, their session, and their end before the parent's end."""
 
 import asyncio
 from dataclasses import replace
@@ -19,18 +19,18 @@ from portico.model.messages import Budget, Message, Role, TextContent
 
 
 class Nobody:
-    """Commits nothing."""
+    """A committer that commits nothing."""
 
     def add(self, run: LiveRun) -> None:
         pass
 
 
 class Child:
-    """A child run's execution, which ends when the test says so."""
+    """A child run's execution that ends when the test says so."""
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.left = 0  # how often it was told that its parent has stopped
+        self.left = 0  # calls of leave_parent
         self.over = asyncio.Event()
 
     def leave_parent(self) -> None:
@@ -90,7 +90,7 @@ def test_so_many_children_are_live_at_once_of_all_below_one_run(monkeypatch: pyt
             children.check(start("s4"))
         assert caught.value.metadata["limit"] == "live_child_runs"
     below.remove(second)
-    below.remove(second)  # it is gone already
+    below.remove(second)  # it is removed already
     assert (top.any, below.any) == (True, False)
     for children in (top, below):
         children.check(start("s4"))

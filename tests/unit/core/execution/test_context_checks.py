@@ -1,4 +1,4 @@
-"""What an agent asks of its context has the limits of the contract, in the core and in a worker."""
+"""The context's methods have the limits of the contract, in the core's process and in a worker."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Memories by key and by filter, as an agent has them: in the core and in a worker."""
+"""Memories by key and by filter in the context, in the core's process and in a worker."""
 
 import time
 from collections.abc import Callable

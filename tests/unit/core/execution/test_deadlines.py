@@ -1,4 +1,4 @@
-"""A run's time goes by while its agent works, and stands while somebody is asked."""
+"""Deadlines: a run's time runs while its agent executes and stands still while a question is open."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ HOUR = {"seconds": 3600}
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Moves the time of loops and runs on; a timer that is due then comes in the loop's next turns."""
+    """Advances the time of loops and runs; a due timer fires in the loop's next iterations."""
     monotonic, ahead = time.monotonic, 0.0
 
     def move(seconds: float) -> None:
@@ -32,7 +32,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
 
 
 class Work:
-    """What the agent waits for."""
+    """Awaited by the agent."""
 
     def __init__(self) -> None:
         self.thought = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What an agent yields, as events of the agent protocol: each in its place, once, and within the bounds."""
+"""Emitter: yielded items become the events of the agent protocol, in order, once each, within the limits."""
 
 import asyncio
 import json
@@ -49,14 +49,14 @@ WORDS = {
 
 
 class Nobody:
-    """Commits nothing."""
+    """A committer that commits nothing."""
 
     def add(self, run: LiveRun) -> None:
         pass
 
 
 class Stage:
-    """An emitter, and what it has appended."""
+    """An emitter and the events that it appended."""
 
     def __init__(self, budget: Budget | None = None) -> None:
         start = request("hi", request={"user_id": "ada", "session_id": "s"})
@@ -72,14 +72,14 @@ class Stage:
         return self
 
     def events(self) -> list[pb.Event]:
-        """Those that are new."""
+        """The new events."""
         chunks, _, messages = self.run.take()
         self.chunks += chunks
         self.session += messages
         return [each for chunk in chunks for each in query_pb2.QueryResponse.FromString(chunk.data).events]
 
     def told(self) -> list[str]:
-        """The same in a word or two each."""
+        """The new events, abbreviated to a word or two each."""
         return [_told(event) for event in self.events()]
 
 
@@ -97,7 +97,7 @@ def _told(event: pb.Event) -> str:
 
 
 def output(event: pb.Event) -> list[tuple[str, str, str]]:
-    """Type, status and text of each message of a response's output."""
+    """Type, status and text of each message in a response's output."""
     return [
         (
             pb.MessageType.Name(message.type).removeprefix("MESSAGE_TYPE_").lower(),
@@ -246,7 +246,7 @@ def test_a_long_text_is_several_deltas_of_one_content(monkeypatch: pytest.Monkey
 def test_output_is_bounded_by_what_it_takes(
     items: Sequence[object], size: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if size is None:  # with its encoding, whatever that is
+    if size is None:  # with its encoded form
         measured = Stage().emit(*items)
         measured.emitter.finish(Status.COMPLETED)
         size = measured.emitter._size
@@ -389,7 +389,7 @@ def test_what_can_not_be_encoded_is_dropped_with_all_that_came_before() -> None:
     assert output(end) == []
     assert not end.response.HasField("usage")
     assert stage.session == []
-    # What comes after it begins anew.
+    # The next item begins a new message.
     stage = Stage().emit("a")
     stage.emitter.discard()
     stage.events()

@@ -1,4 +1,4 @@
-"""Child runs that wait for an answer outlive a restart, and so do the runs that started them."""
+"""Paused child runs and their parents survive a restart."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Engines = Callable[..., Any]
 
 
 def family(begun: list[str], **options: Any) -> AgentApp:
-    """What it is asked says what it does: `child:` and what a child run is asked, `ask`, or both in turn."""
+    """An agent whose input selects its behaviour: `child:` and a child run's input, `ask`, or both."""
     app = AgentApp("family", **options)
 
     @app.query
@@ -50,7 +50,7 @@ def launch(engine: RunEngine, text: str, **more: Any) -> str:
 
 
 async def asking(engine: RunEngine, prompt: str = "well?") -> str:
-    """The run that asks this."""
+    """Finds the run with this open question."""
     async with asyncio.timeout(10):
         while True:
             for run_id, execution in engine._live.items():
@@ -67,7 +67,7 @@ async def answer(engine: RunEngine, run_id: str, text: str) -> None:
 async def end(engine: RunEngine, run_id: str) -> pb.Response:
     async with asyncio.timeout(10):
         while True:
-            with suppress(RunNotFound):  # it is not in the log yet
+            with suppress(RunNotFound):  # the run is not in the log yet
                 events = await read(await engine.watch(run_id, -1))
                 if events[-1].response.HasField("completed_time"):
                     return events[-1].response
@@ -127,7 +127,7 @@ async def test_a_run_hears_that_its_child_was_cancelled(engine_of: Engines, stor
     await engine.stop()
     engine = await engine_of(family([]))
     await engine.cancel(await asking(engine))
-    # A run that has ended is not started again by the attempt that asks for it.
+    # The next attempt gets the result of the ended child run, which is not started again.
     ended = await end(engine, run_id)
     assert said(ended) == "child:ask. canceled: ask. "
     assert (await end(engine, child)).status == pb.RUN_STATUS_CANCELED

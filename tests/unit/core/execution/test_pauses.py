@@ -1,4 +1,4 @@
-"""Pauses: a conversation reads as it was held, whatever crashed in between."""
+"""Pauses: a conversation is complete and in order after crashes at any point."""
 
 import asyncio
 from collections.abc import Callable
@@ -95,7 +95,7 @@ async def test_a_paused_run_outlives_restarts_and_repeats_nothing_in_the_session
 
 
 async def told(stores: Stores, run_id: str) -> list[Any]:
-    """Of each response event its attempt and how many answers were repeated, and the texts."""
+    """Attempt and number of repeated answers of each response event, and the texts."""
     events = [
         event
         for chunk in await stores.runs.read(run_id, -1, 10_000_000)
@@ -118,7 +118,7 @@ async def test_an_answer_after_a_restart_begins_an_attempt_that_gets_all_answers
     await answer(engine, run_id, "Rome")
     await paused(engine, run_id)
     before = len(await told(stores, run_id))
-    for _ in range(6):  # more restarts than a run may have attempts by crashes
+    for _ in range(6):  # more restarts than attempts that crashes may cause
         await engine.stop()
         engine = await engine_of(curious())
     await paused(engine, run_id)
@@ -310,7 +310,7 @@ async def test_runs_behind_a_paused_one_wait_on_after_a_restart(engine_of: Engin
     await paused(engine, first)
     policy = query_pb2.SESSION_BUSY_POLICY_ENQUEUE
     second = engine.launch_now(request("again", request=ADA, background=True, if_session_busy=policy))
-    third = engine.launch_now(request("other", background=True))  # of another session, without a turn
+    third = engine.launch_now(request("other", background=True))  # of another session
     assert isinstance(second, Execution)
     assert isinstance(third, Execution)
     await second.run.wait_published(1)

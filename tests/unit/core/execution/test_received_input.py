@@ -1,4 +1,4 @@
-"""What people told a run: each attempt gets the answers of earlier ones, and none twice."""
+"""Received input: each attempt gets the answers of earlier attempts, each of them once."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_a_question_that_was_open_is_introduced_and_has_no_answer() -> None:
     second = loaded(first.question())
     assert texts(second.repeat()) == ["one"]
     assert (second.repeats, second.introduced) == (False, True)
-    # It stays open however often it is kept anew, until it is answered.
+    # It stays open in every later record, until it is answered.
     third = loaded(second.steer(said("meanwhile")))
     third.repeat()
     assert (third.repeats, third.introduced) == (False, True)

@@ -1,4 +1,4 @@
-"""Budgets: what a run may use, what counts, and how a run ends that goes beyond."""
+"""Budgets of runs: what counts, and how a run ends that exceeds its budget."""
 
 import asyncio
 import threading
@@ -173,7 +173,7 @@ async def test_what_was_used_is_not_forgotten_in_a_restart(
     await asyncio.wait_for(at_work.wait(), 5)
     await run.wait_published(run.next_sequence_number - 1)
     await engine.stop()
-    # Whoever takes it up allows less by now: what was agreed with the run stays.
+    # The core that recovers the run allows less; the budget granted to the run stays.
     engine = await engine_of(app, budget=Budget(tool_calls=1))
     end = await last(engine, run.run_id)
     assert (end.attempt, end.error.code) == (2, "budget_exceeded")
@@ -200,7 +200,7 @@ async def test_time_goes_on_while_a_core_restarts(engine_of: Engines) -> None:
 
 
 class Tree:
-    """An agent whose text says what it does: `child:` and what a child run is told, or a call."""
+    """An agent whose input selects its behaviour: `child:` with a child run's input, or a call."""
 
     def __init__(self) -> None:
         self.results: list[Any] = []
@@ -258,7 +258,7 @@ async def test_what_child_runs_use_counts_for_those_above_them(engine_of: Engine
     assert first.parent_run_id == execution.run.run_id
     assert (first.user_id, first.session_id != end.session_id) == (end.user_id, True)
     assert first.budget.tool_calls <= 10
-    assert first.budget.child_runs == 4  # what was left
+    assert first.budget.child_runs == 4  # the remaining budget
     assert first.used.tool_calls == 2
 
 

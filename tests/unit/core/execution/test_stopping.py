@@ -1,4 +1,4 @@
-"""Stops: whoever asks for one, and for whatever reason, an agent that does not hear is told again."""
+"""Stops: for every reason, an agent that ignores its cancellation is cancelled again."""
 
 import asyncio
 import time
@@ -73,7 +73,7 @@ async def test_a_reader_that_has_gone_is_repeated_and_then_no_more(
     assert await ended(execution) is Status.CANCELED
     timers = getattr(asyncio.get_running_loop(), "_scheduled", [])
     soon = [timer for timer in timers if not timer.cancelled() and timer.when() < time.monotonic() + 1]
-    assert not [timer for timer in soon if "LoopWatch" not in str(timer)]  # that one looks at the loop itself
+    assert not [timer for timer in soon if "LoopWatch" not in str(timer)]  # LoopWatch's own timer
 
 
 async def test_an_interrupted_agent_may_take_its_time_for_a_last_word(

@@ -1,4 +1,4 @@
-"""Forgetting an owner: all of it goes, however much, is counted, and nobody else's goes."""
+"""Erasure of a user: all data of one owner is deleted and counted, and no data of others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ def forgetting(engine: RunEngine, stores: Stores) -> Forgetting:
 
 
 async def fill(stores: Stores, owner: str, count: int) -> None:
-    """So many runs with a push config, sessions with two messages, states and memories."""
+    """Stores so many runs with a push config, sessions with two messages, states and memories."""
     names = [f"{owner}-{number}" for number in range(count)]
     await stores.runs.commit(
         Commit(
@@ -82,7 +82,7 @@ async def kept(stores: Stores, owner: str) -> list[int]:
 async def test_all_that_an_owner_has_goes_and_is_counted(
     forgetting: Forgetting, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH", 2)  # so that all of it takes several steps
+    monkeypatch.setattr(module, "BATCH", 2)  # so that the deletion takes several steps
     await fill(stores, "ada", 5)
     await fill(stores, "bob", 2)
     assert await forgetting.remove("ada") == Forgotten(

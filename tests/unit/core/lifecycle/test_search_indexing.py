@@ -1,4 +1,4 @@
-"""The pass that makes messages searchable in the background."""
+"""Background indexing of messages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -29,5 +29,5 @@ async def test_it_works_until_nothing_is_pending_while_runs_are_started(
     for _ in range(10):
         await text_of(engine, engine.launch_now(request("hello")))
     await indexing
-    # What came since its last step is less than a step.
+    # Fewer messages than one step came since the last step.
     assert await stores.sessions.index_pending() < STEP_MESSAGES

@@ -1,4 +1,4 @@
-"""A live run: what it has for the log, and whom it tells of what is there."""
+"""Live run: what it gives to a commit, and its notifications of readers."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Engines = Callable[..., Any]
 
 
 class Dirty:
-    """The runs that have news, as a committer is told of them."""
+    """A committer that records the runs added to it."""
 
     def __init__(self) -> None:
         self.runs: list[LiveRun] = []
@@ -65,7 +65,7 @@ async def test_a_record_that_changes_without_events_is_written(engine_of: Engine
     await run.wait_published(run.next_sequence_number - 1)
     await run.wait(lambda: run.recorded == run.changes)
     disk.commits.clear()
-    assert quotas.take(Limit.TOOL_CALLS)  # as a child run's call does
+    assert quotas.take(Limit.TOOL_CALLS)  # as a call of a child run does
     assert run.recorded < run.changes
     await asyncio.wait_for(run.wait(lambda: run.recorded == run.changes), 30)
     [commit] = disk.commits

@@ -1,4 +1,4 @@
-"""Ticks: only while there is much to commit."""
+"""Loop timer: it ticks only while commits are frequent."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ async def ticks() -> AsyncIterator[Ticks]:
 
 
 def busy(ticks: Ticks) -> None:
-    """Two windows of commits: the first may have begun long ago."""
+    """Two windows of commits, because the first may have begun long ago."""
     for _ in range(2 * BUSY_COMMITS):
         ticks.commit()
 
@@ -37,7 +37,7 @@ async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: Ticks) -> None:
 async def test_a_core_that_commits_now_and_then_does_not_tick(ticks: Ticks) -> None:
     for _ in range(3 * BUSY_COMMITS):
         ticks.commit()
-        ticks._since -= WINDOW_SECONDS  # as if they were a window apart
+        ticks._since -= WINDOW_SECONDS  # as if the commits were a window apart
     assert not ticks.ticking
 
 
@@ -61,7 +61,7 @@ def test_a_tick_is_where_a_millisecond_begins() -> None:
             os.read(timer, 8)
     finally:
         os.close(timer)
-    # The least, since anything may hold up one of them.
+    # The minimum, because other load may delay a single one.
     assert min(late) < TICK_NS / 2
 
 

@@ -1,4 +1,4 @@
-"""The log's seam: in whatever order things happen, crashes included, every reader gets every event once."""
+"""Log reader: in every order of events and crashes, each reader gets every event exactly once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ steps = st.lists(
 
 
 class Process:
-    """An engine that can die: what it has not committed by then is never committed."""
+    """An engine that can crash: what it has not committed by then is lost."""
 
     def __init__(self, stores: Stores, script: "asyncio.Queue[int | None]") -> None:
         self._stores = stores
@@ -68,7 +68,7 @@ class _Mortal:
 
 
 class Follower:
-    """A reader that comes back after every crash, from the last number it has."""
+    """A reader that reconnects after every crash with its last cursor."""
 
     def __init__(self, after: int) -> None:
         self.first = after + 1
@@ -103,7 +103,7 @@ async def play(plan: list[tuple[str, int]]) -> None:
     run_id = launched.run.run_id
     await launched.run.wait_published(0)
     followers: list[Follower] = []
-    lives = MAX_ATTEMPTS - 1  # after as many crashes the run would fail
+    lives = MAX_ATTEMPTS - 1  # after MAX_ATTEMPTS crashes the run would fail
     for step, size in plan:
         run = process.engine.live(run_id)
         assert run is not None

@@ -1,4 +1,4 @@
-"""Nobody is told of what a crash would not leave: not by a first call, a repeat, a list or a refusal."""
+"""Acknowledgements: no answer, list, repeat or refusal names anything that a crash would lose."""
 
 import asyncio
 import threading
@@ -68,7 +68,7 @@ async def until(check: Callable[[], bool]) -> None:
 
 
 async def repaired(engine: RunEngine, disk: Disk) -> None:
-    """The disk takes writes again, and the committer has noticed."""
+    """Lets the disk accept writes again; returns when the committer has noticed."""
     disk.refuses = False
     await until(lambda: engine._committer.failure is None)
 
@@ -156,7 +156,7 @@ async def test_a_refusal_by_a_runs_state_waits_until_that_state_is_durable(
     with pytest.raises(StoreUnavailable):
         await engine.resume(run_id, "", word("yes"))
     await until(lambda: asking.run.status.terminal)
-    # A crash would leave the question open.
+    # After a crash the question would still be open.
     with pytest.raises(StoreUnavailable):
         await engine.resume(run_id, "", word("yes"))
     with pytest.raises(StoreUnavailable):

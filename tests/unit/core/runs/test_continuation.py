@@ -1,4 +1,4 @@
-"""Where a run belongs that continues another: behind it in its session, or beside it in a copy."""
+"""Continuation: the session of a run that continues another is that run's session or a copy."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,14 +17,14 @@ Place = tuple[str, str, bool]
 
 
 class Nobody:
-    """Commits nothing."""
+    """A committer that commits nothing."""
 
     def add(self, run: LiveRun) -> None:
         pass
 
 
 class World:
-    """Runs r1 and r2 of ada's that ended in session s, each with one message; live ones are added."""
+    """Runs r1 and r2 of ada that ended in session s, with one message each; live runs are added."""
 
     def __init__(self, stores: Stores) -> None:
         self.stores = stores
@@ -124,7 +124,7 @@ async def test_a_copy_that_ends_with_a_run_waits_for_what_that_says(world: World
     settle(run, status)
     assert (await asyncio.wait_for(placing, 30))[2]
     assert len(run._subscribers) < before
-    # One that ends before a message needs nothing of what comes.
+    # A copy that ends before a message does not need the run's remaining output.
     other = world.begin("r9")
     world.live["r1"] = other
     assert (await asyncio.wait_for(world.after("r1", apart=True, before="msg of r1"), 30))[2]
@@ -158,7 +158,7 @@ async def test_a_run_that_comes_while_the_store_is_asked_goes_first(
     monkeypatch.setattr(stores.sessions, "fork", slow)
     run = world.begin("r1")
     placing = asyncio.create_task(world.after("r1"))
-    # The copy has what the run has yet to say.
+    # The copy has the run's remaining output.
     assert await waits(placing)
     assert asked == [False]
     settle(run, Status.COMPLETED)

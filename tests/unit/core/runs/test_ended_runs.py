@@ -1,6 +1,6 @@
-"""A run that has ended is gone with the last who looks at it, and not when the garbage collector comes by.
+"""Ended runs: the memory of a run is freed with the last reference, without the garbage collector.
 
-The collector looks through all runs at once, and all agents wait for it.
+The collector scans all runs at once and stops all agents meanwhile.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ async def answer(engine: RunEngine, run_id: str) -> None:
 
 
 async def run(engine: RunEngine, text: str, meanwhile: Callable[..., Any] | None = None, **more: Any) -> Any:
-    """One run, to its end; whatever there was of it, weakly."""
+    """Executes one run to its end; returns weak references to its parts."""
     execution = engine.launch_now(request(text, background=True, **more))
     assert isinstance(execution, Execution)
     if meanwhile is not None:
@@ -78,8 +78,8 @@ async def test_it_leaves_nothing_to_the_garbage_collector(
     budget: pb.Budget | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.ERROR, logger="portico")  # what is captured holds tracebacks
+    caplog.set_level(logging.ERROR, logger="portico")  # captured records hold tracebacks
     engine = await engine_of(app)
     left = await run(engine, text, meanwhile, budget=budget)
-    await run(engine, "tell")  # what was written last is held until the next is
+    await run(engine, "tell")  # the last write is referenced until the next one
     assert not list(left)

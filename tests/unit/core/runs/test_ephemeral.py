@@ -1,4 +1,4 @@
-"""Ephemeral runs go a while after their end, with what was kept for them alone, and nothing else goes."""
+"""Ephemeral runs: they are deleted some time after their end with their own data, and no other data is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +31,7 @@ async def sweeping(
 
 
 async def ended(stores: Stores, run_id: str, session_id: str, ephemeral: str) -> None:
-    """A run of ada's that has ended, and what it left: a session, a state and a memory."""
+    """An ended run of ada's, with a session, a state and a memory."""
     record = RunRecord(
         run_id, "a", "ada", session_id, "completed", 1.0, 1.0, 0, 1, True, None, b"", b"", b"", ephemeral
     )
@@ -68,7 +68,7 @@ async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweepi
     await gone(stores, "r2")
     assert await kept(stores) == (["another", "given"],) * 3
     assert (await stores.runs.get("r3")).run_id == "r3"
-    # Later ones too, once nothing was left to remove.
+    # Runs that end after all others were deleted are deleted too.
     sweeping.ended("r3", ("ada", "another"))
     await gone(stores, "r3")
     assert await kept(stores) == (["given"],) * 3
@@ -163,7 +163,7 @@ async def test_what_can_not_be_removed_holds_up_no_other_and_is_tried_again(
 async def test_once_it_has_stopped_nothing_is_removed_any_more(
     stores: Stores, sweeping: Ephemerals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await sweeping.stop()  # it has nothing to stop yet
+    await sweeping.stop()  # there is no task to stop yet
     begun, cut = asyncio.Event(), False
 
     async def slow(run_ids: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Which run a repeated request means: what is remembered of keys, and for how long."""
+"""Idempotency keys: the run of a repeated request, and how long keys are remembered."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Engines = Callable[..., Any]
 
 
 class Clock:
-    """The module's time, as the test says."""
+    """Replaces the module's time."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -58,7 +58,7 @@ async def test_a_restarted_core_knows_the_automatic_keys_of_the_window_before(
     with pytest.raises(IdempotencyConflict):
         keys.recent(request("other", idempotency_key=f"{AUTO_PREFIX}young"))
     assert keys.run_of(request("hi", idempotency_key=f"{AUTO_PREFIX}old")) == ""
-    # Those that callers give are looked up in the store.
+    # Keys of callers are looked up in the store.
     named = request("hi", idempotency_key="order-1")
     assert (keys.run_of(named), keys.needs_lookup(named), await keys.stored(named)) == ("", True, "named")
     with pytest.raises(IdempotencyConflict):
@@ -72,7 +72,7 @@ async def test_a_key_is_remembered_for_the_window_and_no_longer(stores: Stores, 
     for start, run_id in zip(asked, ("r0", "r1", "r2"), strict=True):
         keys.remember(start, run_id)
         clock.now += WINDOW_SECONDS / 2
-    # The first is as old as the window when the third comes.
+    # The first key is as old as the window when the third comes.
     assert [keys.run_of(start) for start in asked] == ["", "r1", "r2"]
     clock.now += WINDOW_SECONDS
     keys.remember(request("hi", idempotency_key=f"{AUTO_PREFIX}new"), "r3")

@@ -1,4 +1,4 @@
-"""Recovery at start: an attempt is an execution that has begun, and none begins uncounted."""
+"""Recovery: each execution counts as an attempt, and none begins before it is counted."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ SESSION = query_pb2.AgentRequest(user_id="u", session_id="s")
 
 
 def agent(attempts: list[tuple[str, int]]) -> AgentApp:
-    """Notes each execution, and does not end by itself."""
+    """Records each execution, and does not end by itself."""
     app = AgentApp("test", on_restart="rerun")
 
     @app.query
@@ -63,7 +63,7 @@ async def test_an_attempt_that_never_began_is_not_counted(
     run = launch(engine, "go").run
     await run.wait_published(1)
     await engine.stop()
-    # As a process leaves it that died while the last attempt had yet to begin.
+    # The state left by a process that died before the last attempt began.
     record = replace(await stores.runs.get(run.run_id), status=status, attempt=MAX_ATTEMPTS)
     await stores.runs.commit(Commit([record]))
     engine = await engine_of(agent(attempts))
@@ -108,7 +108,7 @@ async def test_an_attempt_is_durable_before_the_agent_can_bring_the_core_down(
 
 
 class Aftermath:
-    """Runs as a killed core leaves them, and the recovery of the next."""
+    """Runs of a killed core, and the recovery in the next core."""
 
     def __init__(self, stores: Stores, *apps: AgentApp) -> None:
         self.stores = stores
@@ -127,7 +127,7 @@ class Aftermath:
         answers: bytes = b"",
         **about: Any,
     ) -> None:
-        """A run of the first attempt unless it says otherwise, which has one event."""
+        """Stores a run with one event, in its first attempt by default."""
         attempt = about.setdefault("attempt", 1)
         summary = pb.Response(id=run_id, **about).SerializeToString()
         start = request("hi", request=SESSION)
@@ -148,7 +148,7 @@ class Aftermath:
         raise AssertionError(f"{run_id} is not to be taken up")
 
     async def failure(self, run_id: str) -> str:
-        """The code with which it has failed."""
+        """The code of the run's failure."""
         last = await self.stores.runs.last(run_id)
         assert last is not None
         response = query_pb2.QueryResponse.FromString(last.data).events[-1].response
@@ -264,7 +264,7 @@ async def test_the_time_since_a_run_was_cut_off_at_work_counts(
     assert (run.quotas.used().wall_time, run.quotas.used().tool_calls) == (7.0 + waited, 1)
     assert run.quotas.take(Limit.TOOL_CALLS)
     assert parent.used().tool_calls == 1
-    # A clock that was set back takes no time off.
+    # A clock that was set back does not reduce the time used.
     monkeypatch.setattr(time, "time", lambda: 50.0)
     run = await aftermath.taken_up("r")
     assert run is not None

@@ -1,4 +1,4 @@
-"""What is removed goes with all that hangs on it, and nothing else does."""
+"""Removal: an item is deleted with everything that depends on it, and nothing else is."""
 
 from collections.abc import AsyncIterator, Collection
 

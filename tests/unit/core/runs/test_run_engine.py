@@ -1,4 +1,4 @@
-"""What the engine promises, without processes or sockets."""
+"""Run engine, without processes and sockets."""
 
 import asyncio
 import logging
@@ -270,7 +270,7 @@ async def test_what_can_not_be_encoded_fails_the_run_and_nothing_else(
 async def test_an_exception_with_odd_words_still_ends_the_run(
     engine_of: Engines, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # captured, the odd words would break the report
+    caplog.set_level(logging.CRITICAL)  # captured, the invalid text would break the test report
 
     async def odd() -> Any:
         yield "before"

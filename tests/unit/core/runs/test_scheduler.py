@@ -1,4 +1,4 @@
-"""Limits on runs, and the fair queue behind them."""
+"""Fair scheduler: limits of runs, and the order of queued runs."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ class Run:
 
 
 class Stage:
-    """Turns, and who has begun."""
+    """A scheduler, and the runs that have begun."""
 
     def __init__(self, **limits: int) -> None:
         self.begun: list[Run] = []
@@ -43,7 +43,7 @@ def test_ten_thousand_queued_delay_anothers_first_by_one() -> None:
     stage.turns.leave(stage.begun[0])
     stage.turns.leave(stage.begun[1])
     assert first in stage.begun[:4]
-    # From here on the tenants take turns.
+    # From here on the tenants alternate.
     for _ in range(20):
         stage.come("globex")
     before = len(stage.begun)
@@ -128,7 +128,7 @@ def test_who_leaves_before_it_has_asked_takes_nothing_along() -> None:
     stage = Stage(running=1, queued_per_user=1)
     running = stage.come("acme", "ada")
     waiting = stage.come("acme", "bob")
-    for user in ("bob", "carol"):  # of whom the queue has one, and nobody
+    for user in ("bob", "carol"):  # the queue has a run of bob and none of carol
         silent = Run(owner_key("acme", user))
         stage.turns.accept(silent.owner)
         stage.turns.leave(silent)

@@ -1,4 +1,4 @@
-"""One run at a time in a session, in order, and nothing of one session is in the way of another."""
+"""Session queue: one run of a session at a time, in order; sessions do not block each other."""
 
 import pytest
 from support.engine import request
@@ -8,7 +8,7 @@ from portico.core.runs.session_queue import SessionLanes
 
 
 class Nobody:
-    """Commits nothing."""
+    """A committer that commits nothing."""
 
     def add(self, run: LiveRun) -> None:
         pass

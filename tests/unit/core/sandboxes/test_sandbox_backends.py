@@ -1,4 +1,4 @@
-"""A core's backends: the default one, others that a caller may name, and no more."""
+"""Sandbox backends of a core: the default one, and only those others that the operator allows."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ async def test_an_engine_that_is_not_there_is_told_to_whoever_asks(monkeypatch: 
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     sandboxes = Sandboxes(SandboxPolicy(backend="docker"))
     try:
-        with pytest.raises(SandboxUnavailable, match="log says why"):
+        with pytest.raises(SandboxUnavailable, match="log has the reason"):
             await sandboxes.create("ann", "s", Spec())
     finally:
         await sandboxes.close()
@@ -107,7 +107,7 @@ def test_the_operator_says_which_modules_are_preloaded() -> None:
     SandboxPolicy().allowed(Spec(preload=("numpy",)))
     for preload in (("numpy", "test.support"), ("*",)):
         assert SandboxPolicy(preload=preload).allowed(asked).preload == ("numpy", "test.support")
-    with pytest.raises(InvalidArgument, match="numpy"):  # a name is not all that is below it
+    with pytest.raises(InvalidArgument, match="numpy"):  # allowing a submodule does not allow its package
         SandboxPolicy(preload=("numpy.linalg",)).allowed(Spec(preload=("numpy",)))
     with pytest.raises(InvalidArgument):
         SandboxPolicy(preload=()).allowed(Spec(preload=("numpy",)))

@@ -1,4 +1,6 @@
-"""With auth on callers get the kind and an id of what an agent raises; the log has the words with the id."""
+"""Disclosure of exceptions: with auth, callers get their type and an id, and the log has the text with the
+id.
+"""
 
 import json
 import logging
@@ -99,7 +101,7 @@ async def all_gateways(directory: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ended(client: Client, words: str) -> events_pb2.Response:
-    """A run that has ended, as it is kept."""
+    """A stored run that has ended."""
     stream = client.runs.query(words)
     async for _ in stream:
         pass
@@ -107,7 +109,7 @@ async def ended(client: Client, words: str) -> events_pb2.Response:
 
 
 async def everything_told(http: httpx.AsyncClient) -> dict[str, str]:
-    """What each protocol tells of a run whose agent raises, live and afterwards."""
+    """All that each protocol returns of a run whose agent raises, live and afterwards."""
     told: dict[str, str] = {}
 
     async def ask(method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
@@ -158,7 +160,7 @@ async def test_no_protocol_tells_strangers_the_words(tmp_path: Path, log: Lines)
             await client.agents.call_endpoint("/broken")
         assert (failed.value.reason, failed.value.metadata["error_type"]) == ("ENDPOINT_FAILED", "ValueError")
         assert SECRET not in str(failed.value)
-        # What an agent says on purpose is for its callers.
+        # An AgentError and a Rejection are meant for callers.
         assert (await ended(client, "meant")).error.message == "said on purpose"
     for file in tmp_path.glob("words.db*"):
         assert SECRET.encode() not in file.read_bytes()
@@ -209,7 +211,7 @@ def test_the_log_has_the_words_where_only_it_should(readers: Any, shown: bool, l
     line = log.lines[-1]
     assert (SECRET in line) is shown
     assert "KeyError" in line
-    assert "0123456789abcdefghij" not in line  # what looks like a credential never is there
+    assert "0123456789abcdefghij" not in line  # text that looks like a credential is always removed
 
 
 def test_an_exception_without_words_is_told_all_the_same() -> None:
@@ -217,7 +219,7 @@ def test_an_exception_without_words_is_told_all_the_same() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert "can't be read" in ErrorWords("callers").told(Silent(), "it raised")
+    assert "cannot be read" in ErrorWords("callers").told(Silent(), "it raised")
     assert QUOTED.fullmatch(ErrorWords().told(Silent(), "it raised"))
 
 
@@ -257,7 +259,7 @@ async def test_words_do_not_leave_an_agents_own_process(
 
 
 def reporting() -> AgentApp:
-    """Passes on what a model's provider says went wrong."""
+    """Reports an error of a model's provider."""
     app = AgentApp("reporting")
 
     @app.query(framework="openai")
@@ -284,7 +286,7 @@ async def test_what_a_framework_reports_is_not_told_either(
 
 
 def falling() -> AgentApp:
-    """Its second process can't be initialised."""
+    """An agent whose second process cannot be initialised."""
     app = AgentApp("falling", isolation=Workers(count=1, max_runs=1))
     begun: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Plain functions: how many work at once, and what is kept of one that is stopped."""
+"""Plain functions in threads: their number at once, and the output that is kept of a stopped one."""
 
 import asyncio
 import threading
@@ -176,7 +176,7 @@ async def test_an_interruption_drops_nothing_of_a_generator_that_is_ahead(
 
     disk = Disk(stores)
     engine = await engine_of(agent(talking))
-    disk.delay = 0.05  # the log is behind the reader, the reader behind the generator
+    disk.delay = 0.05  # the log is slower than the reader, the reader slower than the generator
     execution = launch(engine)
     await until(lambda: execution.run.published >= 0 and execution.run.crowded)
     await asyncio.sleep(0.02)

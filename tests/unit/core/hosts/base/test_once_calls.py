@@ -1,4 +1,4 @@
-"""`context.once`: what a function gave is kept, for this attempt and the next."""
+"""`context.once`: a result is stored for this attempt and later ones."""
 
 import asyncio
 from collections.abc import Callable
@@ -69,7 +69,7 @@ async def test_a_rerun_gets_what_was_kept_and_calls_nothing(engine_of: Engines, 
     assert len(calls) == 2
     assert calls[0].startswith("once_")
     assert calls[1] == "written"
-    # It is no event, and goes with the run.
+    # A result is not an event, and is deleted with the run.
     assert not [event for event in events if "once" in str(event)]
     assert await stores.results.count(run.run_id) == 3
     await engine.delete(run.run_id)
@@ -231,7 +231,7 @@ async def test_a_result_waits_for_a_store_that_refuses_writes(
 async def test_a_graceful_stop_keeps_the_result_of_a_plain_function(
     engine_of: Engines, tmp_path: Path, kind: str
 ) -> None:
-    """A thread can't be stopped, so what it does is not done again."""
+    """A thread cannot be stopped, so its result is stored and the function is not called again."""
     at_work = asyncio.Event()
     loop = asyncio.get_running_loop()
     calls: list[int] = []

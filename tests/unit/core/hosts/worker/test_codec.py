@@ -1,4 +1,4 @@
-"""What crosses between a core and a worker, and what does not get across."""
+"""Codec: the values that pass between a core and a worker, and those that are refused."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Which processes with a worker's mark are killed when a core starts."""
+"""Orphan processes: those with a worker's mark that a starting core kills."""
 
 import asyncio
 import os

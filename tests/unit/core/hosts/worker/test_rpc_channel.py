@@ -1,4 +1,4 @@
-"""Calls and streams over a socket: their ends, however they come."""
+"""RPC channel: all ways in which calls and streams end."""
 
 import asyncio
 import socket
@@ -46,7 +46,7 @@ class Service:
 
 @pytest.fixture
 async def ends() -> AsyncIterator[tuple[Channel, Service, socket.socket]]:
-    """One end, what serves at the other, and that one's socket."""
+    """One end, the service at the other end, and the other end's socket."""
     here, there = socket.socketpair()
     loop = asyncio.get_running_loop()
     service = Service()
