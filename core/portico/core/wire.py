@@ -1,10 +1,10 @@
-"""Frames as bytes: `repeated Event events = 1`, cut and counted without decoding."""
+"""Protobuf encoding by hand: frames (`repeated Event events = 1`) are cut without decoding their events."""
 
 _EVENTS_TAG = 0x0A  # field 1, length-delimited
 
 
 def varint(value: int) -> bytes:
-    """A protobuf base-128 varint."""
+    """Encode a non-negative integer as a protobuf base-128 varint."""
     if value < 0x80:
         return bytes((value,))
     out = bytearray()
@@ -16,7 +16,7 @@ def varint(value: int) -> bytes:
 
 
 def skip(frame: bytes, count: int) -> bytes:
-    """The frame without its first `count` events."""
+    """Return the frame without its first `count` events."""
     if not count:
         return frame
     return frame[_offset(frame, 0, count) :]
@@ -24,7 +24,7 @@ def skip(frame: bytes, count: int) -> bytes:
 
 def _offset(frame: bytes, position: int, count: int) -> int:
     for _ in range(count):
-        assert frame[position] == _EVENTS_TAG, "not a frame of events"
+        assert frame[position] == _EVENTS_TAG, "the bytes are not a frame of events"
         position += 1
         length = shift = 0
         while True:

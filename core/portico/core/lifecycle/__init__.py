@@ -1,1 +1,1 @@
-"""What ends stored data: retention, deletion, ephemeral runs, erasure of a user."""
+"""Deletion of stored data: retention, erasure of a user; and background indexing of messages."""

@@ -1,4 +1,4 @@
-"""Forgets a user: everything that the stores, the sandboxes and this process have of one owner."""
+"""Erasure of a user: deletes everything that stores, sandboxes and this process have of one owner."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from portico.core.stores.ports.stores import Stores
 
 @dataclass(slots=True)
 class Forgotten:
-    """How many of each there were."""
+    """Numbers of deleted items."""
 
     runs: int = 0
     sessions: int = 0
@@ -25,7 +25,7 @@ class Forgotten:
 
 
 class Forgetting:
-    """Across all that one core keeps. What fails half-way is done by the next call."""
+    """Deletes a user's data in one core. If it fails half-way, the next call completes it."""
 
     def __init__(self, engine: RunEngine, stores: Stores, sandboxes: Sandboxes) -> None:
         self._engine = engine
@@ -33,25 +33,25 @@ class Forgetting:
         self._sandboxes = sandboxes
 
     async def remove(self, owner: str) -> Forgotten:
-        """Return when nothing of it can be read any more. Raises StoreUnavailable, Draining."""
+        """Delete an owner's data; return when none of it can be read. Raises StoreUnavailable, Draining."""
         told = Forgotten()
-        # First what still writes.
+        # Live runs first, because they still write.
         await self._engine.cancel_all(owner)
         told.sandboxes, told.snapshots = await self._sandboxes.forget(owner)
         await self._runs(owner, told)
-        # States before sessions, with which they would go uncounted.
+        # States before sessions: deleting a session deletes its states without counting them.
         told.states = await self._stores.states.delete(owner, None, None)
         await self._sessions(owner, told)
         told.memories = await self._stores.memories.delete(owner, None, None)
         return told
 
     async def erase(self) -> None:
-        """Return when no file of the store has anything of what was removed. Raises StoreUnavailable."""
+        """Return when no file of the store contains removed data. Raises StoreUnavailable."""
         await self._stores.erase()
 
     async def _runs(self, owner: str, told: Forgotten) -> None:
         while True:
-            live = self._engine.live_of(owner)  # which began meanwhile
+            live = self._engine.live_of(owner)  # runs that began meanwhile
             found = await self._stores.runs.of_user(owner, BATCH + len(live))
             ended = [run_id for run_id in found if run_id not in live][:BATCH]
             if not ended:

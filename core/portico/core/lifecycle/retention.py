@@ -1,9 +1,8 @@
-"""Removes what is older than an operator wants to keep, and memories that have expired.
+"""Retention: deletes items older than the operator's limits, and expired memories.
 
-A little at a time: of batches that commits wait for there are few a second, so
-that a core which was down for long, or is told for the first time to remove
-anything, serves as it does without. Ages are differences of dates, so a clock
-that is set forward makes everything old at once; it is believed after an hour.
+It works in small batches, a few per second, because commits wait for them: a core that was down for long, or
+that has a limit for the first time, serves as usual. Ages are differences of dates, so a clock that is set
+forward makes everything old at once; the new time is used only after an hour.
 """
 
 import asyncio
@@ -24,13 +23,13 @@ from portico.telemetry.rarely import Rarely
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
-DOUBTED_SECONDS = 3600.0  # how long a clock that was set forward is not believed
-IDLE_SHARE = 4.0  # how long it waits after a batch, in times that the batch took
+DOUBTED_SECONDS = 3600.0  # time until a clock that was set forward is used
+IDLE_SHARE = 4.0  # rest after a batch, as a multiple of the batch's duration
 
 
 @dataclass(frozen=True, slots=True)
 class Ttls:
-    """How long each kind of thing is kept, in seconds; None: until somebody deletes it."""
+    """Time to live of each kind of item, in seconds; None to keep it until it is deleted."""
 
     runs: float | None = None  # since their end
     sessions: float | None = None  # since their last use
@@ -39,7 +38,7 @@ class Ttls:
 
 
 class Retention:
-    """Sweeps the stores from `start` to `stop`."""
+    """Deletes old items from `start` to `stop`."""
 
     def __init__(
         self,
@@ -56,19 +55,21 @@ class Retention:
         self._clock = clock
         self._monotonic = monotonic
         self._refused, self._defects = Rarely(), Rarely()
-        self._seen: deque[tuple[float, float]] = deque()  # when by each clock, in the last hour
+        self._seen: deque[tuple[float, float]] = deque()  # readings of both clocks in the last hour
         self._task: asyncio.Task[None] | None = None
         self._done_at = monotonic()
         self._removed = Counts(
-            "portico.retention.removed", "{thing}", "What retention has removed as too old.", "kind"
+            "portico.retention.removed", "{thing}", "Items that retention has deleted.", "kind"
         )
         self._failed = Counts(
-            "portico.retention.failures", "{sweep}", "Sweeps of retention that the store, or a defect, ended."
+            "portico.retention.failures",
+            "{sweep}",
+            "Sweeps of retention that failed, because of the store or a defect.",
         )
         gauge(
             "portico.retention.age",
             "s",
-            "How long ago retention had last removed all that was too old, or the core started.",
+            "Time since retention last completed a sweep, or since the core started.",
             lambda: [(self._monotonic() - self._done_at, {})],
         )
 
@@ -76,13 +77,13 @@ class Retention:
         self._task = asyncio.create_task(self._work(), name="retention")
 
     async def stop(self) -> None:
-        """What is under way is cut off; the next start goes on with it."""
+        """Cancel the present sweep; the next start continues."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> None:
-        """Remove all that is too old now, and memories that have expired. Raises StoreUnavailable."""
+        """Delete all items that are too old now, and expired memories. Raises StoreUnavailable."""
         now = self._now()
         await self._repeat("expired_memory", self._stores.memories.remove_expired, now)
         ttls = self._ttls
@@ -103,15 +104,15 @@ class Retention:
             except StoreUnavailable as error:
                 self._failed.add()
                 if self._refused.due():
-                    log.warning("what is too old can't be removed yet: %s", error)
+                    log.warning("a retention sweep failed, it is retried: %s", error)
             except Exception:
                 self._failed.add()
                 if self._defects.due():
-                    log.exception("removing what is too old failed; it is tried again")
+                    log.exception("a retention sweep failed; it is retried")
             await asyncio.sleep(SWEEP_SECONDS)
 
     def _now(self) -> float:
-        """The date; an hour behind a jump."""
+        """The present date; for an hour after a jump forward, the date without the jump."""
         date, moment = self._clock(), self._monotonic()
         self._seen.append((date, moment))
         while self._seen[0][1] < moment - DOUBTED_SECONDS:
@@ -136,7 +137,7 @@ class Retention:
         last = None
         while found := await self._stores.sessions.idle(before, last, BATCH):
             for last in found:
-                # A run may be silent for longer than a session is kept.
+                # A run may be silent for longer than the time to live of its session.
                 if not self._engine.busy((last.user_id, last.session_id)):
                     began = self._monotonic()
                     with suppress(SessionNotFound):

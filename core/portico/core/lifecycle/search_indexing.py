@@ -1,7 +1,7 @@
-"""Makes messages searchable in the background, so that few searches have to.
+"""Background indexing: makes messages searchable, so that few searches have to do it.
 
-It works in short steps until nothing is pending, and rests between them: as long as
-the step took, and much longer while runs are started.
+It works in short steps until no message is pending, and rests between them: as long as the step took, and
+much longer while runs are started.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 2.0  # once nothing is pending
-STEP_MESSAGES = 50  # after which it rests
-BUSY_REST = 20.0  # how long it rests while runs are started, in times that the step took
+PAUSE_SECONDS = 2.0  # pause when no message is pending
+STEP_MESSAGES = 50  # messages per step
+BUSY_REST = 20.0  # rest while runs are started, as a multiple of the step's duration
 
 
 class Indexing:
-    """Works from `start` to `stop`."""
+    """Indexes messages from `start` to `stop`."""
 
     def __init__(self, engine: RunEngine, sessions: SessionStore) -> None:
         self._engine = engine
@@ -32,13 +32,13 @@ class Indexing:
         self._task = asyncio.create_task(self._work(), name="index")
 
     async def stop(self) -> None:
-        """What is under way is cut off; the next start goes on with it."""
+        """Cancel the present step; the next start continues."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def catch_up(self) -> None:
-        """Return when nothing was pending that came before its last step. Raises StoreUnavailable."""
+        """Index until the last step finds no further message pending. Raises StoreUnavailable."""
         while True:
             launched = self._engine.launched
             began = time.monotonic()
@@ -56,7 +56,7 @@ class Indexing:
             try:
                 await self.catch_up()
             except StoreUnavailable:
-                pass  # health tells of it; searches index what they need
+                pass  # health reports it; searches index the messages they need
             except Exception:
                 if failing.due():
-                    log.exception("indexing messages failed; searches index what they need")
+                    log.exception("indexing messages failed; searches index the messages they need")

@@ -1,4 +1,4 @@
-"""Ephemeral runs: gone soon after their end, with all that was kept for them alone."""
+"""Ephemeral runs: deleted soon after their end, with everything stored for them alone."""
 
 import asyncio
 import logging
@@ -13,28 +13,28 @@ from portico.telemetry.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 5.0  # until what failed is tried again
+AGAIN_SECONDS = 5.0  # delay before a failed deletion is retried
 
 
 class _Due(NamedTuple):
-    at: float  # of the loop's clock
+    at: float  # on the loop's clock
     run_id: str
-    session: tuple[str, str] | None  # removed too
+    session: tuple[str, str] | None  # deleted too
 
 
 class Ephemerals:
-    """Removes runs a while after their end. Owned by the engine."""
+    """Deletes ephemeral runs some time after their end. Owned by the engine."""
 
     def __init__(self, stores: Stores, removal: Removal, kept_seconds: float) -> None:
         self._stores = stores
         self._removal = removal
         self._kept_seconds = kept_seconds
         self._failing = Rarely()
-        self._due: deque[_Due] = deque()  # all are kept equally long: in time's order, but for what failed
+        self._due: deque[_Due] = deque()  # in order of time, except retries: all are kept equally long
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take over what an earlier process has left: its readers may be on their way back."""
+        """Schedule the runs of an earlier process, with full time: their readers may be reconnecting."""
         for record in await self._stores.runs.left_over():
             self.ended(
                 record.run_id,
@@ -47,7 +47,12 @@ class Ephemerals:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def ended(self, run_id: str, session: tuple[str, str] | None) -> None:
-        """Its last readers have so long from now on."""
+        """Schedule the deletion of an ended run.
+
+        Args:
+            run_id: The run.
+            session: The session to delete with it, if it is ephemeral too.
+        """
         at = asyncio.get_running_loop().time() + self._kept_seconds
         self._due.append(_Due(at, run_id, session))
         self._work()
@@ -65,13 +70,13 @@ class Ephemerals:
                 await self._remove(due)
             except StoreUnavailable as error:
                 if self._failing.due():
-                    log.warning("an ephemeral run can't be removed yet: %s", error)
+                    log.warning("deleting an ephemeral run failed, it is retried: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             except Exception:
-                # A sandbox that can't be ended, or a defect of ours: it holds up no other run.
+                # A sandbox that cannot be ended, or a defect: it must not delay other runs.
                 if self._failing.due():
-                    log.exception("the ephemeral run %s can't be removed yet", due.run_id)
+                    log.exception("deleting the ephemeral run %s failed, it is retried", due.run_id)
                 self._due.append(due._replace(at=loop.time() + AGAIN_SECONDS))
             self._due.popleft()
 

@@ -1,1 +1,1 @@
-"""Sandboxes of the core: who owns them, what runs may do with them."""
+"""Sandboxes of the core: ownership, the operator's policy, and the sandbox access of runs."""

@@ -1,5 +1,8 @@
-"""The directories that the operator lets sandboxes show. Each is opened once, when the core starts; what a
-caller names is opened below that descriptor, without links, and never looked up by its path again."""
+"""Directories of the host that sandboxes may mount, as the operator allows.
+
+Each directory is opened once, when the core starts. A mount source is opened below that descriptor, without
+following links, and its path is never looked up again.
+"""
 
 import os
 from collections.abc import Mapping
@@ -18,27 +21,34 @@ _NOTHING: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    names: tuple[str, ...]  # as the operator wrote it, and without links
+    names: tuple[str, ...]  # as the operator wrote it, and with links resolved
     source: Source
     mode: str
 
 
 class AllowedMounts:
-    """The operator's list: `/data`, `/data:rw` that code may write to, `/data:own` shown as its owner."""
+    """The operator's list: `/data` read-only, `/data:rw` writable, `/data:own` with its owner's rights."""
 
     def __init__(self, entries: tuple[str, ...], private: Mapping[str, str] = _NOTHING) -> None:
-        """Opens all of them. Raises ValueError for one that is not understood, not there, or has something
-        private in it: paths, each with what it is."""
+        """Open all directories.
+
+        Args:
+            entries: The operator's entries.
+            private: Names and paths of private files, which no directory may contain.
+
+        Raises:
+            ValueError: An entry is malformed, its directory is missing, or it contains private files.
+        """
         self._folders = [_folder(entry) for entry in entries]
         for folder in self._folders:
             for what, path in private.items():
                 if f"{os.path.realpath(path)}/".startswith(f"{folder.source.path.rstrip('/')}/"):
                     raise ValueError(
-                        f"sandbox mounts: {folder.names[0]} has {what} in it, {path}; put that elsewhere"
+                        f"sandbox mounts: {folder.names[0]} contains {what}, {path}; move that elsewhere"
                     )
 
     def opened(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-        """The mounts with their sources open. Raises InvalidArgument for one that may not be shown."""
+        """Return the mounts with opened sources. Raises InvalidArgument for a source that is not allowed."""
         return tuple(self._opened(mount, index) for index, mount in enumerate(mounts))
 
     def _opened(self, mount: Mount, index: int) -> Mount:
@@ -60,14 +70,14 @@ class AllowedMounts:
                 return replace(mount, source=path, as_owner=folder.mode == "own", opened=source)
         raise InvalidArgument(
             f"spec.mounts[{index}].source",
-            "is not among the directories that may be shown, or is not there, or a link is on the way to it",
+            "is not an allowed directory, does not exist, or has a symbolic link in its path",
         )
 
 
 def _folder(entry: str) -> _Folder:
     path, _, mode = entry.partition(":")
     if not path.startswith("/") or mode not in _MODES:
-        raise ValueError(f"sandbox mounts: not /directory, /directory:rw or /directory:own: {entry!r}")
+        raise ValueError(f"sandbox mounts: expected /directory[:rw] or /directory:own, not {entry!r}")
     plain = os.path.realpath(path)
     try:
         return _Folder(tuple(dict.fromkeys((os.path.normpath(path), plain))), open_source(plain), mode)

@@ -1,5 +1,7 @@
-"""The core's sandboxes: the library's manager under the operator's policy, with the core's errors. Nothing is
-started before the first is asked for."""
+"""Sandbox service of the core: the sandbox library's manager under the operator's policy.
+
+It raises the core's errors. The manager is started with the first request for a sandbox.
+"""
 
 import asyncio
 import logging
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Sandboxes:
-    """Sandboxes of one core, all on its event loop. Methods raise the core's errors."""
+    """The sandboxes of one core, on its event loop. Methods raise the core's errors."""
 
     def __init__(self, policy: SandboxPolicy | None = None) -> None:
         self.policy = policy or SandboxPolicy()
@@ -37,36 +39,39 @@ class Sandboxes:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of sandboxes."""
         return 0 if self._manager is None else self._manager.count
 
     @property
     def templates(self) -> int:
-        """How many templates there are that sandboxes are forked from."""
+        """Number of templates from which sandboxes are forked."""
         return 0 if self._manager is None else self._manager.templates
 
     async def start(self) -> None:
-        """End what a killed core has left behind, and open the directories that callers may mount. Raises
-        ValueError for a missing directory, and where sandboxes would see the core's private files."""
+        """Remove what a killed core left behind, and open the directories that callers may mount.
+
+        Raises:
+            ValueError: A directory is missing, or sandboxes could read private files of the core.
+        """
         policy = self.policy
         if policy.backend == "none":
             return
         await asyncio.to_thread(_sweep)
         private = dict(policy.private)
-        with suppress(FileNotFoundError):  # it may have been removed
-            private["the working folder"] = os.getcwd()
+        with suppress(FileNotFoundError):  # the working directory may have been removed
+            private["the working directory"] = os.getcwd()
         try:
             for name in (policy.backend, *policy.more_backends):
                 check_private(name, private)
         except errors.BackendUnavailable as error:
-            other = "or have sandboxes made elsewhere (--sandbox-backend docker), or none"
+            other = "or choose another backend (--sandbox-backend docker, or none)"
             raise ValueError(f"sandboxes: {error.message}, {other}") from None
         if policy.backend == "local" and (reason := visible.without_packages()):
             log.warning("sandboxes cannot import the packages of this Python: %s", reason)
         self._mounts = await asyncio.to_thread(AllowedMounts, policy.mounts, policy.private)
 
     async def close(self) -> None:
-        """End every sandbox."""
+        """End all sandboxes."""
         self._closed = True
         async with self._opening:
             manager, self._manager = self._manager, None
@@ -74,7 +79,7 @@ class Sandboxes:
                 await manager.close()
 
     async def own(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
-        """The session's own sandbox of that type, made if need be; many at once get the same."""
+        """The session's own sandbox of a type, created if needed; concurrent calls get the same one."""
         with told():
             manager = await self._open()
             return await manager.own(spec, user_id=user_id, session_id=session_id, backend=backend)
@@ -82,7 +87,7 @@ class Sandboxes:
     async def keyed(
         self, key: tuple[str, str], user_id: str, session_id: str, spec: Spec, backend: str, *, fresh: bool
     ) -> Held:
-        """The sandbox that was made for an owner's key, while it lives."""
+        """The sandbox created for an owner's key, while it exists; else a new one."""
         with told():
             manager = await self._open()
             return await manager.keyed(
@@ -90,97 +95,99 @@ class Sandboxes:
             )
 
     async def create(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
-        """One more sandbox."""
+        """Create a sandbox."""
         with told():
             manager = await self._open()
             return await manager.create(spec, user_id=user_id, session_id=session_id, backend=backend)
 
     def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
-        """One whose user is visible. Raises SandboxNotFound, SandboxGone."""
+        """The sandbox, if its user is visible. Raises SandboxNotFound, SandboxGone."""
         with told(sandbox_id=sandbox_id):
             if self._manager is None:
                 raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
             return self._manager.get(sandbox_id, visible)
 
     def touch(self, held: Held) -> None:
-        """Its idle time begins anew."""
+        """Restart the sandbox's idle time."""
         self._existing().touch(held)
 
     def listed(self, user_id: str = "", session_id: str = "") -> list[Held]:
-        """Newest first."""
+        """The sandboxes of a user or a session, newest first."""
         return [] if self._manager is None else self._manager.listed(user_id or None, session_id or None)
 
     def tier(self, held: Held) -> str:
-        """How strongly it is isolated."""
+        """The sandbox's isolation tier."""
         return self._existing().tier(held)
 
     async def delete(self, sandbox_id: str) -> None:
-        """Raises SandboxNotFound, SandboxGone."""
+        """End a sandbox. Raises SandboxNotFound, SandboxGone."""
         held = self.get(sandbox_id)
         with told(sandbox_id=sandbox_id):
             await self._existing().delete(held.box.id)
 
     async def release(self, user_id: str, session_id: str) -> None:
-        """End all that belongs to a session that has ended."""
+        """End the sandboxes of a session that was deleted."""
         if self._manager is not None:
             with told():
                 await self._manager.release(user_id, session_id)
 
     async def forget(self, user_id: str) -> tuple[int, int]:
-        """End and forget all that a user has; how many sandboxes and how many snapshots that was."""
+        """End and delete all of a user's. Returns the numbers of sandboxes and snapshots."""
         if self._manager is None:
             return 0, 0
         with told():
             return await self._manager.forget(user_id)
 
     async def take(self, held: Held) -> Snapshot:
-        """Keep its files, and its kernel if it can be. Raises LimitExceeded."""
+        """Take a snapshot of the sandbox's files, and of its kernel if possible. Raises LimitExceeded."""
         with told(sandbox_id=held.box.id):
             return await self._existing().take_snapshot(held)
 
     async def roll_back(self, held: Held, snapshot_id: str) -> bool:
-        """Whether the kernel came back too. Raises SnapshotNotFound."""
+        """Reset a sandbox to a snapshot. Returns whether its kernel was restored too. Raises
+        SnapshotNotFound.
+        """
         with told(sandbox_id=held.box.id, name=snapshot_id):
             return await self._existing().roll_back(held, snapshot_id)
 
     def snapshots(self, user_id: str = "", session_id: str = "", sandbox_id: str = "") -> list[Snapshot]:
-        """Newest first."""
+        """The snapshots of a user, a session or a sandbox, newest first."""
         if self._manager is None:
             return []
         return self._manager.snapshots.listed(user_id or None, session_id or None, sandbox_id or None)
 
     def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
-        """One whose user is visible. Raises SnapshotNotFound."""
+        """The snapshot, if its user is visible. Raises SnapshotNotFound."""
         with told(name=snapshot_id):
             if self._manager is None:
                 raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
             return self._manager.snapshots.get(snapshot_id, visible)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
-        """Raises SnapshotNotFound."""
+        """Delete a snapshot. Raises SnapshotNotFound."""
         self.snapshot(snapshot_id)
         self._existing().snapshots.delete(snapshot_id)
 
     async def fork(self, snapshot_id: str, session_id: str, spec: Spec | None, backend: str) -> Held:
-        """A new sandbox with a snapshot's files. Raises SnapshotNotFound."""
+        """Create a sandbox from a snapshot. Raises SnapshotNotFound."""
         self.snapshot(snapshot_id)
         with told(name=snapshot_id):
             return await self._existing().fork(snapshot_id, session_id, spec, backend)
 
     async def fork_live(self, source: Held, session_id: str, spec: Spec | None, backend: str) -> Held:
-        """A new sandbox with another's files as they are now."""
+        """Create a sandbox with the present files of another."""
         with told(sandbox_id=source.box.id):
             return await self._existing().fork_live(source, session_id, spec, backend)
 
     def _existing(self) -> SandboxManager:
-        """That of a sandbox or snapshot that was found."""
+        """The manager; it exists if a sandbox or snapshot was found, until the core stops."""
         with told():
             if self._manager is None:
-                raise errors.BackendUnavailable("the core stops")
+                raise errors.BackendUnavailable("the core is stopping")
             return self._manager
 
     async def _allowed(self, spec: Spec) -> Spec:
-        """Opens the mounts of a spec. Raises InvalidArgument for a spec that no caller may have."""
+        """Apply the policy to a spec and open its mounts. Raises InvalidArgument if the policy forbids it."""
         spec = self.policy.allowed(spec)
         if spec.mounts:
             spec = replace(spec, mounts=await asyncio.to_thread(self._mounts.opened, spec.mounts))
@@ -190,7 +197,7 @@ class Sandboxes:
         async with self._opening:
             if self._manager is None:
                 if self._closed:
-                    raise errors.BackendUnavailable("the core stops")
+                    raise errors.BackendUnavailable("the core is stopping")
                 manager = SandboxManager(
                     _backends(self.policy),
                     default=self.policy.backend,
@@ -206,7 +213,7 @@ def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
     if policy.backend == "none":
         raise errors.BackendUnavailable("sandboxes are turned off")
     names = dict.fromkeys((policy.backend, *policy.more_backends))
-    # Only the default one has sandboxes waiting.
+    # Only the default backend has a warm pool.
     return {
         name: make_backend(name, policy.pool_size if name == policy.backend else 0, policy.preload_bytes)
         for name in names

@@ -1,4 +1,4 @@
-"""Signed tokens for ports of sandboxes. A sandbox ends with its core, and so does the key."""
+"""Signed tokens for ports of sandboxes. The key is not stored: sandboxes and tokens end with the core."""
 
 import base64
 import hmac
@@ -11,24 +11,33 @@ _SIGNATURE_BYTES = 18
 
 
 def expired() -> SandboxNotFound:
-    return SandboxNotFound("the access token is not valid, or not any more")
+    return SandboxNotFound("the access token is invalid or has expired")
 
 
 class PortAccess:
-    """Makes and reads tokens."""
+    """Creates and verifies port tokens."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
 
     def make(self, sandbox_id: str, port: int, lifetime: float) -> tuple[str, float]:
-        """A token and the date when it expires. What counts is the time that goes by: dates get changed."""
+        """Create a token.
+
+        Args:
+            sandbox_id: The sandbox.
+            port: Its port.
+            lifetime: Seconds until the token expires, on the monotonic clock, because dates may be changed.
+
+        Returns:
+            The token and the date at which it expires, in seconds since the epoch.
+        """
         until = int(time.monotonic() + lifetime)
         text = f"{sandbox_id}.{port}.{until}".encode()
         token = base64.urlsafe_b64encode(text + self._sign(text)).rstrip(b"=")
         return token.decode(), time.time() + until - time.monotonic()
 
     def read(self, token: str) -> tuple[str, int, float]:
-        """The sandbox, the port, and for how many seconds it is good. Raises SandboxNotFound."""
+        """Verify a token. Returns sandbox id, port and remaining seconds. Raises SandboxNotFound."""
         try:
             data = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
         except ValueError:
@@ -39,7 +48,7 @@ class PortAccess:
             left = int(until) - time.monotonic()
             if left > 0:
                 return sandbox_id, int(port), left
-        raise expired()  # an attacker who guesses learns no more
+        raise expired()  # the same error in all cases: a guess reveals nothing
 
     def _sign(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256")[:_SIGNATURE_BYTES]

@@ -1,4 +1,4 @@
-"""What a run has of its session's sandbox, and how it ends with the run."""
+"""A run's access to the sandboxes of its session, and their clean-up when the run ends."""
 
 import asyncio
 import signal
@@ -33,7 +33,7 @@ class RunSandboxes:
     def __init__(
         self, sandboxes: Sandboxes, user_id: str, session_id: str, seconds_left: Callable[[], float | None]
     ) -> None:
-        """What the run makes lives no longer than it may itself, if its time is limited."""
+        """Create it; `seconds_left` limits the lifetime of sandboxes to that of the run."""
         self._sandboxes = sandboxes
         self._session = (user_id, session_id)
         self._seconds_left = seconds_left
@@ -47,13 +47,13 @@ class RunSandboxes:
         return self._used[kind]
 
     def cancel(self) -> None:
-        """End what is under way, on behalf of threads that nobody can cancel."""
+        """Cancel the run's calls, also those of threads, which cannot be cancelled."""
         self._closed = True
         for sandbox in self._used.values():
             sandbox.cancel()
 
     async def end(self) -> None:
-        """Return when nothing of the run is left in its sandboxes."""
+        """Cancel the run's calls; return when none of its calls and processes is left."""
         self.cancel()
         await asyncio.gather(*(sandbox.end() for sandbox in self._used.values()))
 
@@ -84,14 +84,14 @@ class RunSandbox:
 
     def cancel(self) -> None:
         self.closed = True
-        # The agent's own task is cancelled by its execution, or is to have a last word.
+        # The execution cancels the agent's own task, unless the agent may emit final output.
         for task in self._working:
             task.cancel()
 
     async def end(self) -> None:
         await asyncio.gather(*self._working, *self._starting, return_exceptions=True)
         for stream in tuple(self._streams):
-            with suppress(RuntimeError):  # somebody reads it this moment
+            with suppress(RuntimeError):  # a reader is inside the generator at present
                 await stream.aclose()
         for box, pid in self._started:
             with suppress(errors.SandboxError):
@@ -158,7 +158,7 @@ class RunSandbox:
             self._started.append((box, info.pid))
             return info
 
-        # It is not left alone between its start and the note of it.
+        # Shielded: a process that has started must be recorded, so that `end` kills it.
         starting = asyncio.create_task(start())
         self._starting.add(starting)
         starting.add_done_callback(self._starting.discard)
@@ -231,22 +231,22 @@ class RunSandbox:
 
     async def _own(self) -> Box:
         if self.closed:
-            raise errors.CallCancelled("the run has been stopped")
+            raise errors.CallCancelled("the run was stopped")
         if self._box is None or self._box.gone is not None:
             seconds = self._seconds_left()
             if seconds is not None and seconds < SECONDS[0]:
-                raise errors.CallCancelled("the run's time is over")
+                raise errors.CallCancelled("the run's time limit is reached")
             spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults(), ttl_seconds=seconds)
             self._box = (await self._made(spec)).box
             if self.closed:
-                raise errors.CallCancelled("the run has been stopped")
+                raise errors.CallCancelled("the run was stopped")
         return self._box
 
     async def _made(self, spec: Spec) -> Held:
         try:
             return await self._sandboxes.own(self._user_id, self._session_id, spec)
         except PorticoError as error:
-            # Agents know the sandbox's errors and not the core's.
+            # The agent's interface has the sandbox's errors, not the core's.
             if isinstance(error.__cause__, errors.SandboxError):
                 raise error.__cause__ from None
             if isinstance(error, LimitExceeded):
@@ -267,7 +267,7 @@ class RunSandbox:
         }
 
     async def _cancellable(self, work: Coroutine[Any, Any, T]) -> T:
-        """As a task of its own, which `cancel` ends, whoever waits for it."""
+        """Run it as a task that `cancel` cancels, in whatever task or thread its caller waits."""
         task = asyncio.create_task(work)
         self._working.add(task)
         try:

@@ -1,10 +1,9 @@
-"""What goes wrong in a sandbox, in the terms of the one table of errors.
+"""Errors of sandboxes as errors of the core, with the codes and reasons of the contract.
 
 PorticoError
-  SandboxProblem: SandboxNotFound, SandboxGone, SandboxPaused, SandboxUnsupported,
-    SandboxUnavailable, SandboxOperationFailed, KernelDied, SandboxTimeout, CallCancelled,
-    ProcessNotFound, ToolNotFound, FileNotFound, FileExists, InvalidPath, EditMismatch,
-    PortRefused, SnapshotNotFound
+  SandboxProblem: SandboxNotFound, SandboxGone, SandboxPaused, SandboxUnsupported, SandboxUnavailable,
+      SandboxOperationFailed, KernelDied, SandboxTimeout, CallCancelled, ProcessNotFound, ToolNotFound,
+      FileNotFound, FileExists, InvalidPath, EditMismatch, PortRefused, SnapshotNotFound
 """
 
 import logging
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class SandboxProblem(PorticoError):
-    """Base class; `names` are those of what is known about the call that the caller is told."""
+    """Base class. `names` are the metadata that its callers get."""
 
     names: ClassVar[tuple[str, ...]] = ("sandbox_id",)
 
@@ -142,7 +141,12 @@ _KINDS: Final[dict[type[errors.SandboxError], type[SandboxProblem]]] = {
 
 
 def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
-    """The core's error for one of a sandbox; `about` is what is known of the call."""
+    """The core's error for a sandbox's error.
+
+    Args:
+        error: The sandbox's error.
+        about: Known values of the call, such as `sandbox_id`, for the metadata.
+    """
     if isinstance(error, errors.LimitExceeded):
         return LimitExceeded(error.limit, error.message)
     kind = _KINDS.get(type(error))
@@ -152,9 +156,9 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
         return InvalidArgument(field, problem) if plain else InvalidArgument("sandbox", error.message)
     message = names.to_text(error.message)
     if kind is SandboxUnavailable:
-        # It tells of the machine, which is the operator's to know.
-        log.warning("no sandbox: %s", message)
-        message = "no sandbox can be had here now; the core's log says why"
+        # The reason describes the machine: only the operator may see it.
+        log.warning("a sandbox could not be created: %s", message)
+        message = "no sandbox is available now; the core's log has the reason"
     if isinstance(error, errors.SandboxGone):
         about["cause"] = error.cause
     return kind(message, **{name: names.to_text(str(about[name])) for name in kind.names if name in about})
@@ -162,7 +166,7 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
 
 @contextmanager
 def told(**about: object) -> Iterator[None]:
-    """Inside, what a sandbox raises becomes the core's own error."""
+    """Convert errors of sandboxes raised within into errors of the core."""
     try:
         yield
     except errors.SandboxError as error:

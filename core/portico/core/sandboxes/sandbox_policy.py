@@ -1,4 +1,4 @@
-"""What callers may ask of a sandbox, as the operator says."""
+"""The operator's policy for sandboxes: what callers may request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,8 +11,8 @@ from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.quotas import Quota, Quotas
 from portico.sandbox.spec import MIB, MODULE_LENGTH, RANGES, Limits, NetworkBounds, NetworkPolicy, Spec
 
-# What may be preloaded unless the operator says otherwise: modules that take long to import and start no
-# thread, process or connection while they are imported.
+# Modules that may be preloaded by default: they take long to import, and importing them starts no thread,
+# process or connection.
 PRELOAD = (
     "PIL", "PIL.Image", "asyncio", "matplotlib", "matplotlib.pyplot", "networkx", "numpy", "openpyxl",
     "pandas", "requests", "scipy", "scipy.stats", "seaborn", "sklearn", "statsmodels", "sympy",
@@ -22,12 +22,12 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class SandboxPolicy:
-    """The most that there is to have; who asks for nothing gets the library's defaults, or less if this is
-    less.
+    """Upper limits for sandboxes; a request without limits gets the library's defaults, or these if they are
+    lower.
     """
 
     backend: str = "local"  # or none
-    more_backends: tuple[str, ...] = ()  # that a caller may name
+    more_backends: tuple[str, ...] = ()  # further backends that a caller may name
     total: Quota = field(default_factory=lambda: Quota(200, 1_024, 8 << 30))
     per_user: Quota = field(default_factory=lambda: Quota(100, 64, 2 << 30))
     per_tenant: Quota = field(default_factory=Quota)
@@ -47,8 +47,8 @@ class SandboxPolicy:
     idle_action: str = "end"  # or pause
     mounts: tuple[
         str, ...
-    ] = ()  # directories of this machine; `:rw` behind one allows writing, `:own` as its owner
-    private: Mapping[str, str] = field(default_factory=dict)  # paths, by what they are
+    ] = ()  # directories of the host; suffix `:rw` for writable, `:own` for its owner's rights
+    private: Mapping[str, str] = field(default_factory=dict)  # paths of private files, by description
     network: bool = True
     network_bounds: NetworkBounds = field(default_factory=NetworkBounds)
     preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY allows every module
@@ -56,7 +56,7 @@ class SandboxPolicy:
     pool_size: int = 0
 
     def quotas(self) -> Quotas:
-        """Counts sandboxes and snapshots, none so far."""
+        """New counters of sandboxes and snapshots with these limits."""
         return Quotas(self.total, self.per_tenant, self.per_user, tenant_of)
 
     def defaults(self) -> Limits:
@@ -70,8 +70,11 @@ class SandboxPolicy:
         )
 
     def allowed(self, spec: Spec) -> Spec:
-        """The spec with its times filled in; its mounts are for AllowedMounts to open. Raises InvalidArgument
-        for a spec that no caller may have."""
+        """Apply the policy: fill in the spec's times and network. AllowedMounts opens its mounts.
+
+        Raises:
+            InvalidArgument: The policy forbids the spec.
+        """
         for name, (least, _) in RANGES.items():
             most = getattr(self.limits, name)
             if not least <= getattr(spec.limits, name) <= most:  # NaN fails too
@@ -81,7 +84,7 @@ class SandboxPolicy:
                 name = module[:MODULE_LENGTH]
                 raise InvalidArgument(
                     "spec.preload",
-                    f"{name!r} may not be preloaded here; import it in a cell",
+                    f"{name!r} is not allowed to be preloaded by this core; import it in a cell",
                 )
         ttl = min(spec.ttl_seconds or self.ttl_seconds, self.ttl_seconds)
         idle = min(spec.idle_seconds or self.idle_seconds, self.idle_seconds)
@@ -97,17 +100,17 @@ class SandboxPolicy:
         return spec
 
     def _network(self, network: NetworkPolicy) -> NetworkPolicy:
-        """The policy within the operator's bounds."""
+        """The network policy within the operator's bounds."""
         if not network.allow_hosts:
-            return NetworkPolicy()  # as of every sandbox without one, so that one that waits will do
+            return NetworkPolicy()  # equal to the default, so that a sandbox of the warm pool fits
         if not self.network:
-            raise InvalidArgument("spec.allow_hosts", "this core's sandboxes have no network")
+            raise InvalidArgument("spec.allow_hosts", "must be empty: sandboxes of this core have no network")
         with told():
             network.check()
         operator = parse_all(self.network_bounds.hosts)
         for index, rule in enumerate(parse_all(network.allow_hosts)):
             if operator and not covers(operator, rule):
                 raise InvalidArgument(
-                    f"spec.allow_hosts[{index}]", "is not within the hosts that this core's operator allows"
+                    f"spec.allow_hosts[{index}]", "is not among the hosts that this core's operator allows"
                 )
         return replace(network, bounds=self.network_bounds)

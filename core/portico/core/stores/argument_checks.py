@@ -1,4 +1,4 @@
-"""What may be asked of the stores: by a caller over the contract, and by an agent through its context."""
+"""Checks of arguments of the stores, for callers of the contract and for agents' contexts."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ LIMIT_MAX = 10_000
 
 
 def check_query(query: str) -> str:
-    """Raises InvalidArgument for words that are missing or too many."""
+    """Return the query. Raises InvalidArgument if it is empty or too long."""
     if not check_unicode(query, "query").strip():
         raise InvalidArgument("query", "is required")
     if len(query) > QUERY_CHARACTERS:
@@ -27,7 +27,7 @@ def check_query(query: str) -> str:
 
 
 def check_unicode(text: str, field: str) -> str:
-    """A text. Raises InvalidArgument for one that UTF-8 can't carry, and for what is none."""
+    """Return the text. Raises InvalidArgument if it is not a str or cannot be encoded as UTF-8."""
     if not isinstance(text, str):
         raise InvalidArgument(field, f"must be a text, not {type(text).__name__}")
     try:
@@ -38,21 +38,23 @@ def check_unicode(text: str, field: str) -> str:
 
 
 def top_k(asked: int) -> int:
-    """How many hits. Raises InvalidArgument for a negative number."""
+    """The number of hits for a requested number; 0 means the default. Raises InvalidArgument if it is
+    negative.
+    """
     if asked < 0:
         raise InvalidArgument("top_k", "must not be negative")
     return min(asked or HITS, HITS_MAX)
 
 
 def check_limit(limit: int) -> int:
-    """How many items a list has at most. Raises InvalidArgument."""
+    """Return the limit of a list. Raises InvalidArgument if it is out of range."""
     if not 1 <= limit <= LIMIT_MAX:
         raise InvalidArgument("limit", f"must be from 1 to {LIMIT_MAX}")
     return limit
 
 
 def check_count(count: int, field: str) -> None:
-    """Of messages in an append. Raises InvalidArgument."""
+    """Check the number of messages in an append. Raises InvalidArgument."""
     if count < 1:
         raise InvalidArgument(field, "at least one message is required")
     if count > MESSAGES:
@@ -60,20 +62,20 @@ def check_count(count: int, field: str) -> None:
 
 
 def check_round(round_id: int | None) -> int | None:
-    """Raises InvalidArgument."""
+    """Return the number of a state's round. Raises InvalidArgument if it is out of range."""
     if round_id is not None and not 1 <= round_id <= ROUND_MAX:
         raise InvalidArgument("round_id", f"must be from 1 to {ROUND_MAX}")
     return round_id
 
 
 def object_text(value: Mapping[str, Any], field: str, characters: int = JSON_CHARACTERS) -> str:
-    """A JSON object as text. Raises InvalidArgument for what JSON does not have, such as NaN."""
+    """Encode a JSON object. Raises InvalidArgument for values that JSON does not have, such as NaN."""
     try:
         text = orjson.dumps(value).decode()
         if not text.startswith("{"):
             raise InvalidArgument(field, "must be a JSON object")
         if "null" in text:
-            json.dumps(value, allow_nan=False, default=_written)  # what is no number became null
+            json.dumps(value, allow_nan=False, default=_written)  # orjson writes NaN and infinities as null
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(field, f"not JSON: {error}") from None
     if len(text) > characters:
@@ -82,5 +84,5 @@ def object_text(value: Mapping[str, Any], field: str, characters: int = JSON_CHA
 
 
 def _written(value: object) -> Any:
-    """What orjson writes and json does not, such as a date."""
+    """Convert a value that orjson writes and json does not, such as a date."""
     return orjson.loads(orjson.dumps(value))

@@ -1,4 +1,4 @@
-"""What a memory may be, whoever adds it: a caller or an agent."""
+"""Checks of memories, added by callers or by agents."""
 
 import time
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from portico.model.ids import new_id
 TEXT_BYTES = 64 * 1024
 KEY_CHARACTERS = 1024
 MEMBERS = 1000
-AHEAD_SECONDS = 300.0  # how far a caller's clock may be ahead
-_FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800.0, 253_402_300_800.0  # of google.protobuf.Timestamp
+AHEAD_SECONDS = 300.0  # tolerance for a caller's clock that is ahead
+_FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800.0, 253_402_300_800.0  # range of google.protobuf.Timestamp
 
 
 def new_memory(
@@ -28,8 +28,21 @@ def new_memory(
     expires_at: float | None = None,
     field: str = "",
 ) -> MemoryRecord:
-    """A memory with an id of its own. The metadata is a JSON object, or empty; `field` is where a request has
-    the memory. Raises InvalidArgument."""
+    """Make a memory with a new id.
+
+    Args:
+        owner: The user with its tenant.
+        text: The text.
+        session_id: The session it belongs to, if any.
+        metadata: A JSON object, or empty.
+        key: The caller's key, if any.
+        created_at: Seconds since the epoch; now by default.
+        expires_at: Seconds since the epoch; never by default.
+        field: Prefix of the fields' names in errors.
+
+    Raises:
+        InvalidArgument: A field is invalid.
+    """
     now = time.time()
     check_text(text, f"{field}text")
     check_members(metadata, f"{field}metadata")
@@ -53,13 +66,13 @@ def new_memory(
 
 
 def in_order(memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
-    """New memories with ids that sort as they are given: a list orders by it those of one moment."""
+    """Give new memories ids that sort in the given order, by which lists order memories of the same time."""
     ids = sorted(memory.memory_id for memory in memories)
     return [replace(memory, memory_id=id) for memory, id in zip(memories, ids, strict=True)]
 
 
 def check_text(text: str, field: str = "text") -> None:
-    """Raises InvalidArgument."""
+    """Raise InvalidArgument if the text is empty or too long."""
     if not check_unicode(text, field).strip():
         raise InvalidArgument(field, "is required")
     if len(text.encode()) > TEXT_BYTES:
@@ -67,13 +80,13 @@ def check_text(text: str, field: str = "text") -> None:
 
 
 def check_members(metadata: str, field: str = "metadata") -> None:
-    """Of a JSON object. Raises InvalidArgument."""
+    """Raise InvalidArgument if the JSON object has too many members."""
     if len(members(metadata)) > MEMBERS:
         raise InvalidArgument(field, f"more than {MEMBERS} members")
 
 
 def check_key(key: str, field: str = "key") -> None:
-    """Raises InvalidArgument."""
+    """Raise InvalidArgument if the key is too long or has a NUL."""
     if len(check_unicode(key, field)) > KEY_CHARACTERS:
         raise InvalidArgument(field, f"more than {KEY_CHARACTERS} characters")
     if "\0" in key:
@@ -81,7 +94,7 @@ def check_key(key: str, field: str = "key") -> None:
 
 
 def check_expiry(moment: float | None, field: str = "expire_time") -> None:
-    """Raises InvalidArgument for a time that is past."""
+    """Raise InvalidArgument if the time is past."""
     if moment is not None:
         check_moment(moment, field)
         if moment <= time.time():
@@ -89,7 +102,7 @@ def check_expiry(moment: float | None, field: str = "expire_time") -> None:
 
 
 def check_moment(moment: float, field: str) -> None:
-    """Raises InvalidArgument for what is no date."""
+    """Raise InvalidArgument if the value is not a date in seconds since the epoch."""
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         raise InvalidArgument(field, "must be seconds since the epoch")
     if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
