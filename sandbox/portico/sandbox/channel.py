@@ -1,5 +1,5 @@
-"""The owner's end of the stream to an agent. Hostile code may write what comes in: the channel counts, limits
-and times it, and the first frame that no agent would send ends the sandbox.
+"""The owner's end of the connection to a supervisor. Untrusted code may write what arrives, so the channel
+counts, limits and times it; the first frame that a supervisor would not send ends the sandbox.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from portico.sandbox.deadlines import Deadlines
 from portico.sandbox.inside import wire
 
 REQUEST_BYTES: Final = 8 << 20  # of one request, encoded
-_MAX_CALLS: Final = 480  # at once; an agent takes as many, and has 128 of its own
-_AGENT_CALLS: Final = 256  # that an agent may have open; it opens half as many
+_MAX_CALLS: Final = 480  # open at once; a supervisor accepts as many, besides 128 of its own
+_AGENT_CALLS: Final = 256  # that a supervisor may have open; it opens half as many
 _UNREAD: Final = 64 << 20  # bytes written to a sandbox that does not read
 _TURN: Final = 512  # frames that are read before other tasks run: each costs far more than its few bytes
 _READ: Final = 64 << 10  # bytes of one read; asyncio's own 256 KiB would be mapped and unmapped each time
 _FRAME_SECONDS: Final = 60.0  # from the first byte of a frame to its last
-_PAYLOADS: Final = {  # bytes, of what an agent may send
+_PAYLOADS: Final = {  # most bytes of the payload of each frame kind that a supervisor may send
     wire.CALL: 256,
     wire.OUT: wire.CHUNK,
     wire.ERR: wire.CHUNK,
@@ -33,7 +33,8 @@ _PAYLOADS: Final = {  # bytes, of what an agent may send
 
 
 class _Reading(threading.local):
-    """The buffer of all channels of one loop: each takes its bytes out before another one reads."""
+    """The read buffer that all channels of one thread share: each copies its bytes out before another
+    reads."""
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(_READ))
@@ -43,7 +44,7 @@ _reading: Final = _Reading()
 
 
 class Channel(asyncio.BufferedProtocol):
-    """All calls of one sandbox over one stream."""
+    """The connection to one sandbox, which carries all its calls."""
 
     def __init__(
         self,
@@ -54,33 +55,33 @@ class Channel(asyncio.BufferedProtocol):
         longest: Callable[[], int] = lambda: REQUEST_BYTES,
     ) -> None:
         self._on_lost = on_lost
-        self.on_connect = on_connect  # takes connections that want out of the sandbox
-        self.paused = paused  # while it is, nothing is late
-        self._longest = longest  # bytes of a request
+        self.on_connect = on_connect  # serves connections that the sandbox opens to the outside
+        self.paused = paused  # while it returns True, no deadline counts
+        self._longest = longest  # most bytes of a request
         self._transport: asyncio.Transport | None = None
         self._parser = wire.Parser(_PAYLOADS)
-        self._held = False  # whether frames wait for other tasks to have their turn
-        self._timing = False  # whether a frame that is not whole is being timed
+        self._held = False  # whether reading is suspended so that other tasks can run
+        self._timing = False  # whether an incomplete frame is being timed
         self.deadlines = Deadlines()
         self._calls: dict[int, Call] = {}
-        self._agents_calls = 0  # of those, what the agent has opened
+        self._agents_calls = 0  # those of them that the supervisor opened
         self._next = 0
         self._failure: errors.SandboxError | None = None
         self._drained: asyncio.Future[None] | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def call(self, op: str, **arguments: Any) -> Call:
-        """Opens a call. Raises SandboxGone, InvalidRequest for a request that is too long, and
-        LimitExceeded("calls") when too much has not been taken yet.
+        """Sends a request. Raises SandboxGone, InvalidRequest for a request that is too long, and
+        LimitExceeded("calls") when too many calls are open or too much is unread.
         """
         if self._failure is not None:
             raise self._failure
         request = wire.encode({"op": op, **arguments})
         if len(request) > self._longest():
-            said = f"{len(request)} bytes once encoded, and {self._longest()} is the most of a request"
+            said = f"{len(request)} bytes once encoded, the limit of a request is {self._longest()}"
             raise errors.InvalidRequest(f"{_LONG.get(op, 'request')}: {said}")
         if len(self._calls) - self._agents_calls >= _MAX_CALLS or self._unread() > _UNREAD // 2:
-            raise errors.LimitExceeded("the sandbox has not taken the calls there are", "calls")
+            raise errors.LimitExceeded("the sandbox has too many open calls or unread requests", "calls")
         self._next = self._next % (wire.AGENT_CALL - 1) + 1
         call = self._calls[self._next] = Call(self, self._next)
         self.write(wire.pack(call.number, wire.CALL, request))
@@ -97,18 +98,18 @@ class Channel(asyncio.BufferedProtocol):
                 self.broken("it does not read")
 
     def _unread(self) -> int:
-        """Bytes that wait to be sent, once they are many."""
+        """Returns the bytes in the send buffer; 0 while the transport accepts more."""
         if self._drained is None or self._transport is None:
             return 0
         return self._transport.get_write_buffer_size()
 
     async def drained(self) -> None:
-        """Waits until the transport takes more."""
+        """Waits until the transport accepts more."""
         if self._drained is not None:
             await asyncio.shield(self._drained)
 
     def broken(self, what: str) -> errors.SandboxGone:
-        """Ends the sandbox, which has broken the protocol, and gives the error that its calls end with."""
+        """Ends the sandbox for a protocol violation and returns the error that its calls end with."""
         self.lost(errors.SandboxGone(f"the sandbox broke the protocol: {what}", "protocol"))
         assert self._failure is not None
         if isinstance(self._failure, errors.SandboxGone):
@@ -116,7 +117,7 @@ class Channel(asyncio.BufferedProtocol):
         return errors.SandboxGone(str(self._failure), "killed")
 
     def lost(self, error: errors.SandboxError) -> None:
-        """Ends every call with the error, and all that will be made. The first error stays."""
+        """Ends every open call with the error, and later calls too. Only the first error counts."""
         if self._failure is None:
             self._failure = error
             if self._transport is not None:
@@ -131,8 +132,8 @@ class Channel(asyncio.BufferedProtocol):
             self._on_lost(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by shape only
-        if self._failure is not None:  # it was over before it began
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's type is only structurally one
+        if self._failure is not None:  # the channel was closed before the connection was made
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -153,7 +154,7 @@ class Channel(asyncio.BufferedProtocol):
         self.data_received(bytes(_reading.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes of the agent's."""
+        """Processes bytes from the supervisor."""
         if self._failure is not None:
             return
         parser = self._parser
@@ -175,7 +176,7 @@ class Channel(asyncio.BufferedProtocol):
             self._time(self._parser.count)
 
     def _go_on_later(self) -> None:
-        """Takes no more before the rest of the bytes has been read, after other tasks have had their turn."""
+        """Suspends reading, lets other tasks run, then processes the rest of the bytes."""
         transport = self._transport
         assert transport is not None
         transport.pause_reading()
@@ -184,13 +185,13 @@ class Channel(asyncio.BufferedProtocol):
         def go_on() -> None:
             self._held = False
             if self._failure is None:
-                transport.resume_reading()  # first, as this may pause it again
+                transport.resume_reading()  # first, because data_received may pause it again
                 self.data_received(b"")
 
         asyncio.get_running_loop().call_soon(go_on)
 
     def _time(self, count: int) -> None:
-        """Sees to it that the frame after so many comes to its end."""
+        """Ends the sandbox if the frame after the first `count` stays incomplete for _FRAME_SECONDS."""
         self._timing = True
 
         def look() -> None:
@@ -198,14 +199,14 @@ class Channel(asyncio.BufferedProtocol):
             if self._failure is not None or not self._parser.partial:
                 return
             if self._parser.count == count and not self.paused():
-                self.broken("half a frame")
+                self.broken("incomplete frame")
             else:
                 self._time(self._parser.count)
 
         asyncio.get_running_loop().call_later(_FRAME_SECONDS, look)
 
     def _frame(self, number: int, kind: int, payload: bytes) -> None:
-        """Raises Broken."""
+        """Routes a frame to its call. Raises Broken."""
         call = self._calls.get(number)
         if call is not None:
             call.received(kind, payload)
@@ -218,15 +219,15 @@ class Channel(asyncio.BufferedProtocol):
         elif kind == wire.CALL and number & wire.AGENT_CALL and number not in self._tasks:
             self._accept(number)
         else:
-            raise Broken("a frame of no call")
+            raise Broken("a frame for no open call")
 
     def _accept(self, number: int) -> None:
-        """Raises Broken."""
+        """Accepts a connection that the sandbox opens to the outside. Raises Broken."""
         if self.on_connect is None or self._agents_calls >= _AGENT_CALLS:
             raise Broken("a call that is not allowed")
         self._agents_calls += 1
         call = self._calls[number] = Call(self, number)
-        if len(self._tasks) >= _AGENT_CALLS:  # of others that have just ended
+        if len(self._tasks) >= _AGENT_CALLS:  # tasks of calls that have just ended
             call.abandon()
             self.write(wire.pack_json(number, wire.CANCEL, {}))
             return
@@ -237,14 +238,14 @@ class Channel(asyncio.BufferedProtocol):
         try:
             await handler(call)
         except (errors.SandboxError, OSError):
-            pass  # one connection's trouble; the code inside sees it closed
+            pass  # affects one connection only; the code inside sees it closed
         finally:
             if not call.ended:
                 call.abandon()
                 self.write(wire.pack_json(call.number, wire.CANCEL, {}))
 
 
-# What a caller knows the long part of a request by.
+# The argument that makes a request of each operation long, for the error message.
 _LONG: Final = {
     "cell": "code",
     "run": "command",

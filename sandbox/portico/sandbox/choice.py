@@ -1,4 +1,4 @@
-"""Backends by name, as people write them."""
+"""Creates backends by name, such as "local" or "docker:runsc"."""
 
 import re
 from collections.abc import Mapping
@@ -18,32 +18,47 @@ _NAME: Final = re.compile(
 
 
 def is_backend(name: str) -> bool:
+    """Whether a name is a valid backend name; see NAMES."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_private(name: str, private: Mapping[str, str]) -> None:
-    """Checks that sandboxes of a backend would not see private paths, given by their names. Raises
-    BackendUnavailable."""
+    """Checks that no private path is visible in sandboxes of a backend.
+
+    Args:
+        name: A backend name.
+        private: Paths by their descriptions, such as the database.
+
+    Raises:
+        BackendUnavailable: A private path would be visible.
+    """
     match = _NAME.fullmatch(name)
     if match is not None and (match["local"] or match["bubblewrap"]):
         visible.check(private, match["root"] or "/")
 
 
 def make_backend(name: str, pool_size: int = 0, preload_bytes: int = PRELOAD_BYTES) -> Backend:
-    """A backend that is not yet open. `preload_bytes` is for modules that the local one preloads; elsewhere
-    they count as the sandbox's own memory. Images of docker are those of the environment's variables.
+    """Creates a backend that is not yet open. Docker images and other settings of the docker backend come
+    from environment variables.
 
-    Raises Unsupported for a name that means none.
+    Args:
+        name: See NAMES.
+        pool_size: Sandboxes in the warm pool.
+        preload_bytes: Memory of the modules that the local backend preloads; with other backends, modules
+            count as the sandbox's own memory.
+
+    Raises:
+        Unsupported: The name is unknown.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise errors.Unsupported(f"no backend is called {name!r}; there are {NAMES}")
+        raise errors.Unsupported(f"unknown backend {name!r}; expected one of {NAMES}")
     local, _, runtime, bubblewrap, root = match.groups()
     if local:
         return LocalBackend(LocalSettings(pool_size=pool_size, preload_bytes=preload_bytes))
     if bubblewrap:
         return BubblewrapBackend(BubblewrapSettings(Path(root or "/"), pool_size))
-    # Imported here: who has no use for containers need not load what speaks to an engine.
+    # Imported here, so that a process without containers does not load the Docker client.
     from portico.sandbox.docker.backend import DockerBackend
     from portico.sandbox.docker.settings import DockerSettings
 

@@ -1,4 +1,4 @@
-"""A TCP connection across the wall, as bytes."""
+"""A TCP connection from the owner to a port inside a sandbox."""
 
 from collections.abc import AsyncIterator
 
@@ -7,8 +7,8 @@ from portico.sandbox.inside import wire
 
 
 class Connection:
-    """Read until b"", write, and close. Both directions hold only so much before they make the other side
-    wait.
+    """A byte stream: read until b"", write, and close. Flow control bounds the bytes in flight in both
+    directions.
     """
 
     def __init__(self, call: Call) -> None:
@@ -17,20 +17,21 @@ class Connection:
 
     @classmethod
     async def open(cls, call: Call) -> "Connection":
+        """Waits until the connection is made. Raises PortRefused."""
         connection = cls(call)
         async for kind, _ in connection._frames:
             if kind == wire.EVENT:
                 return connection
-        await call.answer()  # it ended before it was connected: this raises why
+        await call.answer()  # the call ended before it was connected: this raises the reason
         return connection
 
     @property
     def closed(self) -> bool:
-        """Whether the other side has gone, and nothing can be sent to it any more."""
+        """Whether the connection has ended, so that nothing can be sent."""
         return self._call.ended
 
     async def read(self) -> bytes:
-        """The next bytes; b"" when the other side will send no more. Raises PortRefused when it broke off."""
+        """Returns the next bytes; b"" at the end. Raises PortRefused when the connection was reset."""
         async for kind, payload in self._frames:
             if kind == wire.OUT:
                 return payload

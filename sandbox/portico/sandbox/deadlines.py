@@ -1,4 +1,4 @@
-"""Deadlines of calls. Most calls end long before theirs, so one timer of the loop serves all of a channel."""
+"""Deadlines of calls. Most calls end long before theirs, so one timer of the event loop serves a channel."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from portico.sandbox.call import Call
 
-# Seconds between the interrupt and the kill of a cell, which takes its variables: on a machine full of work a
-# kernel may wait for a good deal of that.
+# Seconds between the interrupt and the kill of a cell, which loses its variables. Generous, because on a busy
+# machine a kernel may wait long for CPU time.
 GRACE: Final = 2.0
 
 
@@ -32,7 +32,7 @@ class Deadline:
 
 
 class Deadlines:
-    """The deadlines of one channel. The timer is set for the earliest that there is then, and looks again."""
+    """The deadlines of one channel. One timer is set for the earliest and set again after it fires."""
 
     def __init__(self) -> None:
         self._due: dict[Deadline, float] = {}  # by the loop's clock

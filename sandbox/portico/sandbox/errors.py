@@ -1,19 +1,19 @@
-"""What can go wrong in a sandbox, by name.
+"""Exceptions of sandboxes.
 
 SandboxError
-  SandboxNotFound                     no sandbox of that id, or not the caller's
-  SandboxGone                         it was there and is no more; `cause` says why
-  SandboxPaused                       it has to be resumed first
-  KernelDied                          the Python process ended; the next cell has a new one
-  LimitExceeded                       `limit` names which
-  SandboxTimeout                      the call took longer than it may
-  CallCancelled                       somebody ended the call
+  SandboxNotFound                     no sandbox with that id, or it belongs to another user
+  SandboxGone                         the sandbox has ended; `cause` says why
+  SandboxPaused                       the sandbox must be resumed first
+  KernelDied                          the Python process ended; the next cell starts a new one
+  LimitExceeded                       a limit was reached; `limit` names it
+  SandboxTimeout                      the call exceeded its timeout
+  CallCancelled                       the call was cancelled
   InvalidRequest, InvalidPath, EditMismatch
   EntryNotFound, EntryExists          files
   ProcessNotFound, PortRefused, SnapshotNotFound
-  Unsupported                         this backend or this machine cannot do it
-  BackendUnavailable                  nothing here can run a sandbox as strict as asked
-  OperationFailed                     the system inside refused
+  Unsupported                         the backend or the machine does not support the request
+  BackendUnavailable                  no sandbox with the required isolation can be made here
+  OperationFailed                     the operating system inside the sandbox refused
 """
 
 import signal
@@ -21,7 +21,7 @@ from typing import ClassVar
 
 
 class SandboxError(Exception):
-    """Base class; `reason` is stable and in capitals, the message is for people."""
+    """Base class. `reason` is a stable code in capitals, `message` is for people."""
 
     reason: ClassVar[str] = "SANDBOX_ERROR"
 
@@ -35,8 +35,8 @@ class SandboxNotFound(SandboxError):
 
 
 class SandboxGone(SandboxError):
-    """`cause` is one of destroyed, expired, idle, killed, memory, owner, or protocol: it sent what no sandbox
-    sends.
+    """`cause` is one of destroyed, expired, idle, killed, memory, owner, or protocol (the sandbox violated
+    the supervisor's protocol).
     """
 
     reason = "SANDBOX_GONE"
@@ -51,7 +51,7 @@ class SandboxPaused(SandboxError):
 
 
 class KernelDied(SandboxError):
-    """`exit_code` is negative for a signal, and `signal` is its name. Variables are lost, files are not."""
+    """`exit_code` is negative for a signal; `signal` is the signal's name. Variables are lost, files stay."""
 
     reason = "KERNEL_DIED"
 
@@ -61,7 +61,7 @@ class KernelDied(SandboxError):
 
     @property
     def signal(self) -> str:
-        """Such as SIGSEGV; empty when the kernel ended by itself."""
+        """The signal's name, such as SIGSEGV; empty when the kernel exited without a signal."""
         try:
             return signal.Signals(-self.exit_code).name
         except ValueError:
@@ -69,8 +69,8 @@ class KernelDied(SandboxError):
 
 
 class LimitExceeded(SandboxError):
-    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes, preload. `kernel_lost` says if
-    variables went.
+    """`limit` is one of memory, pids, disk, inodes, output, calls, sandboxes, preload. `kernel_lost` says
+    whether the kernel, with its variables, was lost.
     """
 
     reason = "LIMIT_EXCEEDED"
@@ -82,7 +82,7 @@ class LimitExceeded(SandboxError):
 
 
 class SandboxTimeout(SandboxError):
-    """`seconds` is what the call was given. `kernel_lost` says if it had to be killed."""
+    """`seconds` is the timeout of the call. `kernel_lost` says whether the kernel had to be killed."""
 
     reason = "TIMEOUT"
 

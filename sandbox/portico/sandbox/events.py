@@ -1,4 +1,4 @@
-"""What calls give back: events while they run, and results of those that are collected."""
+"""Values that calls return: events while a call runs, and results of calls whose output is collected."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ class Stderr:
 
 @dataclass(frozen=True, slots=True)
 class Rich:
-    """One object in every form it offers: MIME type to content; text is UTF-8."""
+    """A displayed object in all formats that it offers, by MIME type; text is UTF-8."""
 
     data: dict[str, bytes]
-    is_result: bool  # the value of the cell's last expression, and not something it displayed on the way
+    is_result: bool  # the value of the cell's last expression; False for an object displayed earlier
 
 
 @dataclass(frozen=True, slots=True)
 class CellError:
-    """What a cell raised. `limit` names the sandbox's limit that was behind it, as far as it can be told."""
+    """An exception that a cell raised. `limit` names the sandbox limit that caused it, where known."""
 
     name: str
     message: str
@@ -36,7 +36,8 @@ class CellError:
 
 @dataclass(frozen=True, slots=True)
 class CellEnd:
-    """The last event of a cell. `failure` is what kept it from running to its end."""
+    """The last event of a cell. `error` is the exception of its code; `failure` is why it could not
+    finish."""
 
     execution_count: int = 0
     error: CellError | None = None
@@ -45,8 +46,8 @@ class CellEnd:
 
 @dataclass(frozen=True, slots=True)
 class CellInput:
-    """The cell waits for a line. Await `answer` with it, or with None for the end of input; without an answer
-    the cell waits until its time is over. The answer of a password must not be shown."""
+    """The cell waits for a line of input. Await `answer` with the line, or with None for end of input; until
+    then the cell waits, at most to its timeout. Do not echo the answer if `password` is set."""
 
     prompt: str
     password: bool
@@ -70,15 +71,15 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """So many bytes of output were not kept until this reader came for them."""
+    """`size` bytes of output were discarded before this reader read them."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnd:
-    """The last event of a process. `exit_code` is negative for a signal; `offset` is where its output
-    ends.
+    """The last event of a process. `exit_code` is negative for a signal; `offset` is the end of its output in
+    bytes.
     """
 
     exit_code: int | None
@@ -103,7 +104,8 @@ class ShellResult:
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """`pid` is the sandbox's own. Output from `output_start` to `output_end` is kept."""
+    """A process started in a sandbox. `pid` is its number inside. Its output from byte `output_start` to
+    `output_end` is kept; `started` is Unix seconds."""
 
     pid: int
     command: list[str]
@@ -116,7 +118,7 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as stat tells it; `type` is file, directory, link or other, times are Unix seconds."""
+    """The attributes of a file. `type` is file, directory, link or other; times are Unix seconds."""
 
     path: str
     type: str
@@ -125,18 +127,21 @@ class Entry:
     modified: float
     accessed: float
     changed: float
-    version: str = ""  # other with every content; empty where that is not known
+    version: str = ""  # changes with the content; empty where unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """A match of a file search."""
+
     path: str
-    line: int | None  # of the first match, when a text was searched for
+    line: int | None  # of the first match, for a search in contents
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`type` is ready, created, modified, removed or overflow (changes were missed)."""
+    """A change below a watched directory. `type` is ready, created, modified, removed, or overflow (changes
+    were missed)."""
 
     type: str
     path: str
@@ -145,7 +150,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a sandbox uses now. None: this machine does not tell."""
+    """What a sandbox uses now. None where this machine cannot measure it."""
 
     memory_bytes: int | None
     cpu_seconds: float | None
@@ -156,12 +161,12 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do on its machine, found out at the start. `missing` says what is not there and
-    why.
+    """What a backend supports on its machine, detected when it opens. `missing` maps each missing feature to
+    the reason.
     """
 
     backend: str
     tier: str
-    limits: frozenset[str]  # those that are enforced for the sandbox as a whole
-    pause: str  # freezer or signals
+    limits: frozenset[str]  # enforced for the sandbox as a whole
+    pause: str  # the means of pausing: freezer or signals
     missing: dict[str, str] = field(default_factory=dict)

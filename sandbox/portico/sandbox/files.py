@@ -1,6 +1,4 @@
-"""The files of a sandbox, from outside. Paths are relative to /workspace, or absolute below it, /tmp or a
-mount.
-"""
+"""File operations on a sandbox. Paths are relative to /workspace, or absolute below it, /tmp or a mount."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
@@ -17,9 +15,9 @@ from portico.sandbox.inside import wire
 if TYPE_CHECKING:
     from portico.sandbox.box import Box
 
-_ARCHIVE_SECONDS: Final = 120.0  # that a directory may take to be packed or unpacked
-_WORK_BYTES: Final = 16 << 20  # of what a worker gives, and of a whole answer
-_PROBLEM_BYTES: Final = 64 << 10  # of what a worker says when it fails
+_ARCHIVE_SECONDS: Final = 120.0  # to pack or unpack a directory
+_WORK_BYTES: Final = 16 << 20  # of a helper process's output, and of a whole answer
+_PROBLEM_BYTES: Final = 64 << 10  # of a helper process's standard error
 _FOUND: Final = 10_000
 ENTRIES: Final = 20_000  # of one page of a directory
 _ALL_ENTRIES: Final = 100_000
@@ -29,7 +27,7 @@ _CHANGES: Final = ("ready", "created", "modified", "removed", "overflow")
 
 
 class Reading:
-    """A part of an open file: `entry`, `offset` and `length` say which bytes come. Iterate for them once."""
+    """A range of an open file: bytes `offset` to `offset + length` of `entry`. Can be iterated once."""
 
     def __init__(
         self, call: Call, frames: AsyncIterator[tuple[int, bytes]], entry: Entry, offset: int, length: int
@@ -41,17 +39,17 @@ class Reading:
         self.length = length
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """Raises OperationFailed when the file has become shorter meanwhile."""
+        """Yields the bytes. Raises OperationFailed if the file was truncated meanwhile."""
         left = self.length
         async for kind, payload in self._frames:
             if kind == wire.OUT:
                 left -= len(payload)
                 if left < 0:
-                    raise self._call.broken("more of a file than was asked for")
+                    raise self._call.broken("more of a file than was requested")
                 yield payload
         await self._call.answer()
         if left:
-            raise errors.OperationFailed("the file has become shorter while it was read")
+            raise errors.OperationFailed("the file was truncated while it was read")
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,9 +60,9 @@ class Reading:
 
 
 class Files:
-    """Every method raises InvalidPath for a path that leads out, links included, EntryNotFound,
-    LimitExceeded when the disk or its inodes are used up, and SandboxTimeout when it takes longer than any
-    call may, or content, when it makes no progress for so long."""
+    """File operations. Every method can raise InvalidPath for a path that leads outside (also through links),
+    EntryNotFound, LimitExceeded when disk space or inodes are used up, and SandboxTimeout after
+    `call_seconds` of the limits; for a transfer of content, after `call_seconds` without progress."""
 
     def __init__(self, box: "Box") -> None:
         self._box = box
@@ -72,7 +70,7 @@ class Files:
     async def download(
         self, path: str, offset: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The content in pieces; at most one MiB is on its way."""
+        """Yields the content in pieces; at most one MiB is in flight."""
         async with await self.open(path, offset, length) as reading:
             async for piece in reading:
                 yield piece
@@ -80,7 +78,14 @@ class Files:
     async def open(
         self, path: str, offset: int = 0, length: int | None = None, last: int | None = None
     ) -> Reading:
-        """Opens a file to read a part of it: from an offset, or the last bytes. Close what it returns."""
+        """Opens a range of a file for reading; the caller closes it.
+
+        Args:
+            path: The file.
+            offset: First byte.
+            length: Most bytes; None up to the end.
+            last: Read only the last so many bytes, instead of from an offset.
+        """
         call = self._patient(self._box.call("file.read", path=path, offset=offset, length=length, last=last))
         frames = call.frames()
         try:
@@ -93,14 +98,14 @@ class Files:
                     left = max(entry.size - offset, 0)
                     return Reading(call, frames, entry, offset, left if length is None else min(left, length))
             await call.answer()
-            raise call.broken("a file that was not opened")
+            raise call.broken("no file was opened")
         except BaseException:
             if not call.ended:
                 await call.abort(0)
             raise
 
     async def read(self, path: str, limit: int = 64 << 20) -> bytes:
-        """The whole content. Raises LimitExceeded("output") for a file longer than the limit in bytes."""
+        """Returns the whole content. Raises LimitExceeded("output") for a file longer than `limit` bytes."""
         content = bytearray()
         async with aclosing(self.download(path)) as pieces:
             async for piece in pieces:
@@ -118,8 +123,15 @@ class Files:
         exclusive: bool = False,
         parents: bool = True,
     ) -> int:
-        """Writes a file from pieces and gives its size in bytes. Until the last has come, the old content
-        stays.
+        """Writes a file from pieces and returns its size in bytes. The old content stays until the last piece
+        has arrived.
+
+        Args:
+            path: The file.
+            pieces: The content.
+            append: Append to an existing file.
+            exclusive: Raise EntryExists if the file exists.
+            parents: Create missing parent directories.
         """
         call = self._patient(
             self._box.call("file.write", path=path, append=append, exclusive=exclusive, parents=parents)
@@ -127,7 +139,7 @@ class Files:
         try:
             async for piece in pieces:
                 if call.ended:
-                    break  # it failed; the answer says why
+                    break  # the call failed; its answer says why
                 if piece:
                     await call.send(piece)
             call.end_input()
@@ -137,6 +149,7 @@ class Files:
                 await call.abort(0)
 
     async def write(self, path: str, content: bytes | str, **options: bool) -> int:
+        """Writes a text (as UTF-8) or bytes, and returns the size in bytes; options as in `upload`."""
         data = content.encode() if isinstance(content, str) else content
 
         async def once() -> AsyncGenerator[bytes, None]:
@@ -156,8 +169,8 @@ class Files:
         return True
 
     async def list_directory(self, path: str = ".", depth: int = 1) -> list[Entry]:
-        """Entries in order of name, each directory before its content. Raises LimitExceeded("output") for
-        more than 100,000; `list_page` lists any number."""
+        """Returns entries sorted by name, each directory before its content. Raises LimitExceeded("output")
+        for more than 100,000; `list_page` has no such limit."""
         entries, after = await self.list_page(path, depth)
         while after:
             if len(entries) > _ALL_ENTRIES:
@@ -169,8 +182,16 @@ class Files:
     async def list_page(
         self, path: str = ".", depth: int = 1, *, count: int = ENTRIES, after: str = ""
     ) -> tuple[list[Entry], str]:
-        """So many entries at most, fewer if their paths are long, and what the next page comes after; empty
-        if there is none. A page may miss or contain entries that were made or removed meanwhile."""
+        """Returns one page of a listing, and the `after` of the next page, empty on the last page.
+
+        A page may miss or contain entries that were made or removed meanwhile.
+
+        Args:
+            path: The directory.
+            depth: Levels of subdirectories to list.
+            count: Most entries of the page; fewer are returned if their paths are long.
+            after: What the previous page returned.
+        """
         call = self._box.call("file.list", path=path, depth=depth, count=count, after=after)
         entries: list[Entry] = []
         async with aclosing(self._lines(call, ENTRIES + 1)) as lines:
@@ -186,11 +207,11 @@ class Files:
         return entries, ""
 
     async def make_directory(self, path: str, parents: bool = True) -> None:
-        """Raises EntryExists, with `parents` only for something that is no directory."""
+        """Creates a directory. Raises EntryExists; with `parents` only if the path is not a directory."""
         await self._box.ask("file.mkdir", path=path, parents=parents)
 
     async def move(self, source: str, destination: str, overwrite: bool = False) -> None:
-        """Raises EntryExists."""
+        """Renames an entry. Raises EntryExists unless `overwrite` is set."""
         await self._box.ask("file.move", source=source, destination=destination, overwrite=overwrite)
 
     async def remove(self, path: str, recursive: bool = False) -> None:
@@ -199,32 +220,32 @@ class Files:
     async def search(
         self, path: str = ".", pattern: str = "*", *, text: str | None = None, exclude: Sequence[str] = ()
     ) -> list[Found]:
-        """Entries below a directory whose name or path matches the pattern and, with a text, whose content
-        has it. Raises LimitExceeded("output") for more than 10,000 of them, or 8 MiB.
+        """Finds entries below a directory whose name or path matches the pattern and, if `text` is given,
+        whose content contains it. Raises LimitExceeded("output") for more than 10,000 matches, or 8 MiB.
         """
         call = self._box.call("file.search", path=path, pattern=pattern, text=text, exclude=list(exclude))
         return [_found(told) async for told in self._lines(call, _FOUND)]
 
     async def edit(self, path: str, edits: Sequence[tuple[str, str]], dry_run: bool = False) -> str:
-        """Replaces the first place of each old text by the new and gives a diff. Raises EditMismatch, and
-        LimitExceeded("output") for a diff of more than 2 MiB, before anything is written.
+        """Replaces the first occurrence of each old text and returns a diff. Raises EditMismatch, and
+        LimitExceeded("output") for a diff of more than 2 MiB; in both cases nothing is written.
         """
         told = [{"old": old, "new": new} for old, new in edits]
         call = self._box.call("file.edit", path=path, edits=told, dry_run=dry_run)
         return (await self._work(call)).decode(errors="replace")
 
     async def watch(self, path: str = ".", recursive: bool = False) -> AsyncGenerator[Change, None]:
-        """Changes below a directory; the first is `ready`. Ends when the iterator is closed.
+        """Yields changes below a directory; the first event is `ready`. Ends when the iterator is closed.
 
-        Keeps some changes that are not read in time; then one `overflow` follows: list the directory to find
-        the others.
+        A slow reader loses changes: then one `overflow` follows, and the caller has to list the directory to
+        find them.
         """
         call = self._box.call("file.watch", path=path, recursive=recursive)
         try:
             async for _, payload in call.frames():
                 told = call.read(payload)
                 if told.text("type") not in _CHANGES:
-                    raise call.broken("a change of no kind")
+                    raise call.broken("a change of an unknown type")
                 yield Change(told.text("type"), told.path("path"), told.flag("directory"))
             await call.answer()
         finally:
@@ -234,8 +255,8 @@ class Files:
     async def pack(
         self, path: str = ".", *, still: bool = False, timeout: float = _ARCHIVE_SECONDS
     ) -> AsyncGenerator[bytes, None]:
-        """A directory as a tar stream, with holes as holes; mounts are left out. With `still` nothing inside
-        runs meanwhile. Raises SandboxTimeout."""
+        """Yields a directory as a tar stream with sparse files kept sparse; mounts are left out. With
+        `still`, no process inside runs meanwhile. `timeout` is in seconds. Raises SandboxTimeout."""
         call = self._box.call("file.pack", path=path, still=still)
         expired = Deadline(call, timeout, grace=0)
         try:
@@ -260,15 +281,26 @@ class Files:
         still: bool = False,
         timeout: float = _ARCHIVE_SECONDS,
     ) -> None:
-        """Puts a tar stream, compressed or not, below a directory; `clear` empties it before, but for mounts.
-        Links that lead out of it are refused, unless it is to be `exact`; none is ever followed. With `still`
-        nothing else inside runs meanwhile. Raises SandboxTimeout."""
+        """Extracts a tar stream, compressed or not, below a directory.
+
+        Args:
+            pieces: The tar stream.
+            path: The directory.
+            clear: Empty the directory first, except for mounts.
+            exact: Accept links that lead outside the directory; otherwise they are refused. Links are never
+                followed.
+            still: No other process inside runs meanwhile.
+            timeout: Seconds.
+
+        Raises:
+            SandboxTimeout.
+        """
         call = self._box.call("file.unpack", path=path, clear=clear, exact=exact, still=still)
         try:
             async with asyncio.timeout(timeout):
                 async for piece in pieces:
                     if call.ended:
-                        break  # it failed, and the answer says why
+                        break  # the call failed, and its answer says why
                     if piece:
                         await call.send(piece)
                 call.end_input()
@@ -280,12 +312,12 @@ class Files:
                 await call.abort(0)
 
     def _patient(self, call: Call) -> Call:
-        """With content, not the whole has to be done in time, but each step that the agent is waited for."""
+        """Applies the timeout to each single wait for the supervisor, not to the whole transfer."""
         call.patience = self._box.spec.limits.call_seconds
         return call
 
     async def _work(self, call: Call) -> bytes:
-        """What a worker gives until it has ended, in the time that a call may take."""
+        """Collects the output of a helper process, within the timeout of a call."""
         deadline = Deadline(call, self._box.spec.limits.call_seconds, grace=0)
         try:
             return await self._collect(call)
@@ -293,7 +325,7 @@ class Files:
             deadline.stop()
 
     async def _lines(self, call: Call, most: int) -> AsyncGenerator[Answer, None]:
-        """What a worker gives line by line. Others have their turn in between."""
+        """Yields the output of a helper process line by line; other tasks run in between."""
         deadline = Deadline(call, self._box.spec.limits.call_seconds, grace=0)
         problem, rest, size, count = bytearray(), b"", 0, 0
         try:
@@ -305,7 +337,7 @@ class Files:
                 *lines, rest = (rest + payload).split(b"\n")
                 count += len(lines)
                 if size > _WORK_BYTES or count > most or len(rest) > wire.EVENT_BYTES:
-                    raise call.broken("more lines than any work gives")
+                    raise call.broken("more lines than a helper process writes")
                 for line in lines:
                     yield call.read(line)
                 await asyncio.sleep(0)
@@ -324,7 +356,7 @@ class Files:
                 elif len(problem) < _PROBLEM_BYTES:
                     problem += payload
                 if len(out) > _WORK_BYTES:
-                    raise call.broken("more than any work gives")
+                    raise call.broken("more output than a helper process writes")
         finally:
             if not call.ended:
                 await call.abort(0)
@@ -333,7 +365,7 @@ class Files:
 
 
 def _check(call: Call, problem: bytes) -> None:
-    """Raises what a worker told on its standard error when it failed."""
+    """Raises the error that a failed helper process reported on its standard error."""
     error = call.problem()
     if error is not None:
         raise error
@@ -341,11 +373,12 @@ def _check(call: Call, problem: bytes) -> None:
     code = call.result.exit_code()
     if code == 0:
         return
-    raise _told(call, problem) or errors.OperationFailed(f"the work ended with {code}")
+    raise _told(call, problem) or errors.OperationFailed(f"the helper process exited with {code}")
 
 
 def _told(call: Call, problem: bytes) -> errors.SandboxError | None:
-    """A worker that was killed, or ran out of memory, leaves anything, or nothing."""
+    """Decodes a reported error. None if it is not decodable: a process that was killed or ran out of memory
+    may write anything, or nothing."""
     try:
         return Answer(parse(problem), call.broken).failure()
     except Broken:

@@ -1,4 +1,4 @@
-"""Keeps the live kernel of a sandbox, with the files of its workspace, and takes both back."""
+"""Saves and restores the live kernel of a sandbox together with the files of its workspace."""
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class KernelState:
-    """Checkpoints and rollbacks of one sandbox. Each waits for the cell that runs."""
+    """Checkpoints of one sandbox's kernel. Each operation waits for a running cell."""
 
     def __init__(self, box: "Box", running: asyncio.Lock) -> None:
-        """`running` is held while a cell runs."""
+        """`running` is a lock that is held while a cell runs."""
         self._box = box
         self._running = running
 
@@ -31,7 +31,7 @@ class KernelState:
                 if checkpoint:
                     await self._checkpoint(checkpoint)
             except (errors.InvalidRequest, errors.Unsupported):
-                return False  # there are as many checkpoints as a kernel can keep, or none can be made
+                return False  # the kernel has as many checkpoints as it can keep, or cannot make any
         return bool(checkpoint)
 
     async def restore(self, pieces: AsyncIterable[bytes], checkpoint: str) -> bool:
@@ -43,7 +43,7 @@ class KernelState:
                     await self._roll_back(checkpoint)
                     return True
                 except (errors.SnapshotNotFound, errors.KernelDied, errors.SandboxTimeout):
-                    pass  # the kernel that kept it has died
+                    pass  # the kernel with the checkpoint has died
             await self._box.restart_kernel()
         return False
 
@@ -69,7 +69,7 @@ class KernelState:
             raise errors.SnapshotNotFound(answer.text("error"))
 
     async def _ask(self, op: str, name: str) -> Answer:
-        """Kills a kernel that does not answer in time. Raises SandboxTimeout, KernelDied."""
+        """Makes a call; kills a kernel that does not answer in time. Raises SandboxTimeout, KernelDied."""
         call = self._box.call(op, id=name)
         expired = Deadline(call, self._box.spec.limits.call_seconds)
         try:

@@ -1,4 +1,5 @@
-"""The manager makes sandboxes, keeps them by owner, session and key, and ends them; and their snapshots."""
+"""The sandbox manager: creates sandboxes and snapshots, finds them by user, session and key, and ends
+them."""
 
 import asyncio
 import time
@@ -19,10 +20,10 @@ Key = tuple[str, ...]
 
 
 class SandboxManager:
-    """Sandboxes by id, by (user_id, session_id) and by the key they were made for; and their snapshots.
+    """Sandboxes by id, by (user_id, session_id) and by the key that they were made for; and their snapshots.
 
-    All methods belong to one event loop. `visible` says of a user id whether the caller may know of what
-    belongs to that user; what it may not know of does not exist.
+    All methods run on one event loop. A `visible` argument decides by user id whether the caller may see that
+    user's sandboxes; others are reported as not found.
     """
 
     def __init__(
@@ -33,7 +34,14 @@ class SandboxManager:
         quotas: Quotas | None = None,
         allowed: Callable[[Spec], Awaitable[Spec]] | None = None,
     ) -> None:
-        """`allowed` gives the spec that a new sandbox gets for the one that was asked for, or raises."""
+        """Creates a manager that is not yet open.
+
+        Args:
+            backends: Backends by name.
+            default: The name of the backend that is used when a request names none.
+            quotas: None for no limits.
+            allowed: Maps a requested spec to the spec that the sandbox gets, or raises to refuse it.
+        """
         self._backends = dict(backends)
         self._default = default
         self._allowed = allowed
@@ -41,7 +49,7 @@ class SandboxManager:
         self._registry = SandboxRegistry(quotas)
         self.snapshots = Snapshots(quotas=quotas)
         self._once: dict[Key, asyncio.Task[Held]] = {}
-        self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # with user and session
+        self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # to (user_id, session_id)
         self._reaper = Reaper(self._registry, self._end)
 
     async def __aenter__(self) -> "SandboxManager":
@@ -52,7 +60,7 @@ class SandboxManager:
         await self.close()
 
     async def open(self) -> None:
-        """Opens the backends. Raises BackendUnavailable, and then none stays open."""
+        """Opens the backends. Raises BackendUnavailable; then it has closed the others again."""
         opened: list[Backend] = []
         try:
             for backend in self._backends.values():
@@ -65,8 +73,8 @@ class SandboxManager:
         self._reaper.start()
 
     async def create(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
-        """Makes one more sandbox. Raises LimitExceeded, Unsupported for an unknown backend, what `allowed`
-        raises, and what the backend raises."""
+        """Creates a sandbox. Raises LimitExceeded, Unsupported for an unknown backend, and the errors of
+        `allowed` and of the backend."""
         made = asyncio.get_running_loop().create_future()
         self._making[made] = user_id, session_id
         try:
@@ -82,9 +90,11 @@ class SandboxManager:
             spec = await self._allowed(spec)
         chosen = self._backends.get(backend)
         if chosen is None:
-            raise errors.Unsupported(f"no backend {backend!r}; there are {', '.join(self._backends)}")
+            raise errors.Unsupported(
+                f"unknown backend {backend!r}; expected one of {', '.join(self._backends)}"
+            )
         if spec.idle_action == "pause" and "pause" in chosen.capabilities.missing:
-            raise errors.Unsupported(f"idle_action: sandboxes of {chosen.name} cannot be paused")
+            raise errors.Unsupported(f"idle_action: {chosen.name} sandboxes cannot be paused")
         self._registry.reserve(user_id)
         try:
             box = await chosen.create(spec, user_id=user_id)
@@ -96,8 +106,8 @@ class SandboxManager:
         return held
 
     async def own(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
-        """The session's own sandbox of the spec's type, made if need be; many at once get the same. Raises as
-        `create`."""
+        """Returns the session's own sandbox of the spec's type; creates it if needed. Concurrent calls get
+        the same one. Raises as `create`."""
         key = ("own", user_id, session_id, spec.type, backend or self._default)
         return await self._made_once(
             key, lambda: self.create(spec, user_id=user_id, session_id=session_id, backend=backend)
@@ -113,8 +123,12 @@ class SandboxManager:
         session_id: str = "",
         backend: str = "",
     ) -> Held:
-        """The sandbox that was made for a key of an owner, while it lives; else the session's own, or a fresh
-        one. Raises as `create`."""
+        """Returns the live sandbox that was made for a key; otherwise the session's own sandbox, or with
+        `fresh` a new one. Raises as `create`.
+
+        Args:
+            key: An owner and a key of that owner.
+        """
         make = self.create if fresh else self.own
         return await self._made_once(
             ("key", *key), lambda: make(spec, user_id=user_id, session_id=session_id, backend=backend)
@@ -126,39 +140,40 @@ class SandboxManager:
             for other in [other for other, made in self._once.items() if _useless(made)]:
                 del self._once[other]
             task = self._once[key] = asyncio.create_task(make())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its callers raise it
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # callers get it
         held = await asyncio.shield(task)
         self.touch(held)
         return held
 
     def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
-        """Raises SandboxNotFound, SandboxGone with the cause for one that was there."""
+        """Returns a sandbox. Raises SandboxNotFound, and SandboxGone with the cause for one that has
+        ended."""
         return self._registry.get(sandbox_id, visible)
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of live sandboxes."""
         return self._registry.count
 
     @property
     def templates(self) -> int:
-        """How many templates there are, of all backends."""
+        """Number of templates of all backends."""
         return sum(backend.templates for backend in self._backends.values())
 
     def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
-        """Newest first; None: of all users, of all sessions."""
+        """Returns sandboxes, newest first, of one user and session; None means all."""
         return self._registry.listed(user_id, session_id)
 
     def tier(self, held: Held) -> str:
-        """How strongly it is isolated, by its backend's own word."""
+        """Returns the isolation level of a sandbox, as its backend reports it."""
         return self._backends[held.backend].capabilities.tier
 
     def touch(self, held: Held) -> None:
-        """Its idle time begins anew."""
+        """Restarts the idle time of a sandbox."""
         held.box.last_used = time.monotonic()
 
     def set_ttl(self, held: Held, seconds: float | None) -> None:
-        """Lets it live so many seconds from now on. Raises InvalidRequest."""
+        """Sets the remaining time to live in seconds from now; None for no limit. Raises InvalidRequest."""
         if seconds is not None:
             check_number("seconds", seconds, *SECONDS)
         lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
@@ -166,8 +181,7 @@ class SandboxManager:
         self._reaper.notice(held)
 
     async def delete(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> None:
-        """Ends a sandbox; nothing of it is left afterwards but its snapshots. Raises SandboxNotFound,
-        SandboxGone."""
+        """Ends a sandbox and removes its files; its snapshots stay. Raises SandboxNotFound, SandboxGone."""
         await self._end(self.get(sandbox_id, visible), "destroyed")
 
     async def release(self, user_id: str, session_id: str) -> None:
@@ -181,11 +195,11 @@ class SandboxManager:
             self.snapshots.delete(snapshot.id)
 
     async def forget(self, user_id: str) -> tuple[int, int]:
-        """Ends and forgets all that a user has; how many sandboxes and how many snapshots that was."""
+        """Ends all sandboxes of a user and deletes the user's snapshots. Returns the number of both."""
         await self._settled(lambda user, _session: user == user_id, lambda key: key[1] == user_id)
         held = self.listed(user_id)
         for one in held:
-            with suppress(errors.SandboxNotFound, errors.SandboxGone):  # it has ended by itself
+            with suppress(errors.SandboxNotFound, errors.SandboxGone):  # it has ended meanwhile
                 await self.delete(one.box.id)
         taken = self.snapshots.listed(user_id)
         for snapshot in taken:
@@ -196,26 +210,27 @@ class SandboxManager:
         return len(held), len(taken)
 
     async def _settled(self, making: Callable[[str, str], bool], keyed: Callable[[Key], bool]) -> None:
-        """Waits for sandboxes that are being made for somebody."""
+        """Waits for matching sandboxes that are being created."""
         pending: list[asyncio.Future[Any]] = [future for future, of in self._making.items() if making(*of)]
         pending += [task for key, task in self._once.items() if keyed(key) and not task.done()]
         await asyncio.gather(*pending, return_exceptions=True)
 
     async def take_snapshot(self, held: Held, kernel: bool = True) -> Snapshot:
-        """Keeps a sandbox's files, and its kernel if it can. Raises LimitExceeded, SandboxGone."""
+        """Saves a sandbox's files, and its kernel if possible. Raises LimitExceeded, SandboxGone."""
         owner = {"user_id": held.user_id, "session_id": held.session_id, "backend": held.backend}
         return await self.snapshots.take(held.box, kernel, **owner)
 
     async def roll_back(self, held: Held, snapshot_id: str) -> bool:
-        """Takes a sandbox back to a snapshot of the same user; whether the kernel came back too. Raises
-        SnapshotNotFound."""
+        """Restores a sandbox from a snapshot of the same user. Returns whether the kernel was restored too.
+        Raises SnapshotNotFound."""
         self.snapshots.get(snapshot_id, lambda user_id: user_id == held.user_id)
         return await self.snapshots.rollback(held.box, snapshot_id)
 
     async def fork(
         self, snapshot_id: str, session_id: str, spec: Spec | None = None, backend: str = ""
     ) -> Held:
-        """A new sandbox of the snapshot's user, with its files. Raises SnapshotNotFound, and as `create`."""
+        """Creates a sandbox of the snapshot's user from a snapshot's files. Raises SnapshotNotFound, and as
+        `create`."""
         taken = self.snapshots.get(snapshot_id)
         held = await self.create(
             spec or taken.spec,
@@ -233,12 +248,12 @@ class SandboxManager:
     async def fork_live(
         self, source: Held, session_id: str, spec: Spec | None = None, backend: str = ""
     ) -> Held:
-        """A new sandbox with another's files as they are now. Raises as `take_snapshot` and `create`."""
+        """Creates a sandbox with a copy of another's files. Raises as `take_snapshot` and `create`."""
         taken = await self.take_snapshot(source, kernel=False)
         try:
             return await self.fork(taken.id, session_id, spec, backend)
         finally:
-            with suppress(errors.SnapshotNotFound):  # its session has ended meanwhile
+            with suppress(errors.SnapshotNotFound):  # deleted with its session meanwhile
                 self.snapshots.delete(taken.id)
 
     async def close(self) -> None:
@@ -254,7 +269,7 @@ class SandboxManager:
         self.snapshots.close()
 
     async def _end(self, held: Held, cause: str) -> None:
-        """Raises errors of the backend, whose sweep then removes the rest."""
+        """Ends a sandbox. Raises the backend's errors; the backend removes the rest in its next sweep."""
         gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
         counted = self._registry.leave(held, gone)
         try:
@@ -265,7 +280,7 @@ class SandboxManager:
 
 
 def _useless(task: asyncio.Task[Held]) -> bool:
-    """It made no sandbox, or one that has ended."""
+    """Whether a task made no sandbox, or one that has ended."""
     return task.done() and (
         task.cancelled() or task.exception() is not None or task.result().box.gone is not None
     )

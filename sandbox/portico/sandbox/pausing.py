@@ -1,4 +1,4 @@
-"""Pauses of a sandbox: everything inside stands still until it is resumed, or until the next call."""
+"""Pauses a sandbox: all its processes are stopped until it is resumed, or until the next call."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from portico.sandbox.channel import Channel
 
 
 class Pausable:
-    """The part of a sandbox that pauses and resumes it. The other parts set `gone` and `channel`."""
+    """The part of a sandbox handle that pauses and resumes. The subclass sets `gone` and `channel`."""
 
     channel: Channel
     gone: errors.SandboxGone | None
@@ -18,10 +18,10 @@ class Pausable:
         self.paused = False
         self.asleep = False  # paused until the next call
         self.last_used = time.monotonic()
-        self._turning: asyncio.Task[None] | None = None  # pauses or resumes
+        self._turning: asyncio.Task[None] | None = None  # the last pause or resume
 
     async def pause(self) -> None:
-        """Stops everything inside. Calls raise SandboxPaused until it is resumed. Raises Unsupported."""
+        """Stops all processes. Calls raise SandboxPaused until `resume`. Raises Unsupported."""
         if self.gone is not None:
             raise self.gone
         self.asleep = False
@@ -29,13 +29,13 @@ class Pausable:
             await asyncio.shield(self._turn(True))
 
     async def sleep(self) -> None:
-        """Stops everything inside until the next call, which resumes it. Raises Unsupported."""
+        """Stops all processes until the next call, which resumes them. Raises Unsupported."""
         if self.gone is None and not self.paused:
             self.asleep = True
             await asyncio.shield(self._turn(True))
 
     async def resume(self) -> None:
-        """Lets everything inside go on; its idle time begins anew."""
+        """Continues all processes; the idle time starts again."""
         if self.gone is not None:
             raise self.gone
         self.last_used = time.monotonic()
@@ -43,7 +43,7 @@ class Pausable:
             await asyncio.shield(self._turn(False))
 
     def _turn(self, paused: bool) -> asyncio.Task[None]:
-        """Pauses or resumes; waits for a pause or resume that is under way, or else acts at once."""
+        """Starts a pause or resume: at once, or after the one that is under way."""
         before = self._turning
         begun = self._freeze(paused) if before is None or before.done() else None
         self.paused = paused
@@ -62,9 +62,9 @@ class Pausable:
                 raise
 
         self._turning = task = asyncio.create_task(turn())
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the callers raise it
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # callers get the exception
         return task
 
     def _freeze(self, frozen: bool) -> Awaitable[None]:
-        """Stops everything inside, or lets it go on."""
+        """Stops all processes inside, or continues them."""
         raise errors.Unsupported("this backend cannot pause")

@@ -1,10 +1,10 @@
-"""Sandboxes that wait to be asked for, so that callers wait less. Every backend keeps its own in these pools.
+"""Warm pools: sandboxes that are made before a caller asks, so that callers wait less. All backends use them.
 
-A spare has been made and has run nothing. A ready one has run one cell. Both were made for a usual spec; the
-backend changes what it claims into what the caller asked for.
+A spare sandbox has run nothing. A ready one has run one cell. Both are made for a usual spec; the backend
+adapts a claimed one to the caller's spec.
 
-Callers who ask for many at once are likely to do so again. For each caller who found none waiting, a pool
-keeps one more spare for a while.
+Callers who create many sandboxes at once are likely to do so again. For each claim that found the pool empty,
+it keeps one more spare for a while.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ from portico.sandbox import errors
 from portico.sandbox.box import Box
 from portico.sandbox.spec import NetworkPolicy, Spec
 
-MOST: Final = 22  # spares beyond the usual, of all pools of a backend
-_AFTER: Final = 0.03  # seconds since the last claim
-_LATELY: Final = 30.0  # seconds for which a pool remembers that nothing waited
+MOST: Final = 22  # spares beyond the usual number, of all pools of a backend
+_AFTER: Final = 0.03  # seconds without a claim before the pool is filled
+_LATELY: Final = 30.0  # seconds for which an empty pool is remembered
 
 B = TypeVar("B", bound=Box)
 
 
 class Demand:
-    """What the pools of one backend share."""
+    """State that the pools of one backend share."""
 
     def __init__(self) -> None:
-        self.callers = 0  # that wait now for a new sandbox
+        self.callers = 0  # that are waiting for a new sandbox
         self.pools: set[Pool[Any]] = set()
 
     @contextmanager
     def caller(self) -> Iterator[None]:
-        """Pools make nothing meanwhile: right where a sandbox is made in a moment."""
+        """Suspends filling while a caller waits; useful where creating a sandbox takes only a moment."""
         self.callers += 1
         try:
             yield
@@ -44,12 +44,12 @@ class Demand:
 
     @property
     def room(self) -> int:
-        """How many more spares than usual may wait."""
+        """How many spares may be added beyond the usual number."""
         return MOST - sum(pool.extra for pool in self.pools)
 
 
 class Pool(Generic[B]):
-    """Waiting sandboxes of one kind. A backend owns it, on its loop."""
+    """A warm pool of sandboxes of one kind. A backend owns it; all methods run on the backend's loop."""
 
     def __init__(
         self,
@@ -60,14 +60,15 @@ class Pool(Generic[B]):
         ready: int = 0,
         fit: Callable[[B], bool] = lambda _: True,
     ) -> None:
-        """`make` gives a spare; `fit` says whether a living one may still be given to a caller."""
+        """`make` creates a spare; `fit` says whether a live sandbox may still be handed out. `spares` and
+        `ready` are the usual numbers."""
         self._make, self._demand, self._fit = make, demand, fit
         self._wanted = {"spare": spares, "ready": ready}
         self._waiting: dict[str, list[B]] = {"spare": [], "ready": []}
         self._claimed = 0.0
-        self._complete = False  # whether all that was wanted has been there once
-        self._making = 0  # spares
-        self._missed: deque[float] = deque(maxlen=MOST)  # when nothing waited
+        self._complete = False  # whether the pool has been full once
+        self._making = 0  # spares in creation
+        self._missed: deque[float] = deque(maxlen=MOST)  # times of claims that found the pool empty
         self._easing: asyncio.TimerHandle | None = None
         self._filling: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -76,21 +77,21 @@ class Pool(Generic[B]):
 
     @property
     def busy(self) -> bool:
-        """Whether something is being made, or about to be."""
+        """Whether the pool is being filled, or about to be."""
         return self._filling is not None
 
     @property
     def ready(self) -> list[B]:
-        """Those that have run a cell, the next one first."""
+        """Sandboxes that have run a cell, the next to be claimed first."""
         return [box for box in self._waiting["ready"] if box.gone is None]
 
     @property
     def extra(self) -> int:
-        """How many spares wait, or are being made, beyond the usual."""
+        """Number of spares, waiting or in creation, beyond the usual number."""
         return max(0, len(self._waiting["spare"]) + self._making - self._wanted["spare"])
 
     def claim(self) -> B | None:
-        """The best there is, from now on the caller's, or None."""
+        """Hands out a sandbox, a ready one if possible; None if the pool is empty."""
         self._claimed = time.monotonic()
         for kind in ("ready", "spare"):
             while self._waiting[kind]:
@@ -105,12 +106,12 @@ class Pool(Generic[B]):
         return None
 
     def fill(self) -> None:
-        """Begins to make missing sandboxes, after a moment: the caller who has just claimed goes first."""
+        """Schedules the creation of missing sandboxes, after a moment: the last caller's work goes first."""
         if self._filling is None and not self._closed and any(self._wanted.values()):
             self._filling = asyncio.get_running_loop().call_later(_AFTER, self._begin)
 
     async def close(self) -> None:
-        """Makes no more, and ends what waits."""
+        """Stops filling and destroys the waiting sandboxes."""
         self._closed = True
         self._demand.pools.discard(self)
         if self._easing is not None:
@@ -125,7 +126,8 @@ class Pool(Generic[B]):
             boxes.clear()
         ends = (box.destroy() for box in waiting)
         await asyncio.gather(*ends, *self._ending, return_exceptions=True)
-        # They may refer to the pool's owner and to open directories, which must not wait for the collector.
+        # Both may refer to the pool's owner and to open directories, whose release must not depend on the
+        # garbage collector.
         self._make, self._fit = _refuse, lambda _: False
 
     def _begin(self) -> None:
@@ -146,7 +148,7 @@ class Pool(Generic[B]):
                 self._waiting[kind].append(box)
             self._complete = True
         except errors.SandboxError:
-            return  # the next claim tries again, and its caller gets the error
+            return  # the next claim retries, and its caller gets the error
         finally:
             self._filling = None
 
@@ -167,7 +169,7 @@ class Pool(Generic[B]):
         return None
 
     def _good(self, box: B) -> bool:
-        """Ends one that lives and is not fit."""
+        """Whether a sandbox can be handed out. Destroys a live one that is not fit."""
         if box.gone is not None:
             return False
         if not self._fit(box):
@@ -181,13 +183,13 @@ class Pool(Generic[B]):
         task.add_done_callback(self._ending.discard)
 
     def _expected(self) -> int:
-        """How many more than usual would have been of use lately."""
+        """Returns how many spares beyond the usual number would have been used lately."""
         while self._missed and self._missed[0] + _LATELY < time.monotonic():
             self._missed.popleft()
         return len(self._missed)
 
     def _ease(self) -> None:
-        """Ends spares that were of use a while ago, and looks again when the next has not been of use."""
+        """Destroys spares that are no longer expected to be used, and schedules the next check."""
         self._easing = None
         for _ in range(self.extra - self._expected()):
             self._end(self._waiting["spare"].pop())
@@ -197,7 +199,7 @@ class Pool(Generic[B]):
 
 
 async def _wake(box: Box) -> None:
-    """Its first cell touches what the next will need."""
+    """Runs a first cell, which touches the memory that the next cells need."""
     try:
         limit = box.spec.limits.output_bytes
         await box.ask("cell", code="1 + 1", output_bytes=limit, trial=True)
@@ -209,8 +211,9 @@ async def _wake(box: Box) -> None:
 def claim_usual(
     pool: Pool[B], usual: Spec, spec: Spec, boxes: dict[str, B], sandbox_id: str | None
 ) -> B | None:
-    """Claims a sandbox that was made for `usual`, with the spec and the id that its caller wants, or None
-    where none fits. It still has to be told its environment. `boxes` has the sandboxes of a backend by id."""
+    """Claims a sandbox that was made for `usual` and gives it the caller's spec and id; None if the specs do
+    not match or the pool is empty. The caller still sends the environment. `boxes` holds the backend's
+    sandboxes by id and is updated."""
     box = pool.claim() if serves(usual, spec) else None
     if box is None:
         return None
@@ -223,12 +226,12 @@ def claim_usual(
 
 
 def serves(made: Spec, asked: Spec) -> bool:
-    """Whether a sandbox that was made for one spec needs only another environment to serve the other."""
+    """Whether a sandbox made for one spec can serve another by changing only its environment."""
     return _kind(made) == _kind(asked)
 
 
 def _kind(spec: Spec) -> Spec:
-    """The spec without the parts that a claim sets, and those that the owner enforces."""
+    """Returns the spec without the parts that a claim sets or that the owner enforces."""
     return replace(
         spec,
         type="base",

@@ -1,4 +1,4 @@
-"""Processes and terminals of a sandbox, from outside."""
+"""Process and terminal operations on a sandbox."""
 
 import asyncio
 import signal
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from portico.sandbox.box import Box
 
 
-_PIDS: Final = 1 << 22  # the most that Linux knows
+_PIDS: Final = 1 << 22  # Linux's largest process id
 _PROCESSES: Final = 10_000  # of one list
 
 
 class Attachment:
-    """Follows one process: iterate for its output, write to its input. Letting go does not end the
-    process.
-    """
+    """Follows one process: iterate for its output, write to its input. Closing it does not end the
+    process."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     async def __aiter__(self) -> AsyncGenerator[ProcessEvent, None]:
-        """Output, then ProcessEnd; without an exit code when this attachment was closed first."""
+        """Yields output, then ProcessEnd, without an exit code if this attachment was closed first."""
         try:
             async for kind, payload in self._call.frames():
                 if kind == wire.EVENT:
@@ -55,7 +54,7 @@ class Attachment:
             await self._call.abort(0)
 
     def check(self) -> None:
-        """After the end. Raises ProcessNotFound."""
+        """Raises ProcessNotFound if the call ended with it. To be called after the end."""
         if self._call.result is not None:
             problem = self._call.problem()
             if isinstance(problem, errors.ProcessNotFound):
@@ -63,6 +62,8 @@ class Attachment:
 
 
 class Processes:
+    """Process operations."""
+
     def __init__(self, box: "Box") -> None:
         self._box = box
         self._ending: set[asyncio.Task[None]] = set()
@@ -76,8 +77,15 @@ class Processes:
         stdin: bool = False,
         terminal: tuple[int, int] | None = None,
     ) -> ProcessInfo:
-        """Starts a process that outlives the call. `stdin` keeps its input open; `terminal` is (rows,
-        columns) and gives it a terminal instead of pipes. Its last MiB of output is kept."""
+        """Starts a process that outlives the call. The last MiB of its output is kept.
+
+        Args:
+            command: A string for the shell, or a program and its arguments.
+            cwd: Directory to run in.
+            env: Variables added to the sandbox's environment.
+            stdin: Keep its standard input open.
+            terminal: (rows, columns) of a terminal, in place of pipes.
+        """
         arguments: dict[str, Any] = {"command": as_command(command), "cwd": cwd, "env": dict(env or {})}
         if terminal is not None:
             arguments["rows"], arguments["columns"] = _size(*terminal)
@@ -86,7 +94,7 @@ class Processes:
         try:
             return _info(await asyncio.shield(answer))
         except asyncio.CancelledError:
-            ending = asyncio.ensure_future(self._end(answer))  # nobody will ever know its number
+            ending = asyncio.ensure_future(self._end(answer))  # no caller will know its number
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             raise
@@ -96,16 +104,16 @@ class Processes:
             await self.signal(_info(await answer).pid, signal.SIGKILL)
 
     async def list_all(self) -> list[ProcessInfo]:
-        """Those that were started, and the last that have ended."""
+        """Returns the running processes that `start` started, and the last ones that have ended."""
         answer = await self._box.ask("process.list")
         return [_info(told) for told in answer.each("processes", _PROCESSES)]
 
     def attach(self, pid: int, offset: int = 0) -> Attachment:
-        """Follows output from an offset on; the first event says so if it is no longer kept."""
+        """Follows output from a byte offset; a first Lost event says how many bytes are no longer kept."""
         return Attachment(self._box.call("process.attach", pid=pid, offset=max(0, offset)))
 
     async def write(self, pid: int, data: bytes, end: bool = False) -> None:
-        """Writes to a process's input. Raises ProcessNotFound."""
+        """Writes to a process's input; `end` closes it. Raises ProcessNotFound."""
         attachment = Attachment(self._box.call("process.attach", pid=pid, offset=1 << 62))
         await attachment.write(data)
         if end:
@@ -114,7 +122,7 @@ class Processes:
         attachment.check()
 
     async def wait(self, pid: int) -> ProcessEnd:
-        """Returns when the process has ended. Raises ProcessNotFound."""
+        """Waits for the end of a process. Raises ProcessNotFound."""
         end = ProcessEnd(None)
         async for event in self.attach(pid, 1 << 62):
             if isinstance(event, ProcessEnd):
@@ -122,13 +130,14 @@ class Processes:
         return end
 
     async def signal(self, pid: int, number: int) -> None:
-        """Signals a process's group; SIGKILL takes everything it has started. Raises ProcessNotFound."""
+        """Signals a process's group; SIGKILL also ends all that it has started. Raises ProcessNotFound."""
         if not 0 < number < 65:
             raise errors.InvalidRequest(f"signal: {number}")
         await self._box.ask("process.signal", pid=pid, signal=number)
 
     async def resize(self, pid: int, rows: int, columns: int) -> None:
-        """Raises ProcessNotFound, InvalidRequest for a process without a terminal."""
+        """Sets the size of a process's terminal. Raises ProcessNotFound, InvalidRequest for a process without
+        a terminal."""
         size = _size(rows, columns)
         await self._box.ask("process.resize", pid=pid, rows=size[0], columns=size[1])
 
@@ -152,6 +161,7 @@ def _info(told: Answer) -> ProcessInfo:
 
 
 def as_command(command: str | Sequence[str]) -> list[str]:
+    """Returns the arguments of a command; a string is run by bash. Raises InvalidRequest."""
     if isinstance(command, str):
         return ["/bin/bash", "-c", command]
     if not command:

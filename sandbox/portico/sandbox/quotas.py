@@ -1,4 +1,4 @@
-"""Quotas: how many sandboxes and snapshots all users, each tenant and each user may have at once."""
+"""Quotas of sandboxes and snapshots: for all users together, for each tenant and for each user."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,19 +17,19 @@ _NOUNS: Final[dict[Kind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The most that there may be at once; None: no limit."""
+    """Upper limits of what may exist at once; None for no limit."""
 
     sandboxes: int | None = None
     snapshots: int | None = None
-    snapshot_bytes: int | None = None  # as they are stored
+    snapshot_bytes: int | None = None  # as stored
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    whose: str  # in words
-    prefix: str  # of the name of a limit
+    whose: str  # for messages
+    prefix: str  # of the limit's name
     quota: Quota
-    account: Callable[[str], str]  # the key that a user's use is counted under
+    account: Callable[[str], str]  # maps a user id to the key that usage is counted under
 
 
 def _no_tenant(user_id: str) -> str:
@@ -37,7 +37,8 @@ def _no_tenant(user_id: str) -> str:
 
 
 class Quotas:
-    """Counts sandboxes and snapshots, also while they are made: many requests at once pass no limit."""
+    """Counts sandboxes and snapshots. Those in creation count too, so concurrent requests cannot exceed a
+    limit."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Quotas:
         per_user: Quota | None = None,
         tenant_of: Callable[[str], str] = _no_tenant,
     ) -> None:
-        """`tenant_of` gives the tenant of a user id."""
+        """`tenant_of` maps a user id to its tenant; None is no limit."""
         self._scopes = (
             _Scope("the user's", "", per_user or Quota(), lambda user: f"user {user}"),
             _Scope("the tenant's", "tenant_", per_tenant or Quota(), lambda user: f"of {tenant_of(user)}"),
@@ -55,7 +56,7 @@ class Quotas:
         self._used: Counter[tuple[Kind, str]] = Counter()
 
     def take(self, kind: Kind, user_id: str, count: int = 1) -> None:
-        """Counts more, or nothing of it. Raises LimitExceeded."""
+        """Adds to a user's count in every scope, or changes nothing. Raises LimitExceeded."""
         for scope in self._scopes:
             most: int | None = getattr(scope.quota, kind)
             if most is not None and self._used[kind, scope.account(user_id)] + count > most:
@@ -67,7 +68,7 @@ class Quotas:
             self._used[kind, scope.account(user_id)] += count
 
     def give_back(self, kind: Kind, user_id: str, count: int = 1) -> None:
-        """Counts less."""
+        """Subtracts from a user's count in every scope."""
         for scope in self._scopes:
             key = kind, scope.account(user_id)
             self._used[key] -= count

@@ -1,4 +1,4 @@
-"""Ends sandboxes whose time is over."""
+"""Ends sandboxes whose time to live or idle time is over."""
 
 import asyncio
 import logging
@@ -12,19 +12,19 @@ from portico.sandbox.registry import Held, SandboxRegistry
 
 log = logging.getLogger(__name__)
 
-_NAP: Final = 5.0  # seconds at most between two looks
+_NAP: Final = 5.0  # most seconds between two checks
 
 
 class Reaper:
-    """Looks at all sandboxes of a registry again and again, also for those that have ended by themselves."""
+    """Periodically checks all sandboxes of a registry, also for those that have ended by themselves."""
 
     def __init__(self, registry: SandboxRegistry, end: Callable[[Held, str], Awaitable[None]]) -> None:
-        """`end` ends a sandbox for a cause."""
+        """`end` ends a sandbox; its second argument is the cause."""
         self._registry = registry
         self._end = end
         self._task: asyncio.Task[None] | None = None
-        self._acting: dict[str, asyncio.Task[None]] = {}  # by sandbox: a backend may take long
-        self._next_look = 0.0  # by the monotonic clock
+        self._acting: dict[str, asyncio.Task[None]] = {}  # by sandbox id: a backend may take long
+        self._next_look = 0.0  # monotonic time of the next check
         self._changed = asyncio.Event()
 
     def start(self) -> None:
@@ -36,14 +36,14 @@ class Reaper:
             await asyncio.gather(self._task, *self._acting.values(), return_exceptions=True)
 
     def notice(self, held: Held) -> None:
-        """A sandbox is new or has another time to live; most have more time left than the reaper sleeps."""
+        """Checks early if a new or changed sandbox expires before the next check."""
         if time.monotonic() + remaining(held.box)[0] < self._next_look:
             self._changed.set()
 
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            self._next_look = float("inf")  # new sandboxes get a round of their own
+            self._next_look = float("inf")  # a sandbox added during this check causes another one
             nap = _NAP
             self._registry.look()
             for held in self._registry.listed():
@@ -64,7 +64,7 @@ class Reaper:
         left, cause = remaining(held.box)
         try:
             if left > 0:
-                return  # it has been called in the meantime
+                return  # it was used in the meantime
             if cause == "idle" and held.box.spec.idle_action == "pause":
                 await held.box.sleep()
             else:
@@ -76,7 +76,8 @@ class Reaper:
 
 
 def remaining(box: Box) -> tuple[float, str]:
-    """Seconds until a sandbox is to be ended, or paused, and why. A paused one is not idle."""
+    """Returns the seconds until a sandbox is to be ended or paused, and the cause. A paused one is not
+    idle."""
     ends = [(float("inf"), "")]
     if box.spec.ttl_seconds is not None:
         ends.append((box.begun + box.spec.ttl_seconds - time.monotonic(), "expired"))

@@ -1,4 +1,4 @@
-"""The registry of sandboxes: the owner of each, and why those that have ended did."""
+"""The registry of sandboxes: live ones with their owners, and the causes of those that have ended."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ _MAX_REMEMBERED: Final = 10_000  # ended sandboxes
 
 
 def everybody(user_id: str) -> bool:
-    """Allows the sandboxes of every user."""
+    """A `visible` function that allows the sandboxes of every user."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A sandbox with what its owner knows of it."""
+    """A sandbox handle with its backend, user and session."""
 
     box: Box
     backend: str
@@ -35,7 +35,7 @@ class _Ended:
 
 
 class SandboxRegistry:
-    """Sandboxes by id. Counts each in the quotas until it has left."""
+    """Live sandboxes by id. Each counts in the quotas until it has ended."""
 
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
@@ -47,7 +47,7 @@ class SandboxRegistry:
         return len(self._held)
 
     def reserve(self, user_id: str) -> None:
-        """Counts a sandbox that is to be made. Raises LimitExceeded."""
+        """Counts a sandbox that is about to be created. Raises LimitExceeded."""
         try:
             self._quotas.take("sandboxes", user_id)
         except errors.LimitExceeded:
@@ -55,15 +55,16 @@ class SandboxRegistry:
             self._quotas.take("sandboxes", user_id)
 
     def cancel(self, user_id: str) -> None:
-        """Counts a sandbox no more: it could not be made, or it has been ended."""
+        """Removes one sandbox from the count: it could not be created, or it has ended."""
         self._quotas.give_back("sandboxes", user_id)
 
     def enter(self, held: Held) -> None:
-        """A sandbox for which was reserved."""
+        """Adds a sandbox for which `reserve` was called."""
         self._held[held.box.id] = held
 
     def leave(self, held: Held, gone: errors.SandboxGone) -> bool:
-        """It ends, and `cancel` is to follow; false if it has left before."""
+        """Removes a sandbox that is ending; the caller then calls `cancel`. False if it was removed
+        before."""
         if self._held.pop(held.box.id, None) is None:
             return False
         self._ended[held.box.id] = _Ended(held.user_id, gone.message, gone.cause)
@@ -72,7 +73,7 @@ class SandboxRegistry:
         return True
 
     def look(self) -> None:
-        """Lets those leave that have ended by themselves."""
+        """Removes sandboxes that have ended by themselves."""
         for held in list(self._held.values()):
             self._living(held)
 
@@ -84,7 +85,8 @@ class SandboxRegistry:
         return False
 
     def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
-        """Raises SandboxNotFound, also where its user is not visible, and SandboxGone with the cause."""
+        """Returns a sandbox. Raises SandboxNotFound, also for a user that is not visible, and SandboxGone
+        with the cause."""
         held = self._held.get(sandbox_id)
         if held is not None and self._living(held) and visible(held.user_id):
             return held
@@ -94,7 +96,7 @@ class SandboxRegistry:
         raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
 
     def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
-        """Those that live, newest first; None: of all users, of all sessions."""
+        """Returns live sandboxes, newest first, of one user and session; None means all."""
         found = [
             held
             for held in self._held.values()
@@ -105,6 +107,6 @@ class SandboxRegistry:
         return sorted(found, key=lambda held: (held.created, held.box.id), reverse=True)
 
     def forget(self, user_id: str) -> None:
-        """Remembers no ended sandbox of a user."""
+        """Removes the records of a user's ended sandboxes."""
         for sandbox_id in [name for name, ended in self._ended.items() if ended.user_id == user_id]:
             del self._ended[sandbox_id]

@@ -1,4 +1,4 @@
-"""Results of tools in the form of MCP's CallToolResult: meta, content, structuredContent, isError."""
+"""Results of sandbox tools in the form of MCP's CallToolResult: meta, content, structuredContent, isError."""
 
 import base64
 from typing import Any
@@ -31,7 +31,7 @@ def failed_result(error: errors.SandboxError) -> Result:
 
 
 def cell_result(result: CellResult) -> Result:
-    """A cell's result: what it printed, what it showed, and what went wrong."""
+    """Converts a cell's output, displayed objects and errors to a tool result."""
     content = []
     if result.stdout or not (result.rich or result.stderr or not result.ok):
         content.append(text_part(result.stdout.decode(errors="replace"), "stdout"))

@@ -1,5 +1,5 @@
-"""Sandboxes for direct use, with no server: the async classes, and sync twins that run them on a thread's
-loop.
+"""Sandboxes for direct use in a program, without a server: asynchronous classes, and synchronous ones that
+run them on an event loop in a thread.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 
 class BaseSandboxAsync:
-    """`async with BaseSandboxAsync() as box`. Without a backend it opens a local one for itself."""
+    """A sandbox of the caller's process: `async with BaseSandboxAsync() as box`. Without a backend, it opens
+    a local one and closes it at the end."""
 
     type: ClassVar[str] = "base"
 
@@ -32,8 +33,8 @@ class BaseSandboxAsync:
 
     @property
     def box(self) -> Box:
-        """The whole interface of the sandbox: streams, processes, files. Raises SandboxNotFound before the
-        start.
+        """The sandbox handle, with all operations: streams, processes, files. Raises SandboxNotFound before
+        `start`.
         """
         if self._box is None:
             raise SandboxNotFound("the sandbox is not started; use `with`, or start()")
@@ -44,7 +45,7 @@ class BaseSandboxAsync:
         return self.box.id
 
     async def start(self) -> None:
-        """Raises BackendUnavailable, InvalidRequest."""
+        """Creates the sandbox. Raises BackendUnavailable, InvalidRequest."""
         if self._box is not None:
             return
         if self._own_backend:
@@ -73,13 +74,13 @@ class BaseSandboxAsync:
         await self.close()
 
     async def list_tools(self, tool_type: str | None = None) -> dict[str, Any]:
-        """Tools by group, or one group's."""
+        """Returns the tools by group, or those of one group."""
         listed = tools.list_tools(self._spec.type)
         return listed if tool_type is None else {tool_type: listed.get(tool_type, {})}
 
     async def call_tool(self, name: str, arguments: dict[str, Any] | None = None) -> Result:
-        """Raises InvalidRequest for an unknown tool or wrong arguments, SandboxGone; all else is told by
-        isError.
+        """Calls a tool. Raises InvalidRequest for an unknown tool or invalid arguments, and SandboxGone;
+        other failures are results with isError.
         """
         return await tools.call_tool(self.box, name, arguments)
 
@@ -100,6 +101,8 @@ class BaseSandboxAsync:
 
 
 class FilesystemSandboxAsync(BaseSandboxAsync):
+    """A sandbox with the tools for files in addition."""
+
     type: ClassVar[str] = "filesystem"
 
     async def read_file(self, path: str) -> Result:
@@ -140,8 +143,8 @@ class FilesystemSandboxAsync(BaseSandboxAsync):
 
 
 class LoopThread:
-    """An event loop on a thread of its own. Zygotes end with the thread that started them, so it lives as
-    long.
+    """An event loop in a thread. Zygotes end with the thread that started them, so the thread lives as long
+    as the sandbox.
     """
 
     def __init__(self) -> None:
@@ -155,6 +158,8 @@ class LoopThread:
         self._loop.close()
 
     def run(self, work: Awaitable[T]) -> T:
+        """Runs an awaitable on the loop and waits for its result."""
+
         async def awaited() -> T:
             return await work
 
@@ -171,7 +176,7 @@ class LoopThread:
 
 
 class BaseSandbox:
-    """The sync twin: the same names and results, each call on the sandbox's own thread."""
+    """The synchronous counterpart of BaseSandboxAsync: the same names and results."""
 
     twin: ClassVar[type[BaseSandboxAsync]] = BaseSandboxAsync
 
@@ -181,7 +186,7 @@ class BaseSandbox:
         self._sandbox: BaseSandboxAsync | None = None
 
     def start(self) -> None:
-        """Raises BackendUnavailable, InvalidRequest."""
+        """Creates the sandbox. Raises BackendUnavailable, InvalidRequest."""
         if self._loop is None:
             loop = LoopThread()
             try:
@@ -234,6 +239,8 @@ class BaseSandbox:
 
 
 class FilesystemSandbox(BaseSandbox):
+    """The synchronous counterpart of FilesystemSandboxAsync."""
+
     twin = FilesystemSandboxAsync
 
     def __enter__(self) -> "FilesystemSandbox":

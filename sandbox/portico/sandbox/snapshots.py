@@ -1,7 +1,8 @@
-"""Snapshots: a sandbox's files at a moment, kept outside it, and its live kernel beside them.
+"""Snapshots: copies of a sandbox's files, kept outside it, together with a checkpoint of its kernel inside
+it.
 
-Files are a tar stream, so they can be restored into any sandbox of any backend: that is what a fork is. A
-kernel is kept by the sandbox itself, as a sleeping process, and can only come back there.
+The files are a tar stream, so they can be restored into any sandbox of any backend; that makes a fork. The
+checkpoint is a stopped process inside the sandbox, so it can be restored only there.
 """
 
 import asyncio
@@ -24,21 +25,21 @@ from portico.sandbox.registry import everybody
 from portico.sandbox.sources import closed
 from portico.sandbox.spec import Spec
 
-_PIECE: Final = 256 << 10  # bytes that are read at once
-_BLOCK: Final = 1 << 20  # bytes that are written at once
-_SPARE: Final = 0.05  # of the disk's size that snapshots leave free
+_PIECE: Final = 256 << 10  # bytes of one read
+_BLOCK: Final = 1 << 20  # bytes of one write
+_SPARE: Final = 0.05  # share of the disk's size that snapshots leave free
 _FOLDER: Final = "portico-snapshots-"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot, its owner, and the data that a fork of it needs."""
+    """A snapshot's attributes, its owner, and the data that a fork needs."""
 
     id: str
     sandbox_id: str
     created: float  # Unix seconds
     size_bytes: int
-    kernel: bool  # can it take back variables too, in the sandbox it was made of?
+    kernel: bool  # whether the kernel can be restored too, in the sandbox that it was taken of
     user_id: str = ""
     session_id: str = ""
     spec: Spec = field(default_factory=Spec)
@@ -46,10 +47,13 @@ class Snapshot:
 
 
 class Snapshots:
-    """Snapshots in a directory of their own, which goes with `close`."""
+    """Snapshots in a temporary directory, which `close` removes."""
 
     def __init__(self, directory: Path | None = None, quotas: Quotas | None = None) -> None:
-        """Without quotas, there is no limit."""
+        """Args:
+        directory: Parent of the temporary directory; None for the system's default.
+        quotas: None for no limits.
+        """
         self._directory = directory
         self._quotas = quotas or Quotas()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -65,7 +69,7 @@ class Snapshots:
     def listed(
         self, user_id: str | None = None, session_id: str | None = None, sandbox_id: str | None = None
     ) -> list[Snapshot]:
-        """Newest first; None: of all users, of all sessions, of all sandboxes."""
+        """Returns snapshots, newest first, of one user, session and sandbox; None means all."""
         found = [
             snapshot
             for snapshot in self._kept.values()
@@ -76,7 +80,7 @@ class Snapshots:
         return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.id), reverse=True)
 
     def get(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
-        """Raises SnapshotNotFound, also where its user is not visible."""
+        """Returns a snapshot. Raises SnapshotNotFound, also for a user that is not visible."""
         snapshot = self._kept.get(snapshot_id)
         if snapshot is None or not visible(snapshot.user_id):
             raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
@@ -85,8 +89,8 @@ class Snapshots:
     async def take(
         self, box: Box, kernel: bool = True, *, user_id: str = "", session_id: str = "", backend: str = ""
     ) -> Snapshot:
-        """Keeps the files below /workspace, and the kernel if it can. Raises LimitExceeded, SandboxGone,
-        SandboxTimeout, OperationFailed; then nothing is kept."""
+        """Saves the files below /workspace, and the kernel if possible. Raises LimitExceeded, SandboxGone,
+        SandboxTimeout, OperationFailed; in these cases nothing is kept."""
         name = f"snap_{secrets.token_hex(8)}"
         path, size = self._path(name), 0
         self._quotas.take("snapshots", user_id)
@@ -109,7 +113,7 @@ class Snapshots:
                 kernel = await box.keep(write, name if kernel else "")
                 await flush()
             if box.gone is not None:
-                raise box.gone  # its user may have been forgotten, with all snapshots
+                raise box.gone  # its user may have been deleted meanwhile, with all snapshots
         except BaseException as error:
             path.unlink(missing_ok=True)
             self._quotas.give_back("snapshots", user_id)
@@ -117,28 +121,28 @@ class Snapshots:
             if isinstance(error, OSError):
                 raise errors.OperationFailed(f"the server cannot store it: {error.strerror}") from error
             raise
-        spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them anew
+        spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them again
         taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
         self._kept[name] = taken
         return taken
 
     async def rollback(self, box: Box, snapshot_id: str) -> bool:
-        """Takes files back, and the kernel too if it is still kept; says whether it was.
+        """Restores the files, and the kernel if its checkpoint still exists; returns whether it was restored.
 
-        Otherwise the sandbox goes on with a new kernel, because the old one's variables belong to other
-        files. Raises SnapshotNotFound.
+        Otherwise the sandbox gets a new kernel, because the old one's variables refer to the replaced files.
+        Raises SnapshotNotFound.
         """
         snapshot = self.get(snapshot_id)
         own = snapshot.kernel and snapshot.sandbox_id == box.id
         try:
             file = await asyncio.to_thread(open, self._path(snapshot.id), "rb")
-        except FileNotFoundError:  # somebody has cleaned up the directory of temporary files
+        except FileNotFoundError:  # the directory of temporary files was cleaned up
             raise errors.SnapshotNotFound(f"snapshot {snapshot_id} is gone from the server's disk") from None
         with file:
             return await box.restore(_pieces(file), snapshot.id if own else "")
 
     def delete(self, snapshot_id: str) -> None:
-        """Raises SnapshotNotFound."""
+        """Deletes a snapshot. Raises SnapshotNotFound."""
         snapshot = self.get(snapshot_id)
         self._path(snapshot.id).unlink(missing_ok=True)
         del self._kept[snapshot_id]
@@ -150,7 +154,7 @@ class Snapshots:
 
     def _path(self, name: str) -> Path:
         if self._folder is None:
-            # It carries its owner's name, so that `sweep` can tell whether the owner is alive.
+            # The name contains the owner, so that `sweep` can tell whether the owner is alive.
             prefix = f"{_FOLDER}{Owner.current().name}-"
             self._folder = tempfile.TemporaryDirectory(prefix=prefix, dir=self._directory)
         return Path(self._folder.name) / f"{name}.tar"
@@ -161,7 +165,7 @@ def sweep() -> None:
     try:
         temporary = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        return  # on a machine where nothing can be written
+        return  # no writable temporary directory on this machine
     for folder in temporary.glob(f"{_FOLDER}*"):
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended():
@@ -169,7 +173,7 @@ def sweep() -> None:
 
 
 def _append(file: IO[bytes], data: bytes) -> None:
-    """Raises LimitExceeded for a disk that is almost full."""
+    """Writes all data. Raises LimitExceeded if the disk is almost full."""
     state = os.fstatvfs(file.fileno())
     full = errors.LimitExceeded("the server's disk for snapshots is almost full", "snapshot_bytes")
     if state.f_bavail * state.f_frsize < len(data) + _SPARE * state.f_blocks * state.f_frsize:

@@ -1,9 +1,8 @@
-"""Directories and files of this machine that sandboxes show: each is opened once, and is known from then on
-by what was opened.
+"""Opens the directories and files of this machine that are mounted into sandboxes.
 
-A path can lead elsewhere a moment later: code that may write to a directory on the way can put a link there.
-So the core resolves a path once, when it checks it, and the backend that mounts it finds the same inode or
-refuses.
+A path may point elsewhere a moment after it was checked: code that may write to a parent directory can
+replace a part by a link. So the core opens a path once, when it checks it, and the backend that mounts it
+requires the same inode.
 """
 
 import asyncio
@@ -26,9 +25,8 @@ _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.E
 
 
 class Source:
-    """An open directory or regular file. There is one object for each inode, mount and path, as long as
-    somebody holds it; then the descriptor is closed, and not before, so that the kernel gives the inode's
-    number to nothing else."""
+    """An open directory or regular file. There is one object per inode, mount and path while it is
+    referenced; the descriptor stays open as long, so that the kernel cannot reuse the inode number."""
 
     __slots__ = ("__weakref__", "fd", "inode", "is_directory", "owner", "path")
 
@@ -47,9 +45,16 @@ _knowing: Final = threading.Lock()
 
 
 def open_source(path: str, beneath: int = -1, rest: str = "") -> Source:
-    """Opens a path that has no links in it; with a directory's descriptor, what the rest leads to below that
-    directory. Raises FileNotFoundError for what is not there, not to be reached, behind a link, or neither a
-    directory nor a regular file, and OSError for what this machine refuses.
+    """Opens a path that contains no symbolic links.
+
+    Args:
+        path: The absolute path.
+        beneath: A directory's descriptor; then `rest` is opened below that directory.
+        rest: A path relative to that directory.
+
+    Raises:
+        FileNotFoundError: Missing, not accessible, behind a link, or neither a directory nor a regular file.
+        OSError: Another failure of the system call.
     """
     try:
         if beneath < 0:
@@ -77,14 +82,14 @@ def open_source(path: str, beneath: int = -1, rest: str = "") -> Source:
 
 
 def _mount_id(fd: int) -> str:
-    """The same directory can be seen through two mounts, with different things mounted below it."""
+    """Returns the mount id. One directory may be visible in two mounts, with different mounts below it."""
     with open(f"/proc/self/fdinfo/{fd}") as lines:
         return next(line for line in lines if line.startswith("mnt_id:"))
 
 
 async def opened(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    """The mounts, each with its source open; those that are open stay as they are. Links in the path of
-    another are followed, once. Raises BackendUnavailable for one that is not there."""
+    """Returns the mounts with their sources open; sources that are open already stay. Links in the other
+    paths are resolved, once. Raises BackendUnavailable for a missing source."""
     if all(mount.opened is not None for mount in mounts):
         return mounts
     return tuple([mount if mount.opened else await asyncio.to_thread(_opened, mount) for mount in mounts])
@@ -98,13 +103,13 @@ def _opened(mount: Mount) -> Mount:
 
 
 def closed(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    """The mounts without their open directories, for a sandbox that no longer needs them."""
+    """Returns the mounts without their open sources, for a sandbox that no longer needs them."""
     return tuple(replace(mount, opened=None) for mount in mounts)
 
 
 def confirm(mounts: tuple[Mount, ...], told: Answer) -> None:
-    """Checks what an agent tells of its mounts. Raises BackendUnavailable unless each is the inode that was
-    opened, on this machine's kernel."""
+    """Checks the mounts that a supervisor reports. Raises BackendUnavailable unless each is the inode that
+    was opened, on this machine's kernel."""
     if not mounts:
         return
     here = linux.boot_id()

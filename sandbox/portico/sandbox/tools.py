@@ -1,6 +1,4 @@
-"""The tools of a sandbox by name: their JSON Schemas, and what each does. One table for every way to call
-them.
-"""
+"""The tools of a sandbox: names, JSON Schemas and implementations, in one table for all callers."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -17,6 +15,8 @@ from portico.sandbox.results import Result, cell_result, failed_result, result_o
 
 @dataclass(frozen=True, slots=True)
 class Tool:
+    """One tool of a sandbox."""
+
     name: str
     group: str  # generic or filesystem
     description: str
@@ -25,7 +25,7 @@ class Tool:
     run: Callable[[Box, dict[str, Any]], Awaitable[Result]]
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema in the form of a function tool."""
+        """Returns its JSON Schema as a function tool."""
         return {
             "type": "function",
             "function": {
@@ -42,7 +42,7 @@ class Tool:
 
 
 def list_tools(sandbox_type: str) -> dict[str, dict[str, Any]]:
-    """Group, then name, to {"name", "json_schema"}."""
+    """Returns the tools of a sandbox type: {group: {name: {"name", "json_schema"}}}."""
     listed: dict[str, dict[str, Any]] = {}
     for tool in TOOLS.values():
         if tool.group == "generic" or sandbox_type == tool.group:
@@ -51,11 +51,11 @@ def list_tools(sandbox_type: str) -> dict[str, dict[str, Any]]:
 
 
 async def call_tool(box: Box, name: str, arguments: dict[str, Any] | None = None) -> Result:
-    """Calls a tool. What fails inside the sandbox is a result with isError; only SandboxNotFound,
-    SandboxGone, SandboxPaused and InvalidRequest for an unknown tool or wrong arguments are raised."""
+    """Calls a tool. A failure inside the sandbox is a result with isError. Raises SandboxNotFound,
+    SandboxGone, SandboxPaused, and InvalidRequest for an unknown tool or invalid arguments."""
     tool = TOOLS.get(name)
     if tool is None or (tool.group != "generic" and tool.group != box.spec.type):
-        raise errors.InvalidRequest(f"no tool {name!r} in a {box.spec.type} sandbox")
+        raise errors.InvalidRequest(f"unknown tool {name!r} for a {box.spec.type} sandbox")
     arguments = dict(arguments or {})
     for missing in (key for key in tool.required if key not in arguments):
         raise errors.InvalidRequest(f"{name}: {missing} is missing")
@@ -63,7 +63,7 @@ async def call_tool(box: Box, name: str, arguments: dict[str, Any] | None = None
         declared = tool.properties.get(key)
         if declared is None or not isinstance(value, _TYPES[declared["type"]]):
             raise errors.InvalidRequest(
-                f"{name}: {key} is not an argument of it, or not a {(declared or {}).get('type')}"
+                f"{name}: {key} is not an argument, or not a {(declared or {}).get('type')}"
             )
     try:
         return await tool.run(box, arguments)
@@ -123,7 +123,7 @@ async def _edit(box: Box, arguments: dict[str, Any]) -> Result:
         if not isinstance(edit, dict) or not all(
             isinstance(edit.get(key), str) for key in ("oldText", "newText")
         ):
-            raise errors.InvalidRequest("edits: each has the texts oldText and newText")
+            raise errors.InvalidRequest("edits: each must have the texts oldText and newText")
         edits.append((edit["oldText"], edit["newText"]))
     path, dry = from_text(arguments["path"]), arguments.get("dryRun", False)
     return text_result(await box.files.edit(path, edits, dry))
@@ -147,7 +147,7 @@ async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
     children = {path.rstrip("/") or ".": top}
     entries, more = await box.files.list_page(path, depth=64)
     if more:
-        raise errors.LimitExceeded(f"more than {len(entries)} entries: list a directory below", "output")
+        raise errors.LimitExceeded(f"more than {len(entries)} entries; list a subdirectory", "output")
     for entry in entries:
         node: dict[str, Any] = {
             "name": _name(entry),

@@ -1,7 +1,7 @@
-"""Which files of this machine a sandbox sees that runs this machine's own programs.
+"""Determines which files of this machine a sandbox sees if it runs this machine's own programs.
 
-It sees those of the system, and of the Python environment what an import or a command needs; never the
-directory that the environment is in, which is often a project, with its settings and its data.
+It sees the system's files, and those of the Python environment that an import or a command needs. It does not
+see the directory that contains the environment: that is often a project, with its settings and data.
 """
 
 import os
@@ -13,18 +13,18 @@ from typing import Final
 from portico.sandbox import errors
 from portico.sandbox.inside.root import MASKED, SYSTEM
 
-# Where a sandbox has a file system of its own, in place of the machine's.
+# Where a sandbox has a file system of its own instead of the machine's.
 _OWN: Final = ("/workspace", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 
 
 def base() -> list[str]:
-    """The paths of the installed Python: programs, standard library, and the libraries that they load."""
+    """Returns the paths of the installed Python: programs, standard library, and shared libraries."""
     prefixes = _spellings(sys.base_prefix, sys.base_exec_prefix)
     return _shown(f"{prefix}/{name}" for prefix in prefixes for name in ("bin", "lib", "lib64"))
 
 
 def environment() -> list[str]:
-    """Those, and the paths of the virtual environment's own programs and packages."""
+    """Returns the paths of `base`, and of the virtual environment's programs and packages."""
     paths = base()
     version = os.path.basename(sysconfig.get_path("platstdlib"))  # python3.11
     if sys.prefix != sys.base_prefix:
@@ -36,20 +36,21 @@ def environment() -> list[str]:
 
 
 def covered(paths: Iterable[str]) -> str:
-    """The first of them that a sandbox does not see, because it has something of its own there."""
+    """Returns the first path that a sandbox's own file system hides; empty if there is none."""
     return next((path for path in paths if any(_is_below(path, own) for own in _OWN)), "")
 
 
 def without_packages() -> str:
-    """Why code in a sandbox cannot import the packages of this environment; empty if it can."""
+    """Returns why code in a sandbox cannot import the packages of this environment; empty if it can."""
     path = covered(environment())
     if not path:
         return ""
-    return f"{path} is where a sandbox has a directory of its own; make the Python environment elsewhere"
+    return f"{path} is where a sandbox has a directory of its own; move the Python environment elsewhere"
 
 
 def check(private: Mapping[str, str], root: str = "/") -> None:
-    """Refuses to show paths that are private, each with what it is. Raises BackendUnavailable."""
+    """Checks that no private path is visible. `private` maps descriptions to paths. Raises
+    BackendUnavailable."""
     shown = [os.path.realpath(path) for path in ((*SYSTEM, *environment()) if root == "/" else (root,))]
     for what, path in private.items():
         real = os.path.realpath(path)
@@ -58,13 +59,12 @@ def check(private: Mapping[str, str], root: str = "/") -> None:
         for place in shown:
             if _is_below(real, place):
                 raise errors.BackendUnavailable(
-                    f"{what}, {path}, is in {place}, which sandboxes see; put it elsewhere"
+                    f"{what}, {path}, is in {place}, which sandboxes see; move it elsewhere"
                 )
 
 
 def check_targets(targets: Iterable[str]) -> None:
-    """Refuses mounts that would cover this Python, and with it what the agent is made of. Raises
-    InvalidRequest."""
+    """Refuses mounts that would hide this Python, which the supervisor runs on. Raises InvalidRequest."""
     shown = environment()
     for target in targets:
         plain = target.rstrip("/")
@@ -77,13 +77,14 @@ def _is_below(path: str, place: str) -> bool:
 
 
 def _spellings(*prefixes: str) -> list[str]:
-    """With links on the way, as paths of modules have them, and without, as programs are found."""
+    """Returns the prefixes as given, as in paths of modules, and with links resolved, as programs are
+    found."""
     both = (spelling for prefix in prefixes for spelling in (prefix, os.path.realpath(prefix)))
     return list(dict.fromkeys(both))
 
 
 def _shown(paths: Iterable[str]) -> list[str]:
-    """Those that there are, without what the system's or others of them show already."""
+    """Returns the existing paths, without those inside the system's directories or another path."""
     shown: list[str] = []
     for path in sorted(set(paths)):
         if os.path.exists(path) and not any(_is_below(path, place) for place in (*SYSTEM, *shown)):

@@ -251,7 +251,7 @@ async def test_a_request_counts_as_it_is_encoded(field: str, text: str) -> None:
 
 async def test_a_small_sandbox_takes_small_requests() -> None:
     async with faked(spec=Spec(limits=Limits(memory_bytes=32 << 20))) as box:
-        with pytest.raises(errors.InvalidRequest, match="2097152 is the most"):
+        with pytest.raises(errors.InvalidRequest, match="the limit of a request is 2097152"):
             await box.run_cell("x" * (3 << 20))
 
 
