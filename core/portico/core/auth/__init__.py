@@ -1,1 +1,1 @@
-"""Whose credential a call brings: API keys, and JWTs of an issuer that is trusted."""
+"""Checks credentials: API keys, and JWTs of a trusted issuer."""

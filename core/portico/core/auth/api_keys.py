@@ -1,9 +1,9 @@
-"""API keys: made, checked, revoked.
+"""API keys: creation, check, revocation.
 
-A key is its id and 256 bits of chance. What is kept is its SHA-256: a key can't
-be guessed, so there is nothing that a slow hash would protect. All keys are in
-memory, one core has a database, and so a check asks nobody and a revocation
-holds at once.
+A key consists of its id and 256 random bits. The store has only its SHA-256; a
+slow hash would add nothing, because a key can't be guessed. All keys are in
+memory, and only one core uses a database, so a check needs no I/O and a
+revocation takes effect at once.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ PREFIX = "pk_"
 _ID_CHARACTERS = len(PREFIX) + 20
 _USER_CHARACTERS = 256
 _NAME_CHARACTERS = 256
-OPERATOR = "operator"  # the user of the key that an operator sets
+OPERATOR = "operator"  # user id of the admin key from the settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,26 @@ class _Known:
 
 
 class ApiKeys:
-    """The keys of one core. Owned by the event loop."""
+    """API keys of one core. For use on the event loop only."""
 
     def __init__(self, store: KeyStore, admin_key: str = "") -> None:
-        """The admin key is the one that comes from the settings, if any: it makes the others."""
+        """`admin_key` is the key from the settings, if any; it can create the others."""
         self._store = store
         self._admin = _digest(admin_key) if admin_key else b""
         self._operator = principal("", OPERATOR, frozenset(("admin",)))
         self._known: dict[str, _Known] = {}
-        self._ending: dict[str, float] = {}  # since when, of keys whose end the store does not have yet
+        self._ending: dict[str, float] = {}  # revocation times of keys that the store does not have yet
 
     async def load(self) -> None:
         self._known = {record.key_id: _known(record) for record in await self._store.all()}
 
     @property
     def none(self) -> bool:
-        """Whether no key could be good."""
+        """Whether no key can be valid."""
         return not self._admin and all(known.record.revoked_at is not None for known in self._known.values())
 
     def check(self, credential: str) -> Principal:
-        """Raises Unauthenticated."""
+        """The principal of a key. Raises Unauthenticated."""
         digest = _digest(credential)
         if self._admin and hmac.compare_digest(digest, self._admin):
             return self._operator
@@ -67,15 +67,30 @@ class ApiKeys:
     async def create(
         self, tenant: str, user_id: str, scopes: Sequence[str], name: str, expires_at: float | None
     ) -> tuple[KeyRecord, str]:
-        """The key's record, and the key. Raises InvalidArgument."""
+        """Creates a key.
+
+        Args:
+            scopes: Names from SCOPES; `use` if empty.
+            name: A label for people.
+            expires_at: Seconds since the epoch; None for a key that does not expire.
+
+        Returns:
+            The stored record, and the key itself, which can't be read again.
+
+        Raises:
+            InvalidArgument: A value is not allowed.
+            StoreUnavailable: The key can't be stored.
+        """
         check_names(tenant, user_id)
         for scope in scopes:
             if scope not in SCOPES:
-                raise InvalidArgument("principal.scopes", f"{scope!r} is none of {', '.join(SCOPES)}")
+                raise InvalidArgument(
+                    "principal.scopes", f"unknown scope {scope!r}; expected one of {', '.join(SCOPES)}"
+                )
         if len(name) > _NAME_CHARACTERS:
             raise InvalidArgument("name", f"more than {_NAME_CHARACTERS} characters")
         if expires_at is not None and expires_at <= time.time():
-            raise InvalidArgument("expire_time", "is past")
+            raise InvalidArgument("expire_time", "must be in the future")
         key_id = f"{PREFIX}{secrets.token_hex(10)}"
         credential = f"{key_id}_{secrets.token_urlsafe(32)}"
         record = KeyRecord(
@@ -94,17 +109,18 @@ class ApiKeys:
         return record, credential
 
     def listed(self) -> list[KeyRecord]:
-        """Newest first."""
+        """All keys, newest first."""
         records = (known.record for known in self._known.values())
         return sorted(records, key=lambda record: (record.created_at, record.key_id), reverse=True)
 
     async def revoke(self, key_id: str) -> KeyRecord:
-        """Returns when that is stored, also for a repeat. Raises KeyNotFound, StoreUnavailable."""
+        """Revokes a key; returns once that is stored, also for a key revoked before. Raises KeyNotFound,
+        StoreUnavailable."""
         known = self._known.get(key_id)
         if known is None:
             raise KeyNotFound(key_id)
         if known.record.revoked_at is None:
-            # It ends here first: a store that refuses writes must not keep it alive until the restart.
+            # Revoked in memory first: even if the store refuses the write, the key must not stay valid.
             at = self._ending.setdefault(key_id, time.time())
             await self._store.revoke(key_id, at)
             self._known[key_id] = known = _known(replace(known.record, revoked_at=at))
@@ -112,13 +128,15 @@ class ApiKeys:
         return known.record
 
     async def forget(self, tenant: str, user_id: str) -> int:
-        """Remove a user's keys, which are good no more; how many there were."""
+        """Deletes a user's keys; they are invalid at once. Returns how many existed. Raises
+        StoreUnavailable."""
         theirs = [
             key_id
             for key_id, known in self._known.items()
             if (known.record.tenant, known.record.user_id) == (tenant, user_id)
         ]
-        # As above. They stay known until the store has lost them, so that a repeat finds them.
+        # Revoked in memory first, as above. The records stay until the store has deleted them, so that a
+        # repeat of a failed call finds them.
         for key_id in theirs:
             self._ending.setdefault(key_id, time.time())
         await self._store.delete(theirs)
@@ -129,15 +147,17 @@ class ApiKeys:
 
 
 def check_names(tenant: str, user_id: str) -> None:
-    """A tenant and a user as a principal may have them. Raises InvalidArgument."""
+    """Checks a principal's tenant and user id. Raises InvalidArgument."""
     if tenant and not TENANT.fullmatch(tenant):
-        raise InvalidArgument("principal.tenant", "at most 64 letters, digits, dots, underscores and hyphens")
-    if not 0 < len(user_id) <= _USER_CHARACTERS or "\0" in user_id:
         raise InvalidArgument(
-            "principal.user_id", f"needs 1 to {_USER_CHARACTERS} characters, none of them NUL"
+            "principal.tenant", "must be at most 64 letters, digits, dots, underscores and hyphens"
         )
+    if not 0 < len(user_id) <= _USER_CHARACTERS or "\0" in user_id:
+        raise InvalidArgument("principal.user_id", f"must have 1 to {_USER_CHARACTERS} characters and no NUL")
     if user_id.startswith((TENANT_PREFIX, AGENT_PREFIX)):
-        raise InvalidArgument("principal.user_id", f"{TENANT_PREFIX} and {AGENT_PREFIX} begin other ids")
+        raise InvalidArgument(
+            "principal.user_id", f"must not begin with {TENANT_PREFIX} or {AGENT_PREFIX}, which are reserved"
+        )
 
 
 def _known(record: KeyRecord) -> _Known:

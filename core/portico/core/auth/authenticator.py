@@ -1,4 +1,4 @@
-"""From a call's metadata to its principal."""
+"""Determines a call's principal from its metadata."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,24 +11,25 @@ if TYPE_CHECKING:
     from portico.core.auth.jwt_verifier import Tokens
 
 CREDENTIAL_CHARACTERS = 16 * 1024
-_MISSING = "the call needs a credential: metadata authorization, Bearer and an API key or a JWT"
+_MISSING = "the call needs a credential in the metadata: authorization, with Bearer and an API key or a JWT"
 
 
 class Authenticator:
-    """Checks credentials."""
+    """Checks credentials of both kinds."""
 
     def __init__(self, keys: ApiKeys, tokens: "Tokens | None") -> None:
         self._keys = keys
         self._tokens = tokens
 
     def at_once(self, credential: str) -> Principal | None:
-        """Who it is; None when `check` must find out. Raises Unauthenticated."""
+        """The principal, if it can be determined without waiting; None if `check` is needed. Raises
+        Unauthenticated."""
         if self._tokens is None or credential.startswith(PREFIX) or credential.count(".") != 2:
             return self._keys.check(credential)
         return self._tokens.remembered(credential)
 
     async def check(self, credential: str) -> Principal:
-        """Raises Unauthenticated, IssuerUnavailable."""
+        """The principal of a credential. Raises Unauthenticated, IssuerUnavailable."""
         found = self.at_once(credential)
         if found is None:
             assert self._tokens is not None
@@ -37,7 +38,7 @@ class Authenticator:
 
 
 def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """A call's credential, empty if it brings none. Raises Unauthenticated for what is none."""
+    """A call's credential, empty without one. Raises Unauthenticated for malformed metadata."""
     given = [value for name, value in metadata or () if name == "authorization"]
     if len(given) > 1:
         raise Unauthenticated(_MISSING, why="malformed")
@@ -45,7 +46,8 @@ def credential_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
 
 
 def bearer(value: str | bytes | None) -> str:
-    """The credential in `authorization`, empty without it. Raises Unauthenticated for what is none."""
+    """The credential in a value of `authorization`, empty for None. Raises Unauthenticated if it is
+    malformed."""
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > CREDENTIAL_CHARACTERS:
@@ -58,5 +60,5 @@ def bearer(value: str | bytes | None) -> str:
 
 
 def missing() -> Unauthenticated:
-    """For a call without a credential that needs one."""
+    """The error for a call that needs a credential and has none."""
     return Unauthenticated(_MISSING, why="missing")

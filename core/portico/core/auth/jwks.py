@@ -1,4 +1,4 @@
-"""An issuer's public keys: fetched when needed, kept for a while, fetched again when one is unknown."""
+"""An issuer's public keys (JWKS): fetched on demand, cached, and fetched again for an unknown key id."""
 
 import asyncio
 import logging
@@ -14,36 +14,37 @@ from portico.telemetry.rarely import Rarely
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 300.0
-AGAIN_SECONDS = 10.0  # unknown keys, which anybody can name, make no more fetches than this
+AGAIN_SECONDS = 10.0  # least time between fetches: any caller can name unknown keys
 FETCH_SECONDS = 5.0
 MAX_BYTES = 256 * 1024
 
 
 class Jwks:
-    """The keys behind one URL."""
+    """Public keys from one URL."""
 
     def __init__(self, url: str, good_seconds: float) -> None:
-        """While the URL can't be read, the last keys from it stay good for `good_seconds`."""
+        """While the URL can't be read, the last keys from it stay valid for `good_seconds`."""
         self._url = url
         self._good_seconds = good_seconds
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = float("-inf")  # when they came
+        self._fetched = float("-inf")  # time of the last successful fetch
         self._tried = float("-inf")
         self._fetching = asyncio.Lock()
         self._failing = Rarely()
-        self._over = False  # whether it has been logged that they are too old
+        self._over = False  # whether the log has the message that they are too old
 
     @property
     def good_until(self) -> float:
-        """When the keys are too old, by the monotonic clock, unless they are fetched again."""
+        """Monotonic time from which the keys are too old, unless they are fetched again."""
         return self._fetched + self._good_seconds
 
     async def key(self, kid: str) -> jwt.PyJWK:
-        """Raises Unauthenticated for a key that the issuer has not, IssuerUnavailable."""
+        """The key with an id. Raises Unauthenticated if the issuer has no such key, IssuerUnavailable if its
+        keys can't be read."""
         now = time.monotonic()
         if kid not in self._keys or now - self._fetched > min(FRESH_SECONDS, self._good_seconds / 2):
             async with self._fetching:
-                # Whoever waited for another's fetch has its outcome.
+                # A caller that waited for another caller's fetch uses its result.
                 if self._fetched < now and time.monotonic() - self._tried > AGAIN_SECONDS:
                     await self._fetch()
         if time.monotonic() >= self.good_until:
@@ -55,7 +56,7 @@ class Jwks:
             raise Unauthenticated from None
 
     async def _fetch(self) -> None:
-        """Keys that are there stay as they are when the issuer can't be asked."""
+        """Fetches the keys; on failure the old ones stay."""
         self._tried = time.monotonic()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
@@ -64,7 +65,7 @@ class Jwks:
             if self._failing.due():
                 left = max(self.good_until - time.monotonic(), 0.0)
                 log.warning(
-                    "the keys at %s can't be read; those from there are good for %.0f s more: %s",
+                    "the keys at %s can't be read; the cached ones stay valid for %.0f s: %s",
                     *(self._url, left, str(error) or type(error).__name__),
                 )
             return
@@ -85,24 +86,24 @@ class Jwks:
         return body
 
     def _refuse(self) -> None:
-        """Log that nobody with a token is let in any more; once, until the keys are there again."""
+        """Logs once that tokens are refused from now on, until the keys can be read again."""
         if self._keys and not self._over:
             log.error(
-                "the keys at %s have not been read for %.0f s: tokens are refused until they are",
+                "the keys at %s have been unreadable for %.0f s: tokens are refused until they can be read",
                 *(self._url, self._good_seconds),
             )
             self._over = True
 
 
 def _keys(body: bytes) -> dict[str, jwt.PyJWK]:
-    """By their ids. Raises ValueError, PyJWTError."""
+    """Keys of a key set, by id. Raises ValueError, PyJWTError."""
     told = orjson.loads(body)
     if not isinstance(told, dict) or not isinstance(told.get("keys"), list):
-        raise ValueError("it is no JSON Web Key Set")
+        raise ValueError("the content is not a JSON Web Key Set")
     if not told["keys"]:
-        return {}  # all are withdrawn; the library takes that for a mistake
+        return {}  # all keys are withdrawn; the library would raise an error
     named = [key for key in told["keys"] if isinstance(key, dict) and isinstance(key.get("kid", ""), str)]
     try:
         return {key.key_id or "": key for key in jwt.PyJWKSet(named).keys}
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"it has a key that is none: {error}") from None
+        raise ValueError(f"the set contains a malformed key: {error}") from None

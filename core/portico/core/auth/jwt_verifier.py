@@ -1,4 +1,4 @@
-"""JWTs of one issuer. What a signature costs is paid once for each token: the good ones are remembered."""
+"""Checks JWTs of one issuer. Valid tokens are cached for a while, so their signatures are checked once."""
 
 import hashlib
 import logging
@@ -16,15 +16,15 @@ from portico.model.identity import Principal, principal
 
 log = logging.getLogger(__name__)
 
-# Those with a public key: who can check a signature must not be able to make one.
+# Asymmetric algorithms only: a key that checks signatures must not be able to make them.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 REMEMBERED = 10_000
-REMEMBERED_SECONDS = 60.0  # a key that is known to be withdrawn is good no longer than this
+REMEMBERED_SECONDS = 60.0  # longest time that a token stays valid after its key was withdrawn
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Whose tokens are good, and where they say who it is."""
+    """A trusted issuer, and the claims of its tokens that name tenant, user and scopes."""
 
     issuer: str
     audience: str
@@ -33,11 +33,12 @@ class Issuer:
     user_claim: str = "sub"
     scopes_claim: str = "scope"
     leeway_seconds: float = 30.0
-    keys_seconds: float = 3600.0  # how long its keys are good while it can't be asked
+    keys_seconds: float = 3600.0  # how long its keys stay valid while jwks_url can't be read
 
 
 class _Good(NamedTuple):
-    """Whose a token is, and until when nobody needs to look again: by time that goes by, and by the date."""
+    """A token's principal and how long it is cached: `until` is monotonic time, `expires` seconds since the
+    epoch."""
 
     principal: Principal
     until: float
@@ -45,7 +46,7 @@ class _Good(NamedTuple):
 
 
 class Tokens:
-    """Checks tokens."""
+    """Checks tokens of one issuer and caches valid ones."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -53,7 +54,7 @@ class Tokens:
         self._good: OrderedDict[bytes, _Good] = OrderedDict()
 
     def remembered(self, credential: str) -> Principal | None:
-        """Who it is, if that has been found out a while ago at most."""
+        """The principal of a token that was checked a short while ago; None if it must be checked."""
         name = _digest(credential)
         found = self._good.get(name)
         if found is None:
@@ -64,7 +65,7 @@ class Tokens:
         return found.principal
 
     async def check(self, credential: str) -> Principal:
-        """Raises Unauthenticated, IssuerUnavailable."""
+        """The principal of a token. Raises Unauthenticated, IssuerUnavailable."""
         try:
             kid = jwt.get_unverified_header(credential).get("kid", "")
             claims = jwt.decode(
@@ -89,17 +90,17 @@ class Tokens:
         return found
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
-        """Raises InvalidArgument."""
+        """The principal in a token's claims. Raises InvalidArgument."""
         tenant, user = claims.get(self._issuer.tenant_claim, ""), claims.get(self._issuer.user_claim, "")
         if not isinstance(tenant, str) or not isinstance(user, str):
-            raise InvalidArgument("principal", "tenant and user must be texts")
+            raise InvalidArgument("principal", "tenant and user must be strings")
         check_names(tenant, user)
         scopes = claims.get(self._issuer.scopes_claim)
         if isinstance(scopes, str):
             scopes = scopes.split()
         if not isinstance(scopes, list):
             scopes = []
-        # Issuers have scopes of their own beside ours. A token that names none of ours may use.
+        # Tokens may have further scopes for other services. A token without any portico: scope gets `use`.
         ours = {scope.removeprefix("portico:") for scope in map(str, scopes) if scope.startswith("portico:")}
         return principal(tenant, user, frozenset(ours or {"use"}))
 

@@ -1,1 +1,1 @@
-"""The contract's services: check, delegate, convert."""
+"""The contract's gRPC services: check a request, call the engine or a store, convert the result."""

@@ -1,4 +1,4 @@
-"""AgentService: which agents there are, and their own endpoints."""
+"""AgentService: lists the agents and calls their endpoints."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,7 @@ BODY_CHARACTERS = 4 * 1024 * 1024
 
 
 class AgentService:
-    """The agents of one host."""
+    """Serves the agents of one host."""
 
     def __init__(self, host: AgentHost, *, needs_credential: bool) -> None:
         self._host = host
@@ -105,7 +105,7 @@ def _body(text: str) -> Any:
 
 
 def _as_caller(body: Any) -> Any:
-    """An object's user_id is the caller's, as in every other request. Raises as owner_of."""
+    """Checks and sets the user_id of an object, as in every other request. Raises as owner_of."""
     if caller().believed or not isinstance(body, dict):
         return body
     user_id = body.get("user_id") or ""
@@ -118,4 +118,6 @@ def _json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError) as error:
-        raise EndpointFailed(f"the answer is no JSON: {error}", error_type=type(error).__name__) from None
+        raise EndpointFailed(
+            f"the endpoint's result can't be encoded as JSON: {error}", error_type=type(error).__name__
+        ) from None

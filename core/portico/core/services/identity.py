@@ -1,4 +1,4 @@
-"""IdentityService: who calls, and the API keys."""
+"""IdentityService: the caller's principal, API keys, and the deletion of a user's data."""
 
 from dataclasses import asdict
 
@@ -16,7 +16,7 @@ from portico.v1 import identity_pb2 as pb
 
 
 class IdentityService:
-    """The callers of one core."""
+    """Serves principals and API keys of one core."""
 
     def __init__(self, keys: ApiKeys, forgetting: Forgetting) -> None:
         self._keys = keys
@@ -53,7 +53,7 @@ class IdentityService:
     ) -> pb.ForgetUserResponse:
         owner = owner_of(request.user_id)
         told = await self._forgetting.remove(owner)
-        # The last of all: who could not be forgotten must be able to ask again.
+        # Keys are deleted last: after a failed call the user must be able to repeat it.
         keys = await self._keys.forget(tenant_of(owner), user_of(owner))
         await self._forgetting.erase()
         return pb.ForgetUserResponse(**asdict(told), keys=keys)

@@ -1,4 +1,4 @@
-"""MemoryService: what is worth remembering of a user."""
+"""MemoryService: stores and searches memories of users."""
 
 import time
 
@@ -23,7 +23,7 @@ MEMORIES = 1000
 
 
 class MemoryService:
-    """The memories of one store."""
+    """Serves the memories of one store."""
 
     def __init__(self, memories: MemoryStore) -> None:
         self._memories = memories
@@ -42,7 +42,7 @@ class MemoryService:
         ]
         keys = [record.key for record in records if record.key]
         if len(set(keys)) < len(keys):
-            raise InvalidArgument("memories", "two of them have the same key")
+            raise InvalidArgument("memories", "must not contain two with the same key")
         stored = await self._memories.add(in_order(records))
         return pb.AddMemoriesResponse(memories=[memory_to_proto(record) for record in stored])
 
@@ -51,7 +51,7 @@ class MemoryService:
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
         check_key(request.key)
         if bool(memory_id) == bool(request.key):
-            raise InvalidArgument("memory_id", "is required, or a key in its place")
+            raise InvalidArgument("memory_id", "set exactly one of memory_id and key")
         record = await self._memories.get(owner, memory_id, key=request.key or None)
         return pb.GetMemoryResponse(memory=memory_to_proto(record))
 
@@ -105,7 +105,7 @@ class MemoryService:
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
         check_key(request.key)
         if request.HasField("filter") and not (request.filter.all or request.filter.any):
-            raise InvalidArgument("filter", "has no condition; leave it out to name none")
+            raise InvalidArgument("filter", "has no condition; add one, or leave the filter out")
         deleted = await self._memories.delete(
             owner, session_id, memory_id, key=request.key or None, filter=filter_from_proto(request)
         )

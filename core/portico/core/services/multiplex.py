@@ -1,9 +1,9 @@
-"""One connection that carries many streams: a gateway's.
+"""Multiplexed streams: one gRPC call that carries many queries and watches, for gateways.
 
-A link owns its streams. Whoever has news marks a stream as ready; one writer
-takes what is ready when the transport is ready, so an idle link adds no delay
-and a busy one sends few, large messages. A stream whose window is spent is not
-ready, whatever news it has; it holds up no other.
+A Link owns the streams of one call. A stream with new data marks itself ready;
+one writer takes the data of ready streams when the transport is ready. So an idle
+link adds no delay and a busy one sends few, large messages. A stream whose
+flow-control window is used up is not ready, and does not block the others.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ from portico.telemetry.calls import Call, Calls
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
-MESSAGE_BYTES = 512 * 1024  # what one response carries, about
-STREAMS = 20_000  # of one link
-ENDS = 3 * STREAMS  # parts of last frames that are kept for a caller who does not read
+MESSAGE_BYTES = 512 * 1024  # approximate size limit of one response
+STREAMS = 20_000  # most streams of one link
+ENDS = 3 * STREAMS  # most parts of final frames to buffer for a caller that does not read
 SERVICE = "portico.v1.QueryService"
 METHOD = f"/{SERVICE}/Multiplex"
 
 
 class _Stream:
-    """One query or watch of a link."""
+    """One query or watch on a link."""
 
     __slots__ = (
         *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
@@ -50,19 +50,19 @@ class _Stream:
         self.link = link
         self.stream_id = stream_id
         self.head = b"\x10" + varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
-        self.told: tuple[bytes, ...] = ()  # a frame that goes before its first
+        self.told: tuple[bytes, ...] = ()  # a frame to send before the first one
         self.credit = WINDOW_BYTES
         self.closed = False
         self.reader: LogReader | None = None
-        self.fetched: bytes | None = None  # what came from the store, not yet sent
-        self.opening: asyncio.Task[None] | None = None  # opens the stream, or fetches from the store
+        self.fetched: bytes | None = None  # events read from the store, not yet sent
+        self.opening: asyncio.Task[None] | None = None  # opens the stream, or reads from the store
         self.deadline: asyncio.TimerHandle | None = None
-        self.call: Call | None = None  # what is seen of it
-        self.request: pb.StreamAction | None = None  # until it is answered
-        self.who: Principal | None = None  # as soon as that is known
+        self.call: Call | None = None  # its telemetry
+        self.request: pb.StreamAction | None = None  # None once it is answered
+        self.who: Principal | None = None  # None until it is authenticated
 
     def notify(self) -> None:
-        """There may be something to send."""
+        """Marks the stream ready: there may be data to send."""
         if self.credit > 0 and not self.closed:
             self.link.ready[self.stream_id] = self
             self.link.wake.set()
@@ -74,7 +74,7 @@ class _Stream:
         self.notify()
 
     def note(self, code: str, run_id: str = "") -> None:
-        """How the request for it ended, once."""
+        """Writes the audit line of the stream's request, once."""
         request, self.request = self.request, None
         if request is None:
             return
@@ -85,7 +85,7 @@ class _Stream:
             audit_log.note("WatchRun", request.watch, code=code, run_id=run_id, by=by)
 
     def close(self, code: str = "CANCELLED") -> None:
-        """Release everything; the run goes on."""
+        """Releases all resources; the run continues."""
         self.closed = True
         self.note(code)
         if self.call is not None:
@@ -100,7 +100,7 @@ class _Stream:
 
 
 class Link:
-    """The server's end of one Multiplex call."""
+    """Server side of one Multiplex call."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Link:
         authentication: StreamChecks,
         calls: Calls | None = None,
     ) -> None:
-        """`calls` sees the streams, each as a call."""
+        """`calls` records telemetry of each stream as a call."""
         self.ready: dict[int, _Stream] = {}
         self.wake = asyncio.Event()
         self._engine = engine
@@ -119,12 +119,12 @@ class Link:
         self._authentication = authentication
         self._calls = calls or Calls()
         self._streams: dict[int, _Stream] = {}
-        self._ends: list[bytes] = []  # encoded last frames, and those of limits, not yet sent
-        self._sent = asyncio.Event()  # set when those were taken
+        self._ends: list[bytes] = []  # encoded final frames and rate limits, not yet sent
+        self._sent = asyncio.Event()  # set when the writer has taken them
         self._reading: asyncio.Task[None] | None = None
 
     async def responses(self) -> AsyncIterator[bytes]:
-        """Encoded responses, until the caller has closed its side and every stream has ended."""
+        """Yields encoded responses until the caller has closed its side and every stream has ended."""
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self.wake.set())
         with self._drain.watching(self._cut):
@@ -155,7 +155,7 @@ class Link:
             for action in request.actions:
                 self._act(action)
             while len(self._ends) > ENDS:
-                # Its caller is refused more than it reads.
+                # Backpressure: the caller causes refusals faster than it reads them.
                 self._sent.clear()
                 await self._sent.wait()
 
@@ -180,14 +180,14 @@ class Link:
         stream.request = request
         try:
             if len(self._streams) > STREAMS:
-                raise LimitExceeded("streams", f"one link carries at most {STREAMS} streams")
+                raise LimitExceeded("streams", f"one multiplexed call carries at most {STREAMS} streams")
             if self._drain.cutting:
                 raise Draining
             if request.HasField("timeout"):
                 self._arm(stream, request.timeout.seconds + request.timeout.nanos / 1e9)
             query = request.HasField("query")
             method = "Query" if query else "WatchRun"
-            # What starts a run is seen as that run's span, in the same trace, and costs no second one.
+            # A query needs no span of its own: its run's span is in the same trace.
             stream.call = self._calls.begin(f"{SERVICE}/{method}", request.metadata, span=not query)
             who = stream.who = self._authentication.at_once(request.metadata)
             if who is None:
@@ -199,7 +199,7 @@ class Link:
             self._fail(stream, error)
 
     def _begin(self, stream: _Stream, request: pb.StreamAction, who: Principal) -> None:
-        """In a context of the stream's own. What goes wrong is noted where it is known who calls."""
+        """Opens the stream; runs in the stream's own context. Errors are audited here, with the principal."""
         call_as(who)
         enter_stream(request.metadata, stream.call)
         try:
@@ -239,7 +239,7 @@ class Link:
         stream.opening = asyncio.create_task(work())
 
     def _fetch(self, stream: _Stream, reader: LogReader) -> None:
-        """Read from the store, for a stream that is behind what memory holds."""
+        """Reads from the store, for a stream whose cursor is before the events in memory."""
 
         async def work() -> None:
             try:
@@ -255,7 +255,7 @@ class Link:
 
     def _arm(self, stream: _Stream, seconds: float) -> None:
         code = grpc.StatusCode.DEADLINE_EXCEEDED
-        status = status_of(code, "", "the stream's time is over", {})
+        status = status_of(code, "", "the stream's deadline has passed", {})
         stream.deadline = asyncio.get_running_loop().call_later(max(seconds, 0), self._end, stream, status)
 
     def _credit(self, stream_id: int, size: int) -> None:
@@ -265,7 +265,7 @@ class Link:
             stream.notify()
 
     def _gather(self) -> bytes:
-        """What is ready, as one encoded response; what does not fit stays ready."""
+        """Collects the data of ready streams into one encoded response; streams that don't fit stay ready."""
         parts, self._ends = self._ends, []
         self._sent.set()
         size = 0
@@ -312,20 +312,20 @@ class Link:
         self.ready.pop(stream.stream_id, None)
 
     def _tell(self, stream: _Stream, rate_limits: bytes) -> None:
-        """What its caller is to know of the limits on its calls. It goes with the stream's first events, or
-        its end: a response of its own would cost as much as a short reply's."""
+        """Queues the caller's rate limits. They are sent with the stream's first events or with its end: a
+        separate response would cost as much as a short reply."""
         if rate_limits:
             tagged = b"".join((stream.head[:-1], b"\x2a", varint(len(rate_limits)), rate_limits))
             stream.told = (b"\x0a", varint(len(tagged)), tagged)
 
     def _fail(self, stream: _Stream, error: Exception) -> None:
-        """It could not be opened."""
+        """Ends a stream that could not be opened."""
         if isinstance(error, RateExceeded):
             self._tell(stream, error.told)
         self._end(stream, error_status(error, METHOD))
 
     def _end(self, stream: _Stream, status: Status) -> None:
-        """The stream ends with an error; the frame goes out with the next response."""
+        """Ends a stream with an error; the next response carries the final frame."""
         if stream.stream_id not in self._streams:
             return
         self._drop(stream, code_name(status))
@@ -333,8 +333,8 @@ class Link:
         self._add_end(stream.stream_id, status)
 
     def _refuse(self, stream_id: int, error: PorticoError) -> None:
-        """What has this id ends, and nobody else's streams. One that is open ends too: its caller could not
-        tell its frames from those of the one that is refused."""
+        """Ends the stream with this id, and no other. An open stream with the same id ends too: the caller
+        could not distinguish its frames from those of the refused one."""
         status = error_status(error, METHOD)
         stream = self._streams.get(stream_id)
         if stream is None:

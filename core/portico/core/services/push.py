@@ -1,4 +1,4 @@
-"""PushService: push configs, and who delivers which."""
+"""PushService: push configs of runs, and the claims of gateways that deliver them."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ PROTOCOL_CHARACTERS = 64
 
 
 class PushService:
-    """The push configs of one store."""
+    """Serves the push configs of one store."""
 
     def __init__(self, engine: RunEngine, runs: RunLog, pushes: PushStore, drain: Drain) -> None:
         self._engine = engine
@@ -53,11 +53,9 @@ class PushService:
             ("protocol", config.protocol, PROTOCOL_CHARACTERS),
         ):
             if len(value) > most or not value.isprintable():
-                raise InvalidArgument(f"config.{name}", "is too long, or not printable")
+                raise InvalidArgument(f"config.{name}", "is too long or has unprintable characters")
         if "@" in urlsplit(config.url).netloc:
-            raise InvalidArgument(
-                "config.url", "must not hold a credential: there is auth_credentials for it"
-            )
+            raise InvalidArgument("config.url", "must not contain a credential; put it in auth_credentials")
         last = await self._last(run_id)
         record = PushRecord(
             run_id=run_id,
@@ -130,7 +128,7 @@ class PushService:
         return pb.AckPushResponse()
 
     async def load(self) -> None:
-        """What an earlier process left undelivered is claimed, and counted, from now on. Raises
+        """Makes configs that an earlier process left undelivered available to claimers. Raises
         StoreUnavailable."""
         async with self._loading:
             if not self._loaded:
@@ -139,14 +137,14 @@ class PushService:
                 self._loaded = True
 
     async def _last(self, run_id: str) -> int:
-        """The number of the last event of a run of the caller's. Raises RunNotFound."""
+        """Sequence number of the last event of a run of the caller. Raises RunNotFound."""
         await check_run(self._engine, run_id)
         live = self._engine.live(run_id)
         return (await self._runs.get(run_id)).last_sequence_number if live is None else live.published
 
 
 def _to_deliver(record: PushRecord) -> pb.PushConfig:
-    """All of it, for who calls the receiver."""
+    """The config with its credentials, for the gateway that delivers it."""
     config = _without_secrets(record)
     config.token = record.token
     config.auth_credentials = record.auth_credentials

@@ -1,4 +1,4 @@
-"""Who delivers which push config: each is one claimer's at a time, and another's when that one leaves."""
+"""Claims on push configs: one gateway at a time delivers a config; if it leaves, another one takes over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -13,14 +13,14 @@ Key: TypeAlias = tuple[str, str]  # run and config
 
 
 class Claimer:
-    """One of those who deliver, and what it is yet to be told."""
+    """One gateway that delivers push configs, and the changes not yet sent to it."""
 
     def __init__(self) -> None:
         self.held: set[Key] = set()
         self._given: dict[Key, PushRecord] = {}
         self._removed: set[Key] = set()
         self._changed = asyncio.Event()
-        self._changed.set()  # the first answer comes at once
+        self._changed.set()  # the first response is sent at once
         self._cut = False
 
     def give(self, key: Key, record: PushRecord) -> None:
@@ -36,12 +36,12 @@ class Claimer:
         self._changed.set()
 
     def cut(self) -> None:
-        """Tell it nothing more."""
+        """Ends `changes`."""
         self._cut = True
         self._changed.set()
 
     async def changes(self) -> AsyncIterator[tuple[list[PushRecord], list[Key]]]:
-        """What is given and what is taken away, whenever that changes."""
+        """Yields new claims and lost claims, whenever they change."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -54,7 +54,7 @@ class Claimer:
 
 
 class Claims:
-    """All configs whose delivery has not ended, and who has them. Owned by the event loop."""
+    """All configs whose delivery has not ended, with their claimers. For use on the event loop only."""
 
     def __init__(self) -> None:
         self._records: dict[Key, PushRecord] = {}
@@ -62,7 +62,7 @@ class Claims:
         counts.gauge(
             "portico.push.pending",
             "{config}",
-            "Push configs whose delivery has not ended: held by a gateway, or waiting for one.",
+            "Push configs whose delivery has not ended: claimed by a gateway, or waiting for one.",
             self._pending,
         )
 
@@ -71,7 +71,7 @@ class Claims:
         return [(held, {"state": "held"}), (max(len(self._records) - held, 0), {"state": "waiting"})]
 
     def add(self, record: PushRecord, *, known: bool = False) -> None:
-        """A config was set; one that was only read from the store replaces nothing."""
+        """Adds a config that was set; with `known`, one read from the store, which replaces no newer one."""
         key = record.run_id, record.config_id
         if known and key in self._records:
             return
@@ -79,17 +79,17 @@ class Claims:
         self._assign(key)
 
     def remove(self, key: Key) -> None:
-        """A config was deleted."""
+        """Removes a deleted config."""
         if self._records.pop(key, None) is not None and (holder := self._holder(key)) is not None:
             holder.take(key)
 
     def forget(self, run_ids: Collection[str]) -> None:
-        """All configs of those runs were deleted."""
+        """Removes all configs of deleted runs."""
         for key in [key for key in self._records if key[0] in run_ids]:
             self.remove(key)
 
     def delivered(self, key: Key, revision: str, number: int, *, ended: bool) -> None:
-        """How far its holder has come."""
+        """Notes the last event that the claimer has delivered."""
         record = self._records.get(key)
         if record is None or record.revision != revision:
             return
@@ -102,7 +102,7 @@ class Claims:
 
     @contextmanager
     def claiming(self) -> Iterator[Claimer]:
-        """A claimer, for as long as it is there; nobody's configs are its own from now on."""
+        """Adds a claimer while the context lasts; it gets unclaimed configs at once."""
         claimer = Claimer()
         self._claimers.append(claimer)
         held = {key for other in self._claimers for key in other.held}
@@ -117,7 +117,7 @@ class Claims:
                     self._assign(key)
 
     def _assign(self, key: Key) -> None:
-        """To its holder, or else to whoever has the least."""
+        """Assigns a config to its current claimer, or to the claimer with the fewest configs."""
         if self._claimers:
             holder = self._holder(key) or min(self._claimers, key=lambda claimer: len(claimer.held))
             holder.give(key, self._records[key])

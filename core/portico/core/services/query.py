@@ -1,4 +1,4 @@
-"""QueryService: runs, and their logs as streams of frames."""
+"""QueryService: starts, reads and controls runs; streams their logs as frames."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ from portico.v1 import query_pb2 as pb
 
 
 class QueryService:
-    """Runs of one engine."""
+    """Serves the runs of one engine."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class QueryService:
             await link.close()
 
     async def _own(self, run_id: str, *, reading: bool = False) -> str:
-        """The id of a run of the caller's. Raises InvalidArgument, RunNotFound."""
+        """Checks that the caller owns the run; returns its id. Raises InvalidArgument, RunNotFound."""
         await check_run(self._engine, check_id(run_id, "run_id"), reading=reading)
         return run_id
 
@@ -203,7 +203,7 @@ class QueryService:
             told = _live_run(execution)
             output = await self._engine.output(execution)
             if execution.run.published != told.last_sequence_number:
-                return await self._run(run_id)  # it has gone on while the store was asked
+                return await self._run(run_id)  # the run has progressed while the store was read
             for finished in output:
                 set_finished(told.response.output.add(), finished)
             return told
@@ -236,12 +236,12 @@ def _record_run(record: RunRecord) -> pb.Run:
 
 
 def _live_run(execution: Execution) -> pb.Run:
-    """A live run as the log has it, which is what a crash would leave; without output."""
+    """A live run as the durable log has it (the state that a crash would leave), without output."""
     run = execution.run
-    assert run.record is not None  # it is written with the run's first event
+    assert run.record is not None  # created with the run's first event
     told = _record_run(run.record)
     if run.quotas is not None:
-        # The record has it as of the run's last status, and a restart adds the time since then.
+        # The record has the wall time as of the run's last status; a restart adds the time since then.
         set_duration(told.response.used.wall_time, run.quotas.used().wall_time)
     told.last_sequence_number = run.published
     told.updated_time.CopyFrom(timestamp(run.updated_at))

@@ -1,4 +1,4 @@
-"""From a request to a reader: shared by the calls of their own and the multiplexed ones."""
+"""Opens a LogReader for a query or a watch; used by separate calls and by multiplexed streams."""
 
 from collections.abc import Awaitable
 
@@ -14,9 +14,9 @@ from portico.v1 import query_pb2 as pb
 
 
 def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitable[LogReader]:
-    """Start a run, or find the one that it repeats, to be read from its first event.
+    """Starts a run, or finds the one that the request repeats, and reads it from its first event.
 
-    At once if that is possible, which it is for most; else when the store has been asked.
+    Returns the reader directly in most cases; an awaitable if the store must be queried first.
     """
     if query.previous_run_id:
         return _open(engine, launch_after(engine, query))
@@ -30,7 +30,7 @@ def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitab
 
 
 def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
-    """The request as its caller's. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
+    """Checks the request and sets its owner. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
     owner = "" if caller().believed else owner_of(query.request.user_id, "request.user_id")
     return start_request(query, background=background, owner=owner)
 
@@ -41,7 +41,7 @@ async def _open(engine: RunEngine, launching: Awaitable[Execution | str]) -> Log
 
 
 async def _check_behind(engine: RunEngine, query: pb.QueryRequest, run_id: str) -> None:
-    """That the caller may ask this of a run that is there."""
+    """Checks that the referenced run exists and that the caller may use it."""
     check_query(query)
     owner_of(query.request.user_id, "request.user_id", required=False)
     await check_run(engine, run_id)
@@ -50,7 +50,7 @@ async def _check_behind(engine: RunEngine, query: pb.QueryRequest, run_id: str) 
 async def launch_after(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
-    """Accept a run that continues another."""
+    """Starts a run that continues another."""
     await _check_behind(engine, query, query.previous_run_id)
 
     def start(owner: str, session_id: str, own: bool) -> StartRequest:
@@ -67,17 +67,17 @@ async def launch_after(
 async def launch_child(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
-    """Accept a run that is started on behalf of another."""
+    """Starts a child run."""
     await _check_behind(engine, query, query.parent_run_id)
     parent = (await engine.parent(query.parent_run_id)).run.start
     if query.request.user_id not in ("", user_of(parent.owner)):
-        raise InvalidArgument("request.user_id", "is not the parent run's user; leave it out")
+        raise InvalidArgument("request.user_id", "differs from the parent run's user; leave it out")
     query.ephemeral = query.ephemeral or bool(parent.ephemeral)
     return await engine.launch(start_request(query, background=background, owner=parent.owner))
 
 
 def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:
-    """Read a run from the caller's cursor: a live one at once."""
+    """Reads a run from the caller's cursor. Returns the reader directly if the run is live."""
     run_id, after = _cursor(request)
     live = engine.live(run_id)
     if live is None or not is_own(live.start.owner, reading=True):
@@ -93,7 +93,7 @@ async def _watch(engine: RunEngine, run_id: str, after: int) -> LogReader:
 
 
 async def opened(reader: LogReader | Awaitable[LogReader]) -> LogReader:
-    """The reader, once it is there."""
+    """Awaits the reader if necessary."""
     return reader if isinstance(reader, LogReader) else await reader
 
 

@@ -1,4 +1,4 @@
-"""SessionService: conversations."""
+"""SessionService: sessions (conversations) and their messages."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ _Number = TypeVar("_Number", bound=int)
 
 
 class SessionService:
-    """The sessions of one store."""
+    """Serves the sessions of one store."""
 
     def __init__(self, sessions: SessionStore, sandboxes: Sandboxes) -> None:
         self._sessions = sessions
@@ -82,7 +82,7 @@ class SessionService:
         try:
             await self._sessions.delete(owner, session_id)
         finally:
-            # A session that nobody has said anything in may have one all the same.
+            # A session without messages, which the store does not know, may have a sandbox all the same.
             await self._sandboxes.release(owner, session_id)
         return pb.DeleteSessionResponse()
 
@@ -105,7 +105,7 @@ class SessionService:
         cursor = None if place is None else int(str(place[0]))
         if request.after_message_id:
             if cursor is not None:
-                raise InvalidArgument("after_message_id", "is not for a page that a page_token begins")
+                raise InvalidArgument("after_message_id", "must not be combined with a page_token")
             after = check_id(request.after_message_id, "after_message_id")
             cursor = (await self._sessions.message(owner, session_id, after)).position
         if request.order not in pb.SortOrder.values():
@@ -152,7 +152,7 @@ class SessionService:
 
 
 def _words(numbers: Iterable[_Number], words: Mapping[_Number, StrEnum], field: str) -> list[str]:
-    """Raises InvalidArgument for a number that has no word."""
+    """Converts enum values to words. Raises InvalidArgument for an unknown value."""
     for number in numbers:
         if number not in words:
             raise InvalidArgument(field, f"has no value {number}")

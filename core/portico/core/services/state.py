@@ -1,4 +1,4 @@
-"""StateService: an agent's own state by user, session and round."""
+"""StateService: agents' state by user, session and round."""
 
 from grpc.aio import ServicerContext
 
@@ -17,7 +17,7 @@ DEFAULT_SESSION = "default"
 
 
 class StateService:
-    """The states of one store."""
+    """Serves the states of one store."""
 
     def __init__(self, states: StateStore) -> None:
         self._states = states
@@ -61,8 +61,8 @@ class StateService:
         session_id = check_id(request.session_id, "session_id", required=False) or None
         round_id = _round(request)
         if round_id is not None and session_id is None:
-            raise InvalidArgument("round_id", "goes with session_id")
-        # A round is one of the agent's own; without one, what frameworks keep in the session goes too.
+            raise InvalidArgument("round_id", "needs a session_id")
+        # A round belongs to the agent's own state; without a round, frameworks' state is deleted too.
         part = None if round_id is None else ""
         deleted = await self._states.delete(owner, session_id, round_id, part)
         return pb.DeleteStateResponse(deleted_count=deleted)

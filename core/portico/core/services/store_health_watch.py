@@ -1,4 +1,4 @@
-"""gRPC's health, as the store has it: NOT_SERVING while it refuses writes, and SERVING again by itself."""
+"""Sets gRPC's health status from the store: NOT_SERVING while it refuses writes, then SERVING again."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class StoreWatch:
-    """Says of all services whether they serve, from `start` to `stop`."""
+    """Updates the health status of all services, from `start` to `stop`."""
 
     def __init__(
         self, health: HealthServicer, services: Sequence[str], engine: RunEngine, store: StoreHealth
@@ -35,7 +35,7 @@ class StoreWatch:
         counts.gauge(
             "portico.store.writable",
             "",
-            "1 while the store takes writes, 0 while it refuses them.",
+            "1 while the store accepts writes, 0 while it refuses them.",
             lambda: [(float(self._said == SERVING), {})],
         )
 
@@ -52,7 +52,7 @@ class StoreWatch:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                # What runs produce is tried again and again, and so needs no probe.
+                # While runs produce events the engine retries their writes, so no probe is needed.
                 failure = self._engine.store_failure or await self._store.look()
             except Exception:
                 if self._failing.due():
@@ -61,9 +61,9 @@ class StoreWatch:
             wanted = SERVING if failure is None else NOT_SERVING
             if wanted != self._said:
                 if failure is not None:
-                    log.error("not ready, the store refuses writes: %s", failure)
+                    log.error("not ready: the store refuses writes: %s", failure)
                 else:
-                    log.warning("ready again, the store takes writes")
+                    log.warning("ready again: the store accepts writes")
                 await self._say(wanted)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -1,4 +1,4 @@
-"""API keys: what is kept of them, and when they are good."""
+"""API keys: what the store has of them, and when they are valid."""
 
 import time
 from pathlib import Path
@@ -44,7 +44,7 @@ async def test_a_repeat_is_told_of_an_end_that_is_stored(monkeypatch: pytest.Mon
             with pytest.raises(StoreUnavailable):
                 await end
         assert [one.revoked_at for one in keys.listed()] == [None]
-    # It is good for nobody all the same.
+    # The key is invalid all the same.
     with pytest.raises(Unauthenticated):
         keys.check(credential)
     revoked = await keys.revoke(record.key_id)

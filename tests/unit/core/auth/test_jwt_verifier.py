@@ -1,4 +1,4 @@
-"""JWTs: whose are good, and how the issuer's keys come and go. The issuer is a real HTTP server."""
+"""JWTs: which are valid, and how the issuer's keys are read and withdrawn. The issuer is an HTTP server."""
 
 import json
 import threading
@@ -18,13 +18,13 @@ from portico.model.identity import principal
 
 
 class ScriptedIssuer:
-    """Serves public keys; counts how often it is asked."""
+    """Serves public keys; counts the requests."""
 
     def __init__(self) -> None:
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         self.asked = 0
         self.broken = False
-        self.says: bytes | None = None  # instead of the keys
+        self.says: bytes | None = None  # response body instead of the keys
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -187,13 +187,13 @@ async def test_keys_of_an_issuer_that_stays_away_are_good_for_a_bounded_time(
     monkeypatch.setattr(time, "monotonic", lambda: now() + skipped)
     late = issuer.token(sub="bob")
     await checking.check(late)
-    assert "good for 59 s more" in caplog.text or "good for 60 s more" in caplog.text
+    assert "stay valid for 59 s" in caplog.text or "stay valid for 60 s" in caplog.text
     skipped = 3600.0
     assert checking.remembered(late) is None  # though it was checked less than a minute ago
     for _ in range(3):
         with pytest.raises(IssuerUnavailable):
             await checking.check(late)
-    assert caplog.text.count("tokens are refused until they are") == 1
+    assert caplog.text.count("tokens are refused until they can be read") == 1
     issuer.broken = False
     skipped += jwks.AGAIN_SECONDS + 1
     await checking.check(late)

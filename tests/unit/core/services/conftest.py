@@ -13,7 +13,7 @@ from portico.core.settings.core_settings import CoreSettings
 
 
 def coder() -> AgentApp:
-    """Does in its session's sandbox what it is told to."""
+    """Executes the instruction in its input in its session's sandbox."""
     app = AgentApp("coder")
 
     @app.query
@@ -49,7 +49,7 @@ def coder() -> AgentApp:
 
 
 def threaded() -> AgentApp:
-    """The same in a thread that nobody can stop."""
+    """The same in a thread, which can't be stopped from outside."""
     app = AgentApp("threaded")
 
     @app.query

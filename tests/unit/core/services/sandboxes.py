@@ -1,4 +1,4 @@
-"""What tests say to a sandbox."""
+"""Helpers that run cells and commands in a sandbox."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from portico.v1 import sandbox_pb2
 
 
 async def cell(client: Client, sandbox_id: str, code: str, **more: Any) -> tuple[str, sandbox_pb2.CellEnd]:
-    """What a cell printed, and how it ended."""
+    """A cell's output and its end."""
     said = b""
     events = [event async for event in client.sandboxes.run_cell(sandbox_id, code, **more)]
     for event in events[:-1]:
@@ -20,7 +20,7 @@ async def cell(client: Client, sandbox_id: str, code: str, **more: Any) -> tuple
 async def command(
     client: Client, sandbox_id: str, line: str | list[str], **more: Any
 ) -> tuple[str, sandbox_pb2.ProcessEnd]:
-    """What a command printed, and how it ended."""
+    """A command's output and its end."""
     events = [event async for event in client.sandboxes.run_command(sandbox_id, line, **more)]
     assert events[-1].HasField("end")
     return b"".join(event.stdout for event in events[:-1]).decode(), events[-1].end

@@ -1,4 +1,4 @@
-"""Memories and searches over the wire: what is taken, what is refused, what is told."""
+"""Memories and searches over gRPC: accepted values, refused values, results."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -184,7 +184,7 @@ async def test_a_filter_is_paged_with(client: Client) -> None:
 
 
 async def written(call: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> None:
-    """A measurement that said full is not repeated at once."""
+    """A size measurement that found the quota used up is not repeated at once."""
     async with asyncio.timeout(30):
         while True:
             try:
@@ -197,7 +197,7 @@ async def written(call: Callable[..., Awaitable[Any]], *args: Any, **named: Any)
 
 async def test_changes_count_as_what_is_stored(client: Client) -> None:
     (added,) = await client.memories.add("x", user_id="ada")
-    for number in range(8):  # in place of one another they are not more than one
+    for number in range(8):  # they replace one another, so only one is stored
         await written(client.memories.update, added.memory_id, user_id="ada", text=str(number) * 60_000)
         await written(client.memories.add, "x" * 60_000, user_id="ada", key="k")
     with pytest.raises(ResourceExhausted):

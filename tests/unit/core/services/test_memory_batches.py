@@ -1,4 +1,4 @@
-"""Memories that one call adds are listed in its order, page by page."""
+"""Memories that one call adds are listed in the call's order, page by page."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""A link carries many streams: each has every event once and in order, within its window, and none stalls.
+"""A link carries many streams: each has every event once and in order, within its flow-control window, and
+none stalls.
 
-PORTICO_FUZZ_EXAMPLES says how many courses of events; unless it is set they are the same each time.
+PORTICO_FUZZ_EXAMPLES is the number of random courses of events; without it they are the same each time.
 """
 
 import asyncio
@@ -23,26 +24,26 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE.value[0]
 T = TypeVar("T")
 RUNS = 4
-BYTES = 4_000_000  # that agents say in one course
+BYTES = 4_000_000  # most output of agents in one course
 
 sizes = st.lists(st.sampled_from((1, 700, 9_000, 60_000, 70_000, 300_000)), min_size=1, max_size=6)
 timeouts = st.sampled_from((None, None, None, 0.0, 5.0, 60.0))
 
 
 def pick(data: st.DataObject, among: list[T]) -> T:
-    """By its place: ids are new each time."""
+    """Identified by its index: ids differ each time."""
     return among[data.draw(st.integers(0, len(among) - 1))]
 
 
 class Course(RuleBasedStateMachine):
-    """What may happen to a link, in any order."""
+    """Operations on a link, in any order."""
 
     @initialize()
     def begin(self) -> None:
         self.runner = asyncio.Runner(loop_factory=MovedLoop)
         self.world = LinkWorld()
         self.do(self.world.start())
-        self.live: list[str] = []  # agents that listen
+        self.live: list[str] = []  # agents that wait for input
         self.paused: list[str] = []
         self.ended: list[str] = []
         self.deleted: set[str] = set()
@@ -126,7 +127,7 @@ class Course(RuleBasedStateMachine):
         self.deleted.add(run_id)
         self.do(self.world.engine.delete(run_id))
 
-    # While nothing is taken from the link, nobody knows which frames it has made.
+    # While nothing is read from the link, the test can't know which frames it has made.
     @precondition(lambda self: self.open and not self.world.held)
     @rule(data=st.data(), share=st.sampled_from((1.0, 0.3, 5.0, 0.0, -1.0)))
     def a_caller_pays(self, data: st.DataObject, share: float) -> None:
@@ -165,7 +166,7 @@ class Course(RuleBasedStateMachine):
             self.do(self._end())
 
     async def _end(self) -> None:
-        """Everybody pays until every log has ended; then all have all of it."""
+        """Grants every stream its window until every log has ended; then every stream has all events."""
         world = self.world
         try:
             world.release()
@@ -213,7 +214,7 @@ def test_a_run_is_given_up_once_its_reader_has_left(way: str) -> None:
             world.move_on(200)
             await world.settled()
             run = world.engine.live(stream.run_id)
-            assert run is not None, "while somebody reads it goes on"
+            assert run is not None, "a run with a reader continues"
             match way:
                 case "stops":
                     await world.halt(stream)
@@ -330,7 +331,7 @@ def test_a_stream_that_is_behind_goes_on_without_news_of_its_run() -> None:
             await world.settled()
             world.tell(run_id, *["x" * 9_000] * 20)
             await world.settled()
-            early = world.watch(run_id)  # of a run that says nothing meanwhile
+            early = world.watch(run_id)  # of a run without output meanwhile
             await world.settled()
             assert len(early.events) >= 20
             world.tell(run_id, END)

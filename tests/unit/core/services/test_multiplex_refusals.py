@@ -1,4 +1,4 @@
-"""What a link's caller gets wrong in one stream costs that stream, and nobody else's."""
+"""An error of the caller in one stream ends that stream and no other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ async def stub(tmp_path: Path) -> AsyncIterator[Any]:
 
 
 async def ends(call: Any, wanted: int) -> dict[int, list[tuple[int, str, str]]]:
-    """How streams end, until so many have."""
+    """Waits until so many streams have ended; returns their ends."""
     found: dict[int, list[tuple[int, str, str]]] = {}
     while sum(map(len, found.values())) < wanted:
         response = await call.read()
@@ -72,7 +72,7 @@ async def test_a_used_id_ends_its_own_streams_only(stub: Any) -> None:
         0: [(invalid, "INVALID_ARGUMENT", "stream_id")],
         7: [(invalid, "INVALID_ARGUMENT", "action")],
     }
-    # The other one goes on, and so does the link.
+    # The other stream and the link continue.
     await call.write(pb.MultiplexRequest(actions=[opening(3)]))
     await first_events(call, {3})
     await call.write(pb.MultiplexRequest(actions=[pb.StreamAction(stream_id=2, watch=pb.WatchRunRequest())]))

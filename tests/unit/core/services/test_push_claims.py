@@ -1,4 +1,4 @@
-"""Who delivers what: nothing is lost, given twice at once, or begun anew."""
+"""Claims on push configs: none is lost, held twice at once, or delivered again from the start."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ def claims() -> Claims:
 
 
 class Told:
-    """What one claimer is told, step by step."""
+    """The changes that one claimer receives, step by step."""
 
     def __init__(self, claimer: Claimer) -> None:
         self._changes: AsyncIterator[tuple[list[PushRecord], list[tuple[str, str]]]] = claimer.changes()

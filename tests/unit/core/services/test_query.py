@@ -1,4 +1,4 @@
-"""What QueryService tells of runs is what a crash would leave."""
+"""QueryService reports runs as the durable log has them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -124,7 +124,7 @@ async def test_a_paused_run_is_told_after_a_restart_as_it_was_before(tmp_path: P
         assert (await client.runs.get(run_id)).response == ended.response
 
 
-# Of each run: its agent, user, session, status, and when it was accepted and took its status.
+# For each run: agent, user, session, status, and the times of its admission and its status.
 LISTED = {
     "r1": ("a", "ada", "s1", "completed", 10.0, 50.0),
     "r2": ("b", "ada", "s1", "failed", 20.0, 40.0),

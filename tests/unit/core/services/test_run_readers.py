@@ -1,4 +1,4 @@
-"""From a request to a reader: whose run it becomes, where it belongs, and what its caller reads."""
+"""Opening a query: the run's owner, its session, and the events that the caller reads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -73,14 +73,14 @@ def watch(run_id: str, after: int | None = None) -> pb.WatchRunRequest:
 
 
 async def ended(engine: RunEngine, asked: pb.QueryRequest) -> events_pb2.Response:
-    """The end of a run that is read from its beginning."""
+    """The last event of a run that is read from its first event."""
     events = await asyncio.wait_for(read(await opened(open_query(engine, asked))), 30)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     return events[-1].response
 
 
 async def waiting(engine: RunEngine, user_id: str = "", **more: Any) -> str:
-    """The id of a run that works on."""
+    """The id of a run that keeps executing."""
     reader = await opened(open_query(engine, query("wait", user_id, background=True, **more)))
     live = engine._live[reader.run_id].run
     await live.wait_published(0)

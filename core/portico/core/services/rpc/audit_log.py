@@ -1,4 +1,4 @@
-"""Who did what to what: a line of JSON for each call, without anything that was said in it."""
+"""Audit log: one JSON line per call with caller, action and ids, without the call's content."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from portico.core.services.rpc.unauthenticated_audit import Strangers
 from portico.model.identity import Principal
 from portico.telemetry.logs import known_ids
 
-# The fields whose values name things. A key's id does; its secret is another field.
+# Fields with ids, which a line may contain. (An API key's id is one; its secret is a different field.)
 _NAMES = frozenset(
     (
         *("agent_name", "config_id", "key_id", "memory_id", "message_id", "run_id", "previous_run_id"),
@@ -26,7 +26,7 @@ _NAMES = frozenset(
 )
 _DEEP = 3
 _CHARACTERS = 256
-# By the first word of a method's name; what is not here changes something.
+# Action by the first word of a method's name; all other methods are "change".
 _ACTIONS = {
     "create": ("Add", "Create", "Fork", "Query", "Start"),
     "read": ("Get", "List", "Read", "Search", "Stat", "Watch"),
@@ -39,7 +39,7 @@ _strangers: Strangers | None = None
 
 
 class By(NamedTuple):
-    """Who asks for a stream that shares a call with others, and the stream's metadata."""
+    """Principal and metadata of a multiplexed stream."""
 
     who: Principal | None
     metadata: Mapping[str, str]
@@ -47,7 +47,7 @@ class By(NamedTuple):
 
 @contextmanager
 def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
-    """Within it, every line goes there; nobody makes any without it."""
+    """Turns the audit log on: within the context, `write` receives every line."""
     global _write, _strangers
     _write, _strangers = write, Strangers(write)
     try:
@@ -59,12 +59,12 @@ def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
 
 @lru_cache
 def action(method: str) -> str:
-    """create, read, cancel, delete or change."""
+    """The action that a method performs: create, read, cancel, delete or change."""
     return next((word for word, beginnings in _ACTIONS.items() if method.startswith(beginnings)), "change")
 
 
 def code_of(error: BaseException) -> str:
-    """The name of the status that the error becomes."""
+    """Name of the gRPC status for an error."""
     if isinstance(error, PorticoError):
         return error.code
     return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
@@ -79,7 +79,16 @@ def note(
     run_id: str = "",
     by: By | None = None,
 ) -> None:
-    """A call of a method, by its name or its path, has come so far: to its answer, or its stream's begin."""
+    """Writes the line of a call, once it is answered or its stream begins.
+
+    Args:
+        method: The method's name or path.
+        request: The request message; its ids go into the line.
+        answer: The response message; its ids go into the line unless the method only reads.
+        code: Name of the gRPC status.
+        run_id: The run that the call started or reads, if known.
+        by: Principal and metadata of a multiplexed stream; by default those of the current call.
+    """
     if _write is None or _strangers is None:
         return
     name = method.rpartition("/")[2]
@@ -91,7 +100,7 @@ def note(
         "action": what,
         "method": name,
         "outcome": code,
-        # Without auth nobody knows who it was; user_id, if there is one, is what the caller said.
+        # With auth off the caller is unknown; a user_id in the line is then what the request claims.
         "caller": None if who is None or stranger or who.believed else _names_of(who),
         "address": where.address,
     }
@@ -117,7 +126,7 @@ def _names_of(who: Principal) -> dict[str, str]:
 
 
 def _name(told: dict[str, object], message: Message) -> None:
-    """Add the names of what a message is about; of two, that of the earlier field."""
+    """Adds a message's ids to a line; of two fields with the same key the earlier one counts."""
     for path, key in _names_in(message.DESCRIPTOR):
         value = _value(message, path)
         if value and key not in told:
@@ -135,8 +144,8 @@ def _value(message: Message, path: tuple[str, ...]) -> str:
 
 @lru_cache
 def _names_in(descriptor: Descriptor) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Where in messages of a kind names are, and as what they are told. Found once: to look through a message
-    costs as much as to write the line."""
+    """Paths of the id fields in a message type, with their keys in the line. Cached: a search of the message
+    costs as much as writing the line."""
     return tuple(_find(descriptor, (), _DEEP))
 
 

@@ -1,4 +1,4 @@
-"""The interceptor that finds out who calls, once for each call; and the same for each stream of a link."""
+"""Authenticates callers: an interceptor for gRPC calls, and checks for the streams of a multiplexed call."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ from portico.core.services.rpc.trace_context import enter_request
 from portico.model.identity import EVERYBODY, Principal
 
 HEALTH = "/grpc.health.v1.Health/"
-# What may come without a credential: a card is to be read before; a port's token is one; and a gateway's
-# link has none, while what it carries has.
+# Methods that need no credential: clients read an agent's card before they have one; a port's access token is
+# a credential itself; a gateway's multiplexed call has none, but its streams do.
 OPEN = frozenset(
     (
         "/portico.v1.AgentService/GetAgent",
@@ -32,24 +32,25 @@ MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
 class StreamChecks(Protocol):
-    """Finds out who asks for a stream of a link."""
+    """Authenticates the streams of a multiplexed call."""
 
     def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
-        """Who asks; None when `check` must find out. Raises Unauthenticated."""
+        """The principal, if it can be determined without waiting; None if `check` is needed. Raises
+        Unauthenticated."""
         ...
 
     async def check(self, metadata: Mapping[str, str]) -> Principal:
-        """Raises Unauthenticated, IssuerUnavailable."""
+        """The principal. Raises Unauthenticated, IssuerUnavailable."""
         ...
 
     def admit(self, who: Principal, method: str) -> bytes:
-        """What the stream is to know of the limits on its caller's calls. Raises PermissionDenied,
-        RateExceeded."""
+        """Checks scope and rate limits; returns an encoded RateLimits for the caller, empty without limits.
+        Raises PermissionDenied, RateExceeded."""
         ...
 
 
 class Unchecked(grpc.aio.ServerInterceptor):
-    """Auth is off: the principal of every call, and of every stream of a link, is EVERYBODY."""
+    """Interceptor while auth is off: the principal of every call and stream is EVERYBODY."""
 
     async def intercept_service(
         self,
@@ -73,7 +74,7 @@ class Unchecked(grpc.aio.ServerInterceptor):
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Every call but those for health has a principal, or is refused."""
+    """Interceptor while auth is on: every call gets a principal or is refused, except health checks."""
 
     def __init__(self, authenticator: Authenticator, rates: Rates, origins: Origins) -> None:
         self._authenticator = authenticator
@@ -82,7 +83,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         self._refusals = Refusals()
 
     def of_link(self, link: Principal) -> "StreamAuthentication":
-        """The same for the streams of a link, whose own caller counts where they bring no credential."""
+        """Checks for the streams of a multiplexed call; `link` is the call's principal, which a stream
+        without a credential gets."""
         return StreamAuthentication(self._authenticator, self._rates, self._refusals, link)
 
     async def intercept_service(
@@ -102,14 +104,15 @@ class Authentication(grpc.aio.ServerInterceptor):
         return handler
 
     async def _principal(self, method: str, metadata: Any) -> Principal:
-        """Raises Unauthenticated, PermissionDenied, RateExceeded, IssuerUnavailable."""
+        """Authenticates and admits a call. Raises Unauthenticated, PermissionDenied, RateExceeded,
+        IssuerUnavailable."""
         credential = credential_of(metadata)
         if not credential:
             if method in OPEN:
                 return ANONYMOUS
             raise missing()
         who = await self._authenticator.check(credential)
-        call_as(who)  # also where it is refused what it asks for
+        call_as(who)  # before the checks below, so that the audit names the caller of a refused call too
         if method != MULTIPLEX:
             try:
                 tell(self._rates.count(who))
@@ -148,7 +151,7 @@ class Authentication(grpc.aio.ServerInterceptor):
 
 
 class StreamAuthentication:
-    """The same for the streams of a link."""
+    """StreamChecks while auth is on."""
 
     def __init__(
         self, authenticator: Authenticator, rates: Rates, refusals: Refusals, link: Principal

@@ -1,8 +1,8 @@
-"""Where a call comes from, for those who write it down: the address of its caller.
+"""Network address of a call's caller, for the audit log.
 
-A gateway tells the address of who has called it in the metadata of its own calls. Anybody can send such
-metadata, so it counts only where the connection shows that a gateway is at its other end: it is a Unix socket
-that only this core's user can open, or the client's certificate has a gateway's name.
+A gateway sends the address of its own caller in the metadata of its calls. Any client can send such metadata,
+so it counts only if the connection proves to come from a gateway: it is a Unix socket that only this core's
+user can open, or the client certificate has a gateway's name.
 """
 
 import ipaddress
@@ -21,26 +21,27 @@ _NAMES = ("x509_common_name", "x509_subject_alternative_name")
 
 
 class Origin(NamedTuple):
-    """Both are IP addresses, or `unix`; empty where nothing is known."""
+    """Addresses of a call: IP addresses, or `unix`; empty if unknown."""
 
     address: str
-    via: str = ""  # the gateway that has told the address
+    via: str = ""  # address of the gateway that reported the caller's address
 
 
 class Origins:
-    """Of the calls of one core."""
+    """Determines the origin of a core's calls."""
 
     def __init__(self, gateway_names: Collection[str] = (), *, private_sockets: bool = False) -> None:
-        """`private_sockets` says that only this core's user can open the Unix sockets it listens on."""
+        """`gateway_names` are names in gateways' client certificates. `private_sockets`: only this core's
+        user can open the Unix sockets that it listens on."""
         self._gateway_names = frozenset(gateway_names)
         self._private_sockets = private_sockets
 
     def enter(self, context: ServicerContext) -> None:
-        """The rest of this call's task, and what it starts, belongs to this call."""
+        """Sets the current call for the rest of this task and for tasks that it starts."""
         _call.set(_Call(self, context))
 
     def is_gateway(self, context: ServicerContext, peer: str) -> bool:
-        """Whether the connection shows that a gateway is at its other end."""
+        """Whether the connection proves to come from a gateway."""
         if peer == UNIX:
             return self._private_sockets
         if not self._gateway_names:
@@ -51,7 +52,7 @@ class Origins:
 
 
 class _Call:
-    """A call, or a connection that carries many: what is known of its other end is found out once."""
+    """A call, or a multiplexed call; its peer is determined once."""
 
     def __init__(self, origins: Origins, context: ServicerContext) -> None:
         self._origins = origins
@@ -67,7 +68,7 @@ class _Call:
 
     @property
     def told(self) -> str:
-        """What its own metadata says of its caller's address."""
+        """The caller's address in the call's own metadata."""
         metadata = self._context.invocation_metadata() or ()
         found = next((value for name, value in metadata if name == CLIENT_ADDRESS), "")
         return found if isinstance(found, str) else ""
@@ -77,7 +78,7 @@ _call: ContextVar[_Call] = ContextVar("portico call")
 
 
 def origin(metadata: Mapping[str, str] | None = None) -> Origin:
-    """Of the call that this code works for; the metadata is that of a stream which shares it with others."""
+    """Origin of the current call; `metadata` is that of a multiplexed stream."""
     call = _call.get(None)
     if call is None:
         return Origin("")
@@ -87,14 +88,14 @@ def origin(metadata: Mapping[str, str] | None = None) -> Origin:
 
 
 def _peer(peer: str) -> str:
-    """From gRPC's words, such as ipv6:%5B::1%5D:50051."""
+    """Address in gRPC's notation of a peer, such as ipv6:%5B::1%5D:50051."""
     kind, _, rest = unquote(peer).partition(":")
     return _address(rest.rpartition(":")[0].strip("[]")) if kind in ("ipv4", "ipv6") else UNIX
 
 
 @lru_cache(maxsize=1024)
 def _address(text: str) -> str:
-    """An IP address in its usual form; empty for what is none."""
+    """An IP address in canonical form; empty if the text is not an IP address."""
     if not text or len(text) > _CHARACTERS:
         return ""
     try:

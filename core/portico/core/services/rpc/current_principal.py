@@ -1,8 +1,8 @@
-"""Who calls, for the methods of the services: the one place that decides what is whose.
+"""The principal of the current call, and the checks of what it may access; all services use these.
 
-A call's principal is in a context variable, which its own task and those that
-it starts have. While auth is off it is EVERYBODY. A call without a principal is
-a defect and answers with an error: nobody is believed because a check is missing.
+A context variable holds the principal for the call's task and the tasks that it
+starts. While auth is off the principal is EVERYBODY. A call without a principal
+is a defect and gets an error: a missing check must never grant access.
 """
 
 from contextvars import ContextVar
@@ -13,26 +13,26 @@ from portico.core.errors import PermissionDenied, RunNotFound
 from portico.core.runs.run_engine import RunEngine
 from portico.model.identity import TENANT_PREFIX, Principal, principal
 
-# Of a call that brings no credential, where that is allowed: nothing is its own.
+# Principal of a call without a credential, where the method allows that; it owns nothing.
 ANONYMOUS = principal("", "", frozenset())
 
 _calling: ContextVar[Principal] = ContextVar("portico caller")
 
 
 class NoPrincipal(RuntimeError):
-    """Nothing has found out who calls: a defect of the core."""
+    """No interceptor has set the call's principal: a defect of the core."""
 
     def __init__(self) -> None:
         super().__init__("the call has no principal: the interceptor that sets it is missing")
 
 
 def call_as(who: Principal) -> None:
-    """For the rest of this context, and in tasks that begin in it."""
+    """Sets the principal for the rest of this context and for tasks that start in it."""
     _calling.set(who)
 
 
 def admitted() -> Principal:
-    """The caller as it is, ANONYMOUS included. Raises NoPrincipal."""
+    """The principal, possibly ANONYMOUS. Raises NoPrincipal."""
     who = _calling.get(None)
     if who is None:
         raise NoPrincipal
@@ -40,17 +40,17 @@ def admitted() -> Principal:
 
 
 def who_calls() -> Principal | None:
-    """The same for those who only write it down; None for a call that was refused before it had one."""
+    """The principal for logging; None for a call that was refused before it had one."""
     return _calling.get(None)
 
 
 def anonymous() -> bool:
-    """Whether there should be a credential and is none. Raises NoPrincipal."""
+    """Whether auth is on and the call has no credential. Raises NoPrincipal."""
     return admitted() is ANONYMOUS
 
 
 def caller() -> Principal:
-    """EVERYBODY while auth is off. Raises Unauthenticated, NoPrincipal."""
+    """The principal; EVERYBODY while auth is off. Raises Unauthenticated for ANONYMOUS, NoPrincipal."""
     who = admitted()
     if who is ANONYMOUS:
         raise missing()
@@ -58,7 +58,7 @@ def caller() -> Principal:
 
 
 def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> str:
-    """The owner that a request is about: with auth on the caller, whether it says so or nothing.
+    """Owner key of the user that a request names; with auth on, of the caller if it names none.
 
     Raises InvalidArgument, Unauthenticated, PermissionDenied for another user who may not be named.
     """
@@ -71,16 +71,17 @@ def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> 
         return user_id
     if "act-as" in who.allowed:
         return Principal(who.tenant, check_id(user_id, field), who.allowed).owner
-    raise PermissionDenied(f"{field}: is not the caller's; leave it out", field=field)
+    raise PermissionDenied(f"{field}: is not the caller's user id; leave it out", field=field)
 
 
 def session_owner(user_id: str, session_id: str) -> str:
-    """Whose a session is: its own, when auth is off and nobody is named. Raises as owner_of."""
+    """Owner key of a session: the session's own id if auth is off and no user is named. Raises as
+    owner_of."""
     return owner_of(user_id or (session_id if caller().believed else ""))
 
 
 def listed_owner(user_id: str) -> str:
-    """Whose a list may have; empty for everybody's, which an operator gets who names nobody.
+    """Owner key that a list is restricted to; empty for all owners, if an admin names no user.
 
     Raises as owner_of.
     """
@@ -91,25 +92,25 @@ def listed_owner(user_id: str) -> str:
 
 
 def is_own(owner: str, *, reading: bool = False) -> bool:
-    """Whether the caller may do with the owner's what it may do with its own. Raises Unauthenticated."""
+    """Whether the caller may access the owner's data as its own. Raises Unauthenticated."""
     return caller().owns(owner, reading=reading)
 
 
 async def check_run(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
-    """Raises RunNotFound for a run that is not the caller's, as for one that there is not."""
+    """Raises RunNotFound for another user's run, as for one that does not exist."""
     who = caller()
     if who.believed:
         return
     live = engine.live(run_id)
     if live is not None and who.owns(live.start.owner, reading=reading):
         return
-    # Another's takes as long as one that there is not: both ask the store.
+    # Both cases query the store, so their duration does not reveal which it was.
     if not who.owns(await engine.stored_owner(run_id), reading=reading):
         raise RunNotFound(run_id)
 
 
 def scope_of(method: str) -> str:
-    """The scope that a method needs, by the first word of its name."""
+    """The scope that a method requires, by the first word of its name."""
     if method in _SCOPES:
         return _SCOPES[method]
     return "read" if method.startswith(_READING) else "use"
@@ -123,12 +124,12 @@ _SCOPES = {
     "ListKeys": "admin",
     "RevokeKey": "admin",
 }
-# What a gateway that delivers must look at.
+# Methods that a gateway calls to deliver push notifications.
 _FOR_DELIVERY = ("GetRun", "WatchRun", "GetAgent", "ListAgents", "GetCaller")
 
 
 def check_scope(who: Principal, method: str) -> None:
-    """Raises PermissionDenied."""
+    """Raises PermissionDenied if the principal lacks the scope of the method."""
     scope = scope_of(method)
     if scope in who.allowed or (method in _FOR_DELIVERY and "deliver" in who.allowed):
         return

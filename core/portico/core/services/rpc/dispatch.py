@@ -1,9 +1,9 @@
-"""How a call reaches a service, and how what goes wrong leaves it: the one home of errors on the wire.
+"""Registers the services' methods with gRPC, parses requests, and converts errors to gRPC statuses.
 
-Methods are registered by the contract's descriptors. A request is parsed here,
-so that bytes which are no message are INVALID_ARGUMENT and not a transport
-error; a method may answer with a message or with its encoding. An answer that
-is larger than a message may be is LIMIT_EXCEEDED, and not a transport error.
+Methods come from the contract's descriptors. Requests are parsed here, so
+malformed bytes give INVALID_ARGUMENT instead of a transport error; a method may
+return a message or its encoding. A response above the message limit gives
+LIMIT_EXCEEDED instead of a transport error.
 """
 
 import asyncio
@@ -33,20 +33,21 @@ from portico.core.services.rpc.trace_context import enter_request
 log = logging.getLogger(__name__)
 
 DOMAIN = "portico"
-# What these have begun they note down themselves, because they know the run.
+# These methods write their audit lines themselves once they have begun, because they know the run.
 _NOTED_WITHIN = frozenset(f"/portico.v1.QueryService/{method}" for method in ("Query", "Multiplex"))
 MESSAGE_BYTES = 16 * 1024 * 1024
-# Of an error. It goes into trailers, of which gRPC takes 8 KiB: the message once in base64, and once with up
-# to three characters for a byte.
+# Longest error message. It goes into trailers, of which gRPC accepts 8 KiB: once in base64, and once with up
+# to three characters per byte.
 _MESSAGE_BYTES = 1_200
 _VALUE_BYTES = 1_000
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
-FIRST_SECONDS = 1.0  # how long a caller who is refused may take to write what a call begins with
-STOP_SECONDS = 5.0  # how long a caller may go on sending what is no longer wanted
+FIRST_SECONDS = 1.0  # longest wait for the first message of a refused call
+STOP_SECONDS = 5.0  # longest wait for a client to stop sending after portico-stop
 
 
 def status_of(code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> Status:
-    """A status with google.rpc.ErrorInfo. Cuts a long message or value, which may repeat the request."""
+    """Makes a status with google.rpc.ErrorInfo. Truncates a long message or value, which may quote the
+    request."""
     status = Status(code=code.value[0], message=_cut(message, _MESSAGE_BYTES))
     detail = AnyProto()
     metadata = {name: _cut(value, _VALUE_BYTES) for name, value in metadata.items()}
@@ -61,12 +62,13 @@ def _cut(text: str, most: int) -> str:
 
 
 def code_name(status: Status) -> str:
-    """The name of a status' code."""
+    """Name of a status's code."""
     return next(code.name for code in grpc.StatusCode if code.value[0] == status.code)
 
 
 def error_status(error: BaseException, method: str) -> Status:
-    """What the caller is told. An unexpected exception is INTERNAL with an id that finds it in the log."""
+    """Converts an error to the caller's status. An unexpected exception becomes INTERNAL with an id that is
+    also in the log."""
     if isinstance(error, PorticoError):
         return status_of(grpc.StatusCode[error.code], error.reason, error.message, error.metadata)
     request_id = uuid4().hex
@@ -84,19 +86,19 @@ def error_status(error: BaseException, method: str) -> Status:
 
 
 def parse(message_class: type[Message], data: bytes) -> Any:
-    """Raises InvalidArgument for bytes that are no such message."""
+    """Parses a request message. Raises InvalidArgument for malformed bytes."""
     try:
         return message_class.FromString(data)
     except DecodeError:
         name = message_class.DESCRIPTOR.name
-        raise InvalidArgument(name, "not a valid message; text must be UTF-8") from None
+        raise InvalidArgument(name, "must be a valid message with UTF-8 text") from None
 
 
 def handlers(
     services: Sequence[tuple[ServiceDescriptor, object]], origins: Origins, most: int = MESSAGE_BYTES
 ) -> list[grpc.GenericRpcHandler]:
-    """Generic handlers of all methods, whose answers have so many bytes at most. A method that its object
-    lacks answers UNIMPLEMENTED."""
+    """Makes generic handlers for all methods; a method that its service object lacks answers UNIMPLEMENTED.
+    `most` is the largest response in bytes."""
     return [
         grpc.method_handlers_generic_handler(
             service.full_name,
@@ -125,10 +127,12 @@ def _handler(
 
 
 def _serialize(message: Message | bytes, most: int) -> bytes:
-    """Raises LimitExceeded for what gRPC would not carry."""
+    """Encodes a response. Raises LimitExceeded if it is larger than gRPC's message limit."""
     data = message if isinstance(message, bytes) else message.SerializeToString()
     if len(data) > most:
-        raise LimitExceeded("message", f"the answer has {len(data)} bytes, and a message {most} at most")
+        raise LimitExceeded(
+            "message", f"the response has {len(data)} bytes; a message may have at most {most}"
+        )
     return data
 
 
@@ -187,7 +191,7 @@ def _stream_call(
             if limits := rate_limits.metadata():
                 if parsed:
                     await context.send_initial_metadata(limits)
-                else:  # initial metadata would tell who sends to stop
+                else:  # initial metadata would make a sending client stop
                     context.set_trailing_metadata(limits)
             async for response in responses:
                 if not begun:
@@ -214,13 +218,13 @@ def _stream_call(
 
 
 async def abort(context: ServicerContext, error: Exception, path: str = "") -> None:
-    """End the call with what the error is to its caller."""
-    # For the store the core has waited already.
+    """Ends the call with the status of an error."""
+    # Before StoreUnavailable is raised, the core has waited for the store already.
     await _abort_with(context, error_status(error, path), final=isinstance(error, StoreUnavailable))
 
 
 async def _abort_with(context: ServicerContext, status: Status, *, final: bool = False) -> None:
-    """A final refusal is one that the client's own retries can't help."""
+    """Ends the call with a status; `final` tells the client that its own retries are useless."""
     told: Any = rpc_status.to_status(status)  # type: ignore[no-untyped-call]
     more = (*rate_limits.metadata(), _NO_RETRY) if final else rate_limits.metadata()
     if more:
@@ -229,14 +233,16 @@ async def _abort_with(context: ServicerContext, status: Status, *, final: bool =
 
 
 async def await_first(requests: AsyncIterator[bytes]) -> None:
-    """Wait for what a call begins with: a status under that write may be lost on the caller."""
+    """Waits for the first message of a call: if the status arrives while the client still writes that
+    message, the client may lose it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(FIRST_SECONDS):
             await anext(requests, None)
 
 
 async def stop_sending(requests: AsyncIterator[bytes], context: ServicerContext) -> None:
-    """Tell the caller to send no more, and let it end: a status under its write may be lost on it."""
+    """Asks the client to stop sending and waits until it does: a status that arrives while the client writes
+    may be lost."""
     await context.send_initial_metadata((("portico-stop", "1"),))
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):
@@ -245,7 +251,7 @@ async def stop_sending(requests: AsyncIterator[bytes], context: ServicerContext)
 
 
 def _is_defect(record: logging.LogRecord) -> bool:
-    """False for what gRPC tells of a caller that left while a response was written to it."""
+    """Filter that drops gRPC's log record of a caller that left while a response was written."""
     return not record.exc_info or not isinstance(record.exc_info[1], cygrpc.ExecuteBatchError)
 
 
@@ -270,5 +276,5 @@ def _unimplemented_stream(path: str) -> Callable[[Any, ServicerContext], AsyncIt
 
 
 def _unimplemented_status(path: str) -> Status:
-    message = f"{path} is part of the contract and not yet built"
+    message = f"{path} is part of the contract but not implemented"
     return status_of(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", message, {})

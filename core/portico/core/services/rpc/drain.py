@@ -1,11 +1,11 @@
-"""The end of a core's life, as its streams see it: they are cut, resumably."""
+"""Interrupts open streams when the core stops; clients can resume them from their cursor."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Drain:
-    """Knows the open streams, and cuts them when the core stops. Owned by the server."""
+    """Registry of open streams, which it interrupts when the core stops. One per server."""
 
     def __init__(self) -> None:
         self.cutting = False
@@ -13,7 +13,7 @@ class Drain:
 
     @contextmanager
     def watching(self, cut: Callable[[], None]) -> Iterator[None]:
-        """Call `cut`, once, when streams are to end; at once if that time has come."""
+        """Within the context, calls `cut` when streams must end; at once if the core is stopping already."""
         self._cuts.add(cut)
         try:
             if self.cutting:
@@ -23,7 +23,7 @@ class Drain:
             self._cuts.discard(cut)
 
     def cut(self) -> None:
-        """End all streams, and those that are still opened."""
+        """Interrupts all open streams, and from now on every new one."""
         self.cutting = True
         for cut in tuple(self._cuts):
             cut()

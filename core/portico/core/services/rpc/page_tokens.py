@@ -1,4 +1,4 @@
-"""Pages: sizes, and opaque tokens that say where the next one begins."""
+"""Pagination: page sizes, and opaque tokens with the position of the next page."""
 
 import base64
 
@@ -11,7 +11,7 @@ PAGE_SIZE_MAX = 200
 
 
 def page_size(asked: int) -> int:
-    """Raises InvalidArgument for a negative size."""
+    """The page size to use for a requested one. Raises InvalidArgument if it is negative."""
     if asked < 0:
         raise InvalidArgument("page_size", "must not be negative")
     return min(asked or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
@@ -22,7 +22,7 @@ def encode_token(*place: str | float) -> str:
 
 
 def decode_token(token: str, *types: type) -> tuple[object, ...] | None:
-    """None for an empty token. Raises InvalidArgument for one that no answer has brought."""
+    """Values in a page token; None for an empty token. Raises InvalidArgument for a malformed one."""
     if not token:
         return None
     try:

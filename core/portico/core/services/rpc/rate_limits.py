@@ -1,6 +1,6 @@
-"""How often tenants and users may call: token buckets that hold a second's worth, refilled all the time.
+"""Rate limits per tenant and user: token buckets with one second's worth of calls, refilled continuously.
 
-What is left is told to callers, for who can see a limit coming need not run into it.
+Every response carries the remaining calls, so that callers can slow down before they are refused.
 """
 
 import math
@@ -14,15 +14,15 @@ from portico.core.errors import LimitExceeded
 from portico.model.identity import Principal
 from portico.v1 import rates_pb2 as pb
 
-REMEMBERED = 20_000  # buckets; who is forgotten has a full one
+REMEMBERED = 20_000  # most buckets in memory; one that was dropped counts as full
 METADATA = "portico-rate-limits-bin"
 
 
 class RateExceeded(LimitExceeded):
-    """A call too many. `told` is what the caller is to know of its limits."""
+    """A call above a rate limit; `told` is the encoded RateLimits for the caller."""
 
     def __init__(self, whose: str, limit: float, told: bytes, retry_after: float) -> None:
-        problem = f"the {whose} calls more than {limit:g} times a second"
+        problem = f"the {whose} makes more than {limit:g} calls per second; try again later"
         super().__init__(f"{whose}_requests", problem, retry_after=retry_after)
         self.told = told
 
@@ -30,12 +30,12 @@ class RateExceeded(LimitExceeded):
 class _Limit(NamedTuple):
     whose: str  # tenant or user
     rate: float  # calls per second
-    size: float  # of a bucket
-    window: int  # seconds in which an empty one is full again
+    size: float  # calls that a full bucket allows
+    window: int  # seconds until an empty bucket is full again
 
 
 class Rates:
-    """Calls per second. Owned by the event loop."""
+    """Rate limits in calls per second. For use on the event loop only."""
 
     def __init__(self, per_tenant: float | None, per_user: float | None) -> None:
         self._limits = tuple(
@@ -46,8 +46,14 @@ class Rates:
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def count(self, who: Principal) -> bytes:
-        """One call more. Returns what the caller is to know of its limits, an encoded RateLimits; nothing
-        without limits. Raises RateExceeded, which says when there is room again."""
+        """Counts one call.
+
+        Returns:
+            An encoded RateLimits for the caller; empty without limits.
+
+        Raises:
+            RateExceeded: A limit is reached; the error has the seconds until the next call is allowed.
+        """
         if not self._limits:
             return b""
         now = time.monotonic()
@@ -62,7 +68,7 @@ class Rates:
                 raise RateExceeded(limit.whose, limit.rate, told, (1.0 - left) / limit.rate)
             keys.append(key)
             lefts.append(left - 1.0)
-        # Who is refused takes nothing: the others of its tenant would pay for it.
+        # A refused call takes no token: other users of the tenant would pay for it.
         for key, left in zip(keys, lefts, strict=True):
             self._buckets[key] = left, now
             self._buckets.move_to_end(key)
@@ -92,12 +98,12 @@ _told: ContextVar[bytes] = ContextVar("portico rate limits", default=b"")
 
 
 def tell(told: bytes) -> None:
-    """For the rest of this call's task: what its caller is to know of its limits."""
+    """Sets the encoded RateLimits that the response of this task's call carries."""
     _told.set(told)
 
 
 def metadata() -> tuple[tuple[str, bytes], ...]:
-    """Metadata with what this call's caller is to know of its limits; none without limits."""
+    """Response metadata with the caller's rate limits; empty without limits."""
     told = _told.get()
     return ((METADATA, told),) if told else ()
 

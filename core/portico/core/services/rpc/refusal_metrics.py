@@ -1,4 +1,4 @@
-"""Calls that are refused for their credential or for their number, counted; never with the credential."""
+"""Metrics of calls refused for their credential or a rate limit; the credential itself is never recorded."""
 
 from portico.core.errors import (
     IssuerUnavailable,
@@ -11,7 +11,7 @@ from portico.telemetry.counts import Counts
 
 
 class Refusals:
-    """Of one core. Its labels are words of ours."""
+    """Counters of one core. Label values come from a fixed set, never from callers."""
 
     def __init__(self) -> None:
         self._credentials = Counts(
@@ -23,12 +23,12 @@ class Refusals:
         self._limited = Counts(
             "portico.calls.limited",
             "{call}",
-            "Calls, and streams of a multiplexed connection, beyond what a tenant or user may call a second.",
+            "Calls, and streams of a multiplexed connection, above the rate limit of a tenant or user.",
             "limit",
         )
 
     def note(self, error: PorticoError) -> None:
-        """What a call was refused with before a service saw it."""
+        """Counts a call that was refused before it reached a service."""
         match error:
             case Unauthenticated():
                 self._credentials.add(error.why)

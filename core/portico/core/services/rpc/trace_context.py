@@ -1,4 +1,4 @@
-"""A run belongs to its caller's trace and request: what its agent calls and logs goes on with them."""
+"""Takes trace context and request id from a call's metadata, for the spans and log lines of its run."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 def enter_request(metadata: Metadata | None) -> None:
-    """The rest of this call's task belongs to the request that its metadata names."""
+    """Sets the request id in the metadata for the rest of this call's task."""
     for name, value in metadata or ():
         if name == REQUEST and isinstance(value, str):
             ids.request_id.set(ids.readable(value))
@@ -22,7 +22,7 @@ def enter_request(metadata: Metadata | None) -> None:
 
 @contextmanager
 def caller_trace(metadata: Metadata | None) -> Iterator[None]:
-    """Within it, tasks begin in the trace that the metadata names; a span of the call's own goes before."""
+    """Within the context, tasks start in the trace in the metadata, unless the call has a span itself."""
     carrier = {name: value for name, value in metadata or () if name in _TRACE and isinstance(value, str)}
     if not carrier or trace.get_current_span().get_span_context().is_valid:
         yield
@@ -35,8 +35,8 @@ def caller_trace(metadata: Metadata | None) -> Iterator[None]:
 
 
 def enter_stream(metadata: Mapping[str, str], call: Call | None) -> None:
-    """The same for a stream that shares a call with others, in a context of its own: the call's trace and
-    request are not the stream's."""
+    """Sets trace and request id of a multiplexed stream, in the stream's own context: they differ from those
+    of the call that carries it."""
     if call is not None or metadata:
         ids.request_id.set(ids.readable(metadata.get(REQUEST, "")))
         context.attach(spans.parent_of(metadata) if call is None else call.context)

@@ -1,6 +1,6 @@
-"""Calls of callers whom nobody knows, such as those who guess keys, as lines that can't fill a disk.
+"""Audit lines of unauthenticated calls (such as guesses of keys), limited so that they can't fill a disk.
 
-Of an address and an outcome the first call in a minute has its line, and the rest have one together.
+For each address and outcome, the first call in a minute has its own line; one line counts the rest.
 """
 
 import ipaddress
@@ -12,24 +12,24 @@ from datetime import UTC, datetime
 import orjson
 
 SECONDS = 60.0
-KINDS = 100  # of addresses and outcomes in that time; what is beyond counts together
+KINDS = 100  # most pairs of address and outcome in that time; further ones are counted together
 OTHERS = "others"
 
 
 class Strangers:
-    """Any thread may use it."""
+    """Writes and counts lines of unauthenticated calls. Thread-safe."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._lock = threading.Lock()
         self._seen: dict[
             tuple[str, str], Counter[str]
-        ] = {}  # by method: calls that have no line of their own
+        ] = {}  # calls without their own line, counted by method
         self._since = datetime.now(UTC)
         self._timer: threading.Timer | None = None
 
     def note(self, told: dict[str, object]) -> None:
-        """`told` is a call's line."""
+        """Writes or counts a call; `told` is its line."""
         kind = _network(str(told["address"])), str(told["outcome"])
         with self._lock:
             if not self._seen:
@@ -44,7 +44,7 @@ class Strangers:
                 repeated[str(told["method"])] += 1
 
     def end(self) -> None:
-        """Write what has been counted."""
+        """Writes the counts so far and stops."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -73,7 +73,7 @@ class Strangers:
 
 
 def _network(address: str) -> str:
-    """One host has as many IPv6 addresses as it wants, of one network of 64 bits."""
+    """The address, for IPv6 its /64 network: one host can use any number of addresses in it."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address, 64), strict=False))

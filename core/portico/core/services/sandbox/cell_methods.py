@@ -1,4 +1,4 @@
-"""The methods of SandboxService that run cells."""
+"""Methods of SandboxService that run cells."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -20,7 +20,7 @@ from portico.v1 import sandbox_pb2 as pb
 
 
 class SandboxCells(SandboxMethods):
-    """Runs cells, in sandboxes that are there or are made for it."""
+    """Runs cells in existing sandboxes, or in new ones."""
 
     async def RunCell(
         self, request: pb.RunCellRequest, context: ServicerContext
@@ -48,10 +48,10 @@ class SandboxCells(SandboxMethods):
                         yield pb.RunCellsResponse(sandbox=self._told(held))
                         continue
                 elif request.WhichOneof("sandbox"):
-                    raise InvalidArgument("sandbox", "is for the first request")
+                    raise InvalidArgument("sandbox", "may be set in the first request only")
                 elif request.HasField("answer"):
-                    continue  # the cell that has asked has ended
-                # Looked up each time: it may have ended.
+                    continue  # the cell that asked has ended
+                # Looked up for each request: the sandbox may have ended.
                 box = self._box(held.box.id)
                 with told(sandbox_id=box.id):
                     cell = box.cell_batches(request.code, _timeout(request), allow_input=request.allow_input)
@@ -59,7 +59,7 @@ class SandboxCells(SandboxMethods):
                         if not introduced:
                             first = asyncio.ensure_future(anext(batches))
                             try:
-                                # The cell is on its way: it runs while the answer about its sandbox goes out.
+                                # Start the cell first: it runs while the response about its sandbox is sent.
                                 await asyncio.sleep(0)
                                 yield pb.RunCellsResponse(sandbox=self._told(held))
                                 yield pb.RunCellsResponse(cell=cell_events(await first))
@@ -75,9 +75,10 @@ class SandboxCells(SandboxMethods):
         key = check_id(request.idempotency_key, "idempotency_key", required=False)
         spec = spec_from_proto(request.spec, self._sandboxes.policy.defaults())
         backend = request.spec.backend
-        # A session that nobody else knows of has none of its own; it gets this one.
+        # A new session has no sandbox yet; it gets this one.
         if key:
-            # The user is the caller's to say; a repeat that leaves it out has another generated session.
+            # If the request names neither user nor session, the generated session differs in a repeat, so the
+            # key must not depend on it.
             said = request.user_id or request.session_id or not caller().believed
             owner = user_id if said else ""
             held = await self._sandboxes.keyed(
@@ -98,7 +99,7 @@ def _timeout(request: pb.RunCellRequest | pb.RunCellsRequest) -> float | None:
 
 
 class _Inbox:
-    """The requests of one call, of which the next can be waited for beside something else."""
+    """Requests of one call; the next one can be awaited beside other work."""
 
     def __init__(self, requests: AsyncIterator[bytes]) -> None:
         self._requests = requests
@@ -110,7 +111,7 @@ class _Inbox:
         return await (self._next() if coming is None else coming)
 
     def coming(self) -> "asyncio.Task[bytes | None]":
-        """Done when there is something to take."""
+        """A task that is done when `take` would return at once."""
         if self._coming is None:
             self._coming = asyncio.create_task(self._next())
         return self._coming
@@ -126,7 +127,7 @@ class _Inbox:
 async def _answered(
     cell: AsyncGenerator[list[CellEvent], None], inbox: _Inbox
 ) -> AsyncGenerator[list[CellEvent], None]:
-    """A cell's batches; answers its questions with requests that come in meanwhile."""
+    """Yields a cell's batches of events, and answers its input() calls from the requests."""
     asked: CellInput | None = None
     batch = asyncio.ensure_future(anext(cell, None))
     try:
@@ -150,10 +151,10 @@ async def _answered(
 
 
 def _line(data: bytes | None) -> str | None:
-    """The answer in a request; None for the end of input, or of all requests. Raises InvalidArgument."""
+    """The answer in a request; None for end of input or after the last request. Raises InvalidArgument."""
     if data is None:
         return None
     request = parse(pb.RunCellsRequest, data)
     if not request.HasField("answer"):
-        raise InvalidArgument("answer", "is required: the cell waits for it")
+        raise InvalidArgument("answer", "is required: the cell waits for input")
     return None if request.answer.eof else request.answer.text

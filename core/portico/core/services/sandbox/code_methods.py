@@ -1,4 +1,4 @@
-"""The methods of SandboxService that run programs and tools."""
+"""Methods of SandboxService that run programs and tools."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -112,7 +112,7 @@ def _json(result: object) -> str:
     try:
         return orjson.dumps(result).decode()
     except orjson.JSONEncodeError:
-        # Lone surrogates: what hostile code says need not be text.
+        # Hostile code may produce lone surrogates, which orjson refuses.
         import json
 
         return json.dumps(result)

@@ -1,4 +1,4 @@
-"""The methods of SandboxService for files."""
+"""Methods of SandboxService for files."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -20,7 +20,7 @@ EDITS = 1000
 
 
 class SandboxFiles(SandboxMethods):
-    """Files."""
+    """Reads, writes, lists and watches files in sandboxes."""
 
     async def ReadFile(
         self, request: pb.ReadFileRequest, context: ServicerContext
@@ -30,7 +30,7 @@ class SandboxFiles(SandboxMethods):
             if getattr(request, field) < 0:
                 raise InvalidArgument(field, "must not be negative")
         if request.last_bytes and (request.offset or request.length):
-            raise InvalidArgument("last_bytes", "not together with offset and length")
+            raise InvalidArgument("last_bytes", "must not be combined with offset or length")
         with told(sandbox_id=box.id, path=path):
             opening = box.files.open(path, request.offset, request.length or None, request.last_bytes or None)
             async with await opening as reading:
@@ -38,7 +38,7 @@ class SandboxFiles(SandboxMethods):
                     file=file_to_proto(reading.entry), offset=reading.offset, length=reading.length
                 )
                 async for piece in reading:
-                    # With the first piece: a message of its own would double what a small file costs.
+                    # Sent with the first piece: a separate message would double the cost of a small file.
                     yield pb.ReadFileResponse(data=piece, opened=opened)
                     opened = None
                 if opened is not None:
@@ -51,7 +51,7 @@ class SandboxFiles(SandboxMethods):
             first = await anext(requests, None)
             start = None if first is None else parse(pb.WriteFileRequest, first).start
             if start is None or not start.sandbox_id:
-                raise InvalidArgument("start", "is required first")
+                raise InvalidArgument("start", "is required in the first request")
             box, path = self._box(start.sandbox_id), _path(start.path)
             with told(sandbox_id=box.id, path=path):
                 size = await box.files.upload(
@@ -72,7 +72,7 @@ class SandboxFiles(SandboxMethods):
     ) -> pb.ListDirectoryResponse:
         box, path = self._box(request.sandbox_id), _path(request.path or ".")
         if not 0 <= request.depth <= 64:
-            raise InvalidArgument("depth", "not between 0 and 64")
+            raise InvalidArgument("depth", "must be between 0 and 64")
         if request.page_size < 0:
             raise InvalidArgument("page_size", "must not be negative")
         place = decode_token(request.page_token, str) or ("",)
@@ -123,7 +123,7 @@ class SandboxFiles(SandboxMethods):
     async def EditFile(self, request: pb.EditFileRequest, context: ServicerContext) -> pb.EditFileResponse:
         box, path = self._box(request.sandbox_id), _path(request.path)
         if not 0 < len(request.edits) <= EDITS:
-            raise InvalidArgument("edits", f"not between 1 and {EDITS}")
+            raise InvalidArgument("edits", f"must have between 1 and {EDITS} items")
         edits = []
         for index, edit in enumerate(request.edits):
             if not edit.old_text:
@@ -151,9 +151,9 @@ async def _data(requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 def _path(path: str, field: str = "path") -> str:
-    """Raises InvalidArgument for what can't be a path anywhere."""
+    """Decodes a path. Raises InvalidArgument for an impossible one."""
     if not path:
         raise InvalidArgument(field, "is required")
     if len(path.encode()) > PATH_BYTES or "\0" in path:
-        raise InvalidArgument(field, f"has a NUL character or more than {PATH_BYTES} bytes")
+        raise InvalidArgument(field, f"must have no NUL character and at most {PATH_BYTES} bytes")
     return from_text(path)

@@ -1,4 +1,4 @@
-"""What the parts of SandboxService share."""
+"""Base class of the parts of SandboxService."""
 
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
@@ -9,13 +9,13 @@ from portico.sandbox.registry import Held
 
 
 class SandboxMethods:
-    """Methods on the sandboxes of one core."""
+    """Looks up sandboxes and snapshots of the caller."""
 
     def __init__(self, sandboxes: Sandboxes) -> None:
         self._sandboxes = sandboxes
 
     def _held(self, sandbox_id: str) -> Held:
-        """One of the caller's. Raises InvalidArgument, SandboxNotFound, SandboxGone."""
+        """A sandbox of the caller. Raises InvalidArgument, SandboxNotFound, SandboxGone."""
         return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"), is_own)
 
     def _box(self, sandbox_id: str) -> Box:
@@ -23,7 +23,8 @@ class SandboxMethods:
         return self._held(sandbox_id).box
 
     def _snapshot(self, snapshot_id: str) -> str:
-        """The id of one of the caller's. Raises InvalidArgument, SnapshotNotFound."""
+        """Checks that the caller owns the snapshot; returns its id. Raises InvalidArgument,
+        SnapshotNotFound."""
         self._sandboxes.snapshot(check_id(snapshot_id, "snapshot_id"), is_own)
         return snapshot_id
 
@@ -31,5 +32,5 @@ class SandboxMethods:
 def check_port(port: int, field: str) -> int:
     """Raises InvalidArgument."""
     if not 0 < port < 65_536:
-        raise InvalidArgument(field, "not between 1 and 65535")
+        raise InvalidArgument(field, "must be between 1 and 65535")
     return port

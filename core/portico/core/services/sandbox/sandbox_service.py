@@ -1,4 +1,5 @@
-"""SandboxService: places where untrusted code runs. Code, files and ports have modules of their own."""
+"""SandboxService: creates and manages sandboxes. Separate modules have its methods for code, files and
+ports."""
 
 from grpc.aio import ServicerContext
 
@@ -22,7 +23,7 @@ ACCESS_SECONDS_MAX = 86_400.0
 
 
 class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
-    """The sandboxes of one core."""
+    """Serves the sandboxes of one core."""
 
     async def CreateSandbox(
         self, request: pb.CreateSandboxRequest, context: ServicerContext

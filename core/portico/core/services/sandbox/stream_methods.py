@@ -1,4 +1,4 @@
-"""The methods of SandboxService that carry bytes both ways: terminals and ports."""
+"""Methods of SandboxService with bytes in both directions: terminals and ports."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ SIZE = (24, 80)  # rows and columns of a terminal
 
 
 class SandboxStreams(SandboxMethods):
-    """Terminals and ports."""
+    """Opens terminals in sandboxes and connects to their ports."""
 
     async def OpenTerminal(
         self, requests: AsyncIterator[bytes], context: ServicerContext
@@ -51,7 +51,7 @@ class SandboxStreams(SandboxMethods):
                         elif isinstance(event, ProcessEnd):
                             yield pb.OpenTerminalResponse(end=process_end(event))
             finally:
-                # Who gives the call up while it starts must not leave it behind.
+                # If the caller leaves while the process starts, the process must still be killed.
                 with suppress(errors.SandboxError):
                     await box.processes.signal((await starting).pid, signal.SIGKILL)
 
@@ -61,7 +61,7 @@ class SandboxStreams(SandboxMethods):
         start = (await _first(requests, pb.ConnectPortRequest)).start
         port, left = start.port, None
         if start.access_token:
-            # The token is a credential of its own.
+            # The access token is a credential itself.
             sandbox_id, port, left = self._sandboxes.ports.read(start.access_token)
             box = self._sandboxes.get(sandbox_id).box
         else:
@@ -81,11 +81,11 @@ class SandboxStreams(SandboxMethods):
 
 
 async def _first(requests: AsyncIterator[bytes], kind: Any) -> Any:
-    """Raises InvalidArgument when it does not say where to."""
+    """The first request of a call. Raises InvalidArgument unless it is a start."""
     data = await anext(requests, None)
     first = None if data is None else parse(kind, data)
     if first is None or first.WhichOneof("event") != "start":
-        raise InvalidArgument("start", "is required first")
+        raise InvalidArgument("start", "is required in the first request")
     return first
 
 
@@ -93,7 +93,8 @@ async def _first(requests: AsyncIterator[bytes], kind: Any) -> Any:
 async def _beside(
     work: Coroutine[Any, Any, None], when_failed: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """The other direction. What it raises is raised here; for that the reading is made to end."""
+    """Runs `work` (the other direction of a stream) within the context. If `work` fails, `when_failed` ends
+    the reading, and the context raises the error."""
     closing: list[asyncio.Task[None]] = []
 
     async def close() -> None:
@@ -135,14 +136,14 @@ async def _sent(requests: AsyncIterator[bytes], connection: Connection) -> None:
 
 
 async def _expire(seconds: float | None) -> None:
-    """Raises SandboxNotFound when they are over: a token is no longer good then."""
+    """Raises SandboxNotFound after so many seconds, when the access token has expired; None never expires."""
     if seconds is not None:
         await asyncio.sleep(seconds)
         raise expired()
 
 
 def _size(size: pb.TerminalSize) -> tuple[int, int]:
-    """Raises InvalidArgument."""
+    """Rows and columns. Raises InvalidArgument."""
     if not (0 < size.rows < 10_000 and 0 < size.columns < 10_000):
-        raise InvalidArgument("size", "rows and columns are from 1 to 9999")
+        raise InvalidArgument("size", "rows and columns must be between 1 and 9999")
     return size.rows, size.columns

@@ -1,4 +1,4 @@
-"""What a line of the audit has: who did what to what, and nothing that was said."""
+"""A line of the audit log has caller, action and ids, and no content of the call."""
 
 import json
 from typing import Any

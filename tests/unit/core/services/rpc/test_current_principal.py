@@ -1,4 +1,4 @@
-"""Whose a request is about, and what a caller may do: by its scopes, and by nothing that it says."""
+"""The owner that a request is about, and what a caller may do: only its credential decides."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -108,7 +108,7 @@ def test_nothing_is_anonymous_peoples_own() -> None:
 @pytest.mark.parametrize(
     ("scope", "own", "tenants", "others"),
     [
-        # What may be done, and what may be read only.
+        # Full access, and access for reading only.
         ("read", "do", "", ""),
         ("use", "do", "", ""),
         ("act-as", "do", "do", ""),
@@ -201,7 +201,7 @@ async def test_a_run_of_anothers_is_not_there(engine: RunEngine) -> None:
             await check_run(engine, f"of {BOB}")
     with calling(EVERYBODY):
         await check_run(engine, f"of {BOB}")
-        await check_run(engine, "resp_nobody")  # there is nobody to hide it from
+        await check_run(engine, "resp_nobody")  # while auth is off nothing is hidden
     with calling(ANONYMOUS), pytest.raises(Unauthenticated):
         await check_run(engine, f"of {ADA}")
 

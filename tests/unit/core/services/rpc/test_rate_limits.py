@@ -1,4 +1,4 @@
-"""Calls per second."""
+"""Rate limits: calls per second of users and tenants."""
 
 import time
 from contextvars import copy_context
@@ -21,7 +21,7 @@ def test_a_bucket_empties_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> No
     limits = Rates(per_tenant=6, per_user=4)
     for _ in range(4):
         limits.count(ADA)
-    with pytest.raises(LimitExceeded, match="the user calls more than 4 times") as caught:
+    with pytest.raises(LimitExceeded, match="the user makes more than 4 calls") as caught:
         limits.count(ADA)
     assert caught.value.metadata == {"limit": "user_requests", "retry_after_seconds": "0.25"}
     for _ in range(2):
@@ -57,7 +57,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(data: bytes) -> list[tuple[str, int, int, int, float]]:
-    """Name, limit, window, what remains, and the seconds until there is one more."""
+    """Name, limit, window, remaining calls, and the seconds until the next call is allowed."""
     return [
         (
             each.name,
@@ -84,7 +84,7 @@ def test_who_calls_is_told_what_is_left_and_when_there_is_more(monkeypatch: pyte
     with pytest.raises(RateExceeded) as caught:
         limits.count(ADA)
     assert told(caught.value.told) == [("tenant", 1, 2, 0, 2.0), ("user", 4, 1, 3, 0.25)]
-    # What is full is there now.
+    # A full bucket allows a call now.
     now += 1.9
     with pytest.raises(RateExceeded) as caught:
         limits.count(ADA)

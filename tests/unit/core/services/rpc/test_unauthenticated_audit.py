@@ -1,4 +1,4 @@
-"""Callers whom nobody knows can't fill a disk with the lines of their calls."""
+"""Unauthenticated callers can't fill a disk with the audit lines of their calls."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ def call(address: str, method: str = "GetRun", outcome: str = "UNAUTHENTICATED")
 
 
 class Lines(list[bytes]):
-    """What was written."""
+    """The lines that were written."""
 
     @property
     def parsed(self) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def test_the_first_call_has_its_line_and_the_rest_have_one_together() -> None:
         "count": 999,
         "methods": {"GetCaller": 249, "GetRun": 750},
     }
-    counting.note(call("192.0.2.1"))  # of the next minute
+    counting.note(call("192.0.2.1"))  # in the next minute
     assert len(lines) == 5
     counting.end()
     assert len(lines) == 5

@@ -62,7 +62,7 @@ async def test_cells_over_one_stream_in_a_sandbox_that_is_made_for_them(client: 
         assert (await anext(events)).stdout == b"1\n"
         await events.aclose()
     async with asyncio.timeout(30):
-        assert (await cell(client, made.sandbox_id, "x"))[0] == "3"  # it lives on, interrupted
+        assert (await cell(client, made.sandbox_id, "x"))[0] == "3"  # the kernel survives the interrupt
     async with client.sandboxes.cells(box) as cells:
         assert (await cells.sandbox()).sandbox_id == box
         await client.sandboxes.delete(box)

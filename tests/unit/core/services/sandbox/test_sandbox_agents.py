@@ -14,7 +14,7 @@ from portico.v1 import events_pb2
 
 @pytest.fixture(params=["local", "workers"], autouse=True)
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever an agent runs, it has the same sandbox."""
+    """In the core's process or in a worker, an agent has the same sandbox."""
     if request.param == "workers":
         monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(), words))
 

@@ -1,4 +1,4 @@
-"""Objects and answers of sandboxes that are too large, through gRPC."""
+"""Objects and results of sandboxes that are too large, through gRPC."""
 
 import asyncio
 import logging

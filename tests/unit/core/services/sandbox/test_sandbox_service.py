@@ -1,4 +1,4 @@
-"""Who has which sandbox, what may be asked of it, and when it ends."""
+"""Sandboxes: their owners, the limits of a request, and their end."""
 
 import asyncio
 from pathlib import Path
@@ -69,7 +69,7 @@ async def test_what_is_gone_says_why(client: Client) -> None:
 async def test_an_error_that_repeats_a_long_name_comes_as_what_it_is(client: Client, name: str) -> None:
     made = await client.sandboxes.create()
     path = "/workspace/" + name * (4_000 // len(name.encode()))
-    for _ in range(10):  # gRPC refuses some of those that are nearly too large
+    for _ in range(10):  # gRPC randomly refuses metadata near the limit
         with pytest.raises((FailedPrecondition, NotFound)) as wrong:
             await client.sandboxes.stat_file(made.sandbox_id, path)
         assert wrong.value.reason in ("SANDBOX_OPERATION_FAILED", "FILE_NOT_FOUND")
