@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from portico.sandbox import errors
-from portico.sandbox.box import Box
 from portico.sandbox.events import CellResult, ShellResult
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import Spec
 

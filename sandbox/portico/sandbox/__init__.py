@@ -4,6 +4,6 @@ with BaseSandbox() as box:
     print(box.run_ipython_cell(code="1 + 1"))
 """
 
-from portico.sandbox.sandboxes import BaseSandbox, BaseSandboxAsync, FilesystemSandbox, FilesystemSandboxAsync
+from portico.sandbox.direct import BaseSandbox, BaseSandboxAsync, FilesystemSandbox, FilesystemSandboxAsync
 
 __all__ = ["BaseSandbox", "BaseSandboxAsync", "FilesystemSandbox", "FilesystemSandboxAsync"]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, Self, TextIO
 
 from portico.sandbox import errors
-from portico.sandbox.box import Box
-from portico.sandbox.choice import make_backend
+from portico.sandbox.backend_registry import make_backend
 from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr, Stdout
-from portico.sandbox.printable import Printable, printable
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
+from portico.sandbox.terminal_text import Printable, printable
 
 _RAISED: Final = 1  # exit statuses: code raised, invalid call, no sandbox available, ended by limit or signal
 _WRONG: Final = 2

@@ -7,8 +7,8 @@ destroy.
 
 from typing import Protocol
 
-from portico.sandbox.box import Box
 from portico.sandbox.events import Capabilities
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Spec
 
 

@@ -11,7 +11,7 @@ from portico.sandbox.egress.rules import parse_all, parse_denied
 from portico.sandbox.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from portico.sandbox.sources import Source
+    from portico.sandbox.mount_sources import Source
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")

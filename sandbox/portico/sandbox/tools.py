@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from portico.sandbox import errors
-from portico.sandbox.box import Box
 from portico.sandbox.events import Entry
-from portico.sandbox.names import from_text, to_text
-from portico.sandbox.results import Result, cell_result, failed_result, result_of, text_part, text_result
+from portico.sandbox.file_names import from_text, to_text
+from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.tool_results import Result, cell_result, failed_result, result_of, text_part, text_result
 
 
 @dataclass(frozen=True, slots=True)

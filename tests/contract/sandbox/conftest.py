@@ -7,10 +7,10 @@ import pytest
 from support.engines import need
 
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend
 from portico.sandbox.docker.backend import DockerBackend
 from portico.sandbox.docker.settings import DockerSettings
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Limits, Spec
 

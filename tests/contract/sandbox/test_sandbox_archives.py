@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from portico.sandbox import errors
-from portico.sandbox.box import Box
+from portico.sandbox.handle.sandbox_handle import Box
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:

@@ -8,8 +8,8 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
 from portico.sandbox.events import CellEnd, Rich, Stdout
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Limits, Spec
 
 

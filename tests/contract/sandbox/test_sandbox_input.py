@@ -6,8 +6,8 @@ from contextlib import aclosing
 import pytest
 
 from portico.sandbox import errors
-from portico.sandbox.box import Box
 from portico.sandbox.events import CellEnd, CellEvent, CellInput, Rich, Stdout
+from portico.sandbox.handle.sandbox_handle import Box
 
 ASKING = """
 import getpass

@@ -9,8 +9,8 @@ import pytest
 import portico.sandbox
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
 from portico.sandbox.events import CellError, CellResult
+from portico.sandbox.handle.sandbox_handle import Box
 
 FOLDER = str(Path(portico.sandbox.__file__).parent)  # of the code that runs inside, on this machine
 HOST = re.compile(rf"portico_inside|{re.escape(FOLDER)}|/\.portico|zygote|kernel\.py")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20

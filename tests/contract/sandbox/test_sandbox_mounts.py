@@ -14,7 +14,7 @@ from support.folders import open_to_all
 
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
-from portico.sandbox import errors, visible
+from portico.sandbox import errors, visible_files
 from portico.sandbox.backend import Backend
 from portico.sandbox.spec import Mount, Spec
 
@@ -136,7 +136,7 @@ async def test_no_mount_covers_the_python_that_the_agent_runs(backend: Backend, 
     version = os.path.basename(os.path.dirname(os.__file__))
     library = f"/usr/local/lib/{version}"  # in the image, or where none of its own is shown
     if not backend.name.startswith("docker"):
-        library = next((path for path in visible.environment() if path.endswith(version)), library)
+        library = next((path for path in visible_files.environment() if path.endswith(version)), library)
     for target in (library, f"{library}/site-packages", os.path.dirname(library)):
         with pytest.raises(errors.InvalidRequest, match="mounts"):
             await backend.create(Spec(mounts=(Mount(f"{folder}/x", target),)))

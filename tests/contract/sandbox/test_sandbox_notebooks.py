@@ -15,8 +15,8 @@ from support import ipython
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
 from portico.sandbox.events import CellResult, Stdout
+from portico.sandbox.handle.sandbox_handle import Box
 
 # One list for one kernel: what a cell leaves behind is there for the next.
 CELLS = [

@@ -6,7 +6,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import Limits, Spec
 

@@ -6,8 +6,8 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
-from portico.sandbox.manager import SandboxManager
+from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.manager.sandbox_manager import SandboxManager
 from portico.sandbox.spec import Spec
 
 

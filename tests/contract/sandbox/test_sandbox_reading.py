@@ -6,8 +6,8 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
-from portico.sandbox.files import Reading
+from portico.sandbox.handle.files import Reading
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Spec
 
 

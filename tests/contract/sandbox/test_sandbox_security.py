@@ -10,7 +10,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Mount, Spec
 
 # Numbers are x86_64's.

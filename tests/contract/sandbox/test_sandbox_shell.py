@@ -8,8 +8,8 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
 from portico.sandbox.events import Lost, ProcessEnd, Stdout
+from portico.sandbox.handle.sandbox_handle import Box
 
 
 async def test_a_command_has_output_and_exit_code(box: Box) -> None:

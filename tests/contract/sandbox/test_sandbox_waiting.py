@@ -9,8 +9,8 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.box import Box
-from portico.sandbox.connection import Connection
+from portico.sandbox.handle.port_connection import Connection
+from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from portico.sandbox import errors
-from portico.sandbox.pool import serves
 from portico.sandbox.spec import (
     MODULES,
     MOUNTS,
@@ -16,6 +15,7 @@ from portico.sandbox.spec import (
     NetworkPolicy,
     Spec,
 )
+from portico.sandbox.warm_pool import serves
 
 
 def test_mounts_are_few() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from portico.sandbox.local.owners import MARK, Owner
+from portico.sandbox.local.process_owner import MARK, Owner
 
 
 def traces(owner: Owner | None = None) -> set[str]:

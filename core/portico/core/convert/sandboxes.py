@@ -26,9 +26,9 @@ from portico.sandbox.events import (
     Stderr,
     Stdout,
 )
-from portico.sandbox.names import to_text
-from portico.sandbox.registry import Held
-from portico.sandbox.snapshots import Snapshot
+from portico.sandbox.file_names import to_text
+from portico.sandbox.manager.registry import Held
+from portico.sandbox.manager.snapshots import Snapshot
 from portico.sandbox.spec import SECONDS, Limits, Mount, NetworkPolicy, Spec
 from portico.v1 import sandbox_pb2 as pb
 

@@ -12,7 +12,7 @@ from typing import Final
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import told
 from portico.sandbox import errors
-from portico.sandbox.sources import Source, open_source
+from portico.sandbox.mount_sources import Source, open_source
 from portico.sandbox.spec import Mount
 
 _MODES: Final = ("", "rw", "own")

@@ -14,13 +14,14 @@ from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.core.sandboxes.port_tokens import PortAccess
 from portico.core.sandboxes.sandbox_errors import told
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
-from portico.sandbox import errors, snapshots, visible
+from portico.sandbox import errors, visible_files
 from portico.sandbox.backend import Backend
-from portico.sandbox.choice import check_private, make_backend
-from portico.sandbox.local import cgroups, owners
-from portico.sandbox.manager import SandboxManager
-from portico.sandbox.registry import Held, everybody
-from portico.sandbox.snapshots import Snapshot
+from portico.sandbox.backend_registry import check_private, make_backend
+from portico.sandbox.local import cgroups, process_owner
+from portico.sandbox.manager import snapshots
+from portico.sandbox.manager.registry import Held, everybody
+from portico.sandbox.manager.sandbox_manager import SandboxManager
+from portico.sandbox.manager.snapshots import Snapshot
 from portico.sandbox.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Sandboxes:
         except errors.BackendUnavailable as error:
             other = "or choose another backend (--sandbox-backend docker, or none)"
             raise ValueError(f"sandboxes: {error.message}, {other}") from None
-        if policy.backend == "local" and (reason := visible.without_packages()):
+        if policy.backend == "local" and (reason := visible_files.without_packages()):
             log.warning("sandboxes cannot import the packages of this Python: %s", reason)
         self._mounts = await asyncio.to_thread(AllowedMounts, policy.mounts, policy.private)
 
@@ -221,6 +222,6 @@ def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
 
 
 def _sweep() -> None:
-    owners.kill_orphans()
+    process_owner.kill_orphans()
     cgroups.sweep()
     snapshots.sweep()

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from portico.core.errors import LimitExceeded, PorticoError
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.sandbox import errors, tools
-from portico.sandbox.box import Box
 from portico.sandbox.events import (
     CellEvent,
     CellResult,
@@ -19,9 +18,10 @@ from portico.sandbox.events import (
     ProcessInfo,
     ShellResult,
 )
-from portico.sandbox.registry import Held
-from portico.sandbox.results import Result
+from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.manager.registry import Held
 from portico.sandbox.spec import SECONDS, Spec
+from portico.sandbox.tool_results import Result
 from portico.telemetry import spans
 
 T = TypeVar("T")

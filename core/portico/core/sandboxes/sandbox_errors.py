@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import ClassVar, Final
 
 from portico.core.errors import Code, InvalidArgument, LimitExceeded, PorticoError
-from portico.sandbox import errors, names
+from portico.sandbox import errors, file_names
 
 log = logging.getLogger(__name__)
 
@@ -154,14 +154,16 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
         field, separator, problem = error.message.partition(": ")
         plain = separator and field.replace(".", "").replace("_", "").isalnum()
         return InvalidArgument(field, problem) if plain else InvalidArgument("sandbox", error.message)
-    message = names.to_text(error.message)
+    message = file_names.to_text(error.message)
     if kind is SandboxUnavailable:
         # The reason describes the machine: only the operator may see it.
         log.warning("a sandbox could not be created: %s", message)
         message = "no sandbox is available now; the core's log has the reason"
     if isinstance(error, errors.SandboxGone):
         about["cause"] = error.cause
-    return kind(message, **{name: names.to_text(str(about[name])) for name in kind.names if name in about})
+    return kind(
+        message, **{name: file_names.to_text(str(about[name])) for name in kind.names if name in about}
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from portico.core.sandboxes.sandbox_errors import told
 from portico.model.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
-from portico.sandbox.quotas import Quota, Quotas
+from portico.sandbox.manager.quotas import Quota, Quotas
 from portico.sandbox.spec import MIB, MODULE_LENGTH, RANGES, Limits, NetworkBounds, NetworkPolicy, Spec
 
 # Modules that may be preloaded by default: they take long to import, and importing them starts no thread,

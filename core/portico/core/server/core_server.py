@@ -52,7 +52,7 @@ from portico.core.stores.encryption import Keyring
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.quota_stores import limited
 from portico.process.listen_address import ABSTRACT, UNIX, why_not
-from portico.sandbox.quotas import Quota
+from portico.sandbox.manager.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.calls import Calls, SeenCalls

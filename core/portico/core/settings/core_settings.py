@@ -15,7 +15,7 @@ from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX, is_local
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
-from portico.sandbox.choice import NAMES, is_backend
+from portico.sandbox.backend_registry import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module

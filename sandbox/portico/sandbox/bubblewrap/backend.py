@@ -15,18 +15,18 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Final
 
-from portico.sandbox import errors, inside, visible
+from portico.sandbox import errors, inside, visible_files
 from portico.sandbox.bubblewrap.command import arguments, without_packages
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import rlimits, seccomp
 from portico.sandbox.inside.root import FILES
-from portico.sandbox.local import cgroups, idmaps, open_files
-from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local import cgroups, file_table_guard, idmaps
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
-from portico.sandbox.local.owners import Owner
-from portico.sandbox.pool import Demand, Pool, claim_usual
-from portico.sandbox.sources import closed, opened
+from portico.sandbox.local.local_sandbox import LocalBox
+from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Spec
+from portico.sandbox.warm_pool import Demand, Pool, claim_usual
 
 FULL: Final = "bubblewrap"
 RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not at all
@@ -79,7 +79,7 @@ class BubblewrapBackend:
         except KeyError:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
         self._program = program
-        visible.check({"the working folder": os.getcwd()}, str(self._root))
+        visible_files.check({"the working folder": os.getcwd()}, str(self._root))
         await asyncio.to_thread(cgroups.sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, Owner.current())
         self._code = await asyncio.to_thread(_copy_code)
@@ -90,7 +90,7 @@ class BubblewrapBackend:
         except BaseException:
             await self.close()
             raise
-        self._guard = asyncio.create_task(open_files.guard(lambda: list(self._boxes.values())))
+        self._guard = asyncio.create_task(file_table_guard.guard(lambda: list(self._boxes.values())))
         self._pool.fill()
 
     def _describe(self) -> Capabilities:
@@ -122,7 +122,7 @@ class BubblewrapBackend:
         if spec.preload:
             raise errors.Unsupported("preload: the bubblewrap backend cannot")
         if spec.mounts:
-            visible.check_targets(mount.target for mount in spec.mounts)
+            visible_files.check_targets(mount.target for mount in spec.mounts)
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):

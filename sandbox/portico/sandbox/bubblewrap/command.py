@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from portico.sandbox import errors, visible
+from portico.sandbox import errors, visible_files
 from portico.sandbox.inside.paths import HOME
 from portico.sandbox.inside.root import FILES, MASKED, SYSTEM
 from portico.sandbox.spec import Spec
@@ -97,8 +97,8 @@ def _files_of_this_machine() -> tuple[str, list[str]]:
         told += ["--tmpfs", path, "--remount-ro", path]
     # This environment's interpreter, or the one that it was made from.
     for python, paths in (
-        (sys.executable, visible.environment()),
-        (os.path.realpath(sys.executable), visible.base()),
+        (sys.executable, visible_files.environment()),
+        (os.path.realpath(sys.executable), visible_files.base()),
     ):
         if all(map(_seen, (python, os.path.realpath(python), *paths))):
             for path in paths:
@@ -117,6 +117,6 @@ def without_packages() -> str:
 
 def _seen(path: str) -> bool:
     """Whether everybody may go there, and a sandbox has nothing of its own in its place."""
-    return all(os.stat(folder).st_mode & 0o001 for folder in Path(path).parents) and not visible.covered(
-        [path]
-    )
+    return all(
+        os.stat(folder).st_mode & 0o001 for folder in Path(path).parents
+    ) and not visible_files.covered([path])

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from portico.sandbox import errors
 from portico.sandbox.docker import hardening, images
-from portico.sandbox.docker.binds import Binds, sweep
-from portico.sandbox.docker.box import DockerBox
+from portico.sandbox.docker.bind_mounts import Binds, sweep
+from portico.sandbox.docker.docker_sandbox import DockerBox
 from portico.sandbox.docker.engine import Engine, NotThere
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
-from portico.sandbox.local.owners import Owner, here
-from portico.sandbox.pool import Demand, Pool, claim_usual
-from portico.sandbox.sources import closed, opened
+from portico.sandbox.local.process_owner import Owner, here
+from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Spec
+from portico.sandbox.warm_pool import Demand, Pool, claim_usual
 
 _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and the process that made it
 _OWNER: Final = "portico.owner"

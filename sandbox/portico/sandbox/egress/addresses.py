@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-from portico.sandbox.egress.names import Address, Network
+from portico.sandbox.egress.host_names import Address, Network
 
 _SPECIAL: Final = tuple(
     ipaddress.IPv4Network(network)

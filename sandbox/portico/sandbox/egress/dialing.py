@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Final
 
-from portico.sandbox.egress.names import Address
+from portico.sandbox.egress.host_names import Address
 
 _SECONDS: Final = 15.0  # for all addresses together
 _HEAD_START: Final = 0.25  # seconds before the next address is tried too, RFC 8305 section 8

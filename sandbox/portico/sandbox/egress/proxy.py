@@ -10,19 +10,19 @@ from typing import Final
 
 import h11
 
-from portico.sandbox.channel import Call
-from portico.sandbox.connection import Connection
-from portico.sandbox.egress import http1
+from portico.sandbox.egress import http_requests
 from portico.sandbox.egress.addresses import AddressBounds, parse_opened
 from portico.sandbox.egress.dialing import Streams, dial
-from portico.sandbox.egress.exchange import exchange
-from portico.sandbox.egress.hello import NotTls
-from portico.sandbox.egress.idle import IdleTimeout
-from portico.sandbox.egress.names import address_of, written
+from portico.sandbox.egress.host_names import address_of, written
+from portico.sandbox.egress.http_exchange import exchange
+from portico.sandbox.egress.idle_timeout import IdleTimeout
 from portico.sandbox.egress.refusal import Refused
 from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
 from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
+from portico.sandbox.egress.tls_hello import NotTls
 from portico.sandbox.egress.tunnel import Inner, WrongName, open_tls, relay
+from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.spec import NetworkPolicy
 
 CONNECTIONS: Final = 64  # of one sandbox at once
@@ -75,17 +75,17 @@ class Egress:
             Egress._everywhere -= 1
 
     async def _carry(self, inner: Inner) -> None:
-        client = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * http1.MAX_HEAD)
+        client = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * http_requests.MAX_HEAD)
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
-                request = await http1.read_request(inner.read, client)
+                request = await http_requests.read_request(inner.read, client)
         except TimeoutError:
             raise Refused(408, f"no request has come in {_HEAD_SECONDS:.0f} s") from None
         if request is None:
             return
-        target = http1.Target.of(request)
+        target = http_requests.Target.of(request)
         kind = self._kind(target)
-        onward = None if target.tunnel else http1.forwarded(request, target)
+        onward = None if target.tunnel else http_requests.forwarded(request, target)
         async with self._connect(target) as outer, IdleTimeout() as idle:
             if onward is not None:
                 await exchange(inner, client, outer, onward, idle)
@@ -97,7 +97,7 @@ class Egress:
             outer[1].write(early)
             await relay(inner, outer, idle)
 
-    def _kind(self, target: http1.Target) -> str:
+    def _kind(self, target: http_requests.Target) -> str:
         """What may be carried. Raises Refused where a list is against it."""
         host, port, where = target.host, target.port, written(target.host, target.port)
         if any(rule.names(host) and rule.port in (None, port) for rule in self._denied):
@@ -111,7 +111,7 @@ class Egress:
                 return kind
         raise Refused(403, f"{where} is not among the hosts that the operator allows")
 
-    def _not_asked_for(self, target: http1.Target) -> Refused:
+    def _not_asked_for(self, target: http_requests.Target) -> Refused:
         host, where = target.host, written(target.host, target.port)
         listed = f"It has: {', '.join(rule.text for rule in self._rules)[:500]}."
         if not any(rule.names(host) for rule in self._rules):
@@ -129,7 +129,7 @@ class Egress:
         )
 
     @asynccontextmanager
-    async def _connect(self, target: http1.Target) -> AsyncIterator[Streams]:
+    async def _connect(self, target: http_requests.Target) -> AsyncIterator[Streams]:
         """Connects to an address that has been checked; sends all that was written before it closes. Raises
         Refused."""
         host, port = target.host, target.port

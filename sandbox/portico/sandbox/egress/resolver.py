@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from portico.sandbox.egress.names import Address
+from portico.sandbox.egress.host_names import Address
 from portico.sandbox.egress.refusal import Refused
 
 _SECONDS: Final = 10.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from portico.sandbox.egress.addresses import parse_network
-from portico.sandbox.egress.names import Network, address_of, canonical
+from portico.sandbox.egress.host_names import Network, address_of, canonical
 
 HTTP: Final = "http"
 TLS: Final = "tls"

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
-from portico.sandbox.egress import hello
+from portico.sandbox.egress import tls_hello
 from portico.sandbox.egress.dialing import Streams
-from portico.sandbox.egress.http1 import Target
-from portico.sandbox.egress.idle import IdleTimeout
-from portico.sandbox.egress.names import address_of, written
+from portico.sandbox.egress.host_names import address_of, written
+from portico.sandbox.egress.http_requests import Target
+from portico.sandbox.egress.idle_timeout import IdleTimeout
 from portico.sandbox.egress.refusal import Refused
 
 GREETING_SECONDS: Final = 15.0
@@ -34,8 +34,8 @@ async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, i
     passes until the server has answered. Raises Refused, hello.NotTls when it is the server that errs.
     """
     reader, writer = outer
-    rest = await _greet(hello.ClientGreeting(), inner, early, writer, target)
-    answer = hello.ServerGreeting()
+    rest = await _greet(tls_hello.ClientGreeting(), inner, early, writer, target)
+    answer = tls_hello.ServerGreeting()
     async with asyncio.timeout(GREETING_SECONDS):
         while not answer.done:
             data = await reader.read(_CHUNK)
@@ -45,12 +45,16 @@ async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, i
             await inner.write(data)
     idle.reset()
     if answer.retries:
-        rest = await _greet(hello.SecondClientGreeting(), inner, rest, writer, target)
+        rest = await _greet(tls_hello.SecondClientGreeting(), inner, rest, writer, target)
     return rest
 
 
 async def _greet(
-    greeting: hello.ClientGreeting, inner: Inner, early: bytes, writer: asyncio.StreamWriter, target: Target
+    greeting: tls_hello.ClientGreeting,
+    inner: Inner,
+    early: bytes,
+    writer: asyncio.StreamWriter,
+    target: Target,
 ) -> bytes:
     try:
         greeting.feed(early)
@@ -58,11 +62,11 @@ async def _greet(
             while not greeting.done:
                 data = await inner.read()
                 if not data:
-                    raise hello.NotTls("it ends in the middle")
+                    raise tls_hello.NotTls("it ends in the middle")
                 greeting.feed(data)
     except TimeoutError:
         raise Refused(408, "no TLS greeting has come in time") from None
-    except hello.NotTls as error:
+    except tls_hello.NotTls as error:
         raise Refused(
             403,
             f"this tunnel is for TLS, and its beginning is {error}",
@@ -71,7 +75,7 @@ async def _greet(
     # RFC 6066: an address is never sent as a name.
     name = target.host if greeting.name is None and address_of(target.host) else greeting.name
     if name is None or name.lower() != target.host:
-        await inner.write(hello.UNRECOGNIZED_NAME)
+        await inner.write(tls_hello.UNRECOGNIZED_NAME)
         raise WrongName
     writer.write(greeting.take())
     return greeting.rest()

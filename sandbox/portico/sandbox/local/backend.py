@@ -9,15 +9,15 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from portico.sandbox import errors, visible
+from portico.sandbox import errors, visible_files
 from portico.sandbox.events import Capabilities
 from portico.sandbox.inside import seccomp
-from portico.sandbox.local import cgroups, idmaps, open_files, owners
-from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local import cgroups, file_table_guard, idmaps, process_owner
 from portico.sandbox.local.environment import environment
+from portico.sandbox.local.local_sandbox import LocalBox
 from portico.sandbox.local.templates import PLAIN, Template, Templates
 from portico.sandbox.local.zygotes import PRELOAD_BYTES, Kind, Zygote, kind_of
-from portico.sandbox.sources import closed, opened
+from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Limits, Spec
 
 FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
@@ -80,17 +80,17 @@ class LocalBackend:
             seccomp.program()
         except KeyError:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
-        if not owners.sees_processes():
+        if not process_owner.sees_processes():
             raise errors.BackendUnavailable(
                 "/proc shows another PID namespace than this process's: mount it anew (unshare --mount-proc)"
             )
-        visible.check({"the working folder": os.getcwd()})
-        if path := visible.covered(visible.base()):
+        visible_files.check({"the working folder": os.getcwd()})
+        if path := visible_files.covered(visible_files.base()):
             raise errors.BackendUnavailable(
                 f"this Python is in {path}, where a sandbox has a directory of its own; use another"
             )
         await asyncio.to_thread(self._sweep)
-        self._hierarchy = await asyncio.to_thread(cgroups.find, owners.Owner.current())
+        self._hierarchy = await asyncio.to_thread(cgroups.find, process_owner.Owner.current())
         self.capabilities = self._describe()
         if self._settings.minimum_tier == FULL and self.capabilities.tier != FULL:
             await asyncio.to_thread(cgroups.leave, self._hierarchy)
@@ -103,11 +103,11 @@ class LocalBackend:
         except BaseException:
             await self.close()
             raise
-        self._guard = asyncio.create_task(open_files.guard(lambda: list(self._boxes.values())))
+        self._guard = asyncio.create_task(file_table_guard.guard(lambda: list(self._boxes.values())))
         template.pool.fill()
 
     def _sweep(self) -> None:
-        owners.kill_orphans()
+        process_owner.kill_orphans()
         cgroups.sweep()
 
     def _describe(self) -> Capabilities:
@@ -124,7 +124,7 @@ class LocalBackend:
             {"processes", "disk", "inodes", "output", "time"}
         )  # processes: by the user id at least
         tier = RLIMITS if missing else FULL
-        if reason := visible.without_packages():
+        if reason := visible_files.without_packages():
             missing["packages"] = reason
         return Capabilities(self.name, tier, enforced | always, pause, missing)
 
@@ -135,7 +135,7 @@ class LocalBackend:
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
         if spec.mounts:
-            visible.check_targets(mount.target for mount in spec.mounts)
+            visible_files.check_targets(mount.target for mount in spec.mounts)
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
         with self._templates.use(kind_of(spec), user_id) as template:

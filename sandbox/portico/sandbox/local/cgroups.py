@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from portico.sandbox.local.owners import Owner
+from portico.sandbox.local.process_owner import Owner
 from portico.sandbox.spec import Limits
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.sources import Source
+from portico.sandbox.mount_sources import Source
 from portico.sandbox.spec import Mount
 
 # The same numbers on every architecture.

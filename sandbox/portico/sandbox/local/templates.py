@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from portico.sandbox import errors
-from portico.sandbox.local.box import LocalBox
+from portico.sandbox.local.local_sandbox import LocalBox
 from portico.sandbox.local.zygotes import Kind, Zygote
-from portico.sandbox.pool import Demand, Pool
 from portico.sandbox.spec import Spec
+from portico.sandbox.warm_pool import Demand, Pool
 
 PLAIN: Final[Kind] = ((), ())  # always there, and not counted
 MOST: Final = 16

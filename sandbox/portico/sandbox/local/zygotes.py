@@ -19,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from portico.sandbox import errors, inside, visible
+from portico.sandbox import errors, inside, visible_files
 from portico.sandbox.local import idmaps
 from portico.sandbox.local.cgroups import Group, Nursery
-from portico.sandbox.local.owners import MARK, Owner
+from portico.sandbox.local.process_owner import MARK, Owner
 from portico.sandbox.spec import Mount, Spec
 
 _BOOT: Final = """
@@ -166,7 +166,7 @@ class Zygote:
         return {
             "mapped_by_owner": self.mapped_by_owner,
             "uid_base": self._uid_base,
-            "python": visible.environment(),
+            "python": visible_files.environment(),
             "mounts": [_describe(mount) for mount in mounts],
             "preload": list(preload),
             "data_bytes": None if self._nursery.limits_memory else self._memory_bytes,

@@ -8,7 +8,7 @@ from portico.compat.agentscope_runtime.errors import NotThereYet
 from portico.compat.agentscope_runtime.sandbox.enums import SandboxType
 from portico.compat.agentscope_runtime.sandbox.fs import SandboxFS, SandboxFSAsync
 from portico.compat.agentscope_runtime.sandbox.place import Local, Place, Remote
-from portico.sandbox.sandboxes import LoopThread
+from portico.sandbox.direct import LoopThread
 
 log = logging.getLogger(__name__)
 _NO_MCP = "give the agent an MCP server's tools with mcp_tools(session)"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from portico.sandbox.local.owners import Owner, sees_processes
+from portico.sandbox.local.process_owner import Owner, sees_processes
 
 MARK = "PORTICO_WORKER"
 ROUNDS = 100  # bounds the effort against a process that forks faster than it is killed

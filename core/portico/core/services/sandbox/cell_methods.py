@@ -15,7 +15,7 @@ from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.model.ids import new_id
 from portico.sandbox.events import CellEvent, CellInput
-from portico.sandbox.registry import Held
+from portico.sandbox.manager.registry import Held
 from portico.v1 import sandbox_pb2 as pb
 
 

@@ -20,7 +20,7 @@ from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import ToolNotFound, told
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.sandbox import tools
-from portico.sandbox.names import from_text
+from portico.sandbox.file_names import from_text
 from portico.v1 import sandbox_pb2 as pb
 
 

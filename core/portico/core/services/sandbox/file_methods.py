@@ -11,8 +11,8 @@ from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.rpc.dispatch import parse, stop_sending
 from portico.core.services.rpc.page_tokens import decode_token, encode_token
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
-from portico.sandbox.files import ENTRIES
-from portico.sandbox.names import from_text, to_text
+from portico.sandbox.file_names import from_text, to_text
+from portico.sandbox.handle.files import ENTRIES
 from portico.v1 import sandbox_pb2 as pb
 
 PATH_BYTES = 4096

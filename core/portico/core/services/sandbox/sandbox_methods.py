@@ -4,8 +4,8 @@ from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.services.rpc.current_principal import is_own
-from portico.sandbox.box import Box
-from portico.sandbox.registry import Held
+from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.manager.registry import Held
 
 
 class SandboxMethods:

@@ -16,10 +16,10 @@ from portico.core.sandboxes.sandbox_errors import told
 from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods, check_port
 from portico.sandbox import errors
-from portico.sandbox.connection import Connection
 from portico.sandbox.events import ProcessEnd, Stderr, Stdout
-from portico.sandbox.names import from_text
-from portico.sandbox.processes import Attachment, Processes
+from portico.sandbox.file_names import from_text
+from portico.sandbox.handle.port_connection import Connection
+from portico.sandbox.handle.processes import Attachment, Processes
 from portico.v1 import sandbox_pb2 as pb
 
 SIZE = (24, 80)  # rows and columns of a terminal

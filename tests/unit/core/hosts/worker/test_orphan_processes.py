@@ -5,7 +5,7 @@ import os
 import signal
 
 from portico.core.hosts.worker import orphan_processes
-from portico.sandbox.local.owners import Owner
+from portico.sandbox.local.process_owner import Owner
 
 
 async def marked(mark: str) -> asyncio.subprocess.Process:

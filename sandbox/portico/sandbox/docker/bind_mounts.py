@@ -1,0 +1,72 @@
+"""Opened directories under paths that only root can change, for a runtime that takes nothing but a path and
+does not tell which inode it led to: gVisor numbers inodes in its own way."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from portico.sandbox import errors
+from portico.sandbox.inside import linux
+from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.mount_sources import Source
+
+_FOLDER: Final = "portico-binds-"
+
+
+class Binds:
+    """The binds of one backend; `close` it. They are made in this process's mount namespace, which has to be
+    the engine's too, or the engine finds nothing there and says so."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def add(self, source: Source) -> str:
+        """Gives the path. Raises BackendUnavailable where that is not allowed."""
+        try:
+            if self._folder is None:
+                prefix = f"{_FOLDER}{Owner.current().name}-"
+                self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_place()))
+            target = self._folder / secrets.token_hex(8)
+            target.mkdir() if source.is_directory else target.touch()
+            linux.mount(f"/proc/self/fd/{source.fd}", str(target), flags=linux.MS_BIND | linux.MS_REC)
+        except OSError as error:
+            raise errors.BackendUnavailable(f"mount {source.path}: it cannot be bound: {error}") from error
+        return str(target)
+
+    def remove(self, path: str) -> None:
+        _remove(Path(path))
+
+    def close(self) -> None:
+        if self._folder is not None:
+            _clear(self._folder)
+            self._folder = None
+
+
+def sweep() -> None:
+    """Removes what owners that have been killed have left."""
+    for folder in _place().glob(f"{_FOLDER}*"):
+        owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
+        if owner is not None and owner.ended() and folder.stat().st_uid == os.geteuid():
+            _clear(folder)
+
+
+def _place() -> Path:
+    return Path("/run") if os.access("/run", os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        _remove(path)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """Unmounts, and removes the empty directory or file below; never the content of a mount."""
+    with suppress(OSError):  # it is no mount
+        linux.umount(str(path), linux.MNT_DETACH)
+    with suppress(OSError):
+        path.rmdir() if path.is_dir() else path.unlink()

@@ -1,0 +1,171 @@
+"""Parses requests to the proxy (RFC 9110, 9112), and writes them anew for their host.
+
+Parsers differ in what they forgive, and a request that two of them read differently is one that passes by a
+check. So a head must have the one form that all agree on, h11 parses it, and what goes on is written anew
+from what h11 has parsed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+
+from portico.sandbox.egress.host_names import canonical, written
+from portico.sandbox.egress.refusal import Refused
+
+MAX_HEAD: Final = 32 << 10  # bytes
+# Each line ends in CR LF, begins with a name that touches its colon, and has no other control character.
+_HEAD: Final = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r\n(?:[!-9;-~]+:[\t -~\x80-\xff]*\r\n)*\r\n")
+_NAME: Final = re.compile(rb"([!-9;-~]+):")
+_URL: Final = re.compile(
+    r"http://(\[[^\[\]]*\]|[^\[\]/?#@:]+)(?::([0-9]{1,5}))?(/[^?#]*)?(\?[^#]*)?", re.ASCII | re.IGNORECASE
+)
+_AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^\[\]/?#@:]+)(?::([0-9]{1,5}))?", re.ASCII)
+_OF_ONE_CONNECTION: Final = frozenset(
+    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
+)
+# Of which there can be one, and which say where a message goes or ends.
+_NEEDED: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
+
+Read = Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks for."""
+
+    tunnel: bool  # by CONNECT
+    host: str  # canonical
+    port: int
+    path: str = ""  # with the query
+
+    @classmethod
+    def of(cls, request: h11.Request) -> "Target":
+        """Raises Refused where the request is not one for a proxy, or has two minds of its host."""
+        text = request.target.decode("ascii")
+        if request.method == b"CONNECT":
+            match = _AUTHORITY.fullmatch(text)
+            if match is None or match[2] is None:
+                raise _bad("CONNECT takes host:port")
+            target = cls(True, *_endpoint(match[1], match[2], 443))
+        else:
+            match = _URL.fullmatch(text)
+            if match is None:
+                raise _bad("a proxy takes http://host/path, and CONNECT for https")
+            path = (match[3] or "/") + (match[4] or "")
+            target = cls(False, *_endpoint(match[1], match[2], 80), path)
+        for name, value in request.headers:
+            if name == b"host" and not target._is(value.decode("latin-1")):
+                raise _bad("the Host header and the target of the request differ")
+        return target
+
+    def _is(self, host: str) -> bool:
+        match = _AUTHORITY.fullmatch(host)
+        default = 443 if self.tunnel else 80
+        try:
+            named = match and _endpoint(match[1], match[2], self.port if self.tunnel else default)
+        except Refused:
+            return False
+        return named == (self.host, self.port)
+
+
+def _endpoint(host: str, digits: str | None, default: int) -> tuple[str, int]:
+    port = default if digits is None else int(digits)
+    if not 0 < port < 65_536:
+        raise _bad("there is no such port")
+    try:
+        return canonical(host), port
+    except ValueError:
+        raise _bad("the host is neither a name nor an address in its usual form") from None
+
+
+async def read_request(read: Read, client: h11.Connection) -> h11.Request | None:
+    """The head of a request; what follows it stays in `client`. None when the client leaves without one.
+    Raises Refused."""
+    data = bytearray()
+    end = -1
+    while end < 0:
+        piece = await read()
+        if not piece:
+            if data:
+                raise _bad("the request has no end")
+            return None
+        searched = max(0, len(data) - 3)
+        data += piece
+        end = data.find(b"\r\n\r\n", searched)
+        if (end if end >= 0 else len(data)) > MAX_HEAD:
+            raise Refused(431, f"the head of the request has more than {MAX_HEAD} bytes")
+    head = bytes(data[: end + 4])
+    _check_head(head)
+    try:
+        client.receive_data(bytes(data))
+        request = client.next_event()
+    except h11.RemoteProtocolError as error:
+        raise Refused(error.error_status_hint, f"not a request: {error}") from None
+    if not isinstance(request, h11.Request):
+        raise _bad("not a request")
+    return request
+
+
+def _check_head(head: bytes) -> None:
+    """Raises Refused for what h11 forgives, or cleans up before it can be seen."""
+    if _HEAD.fullmatch(head) is None:
+        raise _bad("the head of the request is not in the form of HTTP/1.1")
+    names = Counter(match[1].lower() for line in head.split(b"\r\n") if (match := _NAME.match(line)))
+    has_body = names[b"content-length"] + names[b"transfer-encoding"]
+    if has_body > 1:
+        raise _bad("more than one header for the length of the body")
+    line = head[: head.index(b"\r\n")]
+    if names[b"transfer-encoding"] and line.endswith(b"1.0"):
+        raise _bad("transfer-encoding in HTTP/1.0")
+    if has_body and line.startswith(b"CONNECT "):
+        raise _bad("CONNECT with a body")
+
+
+def forwarded(request: h11.Request, target: Target) -> h11.Request:
+    """The request as its host will see it: the only one of its connection. Raises Refused."""
+    if _named(request) & _NEEDED:
+        raise _bad("the Connection header names one that is needed")
+    host = written(target.host, target.port) if target.port != 80 else written(target.host, 80)[:-3]
+    headers = [(b"Host", host.encode())]
+    headers += [(raw, value) for raw, name, value in _end_to_end(request) if name != b"host"]
+    if any(name == b"transfer-encoding" for name, _ in request.headers):
+        headers.append((b"Transfer-Encoding", b"chunked"))
+    headers.append((b"Connection", b"close"))
+    return h11.Request(method=request.method, target=target.path, headers=headers)
+
+
+def returned(response: h11.Response) -> h11.Response:
+    """The response as code inside will see it: the last one of its connection."""
+    chunked = any(name == b"transfer-encoding" for name, _ in response.headers)
+    headers = [
+        (raw, value)
+        for raw, name, value in _end_to_end(response)
+        if not (chunked and name == b"content-length")
+    ]
+    headers.append((b"Connection", b"close"))
+    return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
+
+
+def _end_to_end(message: h11.Request | h11.Response) -> list[tuple[bytes, bytes, bytes]]:
+    """Each header as it was written, its name in lower case, and its value; without those that are between
+    the two ends of one connection (RFC 9110 section 7.6.1)."""
+    dropped = _OF_ONE_CONNECTION | (_named(message) - _NEEDED)
+    return [
+        (raw, name, value)
+        for (raw, value), (name, _) in zip(message.headers.raw_items(), message.headers, strict=True)
+        if name not in dropped and not name.startswith(b"proxy-")
+    ]
+
+
+def _named(message: h11.Request | h11.Response) -> set[bytes]:
+    """The headers that Connection names."""
+    values = [value for name, value in message.headers if name == b"connection"]
+    return {name.strip().lower() for value in values for name in value.split(b",")}
+
+
+def _bad(reason: str) -> Refused:
+    return Refused(400, reason)

@@ -1,0 +1,1 @@
+"""One sandbox as its owner uses it: calls, files, processes, checkpoints."""

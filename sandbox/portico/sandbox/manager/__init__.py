@@ -1,0 +1,1 @@
+"""All sandboxes of one owner: quotas, expiry, snapshots."""
