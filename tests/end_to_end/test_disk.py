@@ -251,13 +251,13 @@ async def test_a_core_misses_commits_that_are_lost_at_the_end_of_its_log(tmp_pat
     await asyncio.to_thread(damage, tmp_path / "portico.db-wal")
     refused = await asyncio.to_thread(core, tmp_path)
     assert refused.returncode == 1
-    assert "portico.db-wal is damaged behind frame" in refused.stderr
+    assert "portico.db-wal is damaged after frame" in refused.stderr
     assert "remove portico.db-shm" in refused.stderr
     assert "Traceback" not in refused.stderr
     for _ in range(2):  # whoever looks changes nothing
         report = await asyncio.to_thread(doctor, tmp_path)
         assert report.returncode == 1
-        assert "portico.db-wal is damaged behind frame" in report.stdout
+        assert "portico.db-wal is damaged after frame" in report.stdout
     (tmp_path / "portico.db-shm").unlink()
     with running_core(tmp_path):
         assert 20 <= await runs(tmp_path) < 40

@@ -1,9 +1,9 @@
-"""Compresses what is stored, behind those who write it.
+"""Compresses stored rows in the background.
 
-To compress a megabyte takes some 50 ms, which no commit should wait for. So rows
-are written as they come, and a job goes over each once, in the order in which they
-came: it reads some, compresses them beside everything else, and writes those that
-became smaller in a short transaction.
+Compressing a megabyte takes about 50 ms, too long for a commit. So rows are written
+uncompressed, and a job processes each row once, in insertion order: it reads some,
+compresses them outside of a transaction, and writes those that became smaller in a
+short transaction.
 """
 
 import sqlite3
@@ -19,8 +19,7 @@ STEP_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One column of a table with rowids, the columns that a row is known by, and its name in
-    `search_progress`."""
+    """A column to compress, of a table with rowids. `key` identifies a row, `name` the job's progress."""
 
     name: str
     table: str
@@ -36,7 +35,7 @@ JOBS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step found, from one rowid to another."""
+    """The result of one step, over the rowids after `since` up to `to`."""
 
     job: Job
     since: int
@@ -45,7 +44,7 @@ class Step:
 
 
 def look(connection: sqlite3.Connection) -> Step | None:
-    """The next rows that nobody has looked at, compressed; None if there are none."""
+    """Read and compress the next unprocessed rows; None if there are none."""
     for job in JOBS:
         found = _look(connection, job)
         if found is not None:
@@ -76,7 +75,7 @@ def _look(connection: sqlite3.Connection, job: Job) -> Step | None:
 
 
 def store(connection: sqlite3.Connection, step: Step, owner: Owner) -> None:
-    """One transaction. Rows that were deleted meanwhile stay so. Raises FencedOut."""
+    """Write the step's rows, in one transaction. Rows deleted since stay deleted. Raises FencedOut."""
     job = step.job
     key = " AND ".join(f"{name} = ?" for name in job.key)
     change = f"UPDATE {job.table} SET {job.column} = ? WHERE {key} AND length({job.column}) = ?"  # noqa: S608
@@ -97,7 +96,7 @@ def store(connection: sqlite3.Connection, step: Step, owner: Owner) -> None:
 
 
 def not_beyond_the_end(connection: sqlite3.Connection) -> None:
-    """Behind a deletion of events: the numbers of the last rows are given again."""
+    """Move the progress back after a delete of events, since SQLite reuses the rowids of the last rows."""
     connection.execute(
         "UPDATE search_progress SET position ="
         " min(position, coalesce((SELECT max(rowid) FROM run_events), 0)) WHERE index_name = ?",
@@ -106,7 +105,7 @@ def not_beyond_the_end(connection: sqlite3.Connection) -> None:
 
 
 def rewrite(connection: sqlite3.Connection) -> None:
-    """Write the file anew, which may number rows that have no number of their own from 1 on."""
+    """Rewrite the file with VACUUM, and adjust the progress, since rowids may be renumbered from 1."""
     job = JOBS[0]
     behind = (
         "SELECT count(*) FROM run_events WHERE rowid >"

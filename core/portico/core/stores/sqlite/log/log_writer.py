@@ -1,8 +1,8 @@
 """The statements that write the run log, few per commit.
 
-Every call into SQLite lets go of the interpreter's lock and must get it back
-from a busy event loop, so a commit is a handful of statements of many rows
-rather than a statement per row.
+Every call into SQLite releases the interpreter's lock (GIL) and must get it back
+from a busy event loop. So a commit executes a few statements with many rows each,
+instead of one statement per row.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ PAGE_BYTES = 4096
 
 RUN_COLUMNS = tuple(field.name for field in fields(RunRecord))
 
-# What goes before and after the rows, and how many values a row has.
+# The SQL before and after the rows, and the number of values per row.
 _Insert = tuple[str, str, int]
 
 _RUNS: _Insert = (
@@ -43,7 +43,7 @@ _SESSIONS: _Insert = (
     " ON CONFLICT (user_id, session_id) DO NOTHING",
     5,
 )
-# SQLite names the columns of VALUES so.
+# SQLite names the columns of VALUES column1, column2 and so on.
 _USED_SESSIONS: _Insert = (
     "UPDATE sessions SET updated_at = max(updated_at, used.column3) FROM (VALUES ",
     ") AS used WHERE user_id = used.column1 AND session_id = used.column2",
@@ -62,7 +62,8 @@ _LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
 _SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
 _OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({IS_OWNED})"
 
-# Of thousands that a long tail has kept not all at once: more than are written until it is executed again.
+# Deletes at most 512 of the segments that a long tail has kept, so that no commit takes long. That is more
+# than the 256 written until the next execution.
 UNNEEDED_SEGMENTS = (
     "DELETE FROM log_segments WHERE segment_id < min(?, (SELECT min(segment_id) + 512 FROM log_segments))"
 )
@@ -71,15 +72,17 @@ _Statement = tuple[str, list[Any]]
 
 
 def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: Owner) -> int:
-    """All of the commit in one transaction, or none of it. About how many bytes that added to the log.
+    """Write a commit in one transaction; return about how many bytes it added to the write-ahead log.
 
-    Raises FencedOut."""
+    Raises FencedOut.
+    """
     plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
     statements = list(_statements(commit, plan))
     if plan.segment and not plan.segment_id % 256:
         statements.append((UNNEEDED_SEGMENTS, [tails.first_needed()]))
     if len(statements) == 1 and plan.segment:
-        # A statement on its own is a transaction, at a fifth of the calls. Most commits are one segment.
+        # A single statement is a transaction of its own, with a fifth of the calls. Most commits write only a
+        # segment.
         values = (plan.segment_id, plan.segment, *owner.key)
         if connection.execute(_OWNED_SEGMENT, values).rowcount != 1:
             raise FencedOut
@@ -90,14 +93,14 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: O
 
 
 def settle(connection: sqlite3.Connection, tails: Tails, owner: Owner) -> None:
-    """Write all tails as rows; no segment is needed any more. Raises FencedOut."""
+    """Write all tails as rows, and delete all segments. Raises FencedOut."""
     rows = _stored(tails.settle_all())
     _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
     tails.all_settled()
 
 
 def restore(connection: sqlite3.Connection) -> Tails:
-    """The tails as the segments tell them."""
+    """Restore the tails from the segments."""
     tails = Tails()
     segments = connection.execute("SELECT segment_id, data FROM log_segments ORDER BY segment_id").fetchall()
     states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
@@ -108,7 +111,7 @@ def restore(connection: sqlite3.Connection) -> Tails:
 
 
 def _lasts(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, int]:
-    """The last event of each run that is in rows."""
+    """Return the last event in rows of each run that has any."""
     found = {}
     for run_id in run_ids:
         (last,) = connection.execute(_LAST, (run_id,)).fetchone()
@@ -125,15 +128,15 @@ def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], 
             connection.execute(*statement)
         connection.execute("COMMIT")
     except BaseException:
-        # Some errors have rolled back already.
+        # After some errors SQLite has rolled back already.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
 def _wal_bytes(commit: Commit, plan: Plan) -> int:
-    """About how much the commit adds to the write-ahead log, which holds whole pages."""
-    # Ids are random, so each row dirties a page of its own in nearly every index.
+    """Estimate how many bytes the commit adds to the write-ahead log, which consists of whole pages."""
+    # Ids are random, so each row changes a page of its own in nearly every index.
     pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages) + 2 * len(commit.sessions)
     size = pages * PAGE_BYTES + sum([len(row.data) for row in plan.rows]) + len(plan.segment)
     # The text of a message is about as long as its payload.
@@ -175,8 +178,11 @@ def _sql(insert: _Insert, rows: int) -> str:
 
 
 def _stored(rows: Sequence[Chunk]) -> list[Any]:
-    """Rows as they are stored. What a message has said, the events repeat that end it and its run: they refer
-    to it."""
+    """Return the values to store for the rows.
+
+    The events that end a message and its run repeat the message's content. They are stored with
+    references to it.
+    """
     values: list[Any] = []
     large: dict[str, list[Row]] = {}
     for run_id, first, last, data in rows:
@@ -226,7 +232,7 @@ def _message(message: NewMessage) -> tuple[Any, ...]:
 
 
 def _used(messages: Sequence[NewMessage]) -> list[Any]:
-    """A row for each session that the messages are of: when the last was added."""
+    """Return the values of a row per session: the time of its newest message."""
     used: dict[tuple[str, str], float] = {}
     for message in messages:
         key = message.user_id, message.session_id

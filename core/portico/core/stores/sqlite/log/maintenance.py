@@ -1,9 +1,9 @@
-"""Gives the disk back what a SQLite database no longer needs.
+"""Reduces the disk space of a SQLite database in the background.
 
-What is written is larger than it need be, deleted rows leave free pages in the file,
-and the write-ahead log's file stays as long as it was until that is cut. All is seen to
-a little at a time, between commits, with rests that are longer than the work; the log is
-cut when nobody writes.
+New rows are not compressed, deleted rows leave free pages in the file, and the file of
+the write-ahead log keeps its size until it is cut. Maintenance handles all three in small
+steps between commits, with rests that are longer than the steps. It cuts the log when
+there are no writes.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from portico.telemetry.rarely import Rarely
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 2.0
-KEPT_PAGES = 1024  # free pages that stay for what comes next, and an eighth of the file
-STEP_PAGES = 128  # that a commit may have to wait for
-REST = 4.0  # how long it waits after a step, in times that the step took
-BUSY_REST = 100.0  # the same for what can wait until nobody writes
+KEPT_PAGES = 1024  # free pages to keep for later writes: these, or an eighth of the file if that is more
+STEP_PAGES = 128  # pages per step, since a commit may have to wait for it
+REST = 4.0  # the wait after a step, as a multiple of the step's duration
+BUSY_REST = 100.0  # the same for compression during writes, which can wait until there are none
 
 _INCREMENTAL = 2
 
 
 class Kept(Protocol):
-    """The database that is kept tidy."""
+    """The database to maintain."""
 
     async def finish_removals(self) -> None: ...
 
@@ -40,7 +40,7 @@ class Kept(Protocol):
 
 
 class Upkeep:
-    """Works from the first write until nothing is left to do, and again with the next."""
+    """The maintenance task. It starts with a write, and ends when nothing is left to do."""
 
     def __init__(self, database: Kept) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class Upkeep:
         self._busy_until = 0.0
 
     def wrote(self) -> None:
-        """There may be something to do soon."""
+        """Record a write; start the task unless it runs."""
         self._writes += 1
         if self._task is None:
             self._task = asyncio.create_task(self._work(), name="database-upkeep")
@@ -69,21 +69,24 @@ class Upkeep:
                 if not removed:
                     await self._database.finish_removals()
                     removed = True
-                # Without pause only while nobody writes.
+                # Compression continues without long pauses only while there are no writes.
                 done = not await self._pack(seen)
                 done = not await self._shrink() and done
                 if done and seen == self._writes and await self._database.cut() and seen == self._writes:
                     break
             except StoreUnavailable as error:
                 if self._refused.due():
-                    log.warning("the database's file could not be tidied yet: %s", error)
+                    log.warning("maintenance of the database was refused, will retry: %s", error)
             except Exception:
                 if self._defects.due():
-                    log.exception("tidying the database's file failed; it is tried again")
+                    log.exception("maintenance of the database failed; will retry")
         self._task = None
 
     async def _pack(self, seen: int) -> bool:
-        """All while nobody writes, otherwise a step now and then. Whether there was anything to compress."""
+        """Compress everything while there are no writes, otherwise a step now and then.
+
+        Returns whether there was anything to compress.
+        """
         any_packed = False
         while seen == self._writes or time.monotonic() >= self._busy_until:
             began = time.monotonic()
@@ -96,7 +99,7 @@ class Upkeep:
         return True
 
     async def _shrink(self) -> bool:
-        """Whether there was anything to give back."""
+        """Return free pages to the disk; return whether there were any."""
         any_given = False
         while True:
             began = time.monotonic()
@@ -107,8 +110,18 @@ class Upkeep:
 
 
 def give_back(connection: sqlite3.Connection, owner: Owner, *, keep: bool = True) -> int:
-    """Cut free pages off the file's end, in one transaction; how many. None of a file that was made without a
-    map of its pages: that is what an older release did, until the file is written anew. Raises FencedOut."""
+    """Cut free pages off the end of the file, in one transaction; return how many.
+
+    A file of an older release has no pointer map, so none can be cut off until the file is rewritten.
+
+    Args:
+        connection: The writing connection.
+        owner: The ownership to check.
+        keep: Keep some free pages for later writes.
+
+    Raises:
+        FencedOut: Another core owns the database.
+    """
     owner.check(connection)
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     if mode != _INCREMENTAL:
@@ -119,6 +132,6 @@ def give_back(connection: sqlite3.Connection, owner: Owner, *, keep: bool = True
     number: int = min(free - kept, STEP_PAGES)
     if number <= 0:
         return 0
-    # It has a row without columns for each page, of which `execute` would take the first only.
+    # The pragma frees one page per result row, and `execute` would fetch only the first row.
     connection.executescript(f"PRAGMA incremental_vacuum({number})").close()
     return number

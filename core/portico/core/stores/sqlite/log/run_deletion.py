@@ -1,9 +1,9 @@
-"""Deletes runs from a SQLite log, in transactions of a bounded size.
+"""Deletes runs from a SQLite run log, in transactions of a bounded size.
 
-A run that is larger than one transaction may remove is in `deleted_runs` from the
-first, in which its record goes and so it can't be found any more, to the last. Its
-events go from the end: a reader that is in the midst of them comes to where they
-end, and is told that the run is gone.
+The first transaction deletes the run's record, so the run can't be found any more. If
+it is too large for one transaction, it is also in `deleted_runs` from the first to the
+last one. Its events are deleted from the end, so a reader in the middle of them comes
+to their end, and gets the error that the run does not exist.
 """
 
 import sqlite3
@@ -19,13 +19,25 @@ from portico.core.stores.sqlite.log.unflushed_chunks import Tails
 def remove_some(
     connection: sqlite3.Connection, tails: Tails, run_ids: Sequence[str], owner: Owner
 ) -> tuple[int, Sequence[str]]:
-    """One transaction: how many of the runs it removed the records of, and which runs are left to be removed
-    or to be removed in whole. Raises FencedOut."""
+    """Delete some of the runs, in one transaction.
+
+    Args:
+        connection: The writing connection.
+        tails: The tails of unfinished runs.
+        run_ids: The runs to delete.
+        owner: The ownership to check.
+
+    Returns:
+        How many records of runs were deleted, and the runs that are not yet deleted completely.
+
+    Raises:
+        FencedOut: Another core owns the database.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         owner.check(connection)
         found, left = _remove(connection, tails, run_ids)
-        # The runs' text goes from segments, too, as far as nobody else needs them.
+        # The runs' content is also deleted with those segments that no other run needs.
         connection.execute(UNNEEDED_SEGMENTS, (tails.first_needed(),))
         not_beyond_the_end(connection)
         connection.execute("COMMIT")
@@ -37,7 +49,7 @@ def remove_some(
 
 
 def half_removed(connection: sqlite3.Connection) -> Sequence[str]:
-    """Runs that a removal which was cut off has left events of."""
+    """Return the runs with events left by an interrupted delete."""
     return [run_id for (run_id,) in connection.execute("SELECT run_id FROM deleted_runs").fetchall()]
 
 
@@ -61,7 +73,7 @@ def _remove(
 
 
 def _remove_events(connection: sqlite3.Connection, run_id: str, room: int) -> tuple[int, bool]:
-    """The size of those removed, and whether that were all."""
+    """Delete events of a run; return the size of the deleted ones, and whether all are deleted."""
     rows = connection.execute(
         "SELECT first, length(data) FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT ?",
         (run_id, STEP_ROWS + 1),

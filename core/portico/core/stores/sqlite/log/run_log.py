@@ -1,4 +1,4 @@
-"""The run log in a SQLite file, straight on the driver: the hot path."""
+"""The run log in a SQLite file. It uses the driver without SQLAlchemy, because commits are the hot path."""
 
 import asyncio
 import sqlite3
@@ -27,9 +27,10 @@ from portico.core.stores.sqlite.sqlite_errors import plain_failures
 
 _T = TypeVar("_T")
 
-ROOM_STEPS = 8  # in which what one transaction freed on a full disk is given back
+# The most steps in which the pages that one transaction freed on a full disk are returned to the disk.
+ROOM_STEPS = 8
 
-# From the chunk that holds the event after the cursor, or the first one behind it.
+# Starts at the chunk that holds the event after the cursor, or at the first chunk after it.
 _READ = (
     "SELECT run_id, first, last, data FROM run_events WHERE run_id = ?1 AND last > ?2 AND first >= coalesce("
     "(SELECT max(first) FROM run_events WHERE run_id = ?1 AND first <= ?2 + 1), 0) ORDER BY first"
@@ -39,7 +40,7 @@ _LAST = "SELECT run_id, first, last, data FROM run_events WHERE run_id = ? ORDER
 
 
 class SqliteRunLog:
-    """One connection and thread that writes, another that reads."""
+    """A RunLog with one connection and thread for writing, and one of each for reading."""
 
     def __init__(
         self,
@@ -48,14 +49,24 @@ class SqliteRunLog:
         lock: DatabaseLock | None = None,
         owner: Owner | None = None,
     ) -> None:
-        """Without an owner it becomes the database's next. Raises StoreUnavailable."""
-        # Whoever writes in this process takes turns, instead of finding the file locked and sleeping.
+        """Open the run log.
+
+        Args:
+            file: The database file, migrated to the newest schema.
+            turn: Held by every writer of this process while it writes.
+            lock: Released after the last write.
+            owner: The ownership to check; without one the log claims ownership of the database.
+
+        Raises:
+            StoreUnavailable: The database can't be used.
+        """
+        # Writers of this process take turns; otherwise SQLite would find the file locked, and sleep.
         self._turn = turn or asyncio.Lock()
         settled = check_log(file.path)
         with plain_failures():
             self._writing = file.connect()
             self._reading = file.connect()
-            # First of all: what another core still wrote after the tails are read would be missing in them.
+            # Claim before reading the tails: the tails would lack later writes of the previous owner.
             self.owner = owner or Owner.claim(self._writing)
             self._tails = restore(self._writing)
         self._writer = CallThread("portico-log-writer")
@@ -63,7 +74,7 @@ class SqliteRunLog:
         base = WalBase(file.path, settled, self._writing, self.owner)
         self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn, base)
         self._upkeep = Upkeep(self)
-        self._lock = lock  # held until the last write
+        self._lock = lock
         self._closed = False
 
     async def commit(self, commit: Commit) -> None:
@@ -72,7 +83,8 @@ class SqliteRunLog:
                 async with self._turn:
                     await self._on(self._writer, self._commit, commit)
             except StoreFull:
-                # Deletes may have left room in the database for what the log holds: then the log is cut.
+                # Deletes may have left free pages in the database for the content of the write-ahead log;
+                # then a WAL checkpoint succeeds and frees the log's disk space.
                 with suppress(StoreUnavailable):
                     await self.cut()
                 raise
@@ -86,7 +98,7 @@ class SqliteRunLog:
 
     async def get_by_idempotency_key(self, user_id: str, key: str) -> RunRecord | None:
         rows = await self._select(
-            # The plus keeps the planner from walking through all runs of the user in this order.
+            # The plus keeps the query planner from scanning all runs of the user in this order.
             "user_id = ? AND idempotency_key = ? ORDER BY +created_at, run_id LIMIT 1",
             user_id,
             key,
@@ -112,7 +124,7 @@ class SqliteRunLog:
         return await self._on(self._reader, self._last, run_id)
 
     def tail_bytes(self, run_ids: Sequence[str]) -> int:
-        """The size of what these runs have in segments only. Any thread may ask."""
+        """Return the bytes of these runs' chunks that are only in segments. Can be called in any thread."""
         return sum(len(chunk.data) for run_id in run_ids for chunk in self._tails.of(run_id))
 
     async def recent_keys(self, prefix: str, since: float) -> Sequence[RunRecord]:
@@ -125,7 +137,7 @@ class SqliteRunLog:
 
     async def unfinished(self) -> Sequence[RunRecord]:
         waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
-        # Rows are in the order in which runs came, whatever the date was.
+        # Row ids increase in order of arrival, even if the clock went back.
         return await self._select(f"status IN ({waiting}) ORDER BY rowid")
 
     async def left_over(self) -> Sequence[RunRecord]:
@@ -151,11 +163,11 @@ class SqliteRunLog:
             return await self._on(self._writer, remove_some, self._writing, self._tails, run_ids, self.owner)
 
     async def finish_removals(self) -> None:
-        """Remove what removals that were cut off have left."""
+        """Finish deletes that a crash interrupted."""
         await self.delete_all(await self._on(self._writer, half_removed, self._writing))
 
     async def wrote(self) -> None:
-        """Somebody wrote to the file beside the log's commits; return when more may be written."""
+        """Record a write by another store; return when more may be written to the write-ahead log."""
         if not self._closed:
             self._upkeep.wrote()
             await self._checkpointer.keep_up()
@@ -169,13 +181,13 @@ class SqliteRunLog:
         return [run_id for (run_id,) in rows]
 
     async def open_room(self) -> None:
-        """For who has the turn to delete on a full disk, whose reserve was given back: it becomes room."""
+        """Prepare a delete on a full disk, after the disk reserve was released. The caller holds the turn."""
         await self._checkpointer.cut_in_turn()
-        # Pages that become free are not overwritten, since they are cut off.
+        # Freed pages need no overwriting, because they are cut off the file.
         await self._on(self._writer, self._set, "PRAGMA secure_delete = FAST")
 
     async def close_room(self) -> None:
-        """Behind that transaction: what it freed goes back to the disk."""
+        """Return the pages that the delete freed to the disk. The caller holds the turn."""
         with suppress(StoreUnavailable):
             await self._on(self._writer, self._set, "PRAGMA secure_delete = ON")
             for _ in range(ROOM_STEPS):
@@ -187,22 +199,22 @@ class SqliteRunLog:
                     return
 
     async def probe(self) -> None:
-        """Write a page, in which nothing changes."""
+        """Test whether the database can be written, by writing a page without a change."""
         async with self._turn:
             await self._on(self._writer, self._probe)
 
     async def rewrite(self) -> None:
-        """Write the file anew, without segments and without what is between rows. Commits wait for it."""
+        """Rewrite the file, without segments and without remains of deleted rows. Commits wait for it."""
         async with self._turn:
             await self._on(self._writer, self._rewrite)
 
     async def cut(self) -> bool:
-        """Empty the write-ahead log, unless somebody reads it; whether it is empty."""
+        """Empty the write-ahead log, unless a reader needs it; return whether it is empty."""
         self._check_open()
         return await self._checkpointer.cut()
 
     async def pack(self) -> bool:
-        """Compress some of what is stored; whether there was anything to look at."""
+        """Compress some stored rows; return whether any were left to examine."""
         step = await self._checkpointer.read(look)
         if step is not None:
             async with self._turn:
@@ -211,14 +223,14 @@ class SqliteRunLog:
         return step is not None
 
     async def give_back(self) -> int:
-        """Give some of the file's free pages back to the disk, if there are many; how many."""
+        """Return some of the file's free pages to the disk, if there are many; return how many."""
         async with self._turn:
             number = await self._on(self._writer, give_back, self._writing, self.owner)
         await self._checkpointer.keep_up()
         return number
 
     async def check_owner(self) -> None:
-        """Raises FencedOut once another core has opened the database."""
+        """Raise FencedOut if another core owns the database."""
         await self._on(self._reader, self.owner.check, self._reading)
 
     async def close(self) -> None:
@@ -263,7 +275,7 @@ class SqliteRunLog:
             chunk = self._chunk(row)
             size += len(chunk.data)
             if chunks and size > max_bytes:
-                cursor.close()  # ends the read, which would hold up checkpoints
+                cursor.close()  # ends the read, which would delay WAL checkpoints
                 return chunks
             chunks.append(chunk)
         last = chunks[-1].last if chunks else after
@@ -282,7 +294,7 @@ class SqliteRunLog:
     def _row(self, run_id: str, first: int) -> bytes:
         rows = self._fetch(_ROW, (run_id, first))
         if not rows:
-            raise RunNotFound(run_id)  # just now
+            raise RunNotFound(run_id)  # deleted during the read
         return unpacked(rows[0][0])
 
     def _commit(self, commit: Commit) -> None:
@@ -292,7 +304,7 @@ class SqliteRunLog:
         self._writing.execute(pragma).close()
 
     def _probe(self) -> None:
-        self._writing.execute("BEGIN IMMEDIATE").close()  # the checkpointer changes the number too
+        self._writing.execute("BEGIN IMMEDIATE").close()  # the checkpointer changes user_version too
         try:
             self.owner.check(self._writing)
             (version,) = self._writing.execute("PRAGMA user_version").fetchone()
@@ -317,7 +329,7 @@ class SqliteRunLog:
             settle(self._writing, self._tails, self.owner)
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         except (sqlite3.Error, FencedOut):
-            pass  # what is in segments and in the write-ahead log is safe there
+            pass  # the content of segments and of the write-ahead log stays there, and is durable
         finally:
             self._writing.close()
             if self._lock is not None:

@@ -1,4 +1,4 @@
-"""The statements that list and count runs in SQLite."""
+"""The SQL statements that list and count runs in SQLite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +16,17 @@ _Terms = list[tuple[str, Sequence[Any]]]
 def listing(
     where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool
 ) -> tuple[str, list[Any]]:
-    """Walks along one index from its end, so that a page costs the same however many runs there are."""
+    """Return the statement of `RunLog.list` and its values.
+
+    It scans one index from its end, so a page costs the same for any number of runs.
+    """
     time = "updated_at" if by_status else "created_at"
     terms = _terms(where)
     if before is not None:
         terms.append((f"({time}, run_id) < (?, ?)", before))
     walks = [terms]
     if where.statuses and where.user_id is None and where.session_id is None and not by_status:
-        # A walk for each status, merged: together they would have to be sorted, all of them.
+        # One scan per status, merged. A single scan would have to sort the runs of all these statuses.
         walks = [[*terms, ("status = ?", [status])] for status in dict.fromkeys(where.statuses)]
     elif where.statuses:
         terms.append(_any_of(where.statuses))
@@ -37,7 +40,7 @@ def listing(
 
 
 def counting(where: RunFilter) -> tuple[str, list[Any]]:
-    """How many runs a listing has."""
+    """Return the statement of `RunLog.count` and its values."""
     terms = _terms(where)
     if where.statuses:
         terms.append(_any_of(where.statuses))
@@ -45,7 +48,10 @@ def counting(where: RunFilter) -> tuple[str, list[Any]]:
 
 
 def ended(before: float, limit: int) -> tuple[str, list[Any]]:
-    """Runs that ended before that time: for each such status, those that began before it."""
+    """Return the statement of `RunLog.ended` and its values.
+
+    It scans each final status up to the runs created before that time, since only they can have ended then.
+    """
     walk = "SELECT run_id FROM runs WHERE status = ? AND created_at < ? AND updated_at < ?"
     walks = " UNION ALL ".join([walk] * len(_ENDED))
     return f"{walks} LIMIT ?", [*(value for status in _ENDED for value in (status, before, before)), limit]
@@ -73,7 +79,7 @@ def _terms(where: RunFilter) -> _Terms:
 
 
 def _any_of(statuses: Sequence[str]) -> tuple[str, Sequence[Any]]:
-    # The plus keeps the planner from preferring the status of everybody's runs to the owner.
+    # The plus keeps the query planner from preferring the index of statuses, of all users, to the owner's.
     return f"+status IN ({','.join('?' * len(statuses))})", statuses
 
 

@@ -1,11 +1,11 @@
-"""The ends of runs' logs that are durable but not yet in their final place.
+"""Chunks that are durable in segments but not yet rows of run_events: the tails of runs' logs.
 
-A stream of tokens would be a row a token, each in another place of the table.
-Instead a commit writes what all runs produced as one row, a segment, appended
-to a small table; a run's own rows are written when it ends, or when its tail
-has grown. Until then its tail is in memory too, where readers find it. After a
-crash the segments tell the tails again. So a token costs a few bytes at the end
-of a file, and a finished run is a row or a few.
+One row per token would write to a different place of the table for each token.
+Instead, a commit appends the chunks of all runs as one row, a segment, to a small
+table. A run's own rows are written when it ends, or when its tail has grown. Until
+then the tail is also in memory, for readers. After a crash the tails are restored
+from the segments. So a token costs a few bytes at the end of a file, and a finished
+run has only a few rows.
 """
 
 import struct
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit
 
-TAIL_BYTES = 64 * 1024  # a tail that would be larger becomes a row
-KEPT_SEGMENTS = 4096  # a tail that begins in an older one becomes a row, so that segments can go
+TAIL_BYTES = 64 * 1024  # a tail that would become larger is written as a row
+KEPT_SEGMENTS = 4096  # a tail that begins in an older segment is written as a row, to free the segments
 
 _HEAD = struct.Struct("<HQQI")  # length of the run's id, first, last, length of the data
 
 
 @dataclass(slots=True)
 class Tail:
-    """Chunks of one run that are only in segments, from the given one on."""
+    """Chunks of one run that are only in segments, the first of which is `segment_id`."""
 
     segment_id: int
     chunks: list[Chunk] = field(default_factory=list)
@@ -32,14 +32,14 @@ class Tail:
 
 @dataclass(slots=True)
 class Plan:
-    """What a commit writes of its chunks, and what is true of the tails once it has."""
+    """The rows and the segment that a commit writes for its chunks, and the resulting changes to tails."""
 
     rows: list[Chunk]
     segment_id: int
     segment: bytes
-    lasts: dict[str, int]
-    grown: dict[str, list[Chunk]]  # what tails get
-    settled: set[str]  # runs whose tail is in rows now
+    lasts: dict[str, int]  # the new last event by run
+    grown: dict[str, list[Chunk]]  # chunks to append to tails
+    settled: set[str]  # runs whose tail is written as rows
     ended: set[str]
 
 
@@ -48,18 +48,23 @@ class Tails:
 
     def __init__(self) -> None:
         self._tails: dict[str, Tail] = {}
-        self._lasts: dict[str, int] = {}  # the last event of unfinished runs, wherever it is
+        self._lasts: dict[str, int] = {}  # the last event of unfinished runs, in rows or in tails
         self._next_segment = 1
         self._lock = threading.Lock()
 
     def restore(self, segments: Iterable[tuple[int, bytes]], lasts: dict[str, int]) -> None:
-        """Tell the tails from the segments; `lasts` has the last event in rows, of unfinished runs."""
+        """Restore the tails from segments.
+
+        Args:
+            segments: Ids and contents, in order.
+            lasts: For each unfinished run its last event in rows, or -1.
+        """
         self._lasts = {run_id: last for run_id, last in lasts.items() if last >= 0}
         for segment_id, data in segments:
             self._next_segment = segment_id + 1
             for chunk in decode(data):
                 if chunk.run_id not in lasts:
-                    continue  # it has ended, and may be deleted
+                    continue  # the run has ended, or is deleted
                 if chunk.last > self._lasts.get(chunk.run_id, -1):
                     tail = self._tails.setdefault(chunk.run_id, Tail(segment_id))
                     tail.chunks.append(chunk)
@@ -67,11 +72,11 @@ class Tails:
                     self._lasts[chunk.run_id] = chunk.last
 
     def unknown(self, commit: Commit) -> set[str]:
-        """Runs whose last event must be looked up before a plan: their chunks do not begin the log."""
+        """Return runs whose last event must be looked up before a plan: their chunks do not start a log."""
         return {chunk.run_id for chunk in commit.chunks if chunk.first and chunk.run_id not in self._lasts}
 
     def plan(self, commit: Commit, looked_up: dict[str, int]) -> Plan:
-        """Sort the commit's chunks into rows and a segment. Repeated chunks are left out."""
+        """Divide the commit's chunks into rows and a segment. Chunks committed before are left out."""
         ended = {run.run_id for run in commit.runs if run.status not in UNFINISHED_STATUSES}
         plan = Plan([], self._next_segment, b"", {}, {}, set(), ended)
         parts: list[bytes] = []
@@ -95,7 +100,7 @@ class Tails:
         return plan
 
     def _settle(self, plan: Plan, ended: set[str]) -> None:
-        """Give rows to tails whose run has ended, and to those that hold old segments."""
+        """Plan rows for the tails of ended runs, and for tails that begin in old segments."""
         oldest = self._next_segment - KEPT_SEGMENTS
         settled = ended if plan.segment_id % 256 else (*ended, *self._older_than(oldest))
         for run_id in settled:
@@ -106,7 +111,7 @@ class Tails:
                 plan.settled.add(run_id)
 
     def _pending(self, plan: Plan, run_id: str) -> list[Chunk]:
-        """What of the run is in no row, this plan's rows included."""
+        """Return the run's chunks that are neither stored as rows nor among this plan's rows."""
         tail = self._tails.get(run_id) if run_id not in plan.settled else None
         grown = plan.grown.get(run_id, [])
         return [*tail.chunks, *grown] if tail is not None else grown
@@ -115,7 +120,7 @@ class Tails:
         return [run_id for run_id, tail in self._tails.items() if tail.segment_id < segment_id]
 
     def done(self, plan: Plan) -> None:
-        """The plan is written."""
+        """Apply a plan to the tails after it was written."""
         with self._lock:
             for run_id in plan.settled:
                 self._tails.pop(run_id, None)
@@ -132,33 +137,36 @@ class Tails:
             self._next_segment += 1
 
     def settle_all(self) -> list[Chunk]:
-        """Rows for all tails."""
+        """Return rows for all tails."""
         return [joined(tail.chunks) for tail in self._tails.values()]
 
     def all_settled(self) -> None:
-        """Those rows are written."""
+        """Clear the tails after the rows of `settle_all` were written."""
         with self._lock:
             self._tails.clear()
 
     def first_needed(self) -> int:
-        """The segment before which all can go."""
+        """Return the oldest segment that must be kept."""
         return min((tail.segment_id for tail in self._tails.values()), default=self._next_segment)
 
     def forget(self, run_id: str) -> None:
-        """The run is deleted."""
+        """Remove the tail of a deleted run."""
         with self._lock:
             self._tails.pop(run_id, None)
         self._lasts.pop(run_id, None)
 
     def of(self, run_id: str) -> Sequence[Chunk]:
-        """The run's tail. Take it before reading rows: what moves meanwhile is then in both, not in none."""
+        """Return the run's tail.
+
+        Call it before reading rows: chunks that become rows in between are then found twice, not missed.
+        """
         with self._lock:
             tail = self._tails.get(run_id)
             return tuple(tail.chunks) if tail is not None else ()
 
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Consecutive chunks as one; frames join by concatenation."""
+    """Join consecutive chunks into one. Frames are joined by concatenation."""
     if len(chunks) == 1:
         return chunks[0]
     data = b"".join([chunk.data for chunk in chunks])
@@ -166,13 +174,13 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
 
 
 def encode(chunk: Chunk) -> tuple[bytes, bytes, bytes]:
-    """A chunk's place in a segment, in parts."""
+    """Encode a chunk for a segment, as three parts."""
     run_id = chunk.run_id.encode()
     return _HEAD.pack(len(run_id), chunk.first, chunk.last, len(chunk.data)), run_id, chunk.data
 
 
 def decode(segment: bytes) -> Iterator[Chunk]:
-    """The chunks of a segment."""
+    """Yield the chunks of a segment."""
     position = 0
     while position < len(segment):
         id_length, first, last, length = _HEAD.unpack_from(segment, position)

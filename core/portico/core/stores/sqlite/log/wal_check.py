@@ -1,13 +1,13 @@
-"""Tells whether commits are missing at the end of a SQLite database's write-ahead log.
+"""Detects commits that are lost at the end of a SQLite database's write-ahead log.
 
-Each frame of the log has a checksum over all before it. SQLite takes the first that does
-not fit for the end, and so drops every commit behind a damaged frame without a word. Where
-the end was says the file beside the log, `-shm`, which its writers map into memory: the
-number of the last frame that was committed. It outlives the process that wrote it, and is
-written anew by whoever opens the database next, so look here first.
+Each frame of the log has a checksum over all frames before it. SQLite takes the first frame
+with a wrong checksum as the end, so it silently drops every commit after a damaged frame.
+The file `-shm` beside the log, which writers map into memory, holds the number of the last
+committed frame. It outlives the process that wrote it, but the next process to open the
+database overwrites it, so this check must come first.
 
-Its content is on disk some time later, so it says nothing once the machine has been started
-anew. The formats are those of https://www.sqlite.org/walformat.html.
+The file is written to disk with a delay, so its content is not reliable after a reboot. The
+formats are those of https://www.sqlite.org/walformat.html.
 """
 
 import struct
@@ -21,18 +21,18 @@ from pathlib import Path
 from portico.core.stores.sqlite.database_lock import opened_in_this_boot
 
 _VERSION = 3_007_000
-_MAGIC = 0x377F0682  # the lowest bit says that words of checksums are big-endian
+_MAGIC = 0x377F0682  # the lowest bit is set if checksums use big-endian words
 _WAL_HEADER = struct.Struct(">6I2I")
-_FRAME_HEADER = struct.Struct(">2I8s2I")  # page, size of the database behind a commit or 0, salts, checksum
-_INDEX_HEADER = struct.Struct("=3I2BH2I2I8s2I")  # there are two of them, one behind the other
+_FRAME_HEADER = struct.Struct(">2I8s2I")  # page, size of the database after a commit or 0, salts, checksum
+_INDEX_HEADER = struct.Struct("=3I2BH2I2I8s2I")  # the file begins with two copies of it
 _BACKFILLED = struct.Struct("=I")
 _WORD = 0xFFFFFFFF
-_TRIES = 5  # while a core writes the log may begin anew under who reads it
+_TRIES = 5  # a core that writes may restart the log during the check
 
 
 @dataclass(frozen=True, slots=True)
 class WalLoss:
-    """Frames of a log: how many were committed, can be read, and are in the database already."""
+    """Numbers of frames of a damaged log: committed, readable, and already copied into the database."""
 
     committed: int
     readable: int
@@ -40,22 +40,22 @@ class WalLoss:
 
     @property
     def lost(self) -> int:
-        """How many are in neither place."""
+        """How many committed frames are neither readable nor copied."""
         return self.committed - max(self.readable, self.copied)
 
     def words(self, name: str) -> str:
-        """What is wrong with a database of this file name, and how to go on."""
+        """Return an error message for a database of this file name, with the ways to repair it."""
         gone = ("-wal", "-shm") if self.copied >= self.readable else ("-shm",)
         files = " and ".join(f"{name}{end}" for end in gone)
         return (
-            f"{name}-wal is damaged behind frame {self.readable} of {self.committed}, with which"
+            f"{name}-wal is damaged after frame {self.readable} of {self.committed};"
             f" {self.lost} frames of commits are lost: keep a copy of {name}, {name}-wal and {name}-shm, then"
-            f" restore a backup, or remove {files} to go on with what was committed before"
+            f" restore a backup, or remove {files} to continue with the earlier commits"
         )
 
 
 class WalUnknown(Exception):
-    """Nobody can tell, for the reason that is its message."""
+    """The log can't be checked; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ class _Index:
 
 
 def lost_commits(database: Path) -> WalLoss | None:
-    """None when all that was committed can be read. Blocks. Raises WalUnknown, OSError."""
+    """Return the loss of commits; None when all are readable. Blocks. Raises WalUnknown, OSError."""
     loss = _loss(database)
     if loss is not None and not opened_in_this_boot(database):
-        raise WalUnknown("the machine was started anew since a core last opened the database")
+        raise WalUnknown("the machine was restarted since a core last opened the database")
     return loss
 
 
@@ -80,7 +80,7 @@ def _loss(database: Path) -> WalLoss | None:
         try:
             readable = _readable(database.with_name(f"{database.name}-wal"), index)
         except WalUnknown:
-            # Of a log that begins anew just now its two files do not fit each other.
+            # The two files of a log do not match while a core restarts it.
             if not left:
                 raise
             continue
@@ -88,13 +88,13 @@ def _loss(database: Path) -> WalLoss | None:
             return None
         if _index(database) == index:
             loss = WalLoss(index.frames, readable, index.copied)
-            # SQLite reads an end that can be read in place of what is in the database, also if that is newer.
+            # SQLite prefers the readable frames of a log to the pages of the database, even to newer pages.
             return loss if loss.lost or 0 < readable < index.copied else None
-    raise WalUnknown("it is being written")
+    raise WalUnknown("a core is writing it")
 
 
 def _index(database: Path) -> _Index | None:
-    """What the index says; None if there is none, or none that is whole."""
+    """Read the index, the -shm file; None if it is missing or invalid."""
     try:
         with database.with_name(f"{database.name}-shm").open("rb") as file:
             data = file.read(2 * _INDEX_HEADER.size + _BACKFILLED.size)
@@ -112,17 +112,19 @@ def _index(database: Path) -> _Index | None:
 
 
 def _readable(wal: Path, index: _Index | None) -> int:
-    """The last frame of a commit before the first that is missing or damaged. Raises WalUnknown for a log
-    without its index."""
+    """Return the last frame that ends a commit, before the first missing or damaged frame.
+
+    Raises WalUnknown for a log without its index.
+    """
     if index is None:
         if wal.exists() and wal.stat().st_size:
-            raise WalUnknown("its index, the -shm file, is missing or not whole")
+            raise WalUnknown("its index, the -shm file, is missing or incomplete")
         return 0
     return max((number for number, ends in _frames(wal, index) if ends), default=0)
 
 
 def _frames(wal: Path, index: _Index) -> Iterator[tuple[int, bool]]:
-    """The numbers of frames that fit the ones before, and whether each ends a commit."""
+    """Yield the numbers of the valid frames up to the first invalid one, and whether each ends a commit."""
     try:
         file = wal.open("rb")
     except FileNotFoundError:
@@ -139,7 +141,7 @@ def _frames(wal: Path, index: _Index) -> Iterator[tuple[int, bool]]:
         if checksum != tuple(given):
             return
         if header[16:24] != index.salts:
-            raise WalUnknown("the log was begun anew, or replaced, since it was last written by a core")
+            raise WalUnknown("the log was restarted or replaced since a core last wrote it")
         for number in range(1, index.frames + 1):
             frame = file.read(_FRAME_HEADER.size + page_bytes)
             if len(frame) < _FRAME_HEADER.size + page_bytes:
@@ -152,8 +154,10 @@ def _frames(wal: Path, index: _Index) -> Iterator[tuple[int, bool]]:
 
 
 def _sum(data: bytes, start: tuple[int, int], *, swapped: bool) -> tuple[int, int]:
-    """SQLite's checksum, continued: for each pair of words s0 += x0 + s1 and s1 += x1 + s0. Each word counts
-    in the end as often as a Fibonacci number says."""
+    """Continue SQLite's checksum: for each pair of words s0 += x0 + s1 and s1 += x1 + s0.
+
+    In the result each word is multiplied by a Fibonacci number, so it is computed as a sum of products.
+    """
     words = array("I", data)
     if swapped:
         words.byteswap()
@@ -167,7 +171,7 @@ def _sum(data: bytes, start: tuple[int, int], *, swapped: bool) -> tuple[int, in
 
 @lru_cache(maxsize=4)
 def _fibonacci(count: int) -> list[int]:
-    """The numbers F(count) to F(0), modulo 2^32."""
+    """Return the Fibonacci numbers F(count) to F(0), modulo 2^32."""
     numbers = [0, 1]
     while len(numbers) <= count:
         numbers.append((numbers[-1] + numbers[-2]) & _WORD)

@@ -1,4 +1,4 @@
-"""Moves the write-ahead log into the database, so that no commit has to."""
+"""WAL checkpoints: copies the write-ahead log into the database in a thread of its own, not in commits."""
 
 import asyncio
 import logging
@@ -21,11 +21,11 @@ _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 EVERY_BYTES = 4 * 1024 * 1024
-LONG_PAGES = 8 * 1024  # a log of this length is cut even if that holds up a commit
+LONG_PAGES = 8 * 1024  # a write-ahead log of this length is cut even if that delays a commit
 
 
 class Checkpointer:
-    """A thread and a connection of its own. `written` belongs to the writer's thread."""
+    """Runs WAL checkpoints on a thread and a connection of its own. Call `written` in the writer's thread."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Checkpointer:
         self._busy = False
 
     def written(self, size_bytes: int) -> None:
-        """Count what the log grew by."""
+        """Add to the bytes written to the log; start a WAL checkpoint every EVERY_BYTES."""
         self._written += size_bytes
         if self._written >= EVERY_BYTES and not self._busy:
             self._written = 0
@@ -58,8 +58,10 @@ class Checkpointer:
             self._thread.post(self._checkpoint)
 
     async def keep_up(self) -> None:
-        """Behind a write of which nobody knows how much it adds to the log: return when the log's file has
-        not grown much since it was last cut, or is cut again, unless somebody reads it."""
+        """Limit the log's size after a write of unknown size.
+
+        Cuts the log if its file has grown by EVERY_BYTES since the last cut and no reader needs it.
+        """
         size = self.log_bytes
         self._size_before = min(self._size_before, size)
         if size - self._size_before >= EVERY_BYTES:
@@ -71,23 +73,23 @@ class Checkpointer:
             self._size_before = self.log_bytes
 
     async def cut(self) -> bool:
-        """Empty the log, unless somebody reads it; whether it is empty."""
+        """Empty the log, unless a reader needs it; return whether it is empty."""
         async with self._cutting:
             if not self.log_bytes:
                 return True
-            # Commits go on meanwhile, and wait only while the little is copied that they have added.
+            # Commits continue during this copy. They wait only for the copy of the pages that they add.
             await self._thread.call(self._passive, self._connection)
             async with self._turn:
                 with plain_failures():
                     return await self._writer.call(self._cut, self._writing)
 
     async def read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
-        """What it finds on this connection, in this thread: long work that is in nobody's way."""
+        """Return the result of `look` on this connection and thread, where long work delays no other."""
         with plain_failures():
             return await self._thread.call(look, self._connection)
 
     async def cut_in_turn(self) -> None:
-        """For who has the turn: empty the log as far as that can be done now."""
+        """Empty the log if that is possible now. The caller holds the turn."""
         try:
             with plain_failures():
                 await self._writer.call(self._cut, self._writing)
@@ -96,14 +98,14 @@ class Checkpointer:
 
     @property
     def log_bytes(self) -> int:
-        """The size of the log's file, of which much may be old."""
+        """The size of the log's file. Much of it may be frames from before the last WAL checkpoint."""
         try:
             return self._path.stat().st_size
         except OSError:
             return 0
 
     def close(self) -> None:
-        """Blocks until the checkpoint under way is done."""
+        """Stop the thread and close the connection. Blocks until the current WAL checkpoint is done."""
         self._thread.close()
         self._connection.close()
 
@@ -111,22 +113,22 @@ class Checkpointer:
         try:
             pages = self._passive(self._connection)
             if pages > LONG_PAGES:
-                # Under constant writing the log never ends while somebody copies it. On the writer's
-                # own thread it does, and little is left to copy there; then the log starts anew.
+                # Under constant writes a copy never reaches the end of the log. On the writer's own
+                # thread no commit adds to it, and little is left to copy; then the log starts over.
                 self._writer.post(partial(self._passive, self._writing))
         finally:
             self._busy = False
 
     def _passive(self, connection: sqlite3.Connection) -> int:
-        """Copy what can be copied without waiting for anybody; how long the log is, in pages."""
+        """Copy as many pages as possible without waiting for locks; return the log's length in pages."""
         try:
             with plain_failures():
                 _check_fits(connection, self._file)
                 self._base.begin(connection)
                 busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except StoreUnavailable as error:
-            # Nothing is lost: the log only grows until a checkpoint succeeds.
-            # Health tells of a full disk, once.
+            # Nothing is lost: the log only grows until a WAL checkpoint succeeds.
+            # A full disk is reported once, by the store's health.
             level = logging.DEBUG if isinstance(error, StoreFull) else logging.WARNING
             log.log(level, "the write-ahead log was not checkpointed: %s", error)
             return 0
@@ -135,7 +137,7 @@ class Checkpointer:
         return int(pages)
 
     def _cut(self, connection: sqlite3.Connection) -> bool:
-        """The rest, and the cut; without waiting for readers."""
+        """Copy the rest of the log and truncate it without waiting for readers; return whether it worked."""
         _check_fits(connection, self._file)
         self._base.begin(connection)
         (milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
@@ -150,8 +152,10 @@ class Checkpointer:
 
 
 def _check_fits(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreFull when the database would have to grow by more than the disk has room for: a checkpoint
-    that fails half-way has taken that room, and copied nothing."""
+    """Raise StoreFull when the database would have to grow by more than the free disk space.
+
+    A WAL checkpoint that fails midway would have used up that space, and copied nothing.
+    """
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     growth = pages * page_bytes - path.stat().st_size

@@ -1,9 +1,9 @@
-"""Whether a write-ahead log belongs to the database that it is beside.
+"""Checks that a write-ahead log belongs to the database beside it.
 
-SQLite does not know: beside a backup that was restored it would take the log of the database before for the
-backup's own, and mix pages of both. So a database has a number (`user_version`) that changes with each
-checkpoint, in the database itself as in its log, and a file beside it says which number the database without
-its log may have: that of the last checkpoint that was complete, or that of the one under way.
+SQLite does not check this. Beside a restored backup it would use the log of the previous database, and mix
+pages of both. So a database has a number (`user_version`) that changes with each WAL checkpoint, first in the
+log and then in the database. The file `.base` beside it lists the numbers that the database without its log
+may have: that of the last complete WAL checkpoint, and that of the current one.
 """
 
 import logging
@@ -25,10 +25,13 @@ _BYTES = len(_LINE.format(0, 0))
 
 
 def check_log(database: Path) -> int:
-    """The number of a database without its log. Raises StoreUnavailable when the log beside it is another's;
-    a file that says nothing, as of an older release, is no reason.
+    """Return the number of the database without its log. Blocks.
 
-    Blocks; to be called while nobody in this process has the database open.
+    Call it while this process has no connection to the database. If the file `.base` is missing or
+    invalid, as after an older release, the log is accepted.
+
+    Raises:
+        StoreUnavailable: The log belongs to another database.
     """
     found = _number(database)
     wal = database.with_name(f"{database.name}-wal")
@@ -36,16 +39,19 @@ def check_log(database: Path) -> int:
     if found is not None and allowed and found not in allowed:
         raise StoreUnavailable(
             f"{wal.name} is not the write-ahead log of {database.name}, which was replaced. If a backup was "
-            f"restored, remove {wal.name} and {database.name}-shm: what is in them is of the database before"
+            f"restored, remove {wal.name} and {database.name}-shm: they belong to the previous database"
         )
     return found or 0
 
 
 class WalBase:
-    """The number of a database that a core has open. Its methods block, and are called in any thread."""
+    """The number of an open database. The methods block, and may be called in any thread."""
 
     def __init__(self, database: Path, settled: int, connection: sqlite3.Connection, owner: Owner) -> None:
-        """`settled` is the number without the log; with it `connection` reads what may be another one."""
+        """Create it with `settled`, the number of the database without its log.
+
+        `connection` reads the number with the log, which may differ.
+        """
         self._owner = owner
         self._path = _file(database)
         self._lock = threading.Lock()
@@ -56,7 +62,10 @@ class WalBase:
             self._say(settled, found)
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """A checkpoint is to come. It is not worth less without a number of its own, so nothing is raised."""
+        """Set a new number before a WAL checkpoint.
+
+        Raises no error, because a WAL checkpoint without a number of its own is still correct.
+        """
         with self._lock:
             if self._next is not None:
                 return
@@ -73,12 +82,12 @@ class WalBase:
                     connection.execute("ROLLBACK").close()
                     raise
             except (OSError, sqlite3.Error, FencedOut) as error:
-                log.debug("the checkpoint has no number of its own: %s", error)
+                log.debug("the WAL checkpoint has no number of its own: %s", error)
                 return
             self._next = number
 
     def complete(self) -> None:
-        """The whole log is in the database."""
+        """Record that the whole log is copied into the database."""
         with self._lock:
             if self._next is not None:
                 self._settled, self._next = self._next, None
@@ -86,7 +95,7 @@ class WalBase:
                     self._say(self._settled, self._settled, flush=False)
 
     def _say(self, one: int, other: int, *, flush: bool = True) -> None:
-        """Raises OSError."""
+        """Write both numbers to the file. Raises OSError."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.pwrite(file, _LINE.format(one, other).encode(), 0)
@@ -101,7 +110,7 @@ def _file(database: Path) -> Path:
 
 
 def _allowed(file: Path) -> list[int]:
-    """Empty when it says nothing."""
+    """Read the numbers of the file; empty if it is missing or invalid."""
     try:
         with file.open("rb") as opened:
             words = opened.read(_BYTES).split()
@@ -111,7 +120,7 @@ def _allowed(file: Path) -> list[int]:
 
 
 def _number(database: Path) -> int | None:
-    """Of a database without its log."""
+    """Read the number of a database without its log; None if it is not a database."""
     try:
         with database.open("rb") as opened:
             header = opened.read(100)
