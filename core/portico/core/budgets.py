@@ -88,10 +88,12 @@ class Quotas:
         self._exceed(Limit.WALL_TIME, self)
 
     def start_clock(self) -> None:
+        """Start counting wall time; it stands still while the run is paused."""
         if self._since is None:
             self._since = time.monotonic()
 
     def stop_clock(self) -> None:
+        """Stop counting wall time."""
         self.lap()
         self._since = None
 

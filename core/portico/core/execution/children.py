@@ -22,11 +22,17 @@ class Child(Protocol):
         """Stop, because the parent has stopped."""
         ...
 
-    async def stopped(self) -> None: ...
+    async def stopped(self) -> None:
+        """Return when the agent has ended."""
+        ...
 
-    async def result(self) -> RunResult: ...
+    async def result(self) -> RunResult:
+        """Return the run's result once its end is durable."""
+        ...
 
-    async def cancel(self) -> None: ...
+    async def cancel(self) -> None:
+        """Cancel the run; return when its end is durable."""
+        ...
 
 
 class Launch(Protocol):
@@ -72,6 +78,7 @@ class Children:
             raise LimitExceeded("live_child_runs", f"{top._count} child runs are live; wait until some end")
 
     def add(self, child: Child) -> None:
+        """Count a child run that has started."""
         self._live.add(child)
         self._add(1)
 
@@ -89,6 +96,7 @@ class Children:
         return None
 
     def remove(self, child: Child) -> None:
+        """Remove a child run that has ended."""
         if child in self._live:
             self._live.discard(child)
             self._add(-1)

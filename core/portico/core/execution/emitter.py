@@ -82,9 +82,11 @@ class Emitter:
         await self._run.wait_published(self._run.next_sequence_number - 1)
 
     def created(self) -> None:
+        """Emit created, the first event of the run."""
         self._respond(Status.CREATED)
 
     def queued(self) -> None:
+        """Emit queued: the run waits for its session or for the scheduler."""
         self._respond(Status.QUEUED)
 
     def started(self) -> None:
@@ -115,6 +117,7 @@ class Emitter:
         self._respond(Status.INPUT_REQUIRED)
 
     def resumed(self, answer: Sequence[Message]) -> None:
+        """Emit in_progress with the answer, and add the answer to the session."""
         self._run.ask = None
         self._told(answer)
 

@@ -127,10 +127,12 @@ class Execution:
 
     @property
     def owner(self) -> str:
+        """The user with its tenant, as the stores know it."""
         return self.run.start.owner
 
     @property
     def started(self) -> bool:
+        """Whether the agent has begun in this process."""
         return self._task is not None
 
     @property
@@ -140,6 +142,7 @@ class Execution:
 
     @property
     def stopping(self) -> bool:
+        """Whether the run was asked to stop."""
         return self._stop is not None
 
     def begin(self) -> None:
@@ -226,6 +229,7 @@ class Execution:
             self._leave()
 
     def leave_parent(self) -> None:
+        """Stop, because the parent run stops."""
         self.request_stop(Stop.PARENT)
 
     def fail_unstarted(self) -> None:

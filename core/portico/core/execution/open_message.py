@@ -47,6 +47,7 @@ class OpenCall:
         return True
 
     def content(self) -> DataContent:
+        """The call with its arguments so far."""
         return DataContent({**self.data, "arguments": "".join(self.parts)})
 
 
@@ -102,4 +103,5 @@ def counted(usage: Usage) -> Usage:
 
 
 def added(before: Usage | None, usage: Usage) -> Usage:
+    """The sum of two usages."""
     return usage if before is None else before + usage

@@ -18,10 +18,12 @@ class Readers:
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self) -> None:
+        """Count a new reader."""
         self._count += 1
         self._stop()
 
     def leave(self) -> None:
+        """Remove a reader; the last one starts the grace period."""
         self._count -= 1
         self.watch()
 

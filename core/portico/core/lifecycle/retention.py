@@ -74,6 +74,7 @@ class Retention:
         )
 
     def start(self) -> None:
+        """Start the sweeping task."""
         self._task = asyncio.create_task(self._work(), name="retention")
 
     async def stop(self) -> None:

@@ -29,6 +29,7 @@ class Indexing:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Start the indexing task."""
         self._task = asyncio.create_task(self._work(), name="index")
 
     async def stop(self) -> None:

@@ -50,6 +50,7 @@ class GroupCommitter:
         self.failure: StoreUnavailable | None = None  # set while the store rejects writes
 
     def start(self) -> None:
+        """Start the committing task."""
         self._ticks.start()
         self._task = asyncio.create_task(self._loop(), name="group-commit")
 
@@ -68,6 +69,7 @@ class GroupCommitter:
         self._ticks.stop()
 
     def add(self, run: LiveRun) -> None:
+        """Include the run's pending changes in the next commit."""
         self._dirty.append(run)
         self._idle.clear()
         self._wake.set()

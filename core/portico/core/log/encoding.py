@@ -88,21 +88,29 @@ class DeltaEncoder(Protocol):
 class EventEncoder(Protocol):
     """Encodes events as frames of one event, and the payloads that the stores keep."""
 
-    def response(
-        self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]
-    ) -> bytes: ...
+    def response(self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]) -> bytes:
+        """Encode a change of the run's status; `output` is set in the terminal event only."""
+        ...
 
     def message_opened(
         self, sequence_number: int, message_id: str, type: MessageType, role: Role, metadata_json: str
-    ) -> bytes: ...
+    ) -> bytes:
+        """Encode the start of a message."""
+        ...
 
-    def deltas(self, message_id: str, index: int, *, refusal: bool) -> DeltaEncoder: ...
+    def deltas(self, message_id: str, index: int, *, refusal: bool) -> DeltaEncoder:
+        """Make the encoder of the deltas of a text content; `refusal` for the text of a refusal."""
+        ...
 
     def content(
         self, sequence_number: int, message_id: str, index: int, content: Content, status: Status
-    ) -> bytes: ...
+    ) -> bytes:
+        """Encode a content: its announcement (in progress) or the complete one."""
+        ...
 
-    def message(self, sequence_number: int, finished: FinishedMessage) -> bytes: ...
+    def message(self, sequence_number: int, finished: FinishedMessage) -> bytes:
+        """Encode a finished message."""
+        ...
 
     def summary(self, snapshot: Snapshot) -> bytes:
         """The response without its output, for RunRecord.summary."""
@@ -146,9 +154,13 @@ class EventEncoder(Protocol):
         """Encode the answers and steering messages so far, for later attempts."""
         ...
 
-    def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]: ...
+    def load_answers(self, payload: bytes) -> Sequence[Sequence[Message]]:
+        """Decode the answers; an empty one is an open question."""
+        ...
 
-    def load_steered(self, payload: bytes) -> Sequence[Message]: ...
+    def load_steered(self, payload: bytes) -> Sequence[Message]:
+        """Decode the steering messages."""
+        ...
 
     def recover(self, chunks: Sequence[Chunk]) -> "Recovered":
         """Read the output of an interrupted run from its log."""
@@ -192,6 +204,7 @@ class StartRequest:
 
     @property
     def digest(self) -> bytes:
+        """Identifies the request as the caller sent it."""
         return self.payload[:DIGEST_BYTES]
 
     def to(self, agent_name: str) -> "StartRequest":

@@ -26,7 +26,9 @@ CHUNK_BYTES = 256 * 1024  # only a chunk with one event is larger: a reader hold
 class Committer(Protocol):
     """Makes the pending changes of live runs durable."""
 
-    def add(self, run: "LiveRun") -> None: ...
+    def add(self, run: "LiveRun") -> None:
+        """Include the run's pending changes in the next commit."""
+        ...
 
 
 class LiveRun:

@@ -11,6 +11,7 @@ _SIGNATURE_BYTES = 18
 
 
 def expired() -> SandboxNotFound:
+    """The error for an invalid or expired token."""
     return SandboxNotFound("the access token is invalid or has expired")
 
 

@@ -59,7 +59,7 @@ class RunSandboxes:
 
 
 class RunSandbox:
-    """SandboxAccess of one run."""
+    """SandboxAccess of one run: implements the methods of `context.sandbox(type)`."""
 
     closed = False
 
@@ -83,12 +83,14 @@ class RunSandbox:
         self._started: list[tuple[Box, int]] = []
 
     def cancel(self) -> None:
+        """Cancel the calls and refuse new ones."""
         self.closed = True
         # The execution cancels the agent's own task, unless the agent may emit final output.
         for task in self._working:
             task.cancel()
 
     async def end(self) -> None:
+        """Return when the calls have ended and the processes that the run started are killed."""
         await asyncio.gather(*self._working, *self._starting, return_exceptions=True)
         for stream in tuple(self._streams):
             with suppress(RuntimeError):  # a reader is inside the generator at present

@@ -60,6 +60,7 @@ class SandboxPolicy:
         return Quotas(self.total, self.per_tenant, self.per_user, tenant_of)
 
     def defaults(self) -> Limits:
+        """The library's default limits, reduced to the operator's."""
         least = Limits()
         return replace(
             least,

@@ -18,11 +18,17 @@ class Sink(Protocol):
     """Receives the items that an agent yields."""
 
     @property
-    def crowded(self) -> bool: ...
+    def crowded(self) -> bool:
+        """Whether the agent must wait for `room` before it yields more."""
+        ...
 
-    async def room(self) -> None: ...
+    async def room(self) -> None:
+        """Return when the sink accepts more items."""
+        ...
 
-    def emit(self, item: object) -> None: ...
+    def emit(self, item: object) -> None:
+        """Take an item. Raises TypeError if an agent may not yield it."""
+        ...
 
 
 class AgentHost(Protocol):

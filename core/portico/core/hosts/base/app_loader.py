@@ -1,4 +1,4 @@
-"""Imports agents' Python files: FILE or FILE:app."""
+"""Loader of agents' Python files, given as FILE or FILE:NAME."""
 
 import importlib.util
 import logging
@@ -16,18 +16,25 @@ log = logging.getLogger(__name__)
 
 
 class LoadError(Exception):
-    """The file does not exist, can't be imported, or has no such agent; the message says what to do."""
+    """The file does not exist, cannot be imported or has no such agent; the message says what to do."""
 
 
 def load_apps(target: str) -> Sequence[AgentApp]:
-    """Imports `path/to/file.py` and returns its agents; with `path/to/file.py:name`, only the AgentApp in the
-    variable `name`. Raises LoadError."""
+    """Import a Python file and return its agents.
+
+    Args:
+        target: `path/to/file.py` for all its agents, or `path/to/file.py:name` for the AgentApp in that
+            variable.
+
+    Raises:
+        LoadError: The file does not exist, cannot be imported, or has no such agent.
+    """
     file, _, name = target.partition(":") if not Path(target).exists() else (target, "", "")
     path = Path(file).resolve()
     if not path.is_file():
         raise LoadError(f"there is no file {file!r}; name the Python file that has your AgentApp")
     sys.path.insert(0, str(path.parent))
-    with suppress(OSError):  # the working folder may be gone
+    with suppress(OSError):  # the working directory may have been removed
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # last: a json.py there must not replace the library's
     # A distinct module name: an agent in json.py must not replace the library's json.

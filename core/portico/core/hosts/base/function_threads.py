@@ -21,6 +21,7 @@ class Slot:
         self._held = False
 
     async def take(self) -> None:
+        """Wait for a free slot and hold it."""
         await self._free.acquire()
         self._held = True
 

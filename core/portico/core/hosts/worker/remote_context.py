@@ -48,6 +48,7 @@ class FarCalls:
         self._free = asyncio.Semaphore(MAX_CALLS)
 
     async def call(self, path: tuple[str, ...], method: str, /, *args: Any, **named: Any) -> Any:
+        """Return the result of a method of the interface at `path`."""
         async with self._free:
             self._before()
             return await self._channel.call(method, Address(self._run_id, path), *args, **named)
@@ -55,6 +56,7 @@ class FarCalls:
     async def stream(
         self, path: tuple[str, ...], method: str, /, *args: Any, **named: Any
     ) -> AsyncGenerator[Any, None]:
+        """Yield the items of a streaming method of the interface at `path`."""
         async with self._free:
             self._before()
             items = self._channel.stream(method, Address(self._run_id, path), *args, **named)
@@ -114,9 +116,11 @@ class Offers:
         self._iterables: dict[int, AsyncIterable[Any]] = {}
 
     def of(self, values: tuple[Any, ...]) -> "_Offering":
+        """Offer the iterables among these arguments during a `with` block."""
         return _Offering(self._iterables, [value for value in values if hasattr(value, "__aiter__")])
 
     async def pieces(self, number: int) -> AsyncGenerator[Any, None]:
+        """Yield the items of an offered iterable."""
         async for piece in self._iterables[number]:
             yield piece
 

@@ -49,7 +49,9 @@ class Service(Protocol):
         """
         ...
 
-    def note(self, method: str, args: tuple[Any, ...]) -> None: ...
+    def note(self, method: str, args: tuple[Any, ...]) -> None:
+        """Handle a note, a message without a reply."""
+        ...
 
 
 class ChannelClosed(Exception):
@@ -85,6 +87,7 @@ class Channel(asyncio.Protocol):
 
     @property
     def service(self) -> Service:
+        """The service that handles the other side's calls."""
         return self._service
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

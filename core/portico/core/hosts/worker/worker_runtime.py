@@ -214,6 +214,7 @@ class FarSink:
 
     @property
     def crowded(self) -> bool:
+        """Whether the window is used up, or unacknowledged items may exceed the budget."""
         return self._counted or self._ahead >= WINDOW
 
     async def room(self) -> None:
@@ -223,6 +224,7 @@ class FarSink:
             await self._moved.wait()
 
     def passed_on(self, units: int) -> None:
+        """Handle the core's acknowledgement of units of the window."""
         self._ahead -= units
         self._counted = self._counted and self._ahead > 0
         self._moved.set()
