@@ -1,7 +1,7 @@
-"""The one table of what can go wrong in a call, and how it is told.
+"""All errors of the contract that a call can end with.
 
-An error names its gRPC status and its reason; services turn it into a status
-with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
+Each error has a gRPC status and a reason. Services convert it to a status with
+google.rpc.ErrorInfo; gateways convert that to an error of their protocol.
 
     PorticoError
       InvalidArgument
@@ -15,7 +15,7 @@ with google.rpc.ErrorInfo, gateways turn that into their protocol's own error.
       LimitExceeded
       Draining, StoreUnavailable: StoreFull, FencedOut
       Unauthenticated, PermissionDenied, IssuerUnavailable
-      SandboxProblem and its kinds, in engine/sandbox_errors.py
+      SandboxProblem and its subclasses, in engine/sandbox_errors.py
 """
 
 from enum import StrEnum
@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 
 
 class Code(StrEnum):
-    """The gRPC status names the core uses; no grpc import is needed to raise one."""
+    """Names of the gRPC statuses that the core uses; raising an error so needs no import of grpc."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
@@ -39,10 +39,10 @@ class Code(StrEnum):
 
 
 class PorticoError(Exception):
-    """Base class. A subclass fixes code and reason; an instance adds metadata."""
+    """Base class. A subclass defines code and reason; an instance adds a message and metadata."""
 
     code: ClassVar[Code]
-    reason: ClassVar[str]  # a name from portico.v1.ErrorReason, less its prefix
+    reason: ClassVar[str]  # a name from portico.v1.ErrorReason, without its prefix
 
     def __init__(self, message: str, /, **metadata: str) -> None:
         super().__init__(message)
@@ -185,7 +185,7 @@ class CursorExpired(PorticoError):
 
     def __init__(self, run_id: str, first_sequence_number: int) -> None:
         super().__init__(
-            f"the log begins at {first_sequence_number}; what was before is gone",
+            f"the log begins at event {first_sequence_number}; earlier events are deleted",
             run_id=run_id,
             first_sequence_number=str(first_sequence_number),
         )
@@ -211,7 +211,7 @@ class RunNotPaused(PorticoError):
     code = Code.FAILED_PRECONDITION
     reason = "RUN_NOT_PAUSED"
 
-    def __init__(self, run_id: str, problem: str = "the run does not wait for input") -> None:
+    def __init__(self, run_id: str, problem: str = "the run is not paused for input") -> None:
         super().__init__(problem, run_id=run_id)
 
 
@@ -220,7 +220,7 @@ class RunNotStarted(PorticoError):
     reason = "RUN_NOT_STARTED"
 
     def __init__(self, run_id: str) -> None:
-        super().__init__("the run waits for its turn; it can't start others yet", run_id=run_id)
+        super().__init__("the run is still queued; it can't start child runs yet", run_id=run_id)
 
 
 class SessionBusy(PorticoError):
@@ -236,7 +236,7 @@ class EtagMismatch(PorticoError):
     reason = "ETAG_MISMATCH"
 
     def __init__(self, etag: str) -> None:
-        super().__init__("somebody else wrote first; read again", etag=etag)
+        super().__init__("the etag does not match: the value was changed; read it again", etag=etag)
 
 
 class LimitExceeded(PorticoError):
@@ -244,7 +244,7 @@ class LimitExceeded(PorticoError):
     reason = "LIMIT_EXCEEDED"
 
     def __init__(self, limit: str, message: str, *, retry_after: float | None = None) -> None:
-        """`retry_after`, in seconds, is told if it is known when there may be room."""
+        """`limit` is the name of the limit; `retry_after` the seconds until a retry may succeed, if known."""
         retry = {} if retry_after is None else {"retry_after_seconds": f"{retry_after:.3g}"}
         super().__init__(message, limit=limit, **retry)
 
@@ -254,7 +254,7 @@ class Draining(PorticoError):
     reason = "DRAINING"
 
     def __init__(self) -> None:
-        super().__init__("the core is shutting down; try again, or resume from your last event")
+        super().__init__("the core is shutting down; try again, or resume from the last event received")
 
 
 class StoreUnavailable(PorticoError):
@@ -266,35 +266,35 @@ class StoreUnavailable(PorticoError):
 
 
 class FencedOut(StoreUnavailable):
-    """Another core has taken over the database. This one can write nothing more, now or later, and ends."""
+    """Another core has taken over the database. This one can't write any more and ends."""
 
     def __init__(self) -> None:
         super().__init__("another core has taken over the database; this one ends")
 
 
 class StoreFull(StoreUnavailable):
-    """The disk has no room: what makes some may have the reserve's."""
+    """The disk is full. Operations that free space may use the reserve."""
 
 
 class Unauthenticated(PorticoError):
-    """The credential is missing or not good. What exactly is wrong with one only the log says."""
+    """The credential is missing or invalid. Only the log has the exact reason."""
 
     code = Code.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
 
     def __init__(
         self,
-        problem: str = "the credential is not valid, or not any more",
+        problem: str = "the credential is invalid, expired or revoked",
         *,
         why: Literal["missing", "malformed", "unknown", "expired", "revoked", "invalid"] = "unknown",
     ) -> None:
-        """`why` is for the operator; the caller is not told."""
+        """`why` is for the operator's metrics; the caller does not receive it."""
         super().__init__(problem)
         self.why = why
 
 
 class PermissionDenied(PorticoError):
-    """The credential is good and does not allow this, whatever there is."""
+    """The credential is valid but does not allow this call."""
 
     code = Code.PERMISSION_DENIED
     reason = "PERMISSION_DENIED"
@@ -308,4 +308,4 @@ class IssuerUnavailable(PorticoError):
     reason = "ISSUER_UNAVAILABLE"
 
     def __init__(self) -> None:
-        super().__init__("the keys of the tokens' issuer can't be read now; try again")
+        super().__init__("the public keys of the token's issuer can't be read at the moment; try again")

@@ -38,7 +38,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"tls_key": "/nonexistent"},
         "--tls-key (PORTICO_CORE_TLS_KEY) names a file that can't be read: /nonexistent: No",
     ),
-    ({"sandbox_backend": "moon"}, "--sandbox-backend (PORTICO_CORE_SANDBOX_BACKEND) names no backend"),
+    ({"sandbox_backend": "moon"}, "--sandbox-backend (PORTICO_CORE_SANDBOX_BACKEND) has an unknown backend"),
     (
         {"tls_cert": __file__},
         "--tls-cert (PORTICO_CORE_TLS_CERT) and --tls-key (PORTICO_CORE_TLS_KEY) go together",

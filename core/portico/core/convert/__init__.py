@@ -1,1 +1,1 @@
-"""Between the contract's messages and the core's own objects; the only place that knows both."""
+"""Converts between the contract's protobuf messages and the core's objects; only this package knows both."""

@@ -1,4 +1,4 @@
-"""Budgets, and what was used of them, both ways."""
+"""Converts budgets and their use, in both directions."""
 
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ _LIMITS = {
 
 
 def check_budget(budget: pb.Budget, field: str) -> None:
-    """Raises InvalidArgument."""
+    """Raises InvalidArgument for a limit out of range."""
     if budget.HasField("wall_time") and not 0 < _seconds(budget.wall_time) <= WALL_SECONDS:
         raise InvalidArgument(f"{field}.wall_time", f"must be more than 0 and at most {WALL_SECONDS} s")
     for name in _COUNTS:
@@ -43,7 +43,7 @@ def budget_to_proto(budget: Budget, target: pb.Budget) -> None:
 
 @lru_cache(maxsize=256)
 def _encoded(budget: Budget) -> pb.Budget:
-    """Made once for all runs that an operator limits alike, and for all events of a run."""
+    """Cached: all events of a run, and all runs with the operator's limits, have equal budgets."""
     target = pb.Budget()
     if budget.wall_time is not None:
         set_duration(target.wall_time, budget.wall_time)
@@ -54,7 +54,7 @@ def _encoded(budget: Budget) -> pb.Budget:
 
 
 def use_from_proto(use: pb.BudgetUse) -> Use:
-    """What was used; not what ended the run, which is then no run that goes on."""
+    """The use so far, without the exceeded limit: a run that exceeded one has ended and does not continue."""
     return Use(_seconds(use.wall_time), use.tool_calls, use.tokens, use.child_runs)
 
 
@@ -75,6 +75,6 @@ def _seconds(value: Duration) -> float:
 
 
 def set_duration(target: Duration, seconds: float) -> None:
-    """Whole milliseconds; not less than 0."""
+    """Sets a duration in whole milliseconds; `seconds` must not be negative."""
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
     target.seconds, target.nanos = whole, milliseconds * 1_000_000

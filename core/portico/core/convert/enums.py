@@ -1,4 +1,4 @@
-"""The words of the agent protocol and their enum values in the contract."""
+"""Maps the agent protocol's enums (Status, Role, MessageType) to the contract's enum values."""
 
 from portico.model.messages import MessageType, Role, Status
 from portico.v1 import events_pb2 as pb

@@ -1,4 +1,4 @@
-"""The engine's encoder: events as frames of one event each, and what the log keeps of a run."""
+"""Encodes events as frames of one event each, encodes records of runs, and decodes both for recovery."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ _KIND_NAMES = {value: name for name, value in _KINDS.items()}
 
 
 class ProtoEncoder:
-    """EventEncoder in the contract's messages. Stateless."""
+    """EventEncoder that produces the contract's messages. Stateless."""
 
     def response(self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]) -> bytes:
         frame = query_pb2.QueryResponse()
@@ -64,8 +64,8 @@ class ProtoEncoder:
         return frame.SerializeToString()
 
     def deltas(self, message_id: str, index: int, *, refusal: bool) -> DeltaEncoder:
-        # One message is filled again and again: setting two fields and serialising is the
-        # cheapest way there is from Python (0.5 us).
+        # One message is reused for all deltas: setting two fields and serialising is the cheapest way in
+        # Python (0.5 us).
         frame = query_pb2.QueryResponse()
         event = frame.events.add()
         content = event.content
@@ -142,8 +142,8 @@ class ProtoEncoder:
         return child_request(request, parent_run_id, parent)
 
     def answers(self, answers: Sequence[Sequence[Message]], steered: Sequence[Message] = ()) -> bytes:
-        # One frame per question, with the answer as the output of a response; then one with what the run
-        # was told by SteerRun, as its input.
+        # One frame per question, with the answer as the output of a response; then one with the input of
+        # SteerRun, as the input of a response.
         frames = query_pb2.MultiplexResponse()
         for answer in answers:
             event = frames.frames.add().events.add()
@@ -181,7 +181,7 @@ class ProtoEncoder:
                 if kind == "response":
                     response = event.response
                     if response.attempt > attempt:
-                        attempt = response.attempt  # what came before is void
+                        attempt = response.attempt  # a new attempt replaces all earlier output
                         finished, opened, parts, usage, repeated, remembered = [], None, {}, None, 0, 0
                     asks = response.status == events_pb2.RUN_STATUS_INPUT_REQUIRED
                     if asks or response.input or response.repeated_answers > repeated:
@@ -233,7 +233,7 @@ def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
 
 
 def set_finished(target: events_pb2.Message, finished: FinishedMessage) -> None:
-    """Fill an empty message with a finished one of a run's output."""
+    """Fills an empty message with a finished message of a run's output."""
     message = finished.message
     set_message(target, message)
     if finished.sequence_number is not None:
@@ -258,7 +258,7 @@ def _finished_from_proto(event: events_pb2.Event) -> FinishedMessage:
 
 
 def _merge(parts: dict[int, Content], content: events_pb2.Content) -> None:
-    """A delta adds to the text that is there; anything else replaces it."""
+    """Adds a content to the parts: a delta appends to the existing text, anything else replaces it."""
     arrived = content_from_proto(content, characters=STORED_CHARACTERS)
     before = parts.get(content.index)
     if content.delta and isinstance(before, TextContent) and isinstance(arrived, TextContent):

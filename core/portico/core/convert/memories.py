@@ -1,4 +1,4 @@
-"""Memories and filters of them, as messages and as stores have them."""
+"""Converts memories and metadata filters."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from portico.core.stores.ports.stores import MemoryChanges, MemoryRecord
 from portico.model.identity import user_of
 from portico.v1 import memory_pb2 as pb
 
-# What an unset operator, or one of a newer contract, is read as: no operator.
+# An unset operator, or one of a newer contract, is missing here and counts as none.
 _OPERATORS = {
     pb.MetadataOperator.Value(f"METADATA_OPERATOR_{operator.name}"): operator.value for operator in Operator
 }
@@ -38,7 +38,7 @@ def memory_to_proto(record: MemoryRecord) -> pb.Memory:
 
 
 def memory_from_proto(owner: str, memory: pb.Memory, field: str) -> MemoryRecord:
-    """A new memory. Raises InvalidArgument."""
+    """Makes a record of a new memory. Raises InvalidArgument."""
     load_object(memory.metadata_json, f"{field}.metadata_json")
     return new_memory(
         owner,
@@ -53,7 +53,7 @@ def memory_from_proto(owner: str, memory: pb.Memory, field: str) -> MemoryRecord
 
 
 def changes_from_proto(request: pb.UpdateMemoryRequest) -> MemoryChanges:
-    """What the request changes. Raises InvalidArgument."""
+    """The fields that the request's update_mask names. Raises InvalidArgument."""
     if not request.update_mask.paths:
         raise InvalidArgument("update_mask", "is required")
     memory = request.memory
@@ -74,7 +74,8 @@ def changes_from_proto(request: pb.UpdateMemoryRequest) -> MemoryChanges:
                 check_expiry(changes["expires_at"], "memory.expire_time")
             case _:
                 raise InvalidArgument(
-                    "update_mask", f"{path!r} is none of text, metadata_json, session_id, expire_time"
+                    "update_mask",
+                    f"unknown field {path!r}; expected one of text, metadata_json, session_id, expire_time",
                 )
     return changes
 
@@ -102,7 +103,8 @@ def _condition(condition: pb.MetadataCondition) -> dict[str, Any]:
 
 
 def _plain(value: Value) -> Any:
-    """Objects, lists within lists and what is not set are no values of a filter: they stay messages."""
+    """A filter's value as a Python value. Objects, nested lists and unset values stay messages, which the
+    check of the filter refuses."""
     match value.WhichOneof("kind"):
         case "null_value":
             return None
@@ -123,5 +125,5 @@ def _moment(memory: pb.Memory, name: str) -> float | None:
         return None
     time: Timestamp = getattr(memory, name)
     if not 0 <= time.nanos < 1_000_000_000:
-        raise InvalidArgument(name, "is not a time")
+        raise InvalidArgument(name, "is not a valid time")
     return seconds(time)

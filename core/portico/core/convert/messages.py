@@ -1,4 +1,4 @@
-"""Messages and contents, both ways."""
+"""Converts messages and contents, in both directions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -35,16 +35,16 @@ from portico.v1 import events_pb2 as pb
 
 JSON_CHARACTERS = 1024 * 1024
 DEEPEST = 200
-STORED_CHARACTERS = 2**31  # what was accepted once is not measured again
+STORED_CHARACTERS = 2**31  # no limit for stored values: they were checked when they were accepted
 
 
 def dump(value: Any) -> str:
-    """JSON text; empty for an empty object."""
+    """Encodes a value as JSON; empty text for an empty object."""
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode() if value else ""
 
 
 def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dict[str, Any]:
-    """A JSON object from its text, empty for empty text. Raises InvalidArgument."""
+    """Decodes a JSON object; empty for empty text. Raises InvalidArgument."""
     if not text:
         return {}
     if len(text) > characters:
@@ -56,7 +56,7 @@ def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dic
     if not isinstance(value, dict):
         raise InvalidArgument(field, "must be a JSON object")
     if text.count("{") + text.count("[") > DEEPEST:
-        # It reads deeper than it writes; what comes in must be able to go out.
+        # orjson reads deeper nesting than it writes; an accepted value must be writable.
         try:
             orjson.dumps(value)
         except TypeError:
@@ -65,7 +65,7 @@ def load_object(text: str, field: str, characters: int = JSON_CHARACTERS) -> dic
 
 
 def set_content(target: pb.Content, content: Content) -> None:
-    """Fill in type and value."""
+    """Sets type and value."""
     if content.media_type or content.metadata:
         target.media_type, target.metadata_json = content.media_type, dump(content.metadata)
     match content:
@@ -97,7 +97,7 @@ def set_content(target: pb.Content, content: Content) -> None:
 def content_from_proto(
     content: pb.Content, field: str = "content", characters: int = JSON_CHARACTERS
 ) -> Content:
-    """Raises InvalidArgument when the content holds nothing."""
+    """Converts a content. Raises InvalidArgument if it is empty."""
     about: dict[str, Any] = {}
     if content.media_type or content.metadata_json:
         about["media_type"] = content.media_type
@@ -118,7 +118,7 @@ def content_from_proto(
             return RefusalContent(content.refusal, **about)
         case "video":
             return VideoContent(content.video.video_url, **about)
-    raise InvalidArgument(field, "holds nothing; set text, data_json, image, audio, file, refusal or video")
+    raise InvalidArgument(field, "is empty; set text, data_json, image, audio, file, refusal or video")
 
 
 def usage_to_proto(usage: Usage, target: pb.Usage) -> None:
@@ -145,7 +145,7 @@ def error_to_proto(error: Error, target: pb.Error) -> None:
 
 
 def set_message(target: pb.Message, message: Message) -> None:
-    """Fill in everything but the contents."""
+    """Sets all fields except the contents."""
     target.id = message.id
     target.type = TYPE_TO_PROTO[message.type]
     target.status = STATUS_TO_PROTO[message.status]
@@ -161,7 +161,7 @@ def set_message(target: pb.Message, message: Message) -> None:
 
 
 def message_to_proto(message: Message) -> pb.Message:
-    """The whole message, its contents numbered."""
+    """Converts a complete message and numbers its contents."""
     target = pb.Message()
     set_message(target, message)
     status = STATUS_TO_PROTO[message.status]
@@ -172,7 +172,8 @@ def message_to_proto(message: Message) -> pb.Message:
 
 
 def message_from_proto(message: pb.Message, field: str = "message", *, new: bool = False) -> Message:
-    """`new` gives an id to a message that has none and completes it. Raises InvalidArgument."""
+    """Converts a message; `new` generates a missing id and sets the status completed. Raises
+    InvalidArgument."""
     characters = JSON_CHARACTERS if new else STORED_CHARACTERS
     contents = tuple(
         content_from_proto(part, f"{field}.content[{index}]", characters)
@@ -196,7 +197,7 @@ def message_from_proto(message: pb.Message, field: str = "message", *, new: bool
 
 
 def messages_from_proto(messages: Iterable[pb.Message], field: str) -> list[Message]:
-    """New messages of a request. Raises InvalidArgument."""
+    """Converts new messages of a request. Raises InvalidArgument."""
     return [
         message_from_proto(message, f"{field}[{index}]", new=True) for index, message in enumerate(messages)
     ]

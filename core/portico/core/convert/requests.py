@@ -1,4 +1,4 @@
-"""A request to start a run: checked, completed, and kept."""
+"""Requests that start a run: checks, defaults, and the stored form."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ID_CHARACTERS = 256
 INPUT_MESSAGES = 1000
 OUTPUT_MODES = 64
 TIMEOUT_SECONDS = 7 * 24 * 3600
-# Of a tool as its protocol wrote it, such as an MCP server's.
+# Secret members of a tool's raw form, such as an MCP server's.
 _TOOL_SECRETS = frozenset(("authorization", "headers"))
 _POLICIES = {
     pb.SESSION_BUSY_POLICY_UNSPECIFIED: "enqueue",
@@ -29,21 +29,23 @@ _POLICIES = {
 
 
 def check_id(value: str, field: str, *, required: bool = True) -> str:
-    """An id as callers choose them. Raises InvalidArgument."""
+    """Checks an id that a caller chose. Raises InvalidArgument."""
     if required and not value:
         raise InvalidArgument(field, "is required")
     if len(value) > ID_CHARACTERS:
         raise InvalidArgument(field, f"more than {ID_CHARACTERS} characters")
     if "\0" in value:
-        raise InvalidArgument(field, "has a NUL character")
+        raise InvalidArgument(field, "must not have a NUL character")
     if value.startswith((AGENT_PREFIX, TENANT_PREFIX)) and field.endswith("user_id"):
-        raise InvalidArgument(field, f"{AGENT_PREFIX} and {TENANT_PREFIX} begin ids of another kind")
+        raise InvalidArgument(
+            field, f"must not begin with {AGENT_PREFIX} or {TENANT_PREFIX}, which are reserved"
+        )
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The session of a run that continues another, and whether it was made for that run."""
+    """The session of a run that continues another, and whether it is new."""
 
     owner: str
     session_id: str
@@ -53,7 +55,7 @@ class Place:
 def start_request(
     query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None, owner: str = ""
 ) -> StartRequest:
-    """Check a request and fill in what it leaves out; `owner` is whose run it becomes, if that is known.
+    """Checks a request and fills in its defaults; `owner` is the new run's owner key, if known.
 
     Raises InvalidArgument.
     """
@@ -83,14 +85,15 @@ def start_request(
 
 
 def _session_of(key: str) -> str:
-    """A session of its own; the same key means the same one, or a repeat would not find its run."""
+    """Id of a new session. It depends on the idempotency key, if any, so that a repeat has the same session
+    and finds its run."""
     if not key:
         return new_id("session_")
     return f"session_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def child_request(asked: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
-    """A run that another starts, for its owner, kept as long as that one. Raises InvalidArgument."""
+    """The request of a child run: it has its parent's owner and retention. Raises InvalidArgument."""
     query = pb.QueryRequest(background=True, ephemeral=bool(parent.ephemeral), parent_run_id=parent_run_id)
     request = query.request
     request.agent_name = asked.agent_name
@@ -103,17 +106,17 @@ def child_request(asked: ChildRequest, parent_run_id: str, parent: StartRequest)
 
 
 def load_request(payload: bytes, owner: str) -> StartRequest:
-    """The reverse of StartRequest.payload."""
+    """Decodes StartRequest.payload."""
     return _start(stored_query(payload), payload, owner)
 
 
 def stored_query(payload: bytes) -> pb.QueryRequest:
-    """The request as it was kept."""
+    """The stored request as a message."""
     return pb.QueryRequest.FromString(payload[DIGEST_BYTES:])
 
 
 def told_request(payload: bytes) -> pb.AgentRequest:
-    """What the agent was asked, for who reads the run: without the credentials of tools."""
+    """The stored request for the run's readers: without the credentials of tools."""
     request = stored_query(payload).request
     for tool in request.tools:
         raw = load_object(tool.raw_json, "raw_json")
@@ -123,7 +126,7 @@ def told_request(payload: bytes) -> pb.AgentRequest:
 
 
 def check_query(query: pb.QueryRequest) -> None:
-    """Raises InvalidArgument."""
+    """Raises InvalidArgument for a request that can't start a run."""
     request = query.request
     check_id(query.previous_run_id, "previous_run_id", required=False)
     check_id(query.before_message_id, "before_message_id", required=False)
@@ -131,10 +134,10 @@ def check_query(query: pb.QueryRequest) -> None:
         raise InvalidArgument("request.session_id", "must be empty when previous_run_id is set")
     check_id(query.parent_run_id, "parent_run_id", required=False)
     if query.parent_run_id and query.previous_run_id:
-        raise InvalidArgument("previous_run_id", "a child run continues no other; leave parent_run_id out")
+        raise InvalidArgument("previous_run_id", "must not be combined with parent_run_id; leave one out")
     for name in ("before_message_id", "fork_session"):
         if getattr(query, name) and not query.previous_run_id:
-            raise InvalidArgument(name, "is for a run that continues another: previous_run_id is empty")
+            raise InvalidArgument(name, "needs a previous_run_id, which is empty")
     if not request.input:
         raise InvalidArgument("request.input", "at least one message is required")
     if len(request.input) > INPUT_MESSAGES:

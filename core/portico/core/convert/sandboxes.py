@@ -1,4 +1,4 @@
-"""Sandboxes: what the library tells and is told, as the contract has it."""
+"""Converts specs, states, events and results of sandboxes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def duration(seconds: float) -> Duration:
 
 
 def seconds_of(value: Duration, field: str) -> float:
-    """Raises InvalidArgument for a value that is not positive, too long, or no duration."""
+    """A duration in seconds. Raises InvalidArgument if it is not positive, too long, or malformed."""
     seconds = value.seconds + value.nanos / 1e9
     if not 0 <= value.nanos < 1_000_000_000 or not 0 < seconds <= SECONDS[1]:
         raise InvalidArgument(field, f"must be more than 0 and at most {SECONDS[1]:.0f} seconds")
@@ -53,7 +53,7 @@ def seconds_of(value: Duration, field: str) -> float:
 
 
 def spec_from_proto(given: pb.SandboxSpec, defaults: Limits) -> Spec:
-    """Raises InvalidArgument. The server's policy is not yet applied."""
+    """Converts a requested spec, before the operator's policy is applied. Raises InvalidArgument."""
     if sum(len(key) + len(value) for key, value in given.metadata.items()) > METADATA_BYTES:
         raise InvalidArgument("spec.metadata", f"more than {METADATA_BYTES} bytes")
     idle = seconds_of(given.idle_timeout, "spec.idle_timeout") if given.HasField("idle_timeout") else None
@@ -72,13 +72,13 @@ def spec_from_proto(given: pb.SandboxSpec, defaults: Limits) -> Spec:
 
 
 def _idle_action(given: pb.SandboxIdleAction.ValueType) -> str | None:
-    """Raises InvalidArgument."""
+    """The action's name; None if unset. Raises InvalidArgument for an unknown value."""
     if given == pb.SANDBOX_IDLE_ACTION_UNSPECIFIED:
         return None
     for action, value in _IDLE_ACTIONS.items():
         if given == value:
             return action
-    raise InvalidArgument("spec.idle_action", "is none that this server knows")
+    raise InvalidArgument("spec.idle_action", f"has no value {given}")
 
 
 def _limits(given: pb.SandboxLimits, defaults: Limits) -> Limits:
@@ -147,7 +147,7 @@ def snapshot_to_proto(snapshot: Snapshot) -> pb.SandboxSnapshot:
 
 
 def cell_events(events: Sequence[CellEvent]) -> pb.RunCellResponse:
-    """One message of at least one event."""
+    """Encodes one or more events as one message."""
     response = _cell_event(events[0])
     response.more.extend(map(_cell_event, events[1:]))
     return response
@@ -178,7 +178,7 @@ def _cell_end(end: CellEnd) -> pb.CellEnd:
 
 
 def _text(value: str) -> str:
-    """What hostile code said, as UTF-8 at least."""
+    """Makes text of untrusted code encodable as UTF-8."""
     return value.encode(errors="replace").decode()
 
 
@@ -200,7 +200,7 @@ def process_end(end: ProcessEnd) -> pb.ProcessEnd:
 
 
 def command_event(event: ProcessEvent) -> pb.RunCommandResponse | None:
-    """None for what a one-shot command does not tell."""
+    """Encodes an event; None for kinds that RunCommand does not report."""
     if isinstance(event, Stdout):
         return pb.RunCommandResponse(stdout=event.data)
     if isinstance(event, Stderr):
@@ -230,12 +230,12 @@ def process_to_proto(info: ProcessInfo) -> pb.Process:
 
 
 def command_words(command: pb.Command, field: str = "command") -> str | list[str]:
-    """One text is a shell's. Raises InvalidArgument for none."""
+    """The command to run; a single argument is a str, for a shell. Raises InvalidArgument without one."""
     words = list(command.arguments)
     if not words or not words[0]:
         raise InvalidArgument(f"{field}.arguments", "at least one is required")
     if any("\0" in word for word in words):
-        raise InvalidArgument(f"{field}.arguments", "has a NUL character")
+        raise InvalidArgument(f"{field}.arguments", "must not have a NUL character")
     return words if len(words) > 1 else words[0]
 
 

@@ -1,4 +1,4 @@
-"""A core's settings. Built once, in __main__, from arguments and PORTICO_CORE_* variables; passed down."""
+"""The core's settings, read once at the start from arguments and PORTICO_CORE_* variables."""
 
 import re
 from functools import partial
@@ -25,272 +25,303 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
 class CoreSettings(SecretSettings):
-    """Everything that an operator can set."""
+    """Settings of one core: each is an option (--live-runs) and a variable (PORTICO_CORE_LIVE_RUNS)."""
 
     model_config = SettingsConfigDict(
         env_prefix="PORTICO_CORE_",
         frozen=True,
-        hide_input_in_errors=True,  # there are secrets among it
+        hide_input_in_errors=True,  # the values include secrets
     )
 
     listen: list[str] = Field(
         default=["127.0.0.1:50051"],
-        description="Where to serve gRPC: host:port, or unix:/path. Several are served alike.",
+        description="Address to serve gRPC on: host:port, or unix:/path. May be repeated.",
     )
     auth: bool = Field(
-        default=False, description="Whether every call needs a credential: an API key, or a JWT."
+        default=False, description="Whether every call needs a credential: an API key or a JWT."
     )
     insecure_no_auth: bool = Field(
-        default=False, description="Whether to serve other machines without auth: anybody can do anything."
+        default=False,
+        description="Allow connections from other machines without auth: then every client has full access.",
     )
     admin_key: SecretStr | None = Field(
         default=None,
-        description="The API key that makes the others: 32 or more letters, digits, hyphens, underscores.",
+        description="The API key with admin rights, which can create others: 32 or more letters, digits, "
+        "hyphens and underscores.",
     )
-    admin_key_file: Path | None = Field(default=None, description="A file with that key.")
-    jwt_issuer: str = Field(default="", description="Whose JWTs are good too: their claim iss.")
-    jwt_audience: str = Field(default="", description="For whom they must be made: their claim aud.")
-    jwt_jwks_url: str = Field(default="", description="Where the issuer's public keys are.")
+    admin_key_file: Path | None = Field(default=None, description="A file that contains the admin key.")
+    jwt_issuer: str = Field(
+        default="", description="Issuer whose JWTs are accepted; their claim iss must equal it."
+    )
+    jwt_audience: str = Field(
+        default="", description="Audience of accepted JWTs; their claim aud must contain it."
+    )
+    jwt_jwks_url: str = Field(default="", description="URL of the issuer's public keys (JWKS).")
     jwt_keys_seconds: float = Field(
         default=3600.0,
         ge=30,
-        description="How long keys from there, withdrawn ones too, are good while it can't be read.",
+        description="Seconds that the last read keys, withdrawn ones too, stay valid while the URL fails.",
     )
     jwt_user_claim: str = Field(default="sub", description="The claim that names the user.")
     jwt_tenant_claim: str = Field(default="tenant", description="The claim that names the tenant.")
     jwt_scope_claim: str = Field(
-        default="scope", description="The claim with scopes; ours begin with portico:, such as portico:read."
+        default="scope", description="The claim with the scopes, such as portico:read; others are ignored."
     )
     jwt_leeway_seconds: float = Field(
-        default=30.0, ge=0, le=600, description="How far the issuer's clock may be from this one."
+        default=30.0, ge=0, le=600, description="Seconds that the issuer's clock may differ from this one."
     )
     tls_cert: ReadableFile | None = Field(
-        default=None, description="A certificate (PEM, with its chain) for TLS on TCP addresses."
+        default=None, description="Certificate file (PEM, with its chain) for TLS on TCP addresses."
     )
-    tls_key: ReadableFile | None = Field(default=None, description="The certificate's private key (PEM).")
+    tls_key: ReadableFile | None = Field(
+        default=None, description="File with the certificate's private key (PEM)."
+    )
     tls_client_ca: ReadableFile | None = Field(
-        default=None, description="Whose certificates clients must have (PEM): mutual TLS."
+        default=None,
+        description="File of certificate authorities (PEM); clients must have a certificate of one of them.",
     )
     gateway_names: list[str] = Field(
         default=[],
-        description="A name in the client certificate of a gateway that may tell its callers' addresses.",
+        description="Name in the client certificate of a gateway whose metadata may report its callers' "
+        "addresses. May be repeated.",
     )
     running_runs: int | None = Field(
-        default=None, ge=1, description="Runs that may execute at once; more wait, and tenants take turns."
+        default=None, ge=1, description="Most runs that execute at once; others wait, and tenants take turns."
     )
-    tenant_running_runs: int | None = Field(default=None, ge=1, description="The same for each tenant.")
-    user_running_runs: int | None = Field(default=None, ge=1, description="The same for each user.")
+    tenant_running_runs: int | None = Field(
+        default=None, ge=1, description="Most runs of one tenant that execute at once; others wait."
+    )
+    user_running_runs: int | None = Field(
+        default=None, ge=1, description="Most runs of one user that execute at once; others wait."
+    )
     tenant_queued_runs: int | None = Field(
-        default=None, ge=0, description="Runs that may wait at once, of each tenant; more are refused."
+        default=None, ge=0, description="Most waiting runs of one tenant; others are refused."
     )
-    user_queued_runs: int | None = Field(default=None, ge=0, description="The same for each user.")
+    user_queued_runs: int | None = Field(
+        default=None, ge=0, description="Most waiting runs of one user; others are refused."
+    )
     run_wall_seconds: float | None = Field(
         default=None,
         gt=0,
         le=604_800,
-        description="How long a run may take, its pauses left out, unless less is asked for.",
+        description="Most seconds that a run may take, without its pauses; a request may set less.",
     )
     run_tool_calls: int | None = Field(
-        default=None, ge=0, description="Calls of tools that a run may make, unless less is asked for."
+        default=None, ge=0, description="Most tool calls that a run may make; a request may set less."
     )
     run_tokens: int | None = Field(
-        default=None, ge=0, description="Tokens that a run may report, unless less is asked for."
+        default=None, ge=0, description="Most tokens that a run may report; a request may set less."
     )
     run_child_runs: int | None = Field(
-        default=None, ge=0, description="Runs that a run may start, unless less is asked for."
+        default=None, ge=0, description="Most child runs that a run may start; a request may set less."
     )
     tenant_stored_bytes: int | None = Field(
-        default=None, ge=1, description="What all users of a tenant may have stored; more is refused."
+        default=None, ge=1, description="Most bytes that one tenant may store; more are refused."
     )
-    user_stored_bytes: int | None = Field(default=None, ge=1, description="The same for each user.")
+    user_stored_bytes: int | None = Field(
+        default=None, ge=1, description="Most bytes that one user may store; more are refused."
+    )
     tenant_requests: float | None = Field(
-        default=None, gt=0, description="Calls and streams a second, of each tenant; needs auth."
+        default=None, gt=0, description="Most calls and streams per second of one tenant; needs auth."
     )
-    user_requests: float | None = Field(default=None, gt=0, description="The same for each user.")
+    user_requests: float | None = Field(
+        default=None, gt=0, description="Most calls and streams per second of one user; needs auth."
+    )
     store: str = Field(
         default="sqlite:///.portico/portico.db",
-        description="Where runs and everything else live: memory://, or sqlite:///path.",
+        description="Store for runs and all other data: memory://, or sqlite:///path.",
     )
     migration_copy: bool = Field(
         default=True,
-        description="Whether a database of an older release is copied before its tables are changed.",
+        description="Whether to copy a database of an older release before its schema is upgraded.",
     )
     store_key: SecretStr | None = Field(
         default=None,
-        description="The key that secrets are encrypted with before they are stored: 64 hexadecimal digits. "
-        "Older keys may follow, behind commas; what they encrypted is encrypted anew at the start.",
+        description="Key that encrypts stored secrets: 64 hexadecimal digits. Older keys may follow, after "
+        "commas; secrets encrypted with one of them are encrypted anew at the start.",
     )
-    store_key_file: Path | None = Field(default=None, description="A file with that key, or those keys.")
+    store_key_file: Path | None = Field(
+        default=None, description="A file that contains the store key, or several."
+    )
     drain_seconds: float = Field(
-        default=10.0, ge=0, description="After SIGTERM: how long runs may go on before streams are cut."
+        default=10.0, ge=0, description="Seconds after SIGTERM that live runs have to end."
     )
     reader_grace_seconds: float = Field(
-        default=30.0, ge=0, description="How long a foreground run goes on when nobody reads it."
+        default=30.0, ge=0, description="Seconds without a reader after which a foreground run is cancelled."
     )
     ephemeral_seconds: float = Field(
-        default=60.0, ge=0, description="How long an ephemeral run can still be read after its end."
+        default=60.0, ge=0, description="Seconds after its end that an ephemeral run can still be read."
     )
     run_ttl_seconds: float | None = Field(
-        default=None, ge=60, description="How long a run is kept after its end; for ever, unless this is set."
+        default=None, ge=60, description="Seconds after its end until a run is deleted; unset: never."
     )
     session_ttl_seconds: float | None = Field(
-        default=None, ge=60, description="How long a session is kept after its last use, with its messages."
+        default=None,
+        ge=60,
+        description="Seconds after its last use until a session and its messages are deleted; unset: never.",
     )
     state_ttl_seconds: float | None = Field(
-        default=None, ge=60, description="How long a state is kept after it was saved."
+        default=None, ge=60, description="Seconds after it was saved until a state is deleted; unset: never."
     )
     memory_ttl_seconds: float | None = Field(
-        default=None, ge=60, description="How long a memory is kept after it was added."
+        default=None, ge=60, description="Seconds after it was added until a memory is deleted; unset: never."
     )
-    live_runs: int = Field(default=20_000, ge=1, description="Runs that may be live at once.")
+    live_runs: int = Field(default=20_000, ge=1, description="Most runs that may be live at once.")
     max_message_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=64 * 1024, description="The largest gRPC message, in and out."
+        default=16 * 1024 * 1024, ge=64 * 1024, description="Largest gRPC message in bytes, in and out."
     )
     keepalive_seconds: float = Field(
         default=30.0,
         ge=1,
-        description="How often an idle connection is pinged; clients may ping as often as every 10 s.",
+        description="Seconds between pings on an idle connection; clients may ping every 10 s.",
     )
     concurrent_rpcs: int = Field(
-        default=20_000, ge=1, description="RPCs that may be open at once; streams count."
+        default=20_000, ge=1, description="Most RPCs that may be open at once, streams included."
     )
     sandbox_backend: str = Field(
         default="local",
-        description="Where sandboxes are made: local, docker, docker:RUNTIME, bubblewrap[:/ROOT], or none.",
+        description="Default sandbox backend: local, docker, docker:RUNTIME, bubblewrap[:/ROOT], or none.",
     )
-    sandbox_backends: list[str] = Field(default=[], description="One more backend, which callers may name.")
-    sandbox_max: int = Field(default=200, ge=1, description="Sandboxes that there may be at once.")
-    sandbox_per_user: int = Field(default=100, ge=1, description="Sandboxes that one user may have at once.")
+    sandbox_backends: list[str] = Field(
+        default=[], description="A further backend, which requests may name. May be repeated."
+    )
+    sandbox_max: int = Field(default=200, ge=1, description="Most sandboxes at once.")
+    sandbox_per_user: int = Field(default=100, ge=1, description="Most sandboxes of one user at once.")
     sandbox_per_tenant: int | None = Field(
-        default=None, ge=1, description="Sandboxes that all users of a tenant may have at once."
+        default=None, ge=1, description="Most sandboxes of one tenant at once."
     )
     sandbox_pool_size: int = Field(
-        default=2, ge=0, le=1_000, description="Sandboxes that wait ready, once the first has been asked for."
+        default=2, ge=0, le=1_000, description="Size of the warm pool, which fills after the first request."
     )
     sandbox_memory_bytes: int = Field(
         default=2 << 30,
         ge=RANGES["memory_bytes"][0],
         le=RANGES["memory_bytes"][1],
-        description="The most memory to ask for; 512 MiB unless asked for.",
+        description="Most memory that a request may set for a sandbox; 512 MiB if it sets none.",
     )
     sandbox_cpus: float = Field(
         default=4.0,
         ge=RANGES["cpus"][0],
         le=RANGES["cpus"][1],
-        description="The most CPUs to ask for; 1 unless asked for.",
+        description="Most CPUs that a request may set for a sandbox; 1 if it sets none.",
     )
     sandbox_processes: int = Field(
         default=1024,
         ge=RANGES["processes"][0],
         le=RANGES["processes"][1],
-        description="The most processes to ask for; 128 unless asked for.",
+        description="Most processes that a request may set for a sandbox; 128 if it sets none.",
     )
     sandbox_disk_bytes: int = Field(
         default=2 << 30,
         ge=RANGES["disk_bytes"][0],
         le=RANGES["disk_bytes"][1],
-        description="The most disk to ask for; 256 MiB unless asked for.",
+        description="Most disk space that a request may set for a sandbox; 256 MiB if it sets none.",
     )
     sandbox_inodes: int = Field(
         default=262_144,
         ge=RANGES["inodes"][0],
         le=RANGES["inodes"][1],
-        description="The most files to ask for; 16,384 unless asked for.",
+        description="Most files that a request may set for a sandbox; 16,384 if it sets none.",
     )
     sandbox_output_bytes: int = Field(
         default=64 << 20,
         ge=RANGES["output_bytes"][0],
         le=RANGES["output_bytes"][1],
-        description="The most output of a call to ask for; 16 MiB unless asked for.",
+        description="Most output of a call that a request may set, in bytes; 16 MiB if it sets none.",
     )
     sandbox_call_seconds: float = Field(
         default=3600.0,
         ge=RANGES["call_seconds"][0],
         le=RANGES["call_seconds"][1],
-        description="The longest call to ask for; 60 s unless asked for.",
+        description="Longest call that a request may set, in seconds; 60 s if it sets none.",
     )
     sandbox_ttl_seconds: float = Field(
         default=86_400.0,
         gt=0,
         le=SECONDS[1],
-        description="How long a sandbox lives, unless less is asked for.",
+        description="Most seconds that a sandbox exists; a request may set less.",
     )
     sandbox_idle_seconds: float = Field(
         default=1_800.0,
         gt=0,
         le=SECONDS[1],
-        description="How long it goes on without a call, unless less is asked for.",
+        description="Most seconds that a sandbox stays idle before the idle action; a request may set less.",
     )
     sandbox_idle_action: Literal["end", "pause"] = Field(
-        default="end", description="What happens then, unless asked for: it ends, or pauses until a call."
+        default="end",
+        description="Idle action unless a request sets one: end it, or pause it until the next call.",
     )
     sandbox_mounts: list[str] = Field(
         default=[],
-        description="A directory that may be shown inside, with all below it; `:rw` lets code write there, "
-        "`:own` as the directory's owner.",
+        description="Directory that sandboxes may mount, with everything below it; with `:rw` writable, with "
+        "`:own` writable as the directory's owner. May be repeated.",
     )
     sandbox_network: bool = Field(
-        default=True, description="Whether callers may name hosts that a sandbox can reach."
+        default=True, description="Whether requests may name hosts that a sandbox can reach."
     )
     sandbox_preload: list[str] = Field(
         default=list(PRELOAD),
-        description="A module that callers may have preloaded; * allows every module that is installed.",
+        description="Module that a request may preload; * allows every installed module. May be repeated.",
     )
     sandbox_network_hosts: list[str] = Field(
         default=[],
-        description="A host that callers may name, as they write it: pypi.org, *.example.com:8443, "
-        "tcp://db.example.com:5432. None: any host.",
+        description="Host that requests may name, in the form that they use: pypi.org, *.example.com:8443, "
+        "tcp://db.example.com:5432. May be repeated. None: any host.",
     )
     sandbox_network_deny: list[str] = Field(
         default=[],
-        description="A host, an address or a network (CIDR) that no sandbox reaches.",
+        description="Host, address or network (CIDR) that no sandbox may reach. May be repeated.",
     )
     sandbox_network_open: list[str] = Field(
         default=[],
-        description="A network (CIDR) that is not public, such as 10.1.0.0/16, and that sandboxes may reach.",
+        description="Private network (CIDR), such as 10.1.0.0/16, that sandboxes may reach. May be repeated.",
     )
     sandbox_preload_bytes: int = Field(
         default=PRELOAD_BYTES,
         ge=64 << 20,
-        description="Memory that the modules of one sandbox may take while they are preloaded.",
+        description="Most bytes of memory that the modules of one sandbox may take while they preload.",
     )
-    sandbox_snapshots: int = Field(default=1_024, ge=0, description="Snapshots that are kept at once.")
-    sandbox_snapshots_per_user: int = Field(default=64, ge=0, description="The same for each user.")
+    sandbox_snapshots: int = Field(default=1_024, ge=0, description="Most snapshots stored at once.")
+    sandbox_snapshots_per_user: int = Field(default=64, ge=0, description="Most snapshots of one user.")
     sandbox_snapshots_per_tenant: int | None = Field(
-        default=None, ge=0, description="The same for each tenant."
+        default=None, ge=0, description="Most snapshots of one tenant."
     )
     sandbox_snapshot_bytes: int = Field(
-        default=8 << 30, ge=0, description="Bytes that snapshots may take on this machine's disk."
+        default=8 << 30, ge=0, description="Most bytes of all snapshots on this machine's disk."
     )
-    sandbox_snapshot_bytes_per_user: int = Field(default=2 << 30, ge=0, description="The same for each user.")
+    sandbox_snapshot_bytes_per_user: int = Field(
+        default=2 << 30, ge=0, description="Most bytes of one user's snapshots."
+    )
     sandbox_snapshot_bytes_per_tenant: int | None = Field(
-        default=None, ge=0, description="The same for each tenant."
+        default=None, ge=0, description="Most bytes of one tenant's snapshots."
     )
-    reflection: bool = Field(default=True, description="Whether to tell the contract to tools like grpcurl.")
+    reflection: bool = Field(
+        default=True, description="Whether to serve gRPC reflection, for tools such as grpcurl."
+    )
     metrics_listen: str = Field(
         default="",
-        description="Where to tell Prometheus what this process does: host:port; nowhere if empty.",
+        description="Address to serve Prometheus metrics on: host:port; none if empty.",
     )
     audit_log: str = Field(
         default="",
-        description="A file for who did what, a line of JSON for each call; none if empty.",
+        description="File for the audit log: one JSON line per call with caller and action; none if empty.",
     )
-    log_level: logs.Level = Field(default="info", description="What goes to standard error.")
-    log_format: logs.Format = Field(default="human", description="As what: human, or json.")
+    log_level: logs.Level = Field(default="info", description="Lowest level of the log on standard error.")
+    log_format: logs.Format = Field(default="human", description="Format of the log: human, or json.")
     log_content: bool = Field(
-        default=False, description="Whether what callers and agents say may be in it, as in exceptions."
+        default=False, description="Whether the log may contain texts of callers and agents."
     )
 
     error_words: Readers | None = Field(
         default=None,
-        description="Who reads the words of exceptions that agents raise: callers; log, where callers get "
-        "the kind and an id that the log has too; or none. Unset: callers while auth is off and only this "
-        "machine can call, else log.",
+        description="Where the texts of agents' exceptions go: callers; log (callers get the exception's "
+        "type and an id that the log has too); or none. Unset: callers if auth is off and only this machine "
+        "can connect, else log.",
     )
 
     @property
     def error_readers(self) -> Readers:
-        """Who reads the words of agents' exceptions."""
+        """Where the texts of agents' exceptions go, with the default resolved."""
         private = not self.auth and all(map(is_local, self.listen))
         return self.error_words or ("callers" if private else "log")
 
@@ -303,9 +334,11 @@ class CoreSettings(SecretSettings):
             raise ValueError(f"{one}, {other} and {third} go together: set all of them")
         keys = urlsplit(self.jwt_jwks_url)
         if any(jwt) and keys.scheme != "https" and not is_local(f"{keys.hostname}:{keys.port}"):
-            raise ValueError(f"{name('jwt_jwks_url')} must be https: who can change the keys can be anybody")
+            raise ValueError(
+                f"{name('jwt_jwks_url')} must be https: an attacker who can change the keys can forge tokens"
+            )
         if (any(jwt) or self.admin_key is not None) and not self.auth:
-            raise ValueError(f"credentials are set and not asked for: turn on {name('auth')}")
+            raise ValueError(f"credentials are set but auth is off: turn on {name('auth')}")
         if self.admin_key is not None and not _KEY.fullmatch(self.admin_key.get_secret_value()):
             raise ValueError(f"{name('admin_key')} needs 32 or more letters, digits, hyphens and underscores")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -315,7 +348,7 @@ class CoreSettings(SecretSettings):
         if self.gateway_names and self.tls_client_ca is None:
             raise ValueError(f"{name('gateway_names')} needs {name('tls_client_ca')}")
         if (self.tenant_requests or self.user_requests) and not self.auth:
-            raise ValueError(f"requests are counted by credential: turn on {name('auth')}")
+            raise ValueError(f"rate limits need credentials: turn on {name('auth')}")
         open_to_all = [address for address in self.listen if not is_local(address)]
         if open_to_all and not self.auth and not self.insecure_no_auth:
             raise ValueError(
@@ -365,7 +398,7 @@ class CoreSettings(SecretSettings):
     def _are_backends(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             if not is_backend(name) and value != "none":
-                raise ValueError(f"names no backend: {name!r}; there are {NAMES}")
+                raise ValueError(f"has an unknown backend {name!r}; expected one of {NAMES}")
         return value
 
     @field_validator("sandbox_preload")
@@ -373,5 +406,5 @@ class CoreSettings(SecretSettings):
     def _are_modules(cls, value: list[str]) -> list[str]:
         for name in value:
             if name != ANY and not is_module(name):
-                raise ValueError(f"has {name!r}, which is not the name of a module")
+                raise ValueError(f"has {name!r}, which is not a module name")
         return value
