@@ -8,11 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"])
-SOURCES = ("clients", "core", "gateways", "sandbox", "benchmarks", "examples")
+SOURCES = ("clients", "core", "gateways", "sandbox", "benchmarks", "examples", "tests")
 _CODE = re.compile(r"^```.*?^```|^    .*?$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`\s]+)`")
+_MODULE = re.compile(r"`((?:\w+/)+\w+\.py)`|`(?:python -m )?(portico(?:\.(?!db\b)\w+)+)`")
 _PAGE_IN_CODE = re.compile(r"\bdocs/[\w/-]+\.md")
 
 
@@ -49,6 +50,15 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 def test_every_file_that_the_page_names_exists(name: str) -> None:
     missing = [path for path in files_named_in(ROOT / name) if not list(ROOT.glob(path.rstrip("/")))]
     assert not missing
+
+
+def test_every_module_that_a_decision_names_exists() -> None:
+    files = [f"/{source.relative_to(ROOT)}" for folder in SOURCES for source in (ROOT / folder).rglob("*.py")]
+    for page in (ROOT / "docs" / "decisions").glob("*.md"):
+        for file, module in _MODULE.findall(page.read_text(encoding="utf-8")):
+            name = file or module.replace(".", "/")
+            ends = f"/{name}", f"/{name}.py", f"/{name}/__init__.py"
+            assert any(path.endswith(ends) for path in files), f"{page.name} names {name}"
 
 
 def test_every_page_that_the_code_names_exists() -> None:
