@@ -21,9 +21,9 @@ from benchmarks import (
     report,
     sandbox,
     search,
-    seeing,
     servers,
     stored,
+    telemetry,
     wrk,
 )
 from benchmarks.results import (
@@ -263,8 +263,10 @@ def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What traces, metrics, the audit and limits cost."""
     load, clients = os.getloadavg()[0], CLIENTS // 2
     section = SeeingSection(stamp=stamp, load=load, clients=clients, seen=[])
-    for tokens, way in product((TOKENS, 0), seeing.WAYS):
-        pairs = seeing.measure(way, tokens=tokens, clients=clients, seconds=plan.seconds, rounds=stamp.rounds)
+    for tokens, way in product((TOKENS, 0), telemetry.WAYS):
+        pairs = telemetry.measure(
+            way, tokens=tokens, clients=clients, seconds=plan.seconds, rounds=stamp.rounds
+        )
         section.seen.append(Seen(way=way, tokens=tokens, rounds=list(pairs)))
         said = (f"{role} {more:+.1f} %" for role, more in section.seen[-1].more().items())
         _say(f"{way}, {tokens} tokens: CPU of {', '.join(said)}")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.alone import unshared
 from support.deployment import READY_SECONDS, SCRIPTED, Deployment, ask, free_port
+from support.isolated_command import unshared
 
 from portico.client import Client
 from portico.client.errors import Unavailable

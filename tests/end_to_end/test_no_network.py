@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from support.alone import unshared
 from support.deployment import SCRIPTED
+from support.isolated_command import unshared
 
 from portico.client.sync.sync_client import SyncClient
 

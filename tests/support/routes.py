@@ -6,7 +6,7 @@ A route that is in no table fails a test of `tests/unit/gateways/test_foreign_ca
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from support.foreign import SECRET, USER
+from support.foreign_caller import SECRET, USER
 
 ASK = {"input": "hi", "stream": False}
 

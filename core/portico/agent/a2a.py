@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from opentelemetry.trace import SpanKind
 
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 if TYPE_CHECKING:
     import httpx

@@ -12,7 +12,7 @@ from portico.agent.child_runs import ChildRequest, ChildRun, ChildStarter
 from portico.agent.message_input import MessageLike, MessagesLike, to_messages
 from portico.agent.sandbox import SandboxAccess, Sandboxes
 from portico.model.messages import AgentRequest, Budget, Message
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 T = TypeVar("T")
 

@@ -3,11 +3,11 @@
 import gc
 import os
 
-from portico.process import init, surroundings
+from portico.process import container_init, inherited_state
 
 if __name__ == "__main__":
-    surroundings.mend()
-    init.leave_process_one()
+    inherited_state.mend()
+    container_init.leave_process_one()
     # Imported objects stay for the process's life; collecting garbage among them would take a quarter of the
     # start.
     gc.disable()
@@ -38,10 +38,10 @@ from portico.core.hosts.base.app_loader import LoadError, load_apps
 from portico.core.server.core_server import CoreServer
 from portico.core.services.rpc import audit_log
 from portico.core.settings.core_settings import CoreSettings
-from portico.process import ready, secrets, variables
+from portico.process import readiness, secrets, unknown_variables
 from portico.process.settings import Misconfigured, named, read, variable
-from portico.process.stopping import Stopping
-from portico.telemetry import lines, logs, standard_error
+from portico.process.shutdown_signals import Stopping
+from portico.telemetry.log import line_writer, log_setup, standard_error
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the database.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if logs.wants_json(arguments, variable(CoreSettings, "log_format")):
+    if log_setup.wants_json(arguments, variable(CoreSettings, "log_format")):
         # Errors in the settings must be JSON too.
-        logs.configure(level="info", format="json", content=False, service=SERVICE)
+        log_setup.configure(level="info", format="json", content=False, service=SERVICE)
     options = vars(_parser().parse_args(arguments))
     targets, ready_fd = options.pop("targets"), options.pop("ready_fd")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read(CoreSettings, given)
     except Misconfigured as error:
         return _complain(error, 2)
-    logs.configure(
+    log_setup.configure(
         level=settings.log_level,
         format=settings.log_format,
         content=settings.log_content,
         service=SERVICE,
     )
-    for sentence in (*variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
+    for sentence in (*unknown_variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
         log.warning("%s", sentence)
     # The database writer's thread must get the interpreter soon: it commits the log while agents compute.
     sys.setswitchinterval(0.0005)
@@ -99,7 +99,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
         closing.callback(telemetry.close)
         try:
             if settings.metrics_listen:
-                from portico.telemetry import prometheus
+                from portico.telemetry.metrics import prometheus
 
                 closing.enter_context(prometheus.served(settings.metrics_listen))
             if settings.audit_log:
@@ -119,7 +119,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
 def _audited(path: Path) -> Iterator[None]:
     """Writes the audit log to a file. Raises ValueError if it can't be written."""
     try:
-        file = lines.Lines(path)
+        file = line_writer.Lines(path)
     except OSError as error:
         name = named(CoreSettings, "audit_log")
         raise ValueError(f"{name} can't be written: {path}: {error.strerror}") from None
@@ -145,7 +145,7 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
-    ready.tell(ready_fd)
+    readiness.tell(ready_fd)
     stopping.seconds = drain_seconds + END_SECONDS
     log.info("serving on %s", ", ".join(server.addresses))
     replaced = await _replaced(server, stopping)
@@ -214,7 +214,7 @@ def _flush(closing: ExitStack) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico core", description="Serve agents over gRPC.")
     parser.add_argument("targets", nargs="+", metavar="FILE[:app]", help="a Python file with an AgentApp")
-    ready.add_option(parser)
+    readiness.add_option(parser)
     for name, field in CoreSettings.model_fields.items():
         if secrets.is_secret(field):
             continue  # every user of the machine can read a process's arguments

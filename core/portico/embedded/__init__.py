@@ -9,7 +9,7 @@ import os
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
-from portico.embedded.exposure import allowed_host
-from portico.embedded.server import Embedded
+from portico.embedded.embedded_server import Embedded
+from portico.embedded.host_check import allowed_host
 
 __all__ = ["Embedded", "allowed_host"]

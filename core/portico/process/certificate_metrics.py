@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from portico.process import certificates
-from portico.telemetry import counts
+from portico.telemetry.metrics import counters
 
 
 class Expiries:
@@ -11,7 +11,7 @@ class Expiries:
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}
-        counts.gauge(
+        counters.gauge(
             "portico.tls.certificate.expiry",
             "s",
             "When the first certificate of a chain that is in use expires, in seconds since 1970.",

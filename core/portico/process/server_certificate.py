@@ -7,7 +7,7 @@ import grpc
 
 from portico.process import certificates
 from portico.process.certificate_metrics import Expiries
-from portico.process.reloading import Watched
+from portico.process.file_reload import Watched
 
 
 class ServerCertificate:

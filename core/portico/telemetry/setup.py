@@ -17,13 +17,14 @@ from uuid import uuid4
 from opentelemetry import metrics, trace
 
 from portico.process import secrets
-from portico.telemetry import meters, spans
+from portico.telemetry.metrics import meters
+from portico.telemetry.tracing import spans
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
 
-    from portico.telemetry.readers import Timings
+    from portico.telemetry.metrics.metric_readers import Timings
 
 SCOPE = "portico"
 CLOSE_SECONDS = 1.0  # a collector that does not answer holds up the end of a process for so long at most
@@ -67,7 +68,7 @@ class Telemetry:
         if exporters and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-            from portico.telemetry.traces import Traces
+            from portico.telemetry.tracing.trace_provider import Traces
 
             scope = InstrumentationScope(SCOPE, version_)
             traces = Traces(exporters, _protocol("TRACES"), _resource(service), scope)
@@ -83,7 +84,7 @@ class Telemetry:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-        from portico.telemetry.readers import PrometheusReader, Timings
+        from portico.telemetry.metrics.metric_readers import PrometheusReader, Timings
 
         scope = InstrumentationScope(SCOPE, version("portico-runtime"))
         added_up: list[meters.Timing] | None = [] if _usual_histograms(os.environ) else None
@@ -141,7 +142,7 @@ def _usual_histograms(environment: Mapping[str, str]) -> bool:
 def _metric_reader(name: str, timings: "Timings") -> "MetricReader":
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 
-    from portico.telemetry.readers import PeriodicReader
+    from portico.telemetry.metrics.metric_readers import PeriodicReader
 
     if name == "console":
         return PeriodicReader(ConsoleMetricExporter(), timings)

@@ -6,7 +6,8 @@ spans; and it is told to the handlers, if there are any.
 
 from portico.tracing.decorator import trace
 from portico.tracing.json_log import LocalLogHandler
-from portico.tracing.merging import get_finish_reason, merge_incremental_chunk
+from portico.tracing.stream_merging import get_finish_reason, merge_incremental_chunk
+from portico.tracing.task_attributes import TracingUtil
 from portico.tracing.tracer import (
     BaseLogHandler,
     EventContext,
@@ -16,7 +17,6 @@ from portico.tracing.tracer import (
     get_tracer,
 )
 from portico.tracing.types import TraceType
-from portico.tracing.util import TracingUtil
 
 __all__ = [
     "BaseLogHandler",

@@ -17,12 +17,12 @@ from opentelemetry import trace as opentelemetry_trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 from portico.tracing.json_log import LocalLogHandler, as_json
-from portico.tracing.merging import get_finish_reason, merge_incremental_chunk
+from portico.tracing.stream_merging import get_finish_reason, merge_incremental_chunk
+from portico.tracing.task_attributes import TracingUtil
 from portico.tracing.tracer import EventContext, Tracer
 from portico.tracing.types import TraceType
-from portico.tracing.util import TracingUtil
 
 F = TypeVar("F", bound=Callable[..., Any])
 

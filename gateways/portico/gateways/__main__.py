@@ -4,11 +4,11 @@ import gc
 import os
 import sys
 
-from portico.process import init, surroundings
+from portico.process import container_init, inherited_state
 
 if __name__ == "__main__":
-    surroundings.mend()
-    init.leave_process_one()
+    inherited_state.mend()
+    container_init.leave_process_one()
     # Imported modules live until the process ends. Scanning them again and again takes a quarter of the
     # start-up time.
     gc.disable()
@@ -43,9 +43,9 @@ from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.serve import serve
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
-from portico.process import certificates, ready, secrets, variables
+from portico.process import certificates, readiness, secrets, unknown_variables
 from portico.process.settings import LAST_PORT, flag, read, variable
-from portico.telemetry import logs
+from portico.telemetry.log import log_setup
 from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.gateways")
@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     asked = HttpSettings if not arguments else GATEWAYS.get(arguments[0], ("", HttpSettings))[1]
-    if logs.wants_json(arguments, variable(asked, "log_format")):
+    if log_setup.wants_json(arguments, variable(asked, "log_format")):
         # for errors of the argument parser
-        logs.configure(level="info", format="json", content=False, service=SERVICE)
+        log_setup.configure(level="info", format="json", content=False, service=SERVICE)
     options = vars(_parser().parse_args(arguments))
     name, host, port, fd, ready_fd = (
         options.pop(option) for option in ("gateway", "host", "port", "fd", "ready_fd")
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
     try:
-        return 0 if serve(site, host, port, fd, partial(ready.tell, ready_fd)) else 1
+        return 0 if serve(site, host, port, fd, partial(readiness.tell, ready_fd)) else 1
     finally:
         telemetry.close()
 
@@ -159,7 +159,7 @@ def _flag_of_all(gateway: str, field: str) -> str:
 
 
 def _warn(given: Sequence[HttpSettings], *settings: type[HttpSettings]) -> None:
-    found = chain(variables.unknown(settings, strangers=False), *map(secrets.exposed, given))
+    found = chain(unknown_variables.unknown(settings, strangers=False), *map(secrets.exposed, given))
     for sentence in found:
         log.warning("%s", sentence)
 
@@ -168,7 +168,7 @@ def _log(settings: HttpSettings) -> None:
     """Sets up logging. Must run before the gateways are made, since MCP's SDK would set up logging its own
     way.
     """
-    logs.configure(
+    log_setup.configure(
         level=settings.log_level,
         format=settings.log_format,
         content=settings.log_content,
@@ -228,7 +228,7 @@ def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> 
         type=int,
         help="File descriptor of an inherited listening socket, used instead of host and port.",
     )
-    ready.add_option(parser)
+    readiness.add_option(parser)
     _options(parser, settings.model_fields)
     return parser
 

@@ -9,7 +9,7 @@ import pytest
 
 from portico.agent import AgentApp as PorticoApp
 from portico.compat.agentscope_runtime.engine import AgentApp, Runner
-from portico.compat.agentscope_runtime.engine.adapting import adapted
+from portico.compat.agentscope_runtime.engine.function_adapter import adapted
 from portico.compat.agentscope_runtime.engine.helpers.agent_api_builder import ResponseBuilder
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import (
     AgentRequest,

@@ -18,7 +18,7 @@ from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.types import a2a_pb2, a2a_pb2_grpc
 from openai import AsyncOpenAI, AuthenticationError, PermissionDeniedError
 from support.deployment import free_port
-from support.foreign import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
+from support.foreign_caller import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
 from support.routes import A2A_OLD, A2A_REST, A2A_RPC, MCP, OPENAI, PLACES, SSE, Case
 from support.serving import running_site
 from websockets.asyncio.client import connect

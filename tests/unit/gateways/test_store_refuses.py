@@ -17,7 +17,7 @@ from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from support.deployment import free_port
-from support.foreign import Estate, estate, filled
+from support.foreign_caller import Estate, estate, filled
 from support.routes import (
     A2A_OLD,
     A2A_REST,

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from unit.sandbox.traces import no_traces
+from support.syscall_traces import no_traces
 
 from portico.sandbox import BaseSandbox, BaseSandboxAsync, FilesystemSandbox, FilesystemSandboxAsync, errors
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.sandbox.terminal_text import RESET, Printable, printable
-from portico.telemetry.visible import visible
+from portico.telemetry.log.terminal_text import visible
 
 PASSED = re.compile(r"\x1b\[[0-9;:]*m|[\t\n\r]")
 

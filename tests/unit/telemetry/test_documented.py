@@ -13,7 +13,7 @@ from support.serving import running_site, settings_in
 
 from portico.gateways.__main__ import GATEWAYS
 from portico.gateways.http.settings import HttpSettings
-from portico.telemetry import meters
+from portico.telemetry.metrics import meters
 
 DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 _NAME = re.compile(r"`((?:portico|rpc|http)\.[a-z_.]+)`")

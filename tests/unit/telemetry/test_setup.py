@@ -10,8 +10,10 @@ import time
 import pytest
 from opentelemetry import trace
 
-from portico.telemetry import meters, setup, spans
+from portico.telemetry import setup
+from portico.telemetry.metrics import meters
 from portico.telemetry.setup import Telemetry
+from portico.telemetry.tracing import spans
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from portico.telemetry import ids, spans
+from portico.telemetry.log import log_ids
+from portico.telemetry.tracing import spans
 from portico.tracing import (
     EventContext,
     LocalLogHandler,
@@ -207,7 +208,7 @@ async def test_cancelling_is_no_failure_of_handlers_and_goes_on(exported: InMemo
 
 
 async def test_handlers_are_told_without_any_spans(handler: LocalLogHandler, tmp_path: Path) -> None:
-    ids.run_id.set("resp_1")
+    log_ids.run_id.set("resp_1")
 
     @trace(TraceType.LLM, trace_name="ask")
     async def ask(prompt: str, **kwargs: Any) -> AsyncIterator[str]:

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from portico.process import init, surroundings
+from portico.process import container_init, inherited_state
 
 
 def main() -> None:
     """Mend what was inherited before anything else is imported: much of it wants standard streams."""
-    surroundings.mend()
-    init.leave_process_one()
+    inherited_state.mend()
+    container_init.leave_process_one()
     with _grpc_silent():
         from portico.cli.main import app
 

@@ -8,7 +8,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from portico.telemetry.visible import visible
+from portico.telemetry.log.terminal_text import visible
 
 
 class Console(rich.console.Console):

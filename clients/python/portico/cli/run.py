@@ -17,11 +17,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-from portico.cli.child import Child
+from portico.cli.child_process import Child
 from portico.cli.console import Console
-from portico.process import surroundings
+from portico.process import inherited_state
 from portico.process.core_socket import core_socket
-from portico.telemetry import logs
+from portico.telemetry.log import log_setup
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0  # of a child, beside the time that a core drains
@@ -58,8 +58,8 @@ class RunOptions:
 
 def supervise(options: RunOptions) -> int:
     """Run until Ctrl-C or SIGTERM. Returns the exit status."""
-    if logs.wants_json((), "PORTICO_CORE_LOG_FORMAT"):
-        logs.configure(level="info", format="json", content=False, service="portico-run")
+    if log_setup.wants_json((), "PORTICO_CORE_LOG_FORMAT"):
+        log_setup.configure(level="info", format="json", content=False, service="portico-run")
     try:
         return asyncio.run(_supervise(options))
     except OSError as error:
@@ -68,7 +68,7 @@ def supervise(options: RunOptions) -> int:
 
 
 async def _supervise(options: RunOptions) -> int:
-    if (most := surroundings.open_files()) < FEW_FILES:
+    if (most := inherited_state.open_files()) < FEW_FILES:
         advice = "callers wait when there are more, and sandboxes may fail; raise the limit (ulimit -n)"
         console.print(
             f"each process may only have {most} files and connections open: {advice}", style="yellow"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from portico.cli.connect import connect
 from portico.cli.console import Console
-from portico.cli.transfer import transfer
+from portico.cli.transfer_progress import transfer
 from portico.client import PorticoError
 from portico.client.sandboxes.files import PIECE_BYTES
 from portico.v1 import sandbox_pb2

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 

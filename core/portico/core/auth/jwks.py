@@ -9,7 +9,7 @@ import jwt
 import orjson
 
 from portico.core.errors import IssuerUnavailable, Unauthenticated
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ from portico.core.stores.ports.stores import (
     StateStore,
     Stores,
 )
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 RESULTS = 1000  # most results of `once` for a run
 LAST_SECONDS = 2.0  # time to store a result while its run is stopping

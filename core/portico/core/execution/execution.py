@@ -32,7 +32,7 @@ from portico.core.sandboxes.core_sandboxes import Sandboxes
 from portico.core.sandboxes.run_sandbox import RunSandboxes
 from portico.core.stores.ports.stores import Stores
 from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
-from portico.telemetry import ids
+from portico.telemetry.log import log_ids
 
 log = logging.getLogger(__name__)
 
@@ -342,7 +342,7 @@ class Execution:
             place = place.parent
 
     async def _seen(self) -> None:
-        ids.run_id.set(self.run.run_id)
+        log_ids.run_id.set(self.run.run_id)
         seen = self.emitter.spans = RunSpans.begun(self.run, self.app)
         try:
             await self._execute()

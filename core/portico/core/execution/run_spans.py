@@ -7,7 +7,7 @@ from opentelemetry.trace import Span
 from portico.agent import AgentApp, Message, MessageType, Status
 from portico.core.log.live_run import LiveRun
 from portico.model.messages import DataContent
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 OPEN_CALLS = 256  # most open spans of calls in a run; further calls get none
 _CALLS = {

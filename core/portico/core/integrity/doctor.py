@@ -18,7 +18,7 @@ from portico.core.stores.open_stores import check_url
 from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
 from portico.core.stores.sqlite.log.wal_identity import check_log
 from portico.process.settings import Misconfigured, read
-from portico.telemetry.visible import visible
+from portico.telemetry.log.terminal_text import visible
 
 LOW_DISK = 512 * 1024 * 1024
 FILES = 4096

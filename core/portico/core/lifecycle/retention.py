@@ -17,8 +17,8 @@ from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
-from portico.telemetry.counts import Counts, gauge
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.metrics.counters import Counts, gauge
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import time
 from portico.core.errors import StoreUnavailable
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import SessionStore
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from portico.core.log.loop_timer import Ticks
 from portico.core.log.run_metrics import RunMetrics
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.storage_quota import Room
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

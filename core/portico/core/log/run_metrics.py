@@ -9,7 +9,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from portico.agent import Status
 from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Chunk, RunRecord
-from portico.telemetry import meters
+from portico.telemetry.metrics import meters
 
 STATES = ("executing", "paused", "queued")
 Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status, RunRecord | None]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.runs.removal import Removal
 from portico.core.stores.ports.stores import Stores
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.manager.registry import Held
 from portico.sandbox.spec import SECONDS, Spec
 from portico.sandbox.tool_results import Result
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 T = TypeVar("T")
 

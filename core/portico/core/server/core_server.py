@@ -55,8 +55,8 @@ from portico.process.listen_address import ABSTRACT, UNIX, why_not
 from portico.sandbox.manager.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
-from portico.telemetry.calls import Calls, SeenCalls
-from portico.telemetry.loop_watch import LoopWatch
+from portico.telemetry.metrics.loop_watch import LoopWatch
+from portico.telemetry.tracing.rpc_telemetry import Calls, SeenCalls
 from portico.v1 import (
     agent_pb2,
     identity_pb2,

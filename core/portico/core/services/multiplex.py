@@ -27,7 +27,7 @@ from portico.core.services.rpc.trace_context import enter_stream
 from portico.core.services.run_readers import open_query, open_watch, opened
 from portico.core.wire import varint
 from portico.model.identity import Principal
-from portico.telemetry.calls import Call, Calls
+from portico.telemetry.tracing.rpc_telemetry import Call, Calls
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024

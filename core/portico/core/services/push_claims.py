@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from portico.core.stores.ports.push_configs import PushRecord
-from portico.telemetry import counts
+from portico.telemetry.metrics import counters
 
 Key: TypeAlias = tuple[str, str]  # run and config
 
@@ -59,14 +59,14 @@ class Claims:
     def __init__(self) -> None:
         self._records: dict[Key, PushRecord] = {}
         self._claimers: list[Claimer] = []
-        counts.gauge(
+        counters.gauge(
             "portico.push.pending",
             "{config}",
             "Push configs whose delivery has not ended: claimed by a gateway, or waiting for one.",
             self._pending,
         )
 
-    def _pending(self) -> counts.Looked:
+    def _pending(self) -> counters.Looked:
         held = sum(len(claimer.held) for claimer in tuple(self._claimers))
         return [(held, {"state": "held"}), (max(len(self._records) - held, 0), {"state": "waiting"})]
 

@@ -32,7 +32,7 @@ from portico.core.services.run_readers import (
     start_of,
 )
 from portico.core.stores.ports.stores import RunFilter, RunLog, RunRecord
-from portico.telemetry.calls import Calls
+from portico.telemetry.tracing.rpc_telemetry import Calls
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 

@@ -9,8 +9,8 @@ from grpc_health.v1._async import HealthServicer
 
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.store_health import StoreHealth
-from portico.telemetry import counts
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.metrics import counters
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class StoreWatch:
         self._failing = Rarely()
         self._task: asyncio.Task[None] | None = None
         self._said = NOT_SERVING
-        counts.gauge(
+        counters.gauge(
             "portico.store.writable",
             "",
             "1 while the store accepts writes, 0 while it refuses them.",

@@ -19,7 +19,7 @@ from portico.sandbox.backend_registry import NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
-from portico.telemetry import logs
+from portico.telemetry.log import log_setup
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
 
@@ -306,8 +306,10 @@ class CoreSettings(SecretSettings):
         default="",
         description="File for the audit log: one JSON line per call with caller and action; none if empty.",
     )
-    log_level: logs.Level = Field(default="info", description="Lowest level of the log on standard error.")
-    log_format: logs.Format = Field(default="human", description="Format of the log: human, or json.")
+    log_level: log_setup.Level = Field(
+        default="info", description="Lowest level of the log on standard error."
+    )
+    log_format: log_setup.Format = Field(default="human", description="Format of the log: human, or json.")
     log_content: bool = Field(
         default=False, description="Whether the log may contain texts of callers and agents."
     )

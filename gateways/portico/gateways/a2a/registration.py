@@ -10,7 +10,7 @@ from portico.client import PorticoError
 from portico.gateways.a2a.agent_directory import Agents
 from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.cards import Cards
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

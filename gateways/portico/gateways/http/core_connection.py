@@ -9,7 +9,7 @@ from starlette.requests import Request
 from portico.client import Client, Multiplexer
 from portico.client.tls import channel_credentials
 from portico.gateways.http.settings import HttpSettings
-from portico.telemetry import ids
+from portico.telemetry.log import log_ids
 
 CLIENT_ADDRESS = "x-portico-client-address"  # the caller's address as the gateway sees it, for the core
 # Headers that are forwarded to the core with each call, under the same names as gRPC metadata, and the most
@@ -18,7 +18,7 @@ _CHARACTERS = {
     "authorization": 64 * 1024,  # the core refuses credentials that are too long for it
     "traceparent": 256,
     "tracestate": 512,  # the minimum that W3C Trace Context requires to be propagated
-    "x-request-id": ids.MAX_CHARACTERS,
+    "x-request-id": log_ids.MAX_CHARACTERS,
     CLIENT_ADDRESS: 64,
 }
 _PASSED_ON = frozenset(name.encode() for name in _CHARACTERS)

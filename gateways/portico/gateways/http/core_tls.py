@@ -10,7 +10,7 @@ from portico.client import Client
 from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
-from portico.process.reloading import Watched
+from portico.process.file_reload import Watched
 
 
 @asynccontextmanager

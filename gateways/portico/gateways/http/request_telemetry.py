@@ -10,7 +10,9 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import SpanKind
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.telemetry import ids, meters, spans
+from portico.telemetry.log import log_ids
+from portico.telemetry.metrics import meters
+from portico.telemetry.tracing import spans
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ROUTE = "portico.route"  # key in an ASGI scope: the route of a request that bypasses the router
@@ -99,7 +101,7 @@ def enter_request(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Sets the request id of the current task from the caller's x-request-id."""
     for name, value in headers:
         if name == b"x-request-id":
-            ids.request_id.set(ids.readable(value.decode("latin-1")))
+            log_ids.request_id.set(log_ids.readable(value.decode("latin-1")))
 
 
 def _method(scope: Scope) -> str:

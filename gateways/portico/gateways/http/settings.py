@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from portico.gateways.http.request.host_origin import check_host, check_origin
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, named
-from portico.telemetry import logs
+from portico.telemetry.log import log_setup
 
 
 class HttpSettings(SecretSettings):
@@ -60,8 +60,10 @@ class HttpSettings(SecretSettings):
         default=30.0, ge=0, description="Seconds for which streams wait while the core is unreachable."
     )
     metrics: bool = Field(default=False, description="Whether to serve Prometheus metrics on /metrics.")
-    log_level: logs.Level = Field(default="info", description="Least severe level logged to standard error.")
-    log_format: logs.Format = Field(default="human", description="Log format: human or json.")
+    log_level: log_setup.Level = Field(
+        default="info", description="Least severe level logged to standard error."
+    )
+    log_format: log_setup.Format = Field(default="human", description="Log format: human or json.")
     log_content: bool = Field(
         default=False, description="Whether logs may contain texts of callers and agents, as in exceptions."
     )

@@ -18,8 +18,8 @@ from portico.gateways.http.request.query_parameters import check_query
 from portico.gateways.http.request_telemetry import PORTS, Requests, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
-from portico.telemetry import prometheus
-from portico.telemetry.loop_watch import LoopWatch
+from portico.telemetry.metrics import prometheus
+from portico.telemetry.metrics.loop_watch import LoopWatch
 
 METRICS = "/metrics"
 _CLIENT_ADDRESS = CLIENT_ADDRESS.encode()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.a2a_gateways import scripted_agents
 from support.identity import guarded_core
-from support.measuring import Read, measuring
+from support.measurements import Read, measuring
 from support.serving import running_core
 
 from portico.client import Client, PermissionDenied, ResourceExhausted, Unauthenticated

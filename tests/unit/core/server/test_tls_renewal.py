@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support.a2a_gateways import scripted_agents
 from support.certificates import Authority
 from support.deployment import eventually
-from support.measuring import measuring
+from support.measurements import measuring
 
 from portico.client import Client, Unavailable
 from portico.client.tls import channel_credentials
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.process import reloading
+from portico.process import file_reload
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reloading, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(file_reload, "POLL_SECONDS", 0.05)
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def test_a_broken_pair_leaves_the_one_before_and_is_reported_once(
     cert, key = authority.issue("core")
     good = [file.read_bytes() for file in (cert, key)]
     wanted = serial(cert)
-    with caplog.at_level(logging.INFO, "portico.process.reloading"):
+    with caplog.at_level(logging.INFO, "portico.process.file_reload"):
         async with core(tls_cert=cert, tls_key=key) as server:
             broken(kind, tmp_path, cert, key)
             await eventually(lambda: "stay in use" in caplog.text, 20)
@@ -189,7 +189,7 @@ async def test_files_that_are_half_replaced_are_looked_at_again(tmp_path: Path) 
             file.write_text("33")  # while it is read
         return text
 
-    watched = reloading.Watched(file)
+    watched = file_reload.Watched(file)
     file.write_text("2")
     following = asyncio.create_task(watched.follow(load, looked.append))
     await eventually(lambda: "33" in looked, 20)

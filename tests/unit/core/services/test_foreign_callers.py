@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from support.foreign import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
+from support.foreign_caller import SECRET, TENANT, UNKNOWN, USER, Estate, estate, filled, nameless
 
 from portico.client.errors import error_from_rpc, error_from_stream_end
 from portico.core.server.core_server import FILES

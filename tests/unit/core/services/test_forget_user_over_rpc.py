@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.foreign import SECRET, TENANT, USER, Estate, estate, keeper
+from support.foreign_caller import SECRET, TENANT, USER, Estate, estate, keeper
 from support.serving import running_core
 
 from portico.client import Client, InvalidArgument, NotFound, PermissionDenied, SyncClient, Unauthenticated

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.link import ASK, END, LinkWorld, MovedLoop, Stream
+from support.multiplex_connection import ASK, END, LinkWorld, MovedLoop, Stream
 
 from portico.core.services.multiplex import WINDOW_BYTES
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
-from support.calling import calling
+from support.agent_calls import calling
 from support.engine import read
 
 from portico.agent import AgentApp, Context, Message

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.engines import need
-from unit.sandbox.traces import no_traces, traces
+from support.syscall_traces import no_traces, traces
 
 from portico.sandbox import errors
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSettings

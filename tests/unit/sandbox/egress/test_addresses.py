@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import psutil
 import pytest
-from support.alone import unshared
+from support.isolated_command import unshared
 
 from portico.sandbox.egress.addresses import AddressBounds, is_own, is_public
 

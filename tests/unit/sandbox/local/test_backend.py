@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.sandbox.traces import no_traces, traces
+from support.syscall_traces import no_traces, traces
 
 from portico.sandbox import errors, warm_pool
 from portico.sandbox.inside import seccomp

@@ -9,7 +9,7 @@ from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
-from unit.sandbox.traces import no_traces, traces
+from support.syscall_traces import no_traces, traces
 
 from portico.sandbox import errors
 from portico.sandbox.local import cgroups, process_owner

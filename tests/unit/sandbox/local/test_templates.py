@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
-from unit.sandbox.traces import no_traces, traces
+from support.syscall_traces import no_traces, traces
 
 from portico.sandbox import errors
 from portico.sandbox.local import templates, zygotes

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from unit.sandbox.traces import no_traces
+from support.syscall_traces import no_traces
 
 from portico.sandbox import errors
 from portico.sandbox.local.backend import LocalBackend

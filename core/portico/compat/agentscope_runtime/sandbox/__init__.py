@@ -1,12 +1,12 @@
 """Sandboxes, under the reference's names."""
 
-from portico.compat.agentscope_runtime.sandbox.boxes import (
+from portico.compat.agentscope_runtime.sandbox.sandbox_classes import (
     BaseSandbox,
     BaseSandboxAsync,
     FilesystemSandbox,
     FilesystemSandboxAsync,
 )
-from portico.compat.agentscope_runtime.sandbox.elsewhere import (
+from portico.compat.agentscope_runtime.sandbox.unsupported_sandboxes import (
     AgentbaySandbox,
     BrowserSandbox,
     BrowserSandboxAsync,

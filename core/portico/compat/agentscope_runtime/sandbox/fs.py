@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from portico.compat.agentscope_runtime.sandbox.place import Place
+from portico.compat.agentscope_runtime.sandbox.sandbox_location import Place
 
 if TYPE_CHECKING:
-    from portico.compat.agentscope_runtime.sandbox.box import Sandbox
+    from portico.compat.agentscope_runtime.sandbox.sandbox_base import Sandbox
 
 Format = Literal["text", "bytes", "stream"]
 Data = str | bytes | bytearray | IO[bytes]

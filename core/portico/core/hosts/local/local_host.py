@@ -19,7 +19,7 @@ from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.base.function_threads import Slot, ThreadedGenerator
 from portico.core.hosts.base.invoke import bind, call
 from portico.core.hosts.local.adapter_sink import TranslatingSink, translate
-from portico.telemetry import ids
+from portico.telemetry.log import log_ids
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class LocalHost(Roster):
     async def start(self) -> None:
         for app in self.agents:
             if app.init_function is not None:
-                ids.agent.set(app.name)
+                log_ids.agent.set(app.name)
                 try:
                     await call(bind(app.init_function, {"self": app}), Slot(self._threads))
                 except asyncio.CancelledError:
@@ -48,19 +48,19 @@ class LocalHost(Roster):
                     log.debug("the init function of agent %r raised", app.name, exc_info=True)
                     message = f"the init function of agent {app.name!r} raised {in_short(error, app.source)}"
                     raise AgentStartFailed(message) from error
-        ids.agent.set("")
+        log_ids.agent.set("")
 
     async def stop(self) -> None:
         for app in self.agents:
             if app.shutdown_function is not None:
-                ids.agent.set(app.name)
+                log_ids.agent.set(app.name)
                 try:
                     await call(bind(app.shutdown_function, {"self": app}), Slot(self._threads))
                 except Exception:
                     log.exception("the shutdown function of agent %r raised", app.name)
 
     async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
-        ids.agent.set(app.name)
+        log_ids.agent.set(app.name)
         offered = {"self": app, "request": context.request, "context": context}
         if app.framework:
             translation = load_framework(app.framework).open(context)
@@ -152,7 +152,7 @@ class LocalHost(Roster):
         endpoint = self._endpoint(app, path)
         if endpoint.streaming:
             raise EndpointStreams(path)
-        ids.agent.set(app.name)
+        log_ids.agent.set(app.name)
         try:
             return await call(_bind_endpoint(endpoint, app, body), Slot(self._threads))
         except asyncio.CancelledError:
@@ -165,7 +165,7 @@ class LocalHost(Roster):
         if not endpoint.streaming:
             yield await self.call_endpoint(app, path, body)
             return
-        ids.agent.set(app.name)
+        log_ids.agent.set(app.name)
         try:
             start = _bind_endpoint(endpoint, app, body)
             stream: Any = (

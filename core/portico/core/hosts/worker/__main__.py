@@ -16,7 +16,7 @@ from portico.core.hosts.base.app_loader import LoadError, load_apps
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.hosts.worker.worker_runtime import serve
-from portico.telemetry import logs, standard_error
+from portico.telemetry.log import log_setup, standard_error
 from portico.telemetry.setup import Telemetry
 
 PR_SET_PDEATHSIG = 1
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     os.set_inheritable(options.socket, False)  # processes that the agent starts must not have it
     faulthandler.enable()
-    logs.configure(
+    log_setup.configure(
         level=options.log_level,
         format=options.log_format,
         content=options.log_content,

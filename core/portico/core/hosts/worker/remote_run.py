@@ -13,7 +13,7 @@ from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
 from portico.core.hosts.worker.remote_context import MAX_CALLS, reached
 from portico.core.hosts.worker.rpc_channel import Channel, Served
 from portico.core.hosts.worker.worker_messages import Offered, Order
-from portico.telemetry import spans
+from portico.telemetry.tracing import spans
 
 
 class FarRun:

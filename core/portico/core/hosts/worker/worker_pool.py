@@ -9,7 +9,7 @@ from portico.core.hosts.base.agent_host import AgentStartFailed
 from portico.core.hosts.base.error_disclosure import ErrorWords
 from portico.core.hosts.worker.worker_handle import Worker
 from portico.core.hosts.worker.worker_process import Launch
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

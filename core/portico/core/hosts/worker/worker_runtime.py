@@ -33,8 +33,9 @@ from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
 from portico.core.hosts.worker.remote_context import Far, FarCalls, FarChild, Offers
 from portico.core.hosts.worker.rpc_channel import Channel, Served
 from portico.core.hosts.worker.worker_messages import Order
-from portico.telemetry import ids, spans
-from portico.telemetry.loop_watch import LoopWatch
+from portico.telemetry.log import log_ids
+from portico.telemetry.metrics.loop_watch import LoopWatch
+from portico.telemetry.tracing import spans
 
 _COUNTED = (Message, CallDelta, Usage)  # items that may count against a budget
 
@@ -114,7 +115,7 @@ class Worker:
     async def _execute(self, run: "_Run") -> bool:
         """Execute a run. Returns whether it ended by itself, without a cancellation."""
         order = run.order
-        ids.run_id.set(order.run_id)
+        log_ids.run_id.set(order.run_id)
         tracing.attach(spans.parent_of(order.trace))
         run.task = asyncio.current_task()
         try:

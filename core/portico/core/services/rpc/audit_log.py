@@ -15,7 +15,7 @@ from portico.core.services.rpc.client_address import origin
 from portico.core.services.rpc.current_principal import ANONYMOUS, who_calls
 from portico.core.services.rpc.unauthenticated_audit import Strangers
 from portico.model.identity import Principal
-from portico.telemetry.logs import known_ids
+from portico.telemetry.log.log_setup import known_ids
 
 # Fields with ids, which a line may contain. (An API key's id is one; its secret is a different field.)
 _NAMES = frozenset(

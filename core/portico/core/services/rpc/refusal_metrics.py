@@ -7,7 +7,7 @@ from portico.core.errors import (
     PorticoError,
     Unauthenticated,
 )
-from portico.telemetry.counts import Counts
+from portico.telemetry.metrics.counters import Counts
 
 
 class Refusals:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 from opentelemetry import context, trace
 
-from portico.telemetry import ids, spans
-from portico.telemetry.calls import Call
+from portico.telemetry.log import log_ids
+from portico.telemetry.tracing import spans
+from portico.telemetry.tracing.rpc_telemetry import Call
 
 REQUEST = "x-request-id"
 _TRACE = ("traceparent", "tracestate")
@@ -17,7 +18,7 @@ def enter_request(metadata: Metadata | None) -> None:
     """Sets the request id in the metadata for the rest of this call's task."""
     for name, value in metadata or ():
         if name == REQUEST and isinstance(value, str):
-            ids.request_id.set(ids.readable(value))
+            log_ids.request_id.set(log_ids.readable(value))
 
 
 @contextmanager
@@ -38,5 +39,5 @@ def enter_stream(metadata: Mapping[str, str], call: Call | None) -> None:
     """Sets trace and request id of a multiplexed stream, in the stream's own context: they differ from those
     of the call that carries it."""
     if call is not None or metadata:
-        ids.request_id.set(ids.readable(metadata.get(REQUEST, "")))
+        log_ids.request_id.set(log_ids.readable(metadata.get(REQUEST, "")))
         context.attach(spans.parent_of(metadata) if call is None else call.context)

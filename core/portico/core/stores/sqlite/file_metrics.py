@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from portico.telemetry import counts
+from portico.telemetry.metrics import counters
 
 SECONDS = 1.0  # that a look waits for a database which is locked
 
 
 def watch(database: Path) -> None:
     """Tell it from now on."""
-    counts.gauge(
+    counters.gauge(
         "portico.store.size",
         "By",
         "Bytes of the database's file, of its write-ahead log, and of the pages in the file that are free.",

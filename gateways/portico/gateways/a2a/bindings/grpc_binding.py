@@ -23,7 +23,7 @@ from portico.client.connection import METADATA_BYTES
 from portico.gateways.a2a.call_context import GrpcContexts
 from portico.gateways.a2a.errors import as_a2a
 from portico.gateways.a2a.request_handler import Handler
-from portico.telemetry.calls import Calls, SeenCalls
+from portico.telemetry.tracing.rpc_telemetry import Calls, SeenCalls
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.tasks.task_status import ENDED
 from portico.gateways.a2a.tasks.translator import Translator
 from portico.gateways.http.core_connection import Core
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 from portico.v1 import push_pb2, query_pb2
 
 log = logging.getLogger(__name__)

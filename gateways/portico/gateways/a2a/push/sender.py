@@ -9,7 +9,7 @@ import httpx
 from portico.gateways.a2a.push.address_check import Guard, Refused, Target
 from portico.gateways.a2a.push.payloads import Payload
 from portico.gateways.a2a.settings import A2aSettings
-from portico.telemetry.counts import Counts
+from portico.telemetry.metrics.counters import Counts
 from portico.v1 import push_pb2
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from portico.process import certificates
 from portico.process.certificate_metrics import Expiries
-from portico.process.reloading import Watched
+from portico.process.file_reload import Watched
 
 
 class Https:

@@ -31,7 +31,7 @@ from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 from portico.gateways.sse.app import SseGateway
 from portico.gateways.sse.settings import SseSettings
-from portico.telemetry.logs import JsonFormatter
+from portico.telemetry.log.log_setup import JsonFormatter
 from portico.v1 import events_pb2
 
 SECRET = "alabaster internals"

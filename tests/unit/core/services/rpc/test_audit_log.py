@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from opentelemetry import context
-from support.calling import calling
+from support.agent_calls import calling
 
 from portico.core.services.rpc import audit_log
 from portico.model.identity import EVERYBODY, principal
-from portico.telemetry import ids, spans
+from portico.telemetry.log import log_ids
+from portico.telemetry.tracing import spans
 from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
 
 WHO = principal("acme", "ann", frozenset(("use",)))
@@ -31,14 +32,14 @@ def test_a_line_says_who_did_what_and_for_which_request() -> None:
     asked = request.request
     asked.user_id, asked.session_id, asked.agent_name = "ann", "s", "a"
     request.request.input.add().content.add().text = "a secret"
-    ids_token = ids.request_id.set("mine")
+    ids_token = log_ids.request_id.set("mine")
     trace = context.attach(spans.parent_of({"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-00"}))
     try:
         with calling(WHO):
             line = told("Query", request, run_id="resp_2")
     finally:
         context.detach(trace)
-        ids.request_id.reset(ids_token)
+        log_ids.request_id.reset(ids_token)
     assert line == {
         "address": "",
         "action": "create",

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
-from support.calling import calling
+from support.agent_calls import calling
 from support.engine import request
 from support.rpcs import METHODS
 

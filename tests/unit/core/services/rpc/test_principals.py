@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.calling import calling
+from support.agent_calls import calling
 from support.rpcs import METHODS, call, path_of
 from support.serving import running_core
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from unit.core.services.sandboxes import cell, command
+from support.sandbox_calls import cell, command
 
 from portico.client import AlreadyExists, Client, FailedPrecondition, InvalidArgument, NotFound, PorticoError
 from portico.client.sandboxes.cells import Cells

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from support.sandbox_calls import cell, command, gone
 from support.workers import beside
-from unit.core.services.sandboxes import cell, command, gone
 
 from portico.client import Client, RunFailed
 from portico.core.hosts.worker.worker_host import ProcessHost

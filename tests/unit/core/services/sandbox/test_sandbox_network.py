@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.egress import origin
-from unit.core.services.sandboxes import command
+from support.sandbox_calls import command
 
 from portico.agent import AgentApp
 from portico.client import Client, InvalidArgument

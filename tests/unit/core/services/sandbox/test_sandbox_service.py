@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from unit.core.services.sandboxes import cell, command, gone
+from support.sandbox_calls import cell, command, gone
 
 from portico.client import (
     Client,

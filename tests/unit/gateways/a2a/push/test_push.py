@@ -12,7 +12,7 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
 from support.a2a_gateways import BINDINGS, Gateway, running_core, running_gateway
 from support.deployment import eventually
-from support.measuring import measuring
+from support.measurements import measuring
 
 from portico.core.errors import StoreUnavailable
 from portico.gateways.a2a.push.address_check import Guard, Refused

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import State
 
 from portico.agent import AgentApp as PorticoApp
-from portico.compat.agentscope_runtime.engine.adapting import adapted
 from portico.compat.agentscope_runtime.engine.deployers.utils.deployment_modes import DeploymentMode
+from portico.compat.agentscope_runtime.engine.function_adapter import adapted
 from portico.compat.agentscope_runtime.engine.paths import PATH, check_path
 from portico.compat.agentscope_runtime.errors import NotThereYet
 

@@ -1,7 +1,8 @@
 """Deploy managers: the local one is there."""
 
 from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
-from portico.compat.agentscope_runtime.engine.deployers.elsewhere import (
+from portico.compat.agentscope_runtime.engine.deployers.local_deployer import LocalDeployManager
+from portico.compat.agentscope_runtime.engine.deployers.unsupported_deployers import (
     AgentRunDeployManager,
     FCDeployManager,
     K8sConfig,
@@ -11,7 +12,6 @@ from portico.compat.agentscope_runtime.engine.deployers.elsewhere import (
     ModelstudioDeployManager,
     PAIDeployManager,
 )
-from portico.compat.agentscope_runtime.engine.deployers.local_deployer import LocalDeployManager
 
 __all__ = [
     "AgentRunDeployManager",

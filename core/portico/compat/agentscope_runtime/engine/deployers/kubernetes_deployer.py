@@ -1,5 +1,8 @@
 """Under its own name, as the reference has it."""
 
-from portico.compat.agentscope_runtime.engine.deployers.elsewhere import K8sConfig, KubernetesDeployManager
+from portico.compat.agentscope_runtime.engine.deployers.unsupported_deployers import (
+    K8sConfig,
+    KubernetesDeployManager,
+)
 
 __all__ = ["K8sConfig", "KubernetesDeployManager"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
-from portico.compat.agentscope_runtime.engine.deployers.detached import Detached, target_of
+from portico.compat.agentscope_runtime.engine.deployers.detached_process import Detached, target_of
 from portico.compat.agentscope_runtime.engine.deployers.state import Deployment
 from portico.compat.agentscope_runtime.engine.deployers.utils.deployment_modes import DeploymentMode
 from portico.compat.agentscope_runtime.engine.paths import PATH, check_path
@@ -96,7 +96,7 @@ class LocalDeployManager(DeployManager):
 
     async def _serve(self, app: Any) -> dict[str, Any]:
         from portico.embedded import Embedded, allowed_host
-        from portico.embedded.server import listen
+        from portico.embedded.embedded_server import listen
 
         if app is None:
             raise ValueError("there is no app and no runner to serve")

@@ -1,6 +1,6 @@
 """Under its own name, as the reference has it."""
 
-from portico.compat.agentscope_runtime.engine.deployers.elsewhere import (
+from portico.compat.agentscope_runtime.engine.deployers.unsupported_deployers import (
     ModelstudioConfig,
     ModelstudioDeployManager,
     OSSConfig,

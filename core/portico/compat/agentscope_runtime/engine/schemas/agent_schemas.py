@@ -19,7 +19,7 @@ from portico.compat.agentscope_runtime.engine.schemas.contents import (
     TextContent,
     VideoContent,
 )
-from portico.compat.agentscope_runtime.engine.schemas.kinds import (
+from portico.compat.agentscope_runtime.engine.schemas.enums_and_calls import (
     ContentType,
     Error,
     FunctionCall,

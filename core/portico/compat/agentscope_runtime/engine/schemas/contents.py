@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from portico.compat.agentscope_runtime.engine.schemas.kinds import Error, RunStatus
+from portico.compat.agentscope_runtime.engine.schemas.enums_and_calls import Error, RunStatus
 
 
 class Event(BaseModel):

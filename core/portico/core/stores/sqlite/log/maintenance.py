@@ -14,7 +14,7 @@ from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sql.epoch_fence import Owner
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from portico.core.stores.sqlite.connection_thread import CallThread
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.log.wal_identity import WalBase
 from portico.core.stores.sqlite.sqlite_errors import plain_failures
-from portico.telemetry.rarely import Rarely
+from portico.telemetry.log.retry_log import Rarely
 
 _T = TypeVar("_T")
 

@@ -1,11 +1,5 @@
 """What is worth remembering of a user."""
 
-from portico.compat.agentscope_runtime.engine.services.elsewhere import (
-    Mem0MemoryService,
-    ReMePersonalMemoryService,
-    ReMeTaskMemoryService,
-    TablestoreMemoryService,
-)
 from portico.compat.agentscope_runtime.engine.services.memory.memory_service import (
     InMemoryMemoryService,
     MemoryService,
@@ -14,6 +8,12 @@ from portico.compat.agentscope_runtime.engine.services.memory.memory_service_fac
     MemoryServiceFactory,
 )
 from portico.compat.agentscope_runtime.engine.services.memory.redis_memory_service import RedisMemoryService
+from portico.compat.agentscope_runtime.engine.services.unsupported_services import (
+    Mem0MemoryService,
+    ReMePersonalMemoryService,
+    ReMeTaskMemoryService,
+    TablestoreMemoryService,
+)
 
 __all__ = [
     "InMemoryMemoryService",

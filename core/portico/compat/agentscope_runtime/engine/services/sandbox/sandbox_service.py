@@ -5,8 +5,8 @@ import asyncio
 from portico.compat.agentscope_runtime.engine.services.base import NotStarted, ServiceWithLifecycleManager
 from portico.compat.agentscope_runtime.errors import NotThereYet
 from portico.compat.agentscope_runtime.sandbox import BaseSandbox, FilesystemSandbox
-from portico.compat.agentscope_runtime.sandbox.box import Sandbox
 from portico.compat.agentscope_runtime.sandbox.enums import SandboxType
+from portico.compat.agentscope_runtime.sandbox.sandbox_base import Sandbox
 
 _KINDS: dict[SandboxType, type[Sandbox]] = {
     SandboxType.BASE: BaseSandbox,

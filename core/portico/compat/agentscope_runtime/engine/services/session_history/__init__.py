@@ -1,7 +1,6 @@
 """Conversations."""
 
 from portico.compat.agentscope_runtime.engine.schemas.session import Session
-from portico.compat.agentscope_runtime.engine.services.elsewhere import TablestoreSessionHistoryService
 from portico.compat.agentscope_runtime.engine.services.session_history.redis_session_history_service import (
     RedisSessionHistoryService,
 )
@@ -11,6 +10,9 @@ from portico.compat.agentscope_runtime.engine.services.session_history.session_h
 )
 from portico.compat.agentscope_runtime.engine.services.session_history.session_history_service_factory import (  # noqa: E501
     SessionHistoryServiceFactory,
+)
+from portico.compat.agentscope_runtime.engine.services.unsupported_services import (
+    TablestoreSessionHistoryService,
 )
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Log lines: format, destinations, repeated failures."""

@@ -1,0 +1,171 @@
+"""Logs for people or as JSON, each line with the ids of its request, run and trace; secrets never in them.
+
+What callers and agents say is not in them either, unless that is asked for: an exception then goes without
+its own words, which are often somebody's.
+"""
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+import orjson
+from opentelemetry import trace
+
+from portico.telemetry.log import log_ids, standard_error
+from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.terminal_text import visible
+
+Format = Literal["human", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+HIDDEN = "***"
+WITH_WORDS = "portico_with_words"  # of a record: its exception keeps its words, whatever else is withheld
+WITHHELD = "(its words are withheld; --log-content shows them)"
+# A credential by what is before it, or by what it looks like.
+_SECRETS = re.compile(
+    r"""((?:bearer|basic)\s+ | (?:api[_-]?key|authorization|token|password|passwd|secret)["']?\s*[=:]\s*["']?
+        (?!(?:bearer|basic)\s) | ://[^\s/:@]*:(?=[^\s/@]+@))
+        [^\s"',;&@)]+
+      | \b(?:sk|pk|ghp|xox[bp])[-_][A-Za-z0-9_.-]{16,} | \beyJ[\w-]+\.[\w-]+\.[\w-]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# They tell of every request, or of themselves.
+_CHATTY = ("alembic", "httpcore", "httpx", "mcp")
+# Its exporters log each attempt to reach a collector that is away.
+_TRYING_AGAIN = "opentelemetry."
+
+
+def configure(
+    *, level: Level, format: Format, content: bool, service: str, stream: TextIO | None = None
+) -> None:
+    """Everything that this process logs goes to standard error like this, and as JSON whatever else it writes
+    there."""
+    if stream is None:
+        stream = standard_error.take_over() if format == "json" else sys.stderr
+    handler = _Handler(stream)
+    handler.setFormatter(
+        JsonFormatter(service, content=content) if format == "json" else HumanFormatter(content=content)
+    )
+    handler.addFilter(_Attempts())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    if level != "debug":
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def wants_json(arguments: Sequence[str], variable: str) -> bool:
+    """Whether a process that has not read its settings yet is to log as JSON."""
+    for number, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--log-format":
+            return (value or "".join(arguments[number + 1 : number + 2])) == "json"
+    return os.environ.get(variable) == "json"
+
+
+def without_secrets(text: str) -> str:
+    """The text with what looks like a credential hidden."""
+    return _SECRETS.sub(lambda found: f"{found.group(1) or ''}{HIDDEN}", text)
+
+
+def known_ids() -> dict[str, str]:
+    """Of what this code works for, as far as that is known."""
+    found = {"request_id": log_ids.request_id.get(), "run_id": log_ids.run_id.get()}
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        found["trace_id"] = trace.format_trace_id(span.trace_id)
+        found["span_id"] = trace.format_span_id(span.span_id)
+    return {name: value for name, value in found.items() if value}
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Tells of a line that can't be formatted by a line; of one that can't be written nobody can be told."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if record.name == __name__ or not isinstance(error, TypeError | ValueError | KeyError):
+            return
+        about = logging.LogRecord(
+            *(__name__, logging.ERROR, record.pathname, record.lineno),
+            *("a line of the logger %s can't be formatted", (record.name,), (type(error), error, None)),
+        )
+        self.handle(about)
+
+
+class _Attempts(logging.Filter):
+    """Of a logger that logs each of its attempts, few lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loggers: dict[str, Rarely] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_TRYING_AGAIN):
+            return True
+        return self._loggers.setdefault(record.name, Rarely()).due()
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, *, content: bool) -> None:
+        super().__init__()
+        self._content = content
+
+    def _exception(self, record: logging.LogRecord) -> str:
+        if not record.exc_info or record.exc_info[1] is None:
+            return ""
+        error = record.exc_info[1]
+        told = traceback.TracebackException.from_exception(error, compact=True)
+        if not self._content and not getattr(record, WITH_WORDS, False):
+            _withhold(told)
+        return without_secrets("".join(told.format()).rstrip())
+
+
+class HumanFormatter(_Formatter):
+    """One line, and the exception below it; no control characters, as it may go to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
+        about = "".join(f" {name}={value}" for name, value in known_ids().items() if name != "span_id")
+        line = f"{at} {record.levelname} {record.name} {without_secrets(record.getMessage())}{about}"
+        exception = self._exception(record)
+        return visible(f"{line}\n{exception}" if exception else line)
+
+
+class JsonFormatter(_Formatter):
+    """One object on one line."""
+
+    def __init__(self, service: str, *, content: bool) -> None:
+        super().__init__(content=content)
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": without_secrets(record.getMessage()),
+            **known_ids(),
+        }
+        if exception := self._exception(record):
+            told["exception"] = exception
+        # What is no text for JSON, as half of a character, becomes a question mark.
+        safe = {name: value.encode(errors="replace").decode() for name, value in told.items()}
+        return orjson.dumps(safe).decode()
+
+
+def _withhold(told: traceback.TracebackException) -> None:
+    """Of all exceptions in it their kinds stay, and where they came from."""
+    seen: list[traceback.TracebackException | None] = [told]
+    while seen:
+        one = seen.pop()
+        if one is not None:
+            one._str = WITHHELD  # type: ignore[attr-defined]
+            one.__notes__ = None
+            seen += [one.__cause__, one.__context__, *(one.exceptions or ())]

@@ -1,0 +1,1 @@
+"""Metrics: instruments, readers, export."""

@@ -1,0 +1,88 @@
+"""Readers of the SDK's that get our timings with the rest."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricExporter,
+    MetricsData,
+    PeriodicExportingMetricReader,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from portico.telemetry.metrics.meters import SECONDS, Timing
+
+TIMEOUT_MILLIS = 10_000.0
+
+
+class Timings:
+    """What readers are to have beside what the SDK has collected."""
+
+    def __init__(self, scope: InstrumentationScope, timings: Sequence[Timing]) -> None:
+        """The sequence may grow."""
+        self._scope = scope
+        self._timings = timings
+
+    def beside(self, collected: MetricsData) -> MetricsData:
+        """Both in one."""
+        metrics = [metric for timing in tuple(self._timings) for metric in _metric(timing)]
+        if not metrics:
+            return collected
+        first, *more = collected.resource_metrics
+        # A scope is there once: of two that are equal, exporters would keep the last.
+        ours = [scope for scope in first.scope_metrics if scope.scope == self._scope]
+        rest = [scope for scope in first.scope_metrics if scope.scope != self._scope]
+        metrics += [metric for scope in ours for metric in scope.metrics]
+        scopes = [ScopeMetrics(self._scope, metrics, self._scope.schema_url or ""), *rest]
+        return MetricsData([replace(first, scope_metrics=scopes), *more])
+
+
+class PeriodicReader(PeriodicExportingMetricReader):
+    """To an exporter, again and again."""
+
+    def __init__(self, exporter: MetricExporter, timings: Timings) -> None:
+        self._timings = timings
+        super().__init__(exporter)
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = TIMEOUT_MILLIS, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(self._timings.beside(metrics_data), timeout_millis, **kwargs)
+
+
+class PrometheusReader(PrometheusMetricReader):
+    """To Prometheus, when it asks."""
+
+    def __init__(self, timings: Timings) -> None:
+        self._timings = timings
+        super().__init__()
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = TIMEOUT_MILLIS, **kwargs: Any
+    ) -> None:
+        super()._receive_metrics(self._timings.beside(metrics_data), timeout_millis, **kwargs)
+
+
+def _metric(timing: Timing) -> Iterator[Metric]:
+    """None for a timing of nothing yet."""
+    now = time.time_ns()
+    points = []
+    for labels, series in timing.series():
+        counts = tuple(series.counts)
+        points.append(
+            HistogramDataPoint(
+                labels, series.since, now, sum(counts), series.sum, counts, SECONDS, series.least, series.most
+            )
+        )
+    if points:
+        yield Metric(
+            timing.name, timing.description, "s", Histogram(points, AggregationTemporality.CUMULATIVE)
+        )

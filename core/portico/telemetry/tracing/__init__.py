@@ -1,0 +1,1 @@
+"""Traces: spans, recorders, export."""

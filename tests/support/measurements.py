@@ -1,0 +1,37 @@
+"""What this process measures, read back in the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from portico.telemetry.metrics import meters
+
+Read = Callable[[], dict[str, dict[str, float]]]
+
+
+@contextmanager
+def measuring() -> Iterator[Read]:
+    """What is made within it measures; a call reads counters and gauges by name, then by labels."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    meters.use(provider.get_meter("portico"), [])
+
+    def read() -> dict[str, dict[str, float]]:
+        data = reader.get_metrics_data()
+        found: dict[str, dict[str, float]] = {}
+        for scope in data.resource_metrics[0].scope_metrics if data is not None else ():
+            for metric in scope.metrics:
+                points: Any = metric.data.data_points
+                found[metric.name] = {
+                    ",".join(map(str, (point.attributes or {}).values())): point.value for point in points
+                }
+        return found
+
+    try:
+        yield read
+    finally:
+        meters.use(None)
+        provider.shutdown()
