@@ -33,7 +33,7 @@ def check_unicode(text: str, field: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(field, "has half a surrogate pair") from None
+        raise InvalidArgument(field, "contains an unpaired surrogate") from None
     return text
 
 

@@ -1,8 +1,8 @@
-"""Room for deletes on a full disk: a file beside the database whose space is given back while they work.
+"""The disk reserve: a file beside the database that is emptied to make room for deletes on a full disk.
 
-Each row that goes is written to the write-ahead log first, and the log can only be
-moved into the database when that can grow. Neither can on a full disk, so nothing
-could ever be deleted from it.
+A delete is first written to the write-ahead log, and the log can be copied into the
+database only if the database can grow. On a full disk neither is possible, so without
+the reserve nothing could ever be deleted.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from portico.core.errors import StoreFull
 
 log = logging.getLogger(__name__)
 
-# What may wait in the log to be moved into the database, which then grows, and what a delete adds to it.
+# Enough for the pages of the write-ahead log that make the database grow, and for those that a delete adds.
 BYTES = 8 * 1024 * 1024
-SHARE = 4  # of a small disk no more than this part
+SHARE = 4  # on a small disk the reserve is at most one part in SHARE of the disk
 
 _spends: ContextVar[bool] = ContextVar("portico reserve", default=False)
 
@@ -31,13 +31,13 @@ _T = TypeVar("_T")
 
 
 class Reserve:
-    """The file. Its methods block."""
+    """The reserve's file. The methods block."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.reserve")
 
     def take(self) -> None:
-        """Hold as much of the disk as there is, up to what is wanted."""
+        """Fill the reserve with as much of the disk as is available, up to its full size."""
         with suppress(OSError):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -53,13 +53,13 @@ class Reserve:
                 os.close(file)
 
     def give_back(self) -> None:
-        """Whoever writes next has the space."""
+        """Empty the file, so that the next writes can use its space."""
         with suppress(OSError):
             os.truncate(self._path, 0)
 
 
 class Log(Protocol):
-    """The database's log, with what happens in a turn that spends the reserve."""
+    """The run log's part in a write that uses the reserve."""
 
     async def open_room(self) -> None: ...
 
@@ -69,7 +69,7 @@ class Log(Protocol):
 
 
 class SpentReserve:
-    """The reserve's space for one transaction, in the turn of who writes it."""
+    """Makes the reserve's space available to one transaction, whose writer holds the turn."""
 
     def __init__(self, reserve: Reserve, log: Log) -> None:
         self._reserve = reserve
@@ -86,13 +86,13 @@ class SpentReserve:
             await asyncio.to_thread(self._reserve.take)
 
     async def probe(self) -> None:
-        """Try a write: where it succeeds there may be space to reserve. Raises StoreUnavailable."""
+        """Test a write, and refill the reserve if it succeeds. Raises StoreUnavailable."""
         await self._log.probe()
         await asyncio.to_thread(self._reserve.take)
 
 
 def spends_reserve() -> bool:
-    """Whether the transaction that this task begins may have the reserve's space."""
+    """Return whether the next transaction of this task may use the reserve's space."""
     return _spends.get()
 
 
@@ -108,14 +108,14 @@ def _spending() -> Iterator[None]:
 def makes_room(
     method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
-    """For a method of one transaction, which deletes: on a full disk it is tried again with the reserve."""
+    """Decorate a method that deletes in one transaction: on a full disk it is retried with the reserve."""
 
     @wraps(method)
     async def tried(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return await method(self, *args, **kwargs)
         except StoreFull:
-            log.warning("the disk is full; what is deleted gets the space that is reserved for it")
+            log.warning("the disk is full; retrying a delete with the reserved disk space")
             with _spending():
                 return await method(self, *args, **kwargs)
 

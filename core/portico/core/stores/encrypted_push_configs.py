@@ -1,4 +1,4 @@
-"""Push configs whose receivers and credentials are encrypted in the store."""
+"""The store of push configs with encrypted URLs and credentials."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from portico.core.errors import StoreUnavailable
 from portico.core.stores.encryption import Keyring, UnknownKey, is_sealed
 from portico.core.stores.ports.push_configs import PushRecord, PushStore
 
-# A URL is often a secret too: who knows a webhook's can post to it.
+# A URL is often a secret too: everyone who knows the URL of a webhook can post to it.
 _SECRETS = ("url", "token", "auth_credentials")
 _BATCH = 100
 
 
 class SealedPushes:
-    """PushStore on another; `ready` first."""
+    """PushStore that encrypts the secrets and stores the records in another. Call `ready` before use."""
 
     def __init__(self, store: PushStore, keys: Keyring) -> None:
         self._store = store
@@ -23,8 +23,10 @@ class SealedPushes:
         self.acknowledge = store.acknowledge
 
     async def ready(self) -> None:
-        """Seal what is stored in clear or with an older key. Raises StoreUnavailable for a key that is not
-        listed."""
+        """Encrypt the secrets that are stored unencrypted or with an older key.
+
+        Raises StoreUnavailable if one is encrypted with a key that is not configured.
+        """
         async for record in _every(self._store):
             if not all(self._keys.is_current(getattr(record, name)) for name in _SECRETS):
                 await self.set(self._opened(record))
@@ -52,8 +54,10 @@ class SealedPushes:
 
 
 async def sealed(store: PushStore, keys: Keyring | None) -> PushStore:
-    """The store with its secrets encrypted, or, without keys, as it is. Raises StoreUnavailable when it has
-    something that these keys do not open."""
+    """Return the store with its secrets encrypted or, without keys, the store itself.
+
+    Raises StoreUnavailable if it has secrets that these keys can't decrypt.
+    """
     if keys is not None:
         pushes = SealedPushes(store, keys)
         await pushes.ready()
@@ -81,6 +85,6 @@ def _changed(record: PushRecord, change: Callable[[str, str], str]) -> PushRecor
 
 def _unknown() -> StoreUnavailable:
     return StoreUnavailable(
-        "push configs are encrypted with a key that is not given: add it to --store-key-file or "
-        "PORTICO_CORE_STORE_KEY, behind the new one"
+        "push configs are encrypted with a key that is not configured: add it to --store-key-file or "
+        "PORTICO_CORE_STORE_KEY, after the new key"
     )

@@ -1,8 +1,8 @@
-"""Secrets that are encrypted before they are stored: AES-256-GCM, with keys that an operator lists.
+"""Encryption of secrets before they are stored: AES-256-GCM, with keys that an operator configures.
 
-A sealed text begins with a control character, which no text that is sealed may have,
-then says with which key it was sealed. What it belongs to is authenticated with it, so
-a sealed text is good in its own place only.
+A sealed (encrypted) text begins with a control character, which plain texts never begin
+with, and the id of its key. Its place, such as the record and field, is authenticated
+with it, so a sealed text that is copied to another place can't be decrypted.
 """
 
 import os
@@ -16,26 +16,26 @@ _NONCE_BYTES = 12
 
 
 class UnknownKey(Exception):
-    """The text is sealed with a key that is not listed, or is not what was sealed."""
+    """The text is sealed with a key that is not configured, or was changed or moved."""
 
 
 class Keyring:
-    """Seals with the first key, opens with any."""
+    """Seals (encrypts) with the first key, and opens (decrypts) with any."""
 
     def __init__(self, text: str) -> None:
-        """Keys of 64 hexadecimal digits, with commas or white space between. Raises ValueError."""
-        # What encrypts takes long to import, and few need it.
+        """Read keys of 64 hexadecimal digits, separated by commas or white space. Raises ValueError."""
+        # Imported only here because the import is slow and few need it.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         words = text.replace(",", " ").split()
         if not words or not all(map(_KEY.fullmatch, words)):
-            raise ValueError("needs keys of 64 hexadecimal digits, as `openssl rand -hex 32` makes them")
+            raise ValueError("needs keys of 64 hexadecimal digits; `openssl rand -hex 32` makes one")
         keys = [bytes.fromhex(word) for word in words]
         self._ciphers = {sha256(key).hexdigest()[:8]: AESGCM(key) for key in keys}
         self._first = next(iter(self._ciphers))
 
     def seal(self, text: str, place: str) -> str:
-        """An empty text stays as it is: there is nothing to hide."""
+        """Encrypt a text for its place. An empty text is returned as it is, since it has nothing to hide."""
         if not text:
             return ""
         nonce = os.urandom(_NONCE_BYTES)
@@ -43,7 +43,7 @@ class Keyring:
         return f"{_MARK}{self._first}:{b64encode(nonce + sealed).decode()}"
 
     def open(self, text: str, place: str) -> str:
-        """A text that is not sealed is what it says. Raises UnknownKey."""
+        """Decrypt a text of this place. A text that is not sealed is returned as it is. Raises UnknownKey."""
         from cryptography.exceptions import InvalidTag
 
         if not is_sealed(text):
@@ -58,7 +58,7 @@ class Keyring:
             raise UnknownKey from None
 
     def is_current(self, text: str) -> bool:
-        """Whether it would be sealed with the same key again."""
+        """Return whether the text is empty or sealed with the first key."""
         return not text or text.startswith(f"{_MARK}{self._first}:")
 
 

@@ -50,7 +50,7 @@ def new_memory(
     if created_at is not None:
         check_moment(created_at, f"{field}created_time")
         if created_at > now + AHEAD_SECONDS:
-            raise InvalidArgument(f"{field}created_time", "is in the future")
+            raise InvalidArgument(f"{field}created_time", "must not be in the future")
     check_expiry(expires_at, f"{field}expire_time")
     return MemoryRecord(
         memory_id=new_id("mem_"),
@@ -90,7 +90,7 @@ def check_key(key: str, field: str = "key") -> None:
     if len(check_unicode(key, field)) > KEY_CHARACTERS:
         raise InvalidArgument(field, f"more than {KEY_CHARACTERS} characters")
     if "\0" in key:
-        raise InvalidArgument(field, "has a NUL character")
+        raise InvalidArgument(field, "must not contain a NUL character")
 
 
 def check_expiry(moment: float | None, field: str = "expire_time") -> None:
@@ -98,7 +98,7 @@ def check_expiry(moment: float | None, field: str = "expire_time") -> None:
     if moment is not None:
         check_moment(moment, field)
         if moment <= time.time():
-            raise InvalidArgument(field, "is past")
+            raise InvalidArgument(field, "must be in the future")
 
 
 def check_moment(moment: float, field: str) -> None:
@@ -106,4 +106,4 @@ def check_moment(moment: float, field: str) -> None:
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         raise InvalidArgument(field, "must be seconds since the epoch")
     if not _FIRST_MOMENT <= moment < _LAST_MOMENT:
-        raise InvalidArgument(field, "is not a time of the years 1 to 9999")
+        raise InvalidArgument(field, "must be a time in the years 1 to 9999")

@@ -1,4 +1,4 @@
-"""Stores that write only where there is room; everything else goes through."""
+"""Stores that check the quota of stored bytes before they write, and forward all other calls."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,13 @@ from portico.core.stores.storage_quota import Room
 
 
 def limited(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> Stores:
-    """The same stores, in which nobody stores more. Runs are the engine's to refuse."""
+    """Return the stores with quotas on stored bytes. The engine checks the quotas for runs.
+
+    Args:
+        stores: The stores to limit.
+        per_tenant: The most bytes per tenant; None for no quota.
+        per_user: The most bytes per user; None for no quota.
+    """
     if per_tenant is None and per_user is None:
         return stores
     room = Room(stores.sizes, per_tenant=per_tenant, per_user=per_user)
@@ -33,7 +39,7 @@ def limited(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> 
 
 
 class LimitedStates:
-    """StateStore whose `save` raises LimitExceeded."""
+    """StateStore whose `save` raises LimitExceeded when the quota is used up."""
 
     def __init__(self, store: StateStore, room: Room) -> None:
         self._store = store
@@ -57,7 +63,7 @@ class LimitedStates:
 
 
 class LimitedSessions:
-    """SessionStore whose `create`, `update` and `append` raise LimitExceeded."""
+    """SessionStore whose `create`, `update` and `append` raise LimitExceeded when the quota is used up."""
 
     def __init__(self, store: SessionStore, room: Room) -> None:
         self._store = store
@@ -105,7 +111,7 @@ class LimitedSessions:
 
 
 class LimitedMemories:
-    """MemoryStore whose `add` and `update` raise LimitExceeded."""
+    """MemoryStore whose `add` and `update` raise LimitExceeded when the quota is used up."""
 
     def __init__(self, store: MemoryStore, room: Room) -> None:
         self._store = store
@@ -124,7 +130,7 @@ class LimitedMemories:
         return await self._store.add(memories)
 
     async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
-        # What it takes the place of is noticed by the next measurement, which nobody is refused without.
+        # The replaced bytes are subtracted by the next measurement, and no call is refused without one.
         new = (changes.get("text", ""), changes.get("metadata", ""))
         await self._room.take(user_id, sum(len(text.encode()) for text in new))
         return await self._store.update(user_id, memory_id, changes)

@@ -1,11 +1,11 @@
-"""Whether a user, or a tenant, may store more.
+"""Enforces the quotas of stored bytes per user and per tenant.
 
-What is written is added to a count in memory, which is measured now and then:
-before the first write of who has something stored, before anybody is refused,
-and, while others go on with it, when it is old. So nothing is kept of it
-anywhere, a restart begins with what is there, and what is deleted is noticed
-whoever deletes it. A measurement costs a query by user; one that says full is
-not repeated at once, but when twenty times its own cost has passed.
+The bytes written are added to counts in memory. A count is measured in the store before
+the first write of an owner with stored data, before a write is refused, and, in the
+background, when it is old. So no counts are stored, a restart measures again, and every
+delete is noticed at the next measurement. A measurement costs one query per user or
+tenant. One that finds the quota used up is repeated only after twenty times its own
+duration.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 REMEMBERED = 10_000  # users and tenants whose count is in memory
 OLD_SECONDS = 300.0  # an older count is measured again
 _COST_FACTOR = 20
-_BYTES = 1 << 22  # of the marks
+_BYTES = 1 << 22  # size of the bit set of `_Marks`
 
 
 @dataclass(slots=True)
@@ -37,15 +37,18 @@ class _Count:
 
 @dataclass(slots=True)
 class _Measurement:
-    """One under way."""
+    """A measurement in progress."""
 
     task: "asyncio.Task[None]"
-    added: int = 0  # meanwhile
-    doubted: bool = False
+    added: int = 0  # bytes written since it began
+    doubted: bool = False  # bytes of unknown number were written since it began
 
 
 class _Marks:
-    """Who may have something stored: a bit for each, which a few share. Who has none has nothing."""
+    """The users and tenants that may have stored data, as a bit set indexed by hash.
+
+    A cleared bit means no stored data; a set bit may be shared by several.
+    """
 
     def __init__(self) -> None:
         self._bits = bytearray(_BYTES)
@@ -61,7 +64,7 @@ class _Marks:
 
 
 class Room:
-    """Belongs to the event loop. Everything that is written goes by it."""
+    """The quotas of one core. Every write must be checked and added here, on the event loop."""
 
     def __init__(self, sizes: SizeStore, *, per_tenant: int | None, per_user: int | None) -> None:
         self._sizes = sizes
@@ -73,33 +76,33 @@ class Room:
         self._limits = lru_cache(REMEMBERED)(self._limits_of)
 
     async def learn(self) -> None:
-        """Learn who has something stored; until then everybody is measured before the first write."""
+        """Find the owners with stored data. Until then each owner is measured before the first write."""
         try:
             async for owners in self._sizes.owners():
                 for owner in owners:
                     for whose, _ in self._limits_of(owner):
                         self._stored.add(whose)
         except StoreUnavailable as error:
-            log.warning("who has something stored can't be found out, so everybody is measured: %s", error)
+            log.warning("can't list the owners with stored data, so each one will be measured: %s", error)
         else:
             self._stored.complete = True
 
     def knows(self, owner: str, size: int) -> bool:
-        """Whether `check` can tell at once."""
+        """Return whether `check` can decide without a measurement."""
         return all(self._is_sure(whose, limit, size) for whose, limit in self._limits(owner))
 
     async def measure(self, owner: str, size: int) -> None:
-        """See to it that `check` can tell. Raises StoreUnavailable."""
+        """Measure what `check` needs to decide. Raises StoreUnavailable."""
         for whose, limit in self._limits(owner):
             if not self._is_sure(whose, limit, size):
                 measurement = self._measurement(whose)
-                # Who leaves must not take the others' measurement along.
+                # Shielded: a cancelled caller must not cancel the measurement that others wait for.
                 await asyncio.shield(measurement.task)
                 if measurement.doubted:
                     await asyncio.shield(self._measurement(whose).task)
 
     def check(self, owner: str, size: int) -> None:
-        """Raises LimitExceeded when there is no room for so many bytes more."""
+        """Raise LimitExceeded if `size` more bytes would exceed a quota."""
         for whose, limit in self._limits(owner):
             count = self._counts.get(whose)
             stored = 0 if count is None else count.size
@@ -107,12 +110,12 @@ class Room:
                 who = "tenant" if whose.tenant else "user"
                 raise LimitExceeded(
                     f"{who}_stored_bytes",
-                    f"the {who} has {stored} of {limit} bytes stored, and this is {size} more: "
+                    f"the {who} has {stored} of {limit} bytes stored, and this request adds {size}: "
                     "delete runs, sessions, states or memories first",
                 )
 
     def add(self, owner: str, size: int) -> None:
-        """So many were written."""
+        """Add written bytes to the counts."""
         for whose, _ in self._limits(owner):
             if (count := self._counts.get(whose)) is not None:
                 count.size += size
@@ -124,7 +127,7 @@ class Room:
                 measurement.added += size
 
     def doubt(self, owner: str) -> None:
-        """Something was written whose size nobody knows."""
+        """Record a write of unknown size: the counts must be measured again."""
         self.add(owner, 0)
         for whose, _ in self._limits(owner):
             if (count := self._counts.get(whose)) is not None:
@@ -133,7 +136,7 @@ class Room:
                 measurement.doubted = True
 
     async def take(self, owner: str, size: int) -> None:
-        """Room for what is about to be written. Raises LimitExceeded, StoreUnavailable."""
+        """Check and add the bytes of a write before it is made. Raises LimitExceeded, StoreUnavailable."""
         if not self.knows(owner, size):
             await self.measure(owner, size)
         self.check(owner, size)
@@ -141,7 +144,7 @@ class Room:
 
     def _limits_of(self, owner: str) -> Sequence[tuple[Whose, int]]:
         limits = []
-        # What an agent remembers for all is nobody's but the tenant's.
+        # Memories that an agent stores for all users count for the tenant only.
         if self._per_user is not None and not user_of(owner).startswith(AGENT_PREFIX):
             limits.append((Whose(owner), self._per_user))
         if self._per_tenant is not None:
@@ -156,7 +159,7 @@ class Room:
         if count.size + size > limit:
             return age < count.cost * _COST_FACTOR
         if age >= OLD_SECONDS:
-            # What is too much in it are things that were deleted: others need not wait for that.
+            # An old count can only be too high, by what was deleted since, so callers need not wait for this.
             self._measurement(whose)
         return age != float("inf")
 
@@ -167,7 +170,7 @@ class Room:
             self._counts.popitem(last=False)
 
     def _measurement(self, whose: Whose) -> _Measurement:
-        """One that is under way, for all who wait for it."""
+        """Return the measurement in progress, shared by all callers, or start one."""
         if (found := self._measuring.get(whose)) is None:
             task = asyncio.create_task(self._measure(whose), name="measure what is stored")
             task.add_done_callback(_seen)
@@ -181,12 +184,12 @@ class Room:
         finally:
             measurement = self._measuring.pop(whose)
         now = time.monotonic()
-        # What was added meanwhile may be in it or not.
+        # The result may or may not include the bytes added during the measurement.
         at = float("-inf") if measurement.doubted else now
         self._count(whose, _Count(measured + measurement.added, at, now - began))
 
 
 def _seen(task: "asyncio.Task[None]") -> None:
-    """Who waits for it hears of its exception; perhaps nobody does any more."""
+    """Retrieve a measurement's exception, in case no caller waits for it any more."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("what is stored can't be measured: %s", error)
+        log.debug("can't measure the stored bytes: %s", error)

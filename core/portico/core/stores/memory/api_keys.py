@@ -1,4 +1,4 @@
-"""API keys in memory: gone with the process."""
+"""The store of API keys in memory; its content is lost when the process ends."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from portico.core.stores.ports.api_keys import KeyRecord
 
 
 class MemoryKeyStore:
-    """Keys by id."""
+    """KeyStore in memory: keys by id."""
 
     def __init__(self) -> None:
         self._keys: dict[str, KeyRecord] = {}

@@ -1,4 +1,4 @@
-"""Memories in memory."""
+"""The store of memories in the process's memory; its content is lost when the process ends."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ class _User:
         return None if memory is None or _has_expired(memory, time.time()) else memory
 
     def put(self, memory: MemoryRecord, found: Mapping[Path, Member], number: int) -> None:
-        """A new memory, or another state of one that is there."""
+        """Add a new memory, or replace the one with the same id."""
         number = self.numbers.setdefault(memory.memory_id, number)
         if memory.memory_id in self.memories:
             self.index.remove(number)
@@ -48,7 +48,7 @@ class _User:
 
 
 class MemoryMemoryStore:
-    """Each user has an index of their own."""
+    """MemoryStore in the process's memory. Each user has a separate word index."""
 
     def __init__(self) -> None:
         self._users: dict[str, _User] = {}
@@ -115,7 +115,7 @@ class MemoryMemoryStore:
         fits = _fits(user, session_id, filter)
         texts = user.index.among(lambda number: fits(user.memories[user.ids[number]]))
         found = await scores(texts, query)
-        # Some may have been deleted since.
+        # Some may have been deleted during the ranking.
         best = nlargest(limit, ((score, number) for number, score in found.items() if number in user.ids))
         return [MemoryHit(user.memories[user.ids[number]], score) for score, number in best]
 

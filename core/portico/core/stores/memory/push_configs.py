@@ -1,4 +1,4 @@
-"""Push configs in memory: gone with the process."""
+"""The store of push configs in memory; its content is lost when the process ends."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from portico.core.stores.ports.push_configs import PushRecord
 
 
 class MemoryPushStore:
-    """Configs by run and id."""
+    """PushStore in memory: configs by run and id."""
 
     def __init__(self) -> None:
         self._configs: dict[tuple[str, str], PushRecord] = {}

@@ -1,4 +1,4 @@
-"""Results of functions in memory: gone with the process."""
+"""The store of once results in memory; its content is lost when the process ends."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from portico.core.errors import RunNotFound
 
 
 class MemoryResultStore:
-    """`owner_of` tells whose a run is, None for one that is not there."""
+    """ResultStore in memory. `owner_of` returns the user of a run, or None if the run does not exist."""
 
     def __init__(self, owner_of: Callable[[str], str | None]) -> None:
         self._owner_of = owner_of

@@ -1,4 +1,4 @@
-"""Sessions in memory."""
+"""The store of sessions and messages in memory; its content is lost when the process ends."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from portico.core.stores.ports.stores import MessageHit, NewMessage, NewSession,
 from portico.core.stores.search.ranking import scores, with_following
 from portico.core.stores.search.word_index import WordIndex
 
-_BATCH = 100  # texts that are indexed in one go
+_BATCH = 100  # texts indexed before other tasks of the event loop run
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class _Session:
     updated_at: float
     metadata: str = ""
     messages: dict[str, StoredMessage] = field(default_factory=dict)  # by id, in order
-    kinds: dict[str, tuple[str, str]] = field(default_factory=dict)  # their roles and types
+    kinds: dict[str, tuple[str, str]] = field(default_factory=dict)  # role and type by message id
 
 
 @dataclass(slots=True)
@@ -35,15 +35,16 @@ class _User:
 
 
 class MemorySessionStore:
-    """Texts wait for the first search of their user to be indexed."""
+    """SessionStore in memory. Texts are indexed by the first search of their user."""
 
     def __init__(self) -> None:
-        self.deleted: Callable[[str, str], None] = lambda user_id, session_id: None  # told of each
+        # Called with the user id and the id of each deleted session.
+        self.deleted: Callable[[str, str], None] = lambda user_id, session_id: None
         self._users: dict[str, _User] = {}
         self._position = 0
 
     def keep(self, messages: Sequence[NewMessage], new: Sequence[NewSession]) -> None:
-        """Make and append what a run log commits."""
+        """Create the sessions and append the messages that a run log commits."""
         for user_id, session_id, created_at in new:
             sessions = self._users.setdefault(user_id, _User()).sessions
             sessions.setdefault(session_id, _Session(created_at, created_at))
@@ -105,7 +106,7 @@ class MemorySessionStore:
                 if message is not None:
                     _forget(user, message)
         if user.sessions.get(session_id) is not session:
-            raise SessionNotFound(session_id)  # since another call has deleted it
+            raise SessionNotFound(session_id)  # another call has deleted it in the meantime
         del user.sessions[session_id]
         self.deleted(user_id, session_id)
 
@@ -210,7 +211,7 @@ class MemorySessionStore:
         pending = [key for key in user.pending if session_id in (None, key[0])]
         for start in range(0, len(pending), _BATCH):
             _index(user, pending[start : start + _BATCH])
-            await asyncio.sleep(0)  # others get their turn
+            await asyncio.sleep(0)  # let other tasks run
         following: dict[int, int] = {}
         for session in user.sessions.values():
             following.update(user.index.pairs(message.position for message in session.messages.values()))
@@ -220,12 +221,12 @@ class MemorySessionStore:
             return session_id in (None, message.session_id) and _is_one_of(kind, roles, types)
 
         def fits(position: int) -> bool:
-            """Also one that only its next is found by."""
+            """Accept also messages whose following message is chosen: its score depends on both."""
             places = (position, following.get(position, position))
             return any(is_chosen(user.by_position[place]) for place in places)
 
         ranked = with_following(await scores(user.index.among(fits), query), following)
-        # Some may have been deleted since.
+        # Some may have been deleted during the ranking.
         hits = [
             MessageHit(message, score)
             for position, score in ranked.items()
@@ -250,7 +251,7 @@ class MemorySessionStore:
         return user.sessions[session_id]
 
     def _append(self, session_id: str, message: NewMessage, user: _User) -> StoredMessage | None:
-        """None if the session has the message."""
+        """Append a message; None if the session has its id already."""
         messages = user.sessions[session_id].messages
         if message.message_id in messages:
             return None
@@ -285,7 +286,7 @@ def _position(message: StoredMessage) -> int:
 
 
 def _index(user: _User, keys: Iterable[tuple[str, str]]) -> None:
-    """Index those that are still pending."""
+    """Index the messages that are still pending."""
     for key in keys:
         text = user.pending.pop(key, None)
         if text is not None:

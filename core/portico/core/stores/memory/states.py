@@ -1,4 +1,4 @@
-"""States in memory."""
+"""The store of states in memory; its content is lost when the process ends."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,10 @@ _Rounds = dict[int, StateRecord]
 
 
 class MemoryStateStore:
-    """States by user, then session and part, then round. `has_session` is asked before a part is saved."""
+    """StateStore in memory: states by user, then session and part, then round.
+
+    It calls `has_session` with user id and session id before it saves a part with a name.
+    """
 
     def __init__(self, has_session: Callable[[str, str], bool]) -> None:
         self._has_session = has_session
@@ -80,7 +83,7 @@ class MemoryStateStore:
         return count
 
     def session_deleted(self, user_id: str, session_id: str) -> None:
-        """Remove all that was kept in the session."""
+        """Delete all states of a deleted session."""
         kept = self._states.get(user_id, {})
         for place in [place for place in kept if place[0] == session_id]:
             for number in list(kept[place]):

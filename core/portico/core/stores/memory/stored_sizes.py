@@ -1,4 +1,4 @@
-"""How much is stored in memory."""
+"""Measures the content of the stores in memory."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
@@ -7,10 +7,10 @@ from portico.core.stores.ports.stored_sizes import Whose
 
 
 class Sized(Protocol):
-    """One of the stores."""
+    """A store in memory that can measure its content."""
 
     def stored_bytes(self, has: Callable[[str], bool]) -> int:
-        """Of the owners that it is true of."""
+        """Return the bytes stored for the owners for whom `has` returns True."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The members of a memory's metadata, as filters compare them: the same in every store."""
+"""Reads the members of a memory's JSON metadata for filters, so that every store compares them alike."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-PATH_NAMES = 8  # what is deeper has no path
-NAME_CHARACTERS = 256  # what has a longer name has none either
-VALUE_CHARACTERS = 1024  # of a text that a filter compares with
+PATH_NAMES = 8  # the most names of a path; deeper members can't be filtered by
+NAME_CHARACTERS = 256  # members with longer names can't be filtered by
+VALUE_CHARACTERS = 1024  # the longest text that a filter compares with
 
 Path: TypeAlias = tuple[str, ...]
 
 
 class Kind(StrEnum):
-    """What JSON makes of a value."""
+    """The JSON type of a value."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -26,21 +26,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A value at its path."""
+    """The value of a member."""
 
     kind: Kind
-    # As it is written, true and false too; one character more than any filter has, so that what is longer
-    # is neither equal to it nor in another order.
+    # The value as written in JSON, also for numbers, true and false. It is cut to one character more than a
+    # filter's longest text, which keeps a longer text unequal to it, and in the same order.
     text: str | None = None
     number: float | None = None
 
 
 class _Number(str):
-    """A number as it is written."""
+    """A number as written in JSON."""
 
 
 def members(metadata: str) -> Mapping[Path, Member]:
-    """All that have a path. Raises ValueError for what is not JSON."""
+    """Return the members that a filter can use, by path. Raises ValueError for invalid JSON."""
     if not metadata:
         return {}
     value = json.loads(metadata, parse_int=_Number, parse_float=_Number)
@@ -48,7 +48,7 @@ def members(metadata: str) -> Mapping[Path, Member]:
 
 
 def path_name(path: Path) -> str:
-    """The path as one text."""
+    """Encode a path as one text."""
     return json.dumps(path, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -1,8 +1,8 @@
-"""Which memories a filter chooses by the members of their metadata.
+"""Filters of memories by the members of their JSON metadata.
 
-A filter is plain JSON: `{"all": [condition, ...], "any": [[condition, ...], ...]}`, where a condition is
-`{"path": ["name", ...], "operator": "eq", "value": ...}` and a path of one name may be that name. All of
-`all` must hold, and of each list in `any` one condition.
+A filter is JSON: `{"all": [condition, ...], "any": [[condition, ...], ...]}`. A condition is
+`{"path": ["name", ...], "operator": "eq", "value": ...}`; a path of one name can be given as a string.
+All conditions of `all` must hold, and at least one condition of each list in `any`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ Scalar: TypeAlias = str | float | bool | None
 
 
 class Operator(StrEnum):
-    """How a member is compared. Values of different kinds are never equal, and neither is less."""
+    """How a member is compared. Values of different kinds are never equal, less or greater."""
 
     EQ = "eq"
     NE = "ne"
@@ -43,7 +43,7 @@ class Operator(StrEnum):
     PREFIX = "prefix"
 
 
-AS_TEXT = "as_text"  # equal to a text as it is written, whatever kind it is
+AS_TEXT = "as_text"  # compares the member as written in JSON with a text, for any kind
 ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
     Operator.LT: lt,
     Operator.LE: le,
@@ -54,7 +54,7 @@ ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One member compared with values: with one of them for most operators, with none for `exists`."""
+    """A comparison of one member with values: several for `in`, none for `exists`, otherwise one."""
 
     path: Path
     operator: str
@@ -83,7 +83,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class MetadataFilter:
-    """Of each group one condition must hold."""
+    """A conjunction of groups: of each group at least one condition must hold."""
 
     groups: tuple[tuple[Condition, ...], ...] = ()
 
@@ -103,16 +103,22 @@ def kind_of(value: Scalar) -> Kind:
 
 
 def written(value: Scalar) -> str:
-    """A boolean as it is written."""
+    """Return a boolean as written in JSON."""
     return "true" if value else "false"
 
 
 def read_filter(
     asked: Mapping[str, Any] | None, as_text: Mapping[str, str] | None = None, field: str = "filter"
 ) -> MetadataFilter:
-    """A filter from JSON, and top-level members that must be these texts as they are written.
+    """Read a filter.
 
-    Raises InvalidArgument.
+    Args:
+        asked: The filter as JSON.
+        as_text: Top-level members that must equal these texts, compared as written in JSON.
+        field: Field name in errors.
+
+    Raises:
+        InvalidArgument: The filter is invalid.
     """
     groups: list[tuple[Condition, ...]] = [
         (Condition((_name(name, "metadata"),), AS_TEXT, (_text(value, "metadata"),)),)
@@ -216,7 +222,7 @@ def _list(value: Any, field: str) -> Sequence[Any]:
 def _only(asked: Mapping[str, Any], names: Iterable[str], field: str) -> None:
     for name in asked:
         if name not in names:
-            raise InvalidArgument(field, f"has no member {name!r}")
+            raise InvalidArgument(field, f"unknown member {name!r}; expected {', '.join(names)}")
 
 
 def _equal(member: Member, value: Scalar) -> bool:
