@@ -140,7 +140,7 @@ async def test_who_reads_on_and_on_is_waited_for_and_then_told(
         backup.execute("BEGIN")
         backup.execute("SELECT * FROM states").fetchall()
         await stores.states.delete("ada", None, None)
-        with pytest.raises(StoreUnavailable, match="ask again"):
+        with pytest.raises(StoreUnavailable, match="retry when it has finished"):
             await stores.erase()
     await stores.erase()
     assert remains(tmp_path) == []

@@ -122,7 +122,7 @@ async def test_a_core_seals_with_the_key_of_a_file(tmp_path: Path) -> None:
     await server.start()
     await server.stop()
     assert all(map(is_sealed, stored(tmp_path / "portico.db")[0]))
-    with pytest.raises(StoreUnavailable, match="not given"):
+    with pytest.raises(StoreUnavailable, match="not configured"):
         await core(None).start()
     (tmp_path / "wrong").write_text("no key")
     with pytest.raises(ValueError, match="64 hexadecimal digits"):

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that migrate.py hands over, in its transaction."""
+"""Runs the migrations on the connection that schema_upgrade.py passes, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Which pieces of a text to show for a query: the same words that a search finds it by."""
+"""Selects the pieces of a text to show for a query, by the same words as the search."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from portico.core.stores.search.tokenizer import UNSPACED_OR_NOT, UNSPACED_RUN, query_words, text_words
 
-LOOKED_AT = 20_000  # characters of a text, from its beginning
-MOST = 3  # pieces of a text
-LENGTH = 200  # characters of a piece, more or less
-_BEFORE = 60  # of these, before its first word
-_NEAR = 20  # how far from there it may begin and end, so that words are whole
+LOOKED_AT = 20_000  # characters from the beginning of a text that are searched
+MOST = 3  # the most pieces of a text
+LENGTH = 200  # approximate characters of a piece
+_BEFORE = 60  # characters of a piece before its first match
+_NEAR = 20  # how many characters a piece's start and end may move, to keep words whole
 
 _CHUNK = re.compile(r"\S{1,64}")
 _WORD = re.compile(r"\w+")
@@ -21,14 +21,14 @@ Span = tuple[int, int]
 
 
 class Highlight(NamedTuple):
-    """A piece of a text, and where in it the words are."""
+    """A piece of a text, and the ranges of the matches in it."""
 
     text: str
     ranges: Sequence[Span]
 
 
 def highlights(text: str, query: str) -> list[Highlight]:
-    """The first pieces of the text that have words of the query."""
+    """Return the first pieces of the text that contain words of the query."""
     text = text[:LOOKED_AT]
     wanted = frozenset(query_words(query))
     found: list[Highlight] = []
@@ -54,7 +54,10 @@ def _spans(text: str, wanted: frozenset[str]) -> Iterator[Span]:
 
 
 def _within(chunk: str, place: int, wanted: frozenset[str]) -> Iterator[Span]:
-    """The words of a chunk, or all of it if it has them only together, such as both of a follow-up."""
+    """Yield the matching words of a chunk, or the whole chunk if only its words together match.
+
+    An example of the latter is `followup` in "follow-up".
+    """
     words = [word for word in _words(chunk) if not wanted.isdisjoint(_found_by(chunk[slice(*word)]))]
     for start, end in words:
         yield place + start, place + end
@@ -65,11 +68,11 @@ def _within(chunk: str, place: int, wanted: frozenset[str]) -> Iterator[Span]:
 
 def _found_by(word: str) -> Sequence[str]:
     words = text_words(word)
-    return words[-1:] if UNSPACED_RUN.match(word) else words  # a pair, not its characters
+    return words[-1:] if UNSPACED_RUN.match(word) else words  # the pair, without its single characters
 
 
 def _words(chunk: str) -> Iterator[Span]:
-    """Where words are; of scripts that are found by characters and pairs of them, these."""
+    """Yield the ranges of words; in scripts without spaces, of single characters and pairs of them."""
     for word in _WORD.finditer(chunk):
         place = word.start()
         for part in UNSPACED_OR_NOT.findall(word[0]):
@@ -96,7 +99,10 @@ def _merged(spans: Iterator[Span]) -> Iterator[Span]:
 
 
 def _edge(text: str, place: int, most: int) -> int:
-    """Where a word begins or ends, not far behind this place and not behind the other."""
+    """Return the start of the next word at most _NEAR characters after `place`, but not after `most`.
+
+    Returns `place` if there is none.
+    """
     if place in (0, len(text)):
         return place
     space = _SPACE.search(text, place, min(place + _NEAR, most))

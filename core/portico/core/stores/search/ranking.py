@@ -1,7 +1,7 @@
-"""Ranks one owner's texts by their words (BM25), the same in every store.
+"""Ranks one owner's texts by their words with BM25, identically in every store.
 
-All that a score depends on is the owner's own: how many texts there are, how many of
-them have a word, and the texts themselves.
+A score depends only on data of the owner: how many texts there are, how many of them
+contain a word, and the texts themselves.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from typing import Protocol
 
 from portico.core.stores.search.tokenizer import count_words, query_words
 
-MAX_SCORED = 2000  # texts in one search
+MAX_SCORED = 2000  # the most texts to rank in one search
 
-# How much a word that is there again counts, how much a text's length, and, in a session, how much the words
-# of the message before. Chosen by what benchmarks/recall.py finds.
+# The weights of BM25 for repeated words (K1) and for a text's length (B), and the share of its score that a
+# message adds to the next message of its session (BEFORE). Chosen by the results of benchmarks/recall.py.
 K1 = 0.9
 B = 0.35
 BEFORE = 0.5
@@ -25,10 +25,10 @@ _MAX_COUNT = 255
 
 @dataclass(frozen=True, slots=True)
 class TextWords:
-    """The words of a text as they are stored: each once, between spaces, the most frequent first."""
+    """The words of a text as stored: each word once, separated by spaces, the most frequent first."""
 
     words: str
-    counts: bytes  # of those that the text has more than once
+    counts: bytes  # a byte per word that occurs more than once, in the same order
 
     @classmethod
     def of(cls, text: str) -> "TextWords":
@@ -38,22 +38,27 @@ class TextWords:
 
 
 class Texts(Protocol):
-    """The texts of one owner, by their numbers, which rise. Some may be left out of what is found, and are
-    counted all the same."""
+    """The texts of one owner, by increasing numbers.
+
+    `having` may leave out texts that do not match a filter, but `frequencies` counts all texts.
+    """
 
     async def frequencies(self, words: Sequence[str]) -> tuple[int, Mapping[str, int]]:
-        """How many texts there are, and how many have each word."""
+        """Return how many texts there are, and how many contain each word."""
         ...
 
     async def having(
         self, words: Sequence[str], without: Sequence[str], limit: int
     ) -> Sequence[tuple[int, TextWords]]:
-        """The newest with any of some words and none of the others."""
+        """Return the newest texts with any of `words` and none of `without`."""
         ...
 
 
 async def scores(texts: Texts, query: str) -> dict[int, float]:
-    """Of the texts that have a word of the query. If these are too many: of those with its rarest words."""
+    """Return the scores, by number, of the texts that contain a word of the query.
+
+    If there are more than MAX_SCORED, only texts with the query's rarest words are ranked.
+    """
     words = query_words(query)
     if not words:
         return {}
@@ -72,8 +77,10 @@ async def scores(texts: Texts, query: str) -> dict[int, float]:
 
 
 def with_following(scores: Mapping[int, float], following: Mapping[int, int]) -> dict[int, float]:
-    """The scores of messages, and of those that follow them in a session: an answer is also found by the
-    words of its question."""
+    """Add a share of each message's score to the next message of its session.
+
+    So an answer is also found by the words of its question. `following` maps messages to the next ones.
+    """
     found = dict(scores)
     for number, score in scores.items():
         if (next_number := following.get(number)) is not None:
@@ -82,7 +89,7 @@ def with_following(scores: Mapping[int, float], following: Mapping[int, int]) ->
 
 
 def _fitting(sizes: Sequence[int], room: int) -> int:
-    """How many of them, one at least, make no more than there is room for."""
+    """Return how many of the first sizes, at least one, fit into `room` in total."""
     number = 0
     for size in sizes:
         room -= size
@@ -97,7 +104,7 @@ def _scores(
 ) -> dict[int, float]:
     wanted = frozenset(frequencies)
     weights = {
-        # Not less than 0, however many have the word.
+        # log1p keeps the weight above 0 even if most texts contain the word.
         word: math.log1p((max(total - count, 0) + 0.5) / (count + 0.5)) * (K1 + 1)
         for word, count in frequencies.items()
     }
@@ -106,7 +113,7 @@ def _scores(
     scored: dict[int, float] = {}
     for number, counts, length in texts:
         least = K1 * (1 - B + B * length / average)
-        # In the query's order, so that sums are the same to the last bit.
+        # Added in the order of the query, so that the floating-point sums are identical in every store.
         scored[number] = sum(
             weight * counts[word] / (counts[word] + least)
             for word, weight in weights.items()
@@ -116,7 +123,7 @@ def _scores(
 
 
 def _counts(text: TextWords, wanted: frozenset[str]) -> tuple[dict[str, int], int]:
-    """How often the text has each of the words, and how many words it has."""
+    """Return how often the text contains each of the wanted words, and how many words it has in total."""
     words = text.words.split(" ")
     counts = {}
     for word in wanted.intersection(words):

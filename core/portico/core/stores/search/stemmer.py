@@ -1,13 +1,13 @@
-"""English words without their endings, by Porter's algorithm (1980), so that forms of a word meet."""
+"""Stems English words with Porter's algorithm (1980), so that a search finds all forms of a word."""
 
 import re
 from functools import lru_cache
 
-_STEMS = 1 << 15  # kept: most words of a text are among the commonest
+_STEMS = 1 << 15  # size of the cache; most words of a text are common words
 
 _CONSONANTS = "[^aeiou][^aeiouy]*"
 _VOWELS = "[aeiouy][aeiou]*"
-# A stem's measure is how often a consonant follows a vowel in it.
+# A stem's measure is the number of consonant sequences that follow a vowel in it.
 _MEASURED = re.compile(f"^({_CONSONANTS})?{_VOWELS}{_CONSONANTS}")
 _MEASURED_ONE = re.compile(f"^({_CONSONANTS})?{_VOWELS}{_CONSONANTS}({_VOWELS})?$")
 _MEASURED_MORE = re.compile(f"^({_CONSONANTS})?{_VOWELS}{_CONSONANTS}{_VOWELS}{_CONSONANTS}")
@@ -48,10 +48,10 @@ _FOURTH = re.compile(
 
 @lru_cache(_STEMS)
 def stem(word: str) -> str:
-    """A word in lower case. One with other characters than English letters is its own stem."""
+    """Return the stem of a lower-case word. A word with other characters than a-z is its own stem."""
     if len(word) < 3 or not (word.isascii() and word.isalpha()):
         return word
-    # At the beginning of a word a y is a consonant.
+    # A y at the beginning of a word is a consonant.
     first_y = word[0] == "y"
     word = f"Y{word[1:]}" if first_y else word
     word = _without_tense(_singular(word))

@@ -1,8 +1,8 @@
-"""Words for search: the same for texts and queries, in every store.
+"""Splits texts and queries into words for search, identically in every store.
 
-A word is folded (case, accents, vowel points, forms of a letter), and an English one is
-stemmed. Words that are written in several ways are all of them: a follow-up is `follow`,
-`up` and `followup`. Scripts without spaces between words are found by overlapping pairs.
+A word is folded (case, accents, vowel points, forms of a letter), and an English word is
+stemmed. A compound yields all its spellings: "follow-up" yields `follow`, `up` and
+`followup`. Scripts without spaces between words yield overlapping pairs of characters.
 """
 
 import re
@@ -16,7 +16,7 @@ from operator import add
 from portico.core.stores.search.stemmer import stem
 from portico.core.stores.search.stop_words import FUNCTION_WORDS
 
-MAX_WORD = 64  # characters; what is longer is cut
+MAX_WORD = 64  # characters; longer words are cut
 MAX_QUERY_WORDS = 1024
 
 # Han, Hiragana, Katakana, Hangul, Thai, Lao, Myanmar and Khmer are written without spaces between words, or
@@ -51,7 +51,7 @@ _HUMP = re.compile("[A-Z]+(?=[A-Z][a-z]{2})|[A-Z]?[^A-Z]+|[A-Z]+")
 _ENDING = re.compile("'(?:s|m|d|re|ve|ll)$", re.IGNORECASE)
 _THOUSANDS = re.compile(r"\d{1,3}(?: \d{3})+")
 _TELEPHONE = range(7, 16)  # digits
-_NATIONAL = 9  # of these, whatever stands before: +49, 0049 or 0
+_NATIONAL = 9  # the last digits, which are the same with the prefixes +49, 0049 and 0
 
 _LETTERS = {
     "ß": "ss",
@@ -83,7 +83,7 @@ _TO_HIRAGANA = 0x3041 - 0x30A1
 
 
 class _Folded(dict[int, str]):
-    """For str.translate, of decomposed text: what each character is found by."""
+    """A table for str.translate that folds the characters of decomposed text."""
 
     def __missing__(self, code: int) -> str:
         return self.setdefault(code, _folded_letter(chr(code)))
@@ -94,9 +94,9 @@ def _folded_letter(letter: str) -> str:
     if letter in _LETTERS:
         return _LETTERS[letter]
     if letter.isascii() or re.match(f"[{_PICTURES}]", letter):
-        return "" if "\U0001f3fb" <= letter <= "\U0001f3ff" else letter  # colours of skin
+        return "" if "\U0001f3fb" <= letter <= "\U0001f3ff" else letter  # skin tone modifiers
     if kind == "Cf" or _is_accent(letter):
-        return ""  # soft hyphens, joiners, spaces without width
+        return ""  # soft hyphens, joiners, zero-width spaces
     if kind == "Nd":
         return str(unicodedata.decimal(letter))
     if ord(letter) in _KATAKANA:
@@ -105,8 +105,10 @@ def _folded_letter(letter: str) -> str:
 
 
 def _is_accent(letter: str) -> bool:
-    """Also a vowel point of Hebrew, Arabic or Syriac, and what selects the form of a picture. Marks of other
-    scripts are parts of their words."""
+    """Return whether a mark is ignored: an accent, a vowel point, or a variation selector.
+
+    Vowel points are those of Hebrew, Arabic and Syriac. Marks of other scripts are parts of their words.
+    """
     place = unicodedata.combining(letter)
     return 10 <= place <= 36 or place >= 200 or "\ufe00" <= letter <= "\ufe0f"
 
@@ -115,12 +117,12 @@ _FOLDED = _Folded()
 
 
 def text_words(text: str) -> list[str]:
-    """What a text is found by, in order, as often as it has it."""
+    """Return the words of a text, in order and with repetitions."""
     return list(_words_of(text))
 
 
 def count_words(text: str) -> Counter[str]:
-    """The same, counted: a long text has many more words than different ones."""
+    """Count the words of a text. It needs less memory than `text_words`, since words repeat in long texts."""
     return Counter(_words_of(text))
 
 
@@ -129,7 +131,7 @@ def _words_of(text: str) -> Iterator[str]:
 
 
 def query_words(query: str) -> list[str]:
-    """What to look for, each once: without function words, if there are others."""
+    """Return the words of a query, each once, without function words unless there are no others."""
     words: dict[str, None] = {}
     function_words: dict[str, None] = {}
     for part in _parts(query):
@@ -153,20 +155,20 @@ def _found_by(part: str) -> Iterable[str]:
     return _kept(part) if len(part) <= MAX_WORD else _stems(part)
 
 
-@lru_cache(1 << 15)  # most parts of a text are among the commonest
+@lru_cache(1 << 15)  # most parts of a text are common ones
 def _kept(part: str) -> Sequence[str]:
     return tuple(_stems(part))
 
 
 def _stems(part: str) -> Iterable[str]:
-    """Characters without spaces between words are found by a query of one, too."""
+    """Yield the words of a part; in scripts without spaces also single characters, for queries of one."""
     if not UNSPACED_RUN.match(part):
         return map(stem, _words(part))
     return chain(part, _pairs(part)) if len(part) > 1 else part
 
 
 def _words(part: str) -> list[str]:
-    """Those of a part that has letters or digits, with all ways to write it. Folded, not stemmed."""
+    """Return the words of a part with letters or digits, in all spellings. Case-folded, not stemmed."""
     if part[0].isdigit() and not part[-1].isalpha():
         words = list(_numbers(part))
     elif part.endswith(("+", "#")):
@@ -177,7 +179,7 @@ def _words(part: str) -> list[str]:
 
 
 def _numbers(part: str) -> Iterator[str]:
-    """The groups of digits, also put together where they are one number, a date or a telephone number."""
+    """Yield the groups of digits, also joined if they are one number, a date or a telephone number."""
     part = part.replace(",", "")
     groups = re.findall(r"\d+", part)
     yield from groups
@@ -192,7 +194,7 @@ def _numbers(part: str) -> Iterator[str]:
 
 
 def _compound(part: str) -> Iterator[str]:
-    """The words that are joined by signs or by capitals, and what they are without."""
+    """Yield the words of a compound joined by punctuation or capitals, and the compound as one word."""
     pieces = re.split("[-_.&']", part)
     if len(pieces) == 2 and pieces[1].lower() == "t" and "'" in part:
         yield "".join(pieces)  # don't

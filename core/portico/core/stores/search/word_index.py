@@ -1,4 +1,4 @@
-"""One owner's texts by their words, in memory."""
+"""The word index of one owner's texts in memory."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nlargest
@@ -8,7 +8,7 @@ from portico.core.stores.search.ranking import TextWords
 
 
 class WordIndex:
-    """Texts by their numbers."""
+    """Texts by number, and the numbers of the texts that contain a word."""
 
     def __init__(self) -> None:
         self._texts: dict[int, TextWords] = {}
@@ -18,7 +18,7 @@ class WordIndex:
         self._add(number, TextWords.of(text))
 
     def copy(self, number: int, new_number: int) -> None:
-        """Add a text once more under another number."""
+        """Add a text again, under another number."""
         self._add(new_number, self._texts[number])
 
     def remove(self, number: int) -> None:
@@ -29,11 +29,11 @@ class WordIndex:
                 del self._numbers[word]
 
     def pairs(self, numbers: Iterable[int]) -> Iterable[tuple[int, int]]:
-        """Each of these texts that has words, with the next of them that has."""
+        """Yield pairs of consecutive texts of these, without texts that have no words."""
         return pairwise(number for number in numbers if number in self._texts and self._texts[number].words)
 
     def among(self, fits: Callable[[int], bool]) -> "FittingTexts":
-        """The texts that fit are found; all are counted."""
+        """Return the texts for ranking: only texts that fit are found, but all are counted."""
         return FittingTexts(self._texts, self._numbers, fits)
 
     def _add(self, number: int, text: TextWords) -> None:
@@ -43,7 +43,7 @@ class WordIndex:
 
 
 class FittingTexts:
-    """What a search ranks."""
+    """The texts of one owner, as `ranking.Texts`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""API keys in a SQL database."""
+"""The store of API keys in a SQL database."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from portico.core.stores.sql.schema import api_keys
 
 
 class SqlKeyStore:
-    """One row per key."""
+    """KeyStore in a SQL database: one row per key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,37 +1,37 @@
-"""How large things are stored: as they are, compressed, or with references to what is stored already.
+"""The storage formats of large values: plain, compressed, or with references to other rows of the run.
 
-A frame begins with the tag of its first event and a message with that of a field, and no tag is as small
-as the marks that begin the other forms. So what earlier releases stored is read as it is.
+A frame begins with a protobuf tag and so does a message, and every tag is greater than the marks (first
+bytes) of the other formats. So values that earlier releases stored without a mark are read as plain.
 """
 
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
-LARGE_BYTES = 64 * 1024  # what is larger may repeat another row
+LARGE_BYTES = 64 * 1024  # frames from this size on are compared with earlier rows
 MIN_MATCH_BYTES = 4096
-MIN_PACKED_BYTES = 2048  # what is smaller is not compressed
-MIN_TEXT_BYTES = 4096  # of a payload that a text is looked for in
+MIN_PACKED_BYTES = 2048  # smaller values are not compressed
+MIN_TEXT_BYTES = 4096  # in payloads from this size on the text is stored as a reference
 _LEVEL = 3
 _ANCHOR_BYTES = 64
 
 _DEFLATED, _REFERRING, _PLAIN = b"\x01", b"\x02", b"\x03"
 _LAST_MARK = 3
 _COUNT = struct.Struct("<H")
-_REFERENCE = struct.Struct("<QIII")  # the row's first event; where in this, where in that, how long
+_REFERENCE = struct.Struct("<QIII")  # first event of the other row; offset here, offset there, length
 _PLACE = struct.Struct("<cII")
 
-Row = tuple[int, bytes]  # the number of its first event, and its frame
+Row = tuple[int, bytes]  # sequence number of its first event, and its frame
 Reference = tuple[int, int, int, int]
 
 
 def plain(data: bytes) -> bytes:
-    """The data in a form that is read as what it is."""
+    """Return the data in the plain format: with a mark if it begins like another format."""
     return _PLAIN + data if data and data[0] <= _LAST_MARK else data
 
 
 def packed(stored: bytes) -> bytes | None:
-    """The same, smaller; None if it is small, packed already, or would not be an eighth smaller."""
+    """Compress a stored value; None if it is small, compressed already, or would save less than an eighth."""
     mark = stored[:1]
     if mark == _DEFLATED or len(stored) < MIN_PACKED_BYTES:
         return None
@@ -44,7 +44,7 @@ def packed(stored: bytes) -> bytes | None:
 
 
 def unpacked(stored: bytes, row: Callable[[int], bytes] | None = None) -> bytes:
-    """The data. `row` has the frame of the same run that begins with an event."""
+    """Return the data of a stored value. `row` returns the frame of the same run with that first event."""
     if not stored or stored[0] > _LAST_MARK:
         return stored
     mark = stored[:1]
@@ -53,12 +53,12 @@ def unpacked(stored: bytes, row: Callable[[int], bytes] | None = None) -> bytes:
     if mark == _DEFLATED:
         return zlib.decompress(memoryview(stored)[1:])
     if mark != _REFERRING or row is None:
-        raise ValueError("stored in a form that this release does not know")
+        raise ValueError("the value is stored in a format that this release does not support")
     return _resolved(stored, row)
 
 
 def referring(data: bytes, earlier: Sequence[Row]) -> bytes | None:
-    """The frame with references to rows of its run in place of what they have too; None if that is little."""
+    """Replace content that earlier rows of the run contain by references; None if there is little of it."""
     found = sorted(_matches(data, earlier))
     parts: list[bytes] = []
     references: list[Reference] = []
@@ -77,7 +77,7 @@ def referring(data: bytes, earlier: Sequence[Row]) -> bytes | None:
 
 
 def placed(text: str, payload: bytes) -> str | bytes:
-    """A message's text as it is stored: where it is in a large payload, or itself."""
+    """Return a message's text as it is stored: its place in a large payload, or the text itself."""
     if not payload or len(payload) < MIN_TEXT_BYTES:
         return text
     data = text.encode()
@@ -86,7 +86,7 @@ def placed(text: str, payload: bytes) -> str | bytes:
 
 
 def text_of(stored: str | bytes, payload: bytes | None) -> str:
-    """The reverse of `placed`."""
+    """Return the text that `placed` stored."""
     if isinstance(stored, str):
         return stored
     assert payload is not None
@@ -112,9 +112,12 @@ def _resolved(stored: bytes, row: Callable[[int], bytes]) -> bytes:
 
 
 def _matches(data: bytes, earlier: Sequence[Row]) -> Iterator[Reference]:
-    """Where in the data, which row, where in that, and how long: one of each row at most."""
+    """Yield content that the data shares with earlier rows, at most once per row.
+
+    Each is the offset in the data, the row's first event, the offset in the row, and the length.
+    """
     for first, source in earlier:
-        # What a message repeats is at the end of what led to it.
+        # The repeated content is at the end of an earlier row, so the search starts from its last quarter.
         middle = len(source) * 3 // 4
         place = data.find(source[middle : middle + _ANCHOR_BYTES])
         if place < 0:

@@ -1,4 +1,4 @@
-"""Memories in a SQL database."""
+"""The store of memories in a SQL database."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,13 +33,13 @@ from portico.core.stores.sql.memory_scan import scan
 from portico.core.stores.sql.schema import KEY_IS_SET, memories, memory_members
 
 _COLUMNS = tuple(column.name for column in RECORD)
-# What a memory that replaces another by its key leaves as it was.
+# Columns that stay unchanged when a memory replaces another with the same key.
 _KEPT = ("memory_id", "user_id", "key", "created_at")
 _Key = tuple[str, str]  # user and key
 
 
 class MemoryIndex(Protocol):
-    """What a dialect brings to find memories by their words."""
+    """The full-text index of memories, specific to the database."""
 
     async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None: ...
 
@@ -51,7 +51,7 @@ class MemoryIndex(Protocol):
 
 
 class SqlMemoryStore:
-    """A memory, its members and its words are written together."""
+    """MemoryStore in a SQL database. A memory, its members and its words are written in one transaction."""
 
     def __init__(self, database: Database, index: MemoryIndex) -> None:
         self._database = database
@@ -148,8 +148,8 @@ class SqlMemoryStore:
         deleted = 0
         fits = list(chosen(filter, memories.c.number))
         async for numbers in scan(self._database, mine, fits):
-            # Some may have been changed since. Whose they are never is: asked for that too, SQLite would look
-            # through all of the user's.
+            # Some may have been changed since the scan, so the filter is checked again. The user never
+            # changes; with that condition SQLite would scan all memories of the user.
             still = and_(memories.c.number.in_(numbers), *fits)
             deleted += await self._delete_all(still) if numbers else 0
         return deleted
@@ -169,7 +169,7 @@ class SqlMemoryStore:
     @makes_room
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
         size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
-        # In no order: to sort them each step would look through all.
+        # Not ordered, since a sort would read all matching rows in each step.
         some = select(memories.c.number, size).where(doomed).limit(limit)
         async with self._database.write() as connection:
             rows = (await connection.execute(some)).all()
@@ -180,7 +180,7 @@ class SqlMemoryStore:
     async def _insert(
         self, connection: AsyncConnection, records: Sequence[MemoryRecord]
     ) -> dict[int, MemoryRecord]:
-        """Those that were new, by their numbers."""
+        """Insert memories; return those that were new, by their numbers."""
         if not records:
             return {}
         statement = (
@@ -195,7 +195,7 @@ class SqlMemoryStore:
     async def _upsert(
         self, connection: AsyncConnection, records: Mapping[_Key, MemoryRecord]
     ) -> dict[int, MemoryRecord]:
-        """All of them, by their numbers, as they are then."""
+        """Insert or replace memories by their keys; return all as stored, by their numbers."""
         await self._remove_expired_keys(connection, list(records))
         insert = self._database.insert(memories)
         replaced = {name: insert.excluded[name] for name in _COLUMNS if name not in _KEPT}
@@ -206,7 +206,7 @@ class SqlMemoryStore:
         return {row[0]: MemoryRecord(*row[1:]) for row in rows}
 
     async def _remove_expired_keys(self, connection: AsyncConnection, keys: Sequence[_Key]) -> None:
-        """What has expired is not replaced: its name is free."""
+        """Delete expired memories with these keys: a new memory must not inherit from them."""
         named = and_(tuple_(memories.c.user_id, memories.c.key).in_(keys), text(KEY_IS_SET))
         gone = select(memories.c.number).where(named, memories.c.expires_at <= time.time())
         await self._remove(connection, list((await connection.execute(gone)).scalars()))
@@ -217,12 +217,12 @@ class SqlMemoryStore:
             await connection.execute(delete(memories).where(memories.c.number.in_(numbers)))
 
     async def _forget(self, connection: AsyncConnection, numbers: Sequence[int]) -> None:
-        """Their words and members."""
+        """Delete the words and members of memories."""
         await self._index.remove(connection, select(memories.c.number).where(memories.c.number.in_(numbers)))
         await connection.execute(delete(memory_members).where(memory_members.c.number.in_(numbers)))
 
     async def _tell(self, connection: AsyncConnection, new: Mapping[int, MemoryRecord]) -> None:
-        """Their members and words."""
+        """Write the members and words of memories."""
         if not new:
             return
         rows = [

@@ -1,4 +1,4 @@
-"""Filters of memories in SQL: each condition looks at one row of a memory's members."""
+"""Filters of memories as SQL conditions: each tests one row of a memory's members."""
 
 import time
 from collections.abc import Iterator
@@ -20,17 +20,17 @@ from portico.core.stores.ports.memory_filters import (
 from portico.core.stores.ports.stores import MemoryRecord
 from portico.core.stores.sql.schema import memories, memory_members
 
-# What a MemoryRecord is made of.
+# The columns of a MemoryRecord.
 RECORD = tuple(memories.c[field.name] for field in fields(MemoryRecord))
 
 
 def alive() -> ColumnElement[bool]:
-    """That a memory has not expired."""
+    """Return the condition that a memory has not expired."""
     return or_(memories.c.expires_at.is_(None), memories.c.expires_at > time.time())
 
 
 def chosen(filter: MetadataFilter, number: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """What must be true of the memory with this number."""
+    """Yield the conditions of a filter on the memory with this number."""
     for group in filter.groups:
         yield or_(*(_holds(condition, number) for condition in group))
 
@@ -78,7 +78,7 @@ def _one_of(values: tuple[Scalar, ...], member: FromClause) -> Iterator[ColumnEl
 
 
 def _begins(text: ColumnElement[str], prefix: str) -> Iterator[ColumnElement[bool]]:
-    # As a range: LIKE has signs of its own, and both LIKE and substr() end at a NUL character.
+    # A range, because LIKE has wildcards, and both LIKE and substr() stop at a NUL character.
     yield text >= prefix
     behind = _behind(prefix)
     if behind:
@@ -86,7 +86,7 @@ def _begins(text: ColumnElement[str], prefix: str) -> Iterator[ColumnElement[boo
 
 
 def _behind(prefix: str) -> str:
-    """The first text that is greater than all that begin so; empty if there is none."""
+    """Return the first text greater than all texts with the prefix; empty if there is none."""
     prefix = prefix.rstrip("\U0010ffff")
     if not prefix:
         return ""

@@ -1,4 +1,4 @@
-"""Push configs in a SQL database."""
+"""The store of push configs in a SQL database."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _KEY = ("run_id", "config_id")
 
 
 class SqlPushStore:
-    """One row per config."""
+    """PushStore in a SQL database: one row per config."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Removes rows from a SQL database, as many as one transaction may."""
+"""Deletes rows from a SQL database, at most as many as one transaction may delete."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,10 @@ async def delete_rows(
     key: Sequence["Column[object]"],
     rows: Sequence[tuple[object, ...]],
 ) -> None:
-    """Delete the rows with these keys, one by one: SQLite looks through a whole table for a list of keys that
-    have several columns."""
+    """Delete the rows with these keys, one statement per row.
+
+    For a list of keys with several columns SQLite would scan the whole table.
+    """
     this = and_(*(column == bindparam(f"key_{column.name}") for column in key))
     names = [f"key_{column.name}" for column in key]
     if rows:
@@ -30,7 +32,7 @@ async def delete_rows(
 async def delete_states(
     connection: AsyncConnection, doomed: ColumnElement[bool], limit: int = STEP_ROWS
 ) -> tuple[int, bool]:
-    """How many it removed, and whether those were all."""
+    """Delete some of the matching states; return how many, and whether none are left."""
     sizes = select(*_KEY, func.length(cast(states.c.state, LargeBinary))).where(doomed).limit(limit + 1)
     rows = (await connection.execute(sizes)).all()
     step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:limit])

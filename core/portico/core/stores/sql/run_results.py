@@ -1,4 +1,4 @@
-"""Results of functions in a SQL database."""
+"""The store of once results in a SQL database."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _KEY = (_COLUMNS.run_id, _COLUMNS.key)
 
 
 class SqlResultStore:
-    """One row per result."""
+    """ResultStore in a SQL database: one row per result."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class SqlResultStore:
 
     @makes_room
     async def _delete_some(self, run_ids: Sequence[str]) -> tuple[int, bool]:
-        """One transaction: how many, and whether nothing is left."""
+        """Delete some results in one transaction; return how many, and whether none are left."""
         doomed = _COLUMNS.run_id.in_(run_ids)
         sizes = select(*_KEY, func.length(_COLUMNS.result)).where(doomed).limit(STEP_ROWS + 1)
         async with self._database.write() as connection:

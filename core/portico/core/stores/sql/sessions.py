@@ -1,4 +1,4 @@
-"""Sessions and their messages in a SQL database."""
+"""The store of sessions and their messages in a SQL database."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _STORED = (
 
 
 class MessageIndex(Protocol):
-    """What a dialect brings to find messages by their words."""
+    """The full-text index of messages, specific to the database."""
 
     async def index_pending(self, limit: int) -> int: ...
 
@@ -45,7 +45,7 @@ class MessageIndex(Protocol):
 
 
 class SqlSessionStore:
-    """Reads what the run log of the same database writes."""
+    """SessionStore in a SQL database. The run log of the same database also writes its tables."""
 
     def __init__(self, database: Database, index: MessageIndex) -> None:
         self._database = database
@@ -93,13 +93,14 @@ class SqlSessionStore:
         this = _is(user_id, session_id)
         if idle_since is not None:
             this = and_(this, sessions.c.updated_at < idle_since)
-        # Whether it goes is decided once; its row goes last, so that one of its name is not made meanwhile.
+        # `idle_since` is checked only once. The session's row is deleted last, so that no session of the
+        # same id can be created in between.
         while not await self._delete_some(user_id, session_id, this):
             this = _is(user_id, session_id)
 
     @makes_room
     async def _delete_some(self, user_id: str, session_id: str, this: ColumnElement[bool]) -> bool:
-        """One transaction; whether nothing is left."""
+        """Delete a part of the session in one transaction; return whether nothing is left."""
         inside = _inside(user_id, session_id)
         oldest = select(messages.c.position, func.length(messages.c.payload)).where(inside)
         oldest = oldest.order_by(messages.c.position).limit(STEP_ROWS + 1)
@@ -269,7 +270,7 @@ def _records() -> "Select[str, str, float, float, int, str]":
 
 
 async def check_session(connection: AsyncConnection, user_id: str, session_id: str) -> None:
-    """Raises SessionNotFound."""
+    """Raise SessionNotFound unless the session exists."""
     if not (await connection.execute(select(exists().where(_is(user_id, session_id))))).scalar():
         raise SessionNotFound(session_id)
 

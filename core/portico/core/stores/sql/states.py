@@ -1,4 +1,4 @@
-"""States in a SQL database."""
+"""The store of states in a SQL database."""
 
 import time
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _KEY = (_COLUMNS.user_id, _COLUMNS.session_id, _COLUMNS.part, _COLUMNS.round_id)
 
 
 class SqlStateStore:
-    """Rounds are given out inside a transaction, so no two savers get the same."""
+    """StateStore in a SQL database. `save` numbers rounds in a transaction, so no two saves get the same."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -133,7 +133,7 @@ def _of(user_id: str, session_id: str | None, round_id: int | None, part: str | 
 
 
 async def _stored(connection: AsyncConnection, where: ColumnElement[bool]) -> tuple[int, str] | None:
-    """Number and etag of the round, the greatest if there are several."""
+    """Return the number and etag of the greatest matching round, or None."""
     query = select(_COLUMNS.round_id, _COLUMNS.etag).where(where).order_by(_COLUMNS.round_id.desc()).limit(1)
     row = (await connection.execute(query)).first()
     return None if row is None else (row[0], row[1])

@@ -1,4 +1,4 @@
-"""Whose turn it is to write to a database: one writer at a time in this process."""
+"""The lock that lets one writer at a time of this process write to a database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,11 +11,11 @@ from portico.core.stores.disk_reserve import spends_reserve
 from portico.core.stores.ports.store_health import StoreHealth
 from portico.core.stores.sqlite.sqlite_errors import failure_of
 
-WAIT_SECONDS = 5.0  # for one's turn; who waits longer is told that the database is busy
+WAIT_SECONDS = 5.0  # the longest wait for the lock; then the call fails because the database is busy
 
 
 class DeleteRoom(Protocol):
-    """Space on a full disk for the one transaction of a turn."""
+    """Provides space on a full disk for one transaction."""
 
     async def open(self) -> None: ...
 
@@ -23,13 +23,15 @@ class DeleteRoom(Protocol):
 
 
 class WriteTurn(asyncio.Lock):
-    """A lock whose holders' failures tell of the store's health. So nobody finds the file locked by this
-    process, which SQLite would sleep for."""
+    """The write lock. Failures of its holders are recorded in the store's health.
+
+    Without it a writer could find the file locked by another of this process, and SQLite would sleep.
+    """
 
     def __init__(self, health: StoreHealth) -> None:
         super().__init__()
         self._health = health
-        self.room: DeleteRoom | None = None  # for whoever may spend the reserve
+        self.room: DeleteRoom | None = None  # opened for transactions that may use the disk reserve
 
     async def __aenter__(self) -> None:
         await super().__aenter__()
@@ -58,8 +60,10 @@ class WriteTurn(asyncio.Lock):
 
 @asynccontextmanager
 async def in_time(*turns: AbstractAsyncContextManager[object]) -> AsyncIterator[None]:
-    """All of them, in order. Raises StoreUnavailable for who waits too long: an answer that comes after its
-    caller's patience helps nobody."""
+    """Enter the locks in order, within WAIT_SECONDS in total.
+
+    Raises StoreUnavailable after that time: a longer wait would exceed the time that callers wait.
+    """
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""A thread for one connection's calls."""
+"""A thread that makes the calls of one database connection."""
 
 import asyncio
 import logging
@@ -14,8 +14,11 @@ _Call = Callable[[], None]
 
 
 class CallThread:
-    """Makes calls in order, one at a time. A commit costs two of its hand-overs, so they are kept
-    cheaper than an executor's, whose futures are made for waiting threads too."""
+    """Makes calls in order, one at a time.
+
+    Each commit passes a call to this thread and its result back, so that is cheaper here than with an
+    executor, whose futures also support waiting threads.
+    """
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
@@ -23,7 +26,10 @@ class CallThread:
         self._thread.start()
 
     async def call(self, function: Callable[..., _T], *args: Any) -> _T:
-        """What the function returns or raises. It is called even if nobody waits for it any more."""
+        """Call a function in the thread; return its result or raise its error.
+
+        The function is called even if the caller is cancelled.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_T] = loop.create_future()
 
@@ -39,11 +45,11 @@ class CallThread:
         return await answer
 
     def post(self, function: Callable[[], Any]) -> None:
-        """Call it in its turn, for nobody who waits. After `close` it is not called."""
+        """Call a function in the thread without waiting for it. After `close` it is not called."""
         self._calls.put(function)
 
     def close(self) -> None:
-        """Blocks until the calls before it have ended."""
+        """Stop the thread. Blocks until all earlier calls have ended."""
         self._calls.put(None)
         self._thread.join()
 
@@ -52,7 +58,7 @@ class CallThread:
             try:
                 call()
             except Exception:
-                log.exception("a call for nobody failed")
+                log.exception("a background call on the database failed")
 
 
 def _resolve(answer: "asyncio.Future[_T]", result: _T) -> None:

@@ -1,4 +1,4 @@
-"""How a connection to a SQLite file is set up, whoever uses it."""
+"""A SQLite file: its creation, its permissions, and the setup of every connection to it."""
 
 import os
 import sqlite3
@@ -7,26 +7,33 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-BUSY_SECONDS = 1.0  # for another process that writes; whoever is refused tells its caller, or tries again
+# How long SQLite waits while another process writes; then the call fails, and its caller may retry.
+BUSY_SECONDS = 1.0
 INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL"
-KEPT_LOG_BYTES = 8 * 1024 * 1024  # a write-ahead log that was longer is cut to this when it starts anew
+KEPT_LOG_BYTES = 8 * 1024 * 1024  # a longer write-ahead log is cut to this size when it starts over
 
 
-OWN_DIRECTORY = ".portico"  # what `portico run` makes and nobody else; others may hold other things
+# The directory that `portico run` creates. Others may hold files of other programs.
+OWN_DIRECTORY = ".portico"
 
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """A database file and how carefully it is written."""
+    """A database file and its options."""
 
     path: Path
     synchronous: str = "normal"  # normal: safe against a crash of the process; full: against loss of power
     busy_seconds: float = BUSY_SECONDS
 
     def make(self) -> None:
-        """Makes the file and its directory where they are not there, for their owner alone; SQLite gives the
-        files beside it the same mode. One that everybody may read has rights that nobody chose, as older
-        releases left it: it becomes its owner's alone, and so does a directory of ours. Raises OSError.
+        """Create the file and its directory unless they exist, accessible only to their owner.
+
+        SQLite gives the files beside it the same mode. Files that all users can access, as older
+        releases created them by default, are restricted to their owner, and so is the directory if it
+        is OWN_DIRECTORY.
+
+        Raises:
+            OSError: The file or directory can't be created.
         """
         path = Path(os.path.realpath(self.path))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,13 +47,13 @@ class SqliteFile:
                 _close(path.parent)
 
     def connect(self) -> sqlite3.Connection:
-        """A connection that any one thread at a time may use, without implicit transactions."""
+        """Open a connection without implicit transactions. Any thread may use it, one at a time."""
         connection = sqlite3.connect(
             self.path,
             timeout=self.busy_seconds,
             isolation_level=None,
             check_same_thread=False,
-            # A cached statement keeps what was bound to it, up to thousands of rows.
+            # A cached statement keeps its bound values in memory, up to thousands of rows.
             cached_statements=32,
         )
         try:
@@ -57,18 +64,18 @@ class SqliteFile:
         return connection
 
     def set_up(self, connection: sqlite3.Connection) -> None:
-        """What every connection to the file needs."""
+        """Set the pragmas that every connection to the file needs."""
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         if not pages:
-            # Freed pages of a new file can be given back. Of any other this would be a write.
+            # Lets freed pages of a new file be returned to the disk. For any other file this would write.
             connection.execute(INCREMENTAL).close()
         connection.execute("PRAGMA journal_mode = WAL").close()
         connection.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_BYTES}").close()
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
-        # The checkpointer does it in its own thread; a commit must never pay for it.
+        # WAL checkpoints run in a thread of their own; no commit must take the time for one.
         connection.execute("PRAGMA wal_autocheckpoint = 0").close()
         connection.execute("PRAGMA cache_size = -16000")  # KiB
-        # What is deleted is overwritten; many builds of SQLite do so anyway.
+        # Overwrites deleted content; many builds of SQLite do this by default.
         connection.execute("PRAGMA secure_delete = ON").close()
 
 

@@ -1,6 +1,6 @@
-"""One core at a time on a database: a lock that the kernel releases however the process dies.
+"""The lock that lets one core at a time use a database; the kernel releases it when the process ends.
 
-The file that is locked has the id of the machine's boot in which a core last opened the database.
+The locked file contains the id of the machine's boot in which a core last opened the database.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def opened_in_this_boot(database: Path) -> bool:
-    """Whether the machine runs since a core last opened the database. False where nobody can tell."""
+    """Return whether a core has opened the database since the last boot; False if that is unknown."""
     try:
         return bool(boot := _boot()) and _path(database).read_text() == boot
     except (OSError, UnicodeDecodeError):
@@ -21,14 +21,14 @@ def opened_in_this_boot(database: Path) -> bool:
 
 
 class DatabaseLock:
-    """Held from `acquire` until `release`, on a file beside the database."""
+    """The lock, on a file beside the database. Held from `acquire` until `release`."""
 
     def __init__(self, database: Path) -> None:
         self._path = _path(database)
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Raises StoreUnavailable when another process holds it."""
+        """Acquire the lock. Raises StoreUnavailable when another process holds it."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +38,7 @@ class DatabaseLock:
         self._file = file
 
     def sign(self) -> None:
-        """The database is opened in this boot."""
+        """Record that the database is opened in the current boot."""
         self._path.write_text(_boot())
 
     def release(self) -> None:
@@ -52,7 +52,7 @@ def _path(database: Path) -> Path:
 
 
 def _boot() -> str:
-    """Empty on a system that has no such id."""
+    """Return the id of the current boot; empty on a system without one."""
     try:
         return _BOOT.read_text()
     except OSError:

@@ -1,9 +1,9 @@
-"""Erases what deleted things leave behind in a SQLite database's files.
+"""Erases the remains of deleted data in a SQLite database's files.
 
-Rows are overwritten as they are deleted. Their words are also elsewhere: in
-search indexes, in the log's segments, which many runs share, between the rows
-of pages that were once split, and in the write-ahead log, which has every page
-as it was. So the file is written anew, which takes some ten seconds a gigabyte.
+Deleted rows are overwritten at once. Their content is also in other places: in search
+indexes, in segments, which many runs share, in unused space of pages that were split,
+and in the write-ahead log, which contains earlier versions of pages. So the file is
+rewritten, which takes about ten seconds per gigabyte.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ RETRY_SECONDS = 0.05
 
 
 class SqliteErasure:
-    """The erasure of one database."""
+    """Erases the remains of deleted data in one database."""
 
     def __init__(self, database: Database, runs: SqliteRunLog) -> None:
         self._database = database
@@ -28,14 +28,17 @@ class SqliteErasure:
         self._done = 0
 
     async def erase(self) -> None:
-        """Reads go on meanwhile, commits wait. Raises StoreUnavailable when it can't be done now."""
-        # Who is gone before it is done leaves it to itself: to stop half-way would be in others' way.
+        """Erase the remains of everything deleted before. Commits wait, reads continue.
+
+        Raises StoreUnavailable when it fails.
+        """
+        # A cancelled caller does not cancel the erasure, because other callers may wait for it.
         task = asyncio.ensure_future(self._erase(self._begun + 1))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(task)
 
     async def _erase(self, needed: int) -> None:
-        """Many who come while one is under way need only one more among them."""
+        """Erase, unless erasure number `needed` is done: all callers during one erasure share the next."""
         async with self._erasing:
             if self._done >= needed:
                 return
@@ -49,6 +52,6 @@ class SqliteErasure:
         for _ in range(TRIES):
             if await self._runs.cut():
                 return
-            # Somebody reads what is only there. Nobody does so for long.
+            # A reader still needs the write-ahead log. No reader of the core takes long.
             await asyncio.sleep(RETRY_SECONDS)
-        raise StoreUnavailable("the database is being read by another process; ask again when it has ended")
+        raise StoreUnavailable("another process is reading the database; retry when it has finished")

@@ -1,4 +1,4 @@
-"""How large a database's files are, in numbers."""
+"""The metric of the sizes of a database's files."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,26 +7,26 @@ from pathlib import Path
 
 from portico.telemetry.metrics import counters
 
-SECONDS = 1.0  # that a look waits for a database which is locked
+SECONDS = 1.0  # the longest wait for a locked database
 
 
 def watch(database: Path) -> None:
-    """Tell it from now on."""
+    """Report the metric for this database from now on."""
     counters.gauge(
         "portico.store.size",
         "By",
-        "Bytes of the database's file, of its write-ahead log, and of the pages in the file that are free.",
+        "Bytes of the database's file, of its write-ahead log, and of the free pages in the file.",
         lambda: [(size, {"part": part}) for part, size in sizes(database)],
     )
 
 
 def sizes(database: Path) -> Iterator[tuple[str, int]]:
-    """The bytes of each part. Leaves out what can't be read now. Blocks."""
+    """Yield the name and the bytes of each part, without parts that can't be read now. Blocks."""
     try:
         yield "database", database.stat().st_size
         wal = database.with_name(f"{database.name}-wal")
         yield "wal", wal.stat().st_size if wal.exists() else 0
-        # Through SQLite: closing the file after a look of our own would drop the locks of this process on it.
+        # Through SQLite, because closing a file that this process opened directly would drop its locks on it.
         with closing(
             sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=SECONDS)
         ) as connection:

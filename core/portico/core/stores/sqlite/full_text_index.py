@@ -1,8 +1,9 @@
-"""Words in SQLite, with FTS5: the part that another database does otherwise.
+"""The full-text index in SQLite, with FTS5. Another database would need a different one.
 
-A text's words are a row of a table; what FTS5 indexes is each of them behind a hash of its
-owner. So the texts of one owner that have a word are one list, which FTS5 reads and counts
-without a look at anybody else's, and writes in one go with those of many other words.
+A text's words are stored as one row. The terms that FTS5 indexes are the words, each with a
+hash of the text's owner as prefix. So the texts of one owner with a word are one list, which
+FTS5 reads and counts without reading data of other owners, and writes together with those
+of many other words.
 """
 
 import json
@@ -20,15 +21,15 @@ from portico.core.stores.sql.schema import memory_words, message_words
 
 Entry = Mapping[str, object]
 
-# A deleted text's words stay in FTS5's index, with a note that it is gone, until the parts that have the two
-# are merged. With a negative number all parts of the index begin to be, so many pages of them at a time.
+# FTS5 marks a deleted text's words as deleted, and removes them only when it merges the segments of its index
+# with the words and the mark. A negative number starts a merge of all segments, by so many pages per step.
 _MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
 _MERGED_PAGES = 200
 _CHANGES = "SELECT total_changes()"
 
 
 def entry(number: int, user_id: str, session_id: str, of: str) -> Entry:
-    """A row of the words of a text."""
+    """Return the row of a text's words. `of` is the text."""
     words = TextWords.of(of)
     return {
         "number": number,
@@ -40,7 +41,7 @@ def entry(number: int, user_id: str, session_id: str, of: str) -> Entry:
 
 
 class SqliteWords:
-    """The words of one kind of texts."""
+    """The full-text index of one kind of texts, messages or memories. `rows` is its table."""
 
     def __init__(self, database: Database, rows: Table) -> None:
         self._database = database
@@ -56,19 +57,19 @@ class SqliteWords:
         )
 
     async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-        """Index texts that are not there yet."""
+        """Index texts that are not in the index yet."""
         if entries:
             await connection.execute(insert(self._rows), entries)
             await connection.execute(self._index_new, [{"number": new["number"]} for new in entries])
 
     async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
-        """Forget texts, in the transaction that deletes them. Those that are not there don't matter."""
-        # First the index, which reads from the rows which words it has.
+        """Remove texts from the index, in the transaction that deletes them. Unknown numbers are ignored."""
+        # FTS5 first, because it reads the words to remove from the rows.
         await connection.execute(delete(self._index).where(self._index.c.rowid.in_(numbers)))
         await connection.execute(delete(self._rows).where(self._rows.c.number.in_(numbers)))
 
     def of(self, user_id: str, session_id: str | None, *fits: ColumnElement[bool]) -> "OwnersTexts":
-        """A user's texts; of one session, and of those that fit, if that is asked for."""
+        """Return a user's texts for ranking, optionally only of one session and with conditions `fits`."""
         return OwnersTexts(
             self, _key(user_id), None if session_id is None else _key(user_id, session_id), fits
         )
@@ -93,7 +94,7 @@ class SqliteWords:
 
 
 class OwnersTexts:
-    """What a search ranks."""
+    """The texts of one owner, as `ranking.Texts`."""
 
     def __init__(
         self, words: SqliteWords, owner: str, session: str | None, fits: Sequence[ColumnElement[bool]]
@@ -119,13 +120,13 @@ class OwnersTexts:
         return await self._words.find(match, self._fits, limit)
 
     def _any(self, words: Sequence[str]) -> str:
-        """Words have no quotes."""
+        """Return the FTS5 query for any of the words, which contain no quotes."""
         terms = [f'"{self._owner}{word}"' for word in words]
         return f"({' OR '.join(terms)})"
 
 
 def index_of(rows: Table) -> str:
-    """The name of the FTS5 table."""
+    """Return the name of the FTS5 table."""
     return rows.name.replace("_words", "_search")
 
 
@@ -135,7 +136,7 @@ def _key(*names: str) -> str:
 
 
 async def forget_deleted(database: Database) -> None:
-    """Leave no word in an index that only deleted texts had; in steps, between which others write."""
+    """Remove the words of deleted texts from all indexes, in steps between which other writes can run."""
     for rows in (message_words, memory_words):
         pages = -_MERGED_PAGES
         while await _merged(database, _MERGE.format(table=index_of(rows), pages=pages)):
@@ -143,10 +144,10 @@ async def forget_deleted(database: Database) -> None:
 
 
 async def _merged(database: Database, step: str) -> bool:
-    """Whether there was anything to merge."""
+    """Run a merge step; return whether there was anything to merge."""
     async with database.write() as connection:
         before = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
         await connection.exec_driver_sql(step)
         after = (await connection.exec_driver_sql(_CHANGES)).scalar_one()
-    # The command itself counts as one.
+    # The merge command itself counts as one change.
     return bool(after - before > 1)

@@ -1,9 +1,9 @@
-"""Decides which session messages are indexed when.
+"""Schedules the indexing of session messages.
 
-The index follows the messages at a distance. A pass in the background goes over all of
-them in the order in which they came, and its progress is stored. A search does not wait
-for it: it indexes what the searched user, or session, has beyond that progress, and
-leaves everybody else's to the pass, which skips what it finds in the index.
+New messages are indexed later. A background pass indexes all of them in order, and
+stores its progress. A search does not wait for the pass: it indexes the messages of
+the searched user or session beyond that progress. The pass later skips messages that
+are in the index already.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.sql.database import Database
 
-# In one transaction, which commits wait for.
+# Limits of one transaction, because commits wait for it.
 STEP_MESSAGES = 50
-STEP_CHARACTERS = 100_000  # of their texts, or one message that is longer
+STEP_CHARACTERS = 100_000  # of the messages' texts; a longer message is a step of its own
 
-# Of all that are pending. Who searches looks through so many sooner than through all of a user's messages.
+# Up to so many pending messages of all users, a search scans these, not all messages of its user.
 FEW_MESSAGES = 5_000
 
 _PROGRESS = text("SELECT position FROM search_progress WHERE index_name = 'messages'")
 _NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
-# So many of the chosen as one step may index.
+# Selects as many of the chosen messages as one step may index.
 _STEP = (
     "WITH chosen AS ({chosen}), sized AS (SELECT position,"
     " length(CASE typeof(text) WHEN 'text' THEN text ELSE payload END) AS size"
@@ -59,17 +59,17 @@ Entry = Mapping[str, object]
 
 
 class MessageWriter(Protocol):
-    """Puts messages into the index."""
+    """Writes messages to the index."""
 
     def entries(self, rows: Rows) -> Sequence[Entry]:
-        """What the index gets of messages. Blocks."""
+        """Return the index entries of messages. Blocks."""
 
     async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-        """Write those of messages that are still there and not in the index yet."""
+        """Write the entries of messages that still exist and are not in the index yet."""
 
 
 class PendingMessages:
-    """The messages of a database that are not in the index yet."""
+    """Indexes the messages of a database that are not in the index yet."""
 
     def __init__(self, database: Database, writer: MessageWriter) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class PendingMessages:
         self._passing = asyncio.Lock()
 
     async def index_next(self, limit: int) -> int:
-        """Go on with the pass by so many messages at most; how many it was."""
+        """Continue the pass by up to `limit` messages; return how many."""
         done = 0
         async with self._passing:
             while done < limit and (found := await self._pass(min(STEP_MESSAGES, limit - done))):
@@ -85,18 +85,18 @@ class PendingMessages:
         return done
 
     async def index_of(self, user_id: str, session_id: str | None) -> None:
-        """Index what a user, or one session, has pending. What comes meanwhile is left out."""
+        """Index the pending messages of a user, or of one session, but not those added during the call."""
         positions = await self._of(user_id, session_id)
         start = 0
         while start < len(positions):
             chosen = json.dumps(positions[start : start + STEP_MESSAGES])
             rows = await self._read(_THESE, {"positions": chosen})
             await self._write(rows)
-            # None of them is there any more if there are no rows.
+            # If there are no rows, all of these messages have been deleted.
             start = bisect_right(positions, rows[-1].position) if rows else start + STEP_MESSAGES
 
     async def _of(self, user_id: str, session_id: str | None) -> Sequence[int]:
-        """The positions of what a user, or one session, has pending, in order."""
+        """Return the positions of the pending messages of a user, or of one session, in order."""
         async with self._database.read() as connection:
             since: int = (await connection.execute(_PROGRESS)).scalar_one()
             pending = (await connection.execute(_NEWEST)).scalar_one() - since
@@ -122,7 +122,7 @@ class PendingMessages:
             return (await connection.execute(query, {**values, "size": STEP_CHARACTERS})).all()
 
     async def _write(self, rows: Rows, progress: Mapping[str, object] | None = None) -> None:
-        """One transaction, in which the pass also stores its progress."""
+        """Index messages in one transaction, which also stores the progress of the pass."""
         new = [row for row in rows if not row.indexed]
         entries = await asyncio.to_thread(self._writer.entries, new) if new else []
         if entries or progress:

@@ -1,4 +1,4 @@
-"""Copies of a database from before its migrations: there is no way back from a migration but such a copy."""
+"""Copies of a database before its migrations. A migration can only be undone by restoring such a copy."""
 
 import glob
 import logging
@@ -13,16 +13,28 @@ from portico.core.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-KEPT = 2  # the newest ones
-SPARE_BYTES = 16 * 1024 * 1024  # that the migration itself may need
+KEPT = 2  # how many copies to keep
+SPARE_BYTES = 16 * 1024 * 1024  # free space left for the migration itself
 _PARTIAL = ".partial"
 
 
 def copy_before(connection: sqlite3.Connection, database: Path, revision: str) -> Path:
-    """A copy of the whole database, with what is in its write-ahead log, for its owner alone.
+    """Copy the whole database, including its write-ahead log; only its owner can access the copy.
 
-    It is beside the database and named for the revision that comes next. It replaces a copy for the same
-    revision; of those for others the newest stay. Blocks. Raises OSError, and StoreUnavailable without room.
+    The copy is beside the database and named after the revision. It replaces an earlier copy for the same
+    revision. Of the other copies only the newest are kept. Blocks.
+
+    Args:
+        connection: A connection to the database.
+        database: The database's path.
+        revision: The revision that the database is migrated to.
+
+    Returns:
+        The path of the copy.
+
+    Raises:
+        OSError: The copy can't be written.
+        StoreUnavailable: The disk has too little free space.
     """
     copy = database.with_name(f"{database.name}.before-{revision}")
     for left in database.parent.glob(f"{glob.escape(copy.name)}.*{_PARTIAL}"):
@@ -41,12 +53,12 @@ def copy_before(connection: sqlite3.Connection, database: Path, revision: str) -
             with suppress(FileNotFoundError):
                 os.unlink(name + beside)
     _drop_older(database, copy)
-    log.warning("before the migration to revision %s the database was copied to %s", revision, copy)
+    log.warning("the database is migrated to revision %s; it was copied to %s before", revision, copy)
     return copy
 
 
 def copies_of(database: Path) -> list[Path]:
-    """The newest first."""
+    """Return the copies of a database, newest first."""
     beside = database.parent.glob(f"{glob.escape(database.name)}.before-*")
     found = [path for path in beside if path.suffix != _PARTIAL]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
@@ -59,20 +71,20 @@ def _check_room(connection: sqlite3.Connection, database: Path) -> None:
     free = shutil.disk_usage(database.parent).free
     if needed > free:
         raise StoreUnavailable(
-            f"before its migration the database is copied, which needs {needed // 2**20 + 1} MiB, and "
-            f"{free // 2**20} MiB of the disk are free; make room, or turn the copy off with "
+            f"the copy of the database before its migration needs {needed // 2**20 + 1} MiB, and "
+            f"{free // 2**20} MiB of the disk are free; free disk space, or turn the copy off with "
             "--no-migration-copy (PORTICO_CORE_MIGRATION_COPY=false)"
         )
 
 
 def _drop_older(database: Path, newest: Path) -> None:
     for older in [path for path in copies_of(database) if path != newest][KEPT - 1 :]:
-        log.info("the older copy %s is removed", older)
+        log.info("removing the older copy %s", older)
         older.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
-    """To the disk, a file's content or a directory's names."""
+    """Write a file's content or a directory's entries to the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

@@ -1,7 +1,7 @@
-"""How much is stored in a SQLite file, straight on the driver: runs of users not met lately wait for it.
+"""Measures the content of a SQLite file per user or tenant.
 
-It reads by user, not one row of anybody else's, on connections and threads of its own. They are there once
-somebody asks.
+It uses the driver without SQLAlchemy, because runs of users that were not measured lately wait for it. It
+reads only rows of the measured users, on connections and threads of its own, which it creates at first use.
 """
 
 import asyncio
@@ -19,12 +19,13 @@ from portico.core.stores.sqlite.sqlite_errors import plain_failures
 
 _T = TypeVar("_T")
 
-THREADS = 4  # whoever has much stored holds up few
-OWNERS = 2_000  # of one query
+THREADS = 4  # several, so that the measurement of a user with much data does not delay all others
+OWNERS = 2_000  # names per query
 _TABLES = ("runs", "sessions", "messages", "states", "memories")
 _UNFINISHED = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
 _LIVE = f"SELECT run_id FROM runs WHERE status IN ({_UNFINISHED}) AND "  # noqa: S608
-# SQLite before 3.43 has no octet_length. The texts of messages are in their payloads.
+# The casts are needed because SQLite before 3.43 has no octet_length. The texts of messages are not summed,
+# because their payloads contain them.
 _SUM = """
 SELECT
   (SELECT total(length(request) + length(summary) + length(answers)) FROM runs WHERE {mine})
@@ -44,7 +45,7 @@ _NAMES = "SELECT DISTINCT user_id FROM {table} WHERE user_id > ? ORDER BY user_i
 
 
 class SqliteSizeStore:
-    """`tails` tells the size of what the log has of runs beside its rows, on any thread."""
+    """SizeStore of a SQLite file. `tails` returns, in any thread, the bytes of runs' chunks without rows."""
 
     def __init__(self, file: SqliteFile, tails: Callable[[Sequence[str]], int]) -> None:
         self._file = file
@@ -84,7 +85,7 @@ class SqliteSizeStore:
         connection: sqlite3.Connection = self._thread.connection
         mine, values = (_MINE, (whose.name,)) if not whose.tenant else (_TENANTS, whose.between)
         live, total = _QUERIES[_NO_TENANTS if whose.tenant and not whose.name else mine]
-        # Tails before rows: what moves meanwhile is in both, not in none.
+        # Tails before rows: chunks that become rows in between are counted twice, not missed.
         tails = self._tails([run_id for (run_id,) in connection.execute(live, values)])
         ((rows,),) = connection.execute(total, values)
         return tails + int(rows)

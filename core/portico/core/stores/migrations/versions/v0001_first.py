@@ -1,4 +1,4 @@
-"""All tables of the first release."""
+"""Creates all tables of the first release."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,12 +9,12 @@ down_revision = None
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _HAS_KEY = sa.text("idempotency_key NOT LIKE 'auto:%'")
 _IS_EPHEMERAL = sa.text("ephemeral <> ''")
-# Marks count as parts of a word, or the words of Indic scripts would fall to pieces.
+# Marks are parts of words; otherwise the words of Indic scripts would be split.
 _TOKENIZER = "porter unicode61 remove_diacritics 2 categories ''L* N* M* Co''"
 
 
 def upgrade() -> None:
-    """From nothing."""
+    """Create the tables in an empty database."""
     _runs()
     _sessions()
     _memories()

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Adds the table of API keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """From a database that knew no callers."""
+    """Create the table. Earlier releases had no authentication."""
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String, primary_key=True),

@@ -1,4 +1,4 @@
-"""What the receiver of a push understands."""
+"""Adds the protocol of a push config's receiver."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _KEPT = "run_id, config_id, url, token, auth_scheme, auth_credentials, delivered
 
 
 def upgrade() -> None:
-    """The table anew: SQLite would put a column that is added behind the constraints."""
+    """Recreate the table, because SQLite would put an added column after the constraints."""
     op.rename_table("push_configs", "push_configs_before")
     op.create_table(
         "push_configs",
@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.String, nullable=False),
         sa.Column("protocol", sa.String, nullable=False),
     )
-    # Receivers that are there know the protocol of whoever delivers.
+    # Existing receivers use the default protocol of the deliverer.
     op.execute(
         f"INSERT INTO push_configs ({_KEPT}, protocol) SELECT {_KEPT}, '' FROM push_configs_before"  # noqa: S608
     )

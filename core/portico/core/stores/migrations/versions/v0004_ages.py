@@ -1,4 +1,4 @@
-"""Finds what is old, whosever it is."""
+"""Adds indexes by age over all users, for retention."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Runs have such an index already, by their status."""
+    """Create the indexes. Runs have such an index already, by status."""
     op.create_index("sessions_by_age", "sessions", ["updated_at"])
     op.create_index("states_by_age", "states", ["updated_at"])
     op.create_index("memories_by_age", "memories", ["created_at"])

@@ -1,4 +1,4 @@
-"""Parts of a state, which were in the names of sessions."""
+"""Adds parts of states, which were encoded in the ids of sessions before."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-# What adapters of frameworks called their parts; LangGraph's had a thread's id behind it.
+# The names of the parts of framework adapters. LangGraph's name was followed by a thread's id.
 _NAMES = ("agentscope", "agentscope1", "agno", "autogen", "ms_agent_framework")
 _THREADS = "#langgraph:"
 _KEPT = "user_id, session_id, round_id, state, etag, updated_at"
@@ -14,7 +14,7 @@ _PARTS = sa.table("states", *map(sa.column, ("user_id", "session_id", "part")))
 
 
 def upgrade() -> None:
-    """The table anew: a primary key can't be changed."""
+    """Recreate the table, because a primary key can't be changed."""
     op.drop_index("states_by_age", "states")
     op.rename_table("states", "states_before")
     op.create_table(
@@ -37,9 +37,9 @@ def _split(connection: sa.Connection) -> None:
     names = sa.text("SELECT DISTINCT user_id, session_id FROM states WHERE session_id LIKE '%#%'")
     for user_id, long_name in connection.execute(names).fetchall():
         if _used(connection, user_id, long_name):
-            continue  # a session whose own name is like that
+            continue  # a session whose own id looks like that of a part
         for session_id, part in _readings(long_name):
-            # Of a session that is there. What was left of others stays where lists show it.
+            # Only parts of existing sessions. States left by deleted sessions stay unchanged and listed.
             if _has_session(connection, user_id, session_id):
                 these = sa.and_(_PARTS.c.user_id == user_id, _PARTS.c.session_id == long_name)
                 move = sa.update(_PARTS).where(these)
@@ -48,7 +48,7 @@ def _split(connection: sa.Connection) -> None:
 
 
 def _readings(long_name: str) -> list[tuple[str, str]]:
-    """Which parts of which sessions may have had that name."""
+    """Return the sessions and parts that this name may stand for."""
     session_id, _, name = long_name.rpartition("#")
     found = [(session_id, name)] if name in _NAMES else []
     place = long_name.find(_THREADS)

@@ -1,4 +1,4 @@
-"""Runs that are deleted in steps."""
+"""Adds the table of runs that are deleted in steps."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """A table that is empty but while something large is deleted, and after a crash in between."""
+    """Create the table. It has rows only while a large run is deleted, and after a crash in between."""
     op.create_table("deleted_runs", sa.Column("run_id", sa.String, primary_key=True))

@@ -1,4 +1,4 @@
-"""Who may write."""
+"""Adds the epoch of the core that may write."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """The first core that opens the database takes the first epoch."""
+    """Create the table. The next core that opens the database sets the first epoch."""
     op.create_table(
         "owners",
         sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),

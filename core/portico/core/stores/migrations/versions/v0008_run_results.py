@@ -1,4 +1,4 @@
-"""Results of functions that a run calls once."""
+"""Adds the table of once results."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Most runs have none."""
+    """Create the table. Most runs have no rows in it."""
     op.create_table(
         "run_results",
         sa.Column("run_id", sa.String, primary_key=True),

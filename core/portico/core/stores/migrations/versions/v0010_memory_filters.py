@@ -1,4 +1,4 @@
-"""Memories by the caller's key, with an end, and found by members of any kind; messages by their type."""
+"""Adds keys and expiry of memories, filters by members of any kind, and types of messages."""
 
 import json
 import zlib
@@ -18,7 +18,7 @@ _DEEPEST = 8
 _NAME_CHARACTERS = 256
 _VALUE_CHARACTERS = 1025
 
-# The protocol's words by the numbers of MessageType; 0 and 1 are what the column has by itself.
+# The protocol's names by the numbers of MessageType. 0 and 1 are the default of the column.
 _TYPES = {
     2: "function_call",
     3: "function_call_output",
@@ -37,11 +37,11 @@ _TYPES = {
     16: "a2ui_response",
     17: "a2ui_action",
 }
-_HEAD_BYTES = 2048  # of a payload: its id, and behind that its type
+_HEAD_BYTES = 2048  # bytes of a payload to read: they contain its id and then its type
 
 
 def upgrade() -> None:
-    """What is there is read once."""
+    """Add columns and indexes, and fill them by reading all existing memories and messages once."""
     op.add_column("memories", sa.Column("key", sa.String, server_default="", nullable=False))
     op.add_column("memories", sa.Column("updated_at", sa.Double, server_default="0", nullable=False))
     op.add_column("memories", sa.Column("expires_at", sa.Double))
@@ -131,7 +131,7 @@ def _types() -> None:
 
 
 def _plain(payload: bytes | None) -> bytes:
-    payload = payload or b""  # SQLite's substr() makes nothing of an empty value
+    payload = payload or b""  # SQLite's substr() returns NULL for an empty value
     mark, rest = payload[:1], payload[1:]
     if mark == b"\x01":
         return zlib.decompressobj().decompress(rest, _HEAD_BYTES)
@@ -139,7 +139,7 @@ def _plain(payload: bytes | None) -> bytes:
 
 
 def _type(message: bytes) -> int:
-    """The second field of a message, which is a small number, behind the first, which is a text."""
+    """Return the second field of an encoded message, a small number, which follows a text field."""
     place = 0
     if message[:1] == b"\x0a":
         length, place = _varint(message, 1)

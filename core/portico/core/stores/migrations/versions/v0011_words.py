@@ -1,4 +1,4 @@
-"""Words by their owners."""
+"""Replaces the full-text indexes by indexes of words per owner."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _STEP = 1000
 
 
 def upgrade() -> None:
-    """Memories are indexed at once. Messages are when somebody searches for them, and in the background."""
+    """Index memories at once. Messages are indexed by later searches and in the background."""
     tables = {name: _table(name) for name in ("message_words", "memory_words")}
     op.execute("UPDATE search_progress SET position = 0 WHERE index_name = 'messages'")
     if op.get_context().dialect.name != "sqlite":
@@ -40,7 +40,7 @@ def _table(name: str) -> sa.Table:
 
 
 def _index(name: str) -> None:
-    """FTS5 takes a deleted row's words from the view, as they were when it was indexed."""
+    """Create an FTS5 table. FTS5 reads the words of a row to delete from the view."""
     op.execute(f"DROP TABLE {name}")
     words = name.replace("_search", "_words")
     op.execute(
