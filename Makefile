@@ -1,8 +1,8 @@
 # Portico: one place for every command. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# A distribution's Python is built with profile-guided optimisation, one that was compiled on the machine often without:
-# that costs a fifth of the speed (docs/decisions/0015-the-interpreter.md). PYTHON=/path/to/python3 says which to take.
+# A distribution's Python is built with profile-guided optimisation, one that was compiled on the machine often without it,
+# which costs a fifth of the speed (docs/decisions/0015-the-interpreter.md). PYTHON=/path/to/python3 chooses another.
 USABLE := import os, shutil, sys; assert sys.version_info >= (3, 11); os.getuid() == 0 and shutil.which("apt-get") or __import__("ensurepip")
 PYTHON ?= $(shell /usr/bin/python3 -c '$(USABLE)' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
@@ -14,7 +14,7 @@ SERVICE_PROTOS := $(shell grep -l '^service' $(PROTOS))
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-# An environment of another Python goes first: made over, half of it would stay.
+# Remove an environment of another Python first: an update would leave half of it.
 OTHERS := import os, shutil, sys; there = sys.argv[1]; real = os.path.realpath
 OTHERS += ; real(there + "/bin/python") == real(sys.executable) or shutil.rmtree(there, ignore_errors=True)
 venv = $(PYTHON) -c '$(OTHERS)' $(1) && $(PYTHON) -m venv $(1)
@@ -60,7 +60,7 @@ proto: $(VENV)-proto/.done ## generate Python from the contract
 	touch proto/gen/portico/v1/py.typed
 
 .PHONY: check
-check: $(VENV)/.dev $(VENV)-proto/.done ## lint, spelling, types, import rules, the contract
+check: $(VENV)/.dev $(VENV)-proto/.done ## check style, spelling, types, import rules and the contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
@@ -69,23 +69,23 @@ check: $(VENV)/.dev $(VENV)-proto/.done ## lint, spelling, types, import rules, 
 	$(BIN)/pip check --quiet
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
-	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST),depth=10000'; else echo "buf breaking: nothing to compare with"; fi
+	@if test -n "$(AGAINST)"; then echo "buf breaking"; $(BUF) breaking --against '.git#ref=$(AGAINST),depth=10000'; else echo "buf breaking: no revision to compare with"; fi
 	@$(MAKE) --no-print-directory proto >/dev/null
-	@git diff --exit-code --stat proto/gen || { echo "the generated code is stale; commit what 'make proto' made"; exit 1; }
+	@git diff --exit-code --stat proto/gen || { echo "the generated code is stale; run 'make proto' and commit it"; exit 1; }
 
 BUF := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/buf
-# What the contract must stay compatible with: main, or on main itself the commit before.
+# The revision with which the contract must stay compatible: main, or on main itself its parent.
 AGAINST ?= $(shell main=$$(git rev-parse --verify --quiet origin/main); if test -n "$$main" -a "$$main" != "$$(git rev-parse HEAD)"; then echo $$main; else git rev-parse --verify --quiet HEAD~1; fi)
 
-# Environments for tests, which need few of their files: what is not imported is not compiled.
+# Environments for tests, which need few of their files: compile only imported modules.
 ENVIRONMENTS := .peer/.done .a2a-old/.done .frameworks/shared/.done .frameworks/agentscope1/.done
 NEXT_TO_US := pip install --quiet --no-compile
 .PHONY: environments
-environments: ## install all that is tested beside Portico, at the same time
+environments: ## install the environments of tests beside Portico, in parallel
 	@$(MAKE) --no-print-directory --jobs=4 $(ENVIRONMENTS)
 
 .PHONY: peer
-peer: .peer/.done ## install the system that we compare with into .peer
+peer: .peer/.done ## install AgentScope Runtime, for comparisons, into .peer
 
 .peer/.done: benchmarks/peer/requirements.txt
 	$(call venv,.peer)
@@ -94,7 +94,7 @@ peer: .peer/.done ## install the system that we compare with into .peer
 	@touch $@
 
 .PHONY: a2a-old
-a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, into .a2a-old
+a2a-old: .a2a-old/.done ## install a client of A2A 0.3, for tests, into .a2a-old
 
 .a2a-old/.done:
 	$(call venv,.a2a-old)
@@ -102,10 +102,10 @@ a2a-old: .a2a-old/.done ## install a client of A2A 0.3, which the tests call, in
 	.a2a-old/bin/$(NEXT_TO_US) 'a2a-sdk[grpc,http-server]==0.3.26'
 	@touch $@
 
-# What fails beside others is run once more, alone: a machine whose host is busy can keep a process waiting for longer than any
-# test allows. The log tells both, and a test that needs this is to be mended. $(1) is pytest, $(2) how tests run beside others.
+# A failed test is repeated once, alone: on a busy host a process can wait for longer than any test allows. The log has both
+# results, and a test that needs the repetition has to be corrected. $(1) is pytest, $(2) its options for parallel runs.
 define tested
-$(1) $(2) $(3) || { test $$? = 1 && echo "FAILED BESIDE OTHERS: what is named above is run once more, alone" && \
+$(1) $(2) $(3) || { test $$? = 1 && echo "FAILED BESIDE OTHERS: repeating the tests named above, alone" && \
 	$(1) --last-failed --last-failed-no-failures none --maxfail 1 $(3); }
 endef
 
@@ -120,7 +120,7 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 	.frameworks/shared/bin/$(NEXT_TO_US) --no-deps 'autogen-core<0.8' 'autogen-agentchat<0.8' 'autogen-ext<0.8'
 	@touch $@
 
-# AgentScope 1 and the older MCP that it asks for, with which Portico has no MCP gateway.
+# AgentScope 1 and the older MCP that it requires, with which Portico has no MCP gateway.
 .frameworks/agentscope1/.done: pyproject.toml | $(VENV)/.base
 	$(call venv,.frameworks/agentscope1)
 	.frameworks/agentscope1/bin/pip install --quiet --upgrade pip
@@ -128,16 +128,16 @@ ADAPTERS := agentscope,agno,autogen,langgraph,ms_agent_framework,openai,openai_a
 	@touch $@
 
 .PHONY: test-frameworks
-test-frameworks: engines .frameworks/shared/.done .frameworks/agentscope1/.done ## the adapters, each with its real framework
+test-frameworks: engines .frameworks/shared/.done .frameworks/agentscope1/.done ## test the adapters, each with its real framework
 	$(call tested,.frameworks/shared/bin/pytest,-n $(WORKERS) --dist loadfile,tests/frameworks $(ARGS))
 	$(call tested,.frameworks/agentscope1/bin/pytest,-n $(WORKERS),tests/reference/test_ag*.py tests/reference/test_signatures.py $(ARGS))
 
-# What some sandboxes and services need, and a C compiler for faults of clock and disk. `.engines` tells the tests which are there
-# and so have to work; with REQUIRED=yes all of them have to be there that this machine's packages offer.
+# Programs for some sandboxes and services, and a C compiler for faults of clock and disk. `.engines` lists the installed ones, whose
+# tests then have to pass; with REQUIRED=yes all that this machine's packages offer have to be installed.
 ENGINES := dockerd bwrap runsc cc redis-server
 PACKAGES := docker.io bubblewrap runsc gcc libc6-dev redis-server
 .PHONY: engines
-engines: ## install what the tests need beside Python (docker.io, bubblewrap, runsc, gcc, redis-server)
+engines: ## install programs for tests beside Python (docker.io, bubblewrap, runsc, gcc, redis-server)
 	@missing=$$(for engine in $(ENGINES); do command -v $$engine >/dev/null || echo $$engine; done); \
 	if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); } || true; fi
@@ -147,27 +147,27 @@ engines: ## install what the tests need beside Python (docker.io, bubblewrap, ru
 		if test "$(REQUIRED)" = yes && apt-cache show $(PACKAGES) >/dev/null 2>&1; then exit 1; fi; fi
 
 .PHONY: bench-frameworks
-bench-frameworks: .frameworks/shared/.done ## measure what the adapters cost for each chunk
+bench-frameworks: .frameworks/shared/.done ## measure the adapters' cost for each chunk
 	.frameworks/shared/bin/python -m benchmarks.frameworks
 
-# Tests that start processes wait a good deal.
+# Tests that start processes wait most of their time, so use more workers than cores.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: unit
-unit: $(VENV)/.dev ## the fast tests: unit and contract
+unit: $(VENV)/.dev ## run the fast tests: unit and contract
 	$(BIN)/pytest -n $(WORKERS) tests/unit tests/contract $(ARGS)
 
 .PHONY: test
-test: check engines environments ## everything: all checks, all tests
+test: check engines environments ## run all checks and all tests
 	$(call tested,$(BIN)/pytest,-n $(WORKERS) --dist loadgroup,$(ARGS))
 	@$(MAKE) --no-print-directory test-frameworks
 
 .PHONY: soak
-soak: $(VENV)/.dev ## mixed load with random faults, then an audit (SECONDS=600, or KILLS=1000 of the core)
+soak: $(VENV)/.dev ## run mixed load with random faults, then check the log (SECONDS=600, or KILLS=1000 of the core)
 	PORTICO_SOAK_SECONDS=$(or $(SECONDS),600) PORTICO_SOAK_KILLS=$(or $(KILLS),0) $(BIN)/pytest -s tests/soak/test_soak.py $(ARGS)
 
 .PHONY: steady
-steady: $(VENV)/.dev ## mixed load without faults; memory and descriptors must not grow (SECONDS=1200)
+steady: $(VENV)/.dev ## run mixed load without faults; memory and descriptors must not grow (SECONDS=1200)
 	PORTICO_SOAK_SECONDS=$(or $(SECONDS),1200) $(BIN)/pytest -s tests/soak/test_steady.py $(ARGS)
 
 .PHONY: restarts
@@ -181,23 +181,23 @@ format: $(VENV)/.dev ## format code and contract
 	$(BUF) format --write
 
 .PHONY: bench
-bench: $(VENV)/.dev .peer/.done ## measure beside the peer; writes benchmarks/RESULTS.md (ARGS=--quick)
+bench: $(VENV)/.dev .peer/.done ## measure Portico and AgentScope Runtime; writes benchmarks/RESULTS.md (ARGS=--quick)
 	$(BIN)/pip install --quiet $(LOCKED) --group bench
 	@command -v wrk >/dev/null || apt-get install -y -qq wrk || { echo "wrk is missing; install it: apt-get install wrk"; exit 1; }
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
-lock: ## take the newest versions that fit, and write them down
+lock: ## install the newest compatible versions, and write requirements.lock
 	rm -rf $(VENV)
 	$(MAKE) --no-print-directory dev LOCKED=
-	{ echo "# What Portico is built and tested with; \`make lock\` writes it. Every install of the Makefile keeps to it."; \
+	{ echo "# The versions with which Portico is built and tested. \`make lock\` writes this file; every install of the Makefile uses it."; \
 	  $(BIN)/pip freeze --quiet --exclude-editable; } > requirements.lock
 
 .PHONY: audit
-audit: $(VENV)/.dev ## look for known weaknesses in what is locked; asks the network
+audit: $(VENV)/.dev ## look for known vulnerabilities of the locked versions (needs the network)
 	$(BIN)/pip install --quiet pip-audit
 	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 .PHONY: clean
-clean: ## remove what was installed and made here
+clean: ## remove everything that make has installed or created
 	rm -rf $(VENV) $(VENV)-proto .peer .a2a-old .frameworks .engines node_modules .portico .mypy_cache .ruff_cache .pytest_cache .hypothesis
