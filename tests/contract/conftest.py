@@ -1,4 +1,4 @@
-"""Every store behind its URL; the suites here hold for all of them."""
+"""Fixtures with every kind of store, opened by URL. The suites here must pass for all of them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

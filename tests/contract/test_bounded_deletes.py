@@ -1,4 +1,4 @@
-"""Large deletes let others in, in every store."""
+"""Large deletes let other calls run in between, in every store."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What was deleted and erased is in no file of a store: looked for byte by byte."""
+"""Erased data is in no file of a store; the tests search the files byte by byte."""
 
 import asyncio
 import random
@@ -27,12 +27,12 @@ USERS = ("ada", "bob", "cy", "dee", "eve")
 
 
 def remains(directory: Path) -> list[str]:
-    """The files that have the word in any form that is ours: as it is, or as FTS5 keeps it in its index."""
+    """The files that contain the word, in plain form or as FTS5 stores it in its index."""
     return [file.name for file in directory.iterdir() if SECRET.encode() in file.read_bytes().lower()]
 
 
 class Life:
-    """Much of everything, of ada and others among each other; ada's has the word."""
+    """Add much data of each kind for ada and others, interleaved. Only ada's contains the word."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -59,8 +59,8 @@ class Life:
         await stores.runs.commit(
             Commit([run], [chunk(name, 0, words[:100])], [said], [NewSession(user, session, number)])
         )
-        if number % 7:  # the others go on, with a tail in the segments
-            # What is written over something shorter moves, within a page or to another.
+        if number % 7:  # the other runs are unfinished, with a tail in the segments
+            # A longer value that replaces a shorter one moves, within its page or to another.
             await stores.runs.commit(Commit([replace(run, summary=words.encode())], [chunk(name, 1, words)]))
             await stores.runs.commit(Commit([replace(run, status="completed")], [chunk(name, 2, words)]))
         await stores.states.save(user, session, number % 3, f'"{words}"', None)
@@ -84,7 +84,7 @@ async def forget(stores: Stores, user: str) -> None:
     await stores.memories.delete(user, None, None)
 
 
-# With these seeds something is left between the rows of a page.
+# With these seeds remains are left between the rows of a page.
 @pytest.mark.parametrize("seed", [0, 5])
 async def test_no_byte_of_what_was_deleted_is_left(tmp_path: Path, seed: int) -> None:
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
@@ -110,7 +110,7 @@ async def test_what_others_have_stays_whole(stores: Stores) -> None:
 
     before = await everything()
     await forget(stores, "ada")
-    # As many at once as there are who want it.
+    # Several callers erase at once.
     await asyncio.gather(*(stores.erase() for _ in range(5)))
     assert await everything() == before
     assert not await stores.sessions.search("ada", "lamp", None, 10)

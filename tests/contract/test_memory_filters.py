@@ -41,7 +41,7 @@ async def memories(stores: Stores) -> MemoryStore:
             for name, metadata in ALL.items()
         ]
     )
-    # Another's, which no filter of ada's ever looks at.
+    # Another user's memory, which no filter of ada's may find.
     await stores.memories.add([MemoryRecord("bob's", "bob", "s1", "a penguin", 1.5, '{"v": "blue"}')])
     return stores.memories
 

@@ -1,4 +1,4 @@
-"""Results of functions that runs call once."""
+"""Stores of once results."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is older than it may be goes, and nothing else, in every store. Time is the test's."""
+"""Retention deletes data older than its limits, and nothing else, in every store. The tests set the time."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ EVERYTHING = Ttls(runs=DAY, sessions=DAY, states=DAY, memories=DAY)
 
 
 class Clocks:
-    """The date and the time that goes by, as a retention sees them."""
+    """The clocks that the retention reads: the date and the monotonic time."""
 
     def __init__(self) -> None:
         self.date = time.time()
@@ -77,7 +77,7 @@ def retention(engine: RunEngine, stores: Stores, clocks: Clocks) -> Sweep:
 
 
 async def run(engine: RunEngine, session_id: str, text: str = "hi") -> str:
-    """The id of a run of ada's that has ended, or waits for somebody."""
+    """Add a run of ada's that has ended, or that waits for input; return its id."""
     asked = query_pb2.AgentRequest(user_id="ada", session_id=session_id)
     execution = engine.launch_now(request(text, agent_name="echo", background=True, request=asked))
     assert isinstance(execution, Execution)
@@ -90,7 +90,7 @@ async def run(engine: RunEngine, session_id: str, text: str = "hi") -> str:
 
 
 async def kept(stores: Stores) -> list[int]:
-    """How many runs, sessions, states and memories there are of ada."""
+    """Return how many runs, sessions, states and memories ada has."""
     return [
         await stores.runs.count(RunFilter()),
         len(await stores.sessions.list("ada", None, 1000)),
@@ -178,7 +178,7 @@ async def test_what_was_used_since_is_not_idle(
     delete = stores.sessions.delete
 
     async def late(user_id: str, session_id: str, *, idle_since: float | None = None) -> None:
-        """Somebody says something after the sweeper has looked, and before it deletes."""
+        """Use the session after the sweeper has listed it, and before it deletes it."""
         record = await stores.sessions.get(user_id, session_id)
         said = NewMessage("ada", session_id, "m", "user", "hi", b"", clocks.date)
         assert await stores.sessions.append("ada", session_id, [said])
@@ -193,7 +193,7 @@ async def test_what_was_used_since_is_not_idle(
 async def test_more_than_a_batch_goes_and_the_young_stay(
     engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
 ) -> None:
-    """As after a long time in which no core ran."""
+    """Add old data, as after a long time in which no core ran."""
     count = 2 * BATCH + 1
     old = [MemoryRecord(f"m{number}", "ada", "s", "penguin", 1.0) for number in range(count)]
     young = MemoryRecord("young", "ada", "s", "penguin", clocks.date, updated_at=clocks.date)
@@ -209,7 +209,7 @@ async def test_more_than_a_batch_goes_and_the_young_stay(
 async def test_each_batch_is_followed_by_a_rest_of_four_times_its_length(
     engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a core which finds very much serves on: what removes takes a fifth of the time at most."""
+    """Deletes take at most a fifth of the time, so a core with much old data still serves its callers."""
     count = 2 * BATCH + 1
     memories = [MemoryRecord(f"m{number}", "ada", "s", "penguin", 1.0) for number in range(count)]
     await stores.memories.add(memories)
@@ -268,7 +268,7 @@ async def test_retention_sweeps_again_only_after_a_while(
 def _taking(
     seconds: float, clocks: Clocks, work: Callable[..., Awaitable[object]], worked: list[str]
 ) -> Callable[..., Awaitable[object]]:
-    """The same, which takes so long by the test's clocks."""
+    """Wrap a call so that it takes this long by the test's clocks."""
 
     async def slow(*args: object, **more: object) -> object:
         worked.append(str(args))
@@ -289,7 +289,7 @@ async def test_a_clock_that_is_set_forward_is_not_believed_at_once(
         clocks.later(DOUBTED_SECONDS / 3 - 1)
         await sweeping.sweep()
         assert await kept(stores) == [1, 1, 1, 1]
-    # It was set right again: nothing was lost.
+    # The clock was corrected: nothing was deleted.
     clocks.date -= 365 * DAY
     await sweeping.sweep()
     assert await kept(stores) == [1, 1, 1, 1]

@@ -54,7 +54,7 @@ def message(message_id: str, *, session_id: str = "s1", created_at: float = 1.0)
 
 
 def begun(*messages: NewMessage) -> Commit:
-    """The messages, and their sessions, as a run's first commit makes them."""
+    """A commit of messages and their sessions, like the first commit of a run."""
     keys = dict.fromkeys((message.user_id, message.session_id) for message in messages)
     return Commit(messages=messages, sessions=[NewSession(*key, 1.0) for key in keys])
 
@@ -285,7 +285,7 @@ async def test_a_huge_chunk_is_kept_whole(log: RunLog) -> None:
 
 
 async def test_a_commit_of_thousands_is_one(stores: Stores) -> None:
-    # More than one statement can hold, of each kind.
+    # More rows of each kind than fit into one statement.
     await stores.runs.commit(
         Commit(
             runs=[run(f"r{number}") for number in range(3000)],

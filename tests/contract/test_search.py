@@ -1,4 +1,4 @@
-"""Search ranks alike in every store, by nothing but what its owner has."""
+"""Search ranks identically in every store, and depends only on the owner's own data."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -48,7 +48,7 @@ async def both(tmp_path: Path) -> AsyncIterator[Sequence[Stores]]:
 async def fill(
     stores: Stores, owner: str, number: int, seed: int = 0, words: Sequence[str] = VOCABULARY
 ) -> None:
-    """Memories and messages of random words, the same for the same seed."""
+    """Memories and messages of random words, reproducible by the seed."""
     drawn = random.Random(seed)
     texts = [" ".join(drawn.choices(words, k=drawn.randrange(1, 12))) for _ in range(number)]
     await stores.memories.add(
@@ -95,7 +95,7 @@ async def test_what_others_have_changes_no_hit_score_or_order(stores: Stores, qu
     await fill(stores, "ada", 60)
     before = await search(stores, "ada", query)
     assert any(before)
-    # Others add the same words, and never the word that is most wanted.
+    # Other users add the same words, but never the most important word of the query.
     await fill(stores, "bob", 100)
     await fill(stores, "eve", 100, seed=2, words=["violin", "penguin", "unheard"])
     assert await search(stores, "ada", query) == before
@@ -170,7 +170,7 @@ async def test_an_answer_of_one_role_is_found_by_a_question_of_another(stores: S
     assert await found("system") == []
 
 
-# What FTS5 found of the same, with bm25() over the whole table: 56.8 of 100.
+# For comparison, FTS5 with bm25() over the whole table found 56.8 of 100.
 async def test_the_answers_of_made_conversations_are_among_the_first_ten(stores: Stores) -> None:
     found = asked = 0
     for seed in range(6):

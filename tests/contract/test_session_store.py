@@ -49,7 +49,7 @@ def message(
 
 
 async def commit(stores: Stores, message: NewMessage) -> None:
-    """A run's first commit."""
+    """The first commit of a run."""
     session = NewSession(message.user_id, message.session_id, message.created_at)
     await stores.runs.commit(Commit(messages=[message], sessions=[session]))
 
@@ -59,7 +59,7 @@ async def tell(sessions: SessionStore, *texts: str, user_id: str = "ada", sessio
     try:
         await sessions.create(user_id, session_id, "")
     except SessionExists:
-        pass  # tells more
+        pass  # appends further messages
     await sessions.append(user_id, session_id, [message(text, text) for text in texts])
 
 
@@ -406,7 +406,7 @@ async def test_a_huge_text_is_searched(sessions: SessionStore) -> None:
 
 
 async def tell_apart(sessions: SessionStore, *texts: str) -> None:
-    """The same in a session for each."""
+    """Append each text to a session of its own."""
     for text in texts:
         await tell(sessions, text, session_id=f"of {text}")
 
@@ -447,7 +447,7 @@ async def test_a_session_is_forked_behind_a_run(sessions: SessionStore) -> None:
             "s1",
             [NewMessage("ada", "s1", message_id, "user", f"word {message_id}", b"p", 1.0, run_id)],
         )
-    assert await found(sessions, "m1") == ["m1", "m2"]  # what follows is found too
+    assert await found(sessions, "m1") == ["m1", "m2"]  # the following message is found too
     assert not await sessions.fork("ada", "s1", "r2", "s2", always=False)
     assert not await sessions.fork("ada", "s1", "unknown", "s2", always=False)
     with pytest.raises(SessionNotFound):
@@ -473,7 +473,7 @@ async def test_a_session_is_forked_before_a_message(sessions: SessionStore) -> N
     assert await told(sessions, "s2") == ["m1", "m2", "m3"]
     assert await sessions.fork("ada", "s1", "r1", "s3", always=False, before="m1")
     assert await told(sessions, "s3") == []
-    for nowhere in ("m3", "m5"):  # of another run, of none
+    for nowhere in ("m3", "m5"):  # a message of another run, and no message
         with pytest.raises(MessageNotFound):
             await sessions.fork("ada", "s1", "r1", "s4", always=False, before=nowhere)
     assert await sessions.fork("ada", "s1", "silent", "s4", always=True)
@@ -490,7 +490,7 @@ async def test_a_session_that_is_gone_has_no_fork(sessions: SessionStore) -> Non
 
 async def test_idle_sessions_are_everybodys_the_longest_idle_first(stores: Stores) -> None:
     names = [("bob", "s1", 3.0), ("ada", "s2", 3.0), ("ada", "s1", 1.0), ("cy", "s1", 9.0)]
-    # A run log takes sessions with what else it commits.
+    # A commit of the run log can contain sessions.
     begun = [NewSession(*name) for name in names]
     said = [
         message(f"m-{user}-{session}", user_id=user, session_id=session, created_at=at)

@@ -1,4 +1,4 @@
-"""What is stored of a user and of a tenant, counted by every store; and stores with limits."""
+"""Measurement of stored bytes per user and tenant in every store, and stores with quotas."""
 
 import asyncio
 import time
@@ -35,14 +35,14 @@ def run(owner: str, run_id: str, status: str) -> RunRecord:
 
 
 async def fill(stores: Stores, owner: str) -> int:
-    """Something of everything; how much it is."""
+    """Store data of each kind; return its size in bytes."""
     name = owner.replace(":", "-")
     live, ended = run(owner, f"live-{name}", "in_progress"), run(owner, f"ended-{name}", "completed")
     text = "\N{SNOWMAN}" * 10
     message = NewMessage(owner, "s", "m", "user", text, b"p" * 40, 1.0)
     chunks = [Chunk(live.run_id, 0, 0, b"l" * 100), Chunk(ended.run_id, 0, 0, b"e" * 200)]
     await stores.runs.commit(Commit([live, ended], chunks, [message], [NewSession(owner, "s", 1.0)]))
-    # As tails are written: beside the rows, in a commit of its own.
+    # Written as a tail: only in a segment, in a commit of its own.
     await stores.runs.commit(Commit((), [Chunk(live.run_id, 1, 1, b"l" * 100)]))
     await stores.results.keep(ended.run_id, "k", b"k" * 20)
     await stores.sessions.update(owner, "s", '{"a":1}')
@@ -116,7 +116,7 @@ async def test_who_is_full_is_told_and_has_room_once_something_is_deleted(stores
         ) as refused:
             await attempt()
         assert refused.value.metadata == {"limit": f"{whose}_stored_bytes"}
-    # Another has room, or has none, in the same tenant.
+    # The quota of another user of the tenant depends on the kind of quota.
     if whose == "user":
         await full.states.save(BOB, "t", None, "{}", None)
     else:
@@ -152,7 +152,7 @@ async def test_what_a_log_and_a_fork_add_is_counted(stores: Stores) -> None:
 
 
 class Watched:
-    """A size store that tells whom it was asked about, and waits where it is told to."""
+    """A size store that records the calls, and waits when a test wants it to."""
 
     def __init__(self, sizes: SizeStore) -> None:
         self._sizes = sizes
@@ -268,7 +268,7 @@ async def test_an_old_count_is_measured_while_others_go_on(
         while len(sizes.asked) < 2:
             await asyncio.sleep(0)
     monkeypatch.undo()
-    # What was added meanwhile is still in it.
+    # The bytes added during the measurement are still counted.
     with pytest.raises(LimitExceeded):
         await found.take("bob", 501)
 
@@ -280,7 +280,7 @@ async def test_a_copy_made_while_its_owner_is_measured_counts(stores: Stores) ->
     first = asyncio.create_task(found.take("bob", 1))
     while not sizes.asked:
         await asyncio.sleep(0)
-    await asyncio.sleep(0.05)  # it has been asked by now, and waits
+    await asyncio.sleep(0.05)  # by now it has been called, and waits
     await stores.sessions.fork("bob", "s", "", "copy", always=True)
     found.doubt("bob")
     second = asyncio.create_task(found.take("bob", 1))

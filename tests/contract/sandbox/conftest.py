@@ -1,4 +1,4 @@
-"""Every backend that can make a sandbox; the suites here hold for all of them."""
+"""Fixtures with every available sandbox backend. The suites here must pass for all of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -58,8 +58,11 @@ async def box(backend: Backend) -> Box:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A gVisor sandbox takes a second to make. Of cases that differ only in what they say to the agent, which
-    is the same in every backend, it gets the first and the last."""
+    """Run only the first and the last of some parameters on gVisor.
+
+    A gVisor sandbox takes a second to create. These cases differ only in the messages to the supervisor,
+    which is the same in every backend.
+    """
     families: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
         parameters = getattr(item, "callspec", None)

@@ -1,4 +1,4 @@
-"""Archives of strangers: unpacked under the sandbox's limits, through no link, and never outside."""
+"""Untrusted archives are unpacked within the sandbox's limits, through no link, and never outside."""
 
 import io
 import tarfile
@@ -31,7 +31,7 @@ def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.T
 
 
 def sparse(size: int, *numbers: int, data: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
-    """A sparse file of that size, with a table of numbers that may be anything."""
+    """An archive with a sparse file of that size, whose table may contain arbitrary numbers."""
     table = b"".join(b"%d\n" % number for number in numbers)
     headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "sparse"}
     content = table + bytes(-len(table) % 512) + data
@@ -68,7 +68,7 @@ async def test_archives_write_nothing_outside_and_end_typed(box: Box) -> None:
     for name, data in REFUSED.items():
         await box.run_shell("rm -rf /workspace/*")
         with pytest.raises(_REASONS):
-            # Whatever links lead to, they may be made; nothing may be done through them.
+            # Links to any target may be created, but nothing may be written through them.
             await box.files.unpack(once(data), exact=True, timeout=30)
         outside = await box.files.list_directory("/tmp")
         assert [entry.path for entry in outside] == ["/tmp/outside"], name

@@ -1,4 +1,4 @@
-"""Cells: state, output, rich results, errors, and every way a kernel can end."""
+"""Cells: state, output, rich results, errors, and all ways in which a kernel can end."""
 
 import asyncio
 import textwrap
@@ -185,7 +185,7 @@ async def test_random_numbers_differ_between_siblings(backend: Backend) -> None:
 
 
 async def has_checkpoints(backend: Backend, box: Box) -> bool:
-    """A backend that has none refuses them."""
+    """Return whether the backend has checkpoints; assert that one without them refuses."""
     if "checkpoints" not in backend.capabilities.missing:
         return True
     with pytest.raises(errors.Unsupported):

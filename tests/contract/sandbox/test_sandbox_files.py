@@ -1,4 +1,4 @@
-"""Files: every operation, and every trick a path can play."""
+"""Files: all operations, and paths that try to lead outside."""
 
 import asyncio
 import io
@@ -153,7 +153,7 @@ async def test_a_directory_packs_and_unpacks(box: Box) -> None:
 async def test_changes_are_told(box: Box) -> None:
     async with asyncio.timeout(20), aclosing(box.files.watch(".", recursive=True)) as changes:
         assert (await anext(changes)).type == "ready"
-        await box.run_shell("mkdir -p d/e; echo x > d/e/f")  # sooner than it can be watched
+        await box.run_shell("mkdir -p d/e; echo x > d/e/f")  # faster than a watch can be set
         seen = set()
         while ("created", "./d/e/f") not in seen:
             change = await anext(changes)
@@ -225,7 +225,7 @@ async def test_names_that_are_no_utf_8_are_names_like_any_other(box: Box) -> Non
     assert seen.startswith("./d\udcff/")
     await box.files.remove(folder, recursive=True)
     assert await box.files.list_directory() == []
-    long = "文" * 85  # as many bytes as a name may have
+    long = "文" * 85  # the most bytes that a name may have
     await box.files.write(long, "a")
     await box.files.edit(long, [("a", "b")])
     assert await box.files.read(long) == b"b"

@@ -1,4 +1,4 @@
-"""Code that works against the kernel, the agent and the neighbours, rather than against the wall."""
+"""Code that attacks its own kernel, the supervisor and other sandboxes, not the isolation itself."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ FORGE = (
     "import json, os, struct\ndef forge(text): os.write(900, struct.pack('!I', len(text)) + text.encode())\n"
 )
 
-# Cells that spoil their own kernel. Whatever comes of it is told, and the next call or the one after works.
+# Cells that damage their own kernel. The damage is reported, and the next call or the one after it works.
 SPOILERS = {
     "no builtins": "import builtins; [delattr(builtins, name) for name in ('len', 'print', 'open', 'str')]",
     "no output": "import sys; sys.stdout = sys.stderr = None",
@@ -55,7 +55,7 @@ async def test_a_kernel_that_is_spoilt_is_told_or_replaced(box: Box, name: str) 
     for _ in range(3):
         if (await box.run_cell("1 + 1", timeout=3)).ok:
             break
-    else:  # it says so every time, and this is the way out
+    else:  # every call reports the damage; a restart of the kernel repairs it
         await box.restart_kernel()
     result = await box.run_cell("1 + 1")
     assert result.ok, result
@@ -151,7 +151,9 @@ async def test_a_busy_sandbox_leaves_its_neighbour_time(backend: Backend) -> Non
     neighbour = await backend.create(Spec())
     assert (await neighbour.run_cell("1")).ok
     held = (await spinning).rich[0].data["text/plain"] == b"True"
-    if backend.capabilities.tier == "gvisor":  # whose clocks inside count the time it is not let run, too
+    if (
+        backend.capabilities.tier == "gvisor"
+    ):  # whose clocks inside also count the time for which it is throttled
         used = (await box.metrics()).cpu_seconds
         held = used is not None and used < 2.5
     assert held

@@ -1,4 +1,4 @@
-"""input() and getpass() in cells: the caller is asked, and answers in the same call."""
+"""input() and getpass() in cells: the caller gets a prompt, and answers it in the same call."""
 
 import asyncio
 from contextlib import aclosing
@@ -19,7 +19,7 @@ display(1)
 
 
 async def run(box: Box, code: str, *answers: str | None, timeout: float | None = None) -> list[CellEvent]:
-    """A cell's events; what it asks for is answered in turn."""
+    """Run a cell and answer its prompts in order; return its events."""
     left, events = list(answers), []
     async with aclosing(box.stream_cell(code, timeout, allow_input=True)) as stream:
         async for event in stream:
@@ -77,7 +77,7 @@ async def test_a_question_ends_with_its_cell(box: Box) -> None:
     assert isinstance(failure, errors.SandboxTimeout)
     assert not failure.kernel_lost
     asked = next(event for event in events if isinstance(event, CellInput))
-    await asked.answer("too late")  # is dropped
+    await asked.answer("too late")  # dropped
     with pytest.raises(errors.InvalidRequest, match="input"):
         await asked.answer("x" * 70_000)
     assert (await box.run_cell("kept")).rich[0].data["text/plain"] == b"1"
@@ -86,7 +86,7 @@ async def test_a_question_ends_with_its_cell(box: Box) -> None:
         async with aclosing(box.stream_cell("input()", allow_input=True)) as stream:
             return await anext(stream)
 
-    assert isinstance(await first_event(), CellInput)  # and left the cell
+    assert isinstance(await first_event(), CellInput)  # the reader then leaves the cell
     again = "try:\n    input()\nexcept KeyboardInterrupt:\n    pass\ndisplay(2)\nkept"
     assert isinstance(end(await run(box, again, timeout=0.5)).failure, errors.SandboxTimeout)
     assert (await box.run_cell("kept")).rich[0].data["text/plain"] == b"1"

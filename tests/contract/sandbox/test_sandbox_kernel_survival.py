@@ -1,4 +1,4 @@
-"""What cells do to their own process: broken pipes, forks, closed streams, and how its end is reported."""
+"""Cells that damage their own process (broken pipes, forks, closed streams), and reports of its end."""
 
 import asyncio
 import re
@@ -12,7 +12,9 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellError, CellResult
 from portico.sandbox.handle.sandbox_handle import Box
 
-FOLDER = str(Path(portico.sandbox.__file__).parent)  # of the code that runs inside, on this machine
+FOLDER = str(
+    Path(portico.sandbox.__file__).parent
+)  # the folder, on this machine, of the code that runs inside
 HOST = re.compile(rf"portico_inside|{re.escape(FOLDER)}|/\.portico|zygote|kernel\.py")
 
 

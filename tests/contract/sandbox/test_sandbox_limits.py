@@ -1,4 +1,4 @@
-"""Limits are enforced, told by name, and leave the sandbox usable."""
+"""Limits are enforced and reported by name, and the sandbox stays usable."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from portico.sandbox.handle.sandbox_handle import Box
 
 
 def ended(backend: Backend, failure: errors.SandboxError | None) -> bool:
-    """Whether a bomb has ended the whole sandbox, as it may where a backend says so."""
+    """Return whether a bomb has ended the whole sandbox, which is allowed for backends without survival."""
     return "survival" in backend.capabilities.missing and isinstance(failure, errors.SandboxGone)
 
 
@@ -20,7 +20,7 @@ async def test_a_memory_bomb_costs_the_kernel_and_nothing_else(backend: Backend,
         assert isinstance(end.failure, errors.SandboxGone)
         assert end.failure.cause == "memory"
         return
-    if end.failure is None:  # limited per process: Python gets to raise
+    if end.failure is None:  # limited per process: Python raises an exception
         assert end.error is not None
         assert end.error.limit == "memory"
     else:
@@ -81,7 +81,7 @@ async def test_a_fork_bomb_dies_with_its_deadline(backend: Backend, box: Box) ->
         return
     assert isinstance(result.failure, errors.SandboxTimeout)
     async with asyncio.timeout(20):
-        while (await box.metrics()).processes > 2:  # the killed are counted until they have been buried
+        while (await box.metrics()).processes > 2:  # killed processes are counted until they are reaped
             await asyncio.sleep(0.02)
     assert (await box.run_shell("echo alive")).stdout == b"alive\n"
 

@@ -1,4 +1,4 @@
-"""Resources of the whole machine: memory that no control group counts, and tables that all share."""
+"""Resources of the whole machine: memory that no control group counts, and tables shared by all processes."""
 
 import asyncio
 import ctypes
@@ -17,7 +17,7 @@ from portico.sandbox.spec import Limits, Spec
 MIB = 1 << 20
 OVERCOMMIT = Path("/proc/sys/vm/nr_overcommit_hugepages")
 
-# Each keeps as much as it can in the kernel, in a process of its own: 300 to 600 MB where nothing bounds it.
+# Each occupies as much kernel memory as it can in a process of its own: 300 to 600 MB if nothing limits it.
 HOARDERS = {
     "datagrams": """
 for _ in range(700):
@@ -108,7 +108,7 @@ def available() -> int:
 
 
 async def taken(box: Box, code: str) -> int:
-    """How many bytes of the machine's free memory go while a cell runs."""
+    """Return by how many bytes the machine's free memory decreases while a cell runs."""
     before = least = available()
     cell = asyncio.ensure_future(box.run_cell(code, timeout=20))
     while not cell.done():
@@ -120,7 +120,7 @@ async def taken(box: Box, code: str) -> int:
 
 
 async def test_what_the_kernel_keeps_for_a_sandbox_is_within_its_limit(backend: Backend) -> None:
-    """All ways at once. Others use the machine, too: one measurement out of three has to be free of them."""
+    """All ways at once. One of three measurements must pass, since other programs use the machine too."""
     uncounted = "TCP buffers" in backend.capabilities.missing
     of_one_socket = ("streams", "packets with a timestamp")
     wanted = [name for name in HOARDERS if not (uncounted and name in of_one_socket)]
@@ -136,7 +136,7 @@ async def test_what_the_kernel_keeps_for_a_sandbox_is_within_its_limit(backend: 
     raise AssertionError(f"{least / MIB:.0f} MiB are gone, and {limits.memory_bytes / MIB:.0f} are allowed")
 
 
-# Each must raise, with one of these numbers; a program takes them for a kernel that lacks the thing.
+# Each must raise an error with one of these numbers, which programs take for a kernel without the feature.
 REFUSED = {
     "asynchronous input and output": ("l.syscall(206, 1, ctypes.byref(ctypes.c_ulong()))", errno.ENOSYS),
     "a filter of one's own": ("l.syscall(317, 1, 0, 0)", errno.EINVAL),
@@ -162,7 +162,7 @@ REFUSED = {
 
 @pytest.fixture
 def huge_pages() -> Iterator[None]:
-    """A few that any process may have, where this one may allow them."""
+    """Provide a few huge pages that any process may use, if this process is allowed to."""
     had = OVERCOMMIT.read_text()
     with suppress(OSError):
         OVERCOMMIT.write_text("8")
@@ -213,13 +213,13 @@ except OSError: pass
 len(kept)
 """
     count = int((await box.run_cell(code)).rich[0].data["text/plain"])
-    assert 4 <= count <= 16 or backend.capabilities.tier == "gvisor"  # which makes its own
+    assert 4 <= count <= 16 or backend.capabilities.tier == "gvisor"  # gVisor has terminals of its own
     process = await (await backend.create(Spec())).processes.start("true", terminal=(24, 80))
     assert process.pid
 
 
 async def test_inotify_runs_out_for_a_sandbox_only(backend: Backend, box: Box) -> None:
-    if "user" in backend.capabilities.missing:  # and other tests' containers would have none meanwhile
+    if "user" in backend.capabilities.missing:  # other tests' containers would lack inotify for that time
         pytest.skip(backend.capabilities.missing["user"])
     hoard = "import ctypes\nl = ctypes.CDLL(None)\nwhile l.inotify_init1(0) >= 0: pass"
     assert (await box.run_cell(hoard)).ok

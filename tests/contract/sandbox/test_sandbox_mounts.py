@@ -1,4 +1,4 @@
-"""Mounts show the directory that the core opened, wherever their paths lead a moment later."""
+"""Mounts show the directory that the core opened, even if the path leads elsewhere a moment later."""
 
 import asyncio
 import ctypes
@@ -30,7 +30,7 @@ while True:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A directory that may be shown, with x in it, and y, a link to a directory that may not."""
+    """A directory allowed as a mount, with a directory x and a link y to a directory that is not allowed."""
     with open_to_all() as place:
         for name in ("data/x", "secret"):
             (place / name).mkdir(parents=True)
@@ -41,7 +41,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def swapping(folder: Path) -> Iterator[None]:
-    """As a sandbox could do it that may write there."""
+    """Swap directory and link repeatedly, as a sandbox with write access could."""
     with Popen([sys.executable, "-c", SWAPS], cwd=folder) as swapper:
         try:
             yield
@@ -134,7 +134,7 @@ async def test_no_descriptor_is_left(backend: Backend, folder: Path) -> None:
 
 async def test_no_mount_covers_the_python_that_the_agent_runs(backend: Backend, folder: Path) -> None:
     version = os.path.basename(os.path.dirname(os.__file__))
-    library = f"/usr/local/lib/{version}"  # in the image, or where none of its own is shown
+    library = f"/usr/local/lib/{version}"  # the image's, or a fallback if the environment shows none
     if not backend.name.startswith("docker"):
         library = next((path for path in visible_files.environment() if path.endswith(version)), library)
     for target in (library, f"{library}/site-packages", os.path.dirname(library)):

@@ -1,6 +1,6 @@
-"""The network: none unless hosts are allowed, and then those hosts only, at public addresses only.
+"""The network: none unless hosts are allowed, then only those hosts, at public addresses.
 
-What the proxy refuses has tests of its own; these show that the sandboxes of every backend go through it.
+The proxy's refusals have tests of their own; these show that sandboxes of every backend use the proxy.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.spec import NetworkBounds, NetworkPolicy, Spec
 
-PROXIED = {"no_proxy": "", "NO_PROXY": ""}  # loopback too
+PROXIED = {"no_proxy": "", "NO_PROXY": ""}  # use the proxy for loopback too
 GET = """
 import socket, ssl, urllib.request, urllib.error
 def get(url):

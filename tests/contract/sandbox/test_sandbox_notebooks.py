@@ -1,4 +1,4 @@
-"""Cells as notebooks have them, beside a real IPython: the same output, results, errors and names."""
+"""Cells of notebooks have the same output, results, errors and names as in a real IPython."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellResult, Stdout
 from portico.sandbox.handle.sandbox_handle import Box
 
-# One list for one kernel: what a cell leaves behind is there for the next.
+# All cells run in one kernel, so each sees the names that earlier cells defined.
 CELLS = [
     "1 + 1",
     "x = 3\nx",
@@ -126,15 +126,15 @@ CELLS = [
     "get_ipython().ast_node_interactivity = 'all'\n1\n2",
     "3\n4",
 ]
-# What differs from one run to the next, and what a sandbox does in its own way.
+# Replacements of parts that differ between executions, or by design between IPython and a sandbox.
 PLAIN = (
     (re.compile(r"<ipython-input-(\d+)-\w+>"), r"<cell \1>"),
-    (re.compile(r"\r\n"), "\n"),  # of a terminal, which a sandbox's commands do not have
+    (re.compile(r"\r\n"), "\n"),  # from IPython's terminal; a sandbox's commands have none
     (re.compile(r"\d[\d.e+]* ?(?:s|ms|[uμ]s|ns)\b"), "TIME"),
     (re.compile("\\+-|±"), "±"),
     (re.compile(r".*UserWarning: To exit.*\n.*\n"), ""),
     (re.compile(r"\x1b\[2K\r"), ""),
-    (re.compile(r"Traceback \(most recent call last\):\n(?: .*\n)*\w.*\n"), ""),  # of %run
+    (re.compile(r"Traceback \(most recent call last\):\n(?: .*\n)*\w.*\n"), ""),  # tracebacks of %run
 )
 
 
@@ -154,7 +154,7 @@ def plain(text: str) -> str:
 
 
 def real(folder: Path) -> list[dict[str, Any]]:
-    """What each cell brings in a real IPython."""
+    """The results of the cells in a real IPython."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/workspace", "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
     environment["IPYTHONDIR"] = str(folder / "ipython")
     told = subprocess.run(
@@ -176,7 +176,7 @@ def real(folder: Path) -> list[dict[str, Any]]:
 
 
 def ours(result: CellResult) -> dict[str, Any]:
-    """The same of a sandbox's cell."""
+    """The result of a cell in a sandbox, in the same form."""
     assert result.end.failure is None, result
     error = result.end.error
     return {
@@ -238,7 +238,7 @@ task = asyncio.create_task(count())"""
     assert (await box.run_cell(f"import os\n{fork}t = asyncio.create_task(fork())")).ok
     await asyncio.sleep(0.3)
     assert (await box.run_cell("os.wait()[1], 'A' in os.environ")).rich[0].data["text/plain"] == b"(0, False)"
-    # One that blocks is interrupted for the next cell, which may then be run again.
+    # A task that blocks is interrupted for the next cell, which may then have to be repeated.
     await box.run_cell(
         "import time\nasync def block():\n    time.sleep(60)\nt = asyncio.create_task(block())"
     )

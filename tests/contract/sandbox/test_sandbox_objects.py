@@ -1,4 +1,4 @@
-"""Objects that a cell shows, in forms that the core does not parse."""
+"""Objects that a cell displays, in formats that the core does not parse."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def shown(role, count, *forms):
 
 @pytest.fixture
 async def roomy(backend: Backend) -> Box:
-    """With memory for objects that are far too large."""
+    """A sandbox with enough memory for objects that are far too large."""
     return await backend.create(Spec(limits=Limits(memory_bytes=1 << 30, call_seconds=60)))
 
 
@@ -82,7 +82,7 @@ async def test_objects_that_nobody_reads_wait_in_the_sandbox(roomy: Box) -> None
     assert len(shown) == 11
 
 
-# What no kernel says.
+# Replies that no correct kernel sends.
 FORGED = [
     "forge(b'\\1')",
     "forge(shown(1, 1))",

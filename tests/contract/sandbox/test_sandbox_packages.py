@@ -1,4 +1,4 @@
-"""Packages that code inside installs: from an index that is allowed, and found by every Python there."""
+"""Packages that sandboxed code installs from an allowed index; every Python in the sandbox finds them."""
 
 import shutil
 import tempfile
@@ -14,12 +14,12 @@ from support.package_index import add_wheel, package_index
 from portico.sandbox.backend import Backend
 from portico.sandbox.spec import Mount, NetworkPolicy, Spec
 
-WHERE = "/tools"  # pip itself, which not every sandbox's Python has
+WHERE = "/tools"  # contains pip, since some sandboxes' Python lacks it
 
 
 @pytest.fixture
 def tools() -> Iterator[Mount]:
-    """Not in a folder of pytest's, through which only its user may pass."""
+    """A folder with pip; not one of pytest's folders, since only their user can access them."""
     folder = Path(tempfile.mkdtemp())
     shutil.copytree(Path(pip.__file__).parent, folder / "pip", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (folder, *folder.rglob("*")):
@@ -51,7 +51,7 @@ async def test_packages_are_installed_from_an_index_that_is_allowed(
         done = await box.run_shell("python3 -m pip install outer_part==1.0 && outer_part")
         assert done.exit_code == 0, done.stderr
         assert done.stdout.endswith(b"made 36\n")
-        # The kernel that had looked for it in vain, a program, and a fresh kernel.
+        # The kernel that failed to import it before, a program, and a new kernel.
         show = "import outer_part; print(outer_part.value, outer_part.__file__)"
         assert (await box.run_cell(show)).stdout.startswith(b"36 /workspace/.local/")
         assert (await box.run_shell(["python3", "-c", show])).stdout.startswith(b"36 /workspace/.local/")
@@ -66,7 +66,7 @@ async def test_without_a_network_pip_says_at_once_what_to_do(backend: Backend, t
     begun = time.monotonic()
     done = await box.run_shell("python3 -m pip install anything")
     if backend.name == "local":
-        assert time.monotonic() - begun < 10  # 0.6 s of an idle machine
+        assert time.monotonic() - begun < 10  # 0.6 s on an idle machine
     assert done.exit_code == 1
     assert b"This sandbox has no network: name the hosts it needs in allow_hosts" in done.stderr
 
@@ -89,5 +89,5 @@ held = hold()
     assert (
         shown.count("403: This sandbox has no network") + shown.count("403 This sandbox has no network") == 2
     )
-    for _ in range(2):  # connections count no more when they have ended
+    for _ in range(2):  # ended connections are not counted
         assert (await box.run_cell("for each in held: each.close()\nheld = hold()")).ok

@@ -1,4 +1,4 @@
-"""Pauses: everything inside stands still until it is resumed, or until the next call."""
+"""Pauses: all processes inside are stopped until the sandbox is resumed, or until the next call."""
 
 import asyncio
 
@@ -23,14 +23,14 @@ async def test_a_pause_lasts_until_it_is_resumed_or_until_the_next_call(backend:
     await asyncio.gather(box.pause(), box.pause())
     with pytest.raises(errors.SandboxPaused):
         await box.run_cell("x")
-    await box.sleep()  # which is no reason for the next call to resume it
+    await box.sleep()  # after an explicit pause the next call does not resume it
     with pytest.raises(errors.SandboxPaused):
         await box.files.exists("x")
     await box.resume()
     assert (await box.run_cell("x")).rich[0].data["text/plain"] == b"1"
     sleeping = asyncio.ensure_future(box.sleep())
     await asyncio.sleep(0)
-    cells = await asyncio.gather(*(box.run_cell(f"x + {number}") for number in range(2)))  # while it pauses
+    cells = await asyncio.gather(*(box.run_cell(f"x + {number}") for number in range(2)))  # during the pause
     await sleeping
     assert [cell.rich[0].data["text/plain"] for cell in cells] == [b"1", b"2"]
     await box.sleep()

@@ -1,4 +1,4 @@
-"""Modules that are imported before a sandbox is handed out."""
+"""Modules that are imported before a caller gets a sandbox."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Reads parts of files: size and version come first, and as many bytes as were announced."""
+"""Reads of parts of files: first size and version, then exactly the announced number of bytes."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_parts_of_a_file_are_told_before_they_come(backend: Backend) -> No
 
 
 async def _versions(box: Box) -> None:
-    """A version changes with the content, also when the code inside sets the times back."""
+    """A version changes with the content, even if sandboxed code resets the file's times."""
     async with asyncio.timeout(60):
         while not (first := (await box.files.stat("a")).version):
             await asyncio.sleep(0.2)
@@ -60,7 +60,7 @@ async def _versions(box: Box) -> None:
 
 
 async def _shorter(box: Box) -> None:
-    """A file that is cut while it is read has no clean end."""
+    """A read of a file that is truncated meanwhile ends with an error."""
     await box.run_cell("open('big', 'wb').truncate(20 << 20)")
     reading = await box.files.open("big")
     assert reading.length == 20 << 20

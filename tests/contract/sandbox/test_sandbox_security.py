@@ -1,4 +1,4 @@
-"""Attempts to get out, run for real from inside; what stands here is that each of them fails."""
+"""Attempts to escape from a sandbox, executed inside of it; all must fail."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.spec import Mount, Spec
 
-# Numbers are x86_64's.
+# System call numbers of x86_64.
 SYSCALLS = {
     "ptrace": (101, 0), "mount": (165, 0), "umount": (166, 0), "pivot_root": (155, 0), "chroot": (161, 0),
     "unshare user": (272, 0x10000000), "unshare net": (272, 0x40000000), "setns": (308, 0),
@@ -26,7 +26,7 @@ SYSCALLS = {
     "name_to_handle_at": (303, 0), "fanotify_init": (300, 0), "modify_ldt": (154, 0), "syslog": (103, 3),
 }  # fmt: skip
 
-# Each is a cell that must raise.
+# Cells that must raise an error.
 CODE = {
     "write /proc/sys": "open('/proc/sys/kernel/core_pattern', 'w').write('x')",
     "remount /proc/sys": "import os; os.open('/proc/sys/vm/overcommit_ratio', os.O_WRONLY)",
@@ -88,11 +88,11 @@ async def test_attempts_to_get_out_fail(backend: Backend, box: Box) -> None:
     for name, code in CODE.items():
         end = (await box.run_cell(code)).end
         if isinstance(end.failure, errors.SandboxGone) and "survival" in backend.capabilities.missing:
-            box = await backend.create(Spec())  # that was its own process 1
+            box = await backend.create(Spec())  # the attempt ended the sandbox's own process 1
         elif end.error is None:
             through.append(name)
         assert (await box.run_cell("1")).ok, f"{name} broke the kernel"
-    if "devices" in backend.capabilities.missing:  # these are gVisor's own, and no way to the machine's
+    if "devices" in backend.capabilities.missing:  # gVisor has its own devices, separate from the machine's
         through = [name for name in through if name not in ("device node", "fuse")]
     if "agent" in backend.capabilities.missing:
         through = [name for name in through if not name.startswith("process 1's ")]
@@ -120,7 +120,7 @@ async def test_privileges_are_gone_and_cannot_come_back(backend: Backend, box: B
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     wanted = dict.fromkeys(("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"), "0" * 16)
     wanted |= {"NoNewPrivs": "1", "Seccomp": "2"}
-    if backend.capabilities.tier == "gvisor":  # which does not show all of them
+    if backend.capabilities.tier == "gvisor":  # which does not show all fields
         wanted = {name: value for name, value in wanted.items() if name in status}
         assert {"CapEff", "CapBnd", "Seccomp"} <= set(wanted)
     assert {name: status.get(name) for name in wanted} == wanted
@@ -203,7 +203,7 @@ async def test_the_interpreters_of_cell_and_shell_are_the_same(box: Box) -> None
 
 
 async def test_a_mount_as_its_owner_is_refused_where_it_cannot_be(backend: Backend, tmp_path: Path) -> None:
-    """root's own directory it can be nowhere; elsewhere than in the local backend, none at all."""
+    """No backend mounts a directory of root as its owner, and only the local one mounts any."""
     if os.geteuid() == 0:
         os.chown(tmp_path, 0, 0)
     with pytest.raises((errors.Unsupported, errors.BackendUnavailable), match="owner"):

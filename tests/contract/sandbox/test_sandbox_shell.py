@@ -142,7 +142,7 @@ async def test_input_for_a_process_that_is_not_there_is_refused(box: Box) -> Non
 
 async def test_a_process_whose_starter_has_left_is_ended(box: Box) -> None:
     starting = asyncio.ensure_future(box.processes.start(["sleep", "1000"]))
-    await asyncio.sleep(0)  # it has been asked for, and not yet answered
+    await asyncio.sleep(0)  # the request is sent, and not yet answered
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

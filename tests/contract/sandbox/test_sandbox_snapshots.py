@@ -1,4 +1,4 @@
-"""Snapshots: back to an earlier state, and on in another sandbox."""
+"""Snapshots: restoring an earlier state, and continuing from it in another sandbox."""
 
 import asyncio
 import os
@@ -115,7 +115,7 @@ print(len(before))
     )
     assert changed.ok
     came_back = await snapshots.rollback(box, taken.id)
-    # Where the kernel did not come back, what it said before is repeated by hand.
+    # If the kernel was not restored, run the same code in the new one.
     if not came_back:
         fork = await box.run_cell(_TELL + "print(len(tell()))")
         assert fork.stdout == made.stdout
@@ -147,12 +147,12 @@ async def test_holes_stay_holes_and_cost_nothing(box: Box, snapshots: Snapshots)
         "print(sum(os.stat(name).st_size for name in os.listdir()) >> 20)\n"
         "used = sum(os.stat(name).st_blocks for name in os.listdir()) * 512\n"
         "open('empty', 'wb').truncate(1 << 20)\n"
-        "print(used < 1 << 20 or os.stat('empty').st_blocks > 0)\n"  # gVisor counts holes
+        "print(used < 1 << 20 or os.stat('empty').st_blocks > 0)\n"  # gVisor counts holes of files
     )
     assert told.stdout.decode().split() == ["15728640", "1000", "5", "9", "1500", "True"], told
 
 
-# Stops and kills all processes that it can, and has itself continued by a timer.
+# Stops and kills all processes that it can; a timer continues its own.
 _ATTACKER = """
 import sys
 import ctypes, os, signal, struct, time
@@ -220,7 +220,7 @@ async def test_a_snapshot_is_of_one_moment_and_what_ran_goes_on(box: Box, snapsh
         while int(await box.files.read("z")) <= before:
             await asyncio.sleep(0.02)
     state = await box.run_shell(state_of)
-    assert state.stdout.strip() == b"T"  # it was stopped before, and not by the snapshot
+    assert state.stdout.strip() == b"T"  # it was stopped before the snapshot, not by it
     await box.processes.signal(counting.pid, signal.SIGKILL)
     await snapshots.rollback(box, taken.id)
     numbers = [int(await box.files.read(name)) for name in ("a", "z")]

@@ -1,4 +1,4 @@
-"""Long work in a sandbox, also without an end: it has a deadline, can be cancelled, and delays nothing."""
+"""Long or endless work in a sandbox has a deadline, can be cancelled, and does not delay other calls."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from portico.sandbox.spec import Limits, Spec
 MIB = 1 << 20
 _LINES = [f"{number}\n" for number in range(300)] * 390
 OLD = "".join(random.Random(1).sample(_LINES, len(_LINES)))
-NEW = "".join(random.Random(2).sample(_LINES, len(_LINES)))  # the diff takes some 20 seconds
+NEW = "".join(random.Random(2).sample(_LINES, len(_LINES)))  # the diff takes about 20 seconds
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def hasty(backend: Backend) -> Box:
 
 
 async def _meanwhile(box: Box, long: Awaitable[Any]) -> "asyncio.Future[Any]":
-    """Begins it, and makes other calls, which end first."""
+    """Start the work, and make other calls, which end first."""
     task = asyncio.ensure_future(long)
     await asyncio.sleep(0.3)
     assert (await box.run_cell("1 + 1")).ok
@@ -138,7 +138,7 @@ async def test_a_kernel_that_reads_nothing_holds_up_no_other_call(hasty: Box) ->
 async def test_a_restart_and_the_cells_that_come_meanwhile(hasty: Box) -> None:
     await hasty.run_cell("x = 1")
     restarts = [asyncio.ensure_future(hasty.restart_kernel()) for _ in range(3)]
-    await asyncio.sleep(0)  # they are on their way
+    await asyncio.sleep(0)  # the requests are sent
     result = await hasty.run_cell("'x' in globals()")
     await asyncio.gather(*restarts)
     assert result.ok, result

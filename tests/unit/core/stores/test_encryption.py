@@ -1,4 +1,4 @@
-"""Secrets at rest: what is in the file, with which keys it opens, and how keys change."""
+"""Encryption of stored secrets: the file's content, decryption with several keys, and changes of keys."""
 
 import sqlite3
 from contextlib import closing
@@ -57,7 +57,7 @@ def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
 
 
 def stored(path: Path) -> list[tuple[str, ...]]:
-    """The secrets as they are in the file."""
+    """The secrets as stored in the file."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT url, token, auth_credentials FROM push_configs").fetchall()
 
@@ -76,7 +76,7 @@ async def test_secrets_in_clear_or_of_an_older_key_are_sealed_at_the_start(tmp_p
         assert all(keys.is_current(text) for row in after for text in row)
         assert all(secret not in "".join(row) for row in after for secret in SECRETS)
         await everything_works(pushes)
-    # Also what was written over is not in the file any more.
+    # Overwritten values are not in the file any more either.
     await stores.close()
     content = (tmp_path / "portico.db").read_bytes()
     assert not any(secret.encode() in content for secret in SECRETS)

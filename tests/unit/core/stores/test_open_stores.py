@@ -131,7 +131,7 @@ async def test_only_the_owner_may_read_what_is_stored(tmp_path: Path) -> None:
         await stores.close()
     finally:
         os.umask(before)
-    # As an older release left them, with whatever rights the umask gave.
+    # Files of an older release, with permissions by the umask.
     for folder, closed in ((file.parent, 0o755), (tmp_path / ".portico", 0o700)):
         folder.mkdir(exist_ok=True)
         file = file.rename(folder / file.name)
@@ -139,9 +139,9 @@ async def test_only_the_owner_may_read_what_is_stored(tmp_path: Path) -> None:
         folder.chmod(0o755)
         await (await open_stores(f"sqlite:///{file}")).close()
         assert file.stat().st_mode & 0o777 == 0o600
-        # Another directory may hold other things.
+        # Another directory may contain files of other programs.
         assert folder.stat().st_mode & 0o777 == closed
-    # That somebody chose.
+    # Permissions that a user has set.
     file.chmod(0o640)
     await (await open_stores(f"sqlite:///{file}")).close()
     assert file.stat().st_mode & 0o777 == 0o640

@@ -1,4 +1,4 @@
-"""States in memory: what is removed takes no memory any more."""
+"""Deleted states in memory use no memory any more."""
 
 from portico.core.stores.memory.states import MemoryStateStore
 

@@ -4,7 +4,7 @@ from portico.core.stores.search.highlights import LOOKED_AT, highlights
 
 
 def shown(text: str, query: str) -> list[str]:
-    """Each piece with its words in brackets."""
+    """The pieces, with the matching words in brackets."""
     found = []
     for piece, ranges in highlights(text, query):
         told, place = "", 0

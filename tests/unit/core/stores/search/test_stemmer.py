@@ -1,4 +1,4 @@
-"""SQLite's own implementation of the same algorithm tells what is right."""
+"""The stems equal those of SQLite's implementation of the same algorithm."""
 
 import sqlite3
 from contextlib import closing
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from portico.core.stores.search.stemmer import stem
 
-# Each of its rules, from the paper.
+# Words for each rule, from Porter's paper.
 RULES = (
     "caresses ponies ties caress cats agreed plastered bled motoring sing conflated troubled sized",
     "hopping tanned falling hissing fizzed failing filing happy sky relational conditional rational",

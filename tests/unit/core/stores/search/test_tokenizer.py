@@ -5,7 +5,7 @@ from portico.core.stores.search.tokenizer import MAX_WORD, query_words, text_wor
 
 
 def meet(one: str, other: str) -> bool:
-    """Whether a query of either finds a text of the other."""
+    """Return whether a query of each finds a text of the other."""
     return all(
         set(query_words(query)) & set(text_words(text)) for query, text in ((one, other), (other, one))
     )

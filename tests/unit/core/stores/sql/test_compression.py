@@ -1,4 +1,4 @@
-"""What packing makes of rows: smaller where it helps, and the same when it is read."""
+"""Compression makes stored rows smaller where it helps, and reading returns the original."""
 
 import random
 
@@ -42,7 +42,7 @@ def test_what_is_small_or_would_stay_as_large_is_left() -> None:
     st.booleans(),
 )
 def test_what_repeats_earlier_rows_refers_to_them(seed: int, sizes: list[int], repetitive: bool) -> None:
-    """Texts between others, of which each row has one more, as events have that end a message and a run."""
+    """Rows that repeat a text, each with one more around it, like the events that end a message and a run."""
     chance = random.Random(seed)
     texts = [b"ab" * (size // 2) if repetitive else chance.randbytes(size) for size in sizes]
     rows = {number: b"\x0ahead" + text + b"tail" for number, text in enumerate(texts)}

@@ -1,4 +1,4 @@
-"""Transactions whose callers leave in the middle."""
+"""Transactions whose callers are cancelled in the middle."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from portico.core.stores.ports.stores import MemoryRecord
 
 async def test_a_write_that_is_cancelled_leaves_no_lock(tmp_path: Path) -> None:
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
-    kept: list[object] = []  # with their tracebacks, which refer to all that they used
+    kept: list[object] = []  # the exceptions, whose tracebacks hold references to cursors
     try:
         memories = [MemoryRecord(f"m{n}", "ada", "s1", "penguin", 1.0) for n in range(4000)]
         await stores.memories.add(memories)

@@ -1,4 +1,4 @@
-"""A core that another has replaced writes nothing more, by whatever method it tries."""
+"""A core that another core has replaced can't write any more, by any method of any store."""
 
 import inspect
 import sqlite3
@@ -33,7 +33,7 @@ PUSH = PushRecord("r1", "c1", "https://e.org", "", "", "", -1, False, 1.0, "rev"
 KEY = KeyRecord("k1", b"digest", "", "", "ada", "use", 1.0, None, None)
 
 Write = Callable[[Stores], Awaitable[Any]]
-# Each method that writes, by store. A method that is in no store's list only reads.
+# The methods that write, by store. All other methods only read.
 WRITES: dict[str, dict[str, Write]] = {
     "runs": {
         "commit": lambda s: s.runs.commit(Commit([RUN], [Chunk("r1", 1, 1, b"x")])),
@@ -58,7 +58,7 @@ WRITES: dict[str, dict[str, Write]] = {
         "append": lambda s: s.sessions.append("ada", "s1", [OTHER]),
         "remove": lambda s: s.sessions.remove("ada", "s1", "m1"),
         "fork": lambda s: s.sessions.fork("ada", "s1", "r1", "s2", always=True),
-        "search": lambda s: s.sessions.search("ada", "penguin", None, 5),  # it indexes what is new first
+        "search": lambda s: s.sessions.search("ada", "penguin", None, 5),  # it first indexes new messages
         "index_pending": lambda s: s.sessions.index_pending(),
     },
     "memories": {
@@ -117,7 +117,7 @@ def dump(file: Path) -> list[str]:
 
 
 async def two(folder: Path) -> tuple[Stores, Stores]:
-    """The stores of a core, and of another that replaced it because the lock file was gone."""
+    """The stores of a core, and of another that replaced it after the lock file was removed."""
     url = f"sqlite:///{folder}/portico.db"
     first = await open_stores(url)
     await first.runs.commit(Commit([RUN], [Chunk("r1", 0, 0, b"zero")], [MESSAGE], [SESSION]))
@@ -180,7 +180,7 @@ async def test_a_replaced_core_that_closes_leaves_the_new_owner_s_log_alone(tmp_
     await second.runs.commit(Commit(chunks=[Chunk("r1", 1, 1, b"one")]))
     await first.close()
     await second.runs.commit(Commit(chunks=[Chunk("r1", 2, 2, b"two")]))
-    # As after a kill: without the second's own tidying up.
+    # As after a kill: the second core does not clean up.
     (tmp_path / "portico.db.lock").unlink()
     third = await open_stores(f"sqlite:///{tmp_path}/portico.db")
     chunks = await third.runs.read("r1", -1, 1000)

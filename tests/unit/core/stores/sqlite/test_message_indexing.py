@@ -1,4 +1,4 @@
-"""What a search in SQLite waits for."""
+"""A search in SQLite waits only for the indexing of its own user's messages."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def test_who_has_nothing_pending_waits_for_nobody_who_writes(stores: Store
     await tell(stores, "bob", *(f"penguin {number}" for number in range(300)))
     assert isinstance(stores.runs, SqliteRunLog)
     async with stores.runs._turn:
-        # A pass that has begun gets no further meanwhile.
+        # A pass that has begun can't continue in the meantime.
         background = asyncio.create_task(stores.sessions.index_pending())
         async with asyncio.timeout(30):
             assert await found(stores, "ada") == ["penguin"]

@@ -1,4 +1,4 @@
-"""What a database was before a migration is kept beside it."""
+"""A database is copied before its migration."""
 
 import os
 import shutil
@@ -24,14 +24,14 @@ OLDER = sorted(revisions() - {newest()})
 
 
 def add_session(file: SqliteFile, name: str) -> sqlite3.Connection:
-    """The row is in the write-ahead log as long as the connection is open."""
+    """Insert a row, which stays in the write-ahead log as long as the connection is open."""
     connection = file.connect()
     connection.execute(f"INSERT INTO sessions SELECT ?, ?, 1, 1, {_rest(connection)}", ("ada", name))
     return connection
 
 
 def _rest(connection: sqlite3.Connection) -> str:
-    """Empty texts for the columns of `sessions` that a revision has beside the first four."""
+    """Empty texts for the columns of `sessions` after the first four, of which revisions differ."""
     columns = connection.execute("PRAGMA table_info(sessions)").fetchall()
     return ", ".join("''" for _ in columns[4:])
 
@@ -63,7 +63,7 @@ def test_a_database_of_an_older_release_is_copied_whole(older: str, tmp_path: Pa
     audit = Audit(copy)
     assert not audit.damage()
     audit.close()
-    # The copy is a whole file: nothing else is beside it.
+    # The copy is a single, complete file.
     assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(f"{copy.name}-*"))
 
 
@@ -115,7 +115,7 @@ async def test_a_core_says_where_the_copy_is_and_starts_from_it_elsewhere(
         pass
     (copy,) = copies_of(file.path)
     assert str(copy) in caplog.text
-    # No way back but this: the older release's database, in another folder.
+    # Restore the older release's database in another folder: the only way to undo a migration.
     (tmp_path / "new").mkdir()
     shutil.copy(copy, tmp_path / "new" / "portico.db")
     assert revision(tmp_path / "new" / "portico.db") == older

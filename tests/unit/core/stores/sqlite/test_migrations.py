@@ -21,7 +21,7 @@ from portico.core.stores.sqlite.migrate import SCRIPTS, migrate, newest
 
 
 def _schema(path: Path) -> dict[str, str]:
-    """What SQLite has by name, without the tables of Alembic and FTS5."""
+    """The names of all schema objects, without those of Alembic and FTS5."""
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     connection.close()
@@ -131,7 +131,7 @@ def test_parts_of_states_get_a_column_and_sessions_keep_their_names(tmp_path: Pa
         ("ada", "s#langgraph:t#agno"): ("s", "langgraph:t#agno"),
         ("ada", "a#b#langgraph:a#b"): ("a#b", "langgraph:a#b"),
         ("ada", "x#langgraph:y#langgraph:z"): ("x#langgraph:y", "langgraph:z"),
-        # Sessions that have such a name, and what can't be told from one.
+        # Sessions whose ids look like those of parts, and ambiguous ids.
         ("ada", "real#agno"): ("real#agno", ""),
         ("ada", "s#draft"): ("s#draft", ""),
         ("ada", "#agno"): ("#agno", ""),

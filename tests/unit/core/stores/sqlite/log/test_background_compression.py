@@ -1,4 +1,4 @@
-"""How much a run takes on disk, and that it is read as it was written."""
+"""A compressed run needs little disk space, and is read as it was written."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
 
 
 def words(size: int) -> str:
-    """A text as large as that, of a few thousand words."""
+    """A text of that size, made of a few thousand different words."""
     chance = random.Random(5)
     known = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(4000)]
     text = " ".join(chance.choices(known, k=size // 4))
@@ -49,7 +49,7 @@ def words(size: int) -> str:
 
 
 async def settled(stores: Stores, path: Path) -> None:
-    """Return when everything is packed, and the write-ahead log is cut."""
+    """Return when all rows are compressed, and the write-ahead log is cut."""
     assert isinstance(stores.runs, SqliteRunLog)
     async with asyncio.timeout(60):
         while await stores.runs.pack() or path.with_name("portico.db-wal").stat().st_size:
@@ -91,7 +91,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
             )
         ]
     log, messages, *search = sums
-    # Without packing the log has it four times, and messages twice.
+    # Without compression the run log contains the text four times, and the messages contain it twice.
     assert log < 1.2 * SIZE, sums
     assert messages < 0.6 * SIZE, sums
     assert sum(search) < 1.5 * SIZE, sums
@@ -104,7 +104,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
     assert hit.message == said[1]
     with closing(Audit(path)) as audit:
         assert list(audit.broken_runs()) == []
-    # A copy is found as well.
+    # The copy in the forked session is found too.
     assert await stores.sessions.fork("ada", "s1", run_id, "s2", always=True)
     assert len(await stores.sessions.search("ada", text.split()[0], "s2", 10)) == 1
     assert [one.payload for one in await stores.sessions.messages("ada", "s2", None, 10, False)] == [
@@ -115,7 +115,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
 
 
 async def whole(stores: Stores, run_id: str) -> bytes:
-    """The log, read in pieces."""
+    """Read the log in pieces."""
     parts = []
     after = -1
     while chunks := await stores.runs.read(run_id, after, 100_000):
@@ -151,7 +151,7 @@ async def test_rows_that_are_there_already_are_packed_once_and_read_meanwhile(
         assert most < 1000
     assert {one.payload for one in await stores.sessions.messages("ada", "s1", None, 10, False)} == {payload}
     assert len(await stores.sessions.search("ada", "penguin", None, 20)) == 9
-    # A file that is written anew does not lose the place, also if what numbers the rows has changed.
+    # A rewrite of the file keeps the progress, even if it renumbers the rows.
     await log.delete("r1")
     await log.commit(Commit([replace(RUN, run_id="r2")], [Chunk("r2", 0, 0, data[0])]))
     await settled(stores, path)

@@ -1,4 +1,4 @@
-"""What a SQLite database gives back to the disk, and how large its steps are."""
+"""A SQLite database returns free space to the disk, in bounded steps."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ MEGABYTE = 1024 * 1024
 
 
 class Database:
-    """Stores in a file, and the sizes of its files."""
+    """Stores in a SQLite file, with the sizes of its files."""
 
     def __init__(self, stores: Stores, path: Path) -> None:
         self.stores = stores
@@ -55,13 +55,13 @@ class Database:
         await self.log.commit(Commit([run], chunks))
 
     async def settled(self) -> None:
-        """Return when the log's file is cut."""
+        """Return when the file of the write-ahead log is cut."""
         async with asyncio.timeout(60):
             while self.log_size():
                 await asyncio.sleep(0.01)
 
     async def shrunk(self, size: int) -> None:
-        """Return when the database's file is smaller than that."""
+        """Return when the database's file is smaller than `size`."""
         async with asyncio.timeout(60):
             while self.size() > size:
                 await asyncio.sleep(0.01)
@@ -83,10 +83,10 @@ async def test_after_a_deletion_the_files_shrink_while_the_database_is_open(data
     await database.settled()
     assert database.size() > 30 * MEGABYTE
     await database.log.delete_all([f"r{number}" for number in range(10)])
-    # More would have been all that was deleted.
+    # Without cuts during the delete the log would contain everything that was deleted.
     assert database.log_size() < KEPT_LOG_BYTES + 4 * MEGABYTE
     await database.shrunk(6 * MEGABYTE)
-    # What is written next is whole.
+    # Later writes are intact.
     await database.add("after", MEGABYTE)
     assert sum(len(chunk.data) for chunk in await database.log.read("after", -1, 1 << 30)) == MEGABYTE
     with closing(sqlite3.connect(database.path)) as connection:
@@ -103,7 +103,7 @@ async def test_every_store_keeps_the_write_ahead_log_short(database: Database) -
         said = NewMessage("ada", "s1", f"n{number}", "user", text, text.encode(), 1.0)
         await stores.runs.commit(Commit(sessions=[NewSession("ada", "s1", 1.0)], messages=[said]))
         most = max(most, database.log_size())
-    # Eighty went through it.
+    # 80 MB were written through the log.
     assert most < 24 * MEGABYTE
     most = 0
     for deletion in (
@@ -195,7 +195,7 @@ async def test_a_removal_that_was_cut_off_is_finished_after_the_next_start(
     database = Database(await open_stores(f"sqlite:///{path}"), path)
     await database.add("r1", MEGABYTE)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        # As of a core that was killed behind the first step.
+        # The state that a core leaves that is killed after the first step.
         connection.execute("DELETE FROM runs WHERE run_id = 'r1'")
         connection.execute("DELETE FROM run_events WHERE run_id = 'r1' AND first = 3")
         connection.execute("INSERT INTO deleted_runs VALUES ('r1')")

@@ -1,4 +1,4 @@
-"""What a step of a delete reads and removes in SQLite."""
+"""Steps of a delete in SQLite read and delete a bounded number of rows."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -97,7 +97,7 @@ async def test_small_events_of_a_long_run_go_in_steps(
 
 async def test_segments_that_nobody_needs_go_some_at_a_time(stores: Stores, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "portico.db")) as connection, connection:
-        # As a tail leaves them that has kept them all until its run ended.
+        # Like segments that a long tail has kept until its run ended.
         rows = [(-number,) for number in range(2000)]
         connection.executemany("INSERT INTO log_segments VALUES (?, x'')", rows)
 

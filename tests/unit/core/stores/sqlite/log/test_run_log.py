@@ -43,7 +43,7 @@ async def log(file: SqliteFile) -> AsyncIterator[SqliteRunLog]:
 
 
 def owner_of(file: SqliteFile) -> Owner:
-    """A claim that was made while the file took writes."""
+    """An ownership that was claimed while the file was writable."""
     with closing(file.connect()) as connection:
         return Owner.claim(connection)
 
@@ -166,7 +166,7 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(
     log = SqliteRunLog(file)
     write_ahead_log = Path(f"{file.path}-wal")
     written = 0
-    # How soon depends on the disk; without checkpoints it would never be.
+    # The time depends on the disk; without WAL checkpoints it would never happen.
     while written < 10_000_000 or write_ahead_log.stat().st_size > written / 2:
         await log.commit(Commit(chunks=[Chunk("r1", written, written, os.urandom(50_000))]))
         written += 50_000

@@ -1,4 +1,4 @@
-"""Tails: what is only in segments is found, moves to rows, and survives, whatever the order of things."""
+"""Tails: chunks that are only in segments are found, become rows, and survive a crash, in any order."""
 
 import asyncio
 import tempfile
@@ -30,7 +30,7 @@ steps = st.lists(
 
 
 class Model:
-    """What must be in the log."""
+    """The expected content of the log."""
 
     def __init__(self) -> None:
         self.data: dict[str, list[bytes]] = {}
@@ -68,7 +68,7 @@ async def play(directory: Path, plan: list[tuple[str, object]]) -> None:
         elif step == "repeat":
             await log.commit(last_commit)
         elif step == "crash":
-            crashed.append(log)  # its connections stay open and are not used again
+            crashed.append(log)  # its connections stay open, but are not used again
             log = SqliteRunLog(file)
         else:
             await log.close()

@@ -1,4 +1,4 @@
-"""What is found out about a write-ahead log whose writer was killed."""
+"""The check of a write-ahead log after its writer was killed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ connection.execute("CREATE TABLE IF NOT EXISTS t (a, b)")
 for number in range(50):
     connection.execute("INSERT INTO t VALUES (?, randomblob(9000))", (number,))
     if number == 30 and "copy" in sys.argv or number == 49 and "copy all" in sys.argv:
-        # A reader keeps the log from beginning anew.
+        # A reader keeps the log from being restarted.
         reader = sqlite3.connect(sys.argv[1], isolation_level=None)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM t").fetchall()
@@ -38,7 +38,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed(path: Path, *, page: int = 4096, copy: str = "") -> None:
-    """Leave a database whose writer was killed."""
+    """Create a database whose writer was killed."""
     done = subprocess.run([sys.executable, "-c", WRITER, str(path), str(page), copy], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     lock = DatabaseLock(path)
@@ -84,7 +84,7 @@ def test_a_damaged_byte_loses_what_is_behind_it(path: Path, page: int) -> None:
     assert 0 < loss.readable <= frames // 2 < loss.committed == frames
     assert loss.lost == frames - loss.readable
     assert lost_commits(path) == loss, "to look changes nothing"
-    # SQLite itself says nothing of it.
+    # SQLite itself reports no error.
     assert 0 < rows(path) < 50
 
 
@@ -141,7 +141,7 @@ def test_the_words_say_which_files_to_remove(path: Path, frame: int) -> None:
     loss = lost_commits(path)
     assert loss is not None
     remove = loss.words("portico.db").rpartition("remove")[2]
-    # What the database has is newer than what is before the damage, or older.
+    # The database's content may be newer or older than that of the frames before the damage.
     assert ("-wal" in remove) is (loss.copied > loss.readable)
     for end in ("-wal", "-shm"):
         if end in remove:

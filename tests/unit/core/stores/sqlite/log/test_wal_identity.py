@@ -1,4 +1,4 @@
-"""A write-ahead log that is beside another database is not taken for its own."""
+"""A write-ahead log beside another database is refused."""
 
 import shutil
 import signal
@@ -25,13 +25,13 @@ async def add(stores: Stores, *texts: str) -> None:
 
 
 async def cut(stores: Stores) -> bool:
-    """Move the log into the database, all of it."""
+    """Copy the whole log into the database."""
     assert isinstance(stores.runs, SqliteRunLog)
     return await stores.runs.cut()
 
 
 async def texts_in(path: Path) -> set[str]:
-    """What a core finds there."""
+    """The rows that a core finds."""
     stores = await open_stores(f"sqlite:///{path}")
     found = {memory.text for memory in await stores.memories.list("ada", None, None, 200)}
     await stores.close()
@@ -39,7 +39,7 @@ async def texts_in(path: Path) -> set[str]:
 
 
 def crashed(path: Path, to: Path) -> Path:
-    """What a core that was killed now would leave."""
+    """Copy the files that a core would leave if it were killed now."""
     to.mkdir()
     for name in ("portico.db", "portico.db-wal", "portico.db.base"):
         shutil.copy(path.with_name(name), to / name)
@@ -68,15 +68,15 @@ async def test_a_backup_beside_the_log_of_what_came_later_is_refused(tmp_path: P
     assert doctor.main(["--store", f"sqlite:///{left}"]) == 1
     ours = ("portico.db", "portico.db-wal", "portico.db.base")
     assert [left.with_name(name).read_bytes() for name in ours] == before
-    # What the message says to do.
+    # Do what the message says.
     left.with_name("portico.db-wal").unlink()
     assert await texts_in(left) == {"first"}
-    # It serves from then on, and is as careful.
+    # The core starts, and still checks the log.
     assert await texts_in(left) == {"first"}
 
 
 async def test_a_backup_of_the_same_base_becomes_what_was_before(tmp_path: Path) -> None:
-    """No checkpoint came between: all that the backup lacks is in the log."""
+    """Without a WAL checkpoint since the backup, the log contains everything that the backup lacks."""
     path, backup = tmp_path / "portico.db", tmp_path / "backup.db"
     stores = await open_stores(f"sqlite:///{path}")
     await add(stores, "first")
