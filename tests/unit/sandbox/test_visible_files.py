@@ -119,9 +119,9 @@ async def test_what_is_private_is_not_among_what_is_shown(
     with pytest.raises(ValueError, match="the audit log"):
         AllowedMounts((str(tmp_path),), {"the audit log": f"{tmp_path}/deep/audit.log"})
     monkeypatch.chdir("/usr/share")
-    with pytest.raises(ValueError, match="the working folder"):
+    with pytest.raises(ValueError, match="the working directory"):
         await Sandboxes(SandboxPolicy()).start()
-    with pytest.raises(errors.BackendUnavailable, match="the working folder"):
+    with pytest.raises(errors.BackendUnavailable, match="the working directory"):
         await LocalBackend().open()
 
 

@@ -1,4 +1,5 @@
-"""The bubblewrap backend: slower to make than the local one's, for roots that are not this machine's own."""
+"""The bubblewrap backend: creates sandboxes more slowly than the local backend, but also on another root file
+system than this machine's."""
 
 import asyncio
 import compileall
@@ -30,22 +31,25 @@ from portico.sandbox.warm_pool import Demand, Pool, claim_usual
 
 FULL: Final = "bubblewrap"
 RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not at all
-_UIDS: Final = range(300_000, 360_000)  # not those of the local backend
-_USUAL: Final = Spec()  # what waiting sandboxes are made for
+_UIDS: Final = range(300_000, 360_000)  # disjoint from those of the local backend
+_USUAL: Final = Spec()  # the spec of pooled sandboxes
 _BOOT_SECONDS: Final = 30.0
 _PATH: Final = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class BubblewrapSettings:
-    root: Path = Path("/")  # a directory with a whole system; `/`: this machine's programs, and nothing else
-    pool_size: int = 0  # sandboxes that wait ready, for the default limits
+    """Settings of a bubblewrap backend."""
+
+    root: Path = Path("/")  # a directory with a whole system; `/`: only this machine's programs
+    pool_size: int = 0  # sandboxes in the warm pool, with the default limits
 
 
 class BubblewrapBackend:
-    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+    """Creates sandboxes by bubblewrap. Use `async with`, or `open` and `close`. All methods run on the event
+    loop that opened it."""
 
-    templates = 0  # no sandbox of these is forked from another process
+    templates = 0  # these sandboxes are not forked from another process
 
     def __init__(self, settings: BubblewrapSettings | None = None) -> None:
         settings = settings or BubblewrapSettings()
@@ -70,7 +74,8 @@ class BubblewrapBackend:
         await self.close()
 
     async def open(self) -> None:
-        """Raises BackendUnavailable without bubblewrap, or where it may not do its work."""
+        """Checks that bubblewrap works, removes sandboxes of dead owners, and fills the pool. Raises
+        BackendUnavailable if bubblewrap is missing or lacks the rights."""
         program = shutil.which("bwrap")
         if program is None:
             raise errors.BackendUnavailable("bubblewrap is not installed: apt-get install bubblewrap")
@@ -79,7 +84,7 @@ class BubblewrapBackend:
         except KeyError:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
         self._program = program
-        visible_files.check({"the working folder": os.getcwd()}, str(self._root))
+        visible_files.check({"the working directory": os.getcwd()}, str(self._root))
         await asyncio.to_thread(cgroups.sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, Owner.current())
         self._code = await asyncio.to_thread(_copy_code)
@@ -115,22 +120,23 @@ class BubblewrapBackend:
     async def create(
         self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = ""
     ) -> "BubblewrapBox":
-        """Raises InvalidRequest, Unsupported for modules to be preloaded, BackendUnavailable."""
+        """Creates a sandbox that is ready for its first call. Raises InvalidRequest, Unsupported for
+        preloaded modules, BackendUnavailable."""
         spec.check()
         if self._code is None:
             raise errors.BackendUnavailable("the bubblewrap backend is not open")
         if spec.preload:
-            raise errors.Unsupported("preload: the bubblewrap backend cannot")
+            raise errors.Unsupported("preload: the bubblewrap backend cannot preload modules")
         if spec.mounts:
             visible_files.check_targets(mount.target for mount in spec.mounts)
             spec = replace(spec, mounts=await opened(spec.mounts))
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):
-            raise errors.Unsupported("mounts as their owner: the bubblewrap backend of root cannot")
+            raise errors.Unsupported("mounts as their owner: not supported by the bubblewrap backend as root")
         box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
         if box is None:
             return await self._make(spec, sandbox_id or _new_id())
-        # No answer is awaited: calls are served in order, so the next one finds the environment.
+        # The answer is not awaited: calls are served in order, so the next one finds the environment.
         box.start(_environment(spec))
         return box
 
@@ -168,7 +174,7 @@ class BubblewrapBackend:
             identity = {"user": box.uid, "group": box.uid, "extra_groups": []}
         try:
             command = arguments(self._program, self._root, code, box.spec, telling)
-            # From this thread, because it dies when the thread that started it ends.
+            # From this thread, because bubblewrap dies when the thread that started it ends.
             box.process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: ASYNC220, S603
                 [*command, str(theirs.fileno())],
                 env={},
@@ -214,10 +220,10 @@ class BubblewrapBackend:
         task = asyncio.ensure_future(box.destroy())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
-        self._pool.fill()  # it may have waited
+        self._pool.fill()  # it may have been one of the pool's
 
     async def close(self) -> None:
-        """Ends every sandbox, and returns when nothing of them is left."""
+        """Destroys every sandbox; returns when no process or file of them is left."""
         if self._guard is not None:
             self._guard.cancel()
         await self._pool.close()
@@ -231,13 +237,13 @@ class BubblewrapBackend:
 
 
 class BubblewrapBox(LocalBox):
-    """A local sandbox whose process 1 has bubblewrap for a parent."""
+    """A local sandbox handle whose process 1 is a child of bubblewrap."""
 
     uid = 0
     process: subprocess.Popen[bytes] | None = None
 
     def last_words(self) -> str:
-        """What bubblewrap had to say, once it has ended."""
+        """Returns bubblewrap's standard error, once it has ended."""
         if self.process is None or self.process.stderr is None or self.process.stderr.closed:
             return self._said
         with self.process.stderr as file:
@@ -248,7 +254,7 @@ class BubblewrapBox(LocalBox):
 
     async def _clean(self) -> None:
         if self.process is not None:
-            # Kills its child too: before both are ready, the child would wait for it and never end.
+            # Also kills its child: before both are ready, the child would wait for it and never end.
             os.killpg(self.process.pid, signal.SIGKILL)
             await asyncio.to_thread(self.process.wait)
             self.last_words()
@@ -264,7 +270,8 @@ def _environment(spec: Spec) -> dict[str, str]:
 
 
 def _copy_code() -> tempfile.TemporaryDirectory[str]:
-    """Where everybody can read it: the agent's code, and files of /etc that are not this machine's."""
+    """Copies the supervisor's code, and files of /etc that replace this machine's, to a readable
+    directory."""
     folder = tempfile.TemporaryDirectory(prefix="portico-inside-")
     os.chmod(folder.name, 0o755)  # noqa: S103
     package = Path(folder.name, "code", "portico_inside")
@@ -277,12 +284,12 @@ def _copy_code() -> tempfile.TemporaryDirectory[str]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     for path in Path(folder.name).rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever this process's umask is
+        path.chmod(0o755 if path.is_dir() else 0o644)  # regardless of this process's umask
     return folder
 
 
 def _read_pid(fd: int) -> int:
-    """Of process 1, as bubblewrap tells it. Raises OSError when it has ended instead."""
+    """Reads the number of process 1 that bubblewrap reports. Raises OSError when bubblewrap has ended."""
     data = b""
     while part := os.read(fd, 4096):
         data += part
@@ -290,4 +297,4 @@ def _read_pid(fd: int) -> int:
             return int(json.loads(data)["child-pid"])
         except ValueError:
             continue
-    raise OSError("it has ended before it had begun")
+    raise OSError("it ended before it had started")

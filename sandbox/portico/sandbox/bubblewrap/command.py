@@ -1,7 +1,8 @@
-"""What bubblewrap is told: which files are seen, and that the code inside can do nothing about it.
+"""Builds bubblewrap's command line: the visible files, and the isolation that code inside cannot undo.
 
-It is started with an empty environment, because whoever is inside can read that of process 1, and never as
-the host's root: who is root outside would own the files of /proc/sys inside, whatever his id is there.
+bubblewrap starts with an empty environment, because code inside can read the environment of process 1. It
+never runs as the host's root: the host's root would own the files of /proc/sys inside, whatever its id is
+there.
 """
 
 import os
@@ -26,11 +27,11 @@ _PYTHONS: Final = ("usr/local/bin/python3", "usr/bin/python3", "bin/python3")
 _OWN: Final = {
     "proc", "sys", "dev", "tmp", "workspace", "run", "mnt", "media", "boot", "lost+found", "root", "home",
 }  # fmt: skip
-_SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108  sixteenths of the disk
+_SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108  sixteenths of the disk limit
 
 
 def arguments(program: str, root: Path, code: Path, spec: Spec, info_fd: int) -> list[str]:
-    """The whole command but for the channel's descriptor, which goes last. Raises BackendUnavailable."""
+    """Returns the command without its last argument, the channel's descriptor. Raises BackendUnavailable."""
     python, files = _files(root)
     if root == Path("/"):
         for path in FILES:
@@ -47,7 +48,7 @@ def arguments(program: str, root: Path, code: Path, spec: Spec, info_fd: int) ->
         told += ["--size", str(spec.limits.disk_bytes * share // 16), "--tmpfs", path]
     if root == Path("/") or not (root / "var").exists():
         told += ["--symlink", "/tmp", "/var/tmp"]  # noqa: S108
-    if not any(argument.startswith(f"{HOME}/") for argument in files):  # or the machine's Python is there
+    if not any(argument.startswith(f"{HOME}/") for argument in files):  # unless the machine's Python is there
         told += ["--symlink", "/workspace", HOME]
     for mount in spec.mounts:
         path = mount.source if mount.opened is None else mount.opened.path
@@ -68,7 +69,7 @@ def arguments(program: str, root: Path, code: Path, spec: Spec, info_fd: int) ->
 
 
 def _files(root: Path) -> tuple[str, list[str]]:
-    """The interpreter inside, and the arguments that show the root's files, read-only."""
+    """Returns the interpreter's path inside, and the arguments that mount the root's files read-only."""
     if root == Path("/"):
         return _files_of_this_machine()
     python = next((f"/{path}" for path in _PYTHONS if os.path.lexists(root / path)), None)
@@ -86,7 +87,8 @@ def _files(root: Path) -> tuple[str, list[str]]:
 
 
 def _files_of_this_machine() -> tuple[str, list[str]]:
-    """What the local backend shows too, as far as somebody without rights can reach it."""
+    """Returns the same for this machine's files: those that the local backend mounts, as far as an
+    unprivileged user can reach them."""
     told: list[str] = []
     for path in SYSTEM:
         if os.path.islink(path):
@@ -95,7 +97,7 @@ def _files_of_this_machine() -> tuple[str, list[str]]:
             told += ["--ro-bind", path, path]
     for path in filter(os.path.isdir, MASKED):
         told += ["--tmpfs", path, "--remount-ro", path]
-    # This environment's interpreter, or the one that it was made from.
+    # This environment's interpreter, or the one that the environment was made from.
     for python, paths in (
         (sys.executable, visible_files.environment()),
         (os.path.realpath(sys.executable), visible_files.base()),
@@ -109,14 +111,14 @@ def _files_of_this_machine() -> tuple[str, list[str]]:
 
 
 def without_packages() -> str:
-    """Why code inside cannot import the packages of this environment; empty if it can."""
+    """Returns why code inside cannot import the packages of this environment; empty if it can."""
     if _files_of_this_machine()[0] == sys.executable:
         return ""
     return f"not every user may enter {sys.prefix}, or a sandbox has a directory of its own there"
 
 
 def _seen(path: str) -> bool:
-    """Whether everybody may go there, and a sandbox has nothing of its own in its place."""
+    """Whether every user may reach a path, and no sandbox directory hides it."""
     return all(
         os.stat(folder).st_mode & 0o001 for folder in Path(path).parents
     ) and not visible_files.covered([path])

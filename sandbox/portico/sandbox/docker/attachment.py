@@ -1,4 +1,4 @@
-"""The standard streams of a container as the engine carries them: input bare, output in framed pieces."""
+"""The standard streams of a container in the engine's encoding: plain input, and output in frames."""
 
 import asyncio
 import struct
@@ -10,11 +10,11 @@ from portico.sandbox.handle.channel import Channel
 
 _HEADER: Final = struct.Struct("!BxxxI")
 _STDOUT: Final = 1
-_LONGEST: Final = 1 << 20  # bytes of one piece; the engine makes them of 32 KiB
+_LONGEST: Final = 1 << 20  # bytes of one frame; the engine sends 32 KiB
 
 
 class Attachment(asyncio.Protocol):
-    """Takes the frames off and gives the channel what the agent has written."""
+    """Removes the engine's frame headers and passes the supervisor's output to the channel."""
 
     def __init__(self, channel: Channel, on_lost: Callable[[], None]) -> None:
         self._channel = channel

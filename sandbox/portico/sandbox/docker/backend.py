@@ -1,4 +1,5 @@
-"""The docker backend: containers for sandboxes, some waiting ready, and none left behind."""
+"""The docker backend: runs sandboxes as containers, keeps a warm pool, and removes every container it
+made."""
 
 import asyncio
 import os
@@ -22,11 +23,11 @@ from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Spec
 from portico.sandbox.warm_pool import Demand, Pool, claim_usual
 
-_MARK: Final = "portico.sandbox"  # labels of a container: its sandbox, and the process that made it
+_MARK: Final = "portico.sandbox"  # labels of a container: its sandbox's id, and the process that made it
 _OWNER: Final = "portico.owner"
-_USUAL: Final = Spec()  # what waiting sandboxes are made for
-_START_SECONDS: Final = 60.0  # preloaded modules count
-_LEASE: Final = 300.0  # seconds after its end during which another machine's container may be looked at
+_USUAL: Final = Spec()  # the spec of pooled sandboxes
+_START_SECONDS: Final = 60.0  # including the import of preloaded modules
+_LEASE: Final = 300.0  # seconds for which another machine's ended container stays for inspection
 _PATH: Final = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENFORCED: Final = {
     "memory": "MemoryLimit",
@@ -35,31 +36,32 @@ _ENFORCED: Final = {
     "cpus": "CpuCfsQuota",
 }
 
-# What no container has a limit for. They are the machine's, and not gVisor's own as they are in gVisor.
+# Limits that no container has. These resources are the machine's; with gVisor they are gVisor's own.
 _NOT_IN_CONTAINERS: Final = {
     "terminals": "the engine limits them only by processes and open files; the machine has kernel.pty.max",
-    "user": "containers share one user, and what that may have of inotify instances and buffers of pipes",
+    "user": "containers share one user, and its limits of inotify instances and pipe buffers",
 }
-_FIRST_TO_ASK: Final = (5, 5)  # the kernel from which on a filter can ask process 1
+_FIRST_TO_ASK: Final = (5, 5)  # the first kernel whose system call filter can ask process 1
 
-# What gVisor's release of 2022 does not do, or does another way; each case is tested over it.
+# What gVisor's release of 2022 lacks or does differently; a test covers each case.
 _NOT_IN_GVISOR: Final = {
     "inodes": "gVisor does not count files; the memory they need is limited",
-    "pause": "not with gVisor",
-    "checkpoints": "not with gVisor",
+    "pause": "gVisor does not support it",
+    "checkpoints": "gVisor does not support them",
     "survival": "out of memory or processes, or without its process 1, the whole sandbox ends",
-    "orphans": "what a killed command has left behind by setsid ends with a reset, or the sandbox",
-    "terminal signals": "^C typed in a terminal does not reach what runs there; SignalProcess does",
-    "agent": "code inside can look into the agent, which holds no secret; gVisor does not hide it",
+    "orphans": "processes that a killed command left behind by setsid end with a reset or with the sandbox",
+    "terminal signals": "^C typed in a terminal does not reach its processes; SignalProcess does",
+    "agent": "code inside can read the supervisor's memory, which holds no secret; gVisor does not hide it",
     "devices": "device nodes can be made and /dev/fuse opened; both are gVisor's own, not the machine's",
     "architecture": "gVisor itself answers the system calls of another architecture",
 }
 
 
 class DockerBackend:
-    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+    """Creates sandboxes as containers. Use `async with`, or `open` and `close`. All methods run on the event
+    loop that opened it."""
 
-    templates = 0  # no sandbox of these is forked from another process
+    templates = 0  # these sandboxes are not forked from another process
 
     def __init__(self, settings: DockerSettings | None = None) -> None:
         self._settings = settings or DockerSettings.from_environment()
@@ -68,7 +70,7 @@ class DockerBackend:
         self._boxes: dict[str, DockerBox] = {}
         self._pool = Pool(self._make_usual, Demand(), ready=self._settings.pool_size)
         self._cpus = 1
-        self._remapped = False  # whether the engine maps the ids of users
+        self._remapped = False  # whether the engine maps user ids
         self._binds = Binds()
         self._opened = False
         self.capabilities = Capabilities(self.name, "none", frozenset(), "freezer")
@@ -81,9 +83,10 @@ class DockerBackend:
         await self.close()
 
     async def open(self) -> None:
-        """Finds the engine, the runtime and the image, and removes what dead owners have left.
+        """Checks the engine, the runtime and the image, and removes containers of dead owners.
 
-        Raises BackendUnavailable with what is missing and what to do about it.
+        Raises:
+            BackendUnavailable: Something is missing; the message says what to do.
         """
         try:
             info = await self._engine.open()
@@ -112,18 +115,18 @@ class DockerBackend:
             if not info.get(flag)
         }
         if "--ignore-cgroups" in ((runtimes.get(runtime) or {}).get("runtimeArgs") or []):
-            missing |= dict.fromkeys(_ENFORCED, f"{runtime} is told to ignore control groups")
+            missing |= dict.fromkeys(_ENFORCED, f"{runtime} is configured to ignore control groups")
         if not any("name=seccomp" in option for option in info.get("SecurityOptions") or []):
             missing["filter"] = "the engine filters no system calls"
         if missing and not self._settings.weaker:
             reasons = "; ".join(f"{limit}: {reason}" for limit, reason in missing.items())
-            raise errors.BackendUnavailable(f"sandboxes would be weaker than they should be: {reasons}")
+            raise errors.BackendUnavailable(f"sandboxes would be weaker than required: {reasons}")
         if "swap" in missing:
             missing["memory"] = "swap is not limited with it"
         if hardening.is_gvisor(runtime):
             missing |= _NOT_IN_GVISOR
             if os.geteuid() != 0:
-                missing["mounts"] = "only root can hand an opened directory to gVisor"
+                missing["mounts"] = "only root can pass an opened directory to gVisor"
         else:
             missing |= _NOT_IN_CONTAINERS | _of_kernel(info)
         limits = {"memory", "processes", "cpus", "inodes"} - missing.keys()
@@ -139,15 +142,17 @@ class DockerBackend:
             await self._engine.call("pull", repository, tag=tag)
             image = await self._engine.image(name)
         if image is None:
-            raise errors.BackendUnavailable(f"the engine has no image {name}; make it: portico sandbox build")
+            raise errors.BackendUnavailable(
+                f"the engine has no image {name}; build it: portico sandbox build"
+            )
         labels = (image.get("Config") or {}).get("Labels") or {}
         if labels.get(images.AGENT) != images.agent_digest():
             raise errors.BackendUnavailable(
-                f"image {name} was made for another version of Portico; make it anew: portico sandbox build"
+                f"image {name} was built for another version of Portico; rebuild it: portico sandbox build"
             )
 
     async def _sweep(self) -> None:
-        """Removes containers whose owner is dead. They have ended with it; what they were is left."""
+        """Removes containers whose owner is dead. They have stopped with it, but still exist."""
         await asyncio.to_thread(sweep)
         listed = await self._engine.call("containers", all=True, filters={"label": [_MARK]})
         for container in listed:
@@ -169,7 +174,7 @@ class DockerBackend:
         return time.time() - ended.timestamp() > _LEASE
 
     async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> DockerBox:
-        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
+        """Creates a sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable."""
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the docker backend is not open")
@@ -179,7 +184,7 @@ class DockerBackend:
         box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
         if box is None:
             return await self._make(spec, sandbox_id or _new_id())
-        # No answer is awaited: calls are served in order, so the next one finds the environment.
+        # The answer is not awaited: calls are served in order, so the next one finds the environment.
         box.start(_environment(spec))
         return box
 
@@ -203,7 +208,7 @@ class DockerBackend:
         return box
 
     async def _begin(self, box: DockerBox) -> None:
-        """Raises LimitExceeded("preload") when it preloads modules that take too long."""
+        """Starts the kernel. Raises LimitExceeded("preload") when preloaded modules take too long."""
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await box.begin(_environment(box.spec))
@@ -215,10 +220,10 @@ class DockerBackend:
             raise errors.BackendUnavailable(f"the container is {late}") from None
 
     def _sources(self, box: DockerBox) -> list[str]:
-        """Where the engine finds what the mounts have opened."""
+        """Returns the paths by which the engine finds the opened sources of the mounts."""
         sources = [mount.opened for mount in box.spec.mounts if mount.opened is not None]
         if not hardening.is_gvisor(self._settings.runtime):
-            return [source.path for source in sources]  # and the agent says which inodes that led to
+            return [source.path for source in sources]  # the supervisor then reports their inodes
         if "mounts" in self.capabilities.missing:
             raise errors.Unsupported(f"mounts: {self.capabilities.missing['mounts']}")
         for source in sources:
@@ -230,10 +235,10 @@ class DockerBackend:
             self._binds.remove(path)
         self._boxes.pop(box.id, None)
         if self._opened:
-            self._pool.fill()  # it may have waited
+            self._pool.fill()  # it may have been one of the pool's
 
     async def close(self) -> None:
-        """Ends every sandbox; when it returns no container of them is left."""
+        """Destroys every sandbox; returns when no container of them is left."""
         if not self._opened:
             return
         self._opened = False
@@ -250,10 +255,10 @@ def _new_id() -> str:
 
 
 def _of_kernel(info: dict[str, Any]) -> dict[str, str]:
-    """What the engine's kernel does not do, by its version and that of its control groups."""
+    """Returns what the engine's kernel lacks, by its version and that of its control groups."""
     missing = {}
     if str(info.get("CgroupVersion")) != "2":
-        missing["TCP buffers"] = "groups of version 1 count them apart; the engine limits only each socket"
+        missing["TCP buffers"] = "control groups v1 count them apart; the engine limits only each socket"
     numbers = re.findall(r"\d+", info.get("KernelVersion") or "")[:2]
     if tuple(map(int, numbers)) < _FIRST_TO_ASK:
         missing["datagrams"] = "a kernel before 5.5 counts neither datagram nor netlink sockets"

@@ -1,5 +1,7 @@
-"""Opened directories under paths that only root can change, for a runtime that takes nothing but a path and
-does not tell which inode it led to: gVisor numbers inodes in its own way."""
+"""Bind mounts of opened directories below a path that only root can change. They are for gVisor, which
+accepts only paths and numbers inodes in its own way, so that the supervisor cannot report the inode of a
+mount.
+"""
 
 import os
 import secrets
@@ -17,14 +19,14 @@ _FOLDER: Final = "portico-binds-"
 
 
 class Binds:
-    """The binds of one backend; `close` it. They are made in this process's mount namespace, which has to be
-    the engine's too, or the engine finds nothing there and says so."""
+    """The bind mounts of one backend. They are made in this process's mount namespace, which must also be the
+    engine's; otherwise the engine does not find them and reports that."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
 
     def add(self, source: Source) -> str:
-        """Gives the path. Raises BackendUnavailable where that is not allowed."""
+        """Mounts a source and returns the path. Raises BackendUnavailable where that is not allowed."""
         try:
             if self._folder is None:
                 prefix = f"{_FOLDER}{Owner.current().name}-"
@@ -46,7 +48,7 @@ class Binds:
 
 
 def sweep() -> None:
-    """Removes what owners that have been killed have left."""
+    """Removes bind mounts of owners that were killed."""
     for folder in _place().glob(f"{_FOLDER}*"):
         owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended() and folder.stat().st_uid == os.geteuid():
@@ -65,8 +67,8 @@ def _clear(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Unmounts, and removes the empty directory or file below; never the content of a mount."""
-    with suppress(OSError):  # it is no mount
+    """Unmounts a path and removes the empty mount point; never the content of a mount."""
+    with suppress(OSError):  # it is not a mount
         linux.umount(str(path), linux.MNT_DETACH)
     with suppress(OSError):
         path.rmdir() if path.is_dir() else path.unlink()

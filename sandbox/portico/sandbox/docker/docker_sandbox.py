@@ -1,4 +1,4 @@
-"""A sandbox that is a container of an engine, here or elsewhere."""
+"""The handle of a sandbox that is a container, on this machine's engine or a remote one."""
 
 import asyncio
 import logging
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class DockerBox(Box):
+    """A sandbox handle that starts, pauses, measures and removes a container."""
+
     def __init__(
         self, sandbox_id: str, spec: Spec, engine: Engine, ended: Callable[["DockerBox"], None]
     ) -> None:
@@ -23,12 +25,12 @@ class DockerBox(Box):
         self._engine = engine
         self._ended = ended
         self._container = ""
-        self.binds: list[str] = []  # made for its mounts
+        self.binds: list[str] = []  # bind mounts made for its mounts
         self._missing: frozenset[str] = frozenset()
         self._removal: asyncio.Task[None] | None = None
 
     async def boot(self, config: dict[str, Any]) -> None:
-        """Makes and starts the container. Raises BackendUnavailable; the caller then destroys it."""
+        """Creates and starts the container. On BackendUnavailable, the caller destroys it."""
         name = f"portico-{self.id}"
         made = await self._engine.call("create_container_from_config", config, name)
         self._container = made["Id"]
@@ -36,7 +38,7 @@ class DockerBox(Box):
         try:
             stream.setblocking(False)
             loop = asyncio.get_running_loop()
-            # A stream of any family: asyncio only looks that it is one.
+            # The socket may be of any family: asyncio only requires a stream.
             await loop.create_connection(lambda: Attachment(self.channel, self._lost), sock=stream)
         except BaseException:
             stream.close()
@@ -44,7 +46,7 @@ class DockerBox(Box):
         await self._engine.call("start", self._container)
 
     def lacking(self, missing: frozenset[str]) -> None:
-        """What its runtime cannot do is refused from now on: pause, checkpoints."""
+        """Sets what the runtime does not support, such as pause or checkpoints; `require` then refuses it."""
         self._missing = missing
 
     def _confirm(self, answer: Answer) -> None:
@@ -53,7 +55,7 @@ class DockerBox(Box):
 
     def require(self, ability: str) -> None:
         if ability in self._missing:
-            raise errors.Unsupported(f"{ability}: this container's runtime cannot")
+            raise errors.Unsupported(f"{ability}: not supported by this container's runtime")
 
     async def _freeze(self, frozen: bool) -> None:
         self.require("pause")
@@ -66,7 +68,7 @@ class DockerBox(Box):
         return memory, cpu / 1e9 if cpu is not None else None
 
     async def memory_kills(self) -> int | None:
-        """By the agent's word: the engine tells later than the agent sees it."""
+        """Returns the count that the supervisor reports: the engine notices kills later."""
         answer = await self.ask("memory_kills")
         return answer.number("count") if answer.has("count") else None
 
@@ -78,7 +80,7 @@ class DockerBox(Box):
         await asyncio.shield(self._removal)
 
     def _lost(self) -> None:
-        """The stream has ended, and so has process 1, or the engine is gone."""
+        """Called when the stream has ended: process 1 has ended, or the engine is gone."""
         if self._removal is None:
             self._removal = asyncio.ensure_future(self._remove())
 
@@ -99,9 +101,9 @@ class DockerBox(Box):
         try:
             state = (await self._engine.call("inspect_container", self._container))["State"]
         except errors.BackendUnavailable as error:
-            # What the engine says may name the machine's paths, and callers read why a sandbox is gone.
+            # The engine's message may name the machine's paths, and callers read why a sandbox is gone.
             log.warning("sandbox %s is gone: %s", self.id, error)
-            return errors.SandboxGone(f"sandbox {self.id} is gone: the engine has it no more", "killed")
+            return errors.SandboxGone(f"sandbox {self.id} is gone: the engine no longer has it", "killed")
         if state.get("OOMKilled"):
             return errors.SandboxGone(f"sandbox {self.id} was killed: out of memory", "memory")
         return errors.SandboxGone(f"sandbox {self.id} has ended by itself", "killed")

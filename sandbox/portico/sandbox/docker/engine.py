@@ -1,4 +1,4 @@
-"""The engine, as docker-py speaks to it: blocking calls on threads of their own, errors by our names."""
+"""Access to the Docker engine by docker-py: runs its blocking calls on threads and translates its errors."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from docker.utils.utils import kwargs_from_env
 from portico.sandbox import errors
 
 T = TypeVar("T")
-_TIMEOUT: Final = 60.0  # seconds that an answer of the engine may take
+_TIMEOUT: Final = 60.0  # seconds for an answer of the engine
 _THREADS: Final = 16
 _DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 
@@ -25,7 +25,7 @@ class NotThere(errors.BackendUnavailable):
 
 
 class Engine:
-    """A connection to one engine. `close` it."""
+    """A connection to one engine. The user closes it."""
 
     def __init__(self, url: str = "") -> None:
         self._url = url
@@ -33,14 +33,14 @@ class Engine:
         self._api: Any = None
 
     async def open(self) -> dict[str, Any]:
-        """What the engine tells of itself. Raises BackendUnavailable."""
+        """Connects and returns the engine's information. Raises BackendUnavailable."""
         return await self._run(self._connect)
 
     def _connect(self) -> dict[str, Any]:
         where = {"base_url": self._url} if self._url else kwargs_from_env()  # type: ignore[no-untyped-call]
         url = where.get("base_url") or _DEFAULT_URL
         if url.startswith("unix://"):
-            with socket.socket(socket.AF_UNIX) as probe:  # docker-py leaves open what it cannot connect
+            with socket.socket(socket.AF_UNIX) as probe:  # docker-py leaks the socket if it cannot connect
                 probe.connect(url.removeprefix("unix://"))
         self._api = APIClient(version="auto", timeout=_TIMEOUT, **where)  # type: ignore[no-untyped-call]
         info: dict[str, Any] = self._api.info()
@@ -52,7 +52,7 @@ class Engine:
         await asyncio.to_thread(self._threads.shutdown)
 
     async def image(self, name: str) -> dict[str, Any] | None:
-        """What is known of an image; None when the engine has none of that name."""
+        """Returns the attributes of an image; None if the engine does not have it."""
         try:
             found: dict[str, Any] = await self.call("inspect_image", name)
             return found
@@ -60,11 +60,11 @@ class Engine:
             return None
 
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """A call of docker-py's APIClient. Raises NotThere, BackendUnavailable."""
+        """Calls a method of docker-py's APIClient. Raises NotThere, BackendUnavailable."""
         return await self._run(partial(getattr(self._api, method), *arguments, **named))
 
     async def remove(self, container: str) -> None:
-        """Ends and removes a container; one that is gone, or that somebody else removes, is no error."""
+        """Kills and removes a container; succeeds also if it is gone or is being removed."""
         try:
             await self.call("remove_container", container, v=True, force=True)
         except NotThere:
@@ -74,7 +74,7 @@ class Engine:
                 raise
 
     async def attach(self, container: str) -> socket.socket:
-        """The container's standard streams, before it is started. The caller closes it."""
+        """Returns a socket for a container's standard streams, before its start. The caller closes it."""
         return await self._run(partial(self._attach, container))
 
     def _attach(self, container: str) -> socket.socket:
@@ -83,7 +83,7 @@ class Engine:
             plain = getattr(wrapped, "_sock", wrapped)
             if type(plain) is not socket.socket:
                 raise errors.BackendUnavailable(
-                    "the engine is not behind a plain socket: use unix:// or tcp://"
+                    "the engine is not reached by a plain socket: use unix:// or tcp://"
                 )
             return socket.socket(fileno=plain.detach())
         finally:
@@ -93,7 +93,7 @@ class Engine:
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, partial(_named, work))
-        except RuntimeError as error:  # the threads have ended
+        except RuntimeError as error:  # the thread pool is shut down
             raise errors.BackendUnavailable("the docker backend is closed") from error
 
 

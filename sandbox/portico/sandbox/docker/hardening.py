@@ -1,8 +1,8 @@
-"""How a container is made so that code which nobody trusts can be run in it, in the words of Docker's API.
+"""The configuration of a container for untrusted code, in terms of Docker's API.
 
-The engine's own filter of system calls stays in place. The agent puts a second one on top before it serves
-anything, so what either refuses is refused: io_uring, vsock, keyrings, namespaces, other architectures'
-calls. Nothing here depends on the engine being on this machine.
+The engine's own system call filter stays in place. The supervisor adds a second one before it serves calls,
+so a call passes only if both allow it: io_uring, vsock, keyrings, namespaces and other architectures' calls
+are refused. Nothing here requires the engine to be on this machine.
 """
 
 from typing import Any, Final
@@ -11,11 +11,11 @@ from portico.sandbox import errors
 from portico.sandbox.spec import Limits, Mount, Spec
 
 UID: Final = 1000
-_SENTRY: Final = 128  # threads that gVisor may have for itself; the engine's limit counts them, too
+_SENTRY: Final = 128  # threads that gVisor itself may have; the engine's limit counts them, too
 _NANO: Final = 1_000_000_000
-# Of one TCP socket: where control groups are of version 1, nothing else bounds them. Loopback needs no more.
+# Of one TCP socket: control groups v1 have no other limit. Loopback needs no more.
 _BUFFERS: Final = {"net.ipv4.tcp_rmem": "4096 131072 131072", "net.ipv4.tcp_wmem": "4096 16384 262144"}
-# What can be written to. Together they have the size that was asked for, in sixteenths of it.
+# Writable file systems. Each gets its share, in sixteenths, of the disk limit.
 _SHARES: Final = {"/workspace": 13, "/tmp": 2, "/dev/shm": 1}  # noqa: S108
 
 
@@ -24,27 +24,35 @@ def is_gvisor(runtime: str) -> bool:
 
 
 def check_mounts(mounts: tuple[Mount, ...], *, remapped: bool) -> None:
-    """Refuses a mount in which code inside would be its owner without having been asked to: unless the engine
-    maps user ids, a container's user is the machine's user of the same number. Raises Unsupported."""
+    """Refuses a mount in which code inside would be the owner without `as_owner`: unless the engine maps user
+    ids, a container's user is the machine's user with the same number. Raises Unsupported."""
     for mount in mounts:
         assert mount.opened is not None
         is_owner = mount.opened.owner[0] == UID and not remapped
         if mount.as_owner and not is_owner:
             raise errors.Unsupported(
-                f"mount {mount.source} as its owner: in a container of this engine code is not its owner"
+                f"mount {mount.source} as its owner: code in a container of this engine is not its owner"
             )
         if is_owner and not mount.as_owner:
             raise errors.Unsupported(
-                f"mount {mount.source}: code in a container is user {UID}, who owns it; allow it by showing "
-                "the mount as its owner, or turn on the engine's userns-remap"
+                f"mount {mount.source}: code in a container is user {UID}, who owns it; allow it by mounting "
+                "it as its owner, or turn on the engine's userns-remap"
             )
 
 
 def config(
     spec: Spec, image: str, runtime: str, labels: dict[str, str], cpus: int, sources: list[str]
 ) -> dict[str, Any]:
-    """The body of a create call, for a machine with so many CPUs. The sources are the mounts' paths, as the
-    engine is to find them."""
+    """Returns the body of the call that creates a container.
+
+    Args:
+        spec: The specification of the sandbox.
+        image: The image's name.
+        runtime: The engine's name of the runtime; empty for its default.
+        labels: Labels of the container.
+        cpus: Number of the engine's CPUs.
+        sources: The paths of the mounts' sources, as the engine finds them.
+    """
     return {
         "Image": image,
         "Cmd": list(spec.preload),
@@ -52,7 +60,7 @@ def config(
         "User": f"{UID}:{UID}",
         "Labels": labels,
         "OpenStdin": True,
-        "StdinOnce": True,  # when the owner goes, standard input ends, and with it everything inside
+        "StdinOnce": True,  # standard input ends with the owner, and then the supervisor ends everything
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": False,
@@ -76,7 +84,7 @@ def _host(spec: Spec, runtime: str, cpus: int, sources: list[str]) -> dict[str, 
         "CgroupnsMode": "private",
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
-        "PidsLimit": limits.processes + 1 + (_SENTRY if is_gvisor(runtime) else 0),  # 1: the agent
+        "PidsLimit": limits.processes + 1 + (_SENTRY if is_gvisor(runtime) else 0),  # 1: the supervisor
         "NanoCpus": int(min(limits.cpus, cpus) * _NANO),
         "Ulimits": [
             {"Name": name, "Soft": value, "Hard": value}
@@ -92,10 +100,10 @@ def _host(spec: Spec, runtime: str, cpus: int, sources: list[str]) -> dict[str, 
         ],
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},
-        "AutoRemove": False,  # how it ended is asked for before it is removed
-        "Init": False,  # the agent is the init
+        "AutoRemove": False,  # its exit state is inspected before it is removed
+        "Init": False,  # the supervisor is process 1
     }
-    if not is_gvisor(runtime):  # which has a network stack of its own
+    if not is_gvisor(runtime):  # gVisor has its own network stack
         host["Sysctls"] = _BUFFERS
     return host | ({"Runtime": runtime} if runtime else {})
 

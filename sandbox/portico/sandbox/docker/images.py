@@ -1,5 +1,5 @@
-"""The image that sandboxes are made of, from the Dockerfile of this project: on a base of a registry's, or,
-without any registry or network, on a root made of this machine's own Python and programs."""
+"""Builds the image of sandboxes from this project's Dockerfile: on a base image of a registry, or, without
+registry and network, on a root file system made of this machine's own Python and programs."""
 
 import asyncio
 import hashlib
@@ -15,16 +15,16 @@ from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.local_root import write_root
 from portico.sandbox.docker.settings import DockerSettings
 
-AGENT: Final = "portico.agent"  # the label that tells which version of the agent is in an image
+AGENT: Final = "portico.agent"  # label with the digest of the supervisor's code in an image
 LOCAL_BASE: Final = "portico-local-root:latest"
 PLOTS: Final = "matplotlib"
-FONTS: Final = "fonts-noto-cjk"  # Debian's package; the Dockerfile names the font in it
+FONTS: Final = "fonts-noto-cjk"  # Debian's package; the Dockerfile selects the font
 _CODE: Final = Path(inside.__file__).parent
 _PACKAGE: Final = Path(__file__).parents[1]
 
 
 def agent_digest() -> str:
-    """Of the code that goes into an image: an image of other code speaks another language."""
+    """Returns a digest of the code in an image: other versions of it speak another protocol."""
     digest = hashlib.sha256()
     for path in sorted(_CODE.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -40,8 +40,19 @@ async def build(
     plots: bool | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> str:
-    """Makes the image and returns its name. With `plots` it has matplotlib, and fonts for Chinese, Japanese
-    and Korean; None: on the default base only. Raises BackendUnavailable with the engine's last words."""
+    """Builds the image and returns its name.
+
+    Args:
+        settings: The engine, and the name of the image.
+        base: Base image; empty for the Dockerfile's default.
+        packages: Python packages to install.
+        local_root: Build on this machine's Python and programs.
+        plots: Install matplotlib, and fonts for Chinese, Japanese and Korean; None: on the default base only.
+        say: Receives each line of the build's output.
+
+    Raises:
+        BackendUnavailable: The build failed; the message is the engine's.
+    """
     if plots or (plots is None and not base and not local_root):
         packages, fonts = (PLOTS, *packages), FONTS
     else:
@@ -76,12 +87,12 @@ async def _import_local_root(engine: Engine) -> None:
         await asyncio.to_thread(write_root, file)
         told = await engine.call("import_image_from_file", file.name, repository=repository, tag=tag)
     if "error" in str(told):
-        raise errors.BackendUnavailable(f"the engine does not take the local root: {str(told)[-500:]}")
+        raise errors.BackendUnavailable(f"the engine cannot import the local root: {str(told)[-500:]}")
 
 
 def _context() -> io.BytesIO:
-    """What the engine is sent: the Dockerfile and the agent's code."""
-    places = (_PACKAGE / "images", _PACKAGE.parents[1] / "images")  # installed; in the source tree
+    """Returns the build context: a tar archive of the Dockerfile and the supervisor's code."""
+    places = (_PACKAGE / "images", _PACKAGE.parents[1] / "images")  # as installed; in the source tree
     dockerfile = next(path / "base" / "Dockerfile" for path in places if path.is_dir())
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -1,6 +1,5 @@
-"""A root file system made of this machine's own files: its Python with IPython and no other packages, a
-shell, the usual commands, and the libraries that they load. Enough for a sandbox where no registry can be
-reached."""
+"""Makes a root file system of this machine's files: its Python with IPython and no other packages, a shell,
+the usual commands, and their shared libraries. It serves where no registry can be reached."""
 
 import io
 import os
@@ -38,7 +37,7 @@ _LEFT_OUT: Final = {
     "turtledemo",
     "lib2to3",
 }
-_NOT_NEEDED: Final = ("jedi", "parso")  # of IPython: only completion uses them
+_NOT_NEEDED: Final = ("jedi", "parso")  # required by IPython for completion only
 _TEXTS: Final = {
     "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -55,12 +54,14 @@ def write_root(file: IO[bytes]) -> None:
 
 
 class _Root:
+    """Writes the files of the root, each once, to a tar archive."""
+
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         self._known: set[str] = set()
 
     def write(self) -> None:
-        for name in ("bin", "sbin", "lib", "lib64"):  # links on a system with one /usr
+        for name in ("bin", "sbin", "lib", "lib64"):  # links on systems with a merged /usr
             if os.path.islink(f"/{name}"):
                 self._link(name, os.readlink(f"/{name}"))
         for name, mode in _DIRECTORIES.items():
@@ -73,12 +74,13 @@ class _Root:
                 self._add(path)
         modules = self._python()
         for library in _libraries([sys.executable, *programs, *modules]):
-            # One from elsewhere, like that of a Python in a home, goes where the dynamic linker looks anyway.
+            # A library from elsewhere, such as of a Python in a home directory, goes to the linker's default
+            # path.
             ours = library.startswith(("/usr/", "/lib"))
             self._add(library, "" if ours else f"usr/lib/{os.path.basename(library)}")
 
     def _python(self) -> list[str]:
-        """Moves the interpreter to /usr/local, wherever it is here; gives its modules of machine code."""
+        """Adds the interpreter below /usr/local, wherever it is here; returns its extension modules."""
         name = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self._add(os.path.realpath(sys.executable), f"usr/local/bin/{name}", 0o755)
         for alias in ("python3", "python"):
@@ -98,7 +100,7 @@ class _Root:
         return modules
 
     def _add(self, path: str, name: str = "", mode: int | None = None) -> None:
-        """A file under its own name, whose directory's links are followed, as the root has them too."""
+        """Adds a file. Links in its directory are resolved, because the root has the same links."""
         folder, base = os.path.split(path)
         name = name or os.path.join(os.path.realpath(folder), base).lstrip("/")
         if name in self._known:
@@ -127,7 +129,8 @@ class _Root:
 
 
 def _distributions(top: str) -> Iterator[tuple[str, str]]:
-    """Of a distribution and all that it needs here: each file, and its place below a folder of packages."""
+    """Yields the files of a distribution and of its dependencies: each path here, and the path below
+    site-packages."""
     waiting, known = [top], set(_NOT_NEEDED)
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -137,7 +140,7 @@ def _distributions(top: str) -> Iterator[tuple[str, str]]:
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            continue  # for another system, or of an extra
+            continue  # for another system, or for an extra
         waiting += [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in distribution.requires or ()]
         for file in distribution.files or ():
             if ".." not in file.parts and os.path.isfile(path := str(file.locate())):
@@ -145,7 +148,7 @@ def _distributions(top: str) -> Iterator[tuple[str, str]]:
 
 
 def _libraries(programs: Iterable[str]) -> list[str]:
-    """What the dynamic linker says that they load, and the linker itself."""
+    """Returns the shared libraries that programs load, by `ldd`, and the dynamic linker."""
     try:
         told = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
     except OSError as error:

@@ -1,4 +1,5 @@
-"""Which engine, runtime and image. Whoever knows the reference's variables finds them here."""
+"""Settings of the docker backend: engine, runtime and image. It reads the environment variables of AgentScope
+Runtime."""
 
 import os
 from collections.abc import Mapping
@@ -12,19 +13,22 @@ TAG: Final = "latest"
 
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
-    url: str = ""  # of the engine; empty: DOCKER_HOST, or the socket of this machine
-    runtime: str = ""  # as the engine calls it, `runsc` for gVisor; empty: the engine's own default
-    registry: str = ""  # empty: images of this engine only, none is pulled
+    """Settings of a docker backend."""
+
+    url: str = ""  # of the engine; empty: DOCKER_HOST, or this machine's socket
+    runtime: str = ""  # the engine's name of it, such as `runsc` for gVisor; empty: the engine's default
+    registry: str = ""  # empty: use only images that the engine has, and pull none
     namespace: str = NAMESPACE
     tag: str = TAG
-    pool_size: int = 0  # sandboxes that wait ready, for the default limits
-    weaker: bool = False  # work also where the engine cannot limit all; `capabilities.missing` tells what
+    pool_size: int = 0  # sandboxes in the warm pool, with the default limits
+    weaker: bool = False  # accept an engine that cannot enforce all limits; see `capabilities.missing`
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] | None = None, *, runtime: str = "", pool_size: int = 0
     ) -> "DockerSettings":
-        """Registry, namespace and tag from RUNTIME_SANDBOX_REGISTRY, _IMAGE_NAMESPACE and _IMAGE_TAG."""
+        """Reads registry, namespace and tag from RUNTIME_SANDBOX_REGISTRY, RUNTIME_SANDBOX_IMAGE_NAMESPACE
+        and RUNTIME_SANDBOX_IMAGE_TAG."""
         environ = os.environ if environ is None else environ
         return cls(
             runtime=runtime,

@@ -1,7 +1,7 @@
-"""The proxy through which a sandbox reaches the hosts that it may: plain HTTP by absolute URL, TLS and raw
-TCP by CONNECT.
+"""The egress proxy: gives a sandbox access to its allowed hosts, by plain HTTP with absolute URLs, and by TLS
+and raw TCP with CONNECT.
 
-It runs on the owner's side, because a sandbox's own network reaches nothing. `rules` says which hosts and
-ports are meant, `addresses` to which addresses a connection may go, `resolver` and `dialing` make it,
-`http1` and `hello` parse what code inside sends, `tunnel` carries bytes, and `proxy` joins them.
+It runs on the owner's side, because the sandbox's network namespace reaches nothing. `rules` decides which
+hosts and ports are allowed, `addresses` which addresses; `resolver` and `dialing` make the connection;
+`http_requests` and `tls_hello` parse what code inside sends; `tunnel` carries bytes; `proxy` combines them.
 """

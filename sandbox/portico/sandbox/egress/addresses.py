@@ -1,7 +1,7 @@
-"""Addresses to which a connection may go: public unicast ones that are not this machine's own.
+"""Decides which addresses may be connected to: public unicast ones that are not this machine's own.
 
-The tables follow the IANA special-purpose address registries (RFC 6890) and stand here because Python's own
-differ from release to release.
+The tables follow the IANA special-purpose address registries (RFC 6890). They are kept here because Python's
+own differ between releases.
 """
 
 import errno
@@ -33,7 +33,7 @@ _SPECIAL: Final = tuple(
         "240.0.0.0/4",  # reserved, and broadcast
     )
 )
-_GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # all that is given out as global unicast, RFC 3513
+_GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # all allocated global unicast, RFC 3513
 _SPECIAL_IPV6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
@@ -43,22 +43,22 @@ _SPECIAL_IPV6: Final = tuple(
         "3fff::/20",  # documentation, RFC 9637
     )
 )
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # leads to an IPv4 address, RFC 6052
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # translates to an IPv4 address, RFC 6052
 _NEVER: Final = tuple(
     map(ipaddress.ip_network, ("0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "ff00::/8"))
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is a globally routable unicast address, by its number alone."""
+    """Whether the number alone makes the address a globally routable unicast address."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _SPECIAL)
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
 
 
 def is_own(address: Address) -> bool:
-    """Whether this machine has the address on any interface, now: only such an address can be bound. True
-    too when that can't be found out."""
+    """Whether an interface of this machine has the address now: only such an address can be bound. Also True
+    when that cannot be determined."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -69,12 +69,12 @@ def is_own(address: Address) -> bool:
 
 
 def parse_network(text: str) -> Network:
-    """Raises ValueError."""
+    """Parses an address or network. Raises ValueError."""
     return ipaddress.ip_network(text)
 
 
 def parse_opened(text: str) -> Network:
-    """A network that an operator opens. Raises ValueError for one with addresses that no host has."""
+    """Parses a network that an operator opens. Raises ValueError for addresses that no host can have."""
     network = parse_network(text)
     if any(network.version == never.version and network.overlaps(never) for never in _NEVER):
         raise ValueError(f"has addresses that belong to no host: {text}")
@@ -82,15 +82,15 @@ def parse_opened(text: str) -> Network:
 
 
 class AddressBounds:
-    """Says which addresses are refused, and why."""
+    """Decides which addresses are refused, and why."""
 
     def __init__(self, denied: Iterable[Network] = (), opened: Iterable[Network] = ()) -> None:
-        """Denied ones are refused always. Opened ones need not be public; an address of this machine's own
-        beside its loopback ones needs to be opened alone (/32 or /128)."""
+        """`denied` networks are always refused. `opened` networks need not be public; an address of this
+        machine, other than loopback, must be opened by itself (/32 or /128)."""
         self._denied, self._opened = tuple(denied), tuple(opened)
 
     def objection(self, address: Address) -> str | None:
-        """Returns why the proxy must not connect to the address, or None."""
+        """Returns why the proxy must not connect to the address; None if it may."""
         address = plain(address)
         meant = {address, _behind(address)}
         if any(one in network for network in self._denied for one in meant):
@@ -105,13 +105,14 @@ class AddressBounds:
 
 
 def plain(address: Address) -> Address:
-    """The IPv4 address for an IPv6 address that only writes it another way (::ffff:1.2.3.4)."""
+    """Returns the IPv4 address of an IPv4-mapped IPv6 address (::ffff:1.2.3.4); any other address
+    unchanged."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
 def _behind(address: Address) -> Address:
-    """The IPv4 address to which NAT64 translates; any other address itself."""
+    """Returns the IPv4 address that NAT64 translates to; any other address unchanged."""
     if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address

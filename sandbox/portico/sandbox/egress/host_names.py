@@ -1,4 +1,4 @@
-"""Normalises the name of a host, for comparing, resolving and connecting."""
+"""Normalizes host names, so that they can be compared, resolved and connected to."""
 
 import ipaddress
 import re
@@ -13,8 +13,9 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 
 
 def canonical(host: str) -> str:
-    """A name in lower case, as A-labels (RFC 5890), without its last dot; an address as `ipaddress` writes
-    it, IPv6 without brackets. Raises ValueError for what is neither, such as 0x7f.1 or [fe80::1%eth0].
+    """Returns a name in lower case, as A-labels (RFC 5890), without its last dot; or an address as
+    `ipaddress` formats it, IPv6 without brackets. Raises ValueError for other texts, such as 0x7f.1 or
+    [fe80::1%eth0].
     """
     if host.startswith("["):
         if not host.endswith("]") or "%" in host:
@@ -29,13 +30,13 @@ def canonical(host: str) -> str:
     if len(name) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"not a host name: {host!r}")
     if _NUMBER.fullmatch(labels[-1]):
-        # Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses; here four decimal numbers are one.
+        # Resolvers accept 2130706433, 0x7f.1 and 0177.0.0.1 as addresses; here only four decimal numbers are.
         return str(ipaddress.IPv4Address(name))
     return name
 
 
 def address_of(host: str) -> Address | None:
-    """The address that a canonical host is; None for a name."""
+    """Returns the address if a canonical host is one; None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -43,5 +44,5 @@ def address_of(host: str) -> Address | None:
 
 
 def written(host: str, port: int) -> str:
-    """host:port, as an authority of a URL."""
+    """Returns host:port, as in the authority of a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""One plain HTTP request and its response, each parsed on one side and written anew on the other."""
+"""Forwards one plain HTTP request and its response; each is parsed and serialized again."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -11,13 +11,13 @@ from portico.sandbox.egress.idle_timeout import IdleTimeout
 from portico.sandbox.egress.tunnel import Inner, race
 
 _CHUNK: Final = 64 << 10
-_MAX_HEAD: Final = 64 << 10  # bytes of a response's; hosts send more than clients do
+_MAX_HEAD: Final = 64 << 10  # bytes of a response's head; hosts send more than clients do
 
 
 async def exchange(
     inner: Inner, client: h11.Connection, outer: Streams, request: h11.Request, idle: IdleTimeout
 ) -> None:
-    """Sends the request with the body that `client` brings, and returns when the response has gone back.
+    """Sends the request with the body that `client` reads, and returns when the response was passed back.
     Raises h11.ProtocolError, OSError."""
     reader, writer = outer
     server = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
@@ -32,9 +32,9 @@ async def exchange(
                 await writer.drain()
                 idle.reset()
             elif isinstance(event, h11.EndOfMessage):
-                writer.write(_sent(server, h11.EndOfMessage()))  # without trailers
+                writer.write(_sent(server, h11.EndOfMessage()))  # trailers are dropped
         while await inner.read():
-            pass  # one request for each connection; this only sees that code inside has left
+            pass  # each connection carries one request; this only detects that code inside has closed it
         idle.shorten()
 
     async def inwards() -> None:
@@ -58,7 +58,7 @@ def _sent(connection: h11.Connection, event: h11.Event) -> bytes:
 async def _events(
     connection: h11.Connection, read: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[h11.Event]:
-    """What the other side of the connection sends, to the end of its message."""
+    """Yields the events of the other side's message, to its end."""
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -68,4 +68,4 @@ async def _events(
             if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                 return
         else:
-            return  # it would switch protocols, for which it was not asked
+            return  # a switch of protocols, which was not requested

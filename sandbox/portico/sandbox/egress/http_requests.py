@@ -1,8 +1,8 @@
-"""Parses requests to the proxy (RFC 9110, 9112), and writes them anew for their host.
+"""Parses requests to the proxy (RFC 9110, 9112) and serializes them again for their host.
 
-Parsers differ in what they forgive, and a request that two of them read differently is one that passes by a
-check. So a head must have the one form that all agree on, h11 parses it, and what goes on is written anew
-from what h11 has parsed.
+Parsers differ in what they tolerate, and a request that two of them read differently bypasses a check. So a
+head must have the one form that all agree on; h11 parses it, and the forwarded request is serialized from
+what h11 parsed.
 """
 
 import re
@@ -17,7 +17,8 @@ from portico.sandbox.egress.host_names import canonical, written
 from portico.sandbox.egress.refusal import Refused
 
 MAX_HEAD: Final = 32 << 10  # bytes
-# Each line ends in CR LF, begins with a name that touches its colon, and has no other control character.
+# Each line ends in CR LF and starts with a name directly before its colon; other control characters are
+# refused.
 _HEAD: Final = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r\n(?:[!-9;-~]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 _NAME: Final = re.compile(rb"([!-9;-~]+):")
 _URL: Final = re.compile(
@@ -27,7 +28,7 @@ _AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^\[\]/?#@:]+)(?::([0-9]{1,5}))?"
 _OF_ONE_CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
 )
-# Of which there can be one, and which say where a message goes or ends.
+# Headers that say where a message goes or ends; each may occur once.
 _NEEDED: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
 Read = Callable[[], Awaitable[bytes]]
@@ -35,7 +36,7 @@ Read = Callable[[], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request asks for."""
+    """What a request asks the proxy for."""
 
     tunnel: bool  # by CONNECT
     host: str  # canonical
@@ -44,17 +45,17 @@ class Target:
 
     @classmethod
     def of(cls, request: h11.Request) -> "Target":
-        """Raises Refused where the request is not one for a proxy, or has two minds of its host."""
+        """Extracts the target. Raises Refused if the request is not one for a proxy, or names two hosts."""
         text = request.target.decode("ascii")
         if request.method == b"CONNECT":
             match = _AUTHORITY.fullmatch(text)
             if match is None or match[2] is None:
-                raise _bad("CONNECT takes host:port")
+                raise _bad("CONNECT requires host:port")
             target = cls(True, *_endpoint(match[1], match[2], 443))
         else:
             match = _URL.fullmatch(text)
             if match is None:
-                raise _bad("a proxy takes http://host/path, and CONNECT for https")
+                raise _bad("a proxy requires http://host/path, and CONNECT for https")
             path = (match[3] or "/") + (match[4] or "")
             target = cls(False, *_endpoint(match[1], match[2], 80), path)
         for name, value in request.headers:
@@ -75,7 +76,7 @@ class Target:
 def _endpoint(host: str, digits: str | None, default: int) -> tuple[str, int]:
     port = default if digits is None else int(digits)
     if not 0 < port < 65_536:
-        raise _bad("there is no such port")
+        raise _bad("invalid port")
     try:
         return canonical(host), port
     except ValueError:
@@ -83,15 +84,15 @@ def _endpoint(host: str, digits: str | None, default: int) -> tuple[str, int]:
 
 
 async def read_request(read: Read, client: h11.Connection) -> h11.Request | None:
-    """The head of a request; what follows it stays in `client`. None when the client leaves without one.
-    Raises Refused."""
+    """Reads the head of a request; bytes after it stay in `client`. None when the client closes without a
+    request. Raises Refused."""
     data = bytearray()
     end = -1
     while end < 0:
         piece = await read()
         if not piece:
             if data:
-                raise _bad("the request has no end")
+                raise _bad("the request is incomplete")
             return None
         searched = max(0, len(data) - 3)
         data += piece
@@ -111,7 +112,7 @@ async def read_request(read: Read, client: h11.Connection) -> h11.Request | None
 
 
 def _check_head(head: bytes) -> None:
-    """Raises Refused for what h11 forgives, or cleans up before it can be seen."""
+    """Raises Refused for what h11 tolerates, or normalizes so that it cannot be seen later."""
     if _HEAD.fullmatch(head) is None:
         raise _bad("the head of the request is not in the form of HTTP/1.1")
     names = Counter(match[1].lower() for line in head.split(b"\r\n") if (match := _NAME.match(line)))
@@ -126,9 +127,9 @@ def _check_head(head: bytes) -> None:
 
 
 def forwarded(request: h11.Request, target: Target) -> h11.Request:
-    """The request as its host will see it: the only one of its connection. Raises Refused."""
+    """Returns the request for its host, as the only one of its connection. Raises Refused."""
     if _named(request) & _NEEDED:
-        raise _bad("the Connection header names one that is needed")
+        raise _bad("the Connection header names a header that must not be dropped")
     host = written(target.host, target.port) if target.port != 80 else written(target.host, 80)[:-3]
     headers = [(b"Host", host.encode())]
     headers += [(raw, value) for raw, name, value in _end_to_end(request) if name != b"host"]
@@ -139,7 +140,7 @@ def forwarded(request: h11.Request, target: Target) -> h11.Request:
 
 
 def returned(response: h11.Response) -> h11.Response:
-    """The response as code inside will see it: the last one of its connection."""
+    """Returns the response for code inside, as the last one of its connection."""
     chunked = any(name == b"transfer-encoding" for name, _ in response.headers)
     headers = [
         (raw, value)
@@ -151,8 +152,8 @@ def returned(response: h11.Response) -> h11.Response:
 
 
 def _end_to_end(message: h11.Request | h11.Response) -> list[tuple[bytes, bytes, bytes]]:
-    """Each header as it was written, its name in lower case, and its value; without those that are between
-    the two ends of one connection (RFC 9110 section 7.6.1)."""
+    """Returns headers as (original name, name in lower case, value), without those that apply to one
+    connection only (RFC 9110 section 7.6.1)."""
     dropped = _OF_ONE_CONNECTION | (_named(message) - _NEEDED)
     return [
         (raw, name, value)
@@ -162,7 +163,7 @@ def _end_to_end(message: h11.Request | h11.Response) -> list[tuple[bytes, bytes,
 
 
 def _named(message: h11.Request | h11.Response) -> set[bytes]:
-    """The headers that Connection names."""
+    """Returns the headers that the Connection header names."""
     values = [value for name, value in message.headers if name == b"connection"]
     return {name.strip().lower() for value in values for name in value.split(b",")}
 

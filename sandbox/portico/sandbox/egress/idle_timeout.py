@@ -1,16 +1,16 @@
-"""Ends a connection on which nothing is carried any more."""
+"""Ends idle connections of the proxy."""
 
 import asyncio
 from types import TracebackType
 from typing import Final
 
 _SECONDS: Final = 600.0
-# After code inside has ended its side. It may have gone, which shows only when something is sent to it.
+# After code inside has closed its sending side: it may have ended, which shows only when data is sent to it.
 _HALF_SECONDS: Final = 60.0
 
 
 class IdleTimeout:
-    """Raises TimeoutError in its block when `reset` has not been called for so long."""
+    """A context manager that raises TimeoutError in its block if `reset` is not called for some minutes."""
 
     def __init__(self) -> None:
         self._seconds = _SECONDS
@@ -26,10 +26,10 @@ class IdleTimeout:
         await self._timeout.__aexit__(kind, error, trace)
 
     def reset(self) -> None:
-        """Something has been carried."""
+        """Restarts the timeout, because data was carried."""
         self._timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
     def shorten(self) -> None:
-        """One side has ended."""
+        """Shortens the timeout, because one side has closed its sending side."""
         self._seconds = min(self._seconds, _HALF_SECONDS)
         self.reset()

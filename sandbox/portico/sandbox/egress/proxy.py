@@ -1,5 +1,5 @@
-"""The proxy of one sandbox: takes a request, checks it against the caller's and the operator's rules, and
-carries it to an address that has been checked.
+"""The proxy of one sandbox: reads a request, checks it against the caller's and the operator's rules, and
+forwards it to a checked address.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from portico.sandbox.handle.channel import Call
 from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.spec import NetworkPolicy
 
-CONNECTIONS: Final = 64  # of one sandbox at once
-_SHARE: Final = 4  # of the descriptors this process may have, one in so many is for connections
+CONNECTIONS: Final = 64  # open at once, of one sandbox
+_SHARE: Final = 4  # the connections of all sandboxes may use 1/4 of this process's descriptors
 _HEAD_SECONDS: Final = 15.0
-_LAST_SECONDS: Final = 10.0  # for a host to take the last bytes
+_LAST_SECONDS: Final = 10.0  # to send the last bytes to a host
 
 
 class Egress:
@@ -49,7 +49,7 @@ class Egress:
         await self.carry(Connection(call))
 
     async def carry(self, inner: Inner) -> None:
-        """One connection, to its end."""
+        """Serves one connection to its end."""
         try:
             with self._place():
                 await self._carry(inner)
@@ -57,15 +57,15 @@ class Egress:
             await inner.write(refused.response())
             inner.end_write()
         except (OSError, TimeoutError, h11.ProtocolError, NotTls, WrongName):
-            pass  # after it was let through: one of the two sides has broken off, or its protocol
+            pass  # after it was allowed: one side has closed the connection or violated its protocol
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Counts a connection. Raises Refused."""
+        """Counts a connection while it is open. Raises Refused when there are too many."""
         if self._here >= CONNECTIONS:
             raise Refused(503, f"this sandbox has {CONNECTIONS} connections already", "Close some.")
         if Egress._everywhere >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE:
-            raise Refused(503, "all sandboxes together have too many connections", "Try again in a while.")
+            raise Refused(503, "all sandboxes together have too many connections", "Try again later.")
         self._here += 1
         Egress._everywhere += 1
         try:
@@ -80,7 +80,7 @@ class Egress:
             async with asyncio.timeout(_HEAD_SECONDS):
                 request = await http_requests.read_request(inner.read, client)
         except TimeoutError:
-            raise Refused(408, f"no request has come in {_HEAD_SECONDS:.0f} s") from None
+            raise Refused(408, f"no request was received in {_HEAD_SECONDS:.0f} s") from None
         if request is None:
             return
         target = http_requests.Target.of(request)
@@ -98,7 +98,7 @@ class Egress:
             await relay(inner, outer, idle)
 
     def _kind(self, target: http_requests.Target) -> str:
-        """What may be carried. Raises Refused where a list is against it."""
+        """Returns which protocol the connection may carry. Raises Refused if the rules forbid it."""
         host, port, where = target.host, target.port, written(target.host, target.port)
         if any(rule.names(host) and rule.port in (None, port) for rule in self._denied):
             raise Refused(403, f"{where} is denied by the operator")
@@ -113,25 +113,25 @@ class Egress:
 
     def _not_asked_for(self, target: http_requests.Target) -> Refused:
         host, where = target.host, written(target.host, target.port)
-        listed = f"It has: {', '.join(rule.text for rule in self._rules)[:500]}."
+        listed = f"It allows: {', '.join(rule.text for rule in self._rules)[:500]}."
         if not any(rule.names(host) for rule in self._rules):
             return Refused(
                 403,
                 f"{host} is not among this sandbox's allow_hosts",
-                f"{listed} Make the sandbox with {host} in allow_hosts.",
+                f"{listed} Create the sandbox with {host} in allow_hosts.",
             )
         what = "tunnel" if target.tunnel else "plain HTTP"
         return Refused(
             403,
             f"this sandbox's allow_hosts allow no {what} to {where}",
-            f"{listed} A name alone means plain HTTP at port 80 and TLS at port 443. Make the sandbox with "
-            f"{where} in allow_hosts for HTTP and TLS at this port, or with tcp://{where} for anything else.",
+            f"{listed} A name alone allows plain HTTP at port 80 and TLS at port 443. Create the sandbox "
+            f"with {where} in allow_hosts for HTTP and TLS at this port, or with tcp://{where} for other "
+            "protocols.",
         )
 
     @asynccontextmanager
     async def _connect(self, target: http_requests.Target) -> AsyncIterator[Streams]:
-        """Connects to an address that has been checked; sends all that was written before it closes. Raises
-        Refused."""
+        """Connects to a checked address; before closing, sends all that was written. Raises Refused."""
         host, port = target.host, target.port
         address = address_of(host)
         found = await self._resolver.addresses(host, port) if address is None else [address]

@@ -1,4 +1,4 @@
-"""The answer to a request that the proxy refuses."""
+"""The proxy's response to a refused request."""
 
 from typing import Final
 
@@ -6,15 +6,15 @@ _MAX_TEXT: Final = 1_000  # characters
 
 
 class Refused(Exception):
-    """The proxy refuses a request: an HTTP status, the reason, and what to do about it."""
+    """The proxy refuses a request: an HTTP status, the reason, and what to do."""
 
     def __init__(self, status: int, reason: str, advice: str = "") -> None:
         super().__init__(reason)
         self.status, self.reason, self.advice = status, reason, advice
 
     def response(self) -> bytes:
-        """As a whole HTTP response. The reason is in the status line too, because many clients show no more
-        than that of a proxy's answer."""
+        """Returns a complete HTTP response. The status line has the reason too, because many clients show no
+        more of a proxy's response."""
         reason = _printable(self.reason)
         body = f"{reason}\n{_printable(self.advice)}\n" if self.advice else f"{reason}\n"
         return (

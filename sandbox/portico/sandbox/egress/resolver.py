@@ -1,4 +1,5 @@
-"""Looks names up in threads, which end when the system's resolver does and not before."""
+"""Resolves names in threads. A lookup cannot be cancelled: its thread ends when the system's resolver
+returns."""
 
 import asyncio
 import ipaddress
@@ -11,27 +12,27 @@ from portico.sandbox.egress.host_names import Address
 from portico.sandbox.egress.refusal import Refused
 
 _SECONDS: Final = 10.0
-_EACH: Final = 4  # lookups of one sandbox at once; a hostile name server can make each take a minute
-_ALL: Final = threading.BoundedSemaphore(64)  # lookups of all sandboxes at once, each a thread
+_EACH: Final = 4  # concurrent lookups of one sandbox; a hostile name server can make each take a minute
+_ALL: Final = threading.BoundedSemaphore(64)  # concurrent lookups of all sandboxes, each in a thread
 
 Lookup = Callable[[str, int], list[str]]
 
 
 def system_lookup(host: str, port: int) -> list[str]:
-    """Blocks. Raises OSError."""
+    """Resolves a name by the system's resolver. Blocks. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class Resolver:
-    """The addresses of names, for one sandbox."""
+    """Resolves names for one sandbox."""
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
         self._places = asyncio.Semaphore(_EACH)
 
     async def addresses(self, host: str, port: int) -> list[Address]:
-        """At least one, each once. Raises Refused."""
+        """Returns at least one address, without duplicates. Raises Refused."""
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._places.acquire()
@@ -49,10 +50,10 @@ class Resolver:
         return addresses
 
     def _begin(self, host: str, port: int) -> Awaitable[list[str]]:
-        """Starts a lookup; its place is free again when its thread has ended."""
+        """Starts a lookup; it occupies its place until its thread has ended."""
         if not _ALL.acquire(blocking=False):
             self._places.release()
-            raise Refused(503, "too many names are being resolved", "Try again in a while.")
+            raise Refused(503, "too many names are being resolved", "Try again later.")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[str]] = loop.create_future()
         answer.add_done_callback(self._done)
@@ -78,7 +79,7 @@ class Resolver:
 
     def _done(self, answer: asyncio.Future[list[str]]) -> None:
         self._places.release()
-        answer.cancelled() or answer.exception()  # retrieved, also when the caller has left
+        answer.cancelled() or answer.exception()  # retrieved, also when the caller was cancelled
 
 
 def _settle(answer: "asyncio.Future[list[str]]", found: list[str] | BaseException) -> None:

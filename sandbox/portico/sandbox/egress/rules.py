@@ -1,8 +1,8 @@
-"""Rules: which hosts may be reached at which ports, with what on the wire.
+"""Rules of allowed hosts: which hosts may be reached, at which ports, with which protocols.
 
-`host` means plain HTTP at port 80 and TLS at port 443. `host:port` means both at that port, but port 80 is
-for plain HTTP only and port 443 for TLS only. `tcp://host:port` means any bytes, which nobody looks at.
-`*.host` in place of a host means every name below it. An IPv6 address has brackets.
+`host` allows plain HTTP at port 80 and TLS at port 443. `host:port` allows both at that port, except that
+port 80 is for plain HTTP only and port 443 for TLS only. `tcp://host:port` allows any bytes, which are not
+inspected. `*.host` in place of a host covers every name below it. An IPv6 address has brackets.
 """
 
 import re
@@ -22,15 +22,17 @@ _RULE: Final = re.compile(r"(tcp://)?(\*\.)?(\[[^\[\]]*\]|[^\[\]:/*]+)(?::([0-9]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """One parsed rule."""
+
     text: str
     host: str
-    below: bool  # every name below the host, and not the host itself
+    below: bool  # every name below the host, but not the host itself
     port: int | None
     raw: bool
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
-        """Raises ValueError."""
+        """Parses a rule. Raises ValueError."""
         match = _RULE.fullmatch(text)
         if match is None:
             raise ValueError(f"not a host: {text!r}")
@@ -42,16 +44,16 @@ class Rule:
             raise ValueError(f"tcp:// needs a port: {text!r}")
         host = canonical(name)
         if below and address_of(host) is not None:
-            raise ValueError(f"nothing is below an address: {text!r}")
+            raise ValueError(f"an address has no names below it: {text!r}")
         return cls(text, host, bool(below), port, bool(raw))
 
     def names(self, host: str) -> bool:
-        """Whether it means the host, at some port."""
+        """Whether the rule covers the host, at some port."""
         return host.endswith("." + self.host) if self.below else host == self.host
 
     @property
     def reach(self) -> frozenset[tuple[str, int]]:
-        """What it allows on the wire, at which ports."""
+        """The allowed protocols and ports."""
         if self.port is None:
             return frozenset({(HTTP, 80), (TLS, 443)})
         kinds = {RAW, HTTP, TLS} if self.raw else {HTTP, TLS} - {_NOT_AT.get(self.port)}
@@ -61,26 +63,25 @@ class Rule:
         return self.names(host) and (kind, port) in self.reach
 
     def includes(self, other: "Rule") -> bool:
-        """Whether it names every host that the other names."""
+        """Whether the rule covers every host that the other covers."""
         if other.below:
             return self.below and (other.host == self.host or self.names(other.host))
         return self.names(other.host)
 
 
 def covers(rules: Iterable[Rule], rule: Rule) -> bool:
-    """Whether the rules together allow all that another one does."""
+    """Whether the rules together allow everything that another rule allows."""
     reach = [each.reach for each in rules if each.includes(rule)]
     return rule.reach <= frozenset().union(*reach)
 
 
 def parse_all(texts: Iterable[str]) -> tuple[Rule, ...]:
-    """Raises ValueError."""
+    """Parses rules. Raises ValueError."""
     return tuple(Rule.parse(text) for text in texts)
 
 
 def parse_denied(texts: Iterable[str]) -> tuple[tuple[Rule, ...], tuple[Network, ...]]:
-    """Names of hosts, at one port or at all of them; and networks, of which an address is one. Raises
-    ValueError."""
+    """Parses denied hosts (names with or without a port) and networks or addresses. Raises ValueError."""
     rules, networks = [], []
     for text in texts:
         try:

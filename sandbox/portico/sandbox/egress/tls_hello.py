@@ -1,13 +1,13 @@
-"""The first messages of TLS, in the clear: a client's greeting with the name of its host, and whether the
-server asks for a second greeting (RFC 8446 sections 4.1 and 5.1, RFC 6066 section 3).
+"""Parses the first messages of TLS, which are not encrypted: the ClientHello with the host's name, and
+whether the ServerHello requests another ClientHello (RFC 8446 sections 4.1 and 5.1, RFC 6066 section 3).
 
-Strict: what two parsers could read in two ways is refused. Everything is bounded and parsed once as it
-comes, however it is cut into records and segments.
+Strict: what two parsers could read differently is refused. Everything is bounded and parsed once as it
+arrives, however it is split into records and segments.
 """
 
 from typing import Final
 
-MAX_HELLO: Final = 32 << 10  # bytes, with headers of records; with post-quantum keys it has some 2,000
+MAX_HELLO: Final = 32 << 10  # bytes, with record headers; a ClientHello with post-quantum keys has some 2,000
 _MAX_RECORD: Final = 1 << 14
 _MAX_RECORDS: Final = 64
 _CHANGE_CIPHER_SPEC: Final = 20
@@ -16,62 +16,62 @@ _HANDSHAKE: Final = 22
 _APPLICATION_DATA: Final = 23
 _CLIENT_HELLO: Final = 1
 _SERVER_HELLO: Final = 2
-_SERVER_NAME: Final = 0  # the extension
-_HOST_NAME: Final = 0  # the kind of name
-# The random of a ServerHello that asks for another greeting: SHA-256 of "HelloRetryRequest".
+_SERVER_NAME: Final = 0  # extension type
+_HOST_NAME: Final = 0  # name type
+# The random of a ServerHello that is a HelloRetryRequest: SHA-256 of "HelloRetryRequest".
 _RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"  # a fatal alert
 
 
 class NotTls(Exception):
-    """These bytes are not the beginning of a TLS connection as clients write it."""
+    """The bytes are not the beginning of a valid TLS connection."""
 
 
 class _Greeting:
-    """Cuts a stream into records, and joins a handshake message from them."""
+    """Splits a stream into records and joins the first handshake message."""
 
-    _skipped: tuple[int, ...] = ()  # kinds of records that may come before the first of the handshake
+    _skipped: tuple[int, ...] = ()  # record types that may precede the handshake
 
     def __init__(self) -> None:
         self.done = False
-        self.taken = bytearray()  # the records so far, as they came
-        self.message = bytearray()  # what they say of the handshake
+        self.taken = bytearray()  # the records so far, unchanged
+        self.message = bytearray()  # their handshake content
         self._pending = bytearray()
         self._count = 0
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Takes records until the message is there. Raises NotTls."""
+        """Parses records until the message is complete. Raises NotTls."""
         self._pending += data
         while self._pending and not self.done and self._take():
             self._look()
 
     def rest(self) -> bytes:
-        """Bytes after the records that have been taken."""
+        """Returns the bytes after the parsed records."""
         return bytes(self._pending)
 
     def take(self) -> bytes:
-        """The records that were taken since this was last called."""
+        """Returns the records that were parsed since the last call."""
         taken, self.taken = bytes(self.taken), bytearray()
         return taken
 
     def _look(self) -> None:
-        """Sees whether the message is there."""
+        """Checks whether the message is complete, and evaluates it."""
         raise NotImplementedError
 
     def _take(self) -> bool:
-        """Takes one record, if it is there."""
+        """Parses one record; False if it is incomplete."""
         pending = self._pending
         kind = pending[0]
         if kind != _HANDSHAKE and (kind not in self._skipped or self.message):
-            raise NotTls("not a record of the handshake")
+            raise NotTls("not a handshake record")
         if len(pending) < 5:
             return False
         size = int.from_bytes(pending[3:5], "big")
         if pending[1] != 3 or not 1 <= pending[2] <= 3:
             raise NotTls("a record of an unknown version")
         if not 0 < size <= _MAX_RECORD:
-            raise NotTls("an empty record, or one that is too large")
+            raise NotTls("an empty or too large record")
         self._count += 1 if len(pending) >= 5 + size else 0
         if self._size + 5 + size > MAX_HELLO or self._count > _MAX_RECORDS:
             raise NotTls("too long")
@@ -86,47 +86,49 @@ class _Greeting:
 
 
 class ClientGreeting(_Greeting):
-    """A ClientHello; when it is done, `name` is the host's, or None where there is none."""
+    """Parses a ClientHello. When `done`, `name` is the host's name, or None if there is none."""
 
     name: str | None = None
 
     def _look(self) -> None:
         message = self.message
         if message and message[0] != _CLIENT_HELLO:
-            raise NotTls("not a client's greeting")
+            raise NotTls("not a ClientHello")
         if len(message) < 4:
             return
         end = 4 + int.from_bytes(message[1:4], "big")
         if end > MAX_HELLO or len(message) > end:
-            raise NotTls("more than a greeting")
+            raise NotTls("longer than a ClientHello")
         if len(message) == end:
             self.name = _server_name(bytes(message[4:]))
             self.done = True
 
 
 class SecondClientGreeting(ClientGreeting):
-    """The greeting after a server's retry request; records that the client sent meanwhile come first."""
+    """Parses the ClientHello after a HelloRetryRequest; records that the client sent meanwhile may precede
+    it."""
 
     _skipped = (_CHANGE_CIPHER_SPEC, _APPLICATION_DATA)
 
 
 class ServerGreeting(_Greeting):
-    """As much of a ServerHello as tells whether it `retries`: asks for another ClientHello."""
+    """Parses the beginning of a ServerHello. When `done`, `retries` says whether it is a
+    HelloRetryRequest."""
 
-    _skipped = (_ALERT,)  # some servers warn first
+    _skipped = (_ALERT,)  # some servers send a warning first
     retries = False
 
     def _look(self) -> None:
         message = self.message
         if message and message[0] != _SERVER_HELLO:
-            raise NotTls("not a server's greeting")
+            raise NotTls("not a ServerHello")
         if len(message) >= 4 + 2 + 32:
             self.retries = message[6:38] == _RETRY
             self.done = True
 
 
 class _Reader:
-    """Reads vectors, each with its length before it."""
+    """Reads vectors, each preceded by its length."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -155,12 +157,12 @@ def _server_name(body: bytes) -> str | None:
     reader.vector(1)  # compression methods
     extensions = _Reader(reader.vector(2) if reader else b"")
     if reader:
-        raise NotTls("more behind the extensions")
+        raise NotTls("bytes after the extensions")
     found: dict[int, bytes] = {}
     while extensions:
         kind = extensions.number(2)
         if kind in found:
-            raise NotTls("an extension twice")
+            raise NotTls("a duplicate extension")
         found[kind] = extensions.vector(2)
     if _SERVER_NAME not in found:
         return None

@@ -1,4 +1,4 @@
-"""Carries bytes between code inside and a host, once it is sure that they may pass."""
+"""Carries bytes of a CONNECT tunnel between code inside and a host; checks the server name of TLS first."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -16,11 +16,11 @@ _CHUNK: Final = 64 << 10
 
 
 class Inner(Protocol):
-    """The connection that code inside has made."""
+    """The connection that code inside has made to the proxy."""
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be read or written."""
+        """Whether the connection has ended, so that nothing can be read or written."""
 
     async def read(self) -> bytes: ...
     async def write(self, data: bytes) -> None: ...
@@ -28,10 +28,11 @@ class Inner(Protocol):
 
 
 async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, idle: IdleTimeout) -> bytes:
-    """Lets the client greet the host, if by its own name; returns what it has sent behind its greeting.
+    """Forwards the client's ClientHello if it names the target's host; returns the bytes that followed it.
 
-    A server may ask for another greeting, and would go by the name in that one. So nothing more of the client
-    passes until the server has answered. Raises Refused, hello.NotTls when it is the server that errs.
+    A server may request a second ClientHello, and would use the name in that one. So no further bytes of the
+    client pass until the server has answered. Raises Refused; tls_hello.NotTls if the server violates the
+    protocol.
     """
     reader, writer = outer
     rest = await _greet(tls_hello.ClientGreeting(), inner, early, writer, target)
@@ -62,17 +63,17 @@ async def _greet(
             while not greeting.done:
                 data = await inner.read()
                 if not data:
-                    raise tls_hello.NotTls("it ends in the middle")
+                    raise tls_hello.NotTls("incomplete")
                 greeting.feed(data)
     except TimeoutError:
-        raise Refused(408, "no TLS greeting has come in time") from None
+        raise Refused(408, "no complete ClientHello was received in time") from None
     except tls_hello.NotTls as error:
         raise Refused(
             403,
             f"this tunnel is for TLS, and its beginning is {error}",
             f"Other protocols need tcp://{written(target.host, target.port)} in the sandbox's allow_hosts.",
         ) from None
-    # RFC 6066: an address is never sent as a name.
+    # RFC 6066: an address is never sent as a server name.
     name = target.host if greeting.name is None and address_of(target.host) else greeting.name
     if name is None or name.lower() != target.host:
         await inner.write(tls_hello.UNRECOGNIZED_NAME)
@@ -82,11 +83,11 @@ async def _greet(
 
 
 class WrongName(Exception):
-    """The greeting names another host, or none; the client has got an alert."""
+    """The ClientHello names another host, or none; the client has received an alert."""
 
 
 async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
-    """Carries bytes both ways until the host has ended, or code inside has left."""
+    """Carries bytes in both directions until the host has closed its side or code inside has left."""
     reader, writer = outer
 
     async def outwards() -> None:
@@ -108,8 +109,8 @@ async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
 
 
 async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: Inner) -> None:
-    """Returns when the host has ended its side, or code inside has left. Raises errors of either direction;
-    but a host that takes no more may still answer."""
+    """Returns when the host has closed its side, or code inside has left. Raises the errors of either
+    direction; but a host that accepts no more data may still answer."""
     sending, receiving = asyncio.ensure_future(outwards), asyncio.ensure_future(inwards)
     try:
         await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)

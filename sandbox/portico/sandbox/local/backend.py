@@ -1,4 +1,5 @@
-"""The local backend: makes sandboxes from zygotes, keeps some waiting, and leaves nothing behind."""
+"""The local backend: forks sandboxes from zygotes on this machine, keeps a warm pool, and leaves no process
+or control group behind."""
 
 import asyncio
 import os
@@ -20,23 +21,26 @@ from portico.sandbox.local.zygotes import PRELOAD_BYTES, Kind, Zygote, kind_of
 from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Limits, Spec
 
-FULL: Final = "full"  # namespaces, filter, and limits for the sandbox as a whole
+FULL: Final = "full"  # namespaces, system call filter, and limits for the sandbox as a whole
 RLIMITS: Final = "rlimits"  # namespaces and filter; memory is limited per process, CPU not at all
-_UIDS: Final = range(1_000, 61_000)  # above the zygote's base
+_UIDS: Final = range(1_000, 61_000)  # above the zygote's first id
 _USUAL: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    minimum_tier: str = RLIMITS  # `full`: refuse to work on a machine that cannot limit a sandbox as a whole
-    spares: int = 2  # that wait and have run nothing yet, of each kind that is in use; after a rush, more
-    pool_size: int = 0  # that wait and have run a cell, without mounts and preloaded modules
-    uid_base: int = 200_000  # where the ids of sandboxes begin when this process is root
-    preload_bytes: int = PRELOAD_BYTES  # of memory for a zygote that preloads modules, until it is ready
+    """Settings of the local backend."""
+
+    minimum_tier: str = RLIMITS  # `full`: refuse a machine that cannot limit a sandbox as a whole
+    spares: int = 2  # pooled sandboxes of each template that have run nothing; temporarily more after a rush
+    pool_size: int = 0  # pooled sandboxes that have run a cell, without mounts and preloaded modules
+    uid_base: int = 200_000  # first user id of sandboxes when this process is root
+    preload_bytes: int = PRELOAD_BYTES  # memory limit of a zygote while it preloads modules
 
 
 class LocalBackend:
-    """Use `async with`, or `open` and `close`. All methods belong to the event loop that opened it."""
+    """Creates sandboxes on this machine. Use `async with`, or `open` and `close`. All methods run on the
+    event loop that opened it."""
 
     name = "local"
 
@@ -72,9 +76,10 @@ class LocalBackend:
         return self._templates.count
 
     async def open(self) -> None:
-        """Finds out what the machine allows, ends what a dead owner has left, and warms up.
+        """Detects what the machine supports, removes sandboxes of dead owners, and fills the pool.
 
-        Raises BackendUnavailable if the machine cannot do what the settings ask for at least.
+        Raises:
+            BackendUnavailable: The machine does not support the required tier.
         """
         try:
             seccomp.program()
@@ -82,12 +87,12 @@ class LocalBackend:
             raise errors.BackendUnavailable(f"no system call filter for {os.uname().machine}") from None
         if not process_owner.sees_processes():
             raise errors.BackendUnavailable(
-                "/proc shows another PID namespace than this process's: mount it anew (unshare --mount-proc)"
+                "/proc shows another PID namespace than this process's: remount it (unshare --mount-proc)"
             )
-        visible_files.check({"the working folder": os.getcwd()})
+        visible_files.check({"the working directory": os.getcwd()})
         if path := visible_files.covered(visible_files.base()):
             raise errors.BackendUnavailable(
-                f"this Python is in {path}, where a sandbox has a directory of its own; use another"
+                f"this Python is in {path}, where a sandbox has a directory of its own; use another Python"
             )
         await asyncio.to_thread(self._sweep)
         self._hierarchy = await asyncio.to_thread(cgroups.find, process_owner.Owner.current())
@@ -122,15 +127,15 @@ class LocalBackend:
         )
         always = frozenset(
             {"processes", "disk", "inodes", "output", "time"}
-        )  # processes: by the user id at least
+        )  # processes: at least by the user id
         tier = RLIMITS if missing else FULL
         if reason := visible_files.without_packages():
             missing["packages"] = reason
         return Capabilities(self.name, tier, enforced | always, pause, missing)
 
     async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> LocalBox:
-        """A sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable, and
-        LimitExceeded for preload and templates."""
+        """Creates a sandbox that is ready for its first call. Raises InvalidRequest, BackendUnavailable, and
+        LimitExceeded with the limit "preload" or "templates"."""
         spec.check()
         if not self._opened:
             raise errors.BackendUnavailable("the local backend is not open")
@@ -159,7 +164,7 @@ class LocalBackend:
         limits = spec.limits
         if (limits.disk_bytes, limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
             return None
-        # What a process may use has been told already, and can only become less.
+        # The resource limits of a pooled sandbox are set already, and can only be lowered.
         if limits.processes > _USUAL.processes or (
             self.capabilities.tier == RLIMITS and limits.memory_bytes > _USUAL.memory_bytes
         ):
@@ -173,7 +178,7 @@ class LocalBackend:
         box.id = sandbox_id
 
     async def _make(self, spec: Spec, template: Template) -> LocalBox:
-        """A sandbox that is all that is asked for; a kernel is on its way."""
+        """Creates a sandbox for the spec; its kernel is being started."""
         zygote = await self._templates.zygote(template)
         sandbox_id = new_id()
         box = LocalBox(sandbox_id, spec, cgroups.Group(self._hierarchy, sandbox_id), self._ended)
@@ -203,14 +208,14 @@ class LocalBackend:
             await box.destroy()
             self._ended(box)
             if isinstance(error, OSError):
-                raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
+                raise errors.BackendUnavailable(f"a sandbox cannot be created: {error}") from error
             raise
         finally:
             theirs.close()
         return box
 
     async def _adapt(self, box: LocalBox, spec: Spec) -> None:
-        """Makes one that waited into what is asked for, as far as it is not that already."""
+        """Applies the spec to a pooled sandbox, where it differs."""
         usual, box.spec = box.spec, spec
         try:
             if spec.limits != usual.limits:
@@ -220,7 +225,7 @@ class LocalBackend:
         except BaseException as error:
             await box.destroy()
             if isinstance(error, OSError):
-                raise errors.BackendUnavailable(f"no sandbox can be made: {error}") from error
+                raise errors.BackendUnavailable(f"a sandbox cannot be created: {error}") from error
             raise
 
     def _rlimits(self, spec: Spec) -> dict[str, int]:
@@ -261,7 +266,7 @@ class LocalBackend:
         task.add_done_callback(self._cleaning.discard)
 
     async def close(self) -> None:
-        """Ends every sandbox and zygote, and returns when nothing of them is left."""
+        """Ends every sandbox and zygote; returns when no process or control group of them is left."""
         self._opened = False
         if self._guard is not None:
             self._guard.cancel()

@@ -1,7 +1,7 @@
-"""Control groups: limits for a sandbox as a whole, freezing, and counting. Version 1, version 2, or neither.
+"""Control groups: limit, freeze and measure a sandbox as a whole, with version 1 or version 2, if available.
 
-Each owner process makes its groups below one directory that carries its name, so that a later owner can
-tell the groups of the living from those of the dead.
+Each owner process makes its groups below one directory named after it, so that a later owner can tell the
+groups of live owners from those of dead ones.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "portico-"
-_PATIENCE: Final = 10.0  # seconds for which it is tried to remove a group
-_BUFFERS: Final = 16  # one part of so many of its memory a sandbox may have once more in TCP and UDP buffers:
-_LEAST_BUFFERS: Final = 8 << 20  # net.ipv4.tcp_mem allows the whole machine one of ten
-_PERIOD: Final = 100_000  # microseconds, in which a group may use its quota; what the kernel begins with
+_PATIENCE: Final = 10.0  # seconds of attempts to remove a group
+_BUFFERS: Final = 16  # TCP and UDP buffers may add one sixteenth of the memory limit, or _LEAST_BUFFERS:
+_LEAST_BUFFERS: Final = 8 << 20  # net.ipv4.tcp_mem grants the whole machine a tenth of its memory
+_PERIOD: Final = 100_000  # microseconds in which a group may use its CPU quota; the kernel's default
 
 
 @dataclass(slots=True)
 class Hierarchy:
-    """Where groups can be made, by controller; in version 2 all are in one place. Empty: nowhere."""
+    """The directories where groups can be made, by controller; in version 2 all are the same. Empty: none."""
 
     controllers: dict[str, Path] = field(default_factory=dict)
-    unified: Path | None = None  # a version 2 tree, good for freezing and killing even without controllers
+    unified: Path | None = None  # a version 2 tree; it can freeze and kill even without controllers
 
     @property
     def limits(self) -> frozenset[str]:
@@ -47,7 +47,7 @@ class Hierarchy:
 
 
 def find(owner: Owner) -> Hierarchy:
-    """The groups this process can make, tried out and not guessed."""
+    """Finds where this process can make groups, by making them."""
     found = Hierarchy()
     name = _PREFIX + owner.name
     for controller in ("memory", "pids", "cpu"):
@@ -60,13 +60,13 @@ def find(owner: Owner) -> Hierarchy:
             if controller not in found.controllers and _delegate(unified, name, controller):
                 found.controllers[controller] = unified / name
     if found.unified is None and (_ROOT / "freezer").is_dir() and _make(_ROOT / "freezer" / name):
-        found.controllers["freezer"] = _ROOT / "freezer" / name  # every version 2 group is one
+        found.controllers["freezer"] = _ROOT / "freezer" / name  # a version 2 group can always freeze
     return found
 
 
 def _own_group() -> Path | None:
-    """Below which group of a pure version 2 tree new ones can go: the root's, or the one delegated to this
-    user.
+    """Returns the group of a pure version 2 tree below which groups can be made: the root's, or one delegated
+    to this user; None if there is none.
     """
     if not (_ROOT / "cgroup.controllers").exists():
         return None
@@ -74,7 +74,7 @@ def _own_group() -> Path | None:
         return _ROOT
     with open("/proc/self/cgroup") as table:
         path = next((line.split("::", 1)[1].strip() for line in table if line.startswith("0::")), "/")
-    parent = (_ROOT / path.lstrip("/")).parent  # a group with processes in it may not have controllers below
+    parent = (_ROOT / path.lstrip("/")).parent  # a group with processes cannot enable controllers below it
     return parent if os.access(parent, os.W_OK) else None
 
 
@@ -96,7 +96,8 @@ def _delegate(parent: Path, name: str, controller: str) -> bool:
 
 
 class Group:
-    """The groups of one sandbox, one per place. Paths are plain text: one is made for every sandbox."""
+    """The groups of one sandbox, one per directory. Paths are strings, for speed: a group is made per
+    sandbox."""
 
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
         self._hierarchy = hierarchy
@@ -105,19 +106,18 @@ class Group:
         self.name = name
 
     def make(self, parent: int | None = None) -> None:
-        """Makes the groups. Processes of the parent, a user id, may be the parents of what is born in them.
-        Raises OSError."""
+        """Makes the groups. Processes of the user id `parent` may fork children into them. Raises OSError."""
         for path in self._paths.values():
             os.mkdir(path)
         if self._unified is not None and parent is not None:
             os.chown(f"{self._unified}/cgroup.procs", parent, -1)
 
     def ways_in(self) -> tuple[list[int], list[int]]:
-        """Descriptors by which a new process gets in: of a version 2 group, to be born into, and of version
-        1 groups, to write its number to, which is 0 for itself. Raises OSError.
+        """Returns descriptors by which a new process joins: of a version 2 group, to be forked into, and of
+        the task lists of version 1 groups, to write 0 (itself) to. Raises OSError.
 
-        Neither makes the kernel wait; to move another process in takes some 10 ms after a quiet moment, and
-        whoever makes, kills or removes a group waits as long.
+        Neither makes the kernel wait. Moving another process takes some 10 ms after a quiet moment, and so
+        does making, killing or removing a group.
         """
         with ExitStack() as opened:
 
@@ -133,25 +133,25 @@ class Group:
         return births, lists
 
     def limit(self, limits: Limits) -> None:
-        """Sets their limits. Raises OSError."""
+        """Sets the resource limits of the groups. Raises OSError."""
         self._write("memory", ("memory.limit_in_bytes", "memory.max"), limits.memory_bytes)
         self._write(
             "memory", ("memory.memsw.limit_in_bytes", "memory.swap.max"), limits.memory_bytes, optional=True
         )
-        if self._version1("memory"):  # version 2 counts the buffers of sockets as memory
+        if self._version1("memory"):  # version 2 counts socket buffers as memory
             buffers = max(_LEAST_BUFFERS, limits.memory_bytes // _BUFFERS)
             _put(f"{self._path('memory')}/memory.kmem.tcp.limit_in_bytes", buffers)
-        self._write("pids", ("pids.max", "pids.max"), limits.processes + 1)  # the agent is one of them
+        self._write("pids", ("pids.max", "pids.max"), limits.processes + 1)  # 1: the supervisor
         quota = max(1_000, int(limits.cpus * _PERIOD))
         self._write("cpu", ("cpu.cfs_quota_us", "cpu.max"), quota)
 
     def attach(self, pid: int) -> None:
-        """Moves a process in, which may take some time. Raises OSError."""
+        """Moves a process into the groups, which may take some time. Raises OSError."""
         for path in self._paths.values():
             _put(f"{path}/cgroup.procs", pid)
 
     def freeze(self, frozen: bool) -> bool:
-        """False where there is no freezer."""
+        """Freezes or thaws the group. False if there is no freezer."""
         if self._unified is not None:
             _put(f"{self._unified}/cgroup.freeze", int(frozen))
             return True
@@ -162,8 +162,8 @@ class Group:
         return False
 
     def kill(self) -> None:
-        """Kills what can be killed from here at once, and lets it die at full speed: what has used up its CPU
-        time would otherwise die when its next period begins."""
+        """Kills the processes if the kernel supports it, and lifts the CPU quota: a process that has used up
+        its quota would otherwise die only in its next period."""
         with suppress(OSError):
             if self._unified is not None:
                 _put(f"{self._unified}/cgroup.kill", 1)
@@ -173,7 +173,7 @@ class Group:
         return self._number("memory", ("memory.usage_in_bytes", "memory.current"))
 
     def kernel_bytes(self) -> int | None:
-        """Of its memory, what the kernel keeps for it."""
+        """Returns the part of its memory that the kernel uses for it, in bytes."""
         if self._version1("memory"):
             return self._number("memory", ("memory.kmem.usage_in_bytes", ""))
         return self._entry("memory", ("", "memory.stat"), "kernel")
@@ -186,7 +186,7 @@ class Group:
         return used / 1e6 if used is not None else None
 
     async def remove(self) -> None:
-        """Removes the groups; what is still in them is on its way out."""
+        """Removes the groups, after the last killed processes have ended."""
         busy = [path for path in self._paths.values() if not _rmdir(path)]
         if busy:
             await asyncio.to_thread(_remove, *busy)
@@ -219,8 +219,8 @@ class Group:
 
 
 class Nursery(Group):
-    """The groups of one zygote, where its memory has a limit. In version 2 the zygote has to be in one beside
-    those of its sandboxes, because the kernel asks that of who gives birth into a group."""
+    """The groups of one zygote, which limit its memory. In version 2 the zygote must be in a group beside
+    those of its sandboxes, because the kernel requires that of a process that forks into a group."""
 
     def __init__(self, hierarchy: Hierarchy) -> None:
         memory = {name: path for name, path in hierarchy.controllers.items() if name == "memory"}
@@ -231,20 +231,20 @@ class Nursery(Group):
         return "memory" in self._hierarchy.controllers
 
     def take(self, pid: int, memory_bytes: int) -> None:
-        """Makes the groups and moves a zygote in, before it has children. Raises OSError."""
+        """Makes the groups and moves a zygote into them, before it has children. Raises OSError."""
         self.make()
         self.bound(memory_bytes)
-        with suppress(OSError):  # some kernels do not let groups below others choose
+        with suppress(OSError):  # some kernels refuse it for groups below others
             self._write("memory", ("memory.swappiness", "memory.swap.max"), 0, optional=True)
         self.attach(pid)
 
     def bound(self, memory_bytes: int) -> None:
-        """Raises OSError."""
+        """Sets the memory limit. Raises OSError."""
         self._write("memory", ("memory.limit_in_bytes", "memory.max"), memory_bytes)
 
 
 def admit(hierarchy: Hierarchy, user: int) -> None:
-    """Lets a zygote, whose user this is, give birth into the groups of a hierarchy. Raises OSError."""
+    """Allows a zygote of a user to fork into the groups of a hierarchy. Raises OSError."""
     if hierarchy.unified is not None:
         os.chown(hierarchy.unified / "cgroup.procs", user, -1)
 
@@ -269,8 +269,8 @@ def _entry(path: Path, key: str) -> int | None:
 
 
 def _remove(*paths: Path | str) -> None:
-    """Waits for the last processes, which have been killed and are not quite gone: on a machine full of work
-    that may take seconds. What still cannot be removed then is left to the sweep of whoever comes next."""
+    """Removes groups after their killed processes have ended: on a busy machine that may take seconds. Groups
+    that remain are left to the next owner's sweep."""
     left: list[Path | str] = list(paths)
     pause, until = 0.0005, time.monotonic() + _PATIENCE
     while left := [path for path in left if not _rmdir(path)]:
@@ -282,11 +282,11 @@ def _remove(*paths: Path | str) -> None:
 
 
 def _rmdir(path: Path | str) -> bool:
-    """Removes a group; False while there are processes in it, or groups below it."""
+    """Removes a group; False while it contains processes or groups."""
     try:
         os.rmdir(path)
     except FileNotFoundError:
-        pass  # it was never made, or this is the second time
+        pass  # it was never made, or was removed before
     except OSError as error:
         if error.errno == errno.EBUSY:
             return False
@@ -295,31 +295,31 @@ def _rmdir(path: Path | str) -> bool:
 
 
 def sweep() -> int:
-    """Kills and removes what owners of this PID namespace that have ended have left; says how many groups
-    there were.
+    """Kills the processes and removes the groups of this PID namespace's dead owners; returns the number of
+    groups.
 
-    Those of this user, and of everybody for root.
+    Covers this user's groups; as root, every user's.
     """
     swept: list[Path] = []
     for group in _left():
         pids = _processes(group)
         if pids is None:
-            continue  # somebody else sweeps too
+            continue  # removed by a concurrent sweep
         swept.append(group)
         for pid in pids:
-            with suppress(ProcessLookupError):  # it has ended by itself
+            with suppress(ProcessLookupError):  # it has ended already
                 os.kill(pid, signal.SIGKILL)
-        with suppress(OSError):  # there is no freezer, or somebody else has swept it
-            _put(f"{group}/freezer.state", "THAWED")  # what is frozen dies when it thaws
+        with suppress(OSError):  # there is no freezer, or a concurrent sweep removed the group
+            _put(f"{group}/freezer.state", "THAWED")  # frozen processes die when they thaw
     _remove(*swept)
     return len(swept)
 
 
 def _left() -> Iterator[Path]:
-    """The groups of dead owners, inner ones first."""
+    """Yields the groups of dead owners, inner ones first."""
     tops: list[Path] = []
     for root in [path for path in (_ROOT, *_ROOT.glob("*")) if (path / "cgroup.procs").exists()]:
-        with suppress(FileNotFoundError):  # somebody else sweeps, too
+        with suppress(FileNotFoundError):  # removed by a concurrent sweep
             tops += root.glob(_PREFIX + "*")
     for top in tops:
         owner = Owner.parse(top.name.removeprefix(_PREFIX))
@@ -331,7 +331,8 @@ def _left() -> Iterator[Path]:
 
 
 def _processes(group: Path) -> list[int] | None:
-    """Its processes; None if it is gone. One that goes while it is read says that there is no such device."""
+    """Returns the processes of a group; None if it is gone. The kernel reports ENODEV for a group that is
+    removed during the read."""
     try:
         pids = [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
         return [pid for pid in pids if pid]  # 0 is a process that this PID namespace does not see
@@ -342,8 +343,8 @@ def _processes(group: Path) -> list[int] | None:
 
 
 def leave(hierarchy: Hierarchy) -> None:
-    """Removes this owner's own directories at the end, unless another backend of it has groups there."""
+    """Removes this owner's directories, unless another backend of this process has groups there."""
     for place in hierarchy.places():
-        with suppress(FileNotFoundError):  # another of them leaves, too
+        with suppress(FileNotFoundError):  # another backend removed it
             if not any(child.is_dir() for child in place.iterdir()):
                 _remove(place)

@@ -1,8 +1,8 @@
 """Keeps sandboxes from filling the machine's table of open files.
 
-Nothing limits the open files of a sandbox as a whole: each process may have some, and each mapping of a file
-keeps one more. The kernel charges their memory to the sandbox, half a KiB each, while the table (fs.file-max)
-has one entry for 10 KiB of the machine's memory. When it is full, only root can open a file.
+No limit covers the open files of a sandbox as a whole: each process may have some, and each mapping of a file
+keeps one open. The kernel charges their memory to the sandbox, half a KiB each, but the table (fs.file-max)
+has one entry per 10 KiB of the machine's memory. When it is full, only root can open a file.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from portico.sandbox.local.local_sandbox import LocalBox
 log = logging.getLogger(__name__)
 
 TABLE: Final = Path("/proc/sys/fs/file-nr")
-_FULL: Final = 0.75  # the part of the table beyond which a sandbox is ended
-_FILLING: Final = 0.25  # the part beyond which it is looked at often
+_FULL: Final = 0.75  # share of the table in use above which a sandbox is ended
+_FILLING: Final = 0.25  # share above which it is checked often
 _OFTEN, _SELDOM = 0.1, 1.0  # seconds
-_LEAST: Final = 256  # bytes of the kernel's that an open file takes at least
+_LEAST: Final = 256  # least bytes of kernel memory per open file
 _SHARE: Final = 16  # a sandbox with less than this part of the table (1/16) is never ended
 
 
 async def guard(boxes: Callable[[], Sequence[LocalBox]]) -> None:
-    """Ends the sandbox with the most kernel memory while the table is nearly full. Runs until it is
+    """Ends the sandbox that uses most kernel memory while the table is nearly full. Runs until it is
     cancelled."""
     pause = _SELDOM
     while True:

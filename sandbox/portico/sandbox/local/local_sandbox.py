@@ -1,4 +1,4 @@
-"""A sandbox on this machine: the process it is, and its control groups."""
+"""The handle of a sandbox on this machine: its process 1 and its control groups."""
 
 import asyncio
 import os
@@ -14,6 +14,8 @@ from portico.sandbox.spec import Spec
 
 
 class LocalBox(Box):
+    """A sandbox handle that pauses, measures and kills processes of this machine."""
+
     def __init__(
         self, sandbox_id: str, spec: Spec, group: Group, ended: Callable[["LocalBox"], None]
     ) -> None:
@@ -27,14 +29,14 @@ class LocalBox(Box):
         self._dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def adopt(self, pidfd: int) -> None:
-        """Takes the descriptor of the sandbox's process 1."""
+        """Sets the descriptor of the sandbox's process 1."""
         self._pidfd = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._died)
-        if self._killed:  # before it came to life
+        if self._killed:  # before the process was forked
             self._kill()
 
     def _freeze(self, frozen: bool) -> Awaitable[None]:
-        """By the freezer where there is one, else by signals, which a process can see."""
+        """Uses the freezer if there is one, else signals, which a process can notice."""
         try:
             if self._killed or self.group.freeze(frozen):
                 self._frozen = frozen
@@ -56,21 +58,22 @@ class LocalBox(Box):
         if self.gone is None:
             self.gone = errors.SandboxGone(f"sandbox {self.id} was ended: {cause}", cause)
         self.kill()
-        await asyncio.shield(self._dead)  # others wait for it, too
+        await asyncio.shield(self._dead)  # other callers wait for it, too
         self.channel.lost(self.gone)
         if self._cleaning is None:
             self._cleaning = asyncio.ensure_future(self._clean())
         await asyncio.shield(self._cleaning)
 
     def kill(self) -> None:
-        """Kills process 1, and so everything inside; all is dead when the descriptor says it is."""
+        """Kills process 1, and with it everything inside; all are dead when the descriptor becomes
+        readable."""
         if self._killed:
             return
         self._killed = True
         if self._pidfd >= 0:
             self._kill()
         elif not self._dead.done():
-            self._dead.set_result(None)  # it has not come to life
+            self._dead.set_result(None)  # there is no process yet
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -78,7 +81,7 @@ class LocalBox(Box):
         self.group.kill()
         if self._frozen:
             self._frozen = False
-            self.group.freeze(False)  # a frozen version 1 group dies when it thaws
+            self.group.freeze(False)  # processes in a frozen version 1 group die when it thaws
 
     def _died(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)

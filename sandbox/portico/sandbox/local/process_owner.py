@@ -1,7 +1,7 @@
-"""Which process owns what runs here: its pid and start time, and the PID namespace where the pid counts.
+"""Identifies the process that owns sandboxes: by its pid, its start time, and the PID namespace of the pid.
 
-Control groups, containers and temporary files can be shared by processes of several PID namespaces. A process
-judges only owners of its own namespace, and of those a reused pid deceives it about none.
+Processes of several PID namespaces can share control groups, containers and temporary files. A process judges
+only owners of its own namespace; the start time tells a reused pid from the owner's.
 """
 
 import os
@@ -18,8 +18,8 @@ MARK: Final = "portico-sandbox-of="
 
 @cache
 def here() -> str:
-    """This boot of this machine, and this process's PID namespace. It has no hyphen, and is empty without
-    /proc, where a process judges no owner."""
+    """Returns this boot of this machine and this process's PID namespace as a text without hyphens. Empty
+    without /proc; then a process judges no owner."""
     try:
         return f"{linux.boot_id().replace('-', '')}.{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
@@ -27,7 +27,7 @@ def here() -> str:
 
 
 def sees_processes() -> bool:
-    """Whether /proc shows this process's own PID namespace, and not one around it."""
+    """Whether /proc shows this process's own PID namespace, not an enclosing one."""
     try:
         with open("/proc/self/status") as table:
             ids = next((line.split()[1:] for line in table if line.startswith("NSpid:")), [])
@@ -38,6 +38,8 @@ def sees_processes() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
+    """A process that owns sandboxes."""
+
     pid: int
     started: int  # clock ticks since boot
     place: str = field(default_factory=here)
@@ -57,7 +59,7 @@ class Owner:
         return cls(int(pid), int(started), place) if pid.isdigit() and started.isdigit() and place else None
 
     def ended(self) -> bool:
-        """Whether it is sure that it has: False for one that this process cannot see."""
+        """Whether the process has certainly ended: False for one that this process cannot see."""
         return self.place == here() and sees_processes() and _started(self.pid) != self.started
 
 
@@ -70,10 +72,10 @@ def _started(pid: int | str) -> int | None:
 
 
 def kill_orphans() -> int:
-    """Kills the zygotes and sandboxes whose owner has ended; gives the number of processes it found.
+    """Kills zygotes and sandboxes whose owner has ended; returns the number of killed processes.
 
-    Normally there are none, because a zygote ends with its owner. What it kills carries the mark on its
-    command line and belongs to this user, or to one of the ids that this user's sandboxes have.
+    Normally there are none, because a zygote ends with its owner. It kills only processes that have the mark
+    in their command line and belong to this user, or to a user id of this user's sandboxes.
     """
     killed = 0
     for entry in os.listdir("/proc"):
@@ -83,7 +85,7 @@ def kill_orphans() -> int:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
                 words = file.read().split(b"\0")
         except OSError:
-            continue  # gone, or none of ours
+            continue  # it has ended, or belongs to another user
         mark = next((word for word in words if word.startswith(MARK.encode())), None)
         owner = Owner.parse(mark[len(MARK) :].decode(errors="replace")) if mark else None
         if owner is None or not owner.ended():
@@ -92,5 +94,5 @@ def kill_orphans() -> int:
             os.kill(int(entry), signal.SIGKILL)
             killed += 1
         except (ProcessLookupError, PermissionError):
-            pass  # gone, or somebody else's who borrows our mark
+            pass  # it has ended, or another user's process carries the mark
     return killed

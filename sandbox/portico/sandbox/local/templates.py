@@ -1,8 +1,8 @@
-"""Templates: what sandboxes are forked from. Each has a zygote, and a pool of sandboxes that wait.
+"""Templates that sandboxes are forked from. Each has a zygote and a warm pool.
 
 A template is a set of mounts and preloaded modules. Callers choose these, so the number of templates is
-limited, and so is each user's share. A template that no caller has a sandbox of gives way to a new one: first
-those of the user with the most templates, and of these the one that was asked for least recently.
+limited, and so is each user's share. A template without a caller's sandbox can be dropped for a new one:
+first those of the user with the most templates, and of these the least recently used.
 """
 
 import asyncio
@@ -18,21 +18,23 @@ from portico.sandbox.local.zygotes import Kind, Zygote
 from portico.sandbox.spec import Spec
 from portico.sandbox.warm_pool import Demand, Pool
 
-PLAIN: Final[Kind] = ((), ())  # always there, and not counted
+PLAIN: Final[Kind] = ((), ())  # always exists and does not count
 MOST: Final = 16
-SHARE: Final = 8  # templates that one user may have in use; a call without a user has no limit
-UNUSED: Final = 1_800.0  # seconds after which one that no caller has a sandbox of ends anyway
-_LOOK: Final = 60.0  # seconds
-_REPLACED: Final = 8  # worn zygotes that may still have sandboxes
+SHARE: Final = 8  # templates that one user may use; a call without a user has no limit
+UNUSED: Final = 1_800.0  # seconds without use after which a template without callers' sandboxes ends
+_LOOK: Final = 60.0  # seconds between two checks
+_REPLACED: Final = 8  # replaced zygotes that may still have sandboxes
 
 
 class Template:
+    """One template: its zygote, its pool, and the sandboxes that callers have of it."""
+
     def __init__(self, kind: Kind, user_id: str) -> None:
         self.kind = kind
         self.user_id = user_id  # of the last caller
-        self.asked = 0.0  # when that was, by the monotonic clock
-        self.given: dict[LocalBox, str] = {}  # sandboxes that callers have, with their users
-        self.callers = 0  # calls that are about to get a sandbox
+        self.asked = 0.0  # monotonic time of the last use
+        self.given: dict[LocalBox, str] = {}  # sandboxes of callers, with their users
+        self.callers = 0  # calls that are creating a sandbox
         self.starting: asyncio.Task[Zygote]
         self.pool: Pool[LocalBox]
 
@@ -42,13 +44,13 @@ class Template:
 
     @property
     def zygote(self) -> Zygote | None:
-        """None while it starts, and where it could not."""
+        """The zygote; None while it starts, or if it could not start."""
         done = self.starting.done() and not self.starting.cancelled() and not self.starting.exception()
         return self.starting.result() if done else None
 
     @property
     def idle(self) -> bool:
-        """Whether all sandboxes that it has wait in its pool."""
+        """Whether no caller has or is creating a sandbox of it."""
         return self.zygote is not None and not self.callers and not self.given
 
 
@@ -64,23 +66,24 @@ class Templates:
         spares: int,
         ready: int,
     ) -> None:
-        """`spares` wait of each template, and `ready` sandboxes of the plain one."""
+        """Each template keeps `spares` pooled sandboxes, and the plain one `ready` more that have run a
+        cell."""
         self.demand = Demand()
         self._start, self._make, self._zygote_of = start, make, zygote_of
         self._spares, self._ready = spares, ready
-        self._templates: dict[Kind, Template] = {}  # the one that was asked for last is the last
+        self._templates: dict[Kind, Template] = {}  # in order of last use
         self._replaced: set[Zygote] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
 
     @property
     def count(self) -> int:
-        """How many there are, with zygotes that were replaced and still have sandboxes."""
+        """Number of templates, and of replaced zygotes that still have sandboxes."""
         return len(self._templates) + len(self._replaced)
 
     @contextmanager
     def use(self, kind: Kind, user_id: str) -> Iterator[Template]:
-        """The template, which does not give way meanwhile. Raises LimitExceeded("templates")."""
+        """Yields the template, which is not dropped meanwhile. Raises LimitExceeded("templates")."""
         template = self._templates.pop(kind, None)
         if template is None:
             self._victims(user_id, 1) if kind != PLAIN else None
@@ -108,7 +111,7 @@ class Templates:
         return template
 
     def _look(self) -> None:
-        """Ends templates that have had no call for a long time."""
+        """Drops templates that were unused for a long time."""
         counted = [template for kind, template in self._templates.items() if kind != PLAIN]
         for template in counted:
             if template.idle and template.asked + UNUSED < time.monotonic():
@@ -116,7 +119,8 @@ class Templates:
         self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look) if counted else None
 
     async def zygote(self, template: Template) -> Zygote:
-        """A new one when the last has ended, or is worn. Raises what its start raises, and LimitExceeded."""
+        """Returns the zygote; starts a new one if the last has ended or is worn. Raises the errors of its
+        start, and LimitExceeded."""
         zygote = template.zygote
         if zygote is not None and self._replaceable(zygote):
             self._replaced.add(zygote)
@@ -142,7 +146,7 @@ class Templates:
         return starting
 
     async def _start_new(self, template: Template, user_id: str) -> Zygote:
-        """Ends other templates only after the start: one that cannot start ends no other."""
+        """Starts a zygote, then drops other templates for it; one that cannot start displaces none."""
         zygote = await self._start(template.kind)
         try:
             for victim in self._victims(user_id, 0) if template.kind != PLAIN else ():
@@ -158,8 +162,8 @@ class Templates:
             self._drop(template)
 
     def _victims(self, user_id: str, more: int) -> list[Template]:
-        """The idle templates that have to go if this user is to have so many more. Raises LimitExceeded when
-        these are not enough."""
+        """Returns the idle templates that must be dropped for `more` templates of this user. Raises
+        LimitExceeded when dropping all of them is not enough."""
         counted = [template for kind, template in self._templates.items() if kind != PLAIN]
         held = Counter(user for template in counted for user in template.users)
         held[user_id] += more
@@ -176,13 +180,13 @@ class Templates:
                     f"{whose} sets of mounts and preloaded modules already; use one of them, or end some",
                     "templates",
                 )
-            victim = max(able, key=lambda template: held[template.user_id])  # the first of equal ones
+            victim = max(able, key=lambda template: held[template.user_id])  # ties: least recently used
             idle.remove(victim)
             victims.append(victim)
             held[victim.user_id] -= 1
 
     def _drop(self, template: Template) -> None:
-        """Ends one without sandboxes but those that wait."""
+        """Drops a template that has only pooled sandboxes."""
         del self._templates[template.kind]
         self._later(self._end(template))
 
@@ -192,12 +196,12 @@ class Templates:
             await template.zygote.stop()
 
     def ended(self, box: LocalBox) -> None:
-        """Forgets a sandbox that has ended."""
+        """Removes a sandbox that has ended from its template."""
         for template in self._templates.values():
             template.given.pop(box, None)
 
     def left(self, zygote: Zygote) -> None:
-        """Ends a zygote that was replaced, when its last sandbox has gone, for they go with it."""
+        """Stops a replaced zygote after its last sandbox: a zygote's sandboxes end with it."""
         if zygote in self._replaced and zygote.living <= 0:
             self._replaced.discard(zygote)
             self._later(zygote.stop())
@@ -211,7 +215,7 @@ class Templates:
         await asyncio.gather(*(template.pool.close() for template in self._templates.values()))
 
     async def close(self) -> None:
-        """Ends every zygote, after the sandboxes that callers have."""
+        """Stops every zygote. Callers' sandboxes must have ended before."""
         if self._looking is not None:
             self._looking.cancel()
         templates = list(self._templates.values())

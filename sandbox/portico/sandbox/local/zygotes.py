@@ -1,8 +1,7 @@
-"""The owner's side of a zygote: starts it, asks it for processes, and replaces it before it is too long
-in use.
+"""The owner's side of a zygote: starts it, makes it fork sandboxes, and tells when it is to be replaced.
 
-Siblings share their zygote's memory layout and hash seed. A new zygote now and then keeps what one sandbox
-can learn about that from being of use against many others.
+The sandboxes of one zygote share its memory layout and hash seed. Zygotes are replaced from time to time, so
+that what one sandbox learns of these is of little use against others.
 """
 
 import array
@@ -44,26 +43,28 @@ sys.meta_path.append(Finder)
 from portico_inside import early, boot
 boot.main(socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]))
 """
-_START_SECONDS: Final = 60.0  # preloaded modules count
+_START_SECONDS: Final = 60.0  # including the import of preloaded modules
 _LATE: Final = f"not ready after {_START_SECONDS:g} seconds"
 MAX_FORKS: Final = 2_000
 MAX_AGE: Final = 1_800.0  # seconds
-PRELOAD_BYTES: Final = 512 << 20  # of memory that a zygote may take until it is ready
-_ROOM: Final = 64  # sandboxes more than there are, for which a zygote has memory
+PRELOAD_BYTES: Final = 512 << 20  # default memory limit of a zygote until it is ready
+_ROOM: Final = 64  # sandboxes beyond the existing ones for which a zygote has memory
 
 Kind = tuple[tuple[Mount, ...], tuple[str, ...]]  # mounts, and modules to preload
 
 
 def kind_of(spec: Spec) -> Kind:
-    """Specs of one kind come from the same zygote. The order of mounts means nothing."""
+    """Returns the kind of zygote that a spec needs. The order of mounts does not matter."""
     return tuple(sorted(spec.mounts, key=lambda mount: mount.target)), spec.preload
 
 
 class Zygote:
+    """A zygote process, as its owner sees it."""
+
     def __init__(
         self, kind: Kind, uid_base: int, env: dict[str, str], nursery: Nursery, memory_bytes: int
     ) -> None:
-        """`memory_bytes` is what it may take until it is ready."""
+        """`memory_bytes` is its memory limit until it is ready."""
         self.kind = kind
         self.forks = 0
         self._asked = 0
@@ -73,7 +74,7 @@ class Zygote:
         self._env = env
         self._nursery = nursery
         self._memory_bytes = memory_bytes
-        self._used = 0  # bytes, when it was ready
+        self._used = 0  # bytes of memory when it became ready
         self._taken: asyncio.Future[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -81,7 +82,7 @@ class Zygote:
 
     @property
     def ended(self) -> bool:
-        """Whether it can make nothing, now or any more."""
+        """Whether it can no longer fork."""
         return self._control is None
 
     @property
@@ -93,15 +94,16 @@ class Zygote:
         return os.geteuid() == 0
 
     async def start(self) -> None:
-        """Raises BackendUnavailable with what the machine refused, InvalidRequest for a module that cannot be
-        imported, LimitExceeded("preload") for modules that take too much memory or time."""
+        """Starts the process and waits until it can fork. Raises BackendUnavailable with what the machine
+        refused, InvalidRequest for a module that cannot be imported, LimitExceeded("preload") for modules
+        that take too much memory or time."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         code = str(Path(inside.__file__).parent)
         arguments = [code, str(theirs.fileno()), str(os.getpid()), MARK + Owner.current().name]
         # From this thread, because the zygote is killed when the thread that started it ends. An empty
-        # environment, because whoever is inside can read that of process 1.
+        # environment, because code inside can read the environment of process 1.
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603
             [sys.executable, "-I", "-c", _BOOT, *arguments],
             env={},
@@ -142,7 +144,7 @@ class Zygote:
             said = answer.decode(errors="replace")
             starved = bool(self._nursery.memory_kills()) or said.endswith(": MemoryError")
             await self.stop()
-            if importing or (starved and self.kind[1]):  # its last page may be one of the zygote's own
+            if importing or (starved and self.kind[1]):  # the page that exceeded the limit may be its own
                 raise self._refusal(said, starved)
             raise errors.BackendUnavailable(f"the zygote cannot start: {reason or said}")
         self._used = self._nursery.memory_bytes() or 0
@@ -152,7 +154,7 @@ class Zygote:
         loop.add_reader(ours, self._answered)
 
     def _refusal(self, said: str, starved: bool) -> errors.SandboxError:
-        """Why its modules cannot be imported."""
+        """Returns the error for modules that could not be imported."""
         modules = ", ".join(self.kind[1])
         if starved:
             most = self._memory_bytes >> 20
@@ -185,9 +187,7 @@ class Zygote:
         return lines[-1] if lines else ""
 
     async def fork(self, request: dict[str, Any], channel: socket.socket, group: Group) -> int:
-        """Makes one more process, which will serve the channel, and gives its pidfd. Raises
-        BackendUnavailable.
-        """
+        """Forks a process that serves the channel, and returns its pidfd. Raises BackendUnavailable."""
         births, lists = group.ways_in()
         passed = [*births, *lists]
         told = {**request, "births": len(births), "lists": len(lists)}
@@ -203,13 +203,14 @@ class Zygote:
                 os.close(fd)
 
     def _make_room(self) -> None:
-        """For each of its sandboxes: page tables, and what either writes on first after a fork."""
+        """Raises its memory limit for further sandboxes: each adds page tables, and the pages that either
+        side writes first after a fork."""
         each = (2 << 20) + self._used // 256
-        with suppress(OSError):  # it cannot be lowered at once
+        with suppress(OSError):  # the limit cannot be lowered at once
             self._nursery.bound(self._memory_bytes + (self.living + _ROOM) * each)
 
     async def _mapped(self, mount: Mount, uid: int) -> int:
-        """The mount in which this user is the directory's owner."""
+        """Returns the mount in which the user id `uid` is the source's owner."""
         assert mount.opened is not None
         user, group = mount.opened.owner
         namespace = await self._ask({"user": user, "group": group, "uid": uid})
@@ -232,7 +233,7 @@ class Zygote:
                 self._control.sendmsg(message, rights)
                 break
             except BlockingIOError:
-                await asyncio.sleep(0.001)  # many are asked for at once
+                await asyncio.sleep(0.001)  # many requests are in flight
             except OSError as error:
                 self._lost()
                 raise errors.BackendUnavailable("the zygote has ended") from error
@@ -240,7 +241,7 @@ class Zygote:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                _let_go(waiter.result())  # it came at the same moment
+                _let_go(waiter.result())  # it arrived at the same moment
             raise
 
     def _answered(self) -> None:
@@ -261,7 +262,7 @@ class Zygote:
                 waiter.set_result(fds[0])
             else:
                 waiter.set_exception(errors.BackendUnavailable(reason))
-        elif fds:  # whoever asked has given up
+        elif fds:  # the caller was cancelled
             _let_go(fds[0])
 
     def _lost(self) -> None:
@@ -275,7 +276,7 @@ class Zygote:
         self._requests.clear()
 
     async def stop(self) -> None:
-        """Ends the zygote and with it every sandbox that is left."""
+        """Kills the zygote, and with it its remaining sandboxes."""
         self._lost()
         if self._process is not None:
             self._process.kill()
@@ -283,7 +284,7 @@ class Zygote:
             assert self._process.stderr is not None
             self._process.stderr.close()
         if self._taken is not None:
-            await asyncio.wait([self._taken])  # a thread makes the groups, also when the caller has left
+            await asyncio.wait([self._taken])  # a thread makes the groups, even if the caller was cancelled
             await self._nursery.remove()
 
 
@@ -301,7 +302,7 @@ def _describe(mount: Mount) -> dict[str, Any]:
 
 
 def _let_go(fd: int) -> None:
-    """Ends a process that nobody wants any more, by its descriptor."""
-    with suppress(OSError):  # it is a user namespace
+    """Ends a process that no caller wants, by its pidfd."""
+    with suppress(OSError):  # the descriptor is of a user namespace
         signal.pidfd_send_signal(fd, signal.SIGKILL)
     os.close(fd)

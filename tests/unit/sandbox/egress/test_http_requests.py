@@ -299,7 +299,7 @@ async def test_each_refusal_says_what_to_do() -> None:
         got = await refused("http://other.test/")
         assert "other.test is not among this sandbox's allow_hosts" in got
         assert "good.test, *.sub.test" in got
-        assert "Make the sandbox with other.test in allow_hosts" in got
+        assert "Create the sandbox with other.test in allow_hosts" in got
         assert "allow no plain HTTP to good.test:8080" in (got := await refused("http://good.test:8080/"))
         assert "tcp://good.test:8080" in got
         assert "allow no plain HTTP" in await refused("http://good.test:443/")

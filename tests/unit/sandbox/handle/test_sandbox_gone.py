@@ -24,7 +24,7 @@ async def test_an_engine_that_does_not_answer_is_named_in_the_log_only(
         gone = await box._why()
     finally:
         await engine.close()
-    assert gone.message == "sandbox sbx_1 is gone: the engine has it no more"
+    assert gone.message == "sandbox sbx_1 is gone: the engine no longer has it"
     assert "does not answer" in caplog.text
 
 

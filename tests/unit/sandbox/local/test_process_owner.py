@@ -83,13 +83,13 @@ async def test_a_core_leaves_alone_what_belongs_to_a_core_of_another_pid_namespa
 async def test_a_core_that_sees_only_processes_of_another_namespace_says_so() -> None:
     other = await core()
     out = (await other.communicate(b"\n"))[0].decode()
-    assert "mount it anew" in out
+    assert "remount it" in out
 
 
 async def test_a_sandbox_backend_refuses_a_foreign_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_owner, "sees_processes", lambda: False)
     assert not Owner(os.getpid(), 1).ended()
-    with pytest.raises(errors.BackendUnavailable, match="mount it anew"):
+    with pytest.raises(errors.BackendUnavailable, match="remount it"):
         await LocalBackend().open()
 
 
