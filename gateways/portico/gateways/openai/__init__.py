@@ -1,1 +1,3 @@
-"""The OpenAI gateway: Responses, Conversations, Chat Completions and models of a core's agents."""
+"""The OpenAI gateway: serves a core's agents through Responses, Conversations, Chat Completions and
+models.
+"""

@@ -1,4 +1,4 @@
-"""The application: the hot paths in front, FastAPI behind them."""
+"""The OpenAI gateway's application: hot paths and WebSockets first, then FastAPI's routes."""
 
 import logging
 from typing import Any
@@ -60,7 +60,7 @@ _EXPOSED = [
 
 
 def create_app(settings: OpenAiSettings) -> FastAPI:
-    """The gateway's application, without its front."""
+    """Builds the FastAPI application, without its front."""
     app = FastAPI(
         telemetry=NOT_ITS_OWN,
         title="Portico",
@@ -74,7 +74,7 @@ def create_app(settings: OpenAiSettings) -> FastAPI:
     app.state.streams = Streams(settings.ping_seconds)
     app.state.max_body_bytes = settings.max_body_bytes
     for prefix in PREFIXES:
-        # What has a path of its own comes before what takes any id.
+        # Routes with a fixed path must precede routes whose path takes any id.
         for module in (token_counting, responses, conversation_routes, models):
             app.include_router(module.routes, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     _handle_errors(app)
@@ -83,7 +83,7 @@ def create_app(settings: OpenAiSettings) -> FastAPI:
 
 
 class OpenAiGateway:
-    """What a site serves: the application behind its front."""
+    """The gateway that serves agents as models of OpenAI's API."""
 
     name = "openai"
 
@@ -153,7 +153,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI) -> None:
-    """OpenAPI with the routes that go around FastAPI."""
+    """Adds to OpenAPI the routes that bypass FastAPI."""
     generate = app.openapi
 
     def documented() -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _document(app: FastAPI) -> None:
 
 
 class Front:
-    """What comes before FastAPI: the hot paths, WebSockets, and the last resort for errors."""
+    """The part in front of FastAPI: the hot paths, WebSockets, and the handling of uncaught errors."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Runs that wait for input that can't come: nothing of them is stored, so no call can continue them."""
+"""Cancels runs that wait for input that cannot arrive: they are not stored, so no call can continue them."""
 
 import asyncio
 import logging
@@ -11,14 +11,16 @@ log = logging.getLogger(__name__)
 
 
 class Stranded:
-    """Cancels such runs behind the answer that told of their question. Owns the tasks that do it."""
+    """Cancels such runs in the background, after the answer with their input request. Owns the tasks."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._cancelling: set[asyncio.Task[None]] = set()
 
     def cancel(self, run_id: str, metadata: Mapping[str, str]) -> None:
-        """For the caller with this metadata. Returns at once; a core that can't is noted in the log."""
+        """Starts cancelling a run for the caller with this metadata, and returns at once. Errors of the core
+        are logged.
+        """
         cancelling = asyncio.create_task(self._cancel(run_id, metadata))
         self._cancelling.add(cancelling)
         cancelling.add_done_callback(self._cancelling.discard)
@@ -27,4 +29,6 @@ class Stranded:
         try:
             await self._core.client.with_options(metadata=metadata).runs.cancel(run_id)
         except PorticoError as error:
-            log.info("run %s waits for input that can't come: %s", run_id, error)
+            log.info(
+                "run %s waits for input that cannot arrive, and could not be cancelled: %s", run_id, error
+            )

@@ -1,4 +1,4 @@
-"""Contents that an output message can't hold, as text that every client can show; and the data of calls."""
+"""Renders contents that output messages can't hold as text for any client, and reads the data of calls."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from portico.v1 import events_pb2 as pb
 
 
 def content_text(content: pb.Content) -> str | None:
-    """Markdown for what has a URL, JSON for data; None when it holds nothing that we know."""
+    """Returns Markdown for a content with a URL, and JSON for data; None for an empty or unknown content."""
     match content.WhichOneof("value"):
         case "text":
             return content.text
@@ -30,8 +30,9 @@ def content_text(content: pb.Content) -> str | None:
 
 
 def content_data(content: pb.Content) -> dict[str, Any]:
-    """The object of a data content; empty for what is none. What is nested too deeply to be told inside
-    other things becomes its JSON text."""
+    """Returns the object of a data content; empty for other contents. Members nested too deeply for embedding
+    become JSON text.
+    """
     value = orjson.loads(content.data_json) if content.data_json else None
     if not isinstance(value, dict):
         return {}
@@ -41,7 +42,7 @@ def content_data(content: pb.Content) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """A value of a call's data that should be a text."""
+    """Converts a value of a call's data to a string."""
     if isinstance(value, str):
         return value
     return "" if value is None else orjson.dumps(value).decode()
@@ -59,11 +60,11 @@ def _file(file: pb.FileContent) -> str:
 
 
 def _url(data: str, media_type: str) -> str:
-    """Data that is a URL already, or base64 text."""
+    """Returns a URL for data that is a URL already or base64 text."""
     scheme = data[:8].lower()
     return data if scheme.startswith(("https:", "http:", "data:")) else f"data:{media_type};base64,{data}"
 
 
 def _target(url: str) -> str:
-    """A link's target that ends where the URL does."""
+    """Escapes a URL so that a Markdown link does not end early."""
     return url.replace(" ", "%20").replace("\n", "").replace("(", "%28").replace(")", "%29")

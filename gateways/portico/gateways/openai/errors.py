@@ -1,7 +1,8 @@
-"""The one error shape of this gateway, and which errors a client should not answer by trying again.
+"""The error format of this gateway, and which errors a client must not retry.
 
-OpenAI's clients try again after 408, 409, 429 and 5xx unless `x-should-retry: false` says otherwise: an
-agent that failed may have done half of its work, so it says so; a limit and a core that is away do not.
+OpenAI's clients retry after 408, 409, 429 and 5xx unless the answer has `x-should-retry: false`. An agent
+that failed may have done half of its work, so its errors have this header; rate limits and an unreachable
+core do not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,9 +21,9 @@ from portico.gateways.http.errors import CHALLENGE, HTTP_STATUS, RETRY_SECONDS, 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 NO_RETRY = {"x-should-retry": "false"}
 
-# Where OpenAI's status differs: it has no 416, and who is told 499 is still there.
+# Statuses that differ: OpenAI has no 416, and 499 would be sent to a caller that is still connected.
 _STATUS = {**HTTP_STATUS, grpc.StatusCode.OUT_OF_RANGE: 400, grpc.StatusCode.CANCELLED: 503}
-# OpenAI's words for ours; the others are ours in small letters.
+# OpenAI's codes for the core's reasons; other reasons are used in lower case.
 _CODES = {
     "AGENT_NOT_FOUND": "model_not_found",
     "INVALID_ARGUMENT": "invalid_value",
@@ -33,9 +34,9 @@ _CODES = {
     "INTERNAL": "server_error",
     "UNKNOWN": "server_error",
 }
-# Conflicts that pass by themselves.
+# Conflicts that end without the caller's action.
 _PASSING = frozenset(("SESSION_BUSY",))
-# How a run's own error code reads as a status; what is not here is 500.
+# HTTP status for a run's error code; 500 for all others.
 _RUN_STATUS = {
     "rate_limit_exceeded": 429,
     "deadline_exceeded": 504,
@@ -43,7 +44,7 @@ _RUN_STATUS = {
     "invalid_prompt": 400,
     "context_length_exceeded": 400,
 }
-# Fields of the contract, as the parameters that they came from.
+# Fields of the contract, and the parameters that they come from.
 _PARAMS = {
     "request.agent_name": "model",
     "request.user_id": "user",
@@ -55,14 +56,14 @@ _LONGEST_REQUEST_ID = 200
 
 
 def _param(field: str) -> str:
-    """A field of the contract as the caller wrote it, as far as its name tells."""
+    """Returns the parameter that a field of the contract comes from, as far as its name shows."""
     name = _PARAMS.get(field) or field.removeprefix("request.").replace("_json", "")
-    # The messages that a session is given are a conversation's items.
+    # Messages appended to a session are items of a conversation.
     return f"items{name.removeprefix('messages')}" if name.startswith("messages[") else name
 
 
 class OpenAiError(Exception):
-    """An answer that is not a success. Without a type it has the one of its status."""
+    """An error answer. Its type defaults to the one for its status."""
 
     def __init__(
         self,
@@ -84,47 +85,47 @@ class OpenAiError(Exception):
 
 
 def error_json(error: OpenAiError) -> dict[str, Any]:
-    """The body of an answer, and the data of a stream's event."""
+    """Returns the JSON of an error, for an answer's body and for a stream's event."""
     told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     return {"error": told}
 
 
 def error_response(error: OpenAiError, request_id: str = "") -> Response:
-    """The answer for an error; without an id of the request it gets one."""
+    """Returns the answer for an error, with a new request id if none is given."""
     headers = dict(error.headers)
     headers.setdefault("x-request-id", request_id or new_request_id())
     if error.status in RETRY_SECONDS and "x-should-retry" not in headers:
         headers.setdefault("retry-after", RETRY_SECONDS[error.status])
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers.update(CHALLENGE)
-    # An error is never a reason to fail: what is no text for JSON becomes a question mark.
+    # Must not fail: characters that JSON can't encode become question marks.
     body = orjson.dumps(_encodable(error_json(error)))
     return Response(body, error.status, headers, "application/json")
 
 
 def missing(param: str) -> OpenAiError:
-    """For what must be there."""
+    """Returns the error for a missing required parameter."""
     message = f"Missing required parameter: '{param}'."
     return OpenAiError(message, code="missing_required_parameter", param=param)
 
 
 def invalid(param: str, message: str, code: str = "invalid_value") -> OpenAiError:
-    """For what is there and can't be taken."""
+    """Returns the error for an invalid parameter."""
     return OpenAiError(f"Invalid '{param}': {message}.", code=code, param=param)
 
 
 def unsupported(param: str, message: str) -> OpenAiError:
-    """For what OpenAI has and this gateway has not."""
+    """Returns the error for a parameter that OpenAI supports and this gateway does not."""
     return OpenAiError(message, code="unsupported_parameter", param=param)
 
 
 def from_core(error: PorticoError) -> OpenAiError:
-    """An error of the core."""
+    """Converts an error of the core."""
     status = _STATUS.get(error.code, 500)
     reason = error.reason or error.code.name
     headers = retry_after(error.metadata)
     conflict = status == 409 and reason not in _PASSING
-    begun = status >= 500 and "run_id" in error.metadata  # the run may have done half of its work
+    begun = status >= 500 and "run_id" in error.metadata  # the run may have done part of its work
     if conflict or begun or status == 501:
         headers.update(NO_RETRY)
     message = error.message
@@ -141,28 +142,30 @@ def from_core(error: PorticoError) -> OpenAiError:
 
 
 def from_run(code: str, message: str, *, rejected: bool = False) -> OpenAiError:
-    """A run that failed, or was rejected by its agent (422): the agent's words and code."""
+    """Converts the error of a run that failed or, with `rejected`, that its agent rejected (422); code and
+    message are the agent's.
+    """
     status = _RUN_STATUS.get(code, 422 if rejected else 500)
-    # Only a limit is known to be worth another try.
+    # A retry is known to help only for a rate limit.
     headers = NO_RETRY if status >= 500 else None
     return OpenAiError(message, status=status, code=code, headers=headers)
 
 
 def from_bad_request(error: BadRequest) -> OpenAiError:
-    """A request that never reached the core. What a field says wrongly is 400 here."""
+    """Converts a request that the gateway refused; 422 becomes 400, OpenAI's status for invalid fields."""
     status = 400 if error.status == 422 else error.status
     code = _CODES.get(error.code, error.code.lower())
     return OpenAiError(error.message, status=status, code=code, param=error.field or None)
 
 
 def from_status(status: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> OpenAiError:
-    """What the router refuses: an unknown path, a wrong method."""
+    """Converts a refusal of the router: unknown path or wrong method."""
     message = f"{HTTPStatus(status).phrase}: invalid URL ({method} {path})"
     return OpenAiError(message, status=status, code="unknown_url", headers=headers)
 
 
 def from_defect(log: Logger, request_id: str = "") -> OpenAiError:
-    """An exception that nobody meant; the log has what it was."""
+    """Logs the current exception, and returns an internal error with an id to find it in the log."""
     request_id = request_id or new_request_id()
     log.exception("request %s failed", request_id)
     message = f"internal error; quote request {request_id} to the operator"
@@ -171,7 +174,7 @@ def from_defect(log: Logger, request_id: str = "") -> OpenAiError:
 
 
 def as_told(error: Exception, log: Logger, request_id: str = "") -> OpenAiError:
-    """What a caller is told of an exception, while it is handled; one that nobody meant goes to the log."""
+    """Converts the exception that is being handled to an error for the caller; logs unexpected ones."""
     match error:
         case OpenAiError():
             return error
@@ -188,7 +191,7 @@ def new_request_id() -> str:
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's own id of a request, or a new one."""
+    """Returns the caller's request id, or a new one."""
     for name, value in headers:
         if name == b"x-request-id" and 0 < len(value) <= _LONGEST_REQUEST_ID:
             given = value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""The JSON that clients send, no deeper than it can be repeated."""
+"""Parses clients' JSON, with a limit on its depth so that it can be embedded in other JSON."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request import body_fields
 
-# orjson reads 1,024 levels and writes 254, and what is read here is written inside other things.
+# orjson reads 1,024 levels and writes 254, and parsed values are written inside other objects.
 MAX_DEPTH = 128
 
 
 def load(body: bytes | str) -> dict[str, Any]:
-    """A JSON object. Raises BadRequest, which names a member that is nested too deeply."""
+    """Parses a JSON object. Raises BadRequest, which names a member that is nested too deeply."""
     value = body_fields.load(body)
     for name in deep_members(value, body):
         raise BadRequest(f"{name}: nested more than {MAX_DEPTH} levels deep", field=name)
@@ -19,15 +19,15 @@ def load(body: bytes | str) -> dict[str, Any]:
 
 
 def deep_members(value: dict[str, Any], source: bytes | str) -> list[str]:
-    """The members of an object that are nested too deeply; `source` is its JSON."""
-    # Most have not so many brackets at all.
+    """Returns the names of an object's members that are nested too deeply; `source` is the object's JSON."""
+    # Shortcut: most bodies have fewer brackets in total.
     if _brackets(source) <= MAX_DEPTH:
         return []
     return [name for name, member in value.items() if is_deep(member)]
 
 
 def is_deep(value: Any) -> bool:
-    """Whether lists and objects are nested in each other too deeply."""
+    """Returns whether lists and objects are nested more than MAX_DEPTH levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [item for inside in level if isinstance(inside, dict | list) for item in _items(inside)]

@@ -1,4 +1,6 @@
-"""What routes have in common: bodies by hand, answers without models, pages by cursor."""
+"""Shared parts of the routes: bodies are parsed by hand, answers written without models, lists paged by
+cursor.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -17,9 +19,9 @@ from portico.gateways.openai.responses.stream.event_writer import dumps
 CoreDep = Annotated[Core, Depends(core_of)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
-After = Annotated[str, Query(description="The id of the last item you have.")]
+After = Annotated[str, Query(description="The id of the last item of the previous page.")]
 Include = Annotated[
-    list[str] | SkipJsonSchema[None], Query(alias="include[]", description="Accepted; nothing depends on it.")
+    list[str] | SkipJsonSchema[None], Query(alias="include[]", description="Accepted and ignored.")
 ]
 
 
@@ -32,7 +34,7 @@ Given = Annotated[dict[str, Any], Depends(_given)]
 
 
 def metadata_of(request: Request) -> dict[str, str]:
-    """The caller's own metadata, with an id for the request."""
+    """Returns the caller's metadata for calls to the core, with a request id."""
     headers = request.scope["headers"]
     metadata = caller_metadata(headers)
     metadata.setdefault("x-request-id", _id_of(request))
@@ -55,7 +57,7 @@ def _id_of(request: Request) -> str:
 
 
 def item_list(items: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    """A page."""
+    """Returns the JSON of a page."""
     return {
         "object": "list",
         "data": list(items),
@@ -66,7 +68,9 @@ def item_list(items: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
 
 
 def page_of(items: Sequence[dict[str, Any]], *, after: str, limit: int, order: Order) -> dict[str, Any]:
-    """One page of all items, which are given oldest first. Raises OpenAiError."""
+    """Returns one page of `items`, which must be ordered oldest first. Raises OpenAiError (404) for an
+    unknown `after`.
+    """
     ordered = list(items) if order == "asc" else list(reversed(items))
     start = 0
     if after:
@@ -79,6 +83,6 @@ def page_of(items: Sequence[dict[str, Any]], *, after: str, limit: int, order: O
 
 
 def takes(name: str, description: str = "") -> dict[str, Any]:
-    """The OpenAPI of a route's body."""
+    """Returns the OpenAPI of a route's body."""
     schema = {"type": "object", "title": name, "description": description}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

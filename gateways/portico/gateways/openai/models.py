@@ -1,4 +1,4 @@
-"""GET /models: the agents of the core, as OpenAI's clients list what they can ask."""
+"""GET /models: lists the core's agents as models."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from portico.v1 import agent_pb2
 
 routes = APIRouter(prefix="/models", tags=["models"])
 
-# Under this path a model is a wish to the default agent, unless it is an agent's name.
+# Under this path `model` is a parameter for the default agent, unless it is an agent's name.
 COMPATIBLE = "/compatible-mode/"
-# An agent has no date of birth, and clients want one that is the same wherever they ask: 2026-01-01.
+# Agents have no creation time, and clients expect a constant one: 2026-01-01.
 CREATED = 1767225600
-_LISTED = 20  # how many names fit into a message
+_LISTED = 20  # the most names in an error message
 _FRESH_SECONDS = 5.0
 
 CoreDep = Annotated[Core, Depends(core_of)]
@@ -32,7 +32,7 @@ class Model(BaseModel):
 
     id: str = Field(description="The agent's name.")
     object: str = "model"
-    created: int = Field(description="The same for all.")
+    created: int = Field(description="A constant.")
     owned_by: str = "portico"
 
 
@@ -44,7 +44,7 @@ class ModelList(BaseModel):
 
 
 class Agents:
-    """Which names are agents', asked again every few seconds."""
+    """Caches the names of the core's agents for a few seconds."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -52,7 +52,7 @@ class Agents:
         self._asked_at = float("-inf")
 
     async def has(self, name: str, metadata: Mapping[str, str]) -> bool:
-        """Whether there is an agent of this name. Raises PorticoError."""
+        """Returns whether there is an agent with this name. Raises PorticoError."""
         now = asyncio.get_running_loop().time()
         if now - self._asked_at > _FRESH_SECONDS:
             self._names = frozenset(await self.names(metadata))
@@ -60,22 +60,22 @@ class Agents:
         return name in self._names
 
     async def names(self, metadata: Mapping[str, str]) -> list[str]:
-        """All of them as they are now, the default one first. Raises PorticoError."""
+        """Returns the current names of all agents, the default one first. Raises PorticoError."""
         return [agent.name for agent in await _listed(self._core.client.with_options(metadata=metadata))]
 
     async def default(self, metadata: Mapping[str, str]) -> str:
-        """The one that is asked when none is named; empty if there is none. Raises PorticoError."""
+        """Returns the name of the default agent; empty if there is none. Raises PorticoError."""
         return next(iter(await self.names(metadata)), "")
 
     async def check(self, name: str, metadata: Mapping[str, str]) -> None:
-        """Raises OpenAiError (404) for a name that is no agent's, PorticoError."""
+        """Raises OpenAiError (404) if no agent has this name, PorticoError."""
         if not await self.has(name, metadata):
-            names = await self.names(metadata)  # there may be new ones
+            names = await self.names(metadata)  # the cache may miss new agents
             if name not in names:
                 raise model_not_found(name, names)
 
     async def not_found(self, name: str, metadata: Mapping[str, str]) -> OpenAiError:
-        """What to say of a name that is no agent's. Raises PorticoError."""
+        """Returns the error for a name that no agent has. Raises PorticoError."""
         return model_not_found(name, await self.names(metadata))
 
 
@@ -101,14 +101,14 @@ def _answer(value: dict[str, Any], request: Request) -> Response:
 
 @routes.get("", responses={200: {"model": ModelList}, **errors()})
 async def list_models(request: Request, core: CoreDep) -> Response:
-    """The agents, the default one first."""
+    """Lists the agents, the default one first."""
     agents = await _listed(core.of(request))
     return _answer({"object": "list", "data": [_model(agent) for agent in agents]}, request)
 
 
 @routes.get("/{model:path}", responses={200: {"model": Model}, **errors(404)})
 async def retrieve_model(model: str, request: Request, core: CoreDep) -> Response:
-    """One agent."""
+    """Returns one agent."""
     client = core.of(request)
     try:
         return _answer(_model(await client.agents.get(model)), request)

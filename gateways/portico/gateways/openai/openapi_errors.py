@@ -1,4 +1,4 @@
-"""What routes have in common in the OpenAPI document: the answers that are no success, and nulls."""
+"""Shared parts of the OpenAPI document: error answers and nullable members."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """The error."""
 
     message: str
     type: str
@@ -21,23 +21,23 @@ class ErrorAnswer(BaseModel):
 
 
 ERROR_TEXTS = {
-    400: "A parameter is wrong; `param` names it",
-    401: "No credential, or not a valid one",
-    403: "The credential is not good for this",
-    404: "Not there",
-    409: "Not possible as things stand",
+    400: "A parameter is invalid; `param` names it",
+    401: "The credential is missing or invalid",
+    403: "The credential does not permit this call",
+    404: "Not found",
+    409: "Not possible in the current state",
     413: "Too large",
     415: "Not application/json",
-    422: "The agent refuses",
+    422: "The agent rejected the run",
     429: "A limit was reached",
-    500: "A defect; the request id is to be quoted",
-    503: "The core is away, or stops",
-    504: "The time was over",
+    500: "Internal error; quote the request id to the operator",
+    503: "The core is unreachable or stopping",
+    504: "The deadline has passed",
 }
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, beside those that every route has."""
+    """Returns the error answers of a route: `statuses`, and those that all routes share."""
     return {
         status: {"model": ErrorAnswer, "description": ERROR_TEXTS[status]}
         for status in sorted({400, 401, 403, 500, 503, *statuses})
@@ -45,7 +45,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def errors_by_hand(*statuses: int) -> dict[str, Any]:
-    """The same for routes that go around FastAPI, each with its statuses."""
+    """Returns the error answers of a route that bypasses FastAPI: exactly `statuses`."""
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
     return {
         str(status): {"description": ERROR_TEXTS[status], "content": error} for status in sorted(statuses)
@@ -53,5 +53,5 @@ def errors_by_hand(*statuses: int) -> dict[str, Any]:
 
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """For a member that may be null."""
+    """Makes a schema nullable."""
     return {"anyOf": [schema, {"type": "null"}]} if schema else {}

@@ -1,4 +1,4 @@
-"""The limits on a caller's calls as OpenAI's answers tell them, beside the standard fields."""
+"""Reports the caller's rate limits in OpenAI's headers, in addition to the standard ones."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ EXPOSED = tuple(f"{_PREFIX}-{what}-requests" for what in ("limit", "remaining", 
 
 
 def rate_headers(limits: Sequence[RateLimit]) -> Headers:
-    """OpenAI tells of one limit: of the one that ends first."""
+    """Returns the headers. OpenAI's headers report a single limit: the one with the fewest calls left."""
     headers = standard(limits)
     if limits:
         first = min(limits, key=lambda one: one.remaining)
@@ -20,13 +20,13 @@ def rate_headers(limits: Sequence[RateLimit]) -> Headers:
 
 
 def _until_full(limit: RateLimit) -> float:
-    """Seconds until nothing of it is used any more."""
+    """Returns the seconds until the whole limit is available again."""
     more = max(limit.limit - limit.remaining - 1, 0)
     return limit.available_seconds + more * limit.window_seconds / limit.limit
 
 
 def duration(seconds: float) -> str:
-    """As OpenAI writes it: 0s, 120ms, 1.5s, 6m0s, 2h0m0s."""
+    """Formats seconds as OpenAI does: 0s, 120ms, 1.5s, 6m0s, 2h0m0s."""
     milliseconds = round(seconds * 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms" if milliseconds else "0s"

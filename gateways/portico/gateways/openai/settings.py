@@ -1,4 +1,4 @@
-"""The OpenAI gateway's settings, from arguments and PORTICO_OPENAI_* variables."""
+"""The OpenAI gateway's settings, from the command line and PORTICO_OPENAI_* variables."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -7,10 +7,10 @@ from portico.gateways.http.settings import HttpSettings
 
 
 class OpenAiSettings(HttpSettings):
-    """Everything that an operator can set."""
+    """The settings of the OpenAI gateway."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_OPENAI_", frozen=True)
 
     websocket_seconds: float = Field(
-        default=3600.0, gt=0, description="How long a WebSocket connection may last."
+        default=3600.0, gt=0, description="Seconds after which a WebSocket connection is closed."
     )

@@ -1,1 +1,1 @@
-"""What gateways read from a request: body, parameters, origin."""
+"""Reads and checks parts of a request: body, parameters, origin."""

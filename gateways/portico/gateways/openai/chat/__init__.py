@@ -1,1 +1,1 @@
-"""Chat Completions: one choice, read from a run's log."""
+"""Chat Completions: converts a run's log to one choice."""

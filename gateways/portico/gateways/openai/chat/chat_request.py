@@ -1,8 +1,9 @@
-"""The body of POST /chat/completions as the contract's request: checked by hand, naming what is wrong.
+"""Converts the body of POST /chat/completions to a request of the contract; errors name the invalid
+parameter.
 
-What the contract has a field for goes there; every other parameter reaches the agent
-under its own name, as `request.extra`. What a part or a message has beyond what the
-contract's hold stays in the message's metadata.
+Parameters for which the contract has a field are stored there; all others reach the agent under their own
+names, as `request.extra`. Fields of messages and parts that the contract lacks are kept in the message's
+metadata.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ _ROLES = {
     "user": pb.ROLE_USER,
     "assistant": pb.ROLE_ASSISTANT,
 }
-# What of a message has a place of its own; `name` and what else there is are metadata.
+# Message fields that are converted; `name` and all others become metadata.
 _MESSAGE_FIELDS = frozenset(
     ("role", "content", "refusal", "reasoning_content", "tool_calls", "tool_call_id", "function_call")
 )
@@ -37,16 +38,18 @@ _PARTS = "text, image_url, input_audio, file, video_url, refusal"
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What is asked, and how the answer is to read."""
+    """The request, and the form of its answer."""
 
     query: query_pb2.QueryRequest
-    model: str  # as the caller named it
+    model: str  # as sent by the caller
     stream: bool
     include_usage: bool
 
 
 def chat_request(body: dict[str, Any]) -> ChatRequest:
-    """Raises OpenAiError, BadRequest. The agent is not named yet: what a model's name means is the path's."""
+    """Converts a body. The agent's name is left empty, since the meaning of `model` depends on the path.
+    Raises OpenAiError, BadRequest.
+    """
     query = query_pb2.QueryRequest()
     request = query.request
     _messages(body.get("messages"), request)
@@ -59,7 +62,7 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
     extra = {name: item for name, item in body.items() if name not in _KNOWN}
     if extra:
         request.extra_json = body_fields.dump(extra, next(iter(extra)))
-    # The history comes with every call: kept, each call would store all of it once more.
+    # Every call contains the whole history; storing each run would store it again each time.
     query.ephemeral = not body_fields.flag(body, "store")
     options = body.get("stream_options") or {}
     if not isinstance(options, dict):
@@ -73,11 +76,11 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
 
 
 def body_schema() -> dict[str, Any]:
-    """The body, as OpenAPI tells it; agents get whatever else it has."""
+    """Returns the schema of the body. Parameters that are not listed reach the agent."""
     objects = {"type": "array", "items": {"type": "object"}}
     texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     told: dict[str, Any] = {
-        "model": {"type": "string", "description": "An agent."},
+        "model": {"type": "string", "description": "The agent's name."},
         "tools": objects,
         "stop": texts,
         "seed": {"type": "integer"},
@@ -110,7 +113,7 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
     for name in _FLOATS:
         if (item := body.get(name)) is not None:
             setattr(parameters, name, body_fields.number(item, name))
-    for name in ("max_tokens", "max_completion_tokens"):  # the second is the newer name
+    for name in ("max_tokens", "max_completion_tokens"):  # the newer name takes precedence
         if (item := body.get(name)) is not None:
             parameters.max_tokens = _whole(item, name, 2**31 - 1)
     if (seed := body.get("seed")) is not None:
@@ -118,7 +121,7 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
     if (stop := body.get("stop")) is not None:
         texts = [stop] if isinstance(stop, str) else stop
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise invalid("stop", "must be a text or a list of texts", "invalid_type")
+            raise invalid("stop", "must be a string or a list of strings", "invalid_type")
         parameters.stop.extend(texts)
 
 
@@ -155,7 +158,7 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
         )
     if not value:
         raise invalid("messages", "must have at least one message", "empty_array")
-    names: dict[str, str] = {}  # of the functions that were called, by the call's id
+    names: dict[str, str] = {}  # call id to the name of the called function
     for index, item in enumerate(value):
         field = f"messages[{index}]"
         message = _object(item, field)
@@ -171,14 +174,14 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
             known = "system, developer, user, assistant, tool"
             raise invalid(f"{field}.role", f"must be one of {known}, not {body_fields.show(role)}")
     if not request.input:
-        raise invalid("messages", "must say something")
+        raise invalid("messages", "must contain at least one message with content")
 
 
 def _said(
     message: dict[str, Any], role: pb.Role.ValueType, request: query_pb2.AgentRequest, field: str
 ) -> None:
     if reasoning := body_fields.text(message, "reasoning_content", field):
-        # Clients of models that think aloud send it back.
+        # Clients of reasoning models send the reasoning back.
         thought = request.input.add(type=pb.MESSAGE_TYPE_REASONING, role=role)
         thought.content.add(type=pb.CONTENT_TYPE_TEXT).text = reasoning
     content, refusal = message.get("content"), body_fields.text(message, "refusal", field)
@@ -199,14 +202,14 @@ def _said(
 
 
 def _contents(value: Any, message: pb.Message, field: str) -> dict[str, Any]:
-    """Adds the contents; returns what they can't hold, by their index."""
+    """Adds the contents to the message; returns their fields that it can't hold, by index."""
     if value is None:
         return {}
     if isinstance(value, str):
         message.content.add(type=pb.CONTENT_TYPE_TEXT).text = value
         return {}
     if not isinstance(value, list):
-        raise invalid(field, "must be a text or a list of parts", "invalid_type")
+        raise invalid(field, "must be a string or a list of parts", "invalid_type")
     details = {}
     for index, item in enumerate(value):
         part = _object(item, f"{field}[{index}]")
@@ -216,7 +219,7 @@ def _contents(value: Any, message: pb.Message, field: str) -> dict[str, Any]:
 
 
 def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, Any]:
-    """Fills in a content; returns what it can't hold."""
+    """Fills in a content; returns the fields that it can't hold."""
     kind = part.get("type")
     match kind:
         case "text":
@@ -230,7 +233,7 @@ def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, An
         case "image_url" | "video_url":
             given = part.get(kind)
             field = f"{field}.{kind}"
-            # The reference's clients write the URL where OpenAI's have an object.
+            # AgentScope's clients send the URL itself where OpenAI's send an object.
             inner = {"url": given} if isinstance(given, str) else _object(given, field)
             url = _required(inner, "url", field)
             if kind == "image_url":
@@ -256,7 +259,7 @@ def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, An
 
 
 def _file(value: dict[str, Any], file: pb.FileContent, field: str) -> dict[str, Any]:
-    """OpenAI's file_data is a data: URL; the contract's is the base64 text in it."""
+    """Fills in a file. OpenAI's file_data is a data: URL; the contract's is the base64 text in it."""
     file.SetInParent()
     for name in ("file_id", "filename", "file_url"):
         setattr(file, name, body_fields.text(value, name, field))
@@ -303,7 +306,7 @@ def _call(
 def _tool_output(
     message: dict[str, Any], request: query_pb2.AgentRequest, names: Mapping[str, str], field: str
 ) -> None:
-    # Before there were tools there were functions, told apart by their names only.
+    # Functions, the predecessors of tools, are identified by name only.
     call_id = _required(message, "name" if message["role"] == "function" else "tool_call_id", field)
     held = pb.Message()
     _contents(message.get("content"), held, f"{field}.content")

@@ -1,8 +1,8 @@
-"""What a run says, in the terms of Chat Completions: one choice, as chunks or as a whole.
+"""Converts a run's log to one choice of Chat Completions, as chunks or as a whole.
 
-Both are the same reading of the log. Messages and thoughts become `content` and
-`reasoning_content`, set apart by blank lines; calls for the caller become `tool_calls`;
-calls that the agent makes itself are not told, since a client would execute them.
+Both forms are derived from the same events. Messages and reasoning become `content` and `reasoning_content`,
+separated by blank lines; calls for the caller become `tool_calls`. Calls that the agent executes itself are
+left out, since a client would execute them again.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ dumps = orjson.dumps
 
 CONTENT, REFUSAL, REASONING, CALLS = "content", "refusal", "reasoning_content", "tool_calls"
 DONE = b"data: [DONE]\n\n"
-# Where what a message says is told; what is not here is the agent's own business.
+# The field for the content of each message type; messages of other types are internal to the agent.
 _CHANNELS = {
     pb.MESSAGE_TYPE_UNSPECIFIED: CONTENT,
     pb.MESSAGE_TYPE_MESSAGE: CONTENT,
@@ -28,7 +28,7 @@ _CHANNELS = {
     pb.MESSAGE_TYPE_REASONING: REASONING,
     pb.MESSAGE_TYPE_FUNCTION_CALL: CALLS,
 }
-# An agent that fails with one of these has only stopped short.
+# Error codes of agents that only stopped early.
 _FINISHES = {
     "length": "length",
     "max_tokens": "length",
@@ -40,47 +40,50 @@ _BLANK_LINE = "\n\n"
 
 
 class Choice:
-    """Follows a log event by event. What it finds it hands to the methods that a kind of answer has."""
+    """Follows a log event by event, and calls the methods that a subclass implements for its kind of
+    answer.
+    """
 
     def __init__(self) -> None:
-        self.response = pb.Response()  # the last
-        self.finish = ""  # why the answer ended, once it did without an error
-        self.error: OpenAiError | None = None  # why it did not
+        self.response = pb.Response()  # the latest
+        self.finish = ""  # set when the answer ended without an error
+        self.error: OpenAiError | None = None  # set when the answer ended with an error
         self._forget()
 
     def _forget(self) -> None:
-        self._channels: dict[str, str | None] = {}  # by message
-        self._last: dict[str, tuple[str, bool]] = {}  # by channel: who spoke last, and whether it was text
-        self._streamed: set[tuple[str, int]] = set()  # contents that were told as deltas
+        self._channels: dict[str, str | None] = {}  # message id to channel
+        # channel to the last message in it, and whether it was text
+        self._last: dict[str, tuple[str, bool]] = {}
+        self._streamed: set[tuple[str, int]] = set()  # contents sent as deltas
         self._calls: dict[tuple[str, int], int] = {}
-        self._arguments: dict[tuple[str, int], str] = {}  # of those calls, as far as they were told
+        self._arguments: dict[tuple[str, int], str] = {}  # arguments of those calls, as far as sent
 
     @property
     def over(self) -> bool:
-        """Nothing follows."""
+        """Whether the answer is complete."""
         return bool(self.finish) or self.error is not None
 
     def began(self, response: pb.Response) -> None:
-        """The run is there."""
+        """Called when the run has begun."""
 
     def say(self, channel: str, text: str) -> None:
-        """More text."""
+        """Adds text to a channel."""
         raise NotImplementedError
 
     def call(self, index: int, call_id: str, name: str) -> None:
-        """A call for the caller."""
+        """Adds a call for the caller."""
         raise NotImplementedError
 
     def arguments(self, index: int, text: str) -> None:
-        """More of the call's arguments."""
+        """Adds text to the call's arguments."""
         raise NotImplementedError
 
     def restart(self) -> None:
-        """What was said is void: the agent starts once more."""
+        """Discards the output so far: the agent starts again."""
         raise NotImplementedError
 
     def event(self, event: pb.Event) -> None:
-        """Take in any event but a delta of text."""
+        """Processes any event except a text delta."""
         if self.over:
             return
         match event.WhichOneof("object"):
@@ -92,7 +95,9 @@ class Choice:
                 self._response(event.response)
 
     def speaker(self, content: pb.Content) -> str | None:
-        """The channel of a content that brings text from now on; a blank line comes first if it must."""
+        """Returns the channel for a content's text, and adds a blank line first if the channel already has
+        another message.
+        """
         channel = self._channels.get(content.msg_id)
         if channel is None or channel is CALLS:
             return None
@@ -115,7 +120,7 @@ class Choice:
             return
         place = (content.msg_id, content.index)
         if content.delta:
-            # A piece of a refusal; data and the like come whole.
+            # Only refusals are streamed here; data and the like arrive complete.
             if content.refusal and (spoken := self.speaker(content)):
                 self._streamed.add(place)
                 self.say(spoken, content.refusal)
@@ -189,7 +194,7 @@ class WholeChoice(Choice):
         self._made: list[dict[str, Any]] = []
 
     def take(self, frames: Frames) -> None:
-        """Take in frames; contents are read once they are complete."""
+        """Processes frames; contents are read once they are complete."""
         for frame in frames:
             for event in frame.events:
                 if not event.content.delta:
@@ -210,7 +215,7 @@ class WholeChoice(Choice):
         self._made.clear()
 
     def json(self, model: str) -> dict[str, Any]:
-        """Raises OpenAiError when the run has failed."""
+        """Returns the answer. Raises OpenAiError when the run has failed."""
         if self.error is not None:
             raise self.error
         response = self.response
@@ -243,7 +248,7 @@ class WholeChoice(Choice):
         parts = self._texts.get(channel)
         if parts is not None:
             return "".join(parts)
-        # An answer that says nothing at all is an empty text: null is for those that only call or refuse.
+        # An empty answer is an empty string; null is only for answers with calls or a refusal.
         return "" if channel is CONTENT and not self._made and REFUSAL not in self._texts else None
 
 
@@ -255,17 +260,17 @@ class ChunkedChoice(Choice):
         self._model = model
         self._include_usage = include_usage
         self._out: list[bytes] = []
-        self._begun = b""  # of every chunk, up to its delta
+        self._begun = b""  # start of every chunk, up to its delta
         self._rest = b',"logprobs":null,"finish_reason":null}]' + (
             b',"usage":null}\n\n' if include_usage else b"}\n\n"
         )
         self._delta_rest = b"}" + self._rest
-        # The content that streams, and what comes before its text; the hot path.
+        # The streaming content, and the bytes before its text; for the hot path.
         self._open: tuple[str, int, bytes] = ("", -1, b"")
         self._said = False
 
     def frames(self, frames: Frames) -> list[bytes]:
-        """The chunks of the frames; the last is an error if the run has failed."""
+        """Returns the chunks of the frames; the last one is an error if the run has failed."""
         out = self._out = []
         msg_id, index, head = self._open
         rest = self._delta_rest
@@ -308,8 +313,10 @@ class ChunkedChoice(Choice):
 
     def restart(self) -> None:
         if self._said:
-            # Nothing here takes back what was said, and half an answer before a whole one is wrong.
-            message = "the agent was cut off and starts once more; what it said is void: ask again"
+            # Sent chunks can't be withdrawn, and half an answer before a complete one would be wrong.
+            message = (
+                "the agent was interrupted and starts again; discard its output so far and repeat the request"
+            )
             self.error = OpenAiError(message, status=503, code="run_restarted")
 
     def _open_text(self, content: pb.Content) -> None:
@@ -348,7 +355,7 @@ def error_frame(error: OpenAiError) -> bytes:
 
 
 def usage_json(usage: pb.Usage) -> dict[str, Any]:
-    """Token counts in OpenAI's names; what else the provider said stands beside them."""
+    """Returns token counts in OpenAI's names, and the provider's other usage fields beside them."""
     value: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

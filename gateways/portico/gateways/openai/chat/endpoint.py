@@ -1,4 +1,4 @@
-"""POST /chat/completions: start a run and answer with what it says. A hot path; it goes around FastAPI."""
+"""POST /chat/completions: starts a run and answers with its output. This hot path bypasses FastAPI."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Chat:
-    """An ASGI application for POST on both of its paths."""
+    """The ASGI application of POST on both of its paths."""
 
     def __init__(self, core: Core, streams: Streams, agents: Agents, max_body_bytes: int) -> None:
         self._core = core
@@ -57,7 +57,7 @@ class Chat:
             answer = await self._whole(stream, asked, receive, metadata, id)
             await answer(scope, receive, send)
         except Disconnected:
-            pass  # nobody is left to answer
+            pass  # the caller has disconnected
         except Exception as error:
             await error_response(as_told(error, log, id), id)(scope, receive, send)
 
@@ -93,13 +93,15 @@ class Chat:
         return answer
 
     def _forget_paused(self, asked: ChatRequest, response: pb.Response, metadata: Mapping[str, str]) -> None:
-        """A question is answered by a new call with all of the history: this run would wait for ever."""
+        """Cancels an ephemeral run that asks for input: clients answer by a new call with the whole history,
+        so the run would wait for ever.
+        """
         if asked.query.ephemeral and response.status == pb.RUN_STATUS_INPUT_REQUIRED:
             self._stranded.cancel(response.id, metadata)
 
 
 class _Chunks:
-    """The rendering of one stream."""
+    """Renders one stream."""
 
     def __init__(self, asked: ChatRequest, request_id: str, not_found: Callable[[], Response]) -> None:
         self.choice = ChunkedChoice(asked.model, include_usage=asked.include_usage)
@@ -112,13 +114,13 @@ class _Chunks:
     def events(self, frames: Frames) -> list[bytes]:
         pieces = self.choice.frames(frames)
         if self.choice.over:
-            pieces.append(b"")  # [DONE] is a frame, and so a piece, of its own
+            pieces.append(b"")  # [DONE] is a frame and needs a piece of its own
         return pieces
 
     def ended(self, *, stopping: bool) -> bytes:
         if self.choice.over:
             return DONE
-        # The rest can't be asked for; a stream that merely ends would look like an answer.
+        # The stream can't be resumed; if it just ended, it would look like a complete answer.
         return error_frame(from_core(stops())) + DONE
 
     def refusal(self, error: PorticoError) -> Response:
@@ -131,7 +133,7 @@ class _Chunks:
 
 
 class _NotFound(Response):
-    """An answer that asks which agents there are before it is sent."""
+    """An error answer that lists the existing agents, which it requests when it is sent."""
 
     def __init__(self, agents: Agents, model: str, metadata: Mapping[str, str], request_id: str) -> None:
         super().__init__()
@@ -149,14 +151,14 @@ class _NotFound(Response):
 
 
 def openapi(path: str) -> dict[str, Any]:
-    """What the OpenAPI document says of it."""
+    """Returns the OpenAPI description of the route."""
     return {
         path: {
             "post": {
                 "tags": ["chat"],
-                "summary": "Ask an agent, as OpenAI's Chat Completions",
+                "summary": "Run an agent through OpenAI's Chat Completions",
                 "description": (
-                    "`model` names the agent. With `stream: true`, Server-Sent Events with chunks and a last "
+                    "`model` names the agent. With `stream: true`, Server-Sent Events with chunks, ended by "
                     "`data: [DONE]`; otherwise one JSON object."
                 ),
                 "operationId": "chat_completions" + path.replace("/", "_").replace("-", "_"),

@@ -1,1 +1,1 @@
-"""Responses and Conversations: views of runs and sessions, over HTTP and WebSocket."""
+"""Responses and Conversations: runs and sessions of the core in OpenAI's format, over HTTP and WebSocket."""

@@ -1,4 +1,6 @@
-"""POST /responses: start a run, or answer one that waits, and tell its response. The hot path."""
+"""POST /responses: starts a run, or answers one that waits for input, and returns the response. This is the
+hot path.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -31,7 +33,7 @@ _WAITS = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_I
 
 
 class Create:
-    """An ASGI application for POST on both of its paths."""
+    """The ASGI application of POST on both of its paths."""
 
     def __init__(self, core: Core, streams: Streams, opener: Opener, max_body_bytes: int) -> None:
         self._core = core
@@ -58,7 +60,7 @@ class Create:
             answer.raw_headers += id_headers(run_of(value["id"])[0], "")
             await answer(scope, receive, send)
         except Disconnected:
-            pass  # nobody is left to answer
+            pass  # the caller has disconnected
         except Exception as error:
             await error_response(as_told(error, log, id), id)(scope, receive, send)
 
@@ -70,7 +72,7 @@ class Create:
         return await self._whole(plan, metadata, receive)
 
     async def _started(self, plan: Plan, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """The response as it stands right after its start."""
+        """Returns the response in its state right after the start."""
         client = self._core.client.with_options(metadata=metadata)
         run = plan.run
         if run is None:
@@ -91,7 +93,7 @@ class Create:
         self._opener.forget(plan, translator, metadata)
         value = translator.json()
         if value is None:
-            raise PorticoError("the log holds no response")
+            raise PorticoError("the log contains no response")
         return value
 
 
@@ -101,17 +103,17 @@ def _take(translator: Translator, frames: Frames) -> bool:
 
 
 def openapi(path: str) -> dict[str, Any]:
-    """What the OpenAPI document says of it."""
+    """Returns the OpenAPI description of the route."""
     answer = {"$ref": "#/components/schemas/ResponseObject"}
     return {
         path: {
             "post": {
                 "tags": ["responses"],
-                "summary": "Ask an agent",
+                "summary": "Run an agent",
                 "description": (
                     "OpenAI's Responses API; `model` names the agent. With `stream: true`, Server-Sent "
-                    "Events and a last `data: [DONE]`; with `background: true`, the response as it "
-                    "stands after its start; otherwise the response once it has ended."
+                    "Events, ended by `data: [DONE]`; with `background: true`, the response right "
+                    "after its start; otherwise the response once it has ended."
                 ),
                 "operationId": "create_response",
                 "parameters": [
@@ -119,7 +121,7 @@ def openapi(path: str) -> dict[str, Any]:
                         "name": "Idempotency-Key",
                         "in": "header",
                         "required": False,
-                        "description": "A repeat with the same key finds the first run.",
+                        "description": "A repeated request with the same key returns the first run.",
                         "schema": {"type": "string", "maxLength": 256},
                     }
                 ],

@@ -1,4 +1,4 @@
-"""The JSON of responses and conversations, as OpenAPI tells it."""
+"""Models of responses and conversations for OpenAPI."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ResponseObject(BaseModel):
-    """A Response of OpenAI's API; more members than these are always there."""
+    """A Response of OpenAI's API. Responses always have more members than listed here."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -15,7 +15,7 @@ class ResponseObject(BaseModel):
     created_at: int
     completed_at: int | None
     status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
-    model: str = Field(description="The agent.")
+    model: str = Field(description="The agent's name.")
     output: list[dict[str, Any]]
     error: dict[str, Any] | None
     incomplete_details: dict[str, Any] | None

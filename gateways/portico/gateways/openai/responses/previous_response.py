@@ -1,4 +1,4 @@
-"""The response that another one continues, and what its run came to behind it."""
+"""Finds the response that another one continues, and the one that followed it in the same run."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from portico.v1 import query_pb2
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """A response of a run, and the one that followed it there, if one did."""
+    """A response of a run, and the response that followed it in that run, if any."""
 
     id: str
     run: query_pb2.Run
@@ -27,12 +27,12 @@ class Previous:
 
     @property
     def waits(self) -> bool:
-        """It asked a question that nobody has answered."""
+        """Whether it asked for input that has not arrived."""
         return self.following is None and self.run.response.status == pb.RUN_STATUS_INPUT_REQUIRED
 
     @property
     def before(self) -> str:
-        """The id of the first message that is not of its past; empty if there is none yet."""
+        """The id of the first message after this response; empty if there is none yet."""
         return "" if self.following is None else self.following.input[0].id
 
     @property
@@ -41,7 +41,7 @@ class Previous:
 
 
 async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[str, str]) -> Previous:
-    """Raises OpenAiError (400), PorticoError."""
+    """Finds a response by its id. Raises OpenAiError (400), PorticoError."""
     run_id, number = run_of(id)
     try:
         run = await client.runs.get(run_id)
@@ -57,18 +57,18 @@ async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[s
     if previous.before:
         remembered = await _is_remembered(client, run.response, previous.before)
     if not remembered and not previous.waits:
-        raise _gone(f"What led to response '{id}' was deleted with its conversation or items.")
+        raise _gone(f"The items before response '{id}' were deleted, with their conversation or one by one.")
     return previous
 
 
 async def _is_remembered(client: Client, response: pb.Response, message_id: str = "") -> bool:
-    """Whether the run's session is there, or a message in it."""
+    """Returns whether the run's session, or a message in it, still exists."""
     sessions, id, user_id = client.sessions, response.session_id, response.user_id
     try:
         if message_id:
             await sessions.get_message(id, message_id, user_id=user_id)
         else:
-            # Cheaper than the session itself, which counts its messages.
+            # Cheaper than getting the session, which counts its messages.
             await sessions.list_messages(id, user_id=user_id, page_size=1).page()
     except NotFound:
         return False

@@ -1,4 +1,4 @@
-"""Ids of responses, and of what an agent names twice."""
+"""Ids of responses, and unique ids for calls whose agent repeats an id."""
 
 import re
 from hashlib import blake2b
@@ -8,7 +8,9 @@ _AGAIN = re.compile(r"(.*)~([0-9]{1,9})([0-9a-f]{4})", re.DOTALL)
 
 
 def run_of(response_id: str) -> tuple[str, int]:
-    """The run, and which of its responses it is, from 1: the first has the run's id, the others a number."""
+    """Splits a response id into the run's id and the response's number in the run, from 1. The first response
+    has the run's id, later ones a numeric suffix.
+    """
     later = _LATER.fullmatch(response_id)
     if later is not None and int(later[2]) > 1:
         return later[1], int(later[2])
@@ -16,15 +18,17 @@ def run_of(response_id: str) -> tuple[str, int]:
 
 
 def sent_call_id(call_id: str, times: int) -> str:
-    """A call id that its agent gives for the nth time, from 1, as clients see it: each but once."""
+    """Returns the call id that clients see when an agent uses `call_id` for the nth time, from 1; each is
+    unique.
+    """
     if times == 1 and own_call_id(call_id) == call_id:
         return call_id
-    # With a check, so that an id that merely looks like it is nobody's but its agent's.
+    # The check digits prevent confusion with an agent's own id of the same form.
     return f"{call_id}~{times}{_check(call_id, times)}"
 
 
 def own_call_id(call_id: str) -> str:
-    """A call id as its agent said it."""
+    """Returns the agent's own id for a call id that clients see."""
     again = _AGAIN.fullmatch(call_id)
     if again is not None and again[3] == _check(again[1], int(again[2])):
         return again[1]

@@ -1,4 +1,4 @@
-"""From what is asked to the run that answers it, by way of agents, conversations and earlier responses."""
+"""Finds or starts the run that answers a request, given its agent, conversation and previous response."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from portico.gateways.openai.responses.stream.replay import replayed
 from portico.gateways.openai.responses.stream.translator import Translator
 from portico.v1 import query_pb2
 
-_TRIES = 3  # to answer a question that others answer too
-_LOOKED_THROUGH = 10  # of a conversation's runs, for the answer that a repeat repeats
+_TRIES = 3  # attempts to answer an input request that other callers may answer too
+_LOOKED_THROUGH = 10  # runs of a conversation that are searched for the answer that a request repeats
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be started; or, with `run`, a response of a run that is there.
+    """A run to start; or, with `run`, a response of an existing run.
 
-    That is its `number`th, or the first behind the run's last event.
+    The response is the `number`th, or by default the first one after the run's last event.
     """
 
     query: query_pb2.QueryRequest
@@ -48,16 +48,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where what is asked belongs."""
+    """The session and run that a request continues."""
 
     user_id: str = ""
     session_id: str = ""
-    waiting: query_pb2.Run | None = None  # for an answer
+    waiting: query_pb2.Run | None = None  # the run that waits for this input
     previous: Previous | None = None
 
 
 class Opener:
-    """Opens the stream that answers a request."""
+    """Plans requests and opens the streams that answer them."""
 
     def __init__(self, core: Core, agents: Agents) -> None:
         self._core = core
@@ -65,7 +65,9 @@ class Opener:
         self._stranded = Stranded(core)
 
     async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> Plan:
-        """Raises OpenAiError, PorticoError."""
+        """Resolves agent, conversation, previous response and repeats of a request, and answers a waiting
+        run. Raises OpenAiError, PorticoError.
+        """
         client = self._core.client.with_options(metadata=metadata)
         query = creation.query
         digest = digest_of(query)
@@ -90,13 +92,15 @@ class Opener:
             except FailedPrecondition:
                 if not left:
                     raise
-                continue  # somebody else was first; it does not wait any more
+                continue  # another caller answered first; the run does not wait any more
             run.request.CopyFrom(waiting.request)
             return Plan(query, run)
         raise AssertionError("the last try returns or raises")
 
     async def check(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> str:
-        """The agent that would be asked. Raises what `plan` raises before it starts anything."""
+        """Checks a request as `plan` does, without starting anything, and returns the agent's name. Raises
+        OpenAiError, PorticoError.
+        """
         client = self._core.client.with_options(metadata=metadata)
         await self._name_agent(creation, metadata, compatible=compatible)
         await self._place(client, creation, metadata)
@@ -109,7 +113,7 @@ class Opener:
         return self._core.streams.open_query(plan.query, metadata=metadata)
 
     def forget(self, plan: Plan, translator: Translator, metadata: Mapping[str, str]) -> None:
-        """A question of a run that nobody can continue: it would wait for its answer for ever."""
+        """Cancels a run that asks for input and that no call can continue; it would wait for ever."""
         if plan.query.ephemeral and plan.run is None and translator.paused and translator.wanted:
             self._stranded.cancel(run_of(translator.wanted.id)[0], metadata)
 
@@ -120,7 +124,7 @@ class Opener:
         if not compatible:
             await self._agents.check(creation.model, metadata)
         elif not await self._agents.has(creation.model, metadata):
-            # Under this path a model is a wish to the default agent, unless it is an agent's name.
+            # Under this path `model` is a parameter for the default agent, unless it is an agent's name.
             request.parameters.model = creation.model
             return
         request.agent_name = creation.model
@@ -141,7 +145,9 @@ class Opener:
         return place
 
     async def _conversation(self, client: Client, id: str) -> query_pb2.Run | None:
-        """The run that waits for an answer there, if any: a new one would wait behind it for ever."""
+        """Returns the conversation's run that waits for input, if any; a new run would be queued behind it
+        for ever.
+        """
         waiting = client.runs.list(session_id=id, statuses=("input_required",), page_size=1)
         try:
             _, page = await asyncio.gather(client.sessions.get(id), waiting.page())
@@ -157,7 +163,9 @@ class Opener:
         place: _Place,
         metadata: Mapping[str, str],
     ) -> Plan | None:
-        """What a request with the same key began, as far as the core can't tell: it answered a question."""
+        """Returns the plan of the earlier request with the same key, if that request answered an input
+        request; the core detects all other repeats.
+        """
         key = query.idempotency_key
         if place.previous is not None:
             following = place.previous.following
@@ -168,7 +176,7 @@ class Opener:
             return None
         id = place.session_id
         if place.waiting is not None and place.waiting.idempotency_key == key:
-            return Plan(query)  # it is what the waiting run was asked
+            return Plan(query)  # the request that started the waiting run
         page = await client.runs.list(session_id=id, page_size=_LOOKED_THROUGH).page()
         for listed in page.runs:
             run = await client.runs.get(listed.response.id)
@@ -182,20 +190,25 @@ class Opener:
 
 def _continue(query: query_pb2.QueryRequest, previous: Previous) -> None:
     query.previous_run_id = previous.run.response.id
-    # What is said beside a conversation does not become part of it.
+    # A response outside the conversation must not become part of it.
     query.fork_session = previous.in_conversation
     query.before_message_id = previous.before
 
 
 def _check_answers(query: query_pb2.QueryRequest, waiting: query_pb2.Run) -> None:
-    """An answer is for the agent that asked, and goes on as that began. Raises OpenAiError."""
+    """Raises OpenAiError if the request cannot be an answer to the waiting run: wrong agent, or background or
+    store differ.
+    """
     asking = waiting.response.agent_name
     if query.request.agent_name not in ("", asking):
-        raise invalid("model", f"'{asking}' has asked a question, and waits for its answer")
+        raise invalid("model", f"must be '{asking}' or omitted, since that agent waits for this answer")
     if query.background and not waiting.background:
-        raise invalid("background", "the response that asked is not in the background")
+        raise invalid(
+            "background",
+            "must be false, since the response that waits for this answer is not in the background",
+        )
     if query.ephemeral:
-        raise invalid("store", "the response that asked is stored, and its answer with it")
+        raise invalid("store", "must be true, since the response that waits for this answer is stored")
 
 
 def conversation_not_found(id: str) -> OpenAiError:

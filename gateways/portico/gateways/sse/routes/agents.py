@@ -1,4 +1,4 @@
-"""REST routes for agents. An agent's own endpoints are served by endpoints.py."""
+"""REST routes for agents. An agent's own endpoints are served by agent_endpoints.py."""
 
 from typing import Any
 

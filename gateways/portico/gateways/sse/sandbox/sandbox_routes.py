@@ -1,4 +1,4 @@
-"""REST routes for sandboxes: their life cycle, and running code in them. Files are in sandbox_files.py."""
+"""REST routes for sandboxes: their life cycle, and running code in them. Files are in file_routes.py."""
 
 from typing import Annotated, Any
 

@@ -1,1 +1,1 @@
-"""A request of the Responses API, read and checked."""
+"""Reads and checks requests of the Responses API."""

@@ -1,6 +1,6 @@
-"""Compaction items: a conversation's items in an opaque text, which expands back into them.
+"""Compaction items: a conversation's items as one opaque text, which expands to the same items.
 
-Nothing is summed up, for no model is at hand here, and so nothing is lost: the items are compressed.
+The items are compressed, not summarised, since no model is available here; nothing is lost.
 """
 
 import base64
@@ -14,21 +14,33 @@ from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.json_depth import is_deep
 
 _MARK = "portico1."
-MAX_BYTES = 16 * 1024 * 1024  # of what the compactions of one request expand to
+MAX_BYTES = 16 * 1024 * 1024  # the most bytes that all compactions of one request may expand to
 
 
 def compact(items: list[dict[str, Any]]) -> str:
-    """The opaque text."""
+    """Returns the opaque text for the items."""
     packed = zlib.compress(orjson.dumps(items), 6)
     return _MARK + base64.b64encode(packed).decode()
 
 
 def expand(item: dict[str, Any], field: str, limit: int = MAX_BYTES) -> tuple[list[dict[str, Any]], int]:
-    """The items of a compaction item, and their size. Raises OpenAiError for what did not come from here."""
+    """Expands a compaction item.
+
+    Args:
+        item: The item.
+        field: The item's path in the body, for errors.
+        limit: The most bytes to expand to.
+
+    Returns:
+        The items, and their size in bytes.
+
+    Raises:
+        OpenAiError: The content is not from this server, damaged or too large.
+    """
     content = item.get("encrypted_content")
     path = f"{field}.encrypted_content"
     if not isinstance(content, str) or not content.startswith(_MARK):
-        raise _refused(path, "is no compaction of this server")
+        raise _refused(path, "is not a compaction of this server")
     try:
         packed = base64.b64decode(content[len(_MARK) :], validate=True)
         reader = zlib.decompressobj()

@@ -1,7 +1,7 @@
-"""The body of POST /responses as the contract's request: checked by hand, naming what is wrong.
+"""Converts the body of POST /responses to a request of the contract; errors name the invalid parameter.
 
-What the contract has a field for goes there; every other parameter travels in `extra_json` under its own
-name: the agent sees it, and echo.py reads it back.
+Parameters for which the contract has a field are stored there; all others are in `extra_json` under their own
+names, where the agent sees them and request_echo.py reads them.
 """
 
 from collections.abc import Callable
@@ -31,19 +31,19 @@ _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """What is asked, and what must be looked up before it can be."""
+    """The request, and the references to resolve before it can start."""
 
     query: query_pb2.QueryRequest
     model: str
     stream: bool
-    previous: str  # a response's id
+    previous: str  # id of the previous response
     conversation: str
-    references: list[tuple[pb.Message, str, str]]  # where an item is to be put, its id, its path
-    ids: dict[str, str]  # of the items that have one; their paths
+    references: list[tuple[pb.Message, str, str]]  # message to fill in, item id, path
+    ids: dict[str, str]  # ids that items have, with their paths
 
 
 def read_creation(body: dict[str, Any]) -> Creation:
-    """Raises OpenAiError, BadRequest."""
+    """Converts a body. Raises OpenAiError, BadRequest."""
     query = query_pb2.QueryRequest()
     request = query.request
     extra: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def read_creation(body: dict[str, Any]) -> Creation:
     if (calls := extra.get("max_tool_calls")) is not None:
         query.budget.tool_calls = calls
     if query.background and query.ephemeral:
-        message = "'background' needs 'store': a response in the background is read later."
+        message = "'background' requires 'store': true, since a background response is read later."
         raise OpenAiError(message, code="invalid_value", param="background")
     stream = body_fields.flag(body, "stream")
     _stream_options(body.get("stream_options"), stream=stream)
@@ -91,14 +91,14 @@ def read_creation(body: dict[str, Any]) -> Creation:
 
 
 def metadata_text(value: Any) -> str:
-    """JSON text of at most 16 pairs of texts. Raises OpenAiError."""
+    """Returns metadata as JSON text: at most 16 pairs of strings. Raises OpenAiError."""
     if not isinstance(value, dict):
-        raise invalid("metadata", "must be an object of texts", "invalid_type")
+        raise invalid("metadata", "must be an object of strings", "invalid_type")
     if len(value) > 16:
         raise invalid("metadata", "has more than 16 pairs", "object_above_max_properties")
     for name, item in value.items():
         if not isinstance(item, str):
-            raise invalid(f"metadata.{name[:64]}", "must be a text", "invalid_type")
+            raise invalid(f"metadata.{name[:64]}", "must be a string", "invalid_type")
         if len(name) > 64:
             raise invalid("metadata", "has a key of more than 64 characters", "string_above_max_length")
         if len(item) > 512:
@@ -107,7 +107,7 @@ def metadata_text(value: Any) -> str:
 
 
 def conversation_id(value: Any) -> str:
-    """An id, or an object that has one. Raises OpenAiError."""
+    """Returns the id from an id or an object with an id. Raises OpenAiError."""
     if isinstance(value, dict):
         value = value.get("id")
     if not isinstance(value, str) or not value:
@@ -129,7 +129,7 @@ def _stream_options(value: Any, *, stream: bool) -> None:
     if not isinstance(value, dict):
         raise invalid("stream_options", "must be an object", "invalid_type")
     if not stream:
-        raise invalid("stream_options", "is for 'stream': true only")
+        raise invalid("stream_options", "requires 'stream': true")
     for name in value:
         if name != "include_obfuscation":
             message = f"Unknown parameter: 'stream_options.{name}'."
@@ -156,7 +156,7 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
 
 def _text(value: Any, name: str) -> None:
     if not isinstance(value, str):
-        raise invalid(name, f"must be a text, not {body_fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be a string, not {body_fields.show(value)}", "invalid_type")
 
 
 def _flag(value: Any, name: str) -> None:
@@ -195,7 +195,9 @@ def _one_of(*words: str) -> Callable[[Any, str], None]:
 
 
 def check_include(value: Any, name: str = "include") -> None:
-    """What is asked for is there anyway, or nobody here has it. Raises OpenAiError."""
+    """Checks `include`, which has no effect: each value is either always in the answer or not available here.
+    Raises OpenAiError.
+    """
     if not isinstance(value, list):
         raise invalid(name, "must be a list", "invalid_type")
     for index, item in enumerate(value):
@@ -213,14 +215,14 @@ def _tool_choice(value: Any, name: str) -> None:
 def _cache_options(value: Any, name: str) -> None:
     _object(value, name)
     if value.get("prewarm"):
-        raise unsupported(f"{name}.prewarm", "There is no prompt cache to prepare here.")
+        raise unsupported(f"{name}.prewarm", "This server has no prompt cache to prewarm.")
 
 
 def _refused(value: Any, name: str) -> None:
-    raise unsupported(name, f"This server has no '{name}'; leave it out.")
+    raise unsupported(name, f"This server does not support '{name}'; omit it.")
 
 
-# Parameters that travel as they are, and how each is checked.
+# Parameters that are passed on unchanged, and how each is checked.
 _EXTRA: dict[str, Callable[[Any, str], None]] = {
     "background": _flag,
     "context_management": _list,
@@ -244,7 +246,7 @@ _EXTRA: dict[str, Callable[[Any, str], None]] = {
     "top_logprobs": _logprobs,
     "truncation": _one_of("auto", "disabled"),
     "user": _text,
-    # What would change the answer, and nobody here can do.
+    # Parameters that would change the answer and that this server does not support.
     "access_programs": _refused,
     "moderation": _refused,
 }
@@ -264,11 +266,11 @@ _SCHEMAS: dict[Any, dict[str, Any]] = {
 
 
 def body_schema() -> dict[str, Any]:
-    """The members of the body, as OpenAPI tells them."""
+    """Returns the schemas of the body's members for OpenAPI."""
     items: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
     number = {"type": "number"}
     told: dict[str, Any] = {
-        "model": {"type": "string", "description": "An agent; the default one when left out."},
+        "model": {"type": "string", "description": "The agent's name; the default agent if omitted."},
         "input": {"anyOf": [{"type": "string"}, items]},
         "stream": {"type": "boolean"},
         "stream_options": {"type": "object"},
@@ -280,5 +282,5 @@ def body_schema() -> dict[str, Any]:
     for name, check in _EXTRA.items():
         if check is not _refused:
             told[name] = _SCHEMAS.get(check, {})
-    # What is null is as good as left out.
+    # A null member counts as omitted.
     return {name: schema if name == "input" else or_null(schema) for name, schema in told.items()}

@@ -1,7 +1,7 @@
-"""Items of a request as the contract's messages.
+"""Converts items of a request to the contract's messages.
 
-Nothing is lost: what a message has no place for is kept in its metadata, under `openai`, and items_back.py
-puts it in its place again.
+Nothing is lost: fields that a message can't hold are stored in its metadata, under `openai`, and
+message_items.py restores them.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from portico.gateways.openai.responses.request.compaction import MAX_BYTES, expa
 from portico.gateways.openai.responses.response_ids import own_call_id
 from portico.v1 import events_pb2 as pb
 
-OURS = "openai"  # the member of a message's metadata that is this gateway's
-MAX_ITEMS = 1000  # what the core takes
+OURS = "openai"  # this gateway's member of a message's metadata
+MAX_ITEMS = 1000  # the core's limit
 ROLES = {
     "user": pb.ROLE_USER,
     "system": pb.ROLE_SYSTEM,
     "developer": pb.ROLE_SYSTEM,
     "assistant": pb.ROLE_ASSISTANT,
 }
-# Types of items whose fields are the data of a message of this type, from this role.
+# Item types stored as data, with the type and role of their message.
 DATA_ITEMS = {
     "function_call": (pb.MESSAGE_TYPE_FUNCTION_CALL, pb.ROLE_ASSISTANT),
     "custom_tool_call": (pb.MESSAGE_TYPE_FUNCTION_CALL, pb.ROLE_ASSISTANT),
@@ -42,27 +42,29 @@ _REQUIRED = {
     "mcp_approval_request": ("name", "arguments", "server_label"),
     "mcp_approval_response": ("approval_request_id",),
 }
-# What is kept beside the data.
+# Fields stored outside the data.
 _OUTSIDE = frozenset(("type", "id", "status"))
 
 
 class Items:
-    """Reads items into messages; references to other items are left open, by their place."""
+    """Converts items to messages. References to other items are collected; the caller must fill in their
+    messages.
+    """
 
     def __init__(self, target: Any) -> None:
         self._target = target
-        self._room = MAX_BYTES  # for what is compacted
-        self.references: list[tuple[pb.Message, str, str]] = []  # the place, the id, the path
-        self.ids: dict[str, str] = {}  # of those that have one; their paths
+        self._room = MAX_BYTES  # bytes left for expanding compactions
+        self.references: list[tuple[pb.Message, str, str]] = []  # message to fill in, item id, path
+        self.ids: dict[str, str] = {}  # ids that items have, with their paths
 
     def read(self, value: Any, field: str = "input") -> None:
-        """A text of the user, or items. Raises OpenAiError, BadRequest."""
+        """Reads a string as one user message, or a list of items. Raises OpenAiError, BadRequest."""
         if isinstance(value, str):
             self._target.add(role=pb.ROLE_USER).content.add(type=pb.CONTENT_TYPE_TEXT).text = value
             return
         if not isinstance(value, list):
             raise invalid(
-                field, f"must be a text or a list of items, not {body_fields.show(value)}", "invalid_type"
+                field, f"must be a string or a list of items, not {body_fields.show(value)}", "invalid_type"
             )
         for index, item in enumerate(value):
             self._item(item, f"{field}[{index}]")
@@ -74,7 +76,7 @@ class Items:
             raise invalid(field, f"must be an object, not {body_fields.show(item)}", "invalid_type")
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if not isinstance(kind, str):
-            raise invalid(f"{field}.type", "must be a text", "invalid_type")
+            raise invalid(f"{field}.type", "must be a string", "invalid_type")
         if kind == "compaction":
             items, size = expand(item, field, self._room)
             self._room -= size
@@ -82,7 +84,7 @@ class Items:
                 self._item(inner, field)
             return
         if kind == "compaction_trigger":
-            raise invalid(field, "use POST /v1/responses/compact", "unsupported_value")
+            raise invalid(field, "is not supported; use POST /v1/responses/compact", "unsupported_value")
         message = self._target.add()
         if kind == "item_reference":
             self.references.append((message, _required(item, "id", field), field))
@@ -103,7 +105,7 @@ class Items:
 
 
 def duplicate(id: str, field: str) -> OpenAiError:
-    """For an item that is there already."""
+    """Returns the error for an item whose id is already in use."""
     message = f"Duplicate item found with id '{id}'. Remove duplicate items from your input and try again."
     return OpenAiError(message, code="duplicate_item", param=field)
 
@@ -129,7 +131,7 @@ def _message(item: dict[str, Any], message: pb.Message, field: str) -> None:
     elif isinstance(content, list):
         kept = _parts(content, message, f"{field}.content")
     else:
-        raise invalid(f"{field}.content", "must be a text or a list of parts", "invalid_type")
+        raise invalid(f"{field}.content", "must be a string or a list of parts", "invalid_type")
     more = _without(item, "type", "id", "role", "content")
     if role == "developer":
         more["role"] = role
@@ -166,7 +168,7 @@ def _data(kind: str, item: dict[str, Any], message: pb.Message, field: str) -> N
     if kind.endswith("_output") and item.get("output") is None:
         raise missing(f"{field}.output")
     if "call_id" in _REQUIRED[kind]:
-        # A call id that its agent gave twice went out as the second of its name.
+        # Call ids that the agent repeated have a suffix for clients.
         data["call_id"] = own_call_id(data["call_id"])
     message.content.add(type=pb.CONTENT_TYPE_DATA).data_json = body_fields.dump(data, field)
     more = {"status": item["status"]} if "status" in item else {}
@@ -187,7 +189,7 @@ def _without(item: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _keep(message: pb.Message, field: str, **kept: Any) -> None:
-    """Into the message's metadata: what has no place in it."""
+    """Stores fields that the message can't hold in its metadata."""
     phase = kept.pop("phase", None)
     told = {name: value for name, value in kept.items() if value}
     metadata: dict[str, Any] = {OURS: told} if told else {}
@@ -198,7 +200,7 @@ def _keep(message: pb.Message, field: str, **kept: Any) -> None:
 
 
 def _parts(parts: list[Any], message: pb.Message, field: str) -> dict[str, Any]:
-    """The parts of a message; returns what the contents have no place for, by index."""
+    """Reads the parts of a message; returns the fields that its contents can't hold, by index."""
     kept: dict[str, Any] = {}
     for index, part in enumerate(parts):
         place = f"{field}[{index}]"

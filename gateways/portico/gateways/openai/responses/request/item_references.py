@@ -1,4 +1,4 @@
-"""Items of a request that are somewhere already: those it refers to, and those that it must not repeat."""
+"""Looks up the items that a request refers to, and checks that its other items are new."""
 
 import asyncio
 
@@ -11,9 +11,17 @@ from portico.v1 import session_pb2
 
 
 async def look_up(client: Client, creation: Creation, user_id: str, session_id: str, before: str) -> None:
-    """Puts the items that are referred to in their places, and looks that the others are new.
+    """Fills in referenced items, and checks that no other item is already in the session.
 
-    That is, to the session, or to what it was before a message. Raises OpenAiError.
+    Args:
+        client: The client to the core.
+        creation: The request; its references are filled in.
+        user_id: The session's user.
+        session_id: The session; empty for none.
+        before: Id of the session's first message that the request does not continue; empty for none.
+
+    Raises:
+        OpenAiError: An item is unknown, or is in the session already.
     """
     if not session_id:
         for _, id, field in creation.references:
@@ -28,7 +36,7 @@ async def look_up(client: Client, creation: Creation, user_id: str, session_id: 
 
 
 async def check_new(client: Client, ids: dict[str, str], user_id: str, session_id: str) -> None:
-    """Looks that a session has none of these items; they come with their paths. Raises OpenAiError."""
+    """Raises OpenAiError if the session has one of these items; `ids` maps ids to paths."""
     await _Session(client, user_id, session_id).check_new(ids)
 
 

@@ -1,4 +1,4 @@
-"""Messages as items: those of a request's input, and those that a session keeps."""
+"""Converts messages to items: the messages of a request's input, and those stored in a session."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _DATA_TYPES = {
 
 
 def message_item(message: pb.Message, server_label: str = "portico") -> dict[str, Any]:
-    """One message as the item that it came as, or would go out as."""
+    """Converts one message to the item that it was made from, or that a response would contain for it."""
     kept = kept_in(message)
     if kept.get("raw"):
         return {**content_data(message.content[0]), "id": message.id}
@@ -64,7 +64,7 @@ def _late(more: dict[str, Any]) -> dict[str, Any]:
 def _data_item(
     message: pb.Message, data: dict[str, Any], more: dict[str, Any], server_label: str
 ) -> dict[str, Any] | None:
-    """An item whose fields are the message's data; None for data that is something said."""
+    """Returns an item made from the message's data; None if the data is ordinary content."""
     if message.type == pb.MESSAGE_TYPE_FUNCTION_CALL:
         if more.get("type") == "custom_tool_call":
             return {"type": "custom_tool_call", **_renamed(data, "arguments", "input")}
@@ -94,7 +94,7 @@ def _renamed(data: dict[str, Any], name: str, other: str) -> dict[str, Any]:
 
 
 def kept_in(message: pb.Message) -> dict[str, Any]:
-    """What this gateway noted with a message."""
+    """Returns the data that this gateway stored in a message's metadata."""
     if OURS not in message.metadata_json:
         return {}
     metadata = orjson.loads(message.metadata_json)

@@ -1,4 +1,4 @@
-"""The tools that a caller offers."""
+"""Reads the tools that a caller offers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from portico.gateways.openai.errors import invalid, missing
 
 
 def read_tools(value: Any, target: Any) -> None:
-    """Raises OpenAiError, BadRequest."""
+    """Adds the tools to the request. Raises OpenAiError, BadRequest."""
     if value is None:
         return
     if not isinstance(value, list):
@@ -20,7 +20,7 @@ def read_tools(value: Any, target: Any) -> None:
         kind = body_fields.text(tool, "type", field)
         if not kind:
             raise missing(f"{field}.type")
-        # Tools that OpenAI hosts have no name of their own.
+        # Hosted tools of OpenAI have no name of their own.
         name = body_fields.text(tool, "name", field) or body_fields.text(tool, "server_label", field)
         if not name and kind in ("function", "custom", "namespace"):
             raise missing(f"{field}.name")

@@ -1,4 +1,4 @@
-"""What a Response object repeats of its request: constant for all of a response's events."""
+"""The request parameters that a Response object repeats, constant for all events of a response."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import orjson
 
 from portico.v1 import query_pb2
 
-# Members of AgentRequest.extra_json that a Response has under the same name: their type, and what it says
-# without them. Other protocols may have given another type, which is not repeated.
+# Members of AgentRequest.extra_json that a Response has under the same name: their type, and their default.
+# Values of another type, from other protocols, are not repeated.
 _SAME: dict[str, tuple[type | tuple[type, ...], Any]] = {
     "background": (bool, False),
     "conversation": (dict, None),
@@ -26,13 +26,13 @@ _SAME: dict[str, tuple[type | tuple[type, ...], Any]] = {
     "truncation": (str, "disabled"),
     "user": (str, None),
 }
-# What a Response may say and we have nothing to say about.
+# Members of a Response for which this gateway has no value.
 _UNKNOWN = ("access_programs", "image", "input_transformations", "moderation", "prompt_cache_diagnostics")
 _FUNCTION = {"description": None, "parameters": None, "strict": None}
 
 
 class Echo:
-    """The request, as its responses repeat it."""
+    """The request parameters as a Response repeats them."""
 
     def __init__(self, request: query_pb2.AgentRequest, *, background: bool = False) -> None:
         extra = _object(request.extra_json)
@@ -68,14 +68,14 @@ class Echo:
 
 
 def told_tool(tool: query_pb2.Tool) -> dict[str, Any]:
-    """A tool as it is repeated: without its credentials."""
+    """Returns a tool for clients, without its credentials."""
     raw = _object(tool.raw_json)
     if raw and "function" not in raw:
         if raw.get("type") == "mcp":
-            # Credentials go to the agent, and to nobody else.
+            # Credentials are for the agent only.
             return {name: value for name, value in raw.items() if name not in ("authorization", "headers")}
         return {**_FUNCTION, **raw} if raw.get("type") == "function" else raw
-    # A tool of another protocol.
+    # A tool from another protocol.
     return {
         "type": "function",
         "name": tool.name,
@@ -95,7 +95,7 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _strings(metadata: dict[str, Any]) -> dict[str, str]:
-    """Other protocols' metadata is any JSON; here it is texts."""
+    """Converts metadata to strings; in other protocols its values may be any JSON."""
     return {
         name: value if isinstance(value, str) else orjson.dumps(value).decode()
         for name, value in metadata.items()

@@ -1,7 +1,7 @@
-"""What comes with an answer to a question beside its items: parameters of its own, and a key.
+"""Stores the parameters and the idempotency key of a request that answers a run's input request.
 
-A run keeps the request that it began with and no other, so these stay with the answer's first message, in
-its metadata: any gateway reads them from the log.
+A run keeps only the request that started it. The parameters of an answer are therefore stored in the metadata
+of its first message, where any gateway can read them from the log.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,25 @@ from portico.gateways.openai.responses.request.request_echo import Echo, told_to
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
-_NOT_ITS_OWN = ("background", "conversation", "store")  # these are the run's
+_NOT_ITS_OWN = ("background", "conversation", "store")  # parameters that belong to the run
 
 
 def digest_of(query: query_pb2.QueryRequest) -> str:
-    """Tells a repeat of a request from another one."""
+    """Returns a digest that distinguishes a repeated request from a different one."""
     return blake2b(query.SerializeToString(deterministic=True), digest_size=16).hexdigest()
 
 
 def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
-    """The input as an answer, with all that belongs to it; the digest is that of the query as it came."""
+    """Returns the input as the messages of an answer, with the request's parameters and key; `digest` is that
+    of the original query.
+    """
     request = query.request
     extra = orjson.loads(request.extra_json or "{}")
     told: dict[str, Any] = {
         "extra": {name: value for name, value in extra.items() if name not in _NOT_ITS_OWN},
         "metadata": orjson.loads(request.metadata_json or "{}"),
         "parameters": MessageToDict(request.parameters, preserving_proto_field_name=True),
-        # As they are told: credentials stay out of the session.
+        # As sent to clients: without credentials, which must not enter the session.
         "tools": [told_tool(tool) for tool in request.tools],
     }
     kept: dict[str, Any] = {"request": {name: value for name, value in told.items() if value}}
@@ -49,7 +51,9 @@ def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
 
 
 def is_repeat(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
-    """Whether the answer was given by a request with this key. Raises OpenAiError if that was another one."""
+    """Returns whether the answer was sent by a request with this key. Raises OpenAiError if that request was
+    a different one.
+    """
     kept = kept_in(answer[0])
     if not key or kept.get("key") != key:
         return False
@@ -60,14 +64,16 @@ def is_repeat(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
 
 
 def echo_of(told: Sequence[pb.Message], before: Echo) -> Echo:
-    """What the response to this input repeats: what came with it, else what the response before repeated."""
+    """Returns the parameters that the response to this input repeats: those stored with it, else those of the
+    response before.
+    """
     kept = kept_in(told[0]).get("request")
     if not isinstance(kept, dict):
         return before
     try:
         echo = Echo(_request(kept), background=before.background)
     except (ParseError, TypeError, AttributeError):
-        return before  # somebody else wrote it
+        return before  # not written by this gateway
     echo.fields |= {name: before.fields[name] for name in _NOT_ITS_OWN}
     return echo
 

@@ -56,14 +56,18 @@ def _known(body: dict[str, Any], *names: str) -> None:
 
 
 def _messages(value: Any) -> tuple[list[pb.Message], dict[str, str]]:
-    """Items to add, each with an id; and which ids were given, with their paths."""
+    """Reads items to add. Returns their messages, each with an id, and the ids that the caller chose, with
+    their paths.
+    """
     read = query_pb2.AgentRequest()
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
     items = Items(read.input)
     items.read(value, "items")
     if items.references:
-        raise unsupported(items.references[0][2], "An item can't be a reference here.")
+        raise unsupported(
+            items.references[0][2], "Item references are not supported here; send the item itself."
+        )
     for message in read.input:
         message.id = message.id or f"msg_{uuid4().hex}"
         message.status = pb.RUN_STATUS_COMPLETED
@@ -76,7 +80,7 @@ def _messages(value: Any) -> tuple[list[pb.Message], dict[str, str]]:
     openapi_extra=takes("NewConversation"),
 )
 async def create_conversation(body: Given, request: Request, core: CoreDep) -> Response:
-    """Make a conversation, with items if they are given."""
+    """Creates a conversation, optionally with items."""
     _known(body, "items", "metadata")
     messages = [] if body.get("items") is None else _messages(body["items"])[0]
     metadata = _metadata(body)
@@ -87,14 +91,14 @@ async def create_conversation(body: Given, request: Request, core: CoreDep) -> R
         try:
             await sessions.append_messages(id, messages)
         except PorticoError:
-            await sessions.delete(id)  # nobody would know of it
+            await sessions.delete(id)  # its id would be unknown to the caller
             raise
     return answer(_conversation(session), request)
 
 
 @routes.get("/{conversation_id}", responses={200: {"model": ConversationObject}, **errors(404)})
 async def retrieve_conversation(conversation_id: str, request: Request, core: CoreDep) -> Response:
-    """One conversation, without its items."""
+    """Returns one conversation, without its items."""
     sessions = client_of(request, core).sessions
     try:
         session = await sessions.get(conversation_id)
@@ -109,7 +113,7 @@ async def retrieve_conversation(conversation_id: str, request: Request, core: Co
     openapi_extra=takes("UpdateConversation"),
 )
 async def update_conversation(conversation_id: str, body: Given, request: Request, core: CoreDep) -> Response:
-    """Replace a conversation's metadata."""
+    """Replaces a conversation's metadata."""
     _known(body, "metadata")
     if "metadata" not in body:
         raise missing("metadata")
@@ -123,7 +127,7 @@ async def update_conversation(conversation_id: str, body: Given, request: Reques
 
 @routes.delete("/{conversation_id}", responses={200: {"model": Deleted}, **errors(404)})
 async def delete_conversation(conversation_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a conversation and its items; its responses stay."""
+    """Deletes a conversation and its items; its responses stay."""
     try:
         await client_of(request, core).sessions.delete(conversation_id)
     except NotFound:
@@ -140,7 +144,7 @@ async def delete_conversation(conversation_id: str, request: Request, core: Core
 async def create_items(
     conversation_id: str, body: Given, request: Request, core: CoreDep, include: Include = None
 ) -> Response:
-    """Add items at the end."""
+    """Appends items to a conversation."""
     _known(body, "items", "include")
     if body.get("items") is None:
         raise missing("items")
@@ -166,7 +170,7 @@ async def list_items(
     after: After = "",
     include: Include = None,
 ) -> Response:
-    """A conversation's items, from either end."""
+    """Lists a conversation's items, oldest or newest first."""
     listing = client_of(request, core).sessions.list_messages(
         conversation_id,
         order="ascending" if order == "asc" else "descending",
@@ -187,7 +191,7 @@ async def list_items(
 async def retrieve_item(
     conversation_id: str, item_id: str, request: Request, core: CoreDep, include: Include = None
 ) -> Response:
-    """One item."""
+    """Returns one item."""
     sessions = client_of(request, core).sessions
     try:
         stored = await sessions.get_message(conversation_id, item_id)
@@ -200,7 +204,7 @@ async def retrieve_item(
     "/{conversation_id}/items/{item_id}", responses={200: {"model": ConversationObject}, **errors(404)}
 )
 async def delete_item(conversation_id: str, item_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove one item; the answer is the conversation."""
+    """Deletes one item; the answer is the conversation."""
     sessions = client_of(request, core).sessions
     try:
         await sessions.delete_message(conversation_id, item_id)

@@ -1,4 +1,4 @@
-"""The routes of responses beside the creation of one: /responses/{id} and what hangs below it."""
+"""The routes of existing responses: /responses/{id} and the paths below it."""
 
 from typing import Annotated, Any
 
@@ -40,7 +40,7 @@ _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 class EventStream(Response):
-    """An answer that is the events of a response."""
+    """An answer that streams the events of a response."""
 
     media_type = "text/event-stream"
 
@@ -63,7 +63,7 @@ class EventStream(Response):
 
 
 async def _run(request: Request, core: Core, response_id: str) -> query_pb2.Run:
-    """Raises OpenAiError (404), PorticoError."""
+    """Returns the run of a response. Raises OpenAiError (404), PorticoError."""
     try:
         return await client_of(request, core).runs.get(run_of(response_id)[0])
     except NotFound:
@@ -88,18 +88,19 @@ async def retrieve_response(
     response_id: str,
     request: Request,
     core: CoreDep,
-    stream: Annotated[bool, Query(description="All events, then those that come.")] = False,
+    stream: Annotated[bool, Query(description="Stream the stored events, then new ones.")] = False,
     starting_after: Annotated[
-        int | None, Query(ge=0, le=2**53, description="With stream: the last event you have.")
+        int | None,
+        Query(ge=0, le=2**53, description="With stream: sequence number of the last event received."),
     ] = None,
-    include_obfuscation: Annotated[bool, Query(description="There is none.")] = False,
+    include_obfuscation: Annotated[bool, Query(description="Accepted and ignored.")] = False,
     include: Include = None,
 ) -> Response:
-    """A response as it stands, or its events."""
+    """Returns a response in its current state, or streams its events."""
     run = await _run(request, core, response_id)
     if not stream:
         if starting_after is not None:
-            message = "'starting_after' is for 'stream=true' only."
+            message = "'starting_after' requires 'stream=true'."
             raise OpenAiError(message, code="invalid_value", param="starting_after")
         return answer(await _object(request, core, run, response_id), request)
     if run_of(response_id)[1] > 1:
@@ -113,13 +114,13 @@ async def retrieve_response(
 
 @routes.delete("/{response_id}", responses={200: {"model": Deleted}, **errors(404, 409)})
 async def delete_response(response_id: str, request: Request, core: CoreDep) -> Response:
-    """Remove a response that has ended, and with it its run and all responses of that."""
+    """Deletes a response that has ended, together with its run and all responses of that run."""
     run = await _run(request, core, response_id)
     if run_of(response_id)[1] > 1:
         await _object(request, core, run, response_id)  # or it is not there
     client = client_of(request, core)
     if run.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
-        # Its response has ended; the run behind it waits for an answer that shall not come.
+        # The response has ended, but its run waits for an answer that will not come.
         await client.runs.cancel(run.response.id)
     await client.runs.delete(run.response.id)
     return answer({"id": response_id, "object": "response", "deleted": True}, request)
@@ -127,7 +128,7 @@ async def delete_response(response_id: str, request: Request, core: CoreDep) -> 
 
 @routes.post("/{response_id}/cancel", responses={200: {"model": ResponseObject}, **errors(400, 404)})
 async def cancel_response(response_id: str, request: Request, core: CoreDep) -> Response:
-    """Stop a response in the background. The answer comes when it has stopped; a repeat is harmless."""
+    """Cancels a background response. The answer arrives when it has ended; cancelling again has no effect."""
     run = await _run(request, core, response_id)
     if not run.background:
         message = "Only responses that were created with 'background': true can be cancelled."
@@ -138,7 +139,7 @@ async def cancel_response(response_id: str, request: Request, core: CoreDep) -> 
     try:
         run = await client.runs.cancel(run.response.id)
     except FailedPrecondition:
-        pass  # it has ended otherwise: what it came to is the answer
+        pass  # it has already ended; the answer shows how
     run = await client.runs.get(run.response.id)
     return answer(await _object(request, core, run, response_id), request)
 
@@ -153,7 +154,7 @@ async def list_input_items(
     after: After = "",
     include: Include = None,
 ) -> Response:
-    """What a response was asked; not what came before it in its conversation."""
+    """Lists the input items of a response, without earlier items of its conversation."""
     run = await _run(request, core, response_id)
     messages: list[pb.Message] = list(run.request.input)
     if run_of(response_id)[1] > 1:

@@ -1,4 +1,6 @@
-"""POST /responses/input_tokens and /responses/compact: what of a conversation an agent would be given."""
+"""POST /responses/input_tokens and /responses/compact: operate on the conversation that an agent would
+receive.
+"""
 
 import time
 from collections.abc import Sequence
@@ -29,8 +31,8 @@ from portico.v1 import query_pb2
 routes = APIRouter(prefix="/responses", tags=["responses"])
 
 BYTES_PER_TOKEN = 4
-_MESSAGE_TOKENS = 4  # what each item costs beside its text
-_MEDIA_TOKENS = 765  # a picture of common size, and whatever else is no text
+_MESSAGE_TOKENS = 4  # tokens of each item in addition to its text
+_MEDIA_TOKENS = 765  # tokens of an image of usual size, also used for other media
 _COUNTED = ("instructions", "text", "tool_choice", "reasoning")
 _COUNT_PARAMETERS = frozenset(
     ("conversation", "input", "model", "parallel_tool_calls", "personality", "previous_response_id", "tools")
@@ -46,10 +48,10 @@ _COMPACT_PARAMETERS = frozenset(
 @routes.post(
     "/input_tokens",
     responses={200: {"model": TokenCount}, **errors(404, 413, 415)},
-    openapi_extra=takes("InputTokens", "As for a new response."),
+    openapi_extra=takes("InputTokens", "The parameters of a new response."),
 )
 async def count_input_tokens(body: Given, request: Request, core: CoreDep) -> Response:
-    """An estimate: no tokenizer is known here, and the agent's model may have any."""
+    """Estimates the input tokens: the gateway has no tokenizer, and agents may use any model."""
     _known(body, _COUNT_PARAMETERS)
     messages = await _context(body, request, core)
     tools = query_pb2.AgentRequest()
@@ -68,7 +70,7 @@ async def count_input_tokens(body: Given, request: Request, core: CoreDep) -> Re
     openapi_extra=takes("Compact"),
 )
 async def compact_response(body: Given, request: Request, core: CoreDep) -> Response:
-    """A conversation as one item, which stands for all of its items when it comes as input."""
+    """Packs a conversation into one item, which stands for all of its items when sent as input."""
     _known(body, _COMPACT_PARAMETERS)
     messages = await _context(body, request, core)
     if not messages:
@@ -89,7 +91,7 @@ async def compact_response(body: Given, request: Request, core: CoreDep) -> Resp
 
 
 def estimate(messages: Sequence[pb.Message]) -> int:
-    """Tokens of messages, at about four bytes of text each."""
+    """Estimates the tokens of messages, at about four bytes of text each."""
     total = 0
     for message in messages:
         total += _MESSAGE_TOKENS
@@ -117,7 +119,7 @@ def _known(body: dict[str, Any], names: frozenset[str]) -> None:
 
 
 async def _context(body: dict[str, Any], request: Request, core: Core) -> list[pb.Message]:
-    """What came before, and the input behind it."""
+    """Returns the previous messages of the conversation, followed by the input."""
     client = client_of(request, core)
     asked = query_pb2.AgentRequest()
     items = Items(asked.input)
@@ -143,7 +145,7 @@ async def _context(body: dict[str, Any], request: Request, core: Core) -> list[p
 
 
 async def _history(client: Client, previous: Previous) -> list[pb.Message]:
-    """The conversation up to a response, with its output."""
+    """Returns the conversation up to a response, including its output."""
     response = previous.run.response
     listing = client.sessions.list_messages(response.session_id, user_id=response.user_id)
     stored = [message async for message in listing]

@@ -1,1 +1,1 @@
-"""A run's events as events and items of the Responses API."""
+"""Converts a run's events to events and items of the Responses API."""

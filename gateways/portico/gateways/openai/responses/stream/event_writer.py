@@ -1,15 +1,15 @@
-"""Events of one response as SSE frames, numbered from 0."""
+"""Writes the events of one response as SSE frames, numbered from 0."""
 
 from typing import Any
 
 import orjson
 
 dumps = orjson.dumps
-NEVER = 2**63  # a cursor that no event is beyond
+NEVER = 2**63  # a cursor after all events
 
 
 class Writer:
-    """Numbers events, and keeps the frames of those beyond a cursor."""
+    """Numbers events, and keeps the frames of those after a cursor."""
 
     __slots__ = ("after", "frames", "number")
 
@@ -19,7 +19,7 @@ class Writer:
         self.number = 0
 
     def event(self, type: str, fields: dict[str, Any]) -> None:
-        """One event; the type and the number are added."""
+        """Adds an event with its type and number."""
         number = self.number
         self.number = number + 1
         if number > self.after:
@@ -28,7 +28,9 @@ class Writer:
 
 
 def delta_head(type: str, fields: dict[str, Any]) -> bytes:
-    """What comes before the number in all delta frames of one part; then `DELTA`, the text and `TAIL`."""
+    """Returns the bytes before the number, equal in all delta frames of a part; after the number follow
+    `DELTA`, the text and `TAIL`.
+    """
     told = dumps({"type": type, **fields, "sequence_number": 0})
     return b"event: %b\ndata: %b" % (type.encode(), told[:-2])
 
@@ -38,5 +40,5 @@ TAIL = b"}\n\n"
 
 
 def data_of(frame: bytes) -> bytes:
-    """The JSON of a frame."""
+    """Returns the JSON of a frame."""
     return frame[frame.index(b"\ndata: ") + 7 : -2]

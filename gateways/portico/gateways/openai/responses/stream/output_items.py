@@ -1,4 +1,4 @@
-"""Output items: each tells its own events and knows its JSON at any moment."""
+"""Output items: each writes its own events and returns its JSON at any time."""
 
 from typing import Any
 
@@ -30,14 +30,14 @@ class Item:
         return self.status == IN_PROGRESS
 
     def json(self) -> dict[str, Any]:
-        """The item as it stands."""
+        """Returns the item in its current state."""
         raise NotImplementedError
 
     def begin(self) -> None:
         self._tell("response.output_item.added")
 
     def finish(self, status: str) -> None:
-        """Nothing more comes."""
+        """Ends the item."""
         self.status = status
         self._tell("response.output_item.done")
 
@@ -49,13 +49,13 @@ class Item:
 
 
 class TextItem(Item):
-    """A message: parts of text, one after the other, the last of which may still grow."""
+    """A message: consecutive text parts, of which the last may still grow."""
 
     def __init__(
         self, writer: Writer, index: int, id: str, kind: PartKind = OUTPUT_TEXT, phase: str = ""
     ) -> None:
         super().__init__(writer, index, id)
-        self.kind = kind  # of plain text in this item
+        self.kind = kind  # the kind of plain text parts
         self._phase = phase
         self._done: list[dict[str, Any]] = []
         self._open: PartKind | None = None
@@ -71,7 +71,7 @@ class TextItem(Item):
         self._head = delta_head(kind.delta, {**self._place, **at, **dict(kind.more)})
 
     def delta(self, text: str) -> None:
-        """More text of the open part. The hot path."""
+        """Appends text to the open part. This is the hot path."""
         self._texts.append(text)
         writer = self._writer
         number = writer.number
@@ -80,13 +80,13 @@ class TextItem(Item):
             writer.frames.append(b"".join((self._head, b"%d" % number, DELTA, dumps(text), TAIL)))
 
     def text(self, text: str, kind: PartKind | None = None) -> None:
-        """More text; the part is opened if it is not."""
+        """Appends text; opens a part if none is open."""
         if self._open is None:
             self.begin_part(kind or self.kind)
         self.delta(text)
 
     def end_part(self, text: str | None = None) -> None:
-        """The open part, if any, is complete."""
+        """Completes the open part, if any."""
         kind = self._open
         if kind is None:
             return
@@ -100,7 +100,7 @@ class TextItem(Item):
         self._done.append(part)
 
     def part(self, text: str, kind: PartKind | None = None) -> None:
-        """A part that comes whole; one that is open is complete with it if it is of this kind."""
+        """Adds a complete part; completes the open one instead if it is of this kind."""
         kind = kind or self.kind
         if self._open is not kind:
             self.begin_part(kind)
@@ -134,7 +134,7 @@ class TextItem(Item):
 
 
 class ReasoningItem(TextItem):
-    """The agent's thinking, as content, or as a summary if the caller asked for one."""
+    """The agent's reasoning, as content, or as a summary if the caller requested one."""
 
     def __init__(self, writer: Writer, index: int, id: str, *, summary: bool) -> None:
         super().__init__(writer, index, id, SUMMARY_TEXT if summary else REASONING_TEXT)
@@ -153,21 +153,21 @@ class ReasoningItem(TextItem):
 
 
 class _Called(Item):
-    """A call, whose arguments come in pieces."""
+    """A call whose arguments arrive in pieces."""
 
     def __init__(self, writer: Writer, index: int, id: str) -> None:
         super().__init__(writer, index, id)
         self._arguments = ""
 
     def growing(self, text: str) -> None:
-        """The arguments as far as they are known."""
+        """Sets the arguments received so far."""
         if len(text) > len(self._arguments) and text.startswith(self._arguments):
             piece = text[len(self._arguments) :]
             self._arguments = text
             self._delta(piece)
 
     def arguments(self, text: str) -> None:
-        """All of them."""
+        """Sets the complete arguments."""
         if text:
             self.growing(text)
         else:
@@ -183,7 +183,7 @@ class _Called(Item):
 
 
 class CallItem(_Called):
-    """A call that the caller is to make; `custom` takes any text instead of JSON."""
+    """A call for the caller to execute; a `custom` one takes any text instead of JSON."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class CallItem(_Called):
 
 
 class ToolItem(_Called):
-    """A call that the agent makes itself, with its result once it is there."""
+    """A call that the agent executes itself, with its result once available."""
 
     def __init__(self, writer: Writer, index: int, id: str, name: str, server_label: str) -> None:
         super().__init__(writer, index, id)
@@ -242,7 +242,7 @@ class ToolItem(_Called):
         self._event("response.mcp_call_arguments.done", {"arguments": text})
 
     def answer(self, output: str | None, error: Any = None) -> None:
-        """The result; the item is done with it."""
+        """Sets the result and ends the item."""
         self._output = output
         if error is not None:
             self._error = {"type": "mcp_tool_execution_error", "content": error}
@@ -270,7 +270,7 @@ class ToolItem(_Called):
 
 
 class WholeItem(Item):
-    """An item that comes at once."""
+    """An item that is complete from the start."""
 
     def __init__(self, writer: Writer, index: int, id: str, value: dict[str, Any]) -> None:
         super().__init__(writer, index, id)

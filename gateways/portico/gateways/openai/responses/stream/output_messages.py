@@ -1,4 +1,4 @@
-"""The messages of a run's log as items of a response."""
+"""Converts the messages of a run's log to output items of a response."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,7 @@ _TOOL_OUTPUTS = frozenset(
         pb.MESSAGE_TYPE_MCP_CALL_OUTPUT,
     )
 )
-# Messages whose data content is an item of its own kind; all others are texts.
+# Types whose data content is an item of its own kind; all others are texts.
 _STRUCTURED = (
     _TOOL_CALLS
     | _TOOL_OUTPUTS
@@ -49,24 +49,24 @@ _PHASES = ("commentary", "final_answer")
 
 @dataclass(slots=True)
 class _Open:
-    """A message of the log that is not complete."""
+    """A message of the log that is not complete yet."""
 
     type: int
     text: TextItem | None = None
-    calls: dict[int, Item] = field(default_factory=dict)  # by the content that announced it
+    calls: dict[int, Item] = field(default_factory=dict)  # index of the announcing content to item
     items: list[Item] = field(default_factory=list)
 
 
 class Messages:
-    """Reads the messages and contents of one response."""
+    """Processes the messages and contents of one response."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._open: dict[str, _Open] = {}
-        self._running: dict[str, ToolItem] = {}  # by call id: without their result
+        self._running: dict[str, ToolItem] = {}  # call id to the item that waits for its result
 
     def message(self, message: pb.Message) -> None:
-        """A message is opened, or complete."""
+        """Processes a message event: the message has been opened or is complete."""
         if message.type == pb.MESSAGE_TYPE_HEARTBEAT:
             return
         if message.status == pb.RUN_STATUS_IN_PROGRESS:
@@ -88,7 +88,9 @@ class Messages:
                 item.finish(status)
 
     def content(self, content: pb.Content) -> TextItem | None:
-        """A delta, an announcement or a whole content. Returns the item if its text goes on growing."""
+        """Processes a delta, an announcement or a complete content. Returns the item whose text further
+        deltas extend.
+        """
         opened = self._open.get(content.msg_id)
         if opened is None:
             return None
@@ -112,7 +114,7 @@ class Messages:
         return None
 
     def question(self, request: pb.InputRequest) -> None:
-        """The agent asks a human: a message with the question."""
+        """Adds a message with the prompt of the agent's input request."""
         index, id = self._segment.place(f"msg_{request.id.removeprefix('input_')}")
         item = TextItem(self._segment.writer, index, id)
         self._segment.add(item)
@@ -152,7 +154,7 @@ class Messages:
                 self._whole(opened, content, data)
 
     def _id(self, content: pb.Content) -> str:
-        # A message with several contents becomes as many items.
+        # Each content of a message becomes an item.
         return f"{content.msg_id}_{content.index}" if content.index else content.msg_id
 
     def _begin_call(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> CallItem:
@@ -186,7 +188,7 @@ class Messages:
     def _answer(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> None:
         item = self._running.pop(as_text(data.get("call_id")), None)
         if item is None or not item.open:
-            # Its call was in an earlier response, or nowhere.
+            # The call is in an earlier response, or does not exist.
             item = self._begin_tool(opened, content, data)
             self._running.pop(as_text(data.get("call_id")), None)
             item.arguments(as_text(data.get("arguments")))
@@ -195,7 +197,7 @@ class Messages:
         item.answer(None if output is None else as_text(output), error)
 
     def _whole(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> None:
-        """An item that is there at once."""
+        """Adds an item that is complete from the start."""
         segment = self._segment
         writer = segment.writer
         label = as_text(data.get("server_label")) or segment.agent_name

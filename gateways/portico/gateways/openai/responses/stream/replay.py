@@ -1,4 +1,4 @@
-"""A response read from its run's log, up to where the log stands."""
+"""Reads a response from its run's log, up to the log's current end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from portico.v1 import query_pb2
 async def replay(
     core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The Response object as it stands. Raises OpenAiError (404), PorticoError."""
+    """Returns the Response object in its current state. Raises OpenAiError (404), PorticoError."""
     value = await replayed(core, run, translator, metadata)
     if value is None:
         raise response_not_found(run.response.id)
@@ -23,7 +23,7 @@ async def replay(
 async def replayed(
     core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """As `replay`; None when the run has no such response."""
+    """Like `replay`, but returns None when the run has no such response."""
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)
     with core.streams.open_watch(watch, metadata=metadata) as stream:
         async for frames in stream:

@@ -1,4 +1,4 @@
-"""One response of a run: its items, its lifecycle events, and the Response object at any moment."""
+"""One response of a run: its items, its lifecycle events, and the Response object at any time."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ _TERMINAL_EVENT = {
     COMPLETED: "response.completed",
     FAILED: "response.failed",
     INCOMPLETE: "response.incomplete",
-    # OpenAI has no event for it. An incomplete response is what clients take for an end without a defect.
+    # OpenAI has no event for cancellation. Clients accept an incomplete response as an end without an error.
     CANCELLED: "response.incomplete",
 }
-# Codes of ours that OpenAI's clients know by another name.
+# OpenAI's codes for codes of the core.
 _ERROR_CODE = {
     "AGENT_UNKNOWN_ERROR": "server_error",
     "agent_crashed": "server_error",
@@ -28,7 +28,7 @@ _ERROR_CODE = {
     "deadline_exceeded": "server_error",
     "rejected": "invalid_prompt",
 }
-# Codes with which an agent has only stopped short.
+# Error codes of agents that only stopped early.
 _REASON = {
     "max_tokens": "max_output_tokens",
     "length": "max_output_tokens",
@@ -36,7 +36,7 @@ _REASON = {
     "content_filter": "content_filter",
     "budget_exceeded": "budget_exceeded",
 }
-# Of budgets, where OpenAI's clients know a word.
+# Reasons for exceeded budgets that OpenAI's clients know.
 _LIMIT_REASON = {
     pb.BUDGET_LIMIT_TOOL_CALLS: "max_tool_calls",
     pb.BUDGET_LIMIT_TOKENS: "max_output_tokens",
@@ -44,7 +44,7 @@ _LIMIT_REASON = {
 
 
 class Segment:
-    """A response that is being told."""
+    """A response in progress, built event by event."""
 
     def __init__(
         self, number: int, first: pb.Response, echo: Echo, writer: Writer, usage_before: pb.Usage | None
@@ -53,7 +53,7 @@ class Segment:
         self.id = first.id if number == 1 else f"{first.id}_{number}"
         self.writer = writer
         self.status = QUEUED if echo.background and number == 1 else IN_PROGRESS
-        self.input: list[pb.Message] = list(first.input)  # what it answers, unless that is the run's own
+        self.input: list[pb.Message] = list(first.input)  # its input, unless it is the run's first response
         self._echo = echo
         self._constant = {
             **echo.fields,
@@ -96,13 +96,13 @@ class Segment:
         self._tell("response.in_progress")
 
     def place(self, id: str) -> tuple[int, str]:
-        """Where the next item goes, and an id that no other item has."""
+        """Returns the index of the next item, and a unique id for it."""
         index = self._next_index
         self._next_index += 1
         return index, self.unique(id)
 
     def unique(self, id: str) -> str:
-        """An id that was not given out before: agents may repeat theirs, and do when they run again."""
+        """Returns an id that no other item has: agents may repeat ids, and do when they are restarted."""
         unique, times = id, 1
         while unique in self._ids:
             times += 1
@@ -111,7 +111,7 @@ class Segment:
         return unique
 
     def call_id(self, call_id: str) -> str:
-        """A call's id as clients see it: none sees one twice."""
+        """Returns the id that clients see for a call; no id is used twice."""
         times = 1
         while (sent := sent_call_id(call_id, times)) in self._ids:
             times += 1
@@ -123,7 +123,7 @@ class Segment:
         item.begin()
 
     def void(self) -> None:
-        """What was said no longer counts: the run begins again."""
+        """Discards the output: the run starts again."""
         self._close(INCOMPLETE)
         self.items.clear()
 
@@ -134,7 +134,7 @@ class Segment:
         *,
         reason: str | None = None,
     ) -> None:
-        """The terminal event."""
+        """Ends the response with its terminal event."""
         if status == FAILED and response.error.code in _REASON:
             status = INCOMPLETE
         self._close(COMPLETED if status == COMPLETED else INCOMPLETE)
@@ -153,7 +153,7 @@ class Segment:
         self._tell(_TERMINAL_EVENT[status])
 
     def json(self) -> dict[str, Any]:
-        """The Response object as it stands."""
+        """Returns the Response object in its current state."""
         return {
             **self._constant,
             "status": self.status,
@@ -167,7 +167,7 @@ class Segment:
     def _close(self, status: str) -> None:
         for item in self.items:
             if item.open:
-                # The result of a tool may be missing; what an agent says of it is all there is.
+                # A tool call without a result may still be complete: agents need not report results.
                 item.finish(status if isinstance(item, ToolItem) else INCOMPLETE)
 
     def _tell(self, type: str) -> None:
@@ -179,7 +179,7 @@ class Segment:
 
 
 def usage_json(usage: pb.Usage, before: pb.Usage | None = None) -> dict[str, Any]:
-    """Token counts in OpenAI's shape, less those of the run's earlier responses."""
+    """Returns token counts in OpenAI's format, without those of the run's earlier responses."""
     less = before or pb.Usage()
     return {
         "input_tokens": usage.input_tokens - less.input_tokens,

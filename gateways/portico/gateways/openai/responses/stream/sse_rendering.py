@@ -1,4 +1,4 @@
-"""How a response's stream reads: one SSE frame for each send, `[DONE]` last."""
+"""Renders a response's stream: each event is an SSE frame and a send of its own; `[DONE]` is the last."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _AHEAD = OpenAiError(
 
 
 class ResponseEvents:
-    """The rendering of one stream; a stream that is cut ends with an `error` event."""
+    """Renders one stream; a stream that fails ends with an `error` event."""
 
     def __init__(self, translator: Translator, request_id: str = "") -> None:
         self._translator = translator
@@ -46,7 +46,7 @@ class ResponseEvents:
         if self._translator.done:
             return b""
         if stopping:
-            stops = OpenAiError("this gateway stops; ask another", status=503, code="draining")
+            stops = OpenAiError("this gateway is stopping; use another one", status=503, code="draining")
             return self._error(stops) + DONE
         return DONE
 
@@ -62,6 +62,8 @@ class ResponseEvents:
 
 
 def error_event(error: OpenAiError, number: int) -> dict[str, Any]:
-    """Both shapes that clients look for: OpenAI's own is flat, that of Open Responses nested."""
+    """Returns an error event in both formats that clients read: OpenAI's is flat, that of Open Responses
+    nested.
+    """
     flat = {"code": error.code, "message": error.message, "param": error.param}
     return {"type": "error", "sequence_number": number, **flat, "error": {"type": error.type, **flat}}

@@ -1,4 +1,4 @@
-"""The kinds of text parts that an item can have, and how each of them is told."""
+"""The kinds of text parts in items, with their events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PartKind:
-    """Names of the events of one kind of part, and its JSON."""
+    """The event names of one kind of part, and its JSON."""
 
     json: Callable[[str], dict[str, Any]]
     added: str
     delta: str
-    done: str  # the text is complete
-    closed: str  # the part is
+    done: str  # when the text is complete
+    closed: str  # when the part is complete
     index: str = "content_index"
     text: str = "text"
-    more: tuple[tuple[str, Any], ...] = ()  # of the events with text
+    more: tuple[tuple[str, Any], ...] = ()  # additional members of events with text
 
 
 _PART = ("response.content_part.added", "response.content_part.done")

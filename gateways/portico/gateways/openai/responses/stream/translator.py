@@ -1,8 +1,7 @@
-"""A run's log as Responses events: a pure function of the request and the log.
+"""Converts a run's log to Responses events: a pure function of the request and the log.
 
-One run may be several responses: see docs/decisions/0006. The translator reads
-the log from its start, tells one response of it (or that one and all that
-follow), and is silent about the others.
+One run may be several responses: see docs/decisions/0006. The translator reads the log from its start and
+writes the events of one response, or of that one and all that follow; it writes nothing for the others.
 """
 
 from collections.abc import Iterable
@@ -27,16 +26,20 @@ _STATUS = {
 }
 _UNDER_WAY = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
 
-_Text: TypeAlias = tuple[str, int, TextItem | None]  # its message and content, and the item that it grows
+# message id, content index, and the item that the text extends
+_Text: TypeAlias = tuple[str, int, TextItem | None]
 _NO_TEXT: _Text = ("", -1, None)
 
 
 class Translator:
-    """Feed it all frames of a log, in order.
+    """Converts the frames of a log, which must be fed completely and in order.
 
-    `number` is the response of the run that is wanted, or `beyond` the event after which it begins; `after`
-    is the last of its events that the reader has, `NEVER` for a reader of the object alone. `following` goes
-    on with the responses behind it.
+    Args:
+        echo: The parameters that the responses repeat.
+        number: The wanted response of the run, from 1.
+        beyond: The event after which the wanted response begins, as an alternative to `number`.
+        after: Sequence number of the last event that the reader has; `NEVER` if only the object is wanted.
+        following: Whether to continue with the responses after the wanted one.
     """
 
     def __init__(
@@ -58,19 +61,20 @@ class Translator:
         self._messages: Messages | None = None
         self._attempt = 0
         self._usage: pb.Usage | None = None
-        self._answered = 0  # questions
-        self._repeated = 0  # of their answers, in this attempt
-        # What an attempt says until all of them were repeated: the responses before have told it.
+        self._answered = 0  # answered input requests
+        self._repeated = 0  # answers that this attempt has repeated
+        # The output of an attempt until it has repeated all answers: earlier responses already contain it.
         self._withheld: list[pb.Event] | None = None
-        # The text that streams: further deltas of it need no look at anything else.
+        # The streaming text; its further deltas need no other check.
         self._text = _NO_TEXT
         self.wanted: Segment | None = None
-        self.told: list[Segment] = []  # the wanted one and, if following, those before it that were
-        self.done = False  # nothing more will be told
-        self.paused = False  # the run waits for an answer
+        # the wanted response and, with `following`, its predecessors from there; the last is `wanted`
+        self.told: list[Segment] = []
+        self.done = False  # no event will follow
+        self.paused = False  # the run waits for input
 
     def feed(self, frames: Iterable[query_pb2.StreamFrame]) -> list[bytes]:
-        """The SSE frames of what these bring."""
+        """Returns the SSE frames for these frames of the log."""
         told = self._frames
         told.clear()
         open_id, index, item = self._text
@@ -86,26 +90,26 @@ class Translator:
         return told.copy()
 
     def json(self) -> dict[str, Any] | None:
-        """The wanted response as it stands; None while it has not begun."""
+        """Returns the wanted response in its current state; None if it has not begun."""
         return None if self.wanted is None else self.wanted.json()
 
     @property
     def reached(self) -> int:
-        """Which of the run's responses is the last so far, from 1."""
+        """The number of the run's last response so far, from 1; 0 if there is none."""
         return 0 if self._segment is None else self._segment.number
 
     @property
     def next_number(self) -> int:
-        """The number that the next event of the wanted response would have."""
+        """The sequence number of the next event of the wanted response."""
         return 0 if self.wanted is None else self.wanted.writer.number
 
     @property
     def ahead(self) -> bool:
-        """Whether the reader's last event is none that the wanted response has."""
+        """Whether the reader's last event is beyond the events of the wanted response."""
         return self.wanted is not None and NEVER > self._after >= self.next_number
 
     def _read(self, event: pb.Event) -> _Text:
-        """Returns the text that streams behind the event."""
+        """Processes an event, and returns the text that the next deltas may extend."""
         match event.WhichOneof("object"):
             case "response":
                 self._response(event.response, event.sequence_number)
@@ -144,7 +148,7 @@ class Translator:
         if status == pb.RUN_STATUS_IN_PROGRESS:
             self._works(segment, response, sequence_number)
         elif segment.ended:
-            pass  # what becomes of a run between two responses is told by the next one, if there is one
+            pass  # changes of a run between two responses appear in the next response, if there is one
         elif status == pb.RUN_STATUS_QUEUED:
             segment.queued()
         elif status == pb.RUN_STATUS_INPUT_REQUIRED:
@@ -155,7 +159,7 @@ class Translator:
             self._finish(segment, _STATUS[status], response)
 
     def _tell_withheld(self) -> None:
-        """The agent goes another way this time."""
+        """Writes the withheld output: this attempt differs from the one before."""
         withheld, self._withheld = self._withheld, None
         for event in withheld or ():
             assert self._messages is not None
@@ -167,7 +171,8 @@ class Translator:
     def _works(self, segment: Segment, response: pb.Response, sequence_number: int) -> None:
         told = bool(response.input)
         if segment.ended:
-            # Run again after a crash, it comes to its question once more; only an answer leads on.
+            # A run that is restarted after a crash reaches its input request again; only an answer begins a
+            # new response.
             if not told:
                 return
             self._answered += 1

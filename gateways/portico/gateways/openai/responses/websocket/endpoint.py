@@ -1,4 +1,4 @@
-"""Responses over a WebSocket: creations and steering come in, the events of all lanes go out."""
+"""Responses over a WebSocket: receives creations and steering, sends the events of all lanes."""
 
 import asyncio
 import logging
@@ -31,13 +31,13 @@ from portico.gateways.openai.settings import OpenAiSettings
 log = logging.getLogger(__name__)
 
 MAX_LANES = 32
-REMEMBERED = 256  # responses that have ended, so that steering one of them is told what happened
-_LIMIT = "This connection has reached its time limit; make a new one."
+REMEMBERED = 256  # ended responses that are remembered, to explain why they can't be steered
+_LIMIT = "This connection has reached its time limit; open a new one."
 _NORMAL, _RESTART = 1000, 1012
 
 
 class Sockets:
-    """An ASGI application for WebSocket connections."""
+    """The ASGI application for WebSocket connections."""
 
     def __init__(self, core: Core, opener: Opener, settings: OpenAiSettings) -> None:
         self._core = core
@@ -57,7 +57,7 @@ class Sockets:
             self._open.discard(connection)
 
     def stop(self) -> None:
-        """Close all connections; what was told is in the log."""
+        """Closes all connections; the events are in the runs' logs."""
         self._stopped = True
         for connection in self._open:
             connection.stopping.set()
@@ -87,11 +87,11 @@ class _Connection:
         self._lanes: dict[str, Lane] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: deque[str] = deque(maxlen=REMEMBERED)
-        self._number = 0  # of the events that belong to no response
+        self._number = 0  # number of the next event that belongs to no response
 
     async def run(self) -> None:
-        await self._receive()  # the handshake
-        with suppress(Disconnected):  # nobody is left to be told anything
+        await self._receive()  # websocket.connect
+        with suppress(Disconnected):  # the caller has disconnected
             await self._put({"type": "websocket.accept", "headers": [(b"x-request-id", self.id.encode())]})
             await self._talk()
 
@@ -115,7 +115,7 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, data: bytes, stream_id: str) -> None:
-        """Raises Disconnected."""
+        """Sends an event of a response. Raises Disconnected."""
         if stream_id:
             data = b'{"stream_id":%b,%b' % (dumps(stream_id), data[1:])
         await self._put({"type": "websocket.send", "text": data.decode()})
@@ -124,11 +124,11 @@ class _Connection:
         try:
             await self._send(message)
         except OSError:
-            # ASGI's way to say that the caller has left.
+            # ASGI reports in this way that the caller has disconnected.
             raise Disconnected from None
 
     async def tell(self, event: dict[str, Any], stream_id: str) -> None:
-        """An event of the connection itself."""
+        """Sends an event of the connection itself."""
         number = self._number
         self._number += 1
         await self.send(dumps({**event, "sequence_number": number}), stream_id)
@@ -142,7 +142,7 @@ class _Connection:
 
     async def _end(self) -> None:
         if self.stopping.is_set():
-            error = OpenAiError("this gateway stops; connect again", status=503, code="draining")
+            error = OpenAiError("this gateway is stopping; connect again", status=503, code="draining")
             code = _RESTART
         else:
             error = OpenAiError(_LIMIT, code="websocket_connection_limit_reached")
@@ -183,7 +183,7 @@ class _Connection:
                 try:
                     lane.queue.put_nowait(body)
                 except asyncio.QueueFull:
-                    problem = "too many responses wait in this lane"
+                    problem = "too many creations wait in this lane; wait for its responses"
                     raise OpenAiError(problem, status=429, code="rate_limit_exceeded") from None
             case "response.steer":
                 await self._steer(body)
@@ -195,7 +195,7 @@ class _Connection:
         if lane is not None:
             return lane
         if len(self._lanes) >= MAX_LANES:
-            problem = f"a connection has at most {MAX_LANES} lanes"
+            problem = f"the connection already has {MAX_LANES} lanes, the most allowed"
             raise OpenAiError(problem, status=429, code="rate_limit_exceeded", param="stream_id")
         lane = self._lanes[stream_id] = Lane(self, self._opener, stream_id, self.id)
         self._tasks.append(asyncio.create_task(lane.work()))
@@ -216,7 +216,7 @@ class _Connection:
             words = "the response has ended" if ended else "the response is not active on this connection"
             await self.tell(failed_event(previous, steer.input, code, words), "")
             return
-        # It is the lane's from here on: what the run does not take becomes a response of its own.
+        # The lane owns it from here on; input that the run does not read becomes a response of its own.
         lane.told.append(steer)
         await self.tell(accepted_event(steer), stream_id)
         try:
@@ -238,5 +238,5 @@ def _stream_id(body: dict[str, Any]) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not 0 < len(value) <= 256:
-        raise invalid("stream_id", "must be a text of at most 256 characters", "invalid_type")
+        raise invalid("stream_id", "must be a string of 1 to 256 characters", "invalid_type")
     return value

@@ -1,4 +1,6 @@
-"""One lane of a WebSocket connection: responses one after the other, in the order they were asked for."""
+"""One lane of a WebSocket connection: creates responses one after the other, in the order of their
+requests.
+"""
 
 import asyncio
 import logging
@@ -25,30 +27,32 @@ from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-WAITING = 32  # creations of one lane that may wait
-# Of a body on a WebSocket, what is the envelope's.
+WAITING = 32  # the most waiting creations of a lane
+# Members of a WebSocket body that belong to the envelope.
 _ENVELOPE = ("type", "stream_id", "generate", "stream", "stream_options")
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a response that is not stored goes on from: items, and what is stored behind them."""
+    """The items that continue from a response that is not stored, and the stored response or conversation
+    before them.
+    """
 
     items: list[Any]
-    previous: str  # a stored response's id
+    previous: str  # id of a stored response
     conversation: str
 
 
 class Connection(Protocol):
-    """What a lane needs of its connection."""
+    """The parts of a connection that a lane uses."""
 
     metadata: dict[str, str]
     compatible: bool
-    contexts: dict[str, Context]  # of responses that are not stored
-    owed: dict[str, list[Steer]]  # by response: input that waits for what the caller owes
+    contexts: dict[str, Context]  # for responses that are not stored
+    owed: dict[str, list[Steer]]  # response id to input that waits for the caller's outputs of calls
 
     def ended(self, response_id: str) -> None:
-        """The response is told; it can't be steered any more."""
+        """Notes that the response has ended and can't be steered any more."""
         ...
 
     async def send(self, data: bytes, stream_id: str) -> None: ...
@@ -59,17 +63,17 @@ class Connection(Protocol):
 
 
 class Lane:
-    """Works off its queue until it is cancelled."""
+    """Processes its queue until it is cancelled."""
 
     def __init__(self, connection: Connection, opener: Opener, stream_id: str, id: str) -> None:
         self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
         self.stream_id = stream_id
-        self.active = ""  # the response that is being told
-        self.told: list[Steer] = []  # what it was told, and has not taken
+        self.active = ""  # id of the response in progress
+        self.told: list[Steer] = []  # input sent to it that the run has not read yet
         self._connection = connection
         self._opener = opener
         self._id = id
-        self._kept = ""  # the response whose context the connection has from here
+        self._kept = ""  # id of the response whose context this lane keeps in the connection
 
     async def work(self) -> None:
         while True:
@@ -78,7 +82,7 @@ class Lane:
                 body = await self._attempt(body)
 
     async def _attempt(self, body: dict[str, Any]) -> dict[str, Any] | None:
-        """Answers one creation. Returns the creation that is to follow by itself, if any."""
+        """Answers one creation. Returns the creation that must follow it, if any."""
         connection = self._connection
         try:
             return await self._respond(body)
@@ -90,7 +94,7 @@ class Lane:
             if self.active:
                 connection.ended(self.active)
             self.active = ""
-        # A continuation that failed can't be tried again from what was kept here.
+        # As in OpenAI's API, a context can't be used again after a continuation of it has failed.
         connection.contexts.pop(str(body.get("previous_response_id")), None)
         await self._give_back("successor_creation_failed", refused.message)
         await connection.refuse(refused, self.stream_id)
@@ -111,20 +115,20 @@ class Lane:
                 self._follow(translator)
         response = translator.json()
         if response is None:
-            raise OpenAiError("the run can't be read", status=503)
+            raise OpenAiError("the run's log can't be read", status=503)
         self._opener.forget(plan, translator, connection.metadata)
         if creation.query.ephemeral:
-            # A conversation has it all; otherwise it is in no session.
+            # A conversation stores the items; otherwise no session does.
             items = [] if creation.conversation else [*context, *_said(translator)]
             self._keep(response["id"], Context(items, creation.previous, creation.conversation))
         return await self._after(body, response, paused=translator.paused)
 
     def _read(self, body: dict[str, Any]) -> tuple[Creation, list[Any]]:
-        """What is asked, and all items that stand for it. Raises OpenAiError, BadRequest."""
+        """Returns the request, and all items of its context and input. Raises OpenAiError, BadRequest."""
         if body.get("background"):
-            raise invalid("background", "is not for WebSockets")
+            raise invalid("background", "is not supported on a WebSocket")
         if body.get("stream") is False:
-            raise invalid("stream", "is always true on a WebSocket")
+            raise invalid("stream", "must be true on a WebSocket")
         asked = {name: value for name, value in body.items() if name not in _ENVELOPE}
         previous = asked.get("previous_response_id") or ""
         connection = self._connection
@@ -139,7 +143,7 @@ class Lane:
             asked["prompt_cache_options"] = {**asked["prompt_cache_options"], "prewarm": False}
         creation = read_creation(asked)
         if local is not None:
-            # What came before is in the input, but for what is stored behind that.
+            # The input contains the context; what is stored before it is referenced here.
             creation = replace(creation, previous=local.previous, conversation=local.conversation)
             if local.conversation:
                 request = creation.query.request
@@ -147,7 +151,7 @@ class Lane:
         return creation, context
 
     async def _prepare(self, creation: Creation, context: list[Any]) -> None:
-        """A response without output, from which others go on."""
+        """Sends a response without output, which later responses can continue."""
         connection = self._connection
         agent = await self._opener.check(creation, connection.metadata, compatible=connection.compatible)
         first = pb.Response(id=f"resp_{uuid4().hex}", agent_name=agent)
@@ -162,13 +166,13 @@ class Lane:
         self._keep(segment.id, Context(context, creation.previous, creation.conversation))
 
     def _keep(self, id: str, context: Context) -> None:
-        """The last one of a lane is what OpenAI keeps too; older ones are forgotten."""
+        """Keeps the context of the lane's last response, as OpenAI does, and drops the one before."""
         self._connection.contexts.pop(self._kept, None)
         self._kept = id
         self._connection.contexts[id] = context
 
     def _follow(self, translator: Translator) -> None:
-        """Takes note of the response that is being told now, and of what it was told."""
+        """Notes which response is in progress, and which input the run has read."""
         segment = translator.wanted
         if segment is None or segment.id == self.active:
             return
@@ -185,12 +189,14 @@ class Lane:
     async def _after(
         self, body: dict[str, Any], response: dict[str, Any], *, paused: bool
     ) -> dict[str, Any] | None:
-        """What becomes of input that the run did not take."""
+        """Handles input that the run did not read. Returns the creation that contains it, if it becomes a
+        response of its own.
+        """
         told, connection = self.told, self._connection
         if not told:
             return None
         if response["status"] != "completed" or paused:
-            words = "the response ended before it took the input"
+            words = "the response ended before the agent read the input"
             await self._give_back("response_already_completed", words)
             return None
         self.told = []
@@ -210,14 +216,14 @@ class Lane:
 
 
 def _items(value: Any) -> list[Any] | None:
-    """The input as items; None when there is none, or it is wrong and will be refused."""
+    """Returns the input as items; None when there is none, or it is invalid and will be refused."""
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": value}]
     return value if isinstance(value, list) else None
 
 
 def _said(translator: Translator) -> list[Any]:
-    """What the responses of a run said, and were told in between."""
+    """Returns the output of a run's responses, and the input between them."""
     items: list[Any] = []
     for place, segment in enumerate(translator.told):
         if place:

@@ -1,4 +1,6 @@
-"""What is told to a response while it works: checked, handed on, and followed until somebody takes it."""
+"""Steering: input for a response in progress, checked and passed to its run, and tracked until the agent
+reads it.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,10 +23,10 @@ _CODES = {
 
 @dataclass(slots=True)
 class Steer:
-    """One submission."""
+    """One submitted input."""
 
     previous: str
-    input: Any  # as it came
+    input: Any  # as received
     id: str = field(default_factory=lambda: f"steer_{uuid4().hex}")
     messages: list[pb.Message] = field(default_factory=list)
 
@@ -37,7 +39,7 @@ class Steer:
 
 
 def read_steer(body: dict[str, Any]) -> Steer:
-    """Raises OpenAiError, BadRequest."""
+    """Converts a body. Raises OpenAiError, BadRequest."""
     for name in body:
         if name not in _MEMBERS:
             raise OpenAiError(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
@@ -52,14 +54,14 @@ def read_steer(body: dict[str, Any]) -> Steer:
                 or item.get("role") != "user"
                 or item.get("type", "message") != "message"
             ):
-                raise invalid(f"input[{index}]", "must be a message of the user")
+                raise invalid(f"input[{index}]", "must be a message with role user")
     read = query_pb2.AgentRequest()
     Items(read.input).read(value)
     if not read.input:
         raise invalid("input", "must have at least one item", "empty_array")
     steer = Steer(previous, value, messages=list(read.input))
     for message in steer.messages:
-        # By these ids it is known again when it is taken.
+        # Identifies the messages when the run has read them.
         message.id = f"msg_{uuid4().hex}"
     return steer
 
@@ -87,7 +89,7 @@ def failed_event(previous: Any, input: Any, code: str, message: str, id: str = "
 
 
 def failure_code(error: Exception) -> tuple[str, str]:
-    """Why input was not taken: the code and words."""
+    """Returns the code and message for input that was not accepted."""
     if isinstance(error, OpenAiError | BadRequest):
         return "invalid_input", error.message
     reason = getattr(error, "reason", "")
@@ -95,7 +97,9 @@ def failure_code(error: Exception) -> tuple[str, str]:
 
 
 def required_input(response: dict[str, Any]) -> list[dict[str, Any]]:
-    """Stubs of what the caller owes a response: results of its calls, and approvals."""
+    """Returns stubs of the items that a response needs from the caller: outputs of its calls, and
+    approvals.
+    """
     stubs: list[dict[str, Any]] = []
     for item in response["output"]:
         match item["type"]:
