@@ -117,7 +117,7 @@ async def test_notifications_are_delivered_with_a_key_for_that(tmp_path: Path, s
         if scope == "deliver":
             await eventually(lambda: "TASK_STATE_COMPLETED" in json.dumps(told), 30)
         else:
-            words = "PORTICO_A2A_CREDENTIAL must have a key with the scope deliver"
+            words = "PORTICO_A2A_CREDENTIAL must be a key with the scope deliver"
             await eventually(lambda: words in deployment.log.read_text(), 30)
             await asyncio.sleep(0)
             assert told == []

@@ -1,1 +1,1 @@
-"""The A2A gateway: protocol 1.0 on JSON-RPC, HTTP+JSON and gRPC, and 0.3 beside it."""
+"""The A2A gateway: protocol 1.0 on JSON-RPC, HTTP+JSON and gRPC, and protocol 0.3."""

@@ -1,4 +1,4 @@
-"""The core's agents, as far as a gateway must know them; asked again every few seconds."""
+"""Looks up the core's agents, with a cache of a few seconds."""
 
 import time
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ class Agents:
     """Finds agents by name."""
 
     def __init__(self, own: Client) -> None:
-        """The client is the gateway's own: what a card says anybody may know."""
+        """`own` is a client with the gateway's own credential, since cards are public."""
         self._own = own
         self._known: dict[str, tuple[agent_pb2.Agent, float]] = {}
 
     async def all(self) -> Sequence[agent_pb2.Agent]:
-        """By name, as the gateway itself may know them. Raises PorticoError."""
+        """Returns all agents that the gateway's credential may see, by name. Raises PorticoError."""
         return [agent async for agent in self._own.agents.list(page_size=200)]
 
     async def find(self, name: str) -> agent_pb2.Agent | None:
-        """An agent, the default one if unnamed; None if there is none. Raises PorticoError."""
+        """Returns an agent, the default one for an empty name; None if there is none. Raises PorticoError."""
         now = time.monotonic()
         known, until = self._known.get(name, (None, now))
         if until > now:
@@ -38,10 +38,12 @@ class Agents:
         return known
 
     async def of(self, caller: Caller, tenant: str) -> agent_pb2.Agent:
-        """The agent that a call is for. Raises InvalidParamsError, PorticoError."""
+        """Returns the agent that a call addresses. Raises InvalidParamsError, PorticoError."""
         if tenant and caller.agent_name and tenant != caller.agent_name:
-            raise invalid("tenant", f"this URL is the agent {caller.agent_name!r}")
+            raise invalid(
+                "tenant", f"does not match this URL, which is that of the agent {caller.agent_name!r}"
+            )
         agent = await self.find(tenant or caller.agent_name)
         if agent is None:
-            raise invalid("tenant", "there is no such agent")
+            raise invalid("tenant", "unknown agent")
         return agent

@@ -1,4 +1,6 @@
-"""The gateway: cards, both HTTP bindings, the gRPC binding, and the delivery of notifications."""
+"""The A2A gateway's application: agent cards, both HTTP bindings, the gRPC binding, and push
+notifications.
+"""
 
 import asyncio
 import logging
@@ -35,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 class A2aGateway:
-    """What a site serves. `registration`, if there is one, is told of every agent's card."""
+    """The A2A gateway. Announces every agent's card to `registration`, if given."""
 
     name = "a2a"
 
     def __init__(self, settings: A2aSettings, registration: Registration | None = None) -> None:
-        """Raises OSError, ValueError for a key or a file that can't be used."""
-        # The SDK warns of every mistake that a caller makes.
+        """Raises OSError or ValueError for an unusable key or file."""
+        # The SDK logs a warning for every invalid request.
         logging.getLogger("a2a").setLevel(logging.ERROR)
         self.settings = settings
         self._registration = registration
@@ -66,7 +68,7 @@ class A2aGateway:
         return place_of(path) is not None
 
     def open(self, core: Core) -> None:
-        """Raises OSError when the gRPC address is in use."""
+        """Starts the gRPC binding and the deliveries. Raises OSError when the gRPC address is in use."""
         settings = self.settings
         guard = Guard(settings.push_allow)
         own = core.client
@@ -93,7 +95,7 @@ class A2aGateway:
         await self._app(scope, receive, send)
 
     def stop(self) -> None:
-        """End all streams; clients find their tasks at another gateway."""
+        """Ends all streams; clients can follow their tasks on another gateway."""
         self._streams.stop()
         if self._delivery is not None:
             self._delivery.stop()
@@ -112,7 +114,7 @@ class A2aGateway:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a part of the gateway ended", exc_info=task.exception())
+            log.error("a background task of the gateway failed", exc_info=task.exception())
 
     async def _front(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = place_of(scope["path"])
@@ -133,7 +135,7 @@ class A2aGateway:
             check_parameters(scope["method"], CARD_PATH, scope["query_string"])
             agent = await self._agents.find(caller.agent_name)
             if agent is None:
-                raise MethodNotFoundError(message="There is no such agent")
+                raise MethodNotFoundError(message="Unknown agent")
             card = self._cards.serve(agent, caller)
         except BadRequest as error:
             return refused(RestEnvelope(), error)
@@ -155,6 +157,6 @@ def _server_certificate(settings: A2aSettings) -> ServerCertificate | None:
 
 
 def _site(scope: Scope) -> str:
-    """The site's URL as the caller has it."""
+    """Returns the site's URL as the caller addressed it."""
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     return f"{scope['scheme']}://{host.decode('latin-1')}"

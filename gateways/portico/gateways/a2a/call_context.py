@@ -1,4 +1,4 @@
-"""Who asks, which agent, and in which version of the protocol."""
+"""The caller of a call: its metadata, the agent it addresses, and its protocol version."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,48 +17,48 @@ from starlette.types import Scope
 
 from portico.gateways.http.core_connection import CLIENT_ADDRESS, caller_metadata, passed_on
 
-CALLER = "portico.caller"  # in a call context's state
-AGENT = "portico.agent"  # in an ASGI scope: the agent that the path names
-VERSION = "portico.version"  # in an ASGI scope
-CONTEXT = "portico.context"  # in an ASGI scope: the SDK's context of the call
-SITE = "portico.site"  # in an ASGI scope: the site's URL as the caller has it
+CALLER = "portico.caller"  # key in a call context's state
+AGENT = "portico.agent"  # key in an ASGI scope: the agent named by the path
+VERSION = "portico.version"  # key in an ASGI scope: the protocol version
+CONTEXT = "portico.context"  # key in an ASGI scope: the SDK's context of the call
+SITE = "portico.site"  # key in an ASGI scope: the site's URL as the caller addressed it
 _VERSION = re.compile(r"(\d+\.\d+)(\.\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a call brings of its caller."""
+    """Data of a call's caller."""
 
-    agent_name: str = ""  # as its path says; empty for none
+    agent_name: str = ""  # named by the path
     site: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)  # travels on to the core
+    metadata: Mapping[str, str] = field(default_factory=dict)  # forwarded to the core
     idempotency_key: str = ""
     extensions: frozenset[str] = frozenset()
     version: str = PROTOCOL_VERSION_1_0
 
 
 def version_of(value: str) -> str:
-    """A2A-Version as major and minor; none means 0.3. Raises VersionNotSupportedError."""
+    """Returns A2A-Version as major and minor; an empty value means 0.3. Raises VersionNotSupportedError."""
     if not value.strip():
         return PROTOCOL_VERSION_0_3
     found = _VERSION.fullmatch(value.strip())
     version = found.group(1) if found else ""
     if version not in (PROTOCOL_VERSION_1_0, PROTOCOL_VERSION_0_3):
         raise VersionNotSupportedError(
-            message=f"A2A version {value[:20]!r} is not supported; 1.0 and 0.3 are",
+            message=f"A2A version {value[:20]!r} is not supported; expected 1.0 or 0.3",
             data={"supportedVersions": f"{PROTOCOL_VERSION_1_0}, {PROTOCOL_VERSION_0_3}"},
         )
     return version
 
 
 def http_version(scope: Scope) -> str:
-    """The version that a request's header names. Raises VersionNotSupportedError."""
+    """Returns the version in a request's header. Raises VersionNotSupportedError."""
     name = VERSION_HEADER.lower().encode()
     return version_of(next((value.decode("latin-1") for key, value in scope["headers"] if key == name), ""))
 
 
 def http_caller(scope: Scope) -> Caller:
-    """The caller of a request whose path was understood."""
+    """Returns the caller of a request whose path has been parsed."""
     key, extensions = "", []
     for name, value in scope["headers"]:
         if name == b"idempotency-key":
@@ -76,7 +76,7 @@ def http_caller(scope: Scope) -> Caller:
 
 
 def call_context(caller: Caller, headers: Mapping[str, str], tenant: str = "") -> ServerCallContext:
-    """What the SDK hands to the request handler."""
+    """Returns the context that the SDK passes to the request handler."""
     return ServerCallContext(
         state={CALLER: caller, "headers": dict(headers)},
         tenant=tenant,
@@ -85,7 +85,7 @@ def call_context(caller: Caller, headers: Mapping[str, str], tenant: str = "") -
 
 
 class HttpContexts(ServerCallContextBuilder):
-    """Contexts of HTTP requests."""
+    """Builds the contexts of HTTP requests."""
 
     def build(self, request: Request) -> ServerCallContext:
         context = request.scope[CONTEXT] = call_context(http_caller(request.scope), request.headers)
@@ -93,13 +93,13 @@ class HttpContexts(ServerCallContextBuilder):
 
 
 class GrpcContexts(GrpcServerCallContextBuilder):
-    """Contexts of gRPC calls in the one version that a service has."""
+    """Builds the contexts of gRPC calls to a service of one protocol version."""
 
     def __init__(self, version: str) -> None:
         self._version = version
 
     def build(self, context: "grpc.aio.ServicerContext") -> ServerCallContext:
-        """Raises VersionNotSupportedError."""
+        """Raises VersionNotSupportedError when the call names another version."""
         sent = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
         given = [(name, value) for name, value in sent if name != CLIENT_ADDRESS]
         given.append((CLIENT_ADDRESS, _host(context.peer())))
@@ -108,7 +108,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:
             raise VersionNotSupportedError(
-                message=f"This service speaks A2A {self._version}, not {version}; send it as a2a-version",
+                message=f"This service supports A2A {self._version}, not {version}; set a2a-version accordingly",
                 data={"supportedVersions": self._version},
             )
         extensions = [value for name, value in given if name == HTTP_EXTENSION_HEADER.lower()]
@@ -122,7 +122,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
 
 
 def _host(peer: str) -> str:
-    """The address in gRPC's words, such as ipv6:%5B::1%5D:50051; what a Unix socket has is none."""
+    """Returns the host in a gRPC peer such as ipv6:%5B::1%5D:50051; empty for a Unix socket."""
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 

@@ -1,4 +1,4 @@
-"""Agent cards: what an agent can do and where to reach it, signed if there is a key."""
+"""Agent cards: describe what an agent can do and where to reach it; signed if there is a key."""
 
 import hashlib
 from collections import OrderedDict
@@ -20,13 +20,13 @@ from portico.gateways.a2a.signing import Sign, card_signer
 from portico.v1 import agent_pb2
 
 CARD_PATH = AGENT_CARD_WELL_KNOWN_PATH
-DEFAULT_PATH = "/a2a"  # of the default agent; every agent's is below its name
-_KEPT = 256  # cards in memory: callers choose the host that one names
+DEFAULT_PATH = "/a2a"  # of the default agent; the others are below the agent's name
+_KEPT = 256  # the most cards in memory; bounded, since callers choose the host in the key
 
 
 @dataclass(frozen=True, slots=True)
 class ServedCard:
-    """A card as it goes out."""
+    """A card as it is sent."""
 
     body: bytes
     etag: str
@@ -49,13 +49,13 @@ class Cards:
         self.grpc_url = settings.grpc_url or settings.grpc_listen
 
     def serve(self, agent: agent_pb2.Agent, caller: Caller) -> ServedCard:
-        """The card at a caller's URL."""
+        """Returns the card for the URL that the caller used."""
         key = (agent.SerializeToString(deterministic=True), caller.agent_name, caller.site)
         served = self._served.get(key)
         if served is None:
             card = self.card(agent, caller)
             content = orjson.dumps(agent_card_to_dict(card), option=orjson.OPT_SORT_KEYS)
-            # Of what is said, not of the signature, which differs each time that it is made.
+            # Computed without the signature, which differs each time.
             etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
             body = orjson.dumps(agent_card_to_dict(self._signed(card)))
             served = self._served[key] = ServedCard(body, etag)
@@ -65,7 +65,7 @@ class Cards:
         return served
 
     def card(self, agent: agent_pb2.Agent, caller: Caller) -> a2a.AgentCard:
-        """The public card, unsigned."""
+        """Returns the public card, unsigned."""
         card = a2a.AgentCard(
             name=agent.name,
             description=agent.description or f"The agent {agent.name}.",
@@ -88,14 +88,14 @@ class Cards:
         return card
 
     def extended(self, agent: agent_pb2.Agent, caller: Caller) -> a2a.AgentCard:
-        """What is told to those who have a credential, beside the public card.
+        """Returns the card with additional content for authenticated callers.
 
         Raises UnsupportedOperationError, UnauthenticatedError.
         """
         if not self._has_extended(agent):
             raise UnsupportedOperationError(message="The agent has no extended card")
         if "authorization" not in caller.metadata:
-            raise UnauthenticatedError(message="The extended card is for authenticated callers")
+            raise UnauthenticatedError(message="The extended card requires a credential")
         card = self.card(agent, caller)
         more = a2a.AgentCard()
         ParseDict(self._extended[agent.name], more, ignore_unknown_fields=True)
@@ -103,7 +103,9 @@ class Cards:
         return self._signed(card)
 
     def _guarded(self, agent: agent_pb2.Agent) -> bool:
-        """Whether somebody looks at credentials: the core, or what the operator says is in front of us."""
+        """Returns whether calls need a credential: for the core, or for a proxy that the operator has
+        set up.
+        """
         return agent.needs_credential or self._settings.bearer
 
     def _has_extended(self, agent: agent_pb2.Agent) -> bool:
@@ -113,7 +115,7 @@ class Cards:
         return card if self._sign is None else self._sign(card)
 
     def _interfaces(self, agent: agent_pb2.Agent, caller: Caller) -> list[a2a.AgentInterface]:
-        """The newer version first: clients take the first that they know."""
+        """Returns the interfaces, the newer version first: clients use the first one that they support."""
         named = caller.agent_name
         site = self._settings.public_url.rstrip("/") or caller.site
         url = site + (agent_path(named) if named else DEFAULT_PATH)
@@ -123,7 +125,7 @@ class Cards:
             for binding in ("JSONRPC", "HTTP+JSON")
         ]
         if self.grpc_url:
-            # All agents share the port; the tenant, which 0.3 does not have, says which is meant.
+            # All agents share the port; the tenant, which 0.3 lacks, selects the agent.
             grpc = a2a.AgentInterface(
                 url=self.grpc_url,
                 protocol_binding="GRPC",
@@ -151,7 +153,7 @@ def _skill(skill: agent_pb2.Skill) -> a2a.AgentSkill:
 
 
 def _whole(agent: agent_pb2.Agent) -> a2a.AgentSkill:
-    """A card names a skill at least; an agent without any is one."""
+    """Returns a skill that stands for the whole agent: a card must have at least one skill."""
     return a2a.AgentSkill(
         id=agent.name,
         name=agent.name,

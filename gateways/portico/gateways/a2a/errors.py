@@ -1,4 +1,4 @@
-"""What goes wrong, in A2A's terms: one home for what the core says, and for defects."""
+"""A2A's errors: converts errors of the core and unexpected exceptions."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -27,37 +27,37 @@ from portico.gateways.http.errors import CHALLENGE, RETRY_SECONDS, retry_after
 
 log = logging.getLogger(__name__)
 
-REFUSED = "portico.refused"  # in a call context's state: the error with which a call ended
+REFUSED = "portico.refused"  # key in a call context's state: the error that ended the call
 S = TypeVar("S")
 P = TypeVar("P", bound=Message)
 T = TypeVar("T")
 
 
 class UnavailableError(A2AError):
-    """The core is away, drains, or has no room; the same call may succeed later."""
+    """The core is unreachable, draining or overloaded; the same call may succeed later."""
 
     message = "The agent is not available"
 
 
 class OverLimitError(A2AError):
-    """The caller has, or does, as much as it may."""
+    """The caller has reached a limit."""
 
     message = "A limit is reached"
 
 
 class UnauthenticatedError(A2AError):
-    """The credential is missing or not valid."""
+    """The credential is missing or invalid."""
 
     message = "The credential is missing or not valid"
 
 
 class ForbiddenError(A2AError):
-    """The credential is good but does not allow the call."""
+    """The credential is valid but does not permit the call."""
 
     message = "The credential does not allow this"
 
 
-# The SDK looks up how to tell an error by its class; these it does not know.
+# The SDK maps errors by class; these classes are ours.
 _OURS = {
     UnavailableError: ErrorMapping(503, "UNAVAILABLE", "UNAVAILABLE"),
     OverLimitError: ErrorMapping(429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"),
@@ -68,7 +68,7 @@ _OURS = {
 A2A_ERROR_MAPPING.update(_OURS)
 A2A_ERROR_REASONS.update({kind: mapping.reason for kind, mapping in _OURS.items()})
 
-# The names under which A2A's callers know the fields of our requests.
+# A2A's names for fields of the core's requests.
 _FIELDS = {
     "request.session_id": "message.context_id",
     "request.request_id": "message.message_id",
@@ -78,17 +78,17 @@ _FIELDS = {
 
 
 def invalid(field: str, problem: str) -> InvalidParamsError:
-    """A parameter that can't be."""
+    """Returns the error for an invalid parameter."""
     return InvalidParamsError(
         message=f"{field}: {problem}", data={"errors": [{"field": field, "message": problem}]}
     )
 
 
 def from_core(error: PorticoError) -> A2AError:
-    """What an error of the core is to an A2A caller."""
+    """Converts an error of the core."""
     match error.code:
         case grpc.StatusCode.NOT_FOUND if error.reason == "AGENT_NOT_FOUND":
-            return invalid("tenant", "there is no such agent")
+            return invalid("tenant", "unknown agent")
         case grpc.StatusCode.NOT_FOUND:
             return TaskNotFoundError(data=_told(error))
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
@@ -117,7 +117,7 @@ def _told(error: PorticoError) -> dict[str, str]:
 
 
 def from_defect(error: BaseException) -> InternalError:
-    """For an exception that nobody meant; the log has what it was."""
+    """Logs an unexpected exception, and returns an internal error with an id to find it in the log."""
     request_id = uuid4().hex
     log.error("request %s failed", request_id, exc_info=error)
     return InternalError(
@@ -126,7 +126,9 @@ def from_defect(error: BaseException) -> InternalError:
 
 
 def refusal_of(error: A2AError | None) -> tuple[int, Mapping[str, str] | None] | None:
-    """The HTTP status and headers of what HTTP has to say too: no good credential, a limit, nobody there."""
+    """Returns the HTTP status and headers of errors that must also show in HTTP: credentials, limits,
+    unavailability. None for all others.
+    """
     if isinstance(error, OverLimitError):
         retry = (error.data or {}).get("retry-after", RETRY_SECONDS[429])
         return 429, {"retry-after": retry}
@@ -138,7 +140,7 @@ def refusal_of(error: A2AError | None) -> tuple[int, Mapping[str, str] | None] |
 
 
 def as_a2a(error: Exception) -> A2AError:
-    """Whatever was raised, as what a caller may see."""
+    """Converts an exception to an error for the caller."""
     if isinstance(error, A2AError):
         return error
     return from_core(error) if isinstance(error, PorticoError) else from_defect(error)
@@ -147,7 +149,9 @@ def as_a2a(error: Exception) -> A2AError:
 def unary(
     method: Callable[[S, P, ServerCallContext], Coroutine[Any, Any, T]],
 ) -> Callable[[S, P, ServerCallContext], Coroutine[Any, Any, T]]:
-    """A method of the request handler: required fields are there, and nothing but an A2AError leaves it."""
+    """Decorates a method of the request handler: checks required fields, and converts all exceptions to
+    A2AError.
+    """
 
     @wraps(method)
     async def guarded(self: S, params: P, context: ServerCallContext) -> T:
@@ -164,7 +168,7 @@ def unary(
 def streaming(
     method: Callable[[S, P, ServerCallContext], AsyncGenerator[T, None]],
 ) -> Callable[[S, P, ServerCallContext], AsyncGenerator[T, None]]:
-    """The same for a method that streams."""
+    """Decorates a streaming method of the request handler, like `unary`."""
 
     @wraps(method)
     async def guarded(self: S, params: P, context: ServerCallContext) -> AsyncGenerator[T, None]:

@@ -1,4 +1,4 @@
-"""Where cards are announced: an interface, so that a registry can be plugged in."""
+"""Interface for registries of agents, to which the gateway announces its cards."""
 
 import asyncio
 import logging
@@ -18,15 +18,17 @@ AGAIN_SECONDS = 2.0
 
 
 class Registration(Protocol):
-    """A registry of agents, such as Nacos. What it raises is logged, and the gateway goes on without it."""
+    """A registry of agents, such as Nacos. Its exceptions are logged, and the gateway works without it."""
 
     async def register(self, card: a2a.AgentCard) -> None:
-        """An agent can be reached from now on where its card says."""
+        """Registers an agent, which is reachable at the URLs in its card."""
         ...
 
 
 async def announce(registration: Registration, agents: Agents, cards: Cards) -> None:
-    """Register all agents of the core, each under its own URL. Needs `public_url`: nobody has asked yet."""
+    """Registers all agents of the core, each under its own URL. Requires `public_url`, since there is no
+    request to take the host from.
+    """
     unknown = Rarely()
     while True:
         try:
@@ -34,10 +36,10 @@ async def announce(registration: Registration, agents: Agents, cards: Cards) -> 
             break
         except PorticoError as error:
             if unknown.due():
-                log.info("the core's agents are not known yet: %s", error)
+                log.info("can't list the core's agents yet, will try again: %s", error)
             await asyncio.sleep(AGAIN_SECONDS)
     for agent in found:
         try:
             await registration.register(cards.card(agent, Caller(agent_name=agent.name)))
         except Exception:
-            log.exception("agent %s was not registered", agent.name)
+            log.exception("could not register agent %s", agent.name)

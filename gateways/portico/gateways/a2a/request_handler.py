@@ -1,4 +1,4 @@
-"""The request handler: A2A's eleven operations as calls of the core, and no state of its own."""
+"""The request handler: maps A2A's eleven operations to calls of the core. It stores no tasks itself."""
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ _Event: TypeAlias = a2a.Task | a2a.Message | Update
 
 
 class Handler(RequestHandler):
-    """What all bindings and versions call."""
+    """The operations that all bindings and versions call."""
 
     def __init__(self, core: Core, agents: Agents, cards: Cards, notifications: Notifications) -> None:
         self._core = core
@@ -41,7 +41,7 @@ class Handler(RequestHandler):
         self._stopped = False
 
     def stop(self) -> None:
-        """End what is followed; a client finds the rest at another gateway."""
+        """Ends all streams; clients can follow their tasks on another gateway."""
         self._stopped = True
         for stream in tuple(self._open):
             stream.close()
@@ -58,14 +58,14 @@ class Handler(RequestHandler):
             followed.stream.close()
 
     async def agent(self, params: Any, context: ServerCallContext) -> tuple[agent_pb2.Agent, Caller]:
-        """Whom a call is for, and whose it is."""
+        """Returns the agent that a call addresses, and the caller."""
         caller = caller_of(context)
         return await self._agents.of(caller, getattr(params, "tenant", "") or context.tenant), caller
 
     async def opened(
         self, params: a2a.SendMessageRequest, agent: agent_pb2.Agent, caller: Caller
     ) -> Followed:
-        """The run that a message starts, or goes to. Raises A2AError, PorticoError."""
+        """Returns the run that a message starts or continues. Raises A2AError, PorticoError."""
         check_modes(params, agent)
         validate_history_length(params.configuration)
         push = self._notifications.wanted(params.configuration)
@@ -75,7 +75,7 @@ class Handler(RequestHandler):
         return await open(self._core, agent, params, caller)
 
     async def announce(self, params: a2a.SendMessageRequest, task_id: str, caller: Caller) -> None:
-        """Have the run's events pushed to where the message said."""
+        """Registers the push notification config of a message, if it has one."""
         push = self._notifications.wanted(params.configuration)
         if push is not None:
             await self._notifications.set(push, task_id, caller, from_start=not params.message.task_id)
@@ -102,7 +102,7 @@ class Handler(RequestHandler):
                     if params.configuration.return_immediately:
                         break
         if not translator.task_id:
-            raise UnavailableError(message="This gateway stops; ask another")
+            raise UnavailableError(message="This gateway is stopping; use another one")
         if _direct(agent, translator):
             return direct_answer(translator.task())
         return apply_history_length(translator.task(), params.configuration)
@@ -122,7 +122,7 @@ class Handler(RequestHandler):
     async def _events(
         self, followed: Followed, params: a2a.SendMessageRequest | None, caller: Caller
     ) -> AsyncGenerator[_Event, None]:
-        """The task as it stands, then what becomes of it."""
+        """Yields the task in its current state, then its updates."""
         translator = followed.translator
         shown = False
         with self._following(followed) as stream:
@@ -173,7 +173,7 @@ class Handler(RequestHandler):
         except FailedPrecondition:
             raise TaskNotCancelableError(data={"taskId": params.id}) from None
         except DeadlineExceeded:
-            pass  # its agent takes its time; the task says so
+            pass  # the agent has not stopped yet; the task shows its state
         translator = await replay(self._core, run, run.last_sequence_number, caller)
         return translator.task()
 
@@ -185,7 +185,7 @@ class Handler(RequestHandler):
         run = await run_of(self._core, agent, params.id, caller)
         if state_of(run.response) in ENDED:
             raise UnsupportedOperationError(
-                message="The task has ended; get it instead", data={"taskId": params.id}
+                message="The task has ended; use GetTask instead", data={"taskId": params.id}
             )
         followed = await follow(self._core, run, run.last_sequence_number, caller)
         async for event in self._events(followed, None, caller):
@@ -204,7 +204,7 @@ class Handler(RequestHandler):
         self, params: a2a.GetTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> a2a.TaskPushNotificationConfig:
         if not params.id and caller_of(context).version == PROTOCOL_VERSION_0_3:
-            # There, who names none means the task's one.
+            # In 0.3, an empty id means the task's only config.
             every = a2a.ListTaskPushNotificationConfigsRequest(task_id=params.task_id)
             found = (await self.on_list_task_push_notification_configs(every, context)).configs
             if not found:
@@ -247,13 +247,15 @@ class Handler(RequestHandler):
         agent, caller = await self.agent(params, context)
         card = self._cards.extended(agent, caller)
         if agent.needs_credential:
-            # The gateway knows no credentials: the core says whether this one is good.
+            # The core checks the credential; the gateway can't.
             await client_of(self._core, caller).identity.caller()
         return card
 
 
 def _direct(agent: agent_pb2.Agent, translator: Translator) -> bool:
-    """Whether the answer is a message: the agent's way, unless it took more than an answer."""
+    """Returns whether the answer is a message instead of a task: the agent answers directly, and needed no
+    input.
+    """
     return (
         agent.answers_directly and not translator.asked_back and translator.state == a2a.TASK_STATE_COMPLETED
     )

@@ -1,4 +1,4 @@
-"""The A2A gateway's settings, from arguments and PORTICO_A2A_* variables."""
+"""The A2A gateway's settings, from the command line and PORTICO_A2A_* variables."""
 
 from pathlib import Path
 
@@ -10,36 +10,41 @@ from portico.process.settings import ReadableFile, check_address
 
 
 class A2aSettings(HttpSettings):
-    """Everything that an operator can set."""
+    """The settings of the A2A gateway."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_A2A_", frozen=True)
 
-    grpc_listen: str = Field(default="", description="host:port of the gRPC binding; unset: none.")
-    grpc_url: str = Field(default="", description="What cards say of it, if that differs: host:port.")
-    public_url: str = Field(default="", description="The site's URL in cards; unset: as the caller has it.")
-    card_max_age: int = Field(default=60, ge=0, description="How many seconds a card may be cached.")
+    grpc_listen: str = Field(
+        default="", description="host:port for the gRPC binding; unset: no gRPC binding."
+    )
+    grpc_url: str = Field(default="", description="host:port of the gRPC binding in cards, if it differs.")
+    public_url: str = Field(
+        default="", description="The site's URL in cards; unset: the URL that the caller used."
+    )
+    card_max_age: int = Field(default=60, ge=0, description="Seconds for which clients may cache a card.")
     card_key: SecretStr | None = Field(
         default=None, description="A private key (PEM) that signs cards; unset: cards are not signed."
     )
-    card_key_file: Path | None = Field(default=None, description="A file with that key.")
+    card_key_file: Path | None = Field(default=None, description="A file with the card key.")
     card_key_id: str = Field(default="portico", description="The key's id (kid) in signatures.")
-    card_key_url: str = Field(default="", description="Where the public key is (jku), if anywhere.")
-    bearer: bool = Field(default=False, description="Whether cards ask for a bearer token.")
+    card_key_url: str = Field(default="", description="URL of the public key (jku) in signatures.")
+    bearer: bool = Field(default=False, description="Whether cards require a bearer token.")
     extended_card: ReadableFile | None = Field(
-        default=None, description="JSON of what authenticated callers are told beside the card, by agent."
+        default=None,
+        description="JSON file: agent names to additional card content for authenticated callers.",
     )
     credential: SecretStr | None = Field(
-        default=None, description="The key with which notifications are delivered: scope deliver."
+        default=None, description="API key for delivering notifications; requires the scope deliver."
     )
-    credential_file: Path | None = Field(default=None, description="A file with that key.")
+    credential_file: Path | None = Field(default=None, description="A file with the API key.")
     push: bool = Field(default=True, description="Whether this gateway offers and delivers notifications.")
     push_allow: list[str] = Field(
-        default=[], description="Networks and hosts, else refused as private, that may be notified, as JSON."
+        default=[], description="Non-public networks and hosts that may be notified, as JSON."
     )
     push_seconds: float = Field(
-        default=3600.0, gt=0, description="How long a receiver that fails is tried before it is given up."
+        default=3600.0, gt=0, description="Seconds for which a failing receiver is retried."
     )
-    push_timeout: float = Field(default=10.0, gt=0, description="How long a receiver may take to answer.")
+    push_timeout: float = Field(default=10.0, gt=0, description="Seconds in which a receiver must answer.")
 
     @field_validator("grpc_listen")
     @classmethod

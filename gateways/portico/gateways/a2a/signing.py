@@ -1,4 +1,4 @@
-"""Signatures of cards: JWS over the card in canonical form (RFC 8785), without its signatures."""
+"""Signs cards: JWS over the card in canonical form (RFC 8785), without its signatures."""
 
 from collections.abc import Callable
 from typing import TypeAlias, cast
@@ -16,7 +16,9 @@ _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
 def card_signer(settings: A2aSettings) -> Sign | None:
-    """Signs a card in place; None without a key. Raises ValueError for a key that signs nothing."""
+    """Returns a function that signs a card in place; None without a key. Raises ValueError for an
+    unusable key.
+    """
     if settings.card_key is None:
         return None
     pem = settings.card_key.get_secret_value().encode()
@@ -28,7 +30,7 @@ def card_signer(settings: A2aSettings) -> Sign | None:
     elif isinstance(key, rsa.RSAPrivateKey):
         algorithm = "RS256"
     else:
-        raise ValueError("a card's key is of kind P-256, P-384, P-521, Ed25519 or RSA")
+        raise ValueError("unsupported type of card key; expected P-256, P-384, P-521, Ed25519 or RSA")
     header = {"alg": algorithm, "kid": settings.card_key_id, "typ": "JOSE"}
     if settings.card_key_url:
         header["jku"] = settings.card_key_url

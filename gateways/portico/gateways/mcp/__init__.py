@@ -1,1 +1,1 @@
-"""Sandboxes as an MCP server, for any MCP client."""
+"""The MCP gateway: sandboxes as an MCP server."""

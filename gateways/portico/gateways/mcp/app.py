@@ -1,4 +1,6 @@
-"""The gateway: MCP's streamable HTTP at /mcp, both eras of it, with no state between requests."""
+"""The MCP gateway's application: streamable HTTP at /mcp for both generations of the protocol, without state
+between requests.
+"""
 
 import asyncio
 from importlib.metadata import version
@@ -17,13 +19,13 @@ from portico.gateways.mcp.settings import PATH, McpSettings
 from portico.gateways.mcp.tools import Tools
 
 _INSTRUCTIONS = (
-    "Sandboxes to run code in: Python whose names live on, a shell, files. Without a sandbox_id every call "
-    "goes to your own sandbox; sandbox_create makes more. There is no network unless hosts were allowed."
+    "Sandboxes for running code: Python that keeps its variables, a shell, files. Calls without a sandbox_id "
+    "use your own sandbox; sandbox_create creates more. There is no network unless hosts were allowed."
 )
 
 
 class McpGateway:
-    """What a site serves."""
+    """The gateway that serves sandboxes over MCP."""
 
     name = "mcp"
 
@@ -43,7 +45,7 @@ class McpGateway:
             stateless_http=True,
             json_response=True,
             max_request_body_size=settings.max_body_bytes,
-            # The site has checked Host and Origin, as for every gateway.
+            # The site has checked Host and Origin already, as for every gateway.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._sessions = server.session_manager
@@ -60,7 +62,7 @@ class McpGateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            # MCP has no WebSocket.
+            # MCP does not use WebSockets.
             await Response(status_code=404)(scope, receive, send)
             return
         if self._stopping.is_set():
@@ -71,7 +73,7 @@ class McpGateway:
         await (refusal or self._app)(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Response | None:
-        """What MCP's clients take as the sign to get a credential. The core says whether this one is good."""
+        """Returns 401 or 403 if the core refuses the credential: MCP's clients then obtain one."""
         metadata = caller_metadata(scope["headers"])
         try:
             await self._opened().client.with_options(metadata=metadata).identity.caller()
@@ -80,7 +82,7 @@ class McpGateway:
         except PermissionDenied as error:
             return JSONResponse({"error": "insufficient_scope", "message": error.message}, 403)
         except PorticoError:
-            return None  # the tool that is called says it
+            return None  # the tool call reports it
         return None
 
     def stop(self) -> None:
@@ -97,7 +99,7 @@ class McpGateway:
 
 
 def _wrong_query(scope: Scope) -> Response | None:
-    """MCP's transport gives the URL's query no meaning: what somebody put there would be ignored."""
+    """Returns a refusal for a URL with a query: MCP's transport gives it no meaning and would ignore it."""
     try:
         check_query(scope["query_string"], {})
     except BadRequest as error:

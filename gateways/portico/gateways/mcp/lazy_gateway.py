@@ -1,6 +1,6 @@
-"""The MCP gateway among others: there from the start, its SDK imported when somebody first asks for it.
+"""Serves the MCP gateway beside others, and imports its SDK on the first request.
 
-That takes longer than all other gateways together, and many never need it.
+The import takes longer than that of all other gateways together, and many sites never need it.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ NEEDED = (2, 3)
 
 
 class McpMissing(Exception):
-    """This environment has no MCP SDK that the MCP gateway works with; the message says what to do."""
+    """The environment has no usable version of the MCP SDK; the message says how to install it."""
 
 
 class LateMcpGateway:
-    """What a site serves."""
+    """The MCP gateway, loaded on the first request."""
 
     name = "mcp"
 
@@ -41,7 +41,7 @@ class LateMcpGateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            # MCP has no WebSocket.
+            # MCP does not use WebSockets.
             await Response(status_code=404)(scope, receive, send)
             return
         if self._stopped:
@@ -58,7 +58,7 @@ class LateMcpGateway:
             self._making.result().stop()
 
     async def _make(self) -> Gateway:
-        # In a thread: everybody else's streams go on.
+        # In a thread, so that other streams continue.
         app = await asyncio.to_thread(import_module, "portico.gateways.mcp.app")
         gateway: Gateway = app.McpGateway(self.settings)
         assert self._core is not None
@@ -69,10 +69,10 @@ class LateMcpGateway:
 
 
 def check_sdk() -> None:
-    """Raises McpMissing."""
+    """Raises McpMissing if the SDK is missing or too old."""
     try:
         found = metadata.version("mcp")
     except metadata.PackageNotFoundError:
         found = "none"
     if found == "none" or tuple(int(part) for part in found.split(".")[:2]) < NEEDED:
-        raise McpMissing(f'it needs mcp 2.3 or newer and found {found}; pip install "mcp>=2.3,<3"')
+        raise McpMissing(f'needs mcp 2.3 or newer, found {found}; run: pip install "mcp>=2.3,<3"')

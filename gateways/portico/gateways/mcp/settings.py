@@ -1,4 +1,4 @@
-"""The MCP gateway's settings, from arguments and PORTICO_MCP_* variables."""
+"""The MCP gateway's settings, from the command line and PORTICO_MCP_* variables."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -9,11 +9,11 @@ PATH = "/mcp"
 
 
 class McpSettings(HttpSettings):
-    """Everything that an operator can set."""
+    """The settings of the MCP gateway."""
 
     model_config = SettingsConfigDict(env_prefix="PORTICO_MCP_", frozen=True)
 
     output_characters: int = Field(
-        default=100_000, ge=1000, description="How much of a call's output a model is given."
+        default=100_000, ge=1000, description="The most characters of a call's output in a result."
     )
-    file_bytes: int = Field(default=1 << 20, ge=1024, description="How much of a file a model is given.")
+    file_bytes: int = Field(default=1 << 20, ge=1024, description="The most bytes of a file in a result.")

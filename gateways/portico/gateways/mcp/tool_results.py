@@ -1,4 +1,4 @@
-"""What tools give back: structured, bounded, and as text and images for those who read no structure."""
+"""Results of tools: structured and bounded, and as text and images for clients that ignore structure."""
 
 import base64
 import codecs
@@ -18,7 +18,7 @@ class Made(BaseModel):
 
     sandbox_id: str
     type: str
-    tier: str = Field(description="How strongly it is isolated.")
+    tier: str = Field(description="The strength of its isolation.")
 
 
 class FileText(BaseModel):
@@ -65,7 +65,7 @@ class Ended(BaseModel):
 
 
 class Text:
-    """Bytes that come in pieces, as text of which the beginning and the end are kept."""
+    """Decodes bytes that arrive in pieces, and keeps the beginning and the end of the text."""
 
     def __init__(self, limit: int) -> None:
         self._half = limit // 2
@@ -88,7 +88,7 @@ class Text:
 
 
 class Outcome:
-    """A cell's or a command's events, gathered into one result."""
+    """Collects the events of a cell or command into one result."""
 
     def __init__(self, limit: int) -> None:
         self._out = Text(limit)

@@ -1,4 +1,4 @@
-"""The tools. A sandbox is named by its id; without one it is the caller's own."""
+"""The tools of the MCP gateway. A call without a sandbox id uses the caller's own sandbox."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from portico.gateways.mcp import tool_results
 from portico.gateways.mcp.settings import McpSettings
 from portico.v1 import sandbox_pb2 as pb
 
-USER = "mcp"  # of callers without a credential
+USER = "mcp"  # user of callers without a credential
 ENTRIES = 1000
 
-SandboxId = Annotated[str, Field(description="From sandbox_create. Left out: your own one.")]
-Timeout = Annotated[float | None, Field(description="Seconds that it may take.", gt=0, le=86_400)]
-Path = Annotated[str, Field(description="Below /workspace, or absolute.")]
+SandboxId = Annotated[str, Field(description="An id from sandbox_create; your own sandbox if omitted.")]
+Timeout = Annotated[float | None, Field(description="The most seconds for the call.", gt=0, le=86_400)]
+Path = Annotated[str, Field(description="A path relative to /workspace, or an absolute one.")]
 
-_SNAPSHOTS = 200  # that are listed
+_SNAPSHOTS = 200  # the most snapshots in a list
 
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _RUNS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
@@ -35,7 +35,7 @@ _ENDS = ToolAnnotations(
 
 
 class Tools:
-    """The tools of one gateway process, on its core."""
+    """The tools of one gateway process."""
 
     def __init__(self, core: Callable[[], Core], settings: McpSettings) -> None:
         self._core = core
@@ -60,11 +60,17 @@ class Tools:
     async def sandbox_create(
         self,
         ctx: Context,
-        ttl_seconds: Annotated[float | None, Field(description="How long it lives.", gt=0, le=1e9)] = None,
-        allow_hosts: Annotated[list[str], Field(description="Hosts it may reach, as pypi.org; none.")] = [],  # noqa: B006
-        idempotency_key: Annotated[str, Field(description="A repeat gives the first one.")] = "",
+        ttl_seconds: Annotated[
+            float | None, Field(description="Seconds until the sandbox is deleted.", gt=0, le=1e9)
+        ] = None,
+        allow_hosts: Annotated[
+            list[str], Field(description="Hosts it may connect to, such as pypi.org.")
+        ] = [],  # noqa: B006
+        idempotency_key: Annotated[
+            str, Field(description="Calls with the same key return the same sandbox.")
+        ] = "",
     ) -> tool_results.Made:
-        """Make a sandbox: Python, a shell and files, apart from everything else."""
+        """Create an isolated sandbox with Python, a shell and files."""
         client, user, _ = await self._caller(ctx)
         spec = pb.SandboxSpec(
             type="filesystem",
@@ -81,12 +87,12 @@ class Tools:
 
     async def sandbox_run_code(
         self,
-        code: Annotated[str, Field(description="Python; names live on from call to call.")],
+        code: Annotated[str, Field(description="Python code; variables persist between calls.")],
         ctx: Context,
         sandbox_id: SandboxId = "",
         timeout_seconds: Timeout = None,
     ) -> CallToolResult:
-        """Run Python, as in a notebook: the last expression's value and figures come back too."""
+        """Run Python as in a notebook; also returns the last expression's value and figures."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         return await self._gather(
             client.sandboxes.run_cell(sandbox_id, code, timeout=timeout_seconds), sandbox_id
@@ -94,7 +100,7 @@ class Tools:
 
     async def sandbox_exec(
         self,
-        command: Annotated[str, Field(description="A command for bash.")],
+        command: Annotated[str, Field(description="A bash command.")],
         ctx: Context,
         sandbox_id: SandboxId = "",
         cwd: str = "",
@@ -114,7 +120,7 @@ class Tools:
         path: Path,
         ctx: Context,
         sandbox_id: SandboxId = "",
-        offset: Annotated[int, Field(description="The byte to begin at.", ge=0)] = 0,
+        offset: Annotated[int, Field(description="The byte to start at.", ge=0)] = 0,
     ) -> tool_results.FileText:
         """Read a text file."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
@@ -133,7 +139,7 @@ class Tools:
     async def sandbox_write_file(
         self, path: Path, text: str, ctx: Context, sandbox_id: SandboxId = ""
     ) -> tool_results.Written:
-        """Write a text file, in place of what was there."""
+        """Write a text file, replacing any existing content."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
             size = await client.sandboxes.write_file(sandbox_id, path, text)
@@ -147,9 +153,9 @@ class Tools:
         path: Path = ".",
         sandbox_id: SandboxId = "",
         depth: Annotated[int, Field(ge=1, le=64)] = 1,
-        page_token: Annotated[str, Field(description="next_page_token of the page before.")] = "",
+        page_token: Annotated[str, Field(description="next_page_token of the previous page.")] = "",
     ) -> tool_results.Files:
-        """List a directory, 1,000 entries at a time."""
+        """List a directory, 1,000 entries per page."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
             listing = client.sandboxes.list_entries(
@@ -167,7 +173,7 @@ class Tools:
         )
 
     async def sandbox_snapshot(self, ctx: Context, sandbox_id: SandboxId = "") -> tool_results.Snapshot:
-        """Keep the files of a sandbox as they are."""
+        """Save the current files of a sandbox."""
         client, sandbox_id = await self._sandbox(ctx, sandbox_id)
         try:
             taken = await client.sandboxes.create_snapshot(sandbox_id)
@@ -176,7 +182,7 @@ class Tools:
         return tool_results.Snapshot(snapshot_id=taken.snapshot_id, size_bytes=taken.size_bytes)
 
     async def sandbox_list_snapshots(self, ctx: Context) -> tool_results.Snapshots:
-        """List the snapshots that are kept, newest first. They count against limits until deleted."""
+        """List saved snapshots, newest first. They count against limits until deleted."""
         client, user, _ = await self._caller(ctx)
         try:
             page = await client.sandboxes.list_snapshots(user_id=user, page_size=_SNAPSHOTS).page()
@@ -190,7 +196,7 @@ class Tools:
 
     async def sandbox_delete_snapshot(
         self,
-        snapshot_id: Annotated[str, Field(description="From sandbox_snapshot.")],
+        snapshot_id: Annotated[str, Field(description="An id from sandbox_snapshot.")],
         ctx: Context,
     ) -> tool_results.Deleted:
         """Delete a snapshot."""
@@ -206,10 +212,10 @@ class Tools:
 
     async def sandbox_fork(
         self,
-        source: Annotated[str, Field(description="A sandbox's or a snapshot's id.")],
+        source: Annotated[str, Field(description="The id of a sandbox or a snapshot.")],
         ctx: Context,
     ) -> tool_results.Made:
-        """Make a sandbox with the files of another, or of a snapshot."""
+        """Create a sandbox with the files of another sandbox or of a snapshot."""
         client, user, _ = await self._caller(ctx)
         try:
             if source.startswith("snap_"):
@@ -225,7 +231,7 @@ class Tools:
         return tool_results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
 
     async def sandbox_kill(self, ctx: Context, sandbox_id: SandboxId = "") -> tool_results.Ended:
-        """End a sandbox and all in it."""
+        """End a sandbox and delete everything in it."""
         try:
             client, sandbox_id = await self._sandbox(ctx, sandbox_id)
             await client.sandboxes.delete(sandbox_id)
@@ -233,13 +239,14 @@ class Tools:
             if not str(error).startswith("SANDBOX_GONE"):
                 raise
         except FailedPrecondition:
-            pass  # it has ended already
+            pass  # already ended
         except PorticoError as error:
             raise _tool_error(error) from None
         return tool_results.Ended(sandbox_id=sandbox_id, ended=True)
 
     async def _caller(self, ctx: Context) -> tuple[Client, str, str]:
-        """A client that speaks for the caller, its user, and the session that is its own here.
+        """Returns a client with the caller's credential, the caller's user, and the session of its own
+        sandbox.
 
         Raises ToolError.
         """
@@ -261,7 +268,9 @@ class Tools:
         return client, f"{USER}_{digest}", f"{USER}_{digest}"
 
     async def _sandbox(self, ctx: Context, sandbox_id: str) -> tuple[Client, str]:
-        """The one that is named, if it is the caller's, or else the caller's own."""
+        """Returns a client and the id of the named sandbox, if it is the caller's, or of the caller's
+        own one.
+        """
         client, user, session = await self._caller(ctx)
         try:
             if sandbox_id:

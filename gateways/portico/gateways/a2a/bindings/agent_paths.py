@@ -1,4 +1,4 @@
-"""Which paths are A2A's, and whose they are."""
+"""Recognises A2A's paths and the agents that they name."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ _AGENTS = "/agents/"
 
 
 class Place(NamedTuple):
-    """An agent, by the name in the path (empty: the default one), and what is asked of it."""
+    """The agent named by a path (empty: the default one), and the rest of the path."""
 
     agent_name: str
-    rest: str  # CARD_PATH, or what follows the interface's URL, without a slash at its end
+    rest: str  # CARD_PATH, or the path after the interface's URL, without a trailing slash
 
 
 def place_of(path: str) -> Place | None:
-    """None for a path that is somebody else's."""
+    """Parses a path; None for a path that is not A2A's."""
     name = ""
     if path.startswith(_AGENTS):
         name, _, rest = path.removeprefix(_AGENTS).partition("/")

@@ -1,4 +1,4 @@
-"""The gRPC binding: both versions' services on one port of their own."""
+"""The gRPC binding: the services of both versions, on one port of their own."""
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
@@ -36,7 +36,9 @@ _INTERNAL = ErrorMapping(500, "INTERNAL", "INTERNAL_ERROR")
 
 
 def status_of(error: A2AError) -> Status:
-    """An error with google.rpc.ErrorInfo, and what is wrong with each field."""
+    """Converts an error to a status with google.rpc.ErrorInfo, and google.rpc.BadRequest for invalid
+    fields.
+    """
     mapping = A2A_ERROR_MAPPING.get(type(error), _INTERNAL)
     status = Status(code=grpc.StatusCode[mapping.grpc_status].value[0], message=error.message)
     data = error.data if isinstance(error.data, dict) else {}
@@ -58,7 +60,9 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
 
 
 async def _told(work: Awaitable[T], context: Context) -> T:
-    """What the SDK's handlers leave out: nothing but a status with details reaches a caller."""
+    """Awaits a call and converts every exception to a status with details, which the SDK's handlers do only
+    for some.
+    """
     try:
         return await work
     except grpc.aio.AbortError:
@@ -81,7 +85,7 @@ async def _told_all(items: AsyncIterable[T], context: Context) -> AsyncGenerator
 
 
 class _Service(GrpcHandler):
-    """1.0."""
+    """The service of A2A 1.0."""
 
     async def _handle_unary(self, request: Any, context: Context, handler_func: Any, default: Any) -> Any:
         return await _told(super()._handle_unary(request, context, handler_func, default), context)
@@ -95,7 +99,7 @@ class _Service(GrpcHandler):
 
 
 class _OldService(CompatGrpcHandler):
-    """0.3."""
+    """The service of A2A 0.3."""
 
     async def _handle_unary(self, context: Context, handler_func: Any, default_response: Any) -> Any:
         return await _told(super()._handle_unary(context, handler_func, default_response), context)
@@ -109,7 +113,7 @@ class _OldService(CompatGrpcHandler):
 
 
 class GrpcBinding:
-    """A server on an address, which must be free."""
+    """A gRPC server on its own address."""
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class GrpcBinding:
         max_message_bytes: int,
         tls: grpc.ServerCredentials | None = None,
     ) -> None:
-        """Raises OSError."""
+        """Raises OSError if the address is in use or invalid."""
         calls = Calls()
         self._server = grpc.aio.server(
             interceptors=[SeenCalls(calls, "/")] if calls.seen else [],
@@ -146,8 +150,8 @@ class GrpcBinding:
             else:
                 self.port = self._server.add_secure_port(address, tls)
         except RuntimeError:
-            other = "" if tls is None else ", or gRPC can't use such a certificate"
-            raise OSError(f"can't listen on {address}: it is in use, or not an address{other}") from None
+            other = "" if tls is None else ", or gRPC can't use the certificate"
+            raise OSError(f"can't listen on {address}: it is in use, or invalid{other}") from None
 
     async def start(self) -> None:
         await self._server.start()

@@ -1,6 +1,6 @@
-"""JSON-RPC and HTTP+JSON on the same URL: what comes before the SDK's dispatchers, and the hot path.
+"""JSON-RPC and HTTP+JSON on the same URL: the part in front of the SDK's dispatchers, and the hot path.
 
-What they leave out is done here: the version of every call, media types, limits of bodies.
+It adds checks that the dispatchers lack: protocol version, media type, and size of bodies.
 """
 
 import logging
@@ -64,7 +64,7 @@ _STREAM = "SendStreamingMessage"
 _STREAM_PATH = "/message:stream"
 _CANCEL_PATH = re.compile(r"(?:/(?P<tenant>[^/]+))?/tasks/(?P<id>[^/]+):cancel")
 _OLD_METHODS: Mapping[str, Any] = JSONRPC03Adapter.METHOD_TO_MODEL
-_OLD_PREFIX = "/v1/"  # of 0.3's HTTP+JSON
+_OLD_PREFIX = "/v1/"  # path prefix of 0.3's HTTP+JSON
 
 
 class HttpBindings:
@@ -80,7 +80,7 @@ class HttpBindings:
         self._rest = Router(routes, redirect_slashes=False, default=_no_such_path)
 
     async def __call__(self, rest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """`rest` is what follows the interface's URL: nothing for JSON-RPC."""
+        """`rest` is the path after the interface's URL, empty for JSON-RPC."""
         envelope: Envelope = RestEnvelope() if rest else JsonRpcEnvelope(None)
         try:
             check_parameters(scope["method"], rest, scope["query_string"])
@@ -90,7 +90,7 @@ class HttpBindings:
             else:
                 await self._on_rpc(body, scope, receive, send)
         except Disconnected:
-            pass  # nobody is left to answer
+            pass  # the caller has disconnected
         except BadRequest as error:
             await refused(envelope, error)(scope, receive, send)
         except Exception as error:
@@ -102,7 +102,7 @@ class HttpBindings:
         body, media_type = await read_body(scope, receive, self._max_body_bytes)
         if body and media_type != b"application/json" and not media_type.endswith(b"+json"):
             raise ContentTypeNotSupportedError(
-                message="Send JSON, with the header content-type: application/json",
+                message="The body must be JSON, with the header content-type: application/json",
                 data={"mediaType": media_type.decode("latin-1")},
             )
         return body
@@ -111,7 +111,7 @@ class HttpBindings:
         version = scope[VERSION] = http_version(scope)
         old = rest.startswith(_OLD_PREFIX)
         if old and version != PROTOCOL_VERSION_0_3:
-            raise MethodNotFoundError(message="These paths are those of A2A 0.3")
+            raise MethodNotFoundError(message="Paths below /v1/ exist in A2A 0.3 only")
         if not old and version == PROTOCOL_VERSION_0_3:
             raise _newer("This path")
         if rest == _STREAM_PATH and version == PROTOCOL_VERSION_1_0 and scope["method"] == "POST":
@@ -127,7 +127,7 @@ class HttpBindings:
     async def _cancel(
         self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """The SDK leaves the body unread, and with it the metadata."""
+        """Cancels a task. The SDK's route ignores the body, and with it the metadata."""
         if scope["method"] != "POST":
             await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
             return
@@ -153,7 +153,7 @@ class HttpBindings:
                 if await self._stream(params, envelope, scope, receive, send):
                     return
             elif "/" in method and version == PROTOCOL_VERSION_1_0:
-                raise MethodNotFoundError(message="A2A 1.0 has no such method; it is one of 0.3")
+                raise MethodNotFoundError(message="The method exists in A2A 0.3 only, not in 1.0")
             elif method in JsonRpcDispatcher.METHOD_TO_MODEL and version == PROTOCOL_VERSION_0_3:
                 raise _newer(method)
             elif method in _OLD_METHODS:
@@ -168,7 +168,9 @@ class HttpBindings:
     async def _stream(
         self, params: a2a.SendMessageRequest, envelope: Envelope, scope: Scope, receive: Receive, send: Send
     ) -> bool:
-        """Answer with a new run's events; False when the SDK is to do it, which has no need to be fast."""
+        """Answers with a new run's events. Returns false for requests that the SDK handles, which are not
+        performance-critical.
+        """
         if params.message.task_id or params.configuration.HasField("task_push_notification_config"):
             return False
         try:
@@ -186,7 +188,7 @@ class HttpBindings:
 
 
 def _with_refusal(send: Send, scope: Scope) -> Send:
-    """With what belongs to 401, 429 and 503, which the SDK leaves out."""
+    """Adds the headers of 401, 429 and 503 to answers, which the SDK leaves out."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= 400:
@@ -204,7 +206,9 @@ def _refusal(scope: Scope) -> tuple[int, Mapping[str, str] | None] | None:
 
 
 def _say_refusal(response: Response, scope: Scope) -> None:
-    """JSON-RPC has errors in answers that HTTP calls a success; but not those of credentials."""
+    """Sets the HTTP status of credential, limit and availability errors; the SDK answers every JSON-RPC error
+    with 200.
+    """
     if (refusal := _refusal(scope)) is not None:
         status, headers = refusal
         response.status_code = status
@@ -219,23 +223,25 @@ def _json(body: bytes) -> Any:
 
 
 def _method(call: Any) -> str:
-    """A JSON-RPC call's method. The SDK would log each ill-formed call as a defect, with a traceback."""
+    """Returns a JSON-RPC call's method. The SDK would log each malformed call as an internal error, with a
+    traceback.
+    """
     if not isinstance(call, dict):
-        raise InvalidRequestError(message="Send one JSON-RPC call; batches are not supported")
+        raise InvalidRequestError(message="The body must be one JSON-RPC call; batches are not supported")
     if call.get("jsonrpc") != "2.0":
         raise InvalidRequestError(message="jsonrpc must be 2.0")
     if call.get("id") is not None and _id(call) is None:
-        raise InvalidRequestError(message="id must be a text or a whole number")
+        raise InvalidRequestError(message="id must be a string or an integer")
     method = call.get("method")
     if not isinstance(method, str):
-        raise InvalidRequestError(message="method must be a text")
+        raise InvalidRequestError(message="method must be a string")
     if not isinstance(call.get("params"), dict | None):
         raise InvalidParamsError(message="params must be an object")
     return method
 
 
 def _is_defect(record: logging.LogRecord) -> bool:
-    """False for what the SDK logs of parameters that its callers got wrong."""
+    """Returns false for log records of the SDK about invalid parameters of callers."""
     return not record.exc_info or not isinstance(record.exc_info[1], ParseError | ValidationError)
 
 
@@ -244,15 +250,17 @@ for _sdk in (jsonrpc_dispatcher, jsonrpc_adapter):
 
 
 def _newer(what: str) -> VersionNotSupportedError:
-    """The first mistake that everybody makes: without a header, a call is one of 0.3."""
+    """Returns the error for the most common mistake: a call of 1.0 without a version header counts as 0.3."""
     return VersionNotSupportedError(
-        message=f"{what} is A2A 1.0's, and the call is one of 0.3: send the header A2A-Version: 1.0",
+        message=f"{what} exists in A2A 1.0 only, and the call is A2A 0.3; send the header A2A-Version: 1.0",
         data={"supportedVersions": PROTOCOL_VERSION_1_0},
     )
 
 
 def _check_old(call: Any, model: type[BaseModel]) -> None:
-    """The SDK would say that the request is wrong, when its parameters are."""
+    """Raises InvalidParamsError for invalid parameters of 0.3; the SDK would report an invalid request
+    instead.
+    """
     try:
         model.model_validate(call)
     except ValidationError as error:
@@ -272,11 +280,13 @@ def _params(value: Any, params: P) -> P:
     try:
         return ParseDict(value or {}, params, ignore_unknown_fields=True)
     except (ParseError, TypeError, AttributeError) as error:
-        raise InvalidParamsError(message=f"The parameters can't be read: {error}") from None
+        raise InvalidParamsError(message=f"Invalid parameters: {error}") from None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, for those who read it once more; then what else the caller does."""
+    """Returns a `receive` that yields the body, which has been read already, and then the caller's further
+    messages.
+    """
     given = False
 
     async def receive_again() -> Message:
@@ -290,5 +300,5 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
-    error = MethodNotFoundError(message="There is no such path")
+    error = MethodNotFoundError(message="Unknown path")
     await RestEnvelope().failure(error)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Streams that fail: the SDK begins those of 0.3 before it knows whether there is anything to tell."""
+"""Delays the head of answers: the SDK begins streams of 0.3 before it knows whether they fail."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,8 +6,8 @@ from portico.gateways.a2a.bindings.sse_rendering import RestEnvelope, error_even
 
 
 async def answer_or_fail(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application. Raises what it raises before the first piece of its body, which can still be
-    answered; what it raises later is the body's last event.
+    """Runs the application. Raises its exception if no body has been sent yet, so that the caller can answer;
+    later exceptions become the last event of the body.
     """
     head: Message | None = None
     begun = False

@@ -1,4 +1,4 @@
-"""The query parameters of A2A's HTTP binding, from the annotations of its own contract."""
+"""The query parameters of A2A's HTTP binding, read from the annotations of its protobuf contract."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from portico.gateways.http.request.query_parameters import Known, check_query
 
 _VARIABLE = re.compile(r"{(\w+)(?:=([^}]*))?}")
-# Section 3.6.1 of A2A: what is not a browser's may send its version as a parameter as well.
+# A2A 3.6.1: clients other than browsers may send the version as a parameter too.
 EVERYWHERE: Known = {VERSION_HEADER: False}
 
 
@@ -25,7 +25,7 @@ def _routes(service: ServiceDescriptor) -> Iterator[tuple[str, re.Pattern[str], 
             verb = binding.WhichOneof("pattern")
             path = getattr(binding, verb)
             named = {variable.group(1) for variable in _VARIABLE.finditer(path)}
-            # What the path and the body do not carry, the query does.
+            # Fields that neither the path nor the body contains are query parameters.
             carried = [] if binding.body else [f for f in method.input_type.fields if f.name not in named]
             known = {field.camelcase_name: field.is_repeated for field in carried}
             yield verb.upper(), re.compile(_VARIABLE.sub(_segments, path)), {**EVERYWHERE, **known}
@@ -41,12 +41,14 @@ _ROUTES = [
     for service in contract.DESCRIPTOR.services_by_name.values()
     for route in _routes(service)
 ]
-# /tasks/{id}:subscribe is no task of that name.
+# /tasks/{id}:subscribe must be matched before /tasks/{id}.
 _ROUTES.sort(key=lambda route: ":" not in route[1].pattern)
 
 
 def check_parameters(method: str, path: str, query: bytes) -> None:
-    """Raises BadRequest (400) for a parameter that the method below an interface's URL does not take."""
+    """Raises BadRequest (400) for a query parameter that the method below an interface's URL does not
+    have.
+    """
     if query:
         matching = (known for verb, pattern, known in _ROUTES if verb == method and pattern.fullmatch(path))
         check_query(query, next(matching, EVERYWHERE))

@@ -1,7 +1,7 @@
-"""How a new run's stream reads on HTTP: the hot path, beside the SDK's own.
+"""Renders the HTTP stream of a new run: the hot path, instead of the SDK's rendering.
 
-A text delta is the constant head of its artifact, the text and a constant tail; everything
-else goes through the translator and ProtoJSON.
+A text delta is the constant head of its artifact, the text and a constant tail; all other events go through
+the translator and ProtoJSON.
 """
 
 from typing import Any, Protocol
@@ -22,27 +22,27 @@ from portico.gateways.http.sse_stream import Frames
 
 dumps = orjson.dumps
 
-STOPPING = b": this gateway stops; subscribe to the task again\n\n"
+STOPPING = b": this gateway is stopping; subscribe to the task again\n\n"
 _NOWHERE = ("", -1)
 
 
 class Envelope(Protocol):
-    """What a binding puts around its answers."""
+    """The frame that a binding puts around its answers."""
 
     head: bytes
     tail: bytes
 
     def failure(self, error: A2AError) -> Response:
-        """The answer to a call that failed."""
+        """Returns the answer to a call that failed."""
         ...
 
     def error_json(self, error: A2AError) -> Any:
-        """What is told of it."""
+        """Returns the JSON of an error."""
         ...
 
 
 def refused(envelope: Envelope, error: BadRequest) -> Response:
-    """The answer to a request that never reached the core."""
+    """Returns the answer to a request that the gateway refused."""
     told: A2AError = InvalidRequestError(message=error.message)
     if error.field:
         errors = [{"field": error.field, "message": error.message}]
@@ -53,7 +53,7 @@ def refused(envelope: Envelope, error: BadRequest) -> Response:
 
 
 class JsonRpcEnvelope:
-    """JSON-RPC: an answer repeats the request's id."""
+    """The envelope of JSON-RPC, which repeats the request's id."""
 
     def __init__(self, request_id: Any) -> None:
         self._id = request_id
@@ -71,7 +71,7 @@ class JsonRpcEnvelope:
 
 
 class RestEnvelope:
-    """HTTP+JSON: nothing around an answer, and errors as google.rpc.Status."""
+    """The envelope of HTTP+JSON: none around answers, and errors as google.rpc.Status."""
 
     head = b"data: "
     tail = b"\n\n"
@@ -86,13 +86,13 @@ class RestEnvelope:
 
 
 class TaskEvents:
-    """The rendering of one new run: the task, then its updates."""
+    """Renders one new run: the task, then its updates."""
 
     def __init__(self, translator: Translator, envelope: Envelope, config: HistoryLengthConfig) -> None:
         self._translator = translator
         self._envelope = envelope
         self._config = config
-        self._place = _NOWHERE  # the content that streams
+        self._place = _NOWHERE  # the streaming content
         self._start = b""
         self._end = b"}]}}}" + envelope.tail
 
@@ -103,7 +103,7 @@ class TaskEvents:
         out: list[bytes] = []
         start, end = self._start, self._end
         msg_id, index = self._place
-        # Reading a field of a protobuf message costs as much as encoding the text: none is read twice.
+        # Reading a protobuf field costs as much as encoding the text, so each is read once.
         for frame in frames:
             for event in frame.events:
                 content = event.content
@@ -130,7 +130,9 @@ class TaskEvents:
         )
 
     def _begin(self, artifact_id: str) -> bytes:
-        """What comes before the text of each further chunk; the members in an order that ends with it."""
+        """Returns the bytes before the text of each further chunk; the members are ordered so that the text
+        comes last.
+        """
         translator = self._translator
         self._start = b"".join(
             (
@@ -157,5 +159,5 @@ class TaskEvents:
 
 
 def error_event(envelope: Envelope, error: Exception) -> bytes:
-    """What a stream ends with that has begun and can't go on."""
+    """Returns the last event of a stream that has begun and failed."""
     return b"event: error\ndata: %b\n\n" % dumps(envelope.error_json(as_a2a(error)))

@@ -1,7 +1,7 @@
-"""Who may be notified: no address that is not public, unless an operator allows it.
+"""Decides which receivers may be notified: only public addresses, unless an operator allows others.
 
-A name is resolved once for a delivery and the connection goes to the address that was
-judged, so that a name which changes its mind in between reaches nobody.
+A name is resolved once per delivery, and the connection goes to the address that was checked, so that a name
+that changes in between cannot redirect it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(Exception):
-    """The receiver must not be called, or can't be found; the words are for whoever named it."""
+    """The receiver must not be called or can't be resolved; the message is for the caller that named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Target:
 
 
 class Guard:
-    """Judges URLs. `allow` has networks, such as 10.0.0.0/8, and hosts, such as localhost."""
+    """Checks URLs. `allow` lists networks, such as 10.0.0.0/8, and hosts, such as localhost."""
 
     def __init__(self, allow: Sequence[str]) -> None:
         self._networks: list[Network] = []
@@ -43,7 +43,7 @@ class Guard:
                 self._hosts.add(entry.lower())
 
     async def check(self, url: str) -> Target:
-        """Raises Refused."""
+        """Resolves a URL and checks its addresses. Raises Refused."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -52,16 +52,16 @@ class Guard:
         if parts.scheme not in _SCHEMES or not host:
             raise Refused("must be an http: or https: URL with a host")
         if parts.username is not None or parts.password is not None:
-            raise Refused("must not hold a credential")
+            raise Refused("must not contain a credential")
         port = port or _SCHEMES[parts.scheme]
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise Refused("the host can't be found") from None
+            raise Refused("has a host that can't be resolved") from None
         addresses = [str(entry[4][0]) for entry in found]
-        # All of them, since any may be taken the next time.
+        # All of them must be allowed, since any may be used next time.
         if host.lower() not in self._hosts and not all(map(self._allowed, addresses)):
-            raise Refused("the host is not a public one")
+            raise Refused("has a host that is not public")
         return Target(url, host, port, addresses[0])
 
     def _allowed(self, text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Delivers notifications: one task per claimed config, which reads the run's log and posts what it says.
+"""Delivers push notifications: one task per claimed config reads the run's log and posts its updates.
 
-The core hands a config to one gateway at a time and keeps how far it has come, so what this
-process has not delivered when it ends another one does. Nobody waits for a slow receiver.
+The core assigns a config to one gateway at a time and stores its progress, so another gateway continues when
+this process ends. A slow receiver delays no other.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ _Key: TypeAlias = tuple[str, str]
 
 
 class Delivery:
-    """What this gateway delivers, as long as it runs."""
+    """Claims configs and delivers their notifications, as long as this gateway runs."""
 
     def __init__(self, core: Core, own: Client, guard: Guard, settings: A2aSettings) -> None:
-        """The client is the gateway's own: nobody has asked."""
+        """`own` is a client with the gateway's own credential: no caller is waiting."""
         self._core = core
         self._client = own
         self._metadata = {name: str(value) for name, value in own.calls.metadata}
@@ -42,7 +42,7 @@ class Delivery:
         self._claiming: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Claim and deliver until `stop`."""
+        """Claims and delivers until `stop`."""
         self._claiming = asyncio.create_task(self._claim())
         try:
             await asyncio.wait({self._claiming})
@@ -51,7 +51,7 @@ class Delivery:
             await self._sender.close()
 
     def stop(self) -> None:
-        """Leave the rest to others."""
+        """Stops delivering; other gateways take over."""
         if self._claiming is not None:
             self._claiming.cancel()
 
@@ -66,18 +66,18 @@ class Delivery:
             except (Unauthenticated, PermissionDenied) as error:
                 if self._refused.due():
                     log.warning(
-                        "no notifications are delivered: PORTICO_A2A_CREDENTIAL must have a key with the "
+                        "no notifications are delivered: PORTICO_A2A_CREDENTIAL must be a key with the "
                         "scope deliver: %s",
                         error,
                     )
                 failures = len(AGAIN_SECONDS)
             except PorticoError as error:
-                log.debug("no claims for now: %s", error)
+                log.debug("can't claim push configs, will try again: %s", error)
             except Exception:
                 if self._defects.due():
-                    log.exception("claiming notifications failed: a defect; it is tried again")
+                    log.exception("internal error while claiming push configs, will try again")
             finally:
-                # Whoever claims next may be another.
+                # Another gateway may claim these configs next.
                 self._drop()
                 await changes.aclose()
             await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
@@ -115,17 +115,23 @@ class Delivery:
                     if ended:
                         return
             except GaveUp as error:
-                log.warning("config %s of run %s is given up: %s", config.config_id, config.run_id, error)
+                log.warning(
+                    "gave up delivery for config %s of run %s: %s", config.config_id, config.run_id, error
+                )
                 await self._end(client, config, cursor)
                 return
             except NotFound:
                 await self._end(client, config, cursor)
                 return
             except PorticoError as error:
-                log.debug("run %s can't be read for now: %s", config.run_id, error)
+                log.debug("can't read run %s, will try again: %s", config.run_id, error)
             except Exception:
                 if self._defects.due():
-                    log.exception("config %s of run %s: a defect", config.config_id, config.run_id)
+                    log.exception(
+                        "internal error while delivering for config %s of run %s",
+                        config.config_id,
+                        config.run_id,
+                    )
             await asyncio.sleep(AGAIN_SECONDS[min(failures, len(AGAIN_SECONDS) - 1)])
             failures += 1
 
@@ -133,20 +139,21 @@ class Delivery:
         try:
             await client.pushes.ack(config, cursor, ended=True)
         except PorticoError as error:
-            log.warning("config %s of run %s can't be ended: %s", config.config_id, config.run_id, error)
+            log.warning("can't end config %s of run %s: %s", config.config_id, config.run_id, error)
 
     async def _read(
         self, client: Client, run_id: str, cursor: int
     ) -> AsyncIterator[tuple[list[Told], Callable[[], a2a.Task], int, bool]]:
-        """What there is beyond the cursor, as it comes: the task by then, up to which event, and whether
-        that is all."""
+        """Yields the updates after the cursor as they arrive: with the task's current state, the last event's
+        number, and whether the log ends there.
+        """
         run = await client.runs.get(run_id)
         translator = Translator(run.request)
         after: int | None = None
         while True:
             watch = query_pb2.WatchRunRequest(run_id=run_id)
             if after is not None:
-                watch.after_sequence_number = after  # a pause; this waits for the answer
+                watch.after_sequence_number = after  # the run is paused; this watch waits for the answer
             with self._core.streams.open_watch(watch, metadata=self._metadata) as stream:
                 async for frames in stream:
                     told: list[Told] = []
@@ -161,6 +168,6 @@ class Delivery:
                     if after is not None and after > cursor:
                         yield told, translator.task, after, translator.state in ENDED
             if translator.state in ENDED:
-                # All of it was delivered before.
+                # Everything has been delivered already.
                 yield [], translator.task, max(cursor, after or 0), True
                 return

@@ -1,4 +1,4 @@
-"""What receivers of notifications are sent: 1.0's updates one by one, or 0.3's task as it stands."""
+"""Bodies of push notifications: single updates for 1.0, the whole task for 0.3."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from portico.gateways.a2a.tasks.translator import Update
 
 Told: TypeAlias = a2a.Task | Update
-OLD = f"a2a/{PROTOCOL_VERSION_0_3}"  # in a config's `protocol`; without one, a receiver knows 1.0
+OLD = f"a2a/{PROTOCOL_VERSION_0_3}"  # value of a config's `protocol`; an empty one means 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class Payload:
 
 
 def payloads(protocol: str, told: Sequence[Told], task: Callable[[], a2a.Task]) -> Iterable[Payload]:
-    """What to send of updates that came together; `task` is how it stands after them.
+    """Returns the bodies for updates that arrived together; `task` returns the task after them.
 
-    A slow receiver gets what was said meanwhile in fewer, larger chunks. One of 0.3 gets the task when its
-    status has changed or an artifact is whole, and of several such changes the last.
+    A slow receiver gets fewer, larger chunks. A receiver of 0.3 gets the task when its status has changed or
+    an artifact is complete, once for several such changes.
     """
     if protocol == OLD:
         if any(map(_matters, told)):
@@ -45,7 +45,7 @@ def _matters(item: Told) -> bool:
 
 
 def _gathered(told: Sequence[Told]) -> list[Told]:
-    """Neighbouring chunks of one text as one: who gets them late need not get them singly."""
+    """Joins consecutive chunks of one text: late receivers need not get them one by one."""
     gathered: list[Told] = []
     for item in told:
         before = gathered[-1] if gathered else None

@@ -1,4 +1,4 @@
-"""Push notification configs: the core keeps them, for whoever delivers."""
+"""Push notification configs, which the core stores for the delivering gateways."""
 
 from a2a.types import a2a_pb2 as a2a
 from a2a.utils.constants import PROTOCOL_VERSION_0_3
@@ -14,7 +14,7 @@ from portico.v1 import push_pb2
 
 
 class Notifications:
-    """The configs of all runs, as A2A's callers see them."""
+    """The configs of all runs, in A2A's format."""
 
     def __init__(self, core: Core, guard: Guard, *, offered: bool) -> None:
         self._core = core
@@ -22,12 +22,12 @@ class Notifications:
         self._offered = offered
 
     def offered(self) -> None:
-        """Raises PushNotificationNotSupportedError."""
+        """Raises PushNotificationNotSupportedError if this gateway has push notifications turned off."""
         if not self._offered:
             raise PushNotificationNotSupportedError
 
     def wanted(self, config: a2a.SendMessageConfiguration) -> a2a.TaskPushNotificationConfig | None:
-        """What a message asks for. Raises PushNotificationNotSupportedError."""
+        """Returns the config in a message, if any. Raises PushNotificationNotSupportedError."""
         if not config.HasField("task_push_notification_config"):
             return None
         self.offered()
@@ -43,7 +43,7 @@ class Notifications:
     async def set(
         self, config: a2a.TaskPushNotificationConfig, task_id: str, caller: Caller, *, from_start: bool
     ) -> a2a.TaskPushNotificationConfig:
-        """Raises PorticoError."""
+        """Stores a config. Raises PorticoError."""
         given = push_pb2.PushConfig(
             run_id=task_id,
             config_id=config.id,
@@ -56,19 +56,19 @@ class Notifications:
         return _told(await self._client(caller).pushes.set(given, from_start=from_start))
 
     async def get(self, task_id: str, config_id: str, caller: Caller) -> a2a.TaskPushNotificationConfig:
-        """Raises TaskNotFoundError, PorticoError."""
+        """Returns a config. Raises TaskNotFoundError, PorticoError."""
         try:
             return _told(await self._client(caller).pushes.get(task_id, config_id))
         except NotFound:
             raise TaskNotFoundError(
-                message="There is no such push notification config",
+                message="Unknown push notification config",
                 data={"taskId": task_id, "id": config_id},
             ) from None
 
     async def list(
         self, params: a2a.ListTaskPushNotificationConfigsRequest, caller: Caller
     ) -> a2a.ListTaskPushNotificationConfigsResponse:
-        """Raises PorticoError."""
+        """Lists the configs of a task. Raises PorticoError."""
         pushes = self._client(caller).pushes
         page = await pushes.list(
             params.task_id, page_size=params.page_size, page_token=params.page_token
@@ -78,7 +78,7 @@ class Notifications:
         )
 
     async def delete(self, task_id: str, config_id: str, caller: Caller) -> None:
-        """Raises PorticoError."""
+        """Deletes a config. Raises PorticoError."""
         await self._client(caller).pushes.delete(task_id, config_id)
 
     def _client(self, caller: Caller) -> Client:
@@ -86,7 +86,7 @@ class Notifications:
 
 
 def _told(config: push_pb2.PushConfig) -> a2a.TaskPushNotificationConfig:
-    """Without its token and credentials, which are for the receiver alone."""
+    """Converts a config, without its token and credentials, which are for the receiver only."""
     told = a2a.TaskPushNotificationConfig(id=config.config_id, task_id=config.run_id, url=config.url)
     if config.auth_scheme:
         told.authentication.scheme = config.auth_scheme

@@ -1,4 +1,4 @@
-"""One POST to one receiver, tried until it is taken or given up."""
+"""Posts one notification to one receiver, with retries until it is accepted, refused or given up."""
 
 import asyncio
 import random
@@ -15,16 +15,16 @@ from portico.v1 import push_pb2
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
 _REFUSED = 300
 _GONE = 410
-# Answers after which the same request may succeed; every other refusal is final for what was sent.
+# Statuses that are retried; any other error status is final for the notification.
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 class GaveUp(Exception):
-    """The receiver will not be tried any more."""
+    """The receiver will not be tried again."""
 
 
 class Sender:
-    """Posts to receivers that the guard lets pass, and follows no redirect to others."""
+    """Posts to receivers that the guard allows. Does not follow redirects, which could lead to others."""
 
     def __init__(self, guard: Guard, settings: A2aSettings) -> None:
         self._guard = guard
@@ -32,7 +32,7 @@ class Sender:
         self._sent = Counts(
             "portico.push.deliveries",
             "{notification}",
-            "Notifications that receivers took or refused, attempts that failed, and configs given up.",
+            "Notifications that receivers accepted or refused, attempts that failed, and configs given up.",
             "outcome",
         )
         self._client = httpx.AsyncClient(
@@ -46,7 +46,7 @@ class Sender:
         await self._client.aclose()
 
     async def send(self, config: push_pb2.PushConfig, payload: Payload) -> None:
-        """Returns when it was taken, or refused for good. Raises GaveUp."""
+        """Returns when the notification was accepted, or refused finally. Raises GaveUp."""
         try:
             taken = await self._try(config, payload)
         except GaveUp:
@@ -55,19 +55,19 @@ class Sender:
         self._sent.add("taken" if taken else "refused")
 
     async def _try(self, config: push_pb2.PushConfig, payload: Payload) -> bool:
-        """Whether it was taken. Raises GaveUp."""
+        """Returns whether the notification was accepted. Raises GaveUp."""
         until = time.monotonic() + self._give_up_seconds
         pause = FIRST_SECONDS
         while True:
             try:
                 status = await self._post(config, await self._guard.check(config.url), payload)
                 if status == _GONE:
-                    raise GaveUp("it is gone")
+                    raise GaveUp("the receiver answered 410 Gone")
                 if status not in _AGAIN:
                     return status < _REFUSED
-                problem = f"it answers {status}"
+                problem = f"the receiver answered {status}"
             except Refused as refusal:
-                # A name may be found again later; an address that is not public stays so.
+                # A name may resolve again later; a non-public address is retried too, without effect.
                 problem = f"the URL {refusal}"
             except httpx.HTTPError as error:
                 problem = type(error).__name__
@@ -86,12 +86,12 @@ class Sender:
             headers["authorization"] = f"{config.auth_scheme} {config.auth_credentials}".strip()
         request = self._client.build_request(
             "POST",
-            # To the address that was judged, whatever the name means by now.
+            # To the address that was checked, even if the name has changed since.
             url.copy_with(host=target.address),
             content=payload.body,
             headers=headers,
             extensions={"sni_hostname": target.host},
         )
         response = await self._client.send(request, stream=True)
-        await response.aclose()  # what it says beside the status is of no interest
+        await response.aclose()  # only the status matters
         return response.status_code

@@ -1,4 +1,4 @@
-"""ListTasks: pages of runs, those that changed their status last first."""
+"""ListTasks: pages of runs, latest change of status first."""
 
 import asyncio
 
@@ -17,13 +17,13 @@ from portico.v1 import events_pb2 as pb
 
 Runs = Listing[query_pb2.ListRunsResponse, query_pb2.Run]
 _LARGE_PAGE = 200
-_AT_ONCE = 16  # logs that are read side by side for one page
+_AT_ONCE = 16  # logs read concurrently for one page
 
 
 async def list_tasks(
     core: Core, agent: agent_pb2.Agent, params: a2a.ListTasksRequest, caller: Caller
 ) -> a2a.ListTasksResponse:
-    """One page. Raises PorticoError, InvalidParamsError."""
+    """Returns one page of tasks. Raises PorticoError, InvalidParamsError."""
     validate_history_length(params)
     if params.HasField("page_size"):
         validate_page_size(params.page_size)
@@ -57,7 +57,7 @@ async def list_tasks(
             try:
                 run = await client.runs.get(run.response.id)
             except NotFound:
-                return None  # deleted meanwhile
+                return None  # deleted in the meantime
             translator = await replay(core, run, run.last_sequence_number, caller)
         told = translator.task()
         if not params.include_artifacts:
@@ -74,9 +74,10 @@ async def list_tasks(
 
 
 async def _waiting(runs: Runs, state: a2a.TaskState, size: int, token: str) -> query_pb2.ListRunsResponse:
-    """A page of those that wait for one of two things: both are one status of ours, and there are few.
+    """Returns a page of tasks in one of the two waiting states. Both are one run status, and such runs are
+    few, so that they are filtered here.
 
-    The token is the id of the last task of the page before.
+    The token is the id of the last task of the previous page.
     """
     found = [run async for run in runs if state_of(run.response) == state]
     ids = [run.response.id for run in found]

@@ -1,4 +1,4 @@
-"""Media types: what an agent reads and writes, and what its caller can use."""
+"""Media types: compares those that an agent reads and writes with those of its caller."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from portico.v1 import agent_pb2
 _ANY = "*/*"
 JSON = "application/json"
 PLAIN = "text/plain"
-# Words of the first A2A drafts that clients still send; another one is a family, such as image.
+# Words from early A2A drafts that clients still send; any other word is a family, such as image.
 _WORDS = {"*": _ANY, "file": _ANY, "data": JSON, "json": JSON}
 
 
 class Modes:
-    """A set of media types, in which image/* is all images; an empty one is all there are."""
+    """A set of media types, in which image/* means all images. An empty set means all types."""
 
     def __init__(self, modes: Iterable[str]) -> None:
         self._types = frozenset(map(_read, modes))
@@ -25,14 +25,14 @@ class Modes:
         return ", ".join(sorted(self._types))
 
     def has(self, media_type: str) -> bool:
-        """Whether a media type is in it; one that nobody knows is."""
+        """Returns whether the set contains a media type; an unknown (empty) type counts as contained."""
         if self._any:
             return True
         read = _read(media_type)
         return not read or read in self._types or f"{read.partition('/')[0]}/*" in self._types
 
     def meets(self, other: "Modes") -> bool:
-        """Whether anything is in both."""
+        """Returns whether the sets have a common type."""
         return (
             self._any
             or other._any
@@ -42,7 +42,7 @@ class Modes:
 
 
 def media_type_of(part: a2a.Part) -> str:
-    """A part's media type; empty for bytes and URLs that do not say theirs."""
+    """Returns a part's media type; empty for bytes and URLs without one."""
     if part.media_type:
         return part.media_type
     match part.WhichOneof("content"):
@@ -54,8 +54,9 @@ def media_type_of(part: a2a.Part) -> str:
 
 
 def check_modes(params: a2a.SendMessageRequest, agent: agent_pb2.Agent) -> None:
-    """Raises ContentTypeNotSupportedError for a part that the agent does not read, and, when the message
-    begins a task, for a caller who can use nothing of what the agent writes."""
+    """Raises ContentTypeNotSupportedError for a part that the agent does not read, or, when the message
+    begins a task, if the caller accepts none of the types that the agent writes.
+    """
     reads = Modes(agent.input_modes)
     for part in params.message.parts:
         media_type = media_type_of(part)
@@ -73,7 +74,7 @@ def _unsupported(message: str, media_type: str) -> ContentTypeNotSupportedError:
 
 
 def _read(mode: str) -> str:
-    """Without parameters, and in small letters."""
+    """Normalises a media type: lower case, without parameters."""
     plain = mode.partition(";")[0].strip().lower()
     if not plain or "/" in plain:
         return plain

@@ -1,4 +1,4 @@
-"""A2A's parts and messages, and the contract's contents and messages: there and back."""
+"""Converts A2A's parts and messages to the contract's contents and messages, and back."""
 
 import base64
 import binascii
@@ -15,12 +15,12 @@ from portico.v1 import events_pb2 as pb
 
 _USER = a2a.ROLE_USER
 _AGENT = a2a.ROLE_AGENT
-# What a data part holds that is no object, since a content's data is one.
+# Key that wraps data other than objects, since a content's data must be an object.
 _WRAPPED = "$value"
 
 
 def to_message(message: a2a.Message) -> pb.Message:
-    """What a caller says. Raises InvalidParamsError."""
+    """Converts a caller's message. Raises InvalidParamsError."""
     told = pb.Message(
         id=message.message_id,
         type=pb.MESSAGE_TYPE_MESSAGE,
@@ -35,7 +35,7 @@ def to_message(message: a2a.Message) -> pb.Message:
 
 
 def from_message(message: pb.Message, task_id: str, context_id: str) -> a2a.Message:
-    """What the history shows of it."""
+    """Converts a message for the history."""
     return a2a.Message(
         message_id=message.id,
         task_id=task_id,
@@ -49,12 +49,12 @@ def from_message(message: pb.Message, task_id: str, context_id: str) -> a2a.Mess
 
 
 def from_contents(contents: Iterable[pb.Content]) -> list[a2a.Part]:
-    """At least one: a message without parts is none."""
+    """Converts contents to at least one part: a message must have parts."""
     return [from_content(content) for content in contents] or [a2a.Part(text="")]
 
 
 def from_content(content: pb.Content) -> a2a.Part:
-    """A content as a part; what A2A has no kind for is data."""
+    """Converts a content to a part; types that A2A lacks become data."""
     part = a2a.Part(
         media_type=content.media_type,
         filename=content.filename,
@@ -79,24 +79,26 @@ def from_content(content: pb.Content) -> a2a.Part:
 
 
 def data_as_text(content: pb.Content) -> a2a.Part:
-    """Data for those who can use text only."""
+    """Converts a data content to a text part, for callers that accept text only."""
     text = orjson.dumps(_unwrapped(orjson.loads(content.data_json or "{}"))).decode()
     return a2a.Part(text=text, filename=content.filename, metadata=json_struct(content.metadata_json))
 
 
 def struct_json(value: Struct) -> str:
-    """A struct as JSON text; nothing for an empty one."""
+    """Returns a struct as JSON text; empty for an empty one."""
     return orjson.dumps(MessageToDict(value)).decode() if value.fields else ""
 
 
 def json_struct(text: str) -> Struct | None:
-    """A JSON object as a struct; None for none."""
+    """Returns a JSON object as a struct; None for empty text, or an object that is nested too deeply for a
+    Struct.
+    """
     if not text:
         return None
     try:
         return ParseDict(orjson.loads(text), Struct())
     except ParseError:
-        return None  # deeper than a Struct may be
+        return None  # nested too deeply for a Struct
 
 
 def _to_content(part: a2a.Part, content: pb.Content, field: str) -> None:
@@ -145,7 +147,7 @@ def _from_data(text: str, part: a2a.Part) -> None:
     try:
         ParseDict(_unwrapped(orjson.loads(text)), part.data)
     except ParseError:
-        part.text = text  # deeper than a Struct may be
+        part.text = text  # nested too deeply for a Struct
         part.media_type = "application/json"
 
 

@@ -1,4 +1,4 @@
-"""From a message to a run that is followed: a new one, or one that was waiting for it."""
+"""Starts a run for a message, or brings the message to the run that waits for it, and follows the run."""
 
 from dataclasses import dataclass
 
@@ -18,37 +18,37 @@ from portico.gateways.http.request.budget_json import read_budget
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
 
-BUDGET = "portico.budget"  # of a request's metadata
+BUDGET = "portico.budget"  # key in a request's metadata
 
 
 @dataclass(slots=True)
 class Followed:
-    """A run's stream, and what it has been translated to so far. Whoever has it closes the stream."""
+    """A run's stream, and the translation of its log so far. The owner closes the stream."""
 
     stream: MuxStream
     translator: Translator
 
     @property
     def known(self) -> bool:
-        """The task can be shown; otherwise its first event makes it."""
+        """Whether the task is known already; otherwise the first event creates it."""
         return bool(self.translator.task_id)
 
 
 def client_of(core: Core, caller: Caller) -> Client:
-    """A client that speaks for the caller."""
+    """Returns a client that makes calls with the caller's credential and metadata."""
     return core.client.with_options(metadata=caller.metadata) if caller.metadata else core.client
 
 
 async def start(
     core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
 ) -> Followed:
-    """Start a run for a message that names no task. Raises PorticoError, InvalidParamsError."""
+    """Starts a run for a message without a task id. Raises PorticoError, InvalidParamsError."""
     message = to_message(params.message)
     message.extensions.extend(sorted(caller.extensions.difference(message.extensions)))
     query = query_pb2.QueryRequest(
         background=True,
         idempotency_key=caller.idempotency_key,
-        # Tasks of a context go side by side: one that waits for a human must not hold up the next.
+        # Tasks of a context run in parallel: one that waits for a person must not block the next.
         if_session_busy=query_pb2.SESSION_BUSY_POLICY_PARALLEL,
     )
     request = query.request
@@ -71,7 +71,9 @@ async def start(
 
 
 async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
-    """Whose session a context is: that of its last run. A new one is its own, which the core sees to."""
+    """Returns the user of a context's session: that of its last run. A new session is its own user, which the
+    core ensures.
+    """
     page = await client_of(core, caller).runs.list(session_id=context_id, page_size=1).page()
     return page.runs[0].response.user_id if page.runs else ""
 
@@ -79,14 +81,14 @@ async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
 async def proceed(
     core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
 ) -> Followed:
-    """Bring a message to the run that it names: the answer that it waits for, or more for it to know.
+    """Sends a message to the run that it names: as the input that the run waits for, or as steering.
 
     Raises PorticoError, A2AError.
     """
     message = params.message
     run = await run_of(core, agent, message.task_id, caller)
     if message.context_id and message.context_id != run.response.session_id:
-        raise invalid("message.context_id", "is not the context of the task")
+        raise invalid("message.context_id", "does not match the context of the task")
     if state_of(run.response) in ENDED:
         raise UnsupportedOperationError(
             message="The task has ended; send a message without a task id", data={"taskId": message.task_id}
@@ -96,7 +98,7 @@ async def proceed(
     if run.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
         question = run.response.input_request.id
         resumed = await runs.resume(message.task_id, told, input_request_id=question)
-        # Behind the pause is the event that says what was answered.
+        # The event after the pause contains the answer.
         cursor = resumed.last_sequence_number + 1
     else:
         await runs.steer(message.task_id, told)
@@ -105,7 +107,7 @@ async def proceed(
 
 
 async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Caller) -> query_pb2.Run:
-    """A run of the agent. Raises TaskNotFoundError, PorticoError."""
+    """Returns a run of the agent. Raises TaskNotFoundError, PorticoError."""
     run = await client_of(core, caller).runs.get(task_id)
     if run.response.agent_name != agent.name:
         raise TaskNotFoundError(data={"taskId": task_id})
@@ -113,7 +115,7 @@ async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Calle
 
 
 async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Translator:
-    """A run's log up to an event that is there. Raises PorticoError."""
+    """Translates a run's log up to an existing event. Raises PorticoError."""
     translator = Translator(run.request)
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)
     with core.streams.open_watch(watch, metadata=caller.metadata) as stream:
@@ -129,7 +131,9 @@ async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) ->
 
 
 async def follow(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Followed:
-    """A run as of an event, and what comes behind it. Raises PorticoError."""
+    """Translates a run's log up to an event, and opens a stream of the events after it. Raises
+    PorticoError.
+    """
     translator = await replay(core, run, cursor, caller)
     watch = query_pb2.WatchRunRequest(run_id=run.response.id, after_sequence_number=cursor)
     return Followed(core.streams.open_watch(watch, metadata=caller.metadata), translator)

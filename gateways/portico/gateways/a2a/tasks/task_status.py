@@ -1,4 +1,4 @@
-"""Where a task stands, and what its status says."""
+"""Converts a run's status to a task's state and status message."""
 
 from a2a.types import a2a_pb2 as a2a
 from google.protobuf.struct_pb2 import Struct
@@ -15,7 +15,7 @@ STATES = {
     pb.RUN_STATUS_CANCELED: a2a.TASK_STATE_CANCELED,
     pb.RUN_STATUS_FAILED: a2a.TASK_STATE_FAILED,
     pb.RUN_STATUS_REJECTED: a2a.TASK_STATE_REJECTED,
-    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_CANCELED,  # somebody interrupted it
+    pb.RUN_STATUS_INCOMPLETE: a2a.TASK_STATE_CANCELED,  # interrupted by a caller
     pb.RUN_STATUS_INPUT_REQUIRED: a2a.TASK_STATE_INPUT_REQUIRED,
 }
 ENDED = frozenset(
@@ -30,7 +30,7 @@ WAITING = frozenset((a2a.TASK_STATE_INPUT_REQUIRED, a2a.TASK_STATE_AUTH_REQUIRED
 
 
 def state_of(response: pb.Response) -> a2a.TaskState:
-    """Where a task stands."""
+    """Returns the state of a task."""
     if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
         authorization = response.input_request.kind == pb.INPUT_KIND_AUTHORIZATION
         return a2a.TASK_STATE_AUTH_REQUIRED if authorization else a2a.TASK_STATE_INPUT_REQUIRED
@@ -38,12 +38,12 @@ def state_of(response: pb.Response) -> a2a.TaskState:
 
 
 def name_type(metadata: Struct, type: pb.MessageType.ValueType) -> None:
-    """What kind of message it is, in the words of the agent protocol."""
+    """Stores a message's type in the metadata, in the words of the agent protocol."""
     metadata["type"] = pb.MessageType.Name(type).removeprefix("MESSAGE_TYPE_").lower()
 
 
 def set_time(response: pb.Response, status: a2a.TaskStatus) -> None:
-    """Since when it stands so."""
+    """Sets the time of the status."""
     for field in ("status_time", "completed_time"):
         if response.HasField(field):
             status.timestamp.CopyFrom(getattr(response, field))
@@ -55,7 +55,7 @@ def set_time(response: pb.Response, status: a2a.TaskStatus) -> None:
 
 
 def set_words(response: pb.Response, task: a2a.Task) -> None:
-    """What the status has to say."""
+    """Sets the status message: the prompt of an input request, or the error."""
     if response.status == pb.RUN_STATUS_INPUT_REQUIRED:
         asked = response.input_request
         said, id = asked.prompt, asked.id
@@ -79,14 +79,14 @@ def set_words(response: pb.Response, task: a2a.Task) -> None:
 
 
 def set_used(used: pb.BudgetUse, metadata: Struct) -> None:
-    """What the run used of its budget."""
+    """Stores the used part of the run's budget in the metadata."""
     metadata.get_or_create_struct("portico.used").update(used_json(used))
 
 
 def set_usage(usage: pb.Usage, metadata: Struct) -> None:
-    """What the models consumed, unless the caller has a member of that name."""
+    """Stores the token usage in the metadata, unless the caller has a member of that name."""
     if "usage" in metadata:
-        return  # the caller's own
+        return  # the caller's own member
     told = metadata.get_or_create_struct("usage")
     told["input_tokens"] = usage.input_tokens
     told["output_tokens"] = usage.output_tokens

@@ -1,9 +1,9 @@
-"""A run's log in the terms of A2A: a task as it stands, and the updates that lead there.
+"""Converts a run's log to A2A: a task in its current state, and the updates that lead to it.
 
-A pure function of what the run was asked and of its events, one by one: it keeps no clock,
-and does not see how events were gathered into frames. So any gateway gives the same answer,
-live or from the log. What the agent says for its caller becomes artifacts, one per message;
-its thoughts and its own calls are messages of the status.
+The result is a pure function of the request and the events, one by one: it depends neither on time nor on how
+events are grouped into frames. Every gateway therefore gives the same answer, live or from the log. Output
+for the caller becomes artifacts, one per message; reasoning and the agent's own calls become messages of the
+status.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ from portico.v1 import query_pb2
 
 Update: TypeAlias = a2a.TaskStatusUpdateEvent | a2a.TaskArtifactUpdateEvent
 
-# What the caller asked for; the rest is how the agent got there.
+# Types that are the result; all others are steps towards it.
 _ARTIFACTS = frozenset(
     (
         pb.MESSAGE_TYPE_UNSPECIFIED,
@@ -43,12 +43,12 @@ _TEXTS = ("text", "refusal")
 
 
 class _Artifact:
-    """An artifact as far as it has come."""
+    """An artifact in its current state."""
 
     def __init__(self, message: pb.Message) -> None:
         self.head = _head(message)
         self.only_text = True
-        self.texts: dict[int, list[str]] = {}  # of contents that came in pieces
+        self.texts: dict[int, list[str]] = {}  # contents that arrived in pieces
         self.parts: dict[int, a2a.Part] = {}
 
     def snapshot(self) -> a2a.Artifact:
@@ -60,20 +60,20 @@ class _Artifact:
 
 
 class Translator:
-    """Takes in a log from its first event on. `forget` what a reader of updates needs no more."""
+    """Processes a log from its first event on. Call `forget` when only updates are needed from then on."""
 
     def __init__(self, request: query_pb2.AgentRequest) -> None:
         self._asked = request.input
         self._accepted = Modes(request.accepted_output_modes)
-        self._omitted: set[str] = set()  # media types of parts that the caller can't use
+        self._omitted: set[str] = set()  # media types of parts that the caller does not accept
         self._task = a2a.Task()
         self._artifacts: dict[str, _Artifact] = {}
-        self._told: list[str] = []  # artifacts of this attempt that a reader has something of
-        self._aside: set[str] = set()  # messages that are no artifacts
-        self._thoughts: set[str] = set()  # those of this attempt that are in the history, or will be
+        self._told: list[str] = []  # artifacts of this attempt of which readers have received chunks
+        self._aside: set[str] = set()  # messages that are not artifacts
+        self._thoughts: set[str] = set()  # ids of this attempt's messages in the history, or about to be
         self._attempt = 1
         self._keeping = True
-        self.asked_back = False  # the run has paused once
+        self.asked_back = False  # whether the run has waited for input
 
     @property
     def task_id(self) -> str:
@@ -88,11 +88,11 @@ class Translator:
         return self._task.status.state
 
     def forget(self) -> None:
-        """Only updates are wanted from now on."""
+        """Stops keeping the task's content: only updates are needed from now on."""
         self._keeping = False
 
     def task(self) -> a2a.Task:
-        """The task as it stands."""
+        """Returns the task in its current state."""
         task = a2a.Task()
         task.CopyFrom(self._task)
         begun = (artifact for artifact in self._artifacts.values() if artifact.texts or artifact.parts)
@@ -100,9 +100,11 @@ class Translator:
         return task
 
     def take(self, event: pb.Event, *, telling: bool = True) -> Sequence[Update]:
-        """Take in the next event; the updates that it is, mostly one or none. The first makes the task.
+        """Processes the next event, and returns its updates, mostly one or none. The first event creates the
+        task.
 
-        Who reads a log for the task alone is told of no chunks: they are most of what it costs.
+        Without `telling`, no updates are made for text deltas: they are most of the cost of reading a log for
+        the task alone.
         """
         update: Update | None = None
         match event.WhichOneof("object"):
@@ -135,7 +137,7 @@ class Translator:
                 pieces.append(piece)
             return self._chunk(artifact, a2a.Part(text=piece), append=begun) if telling else None
         if content.status == pb.RUN_STATUS_IN_PROGRESS or index in artifact.texts:
-            return None  # an announcement, or what came in pieces
+            return None  # an announcement, or a content that arrived in pieces
         artifact.only_text = artifact.only_text and content.WhichOneof("value") in _TEXTS
         part = self._part(content)
         if part is None:
@@ -146,7 +148,9 @@ class Translator:
         return self._chunk(artifact, part, append=begun)
 
     def _part(self, content: pb.Content) -> a2a.Part | None:
-        """The part as its caller can use it, data perhaps as text; None if it can't be used."""
+        """Returns the part in a type that the caller accepts, data as text if necessary; None if there
+        is none.
+        """
         part = from_content(content)
         media_type = media_type_of(part)
         if self._accepted.has(media_type):
@@ -191,14 +195,14 @@ class Translator:
 
     def _finished(self, artifact: _Artifact, message: pb.Message) -> Update | None:
         if not (artifact.texts or artifact.parts):
-            return None  # nothing was said
+            return None  # without content
         artifact.head = _head(message)
         only_text = artifact.only_text
         artifact.texts = {}
         parts = map(self._part, message.content or [pb.Content()])
         artifact.parts = {index: part for index, part in enumerate(parts) if part is not None}
         if only_text:
-            # A chunk has a part, and a text may be empty.
+            # A chunk must have a part, and a text part may be empty.
             update = self._chunk(artifact, a2a.Part(text=""), append=True, last=True)
         else:
             update = self._chunk(artifact, *artifact.parts.values(), append=False, last=True)
@@ -217,7 +221,7 @@ class Translator:
         return self._status_update()
 
     def _to_history(self, told: Iterable[pb.Message] = ()) -> None:
-        """What the status says is history once it says something else."""
+        """Moves the status message to the history before the status changes."""
         task = self._task
         if not self._keeping:
             task.status.ClearField("message")
@@ -232,10 +236,10 @@ class Translator:
         return a2a.TaskStatusUpdateEvent(task_id=task.id, context_id=task.context_id, status=task.status)
 
     def _void(self, response: pb.Response) -> Sequence[Update] | None:
-        """If another attempt begins: what was said is void, and this takes it out of a reader's task.
+        """If another attempt begins, returns the updates that discard the output so far in a reader's task.
 
-        An artifact that was told can't be removed; a chunk that is not appended takes the place of all its
-        parts, of which it must have one.
+        A sent artifact can't be removed; a chunk that is not appended replaces all its parts, and must have
+        one part.
         """
         if response.attempt <= self._attempt:
             return None
@@ -298,7 +302,7 @@ class Translator:
 
 
 def direct_answer(task: a2a.Task) -> a2a.Message:
-    """All that a task says, as one message."""
+    """Returns all output of a task as one message."""
     said = [part for artifact in task.artifacts for part in artifact.parts]
     return a2a.Message(
         message_id=task.artifacts[-1].artifact_id if task.artifacts else f"{task.id}_message",

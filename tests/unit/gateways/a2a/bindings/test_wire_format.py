@@ -445,7 +445,7 @@ async def test_a_gateway_that_stops_ends_its_streams(core_directory: Path) -> No
         await asyncio.sleep(0.2)
         gateway.site.stop()
         async with asyncio.timeout(3):
-            assert ": this gateway stops" in (await fast).text
+            assert ": this gateway is stopping" in (await fast).text
             assert '"task"' in (await slow).text
             # It has not ended, and says so.
             assert (await whole).json()["result"]["task"]["status"]["state"] == "TASK_STATE_WORKING"

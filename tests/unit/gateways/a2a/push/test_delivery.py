@@ -36,4 +36,4 @@ async def test_a_missing_credential_is_told_once(
             await running
     told = [record.getMessage() for record in caplog.records if record.name == delivery.log.name]
     assert len(told) == 1
-    assert "PORTICO_A2A_CREDENTIAL must have a key with the scope deliver" in told[0]
+    assert "PORTICO_A2A_CREDENTIAL must be a key with the scope deliver" in told[0]
