@@ -1,4 +1,4 @@
-"""The order rules of a Responses stream, as a check of its raw events."""
+"""Checks the order rules of a Responses stream on its raw events."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ _PARTS = {
 
 
 def read_frames(body: bytes) -> list[dict[str, Any]]:
-    """The events of a stream's body; its form is checked."""
+    """Returns the events of a stream's body, and checks its format."""
     *frames, done, rest = body.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     events = []
@@ -31,14 +31,14 @@ def read_frames(body: bytes) -> list[dict[str, Any]]:
 
 
 def check_order(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Raises AssertionError, or what the SDK raises. Returns the terminal event's response."""
+    """Returns the response of the terminal event. Raises AssertionError, or exceptions of the SDK."""
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert events[0]["type"] == "response.created"
     assert [event["type"] for event in events if event["type"] in TERMINAL] == [events[-1]["type"]]
     assert len({event["response"]["id"] for event in events if "response" in event}) == 1
     open_items: dict[int, dict[str, Any]] = {}
     done_items: dict[int, dict[str, Any]] = {}
-    parts: dict[tuple[int, int], str | None] = {}  # the text so far; None when it is done
+    parts: dict[tuple[int, int], str | None] = {}  # the text so far; None when complete
     for event in events:
         kind = event["type"]
         index = event.get("output_index")
@@ -101,7 +101,7 @@ def _check_part(
 
 
 def _call(event: dict[str, Any], parts: dict[tuple[int, int], str | None]) -> None:
-    """The pieces of a call's arguments make up what is told at their end."""
+    """The pieces of a call's arguments add up to the arguments in the done event."""
     place = (event["output_index"], -1)
     if "delta" in event:
         parts[place] = (parts.get(place) or "") + event["delta"]

@@ -1,7 +1,7 @@
-"""Every route of every gateway, asked by somebody for what is another's: as if there were no such thing.
+"""Every route of every gateway answers callers that request another user's data as if it did not exist.
 
-A route that is in no table fails the test that walks the gateways. The core decides; here is looked
-at whether gateways pass on who asks, add nothing, and say the core's answer in their protocol's words.
+A route that is in no table fails the test that walks the gateways. The core decides; these tests check that
+gateways forward the caller's credential, add nothing, and convert the core's answer to their protocol.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -77,7 +77,7 @@ class World(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """One estate, and all gateways before it on one port."""
+    """One core with data of an owner, and all gateways before it on one port."""
     directory = tmp_path_factory.mktemp("world")
     extended = directory / "extended.json"
     extended.write_text('{"keeper": {"description": "for friends"}}')
@@ -116,7 +116,9 @@ async def ask(
 
 
 def steady(answer: httpx.Response, names: Mapping[str, str]) -> tuple[int, str]:
-    """What is the same for all names; a success tells what the caller has made itself."""
+    """Returns the parts of an answer that are equal for all names; a success may contain what the caller
+    created.
+    """
     return answer.status_code, nameless(answer.text, names) if answer.status_code >= 300 else ""
 
 
@@ -129,7 +131,7 @@ async def test_what_is_anothers_is_not_there(world: World, route: str, stranger:
     case = ROUTES[route]
     credential = await world.owned.core.key(*STRANGERS[stranger](route))
     theirs = await ask(world, route, case, world.owned.names, credential)
-    # Anew, for one of the routes ends all keys of its caller.
+    # A new key each time, since one of the routes revokes all keys of its caller.
     credential = await world.owned.core.key(*STRANGERS[stranger](route))
     nobodys = await ask(world, route, case, UNKNOWN, credential)
     assert SECRET not in theirs.text.replace(f"query={SECRET}", "")
@@ -302,5 +304,5 @@ async def test_what_is_no_request_of_http_is_its_callers_too(world: World) -> No
 async def test_a_signed_port_opens_without_a_credential(world: World) -> None:
     granted = await world.owned.owner.sandboxes.create_port_access(world.owned.names["sandbox"], 8000)
     answer = await world.http.get(f"/ports/{granted.access_token}/")
-    assert answer.status_code not in (401, 403, 404), answer.text  # nothing listens inside
+    assert answer.status_code not in (401, 403, 404), answer.text  # no server listens in the sandbox
     assert (await world.http.get(f"/ports/{granted.access_token[:-1]}/")).status_code == 404

@@ -1,4 +1,4 @@
-"""Which gateways a process has: all of them, or all but the one whose SDK is not there."""
+"""The gateways of a process: all of them, or all but the one whose SDK is missing."""
 
 import logging
 import subprocess

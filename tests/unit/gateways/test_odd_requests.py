@@ -1,4 +1,4 @@
-"""What no good caller sends: every gateway refuses it in its protocol's words, and logs nothing."""
+"""Malformed requests: every gateway refuses them in its protocol's format, and logs nothing."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ class World(NamedTuple):
 
 
 def echo(left: asyncio.Event) -> AgentApp:
-    """Says a word; or talks until nobody listens any more."""
+    """Says a word; or yields until it is stopped."""
     app = AgentApp("echo")
 
     @app.query
@@ -83,7 +83,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
 ACCEPT = {"accept": "application/json, text/event-stream", "a2a-version": "1.0"}
-# One request to each gateway that calls the core, and one that opens a stream on the shared link.
+# For each gateway a request that calls the core, and one that opens a stream on the shared connection.
 REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "/runs", None),
     ("POST", "/process", {"input": "hi"}),
@@ -154,7 +154,7 @@ async def test_metadata_of_a2as_grpc_is_bounded_the_same(world: World) -> None:
 
 
 def raw(world: World, lines: list[str]) -> int:
-    """The status of what is answered to a head as it is written."""
+    """Returns the status of the answer to a head that is sent as it is."""
     host, _, port = world.url.partition("://")[2].partition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -1,4 +1,4 @@
-"""Every route of every gateway while the store takes no writes: an answer in time, and the right one."""
+"""Every route of every gateway answers correctly and in time while the store refuses writes."""
 
 import asyncio
 import sqlite3
@@ -58,7 +58,7 @@ class World(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """One estate in a database, and all gateways before it on one port."""
+    """A core with stored data of an owner, and all gateways before it on one port."""
     directory = tmp_path_factory.mktemp("world")
     core = settings_in(directory, resume_seconds=PATIENCE)
     rpc = f"127.0.0.1:{free_port()}"
@@ -99,8 +99,8 @@ async def call(world: World, method: str, params: Any, version: str) -> httpx.Re
     return await world.http.post("/a2a", json=body, headers={"a2a-version": version})
 
 
-# What an owner may ask while nothing can be stored: sandboxes are not in the store, a run that has ended is
-# only read, and the rest computes. All other routes write.
+# Routes that work while nothing can be stored: sandboxes are not in the store, an ended run is only read, and
+# the others compute. All other routes write.
 ANSWERED = {
     *(route for route in SSE if route.split()[1].startswith("/sandboxes")),
     *(f"POST /runs/{{run_id}}/{what}" for what in ("cancel", "interrupt", "resume", "steer")),
@@ -109,7 +109,7 @@ ANSWERED = {
     "POST /v1/responses/input_tokens",
     "POST /v1/responses/{response_id}/cancel",
 }
-# Another request here may have started a run in the session; the end of that one can't be stored.
+# Another request here may have started a run in the session, whose end can't be stored.
 EITHER = {"POST /sessions/{user_id}/{session_id}/interrupt"}
 FORGET = "DELETE /users/{user_id}"
 HTTP = {route: case for route, case in {**SSE, **OPENAI}.items() if not route.startswith(("GET ", "HEAD "))}
@@ -131,7 +131,7 @@ RPC = {
     "tasks/pushNotificationConfig/set": ("0.3", {"taskId": "{run}", "pushNotificationConfig": PUSH}),
     "tasks/pushNotificationConfig/delete": ("0.3", OLD_CONFIG),
 }
-# Of A2A: those that read; a message to a task, and a cancel, go to runs, as above.
+# A2A operations that read. Messages to a task and cancellations write.
 A2A_READS = (
     "Get",
     "List",
@@ -145,7 +145,7 @@ A2A_READS = (
 
 
 async def of_grpc(world: World) -> tuple[str, str, str]:
-    """What A2A's gRPC binding answers to what writes: codes and causes."""
+    """Returns the answers of A2A's gRPC binding to operations that write: codes and causes."""
     metadata = (("a2a-version", "1.0"), ("authorization", f"Bearer {world.owned.credential}"))
     message = ParseDict({"message": MESSAGE}, a2a_pb2.SendMessageRequest())
     push = ParseDict(
@@ -193,7 +193,7 @@ async def test_every_route_that_writes_answers_in_time_while_the_store_is_locked
     }
     with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        # All at once: what waits for another must be in time too.
+        # All at once: requests that wait for others must be answered in time too.
         asked = {route: ask(world, route, case) for route, case in HTTP.items() if route != FORGET}
         asked |= {
             "stream": ask(world, "POST /process", own({**ASK, "stream": True})),
@@ -234,7 +234,7 @@ async def test_every_route_that_writes_answers_in_time_while_the_store_is_locked
 
 
 def refused(answer: httpx.Response) -> bool:
-    """Whether it says that the store is not available; 0.3's streams say it in one."""
+    """Returns whether the answer says that the store is unavailable; 0.3's streams say so in an event."""
     streamed = answer.headers["content-type"].startswith("text/event-stream")
     if answer.status_code != (200 if streamed else 503):
         return False

@@ -1,4 +1,4 @@
-"""HTTPS, TLS to the core, and who may serve other machines: gateways as processes."""
+"""HTTPS, TLS to the core, and refusal to serve other machines without auth: gateways as processes."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A gateway's certificates, and those it trusts, change without a restart: a gateway as a process."""
+"""A gateway's certificates and trusted authorities change without a restart: a gateway as a process."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ def replace(target: Path, source: Path) -> None:
 
 
 def served(port: int) -> int:
-    """The serial number of what a client is shown that names no host: it asks for an address."""
+    """Returns the serial number of the certificate for a client that names no host, only an address."""
     shown = ssl.get_server_certificate(("127.0.0.1", port))
     return x509.load_pem_x509_certificate(shown.encode()).serial_number
 
@@ -96,7 +96,7 @@ async def test_what_a_gateway_shows_and_trusts_is_renewed(tmp_path: Path, curve:
                 await shows(port, newer[0])
                 await shows(rpc, newer[0])
                 await ready(http)
-                # The next core is of another authority, and trusts that one only.
+                # The next core's certificate is from another authority, and it trusts that one only.
                 for target, source in zip(mine, other.issue("renewed"), strict=True):
                     replace(target, source)
                 replace(trusted, other.file)

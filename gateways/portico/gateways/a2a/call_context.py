@@ -108,7 +108,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:
             raise VersionNotSupportedError(
-                message=f"This service supports A2A {self._version}, not {version}; set a2a-version accordingly",
+                message=f"This service supports A2A {self._version} only, but a2a-version is {version}",
                 data={"supportedVersions": self._version},
             )
         extensions = [value for name, value in given if name == HTTP_EXTENSION_HEADER.lower()]

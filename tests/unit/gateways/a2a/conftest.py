@@ -1,4 +1,4 @@
-"""A core and gateways that a module's tests share, and with them its loop."""
+"""A core and gateways shared by the tests of a module, which therefore share an event loop."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from support.a2a_gateways import Gateway, running_core, running_gateway
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def core_directory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
-    """Where a core listens that a module's tests share, and with it its loop."""
+    """The directory of a core shared by the tests of a module."""
     directory = tmp_path_factory.mktemp("core")
     async with running_core(directory):
         yield directory
@@ -24,6 +24,6 @@ async def gateway(core_directory: Path) -> AsyncIterator[Gateway]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def replica(core_directory: Path) -> AsyncIterator[Gateway]:
-    """Another gateway before the same core."""
+    """A second gateway on the same core."""
     async with running_gateway(core_directory) as gateway:
         yield gateway

@@ -1,4 +1,4 @@
-"""The card: what it says is true, may be cached, is signed if there is a key."""
+"""Agent cards: their content is correct, they can be cached, and are signed if there is a key."""
 
 import json
 from collections.abc import Callable
@@ -47,7 +47,7 @@ async def test_a_card_says_what_the_agent_says(gateway: Gateway) -> None:
     spoken = {(item["protocolBinding"], item["protocolVersion"]) for item in card["supportedInterfaces"]}
     bindings = ("JSONRPC", "HTTP+JSON", "GRPC")
     assert spoken == {(binding, version) for binding in bindings for version in ("1.0", "0.3")}
-    # What a client of 0.3 reads.
+    # fields that a client of 0.3 reads
     assert (card["protocolVersion"], card["preferredTransport"]) == ("0.3", "JSONRPC")
     assert card["url"] == f"{gateway.url}/a2a"
 
@@ -58,7 +58,7 @@ async def test_every_agent_has_a_card(gateway: Gateway) -> None:
     urls = {item.url for item in card.supported_interfaces if item.protocol_binding != "GRPC"}
     assert urls == {f"{gateway.url}/agents/other/a2a"}
     assert [item.tenant for item in card.supported_interfaces if item.protocol_binding == "GRPC"] == ["other"]
-    assert card.skills[0].id == "other"  # an agent that names no skill is one
+    assert card.skills[0].id == "other"  # an agent without skills has one that stands for itself
     assert (await get(gateway, f"/agents/nobody{CARD}")).status_code == 404
 
 

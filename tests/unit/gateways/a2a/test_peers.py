@@ -1,4 +1,4 @@
-"""Agents that call other agents: two cores and gateways, one loop."""
+"""Agents that call other agents: two cores and gateways in one event loop."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence

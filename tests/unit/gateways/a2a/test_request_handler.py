@@ -1,4 +1,4 @@
-"""All operations, the same on every binding and in both versions, through the SDK's own client."""
+"""All operations behave alike on every binding and in both versions, through the SDK's own client."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def events(stream: AsyncIterator[a2a.StreamResponse]) -> list[a2a.StreamRe
 
 
 async def sent(client: Client, request: a2a.SendMessageRequest) -> a2a.Task:
-    """The task that a blocking send answers with."""
+    """Returns the task from a blocking send."""
     answers = await events(client.send_message(request))
     assert [answer.WhichOneof("payload") for answer in answers] == ["task"]
     return answers[0].task
@@ -128,7 +128,7 @@ async def test_a_question_is_answered_by_a_message_to_the_task(
     assert task.status.state == a2a.TASK_STATE_INPUT_REQUIRED
     assert task.status.message.parts[0].text == "Which city?"
     assert task.status.message.role == a2a.ROLE_AGENT
-    # Its context goes without saying.
+    # The context follows from the task.
     ended = await sent(client, ask("Rome", task_id=task.id))
     assert (ended.id, ended.context_id) == (task.id, task.context_id)
     assert ended.status.state == a2a.TASK_STATE_COMPLETED
@@ -356,7 +356,7 @@ async def test_lists_are_paged_and_in_order(gateway: Gateway, speaks: tuple[str,
     waiting = await sent(client, ask("ask", context_id=context))
     made = [await sent(client, ask(f"echo {number}", context_id=context)) for number in range(4)]
     await sent(client, ask("Rome", task_id=waiting.id))
-    # The one that changed last is first.
+    # The task that changed last is first.
     expected = [waiting.id, *(task.id for task in reversed(made))]
     seen: list[str] = []
     token, pages = "", 0
@@ -445,7 +445,7 @@ async def test_a_caller_who_can_use_nothing_that_an_agent_writes_is_refused(
 ) -> None:
     client = await connect(gateway, speaks, streaming=streaming)
     only = a2a.SendMessageConfiguration(accepted_output_modes=["video/mp4", "audio/*"])
-    new = speaks[1] == "1.0"  # 0.3's clients tell errors in words of their own, or in none
+    new = speaks[1] == "1.0"  # 0.3's clients report errors in words of their own, or not at all
     with pytest.raises(
         ContentTypeNotSupportedError if new else Exception, match="does not write video/mp4" if new else None
     ):

@@ -1,4 +1,4 @@
-"""Every HTTP gateway tells its callers of the limits on their calls, on success and when they are over."""
+"""Every HTTP gateway reports the caller's rate limits, on success and when they are exceeded."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -26,7 +26,7 @@ A2A = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "ec
 A2A_HEADERS = {"a2a-version": "1.0"}
 MCP = {"accept": "application/json, text/event-stream"}
 SSE_BODY = {"input": [{"role": "user", "content": [{"type": "text", "text": "echo hi"}]}]}
-# Of each gateway, a request that streams and one that is answered in one piece.
+# For each gateway a request that streams and one that does not.
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sse stream": ("POST", "/process", {"json": SSE_BODY}),
     "sse": ("GET", "/runs", {}),
@@ -76,7 +76,7 @@ class World:
         self._users = 0
 
     async def credential(self) -> str:
-        """Of a user who has not called yet."""
+        """Returns the credential of a user that has not made any call."""
         self._users += 1
         return await self.core.key(f"user{self._users}", "acme")
 
@@ -84,7 +84,7 @@ class World:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     directory = tmp_path_factory.mktemp("rates")
-    # The clock stands still, so that nothing comes back while a busy machine takes its time.
+    # The clock is stopped, so that no tokens are refilled on a busy machine.
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(
         "portico.core.services.rpc.rate_limits.time", SimpleNamespace(monotonic=lambda: 1000.0)
@@ -101,14 +101,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def ask(world: World, name: str, credential: str) -> httpx.Response:
-    # The operator's own calls, which make keys, are calls too.
+    # The operator's own calls, which create keys, count too.
     method, path, more = REQUESTS[name]
     headers = {"authorization": f"Bearer {credential}", **more.get("headers", {})}
     return await world.http.request(method, path, json=more.get("json"), headers=headers)
 
 
 async def use_up(world: World, name: str, credential: str) -> httpx.Response:
-    """Ask until that is too much."""
+    """Sends requests until the limit is reached."""
     for _ in range(PER_USER + 1):
         answer = await ask(world, name, credential)
         if answer.status_code == 429 or "LIMIT_EXCEEDED" in answer.text:
@@ -117,7 +117,7 @@ async def use_up(world: World, name: str, credential: str) -> httpx.Response:
 
 
 def forget(world: World) -> None:
-    """All buckets are full."""
+    """Fills all buckets again."""
     world.core.server._authentication._rates._buckets.clear()  # type: ignore[union-attr]
 
 
@@ -146,7 +146,7 @@ async def test_a_call_too_many_is_told_so_with_when_there_is_room(world: World, 
     forget(world)
     answer = await use_up(world, name, credential)
     assert '"user";r=0;t=1' in answer.headers["ratelimit"]
-    if name != "mcp":  # whose errors are JSON-RPC's
+    if name != "mcp":  # MCP's errors are JSON-RPC's
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "1"
     if name.startswith("openai"):

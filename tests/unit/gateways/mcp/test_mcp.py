@@ -1,4 +1,4 @@
-"""Sandboxes for MCP clients: mcp's own client, in both eras of the protocol."""
+"""Sandboxes through mcp's own client, for both generations of the protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """The structured result of a call that goes well."""
+    """Returns the structured result of a successful call."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result
     assert isinstance(result.structured_content, dict)
@@ -50,7 +50,7 @@ async def test_any_client_runs_code_and_keeps_files(url: str, mode: Any) -> None
         assert tools["sandbox_read_file"].annotations.read_only_hint
         first = await call(client, "sandbox_run_code", code="x = 20\nprint('hi')\nx + 1")
         assert (first["stdout"], first["results"], first["truncated"]) == ("hi\n", ["21"], False)
-        # No id: the caller's own, the same again.
+        # Without an id: the caller's own sandbox, the same one again.
         again = await call(client, "sandbox_run_code", code="x + 2")
         assert (again["results"], again["sandbox_id"]) == (["22"], first["sandbox_id"])
         made = await call(client, "sandbox_create", idempotency_key=mode)

@@ -1,4 +1,4 @@
-"""A gateway on a real port before a real core with a small agent, all in the test's own loop."""
+"""A gateway on a real port with a real core and a small agent, all in the test's event loop."""
 
 import asyncio
 import json
@@ -89,7 +89,7 @@ def scripted_agents() -> list[AgentApp]:
             case "call":  # call NAME [NAME ...]: the caller's functions
                 for name in rest.split():
                     yield function_call(name, {"city": "Paris"}, call_id=f"call_{name}")
-            case "pieces":  # of the arguments of a call, as a model says them
+            case "pieces":  # pieces of a call's arguments, as models send them
                 for piece in ('{"city"', ': "Par', 'is"}'):
                     yield tool_call_delta("call_1", rest, piece, type=MessageType.FUNCTION_CALL)
             case "talk-and-call":
@@ -130,7 +130,7 @@ def scripted_agents() -> list[AgentApp]:
 
 
 def _told(request: AgentRequest) -> dict[str, Any]:
-    """What an agent sees of a request."""
+    """Returns the parts of a request that an agent sees."""
     return {
         "agent": request.agent_name,
         "user_id": request.user_id,
@@ -172,7 +172,7 @@ async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway that a module's tests share, and with it its loop."""
+    """A client of a gateway shared by the tests of a module, which therefore share an event loop."""
     directory = tmp_path_factory.mktemp("core")
     async with (
         running_core(scripted_agents(), directory),
@@ -183,6 +183,6 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def openai(http: httpx.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
-    """OpenAI's SDK, before the shared gateway."""
+    """OpenAI's SDK, connected to the shared gateway."""
     async with AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="none") as client:
         yield client

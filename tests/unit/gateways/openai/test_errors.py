@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape, and which of them may be tried again."""
+"""Errors in OpenAI's format, and which of them may be retried."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A gateway on a real port before a real core with a small agent, all in the test's own loop."""
+"""A gateway on a real port with a real core and a small agent, all in the test's event loop."""
 
 import asyncio
 import json
@@ -125,7 +125,7 @@ async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway that a module's tests share, and with it its loop."""
+    """A client of a gateway shared by the tests of a module, which therefore share an event loop."""
     directory = tmp_path_factory.mktemp("core")
     async with (
         running_core(scripted_agents(), directory),

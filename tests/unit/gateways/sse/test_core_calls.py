@@ -1,4 +1,4 @@
-"""What goes to the core: whose metadata, when a Stop, how much credit; and what its errors become."""
+"""Calls to the core: metadata, Stop actions and flow-control credit; and the answers for its errors."""
 
 import asyncio
 import socket
@@ -23,15 +23,15 @@ Responses = AsyncIterator[query_pb2.MultiplexResponse]
 
 
 class ScriptedCore(query_pb2_grpc.QueryServiceServicer, agent_pb2_grpc.AgentServiceServicer):
-    """Notes what it is told, and answers streams and GetRun as its script says. It has no agents."""
+    """A core without agents that records actions, and answers streams and GetRun from its script."""
 
     def __init__(self) -> None:
         self.actions: list[query_pb2.StreamAction] = []
         self.told = asyncio.Condition()
         self.metadata: dict[str, str] = {}
-        # What a stream brings before it falls silent.
+        # Frames that a stream sends before it falls silent.
         self.frames: list[query_pb2.StreamFrame] = []
-        # Texts that follow as the window allows, and how many bytes of them were sent.
+        # Size of the texts that follow as far as the window allows, and the bytes sent of them.
         self.endless_bytes = 0
         self.sent_bytes = 0
         self.failure = query_pb2.StreamEnd()
@@ -95,7 +95,7 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer, agent_pb2_grpc.AgentServ
         return agent_pb2.ListAgentsResponse()
 
     async def until(self, kind: Literal["query", "watch", "stop", "credit"]) -> query_pb2.StreamAction:
-        """The first action of a kind, once it has come."""
+        """Waits for the first action of a kind."""
         async with asyncio.timeout(5), self.told:
             await self.told.wait_for(lambda: any(action.HasField(kind) for action in self.actions))
         return next(action for action in self.actions if action.HasField(kind))
@@ -128,7 +128,7 @@ CALLER = {
     "tracestate": "a=b",
     "x-request-id": "r1",
 }
-ADDRESS = {"x-portico-client-address": "127.0.0.1"}  # what the gateway adds
+ADDRESS = {"x-portico-client-address": "127.0.0.1"}  # metadata that the gateway adds
 
 
 async def test_the_callers_own_metadata_travels_with_each_call(serve: Any, scripted: Any) -> None:
@@ -147,7 +147,7 @@ async def test_the_callers_own_metadata_travels_with_each_call(serve: Any, scrip
     assert not {"cookie", "x-other"} & set(core.metadata)
     await http.get("/runs/resp_1")
     assert not set(CALLER) & set(core.metadata)
-    # Endpoints are looked up in the caller's name too.
+    # Endpoints are looked up with the caller's credential too.
     assert (await http.get("/somewhere", headers=headers)).status_code == 404
     assert CALLER.items() <= core.metadata.items()
 
@@ -186,7 +186,7 @@ async def test_a_slow_reader_gets_no_more_than_it_takes_and_all_of_it(serve: Any
         while sent < core.sent_bytes:
             sent = core.sent_bytes
             await asyncio.sleep(0.3)
-        # What the kernel's buffers take, and a window.
+        # Only the content of the kernel's buffers and one window is sent.
         assert 0 < sent < core.endless_bytes / 2
         reader, writer = await asyncio.open_connection(sock=slow, limit=2**20)
         numbers: list[int] = []
@@ -243,7 +243,9 @@ async def test_every_grpc_code_has_its_status(
 
 
 async def test_a_run_that_has_begun_is_named_when_its_answer_fails(serve: Any, scripted: Any) -> None:
-    """Whoever asked for one JSON object has no header yet, and should not start the run again."""
+    """A caller that requested one JSON object has received no header yet, and should not start the run
+    again.
+    """
     core, target = scripted
     failure = query_pb2.StreamEnd(code=grpc.StatusCode.INTERNAL.value[0], message="told", reason="INTERNAL")
     core.frames = [query_pb2.StreamFrame(events=[created()]), query_pb2.StreamFrame(end=failure)]

@@ -1,4 +1,4 @@
-"""The JSON of each kind of event, letter by letter: the reference's fields in the reference's order."""
+"""The exact JSON of each kind of event, with AgentScope Runtime's fields in its order."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def whole(**more: Any) -> pb.Content:
 
 
 def one(number: int, **given: Any) -> str:
-    """The `data:` of one event."""
+    """Returns the `data:` of one event."""
     events = [pb.Event(sequence_number=number, **given)]
     body = EventEncoder().encode([query_pb2.StreamFrame(events=events)]).decode()
     start = f"id: {number}\ndata: "
@@ -176,7 +176,7 @@ def test_other_contents(content: dict[str, Any], fields: str) -> None:
 
 
 def test_stored_json_goes_out_as_it_stands() -> None:
-    """As deep as it may come in, with all its digits, on one line."""
+    """Even nested as deeply as input may be, with all digits, on one line."""
     deep = orjson.dumps(orjson.loads('{"a":' * 254 + "1" + "}" * 254)).decode()
     content = whole(data_json=deep, type=pb.CONTENT_TYPE_DATA, sequence_number=3)
     ended = response(COMPLETED, metadata_json='{"n": 123456789012345678901234567890}')
@@ -197,7 +197,7 @@ def test_an_announced_call_is_no_delta() -> None:
 
 
 def test_the_shortcut_for_deltas_says_what_the_long_way_says() -> None:
-    """Interleaved messages and indexes, in one frame and over frames of one encoder."""
+    """Interleaved messages and indexes, in one frame and over several frames of one encoder."""
     contents = [
         delta("a"),
         delta("b"),

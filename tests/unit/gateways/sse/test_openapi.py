@@ -1,4 +1,4 @@
-"""OpenAPI: everything is in it, and all that it says is there."""
+"""OpenAPI: the document has all routes, and every route in it exists."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -39,7 +39,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def own_routes(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
-    """Newer versions of FastAPI keep an included router as it is."""
+    """Newer versions of FastAPI keep an included router as one route."""
     for route in routes:
         if isinstance(route, APIRoute):
             yield route

@@ -1,4 +1,4 @@
-"""POST /process and following runs: exact streams, resuming, pings, readers that leave, JSON instead."""
+"""POST /process and following runs: exact streams, resuming, pings, readers that disconnect, JSON answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ def body(text: str, **more: Any) -> dict[str, Any]:
 
 
 def events(text: str) -> list[dict[str, Any]]:
-    """The events of a whole stream; their ids are their numbers."""
+    """Returns the events of a whole stream; their ids are their sequence numbers."""
     found = []
     for block in text.removesuffix("\n\n").split("\n\n"):
         if block.startswith(":"):
@@ -30,7 +30,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 async def lines(answer: httpx.Response) -> AsyncIterator[str]:
-    """Blocks as they come."""
+    """Yields blocks as they arrive."""
     rest = ""
     async for text in answer.aiter_text():
         rest += text
@@ -151,7 +151,7 @@ async def test_a_live_run_is_watched_from_the_middle(http: httpx.AsyncClient, tm
 
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_a_reader_who_leaves_is_no_reader_any_more(http: httpx.AsyncClient, streaming: bool) -> None:
-    """The core stops a foreground run that nobody reads, so the gateway must have stopped reading."""
+    """The core stops a foreground run without readers, so the gateway must have stopped reading."""
     user_id = f"leaver {streaming}"
     asked = asyncio.create_task(http.post("/process", json=body("quiet", stream=streaming, user_id=user_id)))
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""Bad input: the right status, one error JSON, the place of what is wrong; nothing of the inside."""
+"""Invalid input: the right status, one error JSON with the path, and no internal details."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Bodies: any JSON is a request or a refusal that names the place; a good one arrives whole."""
+"""Request bodies: any JSON is either a valid request or refused with the path; valid ones lose nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +81,7 @@ bodies = st.fixed_dictionaries(
 
 
 def refusal(work: Callable[[], object]) -> BadRequest | None:
-    """How it was refused; anything else that it raises fails the test."""
+    """Returns the refusal; any other exception fails the test."""
     try:
         work()
     except BadRequest as refused:

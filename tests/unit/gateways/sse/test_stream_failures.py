@@ -1,4 +1,4 @@
-"""Silent streams, gateways that stop, cores that go away, defects, and what is set."""
+"""Silent streams, stopping gateways, unreachable cores, defects, and settings."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ QUIET = {"input": "quiet", "background": True}
 
 
 async def blocks_of(answer: httpx.Response) -> AsyncIterator[str]:
-    """Events and comments as they come."""
+    """Yields events and comments as they arrive."""
     rest = ""
     async for text in answer.aiter_text():
         rest += text
@@ -38,7 +38,7 @@ async def test_silence_is_filled_with_pings(serve: Any) -> None:
 
 
 async def test_a_silent_run_is_followed_with_a_ping_first(serve: Any) -> None:
-    """Whoever comes back to a run that is silent learns at once that there is a stream."""
+    """A reader that returns to a silent run gets a ping at once, which shows that the stream works."""
     http = await serve(ping_seconds=0.05)
     run = (await http.post("/runs", json=QUIET)).json()
     async with http.stream("GET", f"/runs/{run['id']}/events", params={"after": 3}) as answer:
@@ -182,10 +182,10 @@ def test_settings_are_checked() -> None:
 async def test_an_answer_leaves_nothing_to_the_garbage_collector(
     serve: Any, tmp_path: Path, how: str
 ) -> None:
-    """It looks through all answers at once, and all of them wait for it."""
+    """A collection scans the objects of all answers, and delays all of them."""
     http = await serve()
     mark = tmp_path / "mark"
-    # By then somebody watches whether the reader is still there.
+    # By then a task watches for a disconnect of the reader.
     asyncio.get_running_loop().call_later(0.2, mark.touch)
     asked = {"input": f"until {mark}", "stream": how != "whole"}
     async with http.stream("POST", "/process", json=asked) as answer:

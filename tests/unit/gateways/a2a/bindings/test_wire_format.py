@@ -1,4 +1,6 @@
-"""What the SDK's client does not look at: versions, shapes of errors, media types, limits, slashes."""
+"""Wire details that the SDK's client does not check: versions, error formats, media types, limits,
+slashes.
+"""
 
 import asyncio
 import json
@@ -378,7 +380,7 @@ async def test_who_leaves_a_stream_harms_nobody(gateway: Gateway, tmp_path: Path
     async with gateway.http.stream("POST", f"{gateway.url}/a2a", json=call, headers=V1) as answer:
         first = await anext(answer.aiter_lines())
     id = json.loads(first[6:])["result"]["task"]["id"]
-    await asyncio.sleep(0.5)  # longer than a run without readers would live, were it not a task
+    await asyncio.sleep(0.5)  # longer than a foreground run without readers would live
     (tmp_path / "go").touch()
     await asyncio.sleep(0.1)
     task = (await rpc(gateway, "GetTask", {"id": id})).json()["result"]
@@ -447,7 +449,7 @@ async def test_a_gateway_that_stops_ends_its_streams(core_directory: Path) -> No
         async with asyncio.timeout(3):
             assert ": this gateway is stopping" in (await fast).text
             assert '"task"' in (await slow).text
-            # It has not ended, and says so.
+            # The task has not ended, and its state shows it.
             assert (await whole).json()["result"]["task"]["status"]["state"] == "TASK_STATE_WORKING"
             late = await rpc(gateway, "SendStreamingMessage", asked)
         assert late.json()["error"]["data"][0]["reason"] == "UNAVAILABLE"

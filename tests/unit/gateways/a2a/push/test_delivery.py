@@ -1,4 +1,4 @@
-"""What delivers notifications, and the core that refuses it."""
+"""Delivery of notifications when the core refuses it."""
 
 import asyncio
 import logging

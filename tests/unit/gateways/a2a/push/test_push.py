@@ -1,4 +1,4 @@
-"""Notifications: what is delivered, to whom, in which order, and what a receiver may do to it."""
+"""Push notifications: content, receivers, order, and behaviour towards misbehaving receivers."""
 
 import asyncio
 import json
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Receiver:
-    """A webhook that answers as it is told."""
+    """A webhook with scripted answers."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.statuses: list[int] = []  # of the next answers; then 200
+        self.statuses: list[int] = []  # statuses of the next answers; 200 after these
         self.pause = 0.0
-        self.location = ""  # of redirects
+        self.location = ""  # location of redirects
         self.asked = 0
         self.more = asyncio.Event()
 
@@ -134,7 +134,7 @@ async def test_a_receiver_of_0_3_gets_the_task_as_it_stands(
     task = answer.task
     await told.until(lambda: bool(told.bodies) and told.bodies[-1]["status"]["state"] == "input-required")
     assert told.bodies[-1]["status"]["message"]["parts"] == [{"kind": "text", "text": "Which city?"}]
-    # Set later, also through 0.3; the message that follows speaks 1.0.
+    # Set later through 0.3; the message that follows uses 1.0.
     await old.create_task_push_notification_config(
         a2a.TaskPushNotificationConfig(task_id=task.id, id="later", url=url, token="later")
     )
@@ -173,7 +173,7 @@ async def test_configs_are_made_read_listed_and_deleted(gateway: Gateway, bindin
     given.authentication.scheme, given.authentication.credentials = "Bearer", "cred"
     made = await client.create_task_push_notification_config(given)
     assert made.id
-    # Its secrets are for the receiver.
+    # The config's secrets are for the receiver only.
     assert (made.task_id, made.url, made.token) == (task.id, given.url, "")
     assert made.authentication == a2a.AuthenticationInfo(scheme="Bearer")
     again = await client.get_task_push_notification_config(
@@ -260,7 +260,8 @@ async def test_what_one_gateway_left_another_delivers(tmp_path: Path, receiver: 
         async with running_gateway(tmp_path) as first:
             await send(first, ask(f"until {tmp_path}/go", url))
             await told.until(lambda: told.text == ".")
-            await asyncio.sleep(0.2)  # until the core knows; what it does not know is delivered once more
+            # until the core has the acknowledgement; without it, the notification is delivered again
+            await asyncio.sleep(0.2)
         seen = len(told.bodies)
         async with running_gateway(tmp_path):
             (tmp_path / "go").touch()
@@ -273,7 +274,7 @@ async def test_what_was_acknowledged_is_not_delivered_again_after_a_mishap(
     tmp_path: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, url = receiver
-    mishaps: list[int] = []  # the events up to which the core did not take note
+    mishaps: list[int] = []  # events that were delivered but not acknowledged to the core
     acknowledged: list[int] = []
     async with running_core(tmp_path) as core, running_gateway(tmp_path) as gateway:
         acknowledge = core._stores.pushes.acknowledge
@@ -346,7 +347,7 @@ async def test_undelivered_notifications_survive_a_restart_of_the_core(
 async def test_redirects_are_not_followed(
     core_directory: Path, receiver: tuple[Receiver, str], status: int
 ) -> None:
-    """The answer counts as taken; where it points to, which nobody has judged, is never asked."""
+    """A redirect counts as accepted; its target, which nobody has checked, is never called."""
     told, url = receiver
     secret = Receiver()
     inside = await asyncio.start_server(secret, "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""Media types and their wildcards."""
+"""Media types with wildcards."""
 
 import pytest
 from a2a.types import a2a_pb2 as a2a

@@ -1,4 +1,4 @@
-"""A log as a task: the same from any place on, however it was gathered, and after a crash."""
+"""Translation of logs to tasks: the same result from any position, in any grouping, and after a crash."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from portico.v1 import query_pb2
 
 
 async def log(directory: Path, words: str, answer: str = "") -> tuple[query_pb2.AgentRequest, list[pb.Event]]:
-    """What a run was asked, and its events."""
+    """A run's request and its events."""
     async with running_core(directory), Client(f"unix:{directory}/core.sock") as client:
         run = (await client.runs.start(words)).response.id
         async with client.runs.watch(run) as stream:
@@ -27,7 +27,7 @@ async def log(directory: Path, words: str, answer: str = "") -> tuple[query_pb2.
 
 
 def said(artifacts: Sequence[a2a.Artifact]) -> list[tuple[str, list[str]]]:
-    """What a reader sees of artifacts: neighbouring texts are one."""
+    """Returns the artifacts as a reader sees them, with neighbouring texts joined."""
     told = []
     for artifact in artifacts:
         parts: list[str] = []
@@ -46,7 +46,7 @@ def said(artifacts: Sequence[a2a.Artifact]) -> list[tuple[str, list[str]]]:
 
 
 def apply(task: a2a.Task, update: Update) -> None:
-    """What a client does with an update."""
+    """Applies an update as a client does."""
     if isinstance(update, a2a.TaskStatusUpdateEvent):
         task.status.CopyFrom(update.status)
         return
@@ -108,7 +108,7 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
             events[:crash],
             [pb.Event.FromString(event.SerializeToString()) for event in events[1:]],
         )
-        for event in second:  # the ids of another attempt are its own
+        for event in second:  # another attempt has its own ids
             event.sequence_number += crash
             if event.HasField("response"):
                 event.response.attempt = 2

@@ -1,4 +1,4 @@
-"""Hosts and origins have one spelling, and what is neither is refused."""
+"""Hosts and origins are normalised to one spelling, and invalid ones are refused."""
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_an_authority_has_one_spelling() -> None:
         ("http://127.0.0.1:8090", "127.0.0.1:8090"),
         ("http://localhost:8090", "LOCALHOST.:8090"),
         ("https://app.example", "app.example"),
-        ("https://app.example", "app.example:443"),  # TLS may end before the gateway
+        ("https://app.example", "app.example:443"),  # TLS may end at a proxy
         ("http://app.example", "app.example:80"),
         ("http://[::1]:8090", "[::1]:8090"),
     ],

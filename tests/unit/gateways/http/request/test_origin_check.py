@@ -1,4 +1,6 @@
-"""No page of another site reaches any route of any gateway, by HTTP or WebSocket; programs notice nothing."""
+"""No page of another site reaches any route of any gateway, by HTTP or WebSocket; programs are not
+affected.
+"""
 
 import asyncio
 import json
@@ -33,18 +35,18 @@ from portico.gateways.sse.app import create_app as sse_app
 from portico.gateways.sse.settings import SseSettings
 
 HOST = "127.0.0.1:8090"
-PORT_PATH = "/ports/token/page"  # a signed path: the credential of itself
+PORT_PATH = "/ports/token/page"  # a signed path is itself the credential
 Route = tuple[str, str]  # a method, or WEBSOCKET, and a path
 Answer = tuple[int, str]  # a status, and the error's code
 
 
 def routed(app: Any) -> set[Route]:
-    """What the router of an application has, and what its document names beside that."""
+    """Returns the routes of an application's router, and those that only its document names."""
     found = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
     for route in app.routes:
         many = getattr(route, "effective_route_contexts", None)
         for one in [route] if many is None else many():
-            path = one.path or one.original_route.path  # of a WebSocket only the route has the path
+            path = one.path or one.original_route.path  # a WebSocket's path is on the original route only
             found |= {(method, path) for method in one.methods or ["WEBSOCKET"]}
     return found
 
@@ -82,7 +84,7 @@ TABLES: Mapping[str, Callable[[], set[Route]]] = {
     "sse": of_sse,
 }
 BESIDE = {("GET", METRICS), ("GET", PORT_PATH), ("WEBSOCKET", PORT_PATH)}
-UNSEEN: Any = SimpleNamespace(seen=False)  # what a lifespan would make
+UNSEEN: Any = SimpleNamespace(seen=False)  # normally created by the lifespan
 FORM: list[tuple[str, str]] = []
 PICTURE = [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]
 FRAME = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]
@@ -91,7 +93,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) -> Answer:
-    """What the site answers. No gateway of it is open: one that is reached raises."""
+    """Returns the site's answer. Its gateways are not opened: one that is reached raises."""
     method, path = route
     kind = "websocket" if method == "WEBSOCKET" else "http"
     scope = {
@@ -115,7 +117,7 @@ async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) ->
         sent.append(message)
 
     site._requests = UNSEEN
-    site._auth._on = False  # what the core would have said
+    site._auth._on = False  # the core's answer
     await site(scope, receive, send)
     told = json.loads(sent[1]["body"]) if sent[1].get("body") else {"error": {"code": ""}}
     return sent[0]["status"], told["error"]["code"]
@@ -143,7 +145,7 @@ async def test_no_route_answers_a_foreign_page(site: Site, gateway: str) -> None
         for host in ("evil.example", "evil.example:8090", "localhost.evil.example:8090", ""):
             headers = [("host", host)] if host else []
             assert await asked(site, route, headers) == (421, "HOST_NOT_ALLOWED"), (route, host)
-            # What the page claims of itself changes nothing, nor does what a proxy would say.
+            # Headers that a page sets itself, or that a proxy adds, change nothing.
             claims = [
                 ("origin", f"http://{host}"),
                 ("sec-fetch-site", "same-origin"),
@@ -177,7 +179,7 @@ ELSEWHERE = [("host", HOST), ("sec-fetch-site", "cross-site")]
 
 
 class Reached(SseGateway):
-    """A gateway that answers everything alike."""
+    """A gateway with the same answer for every request."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 299, "headers": []})
@@ -304,7 +306,7 @@ async def test_a_hostile_page_starts_nothing_and_reads_nothing(tmp_path: Path) -
                 with pytest.raises(websockets.InvalidStatus) as refused:
                     await websockets.connect(target, additional_headers=told)
                 assert refused.value.response.status_code == status
-        # A rebound name, also where the target itself says it and the Host header does not.
+        # A rebound name, also if only the target has it and the Host header does not.
         for head in (
             "POST http://evil.example/process HTTP/1.1\r\nhost: localhost",
             "POST HTTP://evil.example HTTP/1.1\r\nhost: localhost",
@@ -325,7 +327,7 @@ async def test_a_hostile_page_starts_nothing_and_reads_nothing(tmp_path: Path) -
 
 
 async def first_line(url: str, head: str, body: str) -> bytes:
-    """The status of the answer to a request as it is written."""
+    """Returns the status of the answer to a request that is sent as it is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     type_and_size = f"content-type: application/json\r\ncontent-length: {len(body)}"
     writer.write(f"{head}\r\n{type_and_size}\r\nconnection: close\r\n\r\n{body}".encode())
@@ -345,7 +347,7 @@ async def test_any_host_is_answered_once_the_core_checks_credentials(
         running_site(SseGateway(settings), settings) as (url, _),
         httpx.AsyncClient(base_url=url, timeout=20) as http,
     ):
-        assert (await http.get("/liveness", headers=named)).status_code == 503  # nobody can say
+        assert (await http.get("/liveness", headers=named)).status_code == 503  # the core can't be asked
         assert (await http.get("/liveness")).status_code == 200
         async with guarded_core([chatty([])], tmp_path) as core:
             assert (await http.get("/runs", headers=named)).status_code == 401

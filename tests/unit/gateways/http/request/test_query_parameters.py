@@ -1,4 +1,4 @@
-"""Query parameters: every route of every gateway refuses what it does not take, in its protocol's words."""
+"""Query parameters: every route of every gateway refuses unknown ones in its protocol's format."""
 
 import re
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ def filled(path: str) -> str:
 
 
 def declared(app: FastAPI) -> list[Place]:
-    """All routes of an application, those that the document leaves out too."""
+    """Returns all routes of an application, including those that the document leaves out."""
     return [
         Place(method, filled(route.path))
         for route in iter_route_contexts(app.router.routes)
@@ -68,7 +68,7 @@ def of_a2a() -> list[Place]:
 
 
 SSE, OPENAI = declared(sse_app(SseSettings())), declared(openai_app(OpenAiSettings()))
-AROUND = [  # FastAPI: the hot paths, and what the site answers itself
+AROUND = [  # routes that bypass FastAPI: the hot paths, and those of the site itself
     Place("POST", "/process"),
     *(
         Place(method, f"{prefix}/{path}")
@@ -97,7 +97,7 @@ def agent() -> AgentApp:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """All gateways on one port."""
+    """A client of all gateways on one port."""
     directory: Path = tmp_path_factory.mktemp("world")
     core = settings_in(directory)
     gateways: list[Gateway] = [

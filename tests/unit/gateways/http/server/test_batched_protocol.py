@@ -1,4 +1,6 @@
-"""A corked transport writes once a turn, loses nothing at its close, and is the inner one otherwise."""
+"""A corked transport writes once per turn, loses nothing when closed, and otherwise forwards to the
+inner one.
+"""
 
 import asyncio
 from typing import Any

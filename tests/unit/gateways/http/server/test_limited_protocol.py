@@ -1,4 +1,4 @@
-"""What a caller may send to a gateway's port, and how slowly, is bounded; who keeps to it notices nothing."""
+"""Size and duration of requests are bounded; well-behaved callers are not affected."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ HEAD = b"POST / HTTP/1.1\r\nhost: a\r\n"
 
 
 async def counting(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the size of the body; /early without reading it, /slowly after a nap of 0.5 s."""
+    """Answers with the size of the body; /early without reading it, /slowly after a sleep of 0.5 s."""
     size = 0
     if scope["path"] == "/slowly":
         await asyncio.sleep(0.5)
@@ -36,7 +36,7 @@ async def counting(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Open]:
-    """Opens a connection to a server: a reader and a writer."""
+    """Opens a connection to a server; yields a reader and a writer."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(counting, http=CorkedProtocol, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
@@ -58,7 +58,7 @@ async def connect() -> AsyncIterator[Open]:
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """A response's status, and its body of content-length bytes."""
+    """Returns a response's status, and its body of content-length bytes."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
     return int(head.split()[1]), await reader.readexactly(length)
@@ -187,7 +187,7 @@ async def test_a_body_that_was_answered_is_not_read_for_ever(
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes before the end, which is rough when the server has not read everything."""
+    """Returns the bytes up to the end, which is a reset when the server has not read everything."""
     try:
         return await reader.read()
     except ConnectionResetError:
@@ -195,7 +195,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 
 async def drip(writer: asyncio.StreamWriter, data: bytes, pause: float = 0.01) -> None:
-    """A byte at a time."""
+    """Sends one byte at a time."""
     for place in range(len(data)):
         writer.write(data[place : place + 1])
         await asyncio.sleep(pause)

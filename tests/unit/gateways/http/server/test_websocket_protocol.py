@@ -1,4 +1,4 @@
-"""A client of a WebSocket that does not read, or sends tiny fragments, does not fill the memory."""
+"""A WebSocket client that does not read, or sends tiny fragments, does not fill the memory."""
 
 import asyncio
 import gc
@@ -52,7 +52,7 @@ async def pipe() -> AsyncIterator[Pipe]:
 
 
 def frame(opcode: int, data: bytes, *, end: bool) -> bytes:
-    """One of up to 125 bytes, under a mask of zeros."""
+    """Returns a frame of up to 125 bytes, masked with zeros."""
     return bytes([opcode | (0x80 if end else 0), 0x80 | len(data)]) + bytes(4) + data
 
 

@@ -1,4 +1,4 @@
-"""Messages of Chat Completions as the contract's."""
+"""Conversion of messages of Chat Completions to the contract's messages."""
 
 from typing import Any
 

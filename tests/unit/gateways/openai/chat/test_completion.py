@@ -1,4 +1,6 @@
-"""Chunks and whole answers from logs that no agent here makes: reruns, texts in any pieces, the unknown."""
+"""Chunks and whole answers from logs that no agent here writes: restarts, texts in any pieces, unknown
+types.
+"""
 
 from typing import Any
 
@@ -117,7 +119,7 @@ def test_a_rerun_before_anything_was_said() -> None:
 
 
 def test_a_rerun_after_something_was_said() -> None:
-    """A whole answer has the valid part only; a stream can't take back, and says so."""
+    """A whole answer contains the valid part only; a stream can't withdraw chunks, and ends with an error."""
     log = Log()
     log.say("msg_1", "cut o")
     log.respond(pb.RUN_STATUS_IN_PROGRESS, attempt=2)

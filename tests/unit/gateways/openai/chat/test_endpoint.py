@@ -1,4 +1,4 @@
-"""POST /chat/completions on the wire: chunks and objects exactly, what the agent gets, errors, leaving."""
+"""POST /chat/completions on the wire: exact chunks and objects, input of the agent, errors, disconnects."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def body(text: str, **more: Any) -> dict[str, Any]:
 
 
 def frames(text: str) -> list[str]:
-    """The data of a whole stream, its [DONE] last and left out."""
+    """Returns the data of a whole stream, without the [DONE] that must end it."""
     found = text.removesuffix("\n\n").split("\n\n")
     assert all(frame.startswith("data: ") and "\n" not in frame for frame in found)
     assert found[-1] == "data: [DONE]"
@@ -33,7 +33,7 @@ async def chunks(http: httpx.AsyncClient, text: str, **more: Any) -> list[dict[s
 
 
 async def deltas(http: httpx.AsyncClient, text: str, **more: Any) -> list[dict[str, Any]]:
-    """All deltas but the role's and the last, which is empty."""
+    """Returns all deltas except the first, with the role, and the last, which is empty."""
     found = [chunk["choices"][0]["delta"] for chunk in await chunks(http, text, **more)]
     assert found[0] == {"role": "assistant", "content": "", "refusal": None}
     assert found[-1] == {}
@@ -48,7 +48,7 @@ async def whole(http: httpx.AsyncClient, text: str, **more: Any) -> dict[str, An
 
 
 async def told(http: httpx.AsyncClient, **more: Any) -> Any:
-    """What the agent says that it was asked."""
+    """Returns the request as the agent reports it."""
     return orjson.loads((await whole(http, "request", **more))["choices"][0]["message"]["content"])
 
 

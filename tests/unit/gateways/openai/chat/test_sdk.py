@@ -1,4 +1,4 @@
-"""OpenAI's own SDK and LangChain, unchanged, as clients of Chat Completions."""
+"""OpenAI's own SDK and LangChain, unmodified, as clients of Chat Completions."""
 
 import json
 from pathlib import Path

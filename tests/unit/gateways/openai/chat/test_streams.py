@@ -1,4 +1,4 @@
-"""Chat streams that do not end by themselves: leaving, a gateway that stops, silence, questions."""
+"""Chat streams with disconnects, a gateway that stops, silence, and input requests."""
 
 import asyncio
 from collections.abc import AsyncIterator

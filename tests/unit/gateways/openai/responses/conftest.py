@@ -1,4 +1,4 @@
-"""The whole OpenAI gateway on a real port before a real core, in the test's own loop."""
+"""The whole OpenAI gateway on a real port with a real core, in the test's event loop."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from portico.core.server.core_server import CoreServer
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
 
-SCRIPTS: dict[str, list[object]] = {}  # what the agent `player` yields, by the text that asks for it
+SCRIPTS: dict[str, list[object]] = {}  # output of the agent `player`, by input text
 
 
 def scripted_agents() -> list[AgentApp]:
@@ -76,7 +76,7 @@ def scripted_agents() -> list[AgentApp]:
                 yield refusal("I would rather not.")
             case "call":
                 yield function_call(rest, {"city": "Paris"}, call_id="call_1")
-            case "pieces":  # of the arguments of a call, as a model says them
+            case "pieces":  # pieces of a call's arguments, as models send them
                 own = rest == "own"
                 kind = MessageType.PLUGIN_CALL if own else MessageType.FUNCTION_CALL
                 for piece in ('{"city"', ': "Par', 'is"}'):
@@ -179,7 +179,7 @@ async def serve(core: CoreServer, tmp_path: Path) -> AsyncIterator[Serve]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway that a module's tests share, and with it its loop."""
+    """A client of a gateway shared by the tests of a module, which therefore share an event loop."""
     directory = tmp_path_factory.mktemp("core")
     async with run_core(directory) as core, run_gateway(directory, max_body_bytes=200_000) as client:
         client.core = core  # type: ignore[attr-defined]
@@ -188,6 +188,6 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def openai(http: httpx.AsyncClient) -> AsyncIterator[AsyncOpenAI]:
-    """OpenAI's SDK, before the shared gateway."""
+    """OpenAI's SDK, connected to the shared gateway."""
     async with AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0) as client:
         yield client

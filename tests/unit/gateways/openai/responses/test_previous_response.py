@@ -1,4 +1,4 @@
-"""What a response goes on from: exactly the one that it names, in a conversation or beside it."""
+"""A response continues exactly the response that it names, inside or outside a conversation."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def test_a_response_that_asked_is_continued_as_it_stood(openai: AsyncOpenA
         assert await history(openai, previous_response_id=asked.id) == [*past, "history"]
     whole = [*past, "Paris", "You said Paris."]
     assert await history(openai, previous_response_id=answered.id) == [*whole, "history"]
-    # Another answer is said to the same question, beside the first.
+    # Another answer to the same question does not replace the first.
     other = await openai.responses.create(model="scripted", input="echo Rome", previous_response_id=asked.id)
     assert other.id.count("_") == 1
     assert await history(openai, previous_response_id=other.id) == [*past, "echo Rome", "Rome", "history"]
@@ -103,7 +103,7 @@ async def test_a_deleted_conversation_stays_deleted(openai: AsyncOpenAI) -> None
             assert "deleted" in error.value.message
     with pytest.raises(sdk.NotFoundError):
         await openai.conversations.retrieve(conversation.id)
-    # The responses themselves are there.
+    # The responses themselves still exist.
     assert (await openai.responses.retrieve(first.id)).output_text == "one"
 
 
@@ -158,7 +158,7 @@ async def test_a_repeated_answer_is_the_first(openai: AsyncOpenAI, place: str) -
     inside: Any = {"conversation": conversation.id} if place == "conversation" else {}
     begin = {**inside, "extra_headers": {"Idempotency-Key": f"begin {place}"}}
     asked = await openai.responses.create(model="scripted", input="ask", **begin)
-    # Nor is the question's own request, when it is repeated, taken for the answer.
+    # A repeat of the question's own request is not taken for the answer either.
     again = await openai.responses.create(model="scripted", input="ask", **begin)
     assert again == asked
     inside = inside or {"previous_response_id": asked.id}
@@ -192,7 +192,7 @@ async def test_an_item_that_is_there_already_is_refused(openai: AsyncOpenAI) -> 
     with pytest.raises(sdk.BadRequestError) as error:
         await openai.responses.create(model="scripted", input=[given, given])
     assert error.value.param == "input[1].id"
-    # Without a chain, and before it was said, it is new.
+    # Without a chain, and before the question, it is new.
     question: Any = {"role": "user", "content": "input"}
     told = await openai.responses.create(model="scripted", input=[given, question])
     assert [message["content"][0]["text"] for message in json.loads(told.output_text)] == ["one", "input"]

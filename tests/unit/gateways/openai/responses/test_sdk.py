@@ -1,4 +1,4 @@
-"""The openai SDK against the gateway: creating, streaming, parsing, retrieving."""
+"""The openai SDK with the gateway: creating, streaming, parsing, retrieving."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def plain(response: Any) -> Any:
-    """Without what the SDK's helpers add."""
+    """Returns the value without members that the SDK's helpers add."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
@@ -118,7 +118,7 @@ async def test_a_function_call_is_the_callers_and_its_output_comes_back(openai: 
     )
     assert "sunny" in answered.output_text
     assert answered.previous_response_id == final.id
-    # And without a chain: all of it in the input.
+    # Without a chain, with everything in the input.
     again = await openai.responses.create(
         model="scripted",
         input=[

@@ -1,6 +1,6 @@
-"""For all bytes of a server in a sandbox the proxy fails in a typed way or gives a valid answer.
+"""For any bytes of a server in a sandbox, the proxy fails with a typed error or returns a valid answer.
 
-PORTICO_FUZZ_EXAMPLES says how many answers; unless it is set they are the same each time.
+PORTICO_FUZZ_EXAMPLES sets the number of answers; if unset, they are the same each time.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ ANSWERS = st.one_of(
 
 
 class Server:
-    """A connection that says all of this in pieces and then ends; `answer` is said after the first write."""
+    """A connection that sends all of this in pieces and then ends; `answer` is sent after the first write."""
 
     def __init__(self, data: bytes, size: int, answer: bool = False) -> None:
         self._data, self._size, self._answer = data, size, answer
@@ -113,7 +113,7 @@ Answer = tuple[Head, list[tuple[bytes, bytes]], bytes]
 
 
 async def exchanged(data: bytes, size: int, method: str) -> Answer | None:
-    """None for an answer that is refused."""
+    """Returns the answer; None if it is refused."""
     try:
         return await _exchanged(data, size, method)
     except PortFailure:
@@ -178,10 +178,10 @@ FRAMES = st.lists(
 
 @EXAMPLES
 @given(FRAMES, st.integers(1, 40))
-@example(b"\x81\x01\xff\x88\x00", 40)  # no text, and closed at once
+@example(b"\x81\x01\xff\x88\x00", 40)  # not valid UTF-8, and closed at once
 def test_frames(data: bytes, size: int) -> None:
     close, sent = asyncio.run(messages(data, size))
-    close.check()  # a code that may be sent on
+    close.check()  # raises for a code that must not be sent
     for message in sent:
         content = message.get("bytes", message.get("text"))
         assert content is not None

@@ -1,4 +1,4 @@
-"""Parts of what carries ports: redirects, lists of headers, and turns for others."""
+"""Parts of the port proxy: redirects, header lists, and fairness to other tasks."""
 
 import asyncio
 import re
@@ -104,7 +104,7 @@ def test_what_an_operator_adds_passes() -> None:
 
 
 class _Given:
-    """A connection that has said all of this, and no more."""
+    """A connection that has sent all of this, and no more."""
 
     def __init__(self, data: bytes) -> None:
         self._data = [data, b""]

@@ -1,4 +1,4 @@
-"""The agents' own endpoints, in the reference's framing."""
+"""The agents' own endpoints, framed as in AgentScope Runtime."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ async def test_a_function_is_called_with_a_body_or_a_query(http: httpx.AsyncClie
     assert (await http.get("/add", params={"a": 4})).json() == {"sum": 5}
     assert (await http.post("/agents/scripted/endpoints/add", json={"a": 1})).json() == {"sum": 2}
     assert (await http.get("/agents/other/endpoints/whoami")).json() == "other"
-    assert (await http.get("/whoami")).status_code == 404  # not the default agent's
+    assert (await http.get("/whoami")).status_code == 404  # an endpoint of another agent than the default one
 
 
 @pytest.mark.parametrize("body", [[1, {"a": None}], "text", 1.5, {"deep": {"er": []}}, "用户"])

@@ -1,4 +1,4 @@
-"""REST for runs, tasks, sessions, states, memories and agents: there and back."""
+"""REST for runs, tasks, sessions, states, memories and agents: stored data is returned unchanged."""
 
 import asyncio
 from typing import Any, get_args
@@ -167,7 +167,7 @@ async def test_states_and_their_etags(http: httpx.AsyncClient) -> None:
 
 
 async def test_what_was_saved_can_be_read(http: httpx.AsyncClient) -> None:
-    """Also when it is as deep as a body may be, and its numbers are larger than most."""
+    """Also nested as deeply as a body may be, and with large numbers."""
     body = b'{"a":' * 253 + b'[1.5,18446744073709551615,"\xe2\x80\xa8"]' + b"}" * 253
     headers = {"content-type": "application/json"}
     assert (await http.post("/states/deep/s", content=body, headers=headers)).status_code == 200

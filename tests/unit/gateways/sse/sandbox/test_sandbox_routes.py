@@ -1,4 +1,4 @@
-"""REST for sandboxes, with real ones: there and back, as streams, over WebSocket and as a proxy."""
+"""REST for sandboxes, with real ones: calls, streams, WebSockets and the port proxy."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ async def box(http: httpx.AsyncClient) -> AsyncIterator[str]:
 
 
 def events(text: str) -> list[tuple[str, Any]]:
-    """The events of a stream."""
+    """Returns the events of a stream."""
     blocks = [block.split("\n") for block in text.split("\n\n") if block.startswith("event: ")]
     return [(lines[0][7:], json.loads(lines[1][6:])) for lines in blocks]
 
@@ -100,7 +100,7 @@ async def test_a_caller_that_leaves_ends_its_cell(http: httpx.AsyncClient, box: 
     async with http.stream("POST", f"{box}/cells", json={"code": code, "stream": True}) as answer:
         async for _ in answer.aiter_text():
             break
-    # Cells run one after the other, so this one waits for the end of that.
+    # Cells run one after the other, so this one waits until the other has ended.
     assert (await http.post(f"{box}/cells", json={"code": "z"}, timeout=50)).json()["rich"]
 
 
@@ -154,7 +154,7 @@ async def test_downloads_have_a_length_ranges_and_a_validator(http: httpx.AsyncC
     url, content = f"{box}/files/content?path=f", bytes(range(256)) * 400
     await http.put(url, content=content)
     async with asyncio.timeout(60):
-        while "etag" not in (whole := await http.get(url)).headers:  # it has just changed
+        while "etag" not in (whole := await http.get(url)).headers:  # right after a change there is no ETag
             assert whole.content == content
             await asyncio.sleep(0.2)
     tag = whole.headers["etag"]

@@ -1,4 +1,4 @@
-"""Items become messages and come back as they were."""
+"""Items survive the conversion to messages and back."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is refused, and how: 400 that names the parameter, 404, 413, 415, limits, a core that is away."""
+"""Refusals: 400 that names the parameter, 404, 413, 415, limits, and an unreachable core."""
 
 import asyncio
 from typing import Any

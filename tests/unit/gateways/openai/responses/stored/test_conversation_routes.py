@@ -1,4 +1,4 @@
-"""Conversations, counting and compaction, by the openai SDK."""
+"""Conversations, counting and compaction through the openai SDK."""
 
 import json
 from typing import Any
@@ -112,7 +112,7 @@ async def test_a_conversation_with_a_bad_item_is_not_made(
     openai: AsyncOpenAI, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation_routes, "uuid4", lambda: UUID(int=7))
-    bad: Any = {"role": "user", "content": "x", "id": "m" * 300}  # that only the core finds too long
+    bad: Any = {"role": "user", "content": "x", "id": "m" * 300}  # too long for the core only
     with pytest.raises(sdk.BadRequestError) as error:
         await openai.conversations.create(items=[bad])
     assert error.value.param == "items[0].id"

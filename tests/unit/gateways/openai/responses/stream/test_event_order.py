@@ -1,4 +1,4 @@
-"""For whatever an agent says, the stream keeps every order rule, and all readings of it agree."""
+"""For any output of an agent, the stream keeps every order rule, and all ways to read it agree."""
 
 import asyncio
 from collections.abc import Iterator
@@ -158,7 +158,7 @@ def test_any_output(
     assert replayed == live
     assert tail == b"\n\n".join(live.split(b"\n\n")[2:])
     assert stored == final
-    # Another run of the same script: all but ids and times is the same.
+    # Another run of the same script is equal except for ids and times.
     assert _nameless(whole) == _nameless(final)
 
 

@@ -1,4 +1,4 @@
-"""The translator on logs that no agent is needed for: reruns, steering, cuts, waits."""
+"""The translator on logs written by hand: restarts, steering, interruptions, input requests."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ WORKS, DONE = pb.RUN_STATUS_IN_PROGRESS, pb.RUN_STATUS_COMPLETED
 
 
 class Log:
-    """A log that is written by hand."""
+    """A log written by hand."""
 
     def __init__(self) -> None:
         self.events: list[pb.Event] = []
@@ -72,7 +72,7 @@ class Log:
         return event
 
     def told(self, *, size: int = 1, **options: Any) -> list[dict[str, Any]]:
-        """The events of one response, when the log comes in frames of this size."""
+        """Returns the events of one response, with the log in frames of this size."""
         translator = Translator(Echo(query_pb2.AgentRequest()), **options)
         frames: list[bytes] = []
         for start in range(0, len(self.events), size):
@@ -207,12 +207,12 @@ def test_a_rerun_of_a_run_that_asked_is_silent_until_the_answer() -> None:
     log.response(WORKS, input=[pb.Message(id="t")]).said("m3", "so").response(DONE)
     assert log.told() == events
     assert texts(log.told(number=2)[-1]["response"]) == ["so"]
-    # The response that begins behind a certain event.
+    # The response that begins after a certain event.
     assert log.told(beyond=12) == log.told(number=2)
 
 
 def answered() -> Log:
-    """A run that asked, was answered and worked on, when the core went down."""
+    """A run that asked for input, was answered and continued, when the core crashed."""
     ask = pb.InputRequest(id="input_1", prompt="Which?")
     log = Log().begun().said("m1", "hm").response(pb.RUN_STATUS_INPUT_REQUIRED, input_request=ask)
     log.response(WORKS, input=[pb.Message(id="t")]).said("m2", "be")

@@ -1,4 +1,4 @@
-"""The WebSocket mode, by the openai SDK and by hand."""
+"""The WebSocket mode, through the openai SDK and by hand."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ TERMINAL = ("response.completed", "response.failed", "response.incomplete", "err
 
 
 class Socket:
-    """A connection by hand."""
+    """A connection controlled by hand."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
