@@ -221,8 +221,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(gateways: Any, name: str, words: str, settings: type[HttpSettings]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = gateways.add_parser(name, help=words)
-    parser.add_argument("--host", default="127.0.0.1", help="Default: 127.0.0.1.")
-    parser.add_argument("--port", type=_port, default=8090, help="Default: 8090.")
+    parser.add_argument("--host", default="127.0.0.1", help="Host to listen on. Default: 127.0.0.1.")
+    parser.add_argument(
+        "--port", type=_port, default=8090, help="Port to listen on; 0 for any free port. Default: 8090."
+    )
     parser.add_argument(
         "--fd",
         type=int,

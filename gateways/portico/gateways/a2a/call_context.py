@@ -108,7 +108,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:
             raise VersionNotSupportedError(
-                message=f"This service supports A2A {self._version} only, but a2a-version is {version}",
+                message=f"The call uses A2A {version}; set a2a-version to {self._version} for this service",
                 data={"supportedVersions": self._version},
             )
         extensions = [value for name, value in given if name == HTTP_EXTENSION_HEADER.lower()]
@@ -131,5 +131,6 @@ def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> Iterable[tuple[str, s
 
 
 def caller_of(context: ServerCallContext) -> Caller:
+    """Returns the caller of a call."""
     caller: Caller = context.state[CALLER]
     return caller

@@ -33,6 +33,7 @@ class ServedCard:
 
 
 def agent_path(name: str) -> str:
+    """Returns the path of an agent's interface."""
     return f"/agents/{quote(name, safe='')}{DEFAULT_PATH}"
 
 

@@ -17,7 +17,7 @@ CLIENT_ADDRESS = "x-portico-client-address"  # the caller's address as the gatew
 _CHARACTERS = {
     "authorization": 64 * 1024,  # the core refuses credentials that are too long for it
     "traceparent": 256,
-    "tracestate": 512,  # the minimum that W3C Trace Context requires to be propagated
+    "tracestate": 512,  # W3C Trace Context recommends propagating at least this many
     "x-request-id": log_ids.MAX_CHARACTERS,
     CLIENT_ADDRESS: 64,
 }

@@ -300,6 +300,7 @@ def first_response(frames: Frames | tuple[()]) -> events_pb2.Response | None:
 
 
 def stops() -> Unavailable:
+    """Returns the error for streams that end because this process stops."""
     return Unavailable("this gateway is stopping; use another one", reason="DRAINING")
 
 

@@ -22,12 +22,16 @@ class Made(BaseModel):
 
 
 class FileText(BaseModel):
+    """A file's content as text."""
+
     path: str
     text: str
     truncated: bool
 
 
 class Written(BaseModel):
+    """A written file."""
+
     path: str
     size_bytes: int
 
@@ -39,27 +43,37 @@ class FileEntry(BaseModel):
 
 
 class Files(BaseModel):
+    """A page of a directory."""
+
     files: list[FileEntry]
     truncated: bool
     next_page_token: str
 
 
 class Snapshot(BaseModel):
+    """A snapshot of a sandbox's files."""
+
     snapshot_id: str
     size_bytes: int
 
 
 class Snapshots(BaseModel):
+    """The caller's snapshots."""
+
     snapshots: list[Snapshot]
     truncated: bool
 
 
 class Deleted(BaseModel):
+    """The result of deleting a snapshot."""
+
     snapshot_id: str
     deleted: bool
 
 
 class Ended(BaseModel):
+    """The result of ending a sandbox."""
+
     sandbox_id: str
     ended: bool
 
@@ -75,6 +89,7 @@ class Text:
         self.truncated = False
 
     def add(self, data: bytes, *, final: bool = False) -> None:
+        """Adds bytes; `final` marks the last ones."""
         text = self._decoder.decode(data, final)
         room = self._half - len(self._head)
         self._head += text[:room] if room > 0 else ""
@@ -100,6 +115,7 @@ class Outcome:
         self._failed = False
 
     def take(self, event: pb.RunCellResponse | pb.RunCommandResponse) -> None:
+        """Processes an event."""
         match event.WhichOneof("event"):
             case "stdout":
                 self._out.add(event.stdout)
@@ -134,6 +150,7 @@ class Outcome:
             self._failed = True
 
     def result(self, sandbox_id: str) -> CallToolResult:
+        """Returns the tool's result."""
         told: dict[str, Any] = {
             "sandbox_id": sandbox_id,
             "stdout": str(self._out),

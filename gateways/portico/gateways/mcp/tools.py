@@ -42,6 +42,7 @@ class Tools:
         self._settings = settings
 
     def register(self, server: MCPServer) -> None:
+        """Adds the tools to the server."""
         for method, annotations in (
             (self.sandbox_create, _ADDS),
             (self.sandbox_run_code, _RUNS),

@@ -42,10 +42,12 @@ def metadata_of(request: Request) -> dict[str, str]:
 
 
 def client_of(request: Request, core: Core) -> Client:
+    """Returns a client that makes calls with the caller's credential and a request id."""
     return core.client.with_options(metadata=metadata_of(request))
 
 
 def answer(value: Any, request: Request) -> Response:
+    """Returns a JSON answer with the request's id."""
     return Response(dumps(value), 200, {"x-request-id": _id_of(request)}, "application/json")
 
 

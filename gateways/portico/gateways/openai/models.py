@@ -80,6 +80,7 @@ class Agents:
 
 
 def model_not_found(name: str, names: list[str]) -> OpenAiError:
+    """Returns the error (404) for an unknown agent, with the names of the existing ones."""
     listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
     message = f"The model '{name}' does not exist. The agents of this server are: {listed or 'none'}."
     return OpenAiError(message, status=404, code="model_not_found", param="model")

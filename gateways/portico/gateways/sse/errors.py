@@ -29,6 +29,7 @@ class ErrorResponse(BaseModel):
 
 
 def error_json(code: str, message: str, details: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Returns the JSON of an error."""
     return {"error": {"code": code, "message": message, "details": dict(details or {})}}
 
 

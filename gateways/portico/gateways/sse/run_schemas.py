@@ -191,10 +191,14 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
+    """This process is ready: the core serves."""
+
     status: Literal["ready"]
 
 
 class Liveness(BaseModel):
+    """This process is alive."""
+
     status: Literal["alive"]
 
 

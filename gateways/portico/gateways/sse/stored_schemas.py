@@ -31,12 +31,16 @@ TypeName = Literal[
 
 
 class SessionCreate(Given):
+    """A session to create."""
+
     user_id: str
     session_id: str | None = Field(default=None, description="Generated if omitted.")
     metadata: dict[str, Any] | None = None
 
 
 class SessionUpdate(Given):
+    """New metadata for a session."""
+
     metadata: dict[str, Any] | None = Field(description="Replaces the old metadata.")
 
 
@@ -52,11 +56,15 @@ class SessionModel(BaseModel):
 
 
 class SessionPage(BaseModel):
+    """A page of sessions, the last used first."""
+
     sessions: list[SessionModel]
     next_page_token: str
 
 
 class AppendMessages(BaseModel):
+    """Messages to append to a session."""
+
     messages: list[MessageModel] | str
 
 
@@ -70,11 +78,15 @@ class StoredMessageModel(BaseModel):
 
 
 class MessagePage(BaseModel):
+    """A page of messages."""
+
     messages: list[StoredMessageModel]
     next_page_token: str
 
 
 class Appended(BaseModel):
+    """The messages that were appended."""
+
     messages: list[StoredMessageModel]
 
 
@@ -93,6 +105,8 @@ class HighlightModel(BaseModel):
 
 
 class SessionHitModel(BaseModel):
+    """A message that matches a search."""
+
     session_id: str
     score: float = Field(description="Larger is better.")
     message: StoredMessageModel
@@ -100,6 +114,8 @@ class SessionHitModel(BaseModel):
 
 
 class SessionHits(BaseModel):
+    """The best matches, best first."""
+
     hits: list[SessionHitModel]
 
 
@@ -115,6 +131,8 @@ class StateModel(BaseModel):
 
 
 class StatePage(BaseModel):
+    """A page of states."""
+
     states: list[StateModel]
     next_page_token: str
 
@@ -129,6 +147,8 @@ Moment = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_799, allow_in
 
 
 class NewMemory(Given):
+    """A memory to store."""
+
     text: str
     session_id: str = ""
     metadata: dict[str, Any] | None = None
@@ -153,6 +173,8 @@ class MemoryUpdate(BaseModel):
 
 
 class AddMemories(Given):
+    """Memories of one user to store."""
+
     user_id: str
     memories: list[NewMemory]
 
@@ -197,15 +219,21 @@ class MetadataFilter(BaseModel):
 
 
 class MemoriesAdded(BaseModel):
+    """The stored memories."""
+
     memories: list[MemoryModel]
 
 
 class MemoryPage(BaseModel):
+    """A page of memories, newest first."""
+
     memories: list[MemoryModel]
     next_page_token: str
 
 
 class SearchMemories(Given):
+    """A search in a user's memories."""
+
     user_id: str
     query: str
     top_k: int = Field(default=10, ge=1, le=100)
@@ -217,11 +245,15 @@ class SearchMemories(Given):
 
 
 class MemoryHitModel(BaseModel):
+    """A memory that matches a search."""
+
     score: float = Field(description="Larger is better.")
     memory: MemoryModel
 
 
 class MemoryHits(BaseModel):
+    """The best matches, best first."""
+
     hits: list[MemoryHitModel]
 
 
@@ -240,6 +272,8 @@ class Forgotten(BaseModel):
 
 
 class EndpointModel(BaseModel):
+    """An endpoint of an agent."""
+
     path: str
     methods: list[str]
     streaming: bool
@@ -247,6 +281,8 @@ class EndpointModel(BaseModel):
 
 
 class SkillModel(BaseModel):
+    """A skill of an agent."""
+
     id: str
     name: str
     description: str
@@ -268,6 +304,8 @@ class AgentModel(BaseModel):
 
 
 class AgentPage(BaseModel):
+    """A page of agents by name."""
+
     agents: list[AgentModel]
     next_page_token: str
 

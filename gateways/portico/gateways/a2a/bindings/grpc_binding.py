@@ -157,4 +157,5 @@ class GrpcBinding:
         await self._server.start()
 
     async def stop(self) -> None:
+        """Stops the server; calls get STOP_SECONDS to end."""
         await self._server.stop(STOP_SECONDS)

@@ -73,6 +73,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> BadRequest:
+    """Returns the error for a body above the limit."""
     return BadRequest(f"the body is larger than {limit} bytes", status=413, code="BODY_TOO_LARGE")
 
 

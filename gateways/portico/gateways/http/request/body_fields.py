@@ -29,12 +29,14 @@ def dump(value: Any, field: str = "") -> str:
 
 
 def show(value: Any) -> str:
+    """Formats a value for an error message, at most 60 characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     return "nothing" if value is None else repr(value)[:60]
 
 
 def text(value: dict[str, Any], name: str, parent: str = "") -> str:
+    """Returns a string field; empty if it is missing or null."""
     item = value.get(name)
     if item is None:
         return ""
@@ -45,18 +47,21 @@ def text(value: dict[str, Any], name: str, parent: str = "") -> str:
 
 
 def required(value: dict[str, Any], name: str, parent: str) -> str:
+    """Returns a string field that must be present."""
     if value.get(name) is None:
         raise BadRequest(f"{parent}.{name}: is required", field=f"{parent}.{name}")
     return text(value, name, parent)
 
 
 def object_text(value: Any, field: str) -> str:
+    """Returns an object as JSON text."""
     if not isinstance(value, dict):
         raise BadRequest(f"{field}: must be an object", field=field)
     return dump(value, field)
 
 
 def flag(value: dict[str, Any], name: str) -> bool:
+    """Returns a boolean field; false if it is missing or null."""
     item = value.get(name)
     if item is None:
         return False
@@ -66,12 +71,14 @@ def flag(value: dict[str, Any], name: str) -> bool:
 
 
 def number(value: Any, field: str) -> float:
+    """Returns a number as float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
         raise BadRequest(f"{field}: must be a number", field=field)
     return float(value)
 
 
 def choice(value: Any, choices: dict[str, Any], field: str) -> Any:
+    """Returns the value that `choices` has for a string."""
     if not isinstance(value, str) or value not in choices:
         raise BadRequest(f"{field}: must be one of {', '.join(choices)}, not {show(value)}", field=field)
     return choices[value]

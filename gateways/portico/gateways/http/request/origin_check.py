@@ -46,6 +46,7 @@ class CoreAuth:
         self._asking = asyncio.Lock()
 
     def open(self, client: Client) -> None:
+        """Sets the client to the core. Called once, before any request."""
         self._client = client.with_options(timeout=ASK_SECONDS)
 
     async def on(self) -> bool | None:

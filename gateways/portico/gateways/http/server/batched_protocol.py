@@ -25,6 +25,7 @@ class Cork:
         self._held: list[CorkedTransport] = []
 
     def hold(self, transport: "CorkedTransport") -> None:
+        """Schedules a flush of the transport in the loop's next turn."""
         if not self._held:
             asyncio.get_running_loop().call_soon(self._pull)
         self._held.append(transport)

@@ -347,10 +347,12 @@ class ChunkedChoice(Choice):
 
 
 def completion_id(run_id: str) -> str:
+    """Returns the id of a chat completion for a run."""
     return "chatcmpl-" + run_id.removeprefix("resp_")
 
 
 def error_frame(error: OpenAiError) -> bytes:
+    """Returns an error as an SSE frame."""
     return b"data: %b\n\n" % dumps(error_json(error))
 
 

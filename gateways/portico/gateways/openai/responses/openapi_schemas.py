@@ -24,6 +24,8 @@ class ResponseObject(BaseModel):
 
 
 class Deleted(BaseModel):
+    """The result of a deletion."""
+
     id: str
     object: str
     deleted: bool
@@ -40,11 +42,15 @@ class ItemList(BaseModel):
 
 
 class TokenCount(BaseModel):
+    """An estimated number of input tokens."""
+
     object: Literal["response.input_tokens"]
     input_tokens: int
 
 
 class CompactedObject(BaseModel):
+    """A compacted conversation."""
+
     id: str
     object: Literal["response.compaction"]
     created_at: int
@@ -53,6 +59,8 @@ class CompactedObject(BaseModel):
 
 
 class ConversationObject(BaseModel):
+    """A conversation, without its items."""
+
     id: str
     object: Literal["conversation"]
     created_at: int

@@ -37,6 +37,7 @@ class Previous:
 
     @property
     def in_conversation(self) -> bool:
+        """Whether the response belongs to a conversation."""
         return Echo(self.run.request).fields["conversation"] is not None
 
 
@@ -76,6 +77,7 @@ async def _is_remembered(client: Client, response: pb.Response, message_id: str 
 
 
 def previous_not_found(id: str) -> OpenAiError:
+    """Returns the error (400) for an unknown previous response."""
     return _gone(f"Previous response with id '{id}' not found.")
 
 

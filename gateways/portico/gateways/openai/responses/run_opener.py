@@ -37,11 +37,13 @@ class Plan:
 
     @property
     def echo(self) -> Echo:
+        """The parameters that the response repeats."""
         if self.run is not None:
             return Echo(self.run.request, background=self.run.background)
         return Echo(self.query.request, background=self.query.background)
 
     def translator(self, after: int = -1, *, following: bool = False) -> Translator:
+        """Returns a translator for the planned response; for the arguments see Translator."""
         beyond = -1 if self.run is None or self.number > 1 else self.run.last_sequence_number
         return Translator(self.echo, number=self.number, beyond=beyond, after=after, following=following)
 
@@ -107,6 +109,7 @@ class Opener:
         return creation.query.request.agent_name or await self._agents.default(metadata)
 
     def open(self, plan: Plan, metadata: Mapping[str, str]) -> MuxStream:
+        """Opens the stream of the planned run."""
         if plan.run is not None:
             watch = query_pb2.WatchRunRequest(run_id=plan.run.response.id)
             return self._core.streams.open_watch(watch, metadata=metadata)
@@ -212,5 +215,6 @@ def _check_answers(query: query_pb2.QueryRequest, waiting: query_pb2.Run) -> Non
 
 
 def conversation_not_found(id: str) -> OpenAiError:
+    """Returns the error (404) for an unknown conversation."""
     message = f"Conversation with id '{id}' not found."
     return OpenAiError(message, status=404, code="conversation_not_found", param="conversation")

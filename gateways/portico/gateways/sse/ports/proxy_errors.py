@@ -14,6 +14,7 @@ class PortFailure(Exception):
         self.status, self.code, self.words = status, code, words
 
     def response(self) -> Response:
+        """Returns the answer, which must not be cached."""
         return error_response(self.status, self.code, self.words, headers={"cache-control": "no-store"})
 
 

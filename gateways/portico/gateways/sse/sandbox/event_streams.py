@@ -100,6 +100,7 @@ async def whole(request: Request, items: Items, *, rich: bool) -> Response:
 
 
 def wants_stream(request: Request, asked: bool) -> bool:
+    """Returns whether the body or the Accept header requests a stream."""
     return asked or "text/event-stream" in request.headers.get("accept", "")
 
 

@@ -21,6 +21,7 @@ _IDLE_ACTIONS = {
 
 
 def spec_of(given: SpecModel) -> pb.SandboxSpec:
+    """Converts the specification of a sandbox."""
     limits = given.limits
     return pb.SandboxSpec(
         type=given.type,
@@ -175,6 +176,7 @@ class EventJson:
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
 
     def told(self, event: Any) -> Iterable[tuple[str, dict[str, Any]]]:
+        """Yields the names and JSON of an event; none if it only completes half a character."""
         kind = event.WhichOneof("event")
         if kind in self._decoders:
             if text := self._decoders[kind].decode(getattr(event, kind)):
@@ -203,6 +205,7 @@ class Whole:
         self._end: dict[str, Any] = {}
 
     def take(self, event: Any) -> None:
+        """Processes an event."""
         for name, told in self._events.told(event):
             if name in self._said:
                 self._said[name].append(told["text"])
@@ -212,6 +215,7 @@ class Whole:
                 self._end = told
 
     def json(self) -> dict[str, Any]:
+        """Returns the collected object."""
         told: dict[str, Any] = {name: "".join(parts) for name, parts in self._said.items()}
         if self._rich is not None:
             told["rich"] = self._rich

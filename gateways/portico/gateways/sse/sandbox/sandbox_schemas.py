@@ -24,6 +24,8 @@ class LimitsModel(Given):
 
 
 class MountModel(Given):
+    """A directory of the host in the sandbox."""
+
     source: str
     target: str
     writable: bool = False
@@ -57,6 +59,8 @@ class SpecModel(Given):
 
 
 class CreateSandbox(Given):
+    """A request for the sandbox of a session, or for another one."""
+
     session_id: str | None = Field(default=None, description="Generated if omitted.")
     user_id: str | None = Field(default=None, description="The session's id if omitted.")
     spec: SpecModel = Field(default_factory=SpecModel)
@@ -65,6 +69,8 @@ class CreateSandbox(Given):
 
 
 class ForkSandbox(Given):
+    """A request to create a sandbox from another one's files."""
+
     session_id: str | None = Field(default=None, description="Generated if omitted.")
 
 
@@ -82,11 +88,15 @@ class SandboxModel(BaseModel):
 
 
 class SandboxPage(BaseModel):
+    """A page of sandboxes, newest first."""
+
     sandboxes: list[SandboxModel]
     next_page_token: str
 
 
 class MetricsModel(BaseModel):
+    """Resources that a sandbox uses; null if not measured."""
+
     memory_bytes: int | None
     cpu_seconds: float | None
     processes: int
@@ -95,6 +105,8 @@ class MetricsModel(BaseModel):
 
 
 class RunCell(Given):
+    """Python code to run in the kernel."""
+
     code: str
     timeout: float | None = Field(default=None, gt=0, lt=1e9, description="The most seconds for the call.")
     stream: bool = Field(default=False, description="Answer with Server-Sent Events instead of one object.")
@@ -128,6 +140,8 @@ class RichModel(BaseModel):
 
 
 class CellModel(BaseModel):
+    """The result of a cell."""
+
     stdout: str
     stderr: str
     rich: list[RichModel]
@@ -137,6 +151,8 @@ class CellModel(BaseModel):
 
 
 class RunCommand(Given):
+    """A command to run to its end."""
+
     command: str | list[str] = Field(
         description="A command line for the shell, or a program and its arguments."
     )
@@ -148,6 +164,8 @@ class RunCommand(Given):
 
 
 class CommandModel(BaseModel):
+    """The result of a command."""
+
     stdout: str
     stderr: str
     exit_code: int | None = Field(description="The exit code; negative for a signal.")
@@ -155,6 +173,8 @@ class CommandModel(BaseModel):
 
 
 class StartProcess(Given):
+    """A command to start in the background."""
+
     command: str | list[str]
     cwd: str = ""
     env: dict[str, str] = Field(default_factory=dict)
@@ -162,6 +182,8 @@ class StartProcess(Given):
 
 
 class ProcessModel(BaseModel):
+    """A process of a sandbox; `output_start` and `output_end` are the byte offsets of the stored output."""
+
     pid: int
     arguments: list[str]
     exit_code: int | None
@@ -175,15 +197,21 @@ class ProcessList(BaseModel):
 
 
 class ProcessInput(Given):
+    """Data for a process's standard input; `eof` closes it."""
+
     data: str = ""
     eof: bool = False
 
 
 class ProcessSignal(Given):
+    """A signal for a process."""
+
     signal: int = Field(description="The signal's number on Linux.", ge=1, le=64)
 
 
 class ToolModel(BaseModel):
+    """A tool of a sandbox."""
+
     name: str
     group: str
     description: str
@@ -195,6 +223,8 @@ class ToolList(BaseModel):
 
 
 class FileModel(BaseModel):
+    """A file or directory."""
+
     path: str
     type: str
     size_bytes: int
@@ -204,11 +234,15 @@ class FileModel(BaseModel):
 
 
 class FileList(BaseModel):
+    """A page of a directory."""
+
     files: list[FileModel]
     next_page_token: str
 
 
 class Written(BaseModel):
+    """The size of a written file."""
+
     size_bytes: int
 
 
@@ -217,27 +251,37 @@ class PathModel(Given):
 
 
 class MoveFile(Given):
+    """A file or directory to move."""
+
     source: str
     destination: str
     overwrite: bool = False
 
 
 class EditModel(Given):
+    """A text to replace in a file."""
+
     old_text: str
     new_text: str = ""
 
 
 class EditFile(Given):
+    """Replacements in a file; `dry_run` returns the diff without writing."""
+
     path: str
     edits: list[EditModel]
     dry_run: bool = False
 
 
 class DiffModel(BaseModel):
+    """The changes of an edit, as a unified diff."""
+
     diff: str
 
 
 class FoundModel(BaseModel):
+    """A matching file, and the line of the text; 0 without a text."""
+
     path: str
     line: int
 
@@ -247,29 +291,41 @@ class FoundList(BaseModel):
 
 
 class PortModel(BaseModel):
+    """Access to a port of a sandbox."""
+
     path: str = Field(description="The path below which this gateway serves the port, without a credential.")
     access_token: str
     expires_at: float
 
 
 class PortRequest(Given):
+    """The lifetime of the access to a port."""
+
     lifetime: float | None = Field(default=None, gt=0, le=86_400, description="Seconds; an hour if omitted.")
 
 
 class CheckpointModel(Given):
+    """The name of a checkpoint."""
+
     name: str
 
 
 class RollBack(Given):
+    """The checkpoint or snapshot to restore."""
+
     checkpoint: str = ""
     snapshot_id: str | None = None
 
 
 class RolledBack(BaseModel):
+    """Whether the kernel's state was restored too."""
+
     kernel_restored: bool
 
 
 class SnapshotModel(BaseModel):
+    """A snapshot; `kernel` says whether it contains the kernel's state."""
+
     snapshot_id: str
     size_bytes: int
     kernel: bool
@@ -283,6 +339,8 @@ class ListedSnapshot(SnapshotModel):
 
 
 class SnapshotPage(BaseModel):
+    """A page of snapshots, newest first."""
+
     snapshots: list[ListedSnapshot]
     next_page_token: str
 

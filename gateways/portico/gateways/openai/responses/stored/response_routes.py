@@ -58,6 +58,7 @@ class EventStream(Response):
         await self._streams.send(stream, self._rendering, scope, receive, send)
 
     def speaking_for(self, metadata: dict[str, str]) -> "EventStream":
+        """Sets the metadata of the calls to the core."""
         self._metadata = metadata
         return self
 

@@ -27,6 +27,7 @@ class Item:
 
     @property
     def open(self) -> bool:
+        """Whether the item is in progress."""
         return self.status == IN_PROGRESS
 
     def json(self) -> dict[str, Any]:
@@ -34,6 +35,7 @@ class Item:
         raise NotImplementedError
 
     def begin(self) -> None:
+        """Writes the added event."""
         self._tell("response.output_item.added")
 
     def finish(self, status: str) -> None:
@@ -63,6 +65,7 @@ class TextItem(Item):
         self._head = b""
 
     def begin_part(self, kind: PartKind) -> None:
+        """Opens a part; completes the previous one."""
         self.end_part()
         self._open = kind
         self._texts = []
@@ -125,6 +128,7 @@ class TextItem(Item):
         return told
 
     def parts(self) -> list[dict[str, Any]]:
+        """Returns the parts in their current state."""
         if self._open is None:
             return list(self._done)
         return [*self._done, self._open.json("".join(self._texts))]
@@ -300,6 +304,7 @@ class ToolListItem(WholeItem):
         self._event("response.mcp_list_tools.in_progress")
 
     def tools(self, tools: list[Any], error: str | None) -> None:
+        """Sets the tools, or the error."""
         self._value = {**self._value, "tools": tools, "error": error}
         self._event(
             "response.mcp_list_tools.completed" if error is None else "response.mcp_list_tools.failed"

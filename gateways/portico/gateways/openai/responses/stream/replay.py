@@ -38,4 +38,5 @@ async def replayed(
 
 
 def response_not_found(id: str) -> OpenAiError:
+    """Returns the error (404) for an unknown response."""
     return OpenAiError(f"Response with id '{id}' not found.", status=404, code="response_not_found")

@@ -79,18 +79,22 @@ class Segment:
 
     @property
     def custom_tools(self) -> frozenset[str]:
+        """The names of the caller's custom tools."""
         return self._echo.custom_tools
 
     @property
     def summarised(self) -> bool:
+        """Whether the caller requested reasoning summaries."""
         return self._echo.summarised
 
     def queued(self) -> None:
+        """Writes the queued event, unless the run has started."""
         if not self.started:
             self.status = QUEUED
             self._tell("response.queued")
 
     def in_progress(self) -> None:
+        """Writes the in_progress event."""
         self.started = True
         self.status = IN_PROGRESS
         self._tell("response.in_progress")
@@ -119,6 +123,7 @@ class Segment:
         return sent
 
     def add(self, item: Item) -> None:
+        """Adds an item and writes its first event."""
         self.items.append(item)
         item.begin()
 

@@ -55,11 +55,17 @@ class Connection(Protocol):
         """Notes that the response has ended and can't be steered any more."""
         ...
 
-    async def send(self, data: bytes, stream_id: str) -> None: ...
+    async def send(self, data: bytes, stream_id: str) -> None:
+        """Sends an event of a response."""
+        ...
 
-    async def tell(self, event: dict[str, Any], stream_id: str) -> None: ...
+    async def tell(self, event: dict[str, Any], stream_id: str) -> None:
+        """Sends an event of the connection itself."""
+        ...
 
-    async def refuse(self, error: OpenAiError, stream_id: str) -> None: ...
+    async def refuse(self, error: OpenAiError, stream_id: str) -> None:
+        """Sends an error."""
+        ...
 
 
 class Lane:
@@ -76,6 +82,7 @@ class Lane:
         self._kept = ""  # id of the response whose context this lane keeps in the connection
 
     async def work(self) -> None:
+        """Answers the creations in the queue, one after the other."""
         while True:
             body: dict[str, Any] | None = await self.queue.get()
             while body is not None:
@@ -94,7 +101,7 @@ class Lane:
             if self.active:
                 connection.ended(self.active)
             self.active = ""
-        # As in OpenAI's API, a context can't be used again after a continuation of it has failed.
+        # A context can't be used again after a continuation of it has failed.
         connection.contexts.pop(str(body.get("previous_response_id")), None)
         await self._give_back("successor_creation_failed", refused.message)
         await connection.refuse(refused, self.stream_id)

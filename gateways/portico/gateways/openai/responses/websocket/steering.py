@@ -67,11 +67,13 @@ def read_steer(body: dict[str, Any]) -> Steer:
 
 
 def accepted_event(steer: Steer) -> dict[str, Any]:
+    """Returns the event for input that was passed to the run."""
     told = {"id": steer.id, "previous_response_id": steer.previous}
     return {"type": "response.steer.accepted", "steer": told}
 
 
 def pending_event(steer: Steer, required: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the event for input that waits for outputs of the caller's tools."""
     return {
         "type": "response.steer.pending",
         "reason": "waiting_for_required_input",
@@ -81,6 +83,7 @@ def pending_event(steer: Steer, required: list[dict[str, Any]]) -> dict[str, Any
 
 
 def failed_event(previous: Any, input: Any, code: str, message: str, id: str = "") -> dict[str, Any]:
+    """Returns the event for input that was not accepted, with the input for another attempt."""
     told: dict[str, Any] = {"previous_response_id": previous, "input": input}
     if id:
         told["id"] = id
