@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from portico.agent import AgentRequest, Context, Message, Role
 from portico.agent.adapter_registry import load_framework
-from portico.core.hosts.local.adapter_sink import TranslatingSink
+from portico.core.hosts.local.adapter_sink import AdapterSink
 
 CHUNKS = 20_000
 ROUNDS = 9
@@ -106,7 +106,7 @@ def main() -> None:
     print(f"| framework | chunk | median of {ROUNDS} | least |\n| --- | --- | --- | --- |")
     slow = []
     for name, kind, chunk in chunks():
-        sink = TranslatingSink(Run(), context(), load_framework(name).open(context()))
+        sink = AdapterSink(Run(), context(), load_framework(name).open(context()))
         figures = [microseconds(sink.emit, chunk) for _ in range(ROUNDS)]
         print(f"| {name} | {kind} | {median(figures):.2f} us | {min(figures):.2f} us |")
         if median(figures) > LIMIT_US:

@@ -13,7 +13,7 @@ from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.lifecycle import retention as module
-from portico.core.lifecycle.retention import DOUBTED_SECONDS, Retention, Ttls
+from portico.core.lifecycle.retention import CLOCK_DISTRUST_SECONDS, Retention, RetentionTtls
 from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.push_configs import PushRecord
@@ -29,7 +29,7 @@ from portico.core.stores.ports.stores import (
 from portico.v1 import query_pb2
 
 DAY = 86_400.0
-EVERYTHING = Ttls(runs=DAY, sessions=DAY, states=DAY, memories=DAY)
+EVERYTHING = RetentionTtls(runs=DAY, sessions=DAY, states=DAY, memories=DAY)
 
 
 class Clocks:
@@ -65,12 +65,12 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-Sweep = Callable[[Ttls], Retention]
+Sweep = Callable[[RetentionTtls], Retention]
 
 
 @pytest.fixture
 def retention(engine: RunEngine, stores: Stores, clocks: Clocks) -> Sweep:
-    def made(ttls: Ttls) -> Retention:
+    def made(ttls: RetentionTtls) -> Retention:
         return Retention(engine, stores, ttls, clock=lambda: clocks.date, monotonic=lambda: clocks.moment)
 
     return made
@@ -112,7 +112,7 @@ async def test_each_kind_goes_when_it_is_too_old_and_not_before(
 ) -> None:
     run_id = await one_of_each(engine, stores, "s1", date=clocks.date)
     await stores.pushes.set(PushRecord(run_id, "c", "http://x", "", "", "", -1, False, 1.0, "v", ""))
-    sweeping = retention(Ttls(runs=4 * DAY, sessions=3 * DAY, states=2 * DAY, memories=DAY))
+    sweeping = retention(RetentionTtls(runs=4 * DAY, sessions=3 * DAY, states=2 * DAY, memories=DAY))
     clocks.later(60)
     before = [1, 1, 1, 1]
     for left in ([1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]):
@@ -151,7 +151,7 @@ async def test_without_a_ttl_everything_stays(
 ) -> None:
     await one_of_each(engine, stores, "s1", date=clocks.date)
     clocks.later(1000 * DAY)
-    await retention(Ttls()).sweep()
+    await retention(RetentionTtls()).sweep()
     assert await kept(stores) == [1, 1, 1, 1]
 
 
@@ -255,7 +255,7 @@ async def test_retention_sweeps_again_only_after_a_while(
         return await expire(before, limit)
 
     monkeypatch.setattr(stores.memories, "expire", counted)
-    sweeping = retention(Ttls(memories=DAY))
+    sweeping = retention(RetentionTtls(memories=DAY))
     sweeping.start()
     async with asyncio.timeout(30):
         while not looked:
@@ -286,7 +286,7 @@ async def test_a_clock_that_is_set_forward_is_not_believed_at_once(
     await sweeping.sweep()
     clocks.date += 365 * DAY
     for _ in range(3):
-        clocks.later(DOUBTED_SECONDS / 3 - 1)
+        clocks.later(CLOCK_DISTRUST_SECONDS / 3 - 1)
         await sweeping.sweep()
         assert await kept(stores) == [1, 1, 1, 1]
     # The clock was corrected: nothing was deleted.
@@ -295,7 +295,7 @@ async def test_a_clock_that_is_set_forward_is_not_believed_at_once(
     assert await kept(stores) == [1, 1, 1, 1]
     clocks.date += 365 * DAY
     await sweeping.sweep()
-    clocks.later(DOUBTED_SECONDS + 1)
+    clocks.later(CLOCK_DISTRUST_SECONDS + 1)
     await sweeping.sweep()
     assert await kept(stores) == [0, 0, 0, 0]
 

@@ -6,7 +6,7 @@ from typing import Any
 from portico.core.convert.requests import start_request
 from portico.core.errors import StoreUnavailable
 from portico.core.execution.execution import Execution
-from portico.core.log.encoding import StartRequest
+from portico.core.log.encoding import RunRequest
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Commit, Stores
@@ -32,7 +32,7 @@ class Disk:
         await self._commit(commit)
 
 
-def request(text: str, *, agent_name: str = "", metadata_json: str = "", **more: Any) -> StartRequest:
+def request(text: str, *, agent_name: str = "", metadata_json: str = "", **more: Any) -> RunRequest:
     """A request with one text message."""
     query = query_pb2.QueryRequest(**more)
     query.request.metadata_json = metadata_json

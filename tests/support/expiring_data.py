@@ -14,7 +14,7 @@ from pathlib import Path
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
 from portico.core.hosts.local.local_host import LocalHost
-from portico.core.lifecycle.retention import Retention, Ttls
+from portico.core.lifecycle.retention import Retention, RetentionTtls
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Commit, RunRecord, Stores
@@ -77,7 +77,7 @@ async def main(folder: Path) -> None:
     engine = RunEngine(LocalHost([app]), stores, ProtoEncoder())
     most: list[int] = []
     others = [asyncio.create_task(writing(stores)), asyncio.create_task(looking(folder, most))]
-    await Retention(engine, stores, Ttls(runs=60.0)).sweep()
+    await Retention(engine, stores, RetentionTtls(runs=60.0)).sweep()
     assert not others[0].done(), others[0].exception()
     for other in others:
         other.cancel()

@@ -15,7 +15,7 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import READ_BYTES
-from portico.core.runs.run_engine import Limits, RunEngine
+from portico.core.runs.run_engine import EngineLimits, RunEngine
 from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
 from portico.core.services.rpc.authentication import Unchecked
 from portico.core.services.rpc.drain import Drain
@@ -110,7 +110,7 @@ class LinkWorld:
                     await context.input_required("well?")
 
         # Nobody's time runs but that of streams, and of runs that nobody reads.
-        limits = Limits(reader_grace_seconds=self._grace_seconds, store_seconds=1e9)
+        limits = EngineLimits(reader_grace_seconds=self._grace_seconds, store_seconds=1e9)
         self.engine = RunEngine(LocalHost([app]), self.stores, ProtoEncoder(), limits)
         await self.engine.start()
         self._link = Link(self.engine, self._asked(), self.drain, Unchecked())

@@ -4,9 +4,9 @@ import asyncio
 import socket
 
 from portico.agent import AgentApp
-from portico.core.hosts.base.error_disclosure import ErrorWords, Readers
+from portico.core.hosts.base.error_disclosure import ErrorAudience, ErrorDisclosure
 from portico.core.hosts.local.local_host import THREADS, LocalHost
-from portico.core.hosts.worker.worker_process import Launch
+from portico.core.hosts.worker.worker_process import StartProcess
 from portico.core.hosts.worker.worker_runtime import serve
 
 
@@ -27,9 +27,9 @@ class Beside:
         return 0
 
 
-def beside(threads: int = THREADS, readers: Readers = "callers") -> Launch:
+def beside(threads: int = THREADS, readers: ErrorAudience = "callers") -> StartProcess:
     """Starts such workers; each has so many threads, and these read what its agent raises."""
-    words = ErrorWords(readers)
+    words = ErrorDisclosure(readers)
 
     async def launch(app: AgentApp, there: socket.socket) -> Beside:
         return Beside(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from portico.model.messages import Budget, Error
 
 
-class Limit(StrEnum):
+class BudgetLimit(StrEnum):
     """The limits of a Budget, named as its fields."""
 
     WALL_TIME = "wall_time"
@@ -23,47 +23,49 @@ class Limit(StrEnum):
 
 
 _UNLIMITED = Budget()
-_WORDS = {
-    Limit.WALL_TIME: "{:g} seconds",
-    Limit.TOOL_CALLS: "{} tool calls",
-    Limit.TOKENS: "{} tokens",
-    Limit.CHILD_RUNS: "{} child runs",
+_EXCEEDED_MESSAGES = {
+    BudgetLimit.WALL_TIME: "{:g} seconds",
+    BudgetLimit.TOOL_CALLS: "{} tool calls",
+    BudgetLimit.TOKENS: "{} tokens",
+    BudgetLimit.CHILD_RUNS: "{} child runs",
 }
 
 
-class Use(NamedTuple):
+class BudgetUse(NamedTuple):
     """Use of a budget; `wall_time` in seconds."""
 
     wall_time: float = 0.0
     tool_calls: int = 0
     tokens: int = 0
     child_runs: int = 0
-    exceeded: Limit | None = None
+    exceeded: BudgetLimit | None = None
 
 
-class Quotas:
+class BudgetTracker:
     """The budget of one run and its use. Belongs to the event loop.
 
     The run's execution sets two callbacks: `over` stops the run, `changed` has its record written.
     """
 
-    def __init__(self, budget: Budget, used: Use | None = None, above: "Quotas | None" = None) -> None:
-        used = used or Use()
+    def __init__(
+        self, budget: Budget, used: BudgetUse | None = None, above: "BudgetTracker | None" = None
+    ) -> None:
+        used = used or BudgetUse()
         self.budget = budget
-        self.exceeded: Limit | None = None
-        self.over: Callable[[], None] = _nothing
-        self.changed: Callable[[], None] = _nothing
+        self.exceeded: BudgetLimit | None = None
+        self.over: Callable[[], None] = _no_callback
+        self.changed: Callable[[], None] = _no_callback
         self._above = above
-        self._whose: Quotas | None = None  # the ancestor whose budget is used up, if not this one
+        self._whose: BudgetTracker | None = None  # the ancestor whose budget is used up, if not this one
         self._seconds = used.wall_time
         self._since: float | None = None
         self._counts = {
-            Limit.TOOL_CALLS: used.tool_calls,
-            Limit.TOKENS: used.tokens,
-            Limit.CHILD_RUNS: used.child_runs,
+            BudgetLimit.TOOL_CALLS: used.tool_calls,
+            BudgetLimit.TOKENS: used.tokens,
+            BudgetLimit.CHILD_RUNS: used.child_runs,
         }
 
-    def take(self, limit: Limit) -> bool:
+    def take(self, limit: BudgetLimit) -> bool:
         """Count one use of a limit. If none is left, stop the run whose budget is used up and this one.
 
         Returns:
@@ -76,16 +78,16 @@ class Quotas:
 
     def spend(self, tokens: int) -> bool:
         """Count tokens that were used already. Returns False if they exceed the budget."""
-        self._count(Limit.TOKENS, tokens)
-        return self._check(Limit.TOKENS, 0)
+        self._count(BudgetLimit.TOKENS, tokens)
+        return self._check(BudgetLimit.TOKENS, 0)
 
     def end(self) -> None:
         """Remove the callbacks: the run has ended."""
-        self.over = self.changed = _nothing
+        self.over = self.changed = _no_callback
 
     def run_out(self) -> None:
         """Stop the run: its wall time is used up."""
-        self._exceed(Limit.WALL_TIME, self)
+        self._exceed(BudgetLimit.WALL_TIME, self)
 
     def start_clock(self) -> None:
         """Start counting wall time; it stands still while the run is paused."""
@@ -117,41 +119,44 @@ class Quotas:
             for limit, count in self._counts.items()
         }
         return Budget(
-            self.seconds_left, counts[Limit.TOOL_CALLS], counts[Limit.TOKENS], counts[Limit.CHILD_RUNS]
+            self.seconds_left,
+            counts[BudgetLimit.TOOL_CALLS],
+            counts[BudgetLimit.TOKENS],
+            counts[BudgetLimit.CHILD_RUNS],
         )
 
-    def used(self) -> Use:
+    def used(self) -> BudgetUse:
         """Use until now."""
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._use(self._seconds + running)
 
-    def kept(self) -> Use:
+    def kept(self) -> BudgetUse:
         """Use until the last change of status, for the run's record; recovery adds the time since then."""
         return self._use(self._seconds)
 
     def error(self) -> Error:
         """The error of a run that exceeded a budget."""
-        limit = self.exceeded or Limit.WALL_TIME
-        budget = _WORDS[limit].format(getattr((self._whose or self).budget, limit))
+        limit = self.exceeded or BudgetLimit.WALL_TIME
+        budget = _EXCEEDED_MESSAGES[limit].format(getattr((self._whose or self).budget, limit))
         whose = "the run's" if self._whose is None else "the parent run's"
         return Error("budget_exceeded", f"{whose} budget of {budget} is used up")
 
-    def _use(self, seconds: float) -> Use:
+    def _use(self, seconds: float) -> BudgetUse:
         counts = self._counts
-        return Use(
+        return BudgetUse(
             seconds,
-            counts[Limit.TOOL_CALLS],
-            counts[Limit.TOKENS],
-            counts[Limit.CHILD_RUNS],
+            counts[BudgetLimit.TOOL_CALLS],
+            counts[BudgetLimit.TOKENS],
+            counts[BudgetLimit.CHILD_RUNS],
             self.exceeded,
         )
 
-    def _count(self, limit: Limit, amount: int) -> None:
+    def _count(self, limit: BudgetLimit, amount: int) -> None:
         for quotas in self._chain():
             quotas._counts[limit] += amount
             quotas.changed()
 
-    def _check(self, limit: Limit, more: int) -> bool:
+    def _check(self, limit: BudgetLimit, more: int) -> bool:
         over = [
             quotas
             for quotas in self._chain()
@@ -162,19 +167,21 @@ class Quotas:
             quotas._exceed(limit, over[0] if quotas is self else quotas)
         return not over
 
-    def _exceed(self, limit: Limit, whose: "Quotas") -> None:
+    def _exceed(self, limit: BudgetLimit, whose: "BudgetTracker") -> None:
         if self.exceeded is None:
             self.exceeded, self._whose = limit, None if whose is self else whose
             self.over()
 
-    def _chain(self) -> Iterator["Quotas"]:
-        quotas: Quotas | None = self
+    def _chain(self) -> Iterator["BudgetTracker"]:
+        quotas: BudgetTracker | None = self
         while quotas is not None:
             yield quotas
             quotas = quotas._above
 
 
-def open_quotas(most: Budget, asked: Budget | None, above: Quotas | None) -> Quotas | None:
+def open_budget_tracker(
+    most: Budget, asked: Budget | None, above: BudgetTracker | None
+) -> BudgetTracker | None:
     """Make the quotas of a new run.
 
     Args:
@@ -186,7 +193,7 @@ def open_quotas(most: Budget, asked: Budget | None, above: Quotas | None) -> Quo
         Quotas with the least of these limits; None if there is no limit.
     """
     if asked is None and above is None:  # as most runs are
-        return None if most == _UNLIMITED else Quotas(most)
+        return None if most == _UNLIMITED else BudgetTracker(most)
     budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.left()]
     least = {
         field.name: min(
@@ -195,8 +202,8 @@ def open_quotas(most: Budget, asked: Budget | None, above: Quotas | None) -> Quo
         for field in fields(Budget)
     }
     budget = Budget(**least)
-    return None if budget == _UNLIMITED else Quotas(budget, above=above)
+    return None if budget == _UNLIMITED else BudgetTracker(budget, above=above)
 
 
-def _nothing() -> None:
+def _no_callback() -> None:
     pass

@@ -3,7 +3,7 @@
 _EVENTS_TAG = 0x0A  # field 1, length-delimited
 
 
-def varint(value: int) -> bytes:
+def encode_varint(value: int) -> bytes:
     """Encode a non-negative integer as a protobuf base-128 varint."""
     if value < 0x80:
         return bytes((value,))
@@ -15,7 +15,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def skip(frame: bytes, count: int) -> bytes:
+def skip_events(frame: bytes, count: int) -> bytes:
     """Return the frame without its first `count` events."""
     if not count:
         return frame

@@ -9,14 +9,14 @@ from support.workers import beside
 from portico.agent import AgentApp
 from portico.core.convert.events import ProtoEncoder
 from portico.core.hosts.base.agent_host import AgentHost
-from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
 from portico.core.hosts.local.local_host import THREADS, LocalHost
-from portico.core.hosts.worker.worker_host import ProcessHost
-from portico.core.runs.run_engine import Limits, RunEngine
+from portico.core.hosts.worker.worker_host import WorkerHost
+from portico.core.runs.run_engine import EngineLimits, RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Stores
 
-WORDS = ErrorWords("callers")
+WORDS = ErrorDisclosure("callers")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def host_of(request: pytest.FixtureRequest) -> Callable[..., AgentHost]:
     """Makes a host of agents: each test of the engine runs with each kind of host."""
     if request.param == "local":
         return lambda apps, threads=THREADS: LocalHost(apps, WORDS, threads=threads)
-    return lambda apps, threads=THREADS: ProcessHost(apps, beside(threads), WORDS)
+    return lambda apps, threads=THREADS: WorkerHost(apps, beside(threads), WORDS)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def engine_of(host_of: Callable[..., AgentHost], stores: Stores) -> AsyncI
 
     async def start(app: AgentApp, *, threads: int = THREADS, **limits: Any) -> RunEngine:
         host = host_of([app], threads=threads)
-        engine = RunEngine(host, stores, ProtoEncoder(), Limits(**limits), words=WORDS)
+        engine = RunEngine(host, stores, ProtoEncoder(), EngineLimits(**limits), words=WORDS)
         started.append(engine)
         await engine.start()
         return engine

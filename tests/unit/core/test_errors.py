@@ -54,7 +54,7 @@ def test_every_error_of_the_core_has_the_status_of_its_reason(error: type[Portic
 
 
 def test_every_reason_has_an_error() -> None:
-    assert sandbox_errors.SandboxProblem in PorticoError.__subclasses__()
+    assert sandbox_errors.SandboxDomainError in PorticoError.__subclasses__()
     reasons = {error.reason for error in ERRORS}
     assert set(TABLE) - reasons == {"INTERNAL", "UNIMPLEMENTED"}
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.core.wire import skip, varint
+from portico.core.wire import encode_varint, skip_events
 from portico.v1 import query_pb2
 
 events = st.lists(st.text(max_size=300), min_size=1, max_size=20)
@@ -19,7 +19,7 @@ def frame(texts: list[str]) -> query_pb2.QueryResponse:
 def test_skip_leaves_the_rest_of_the_events(texts: list[str], data: st.DataObject) -> None:
     count = data.draw(st.integers(0, len(texts)))
     whole = frame(texts)
-    rest = query_pb2.QueryResponse.FromString(skip(whole.SerializeToString(), count))
+    rest = query_pb2.QueryResponse.FromString(skip_events(whole.SerializeToString(), count))
     assert list(rest.events) == list(whole.events)[count:]
 
 
@@ -33,4 +33,4 @@ def test_frames_join_by_concatenation(texts: list[str]) -> None:
 @given(st.integers(0, 2**63 - 1))
 def test_varint_is_protobufs(value: int) -> None:
     frame = query_pb2.StreamAction(stream_id=value).SerializeToString()
-    assert frame == (b"\x08" + varint(value) if value else b"")
+    assert frame == (b"\x08" + encode_varint(value) if value else b"")

@@ -14,7 +14,7 @@ import pytest
 from support.engines import need
 
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, visible_files
 from portico.sandbox.local.backend import LocalBackend
@@ -111,16 +111,16 @@ async def test_what_is_private_is_not_among_what_is_shown(
     for path in ("/usr/share", f"{library}/data", f"{tmp_path}/link/data"):
         policy = SandboxPolicy(more_backends=("docker",), private={"the database's directory": path})
         with pytest.raises(ValueError, match="the database's directory"):
-            await Sandboxes(policy).start()
-    await Sandboxes(SandboxPolicy(private={"the database's directory": "/usr/src/app/.portico"})).start()
+            await CoreSandboxes(policy).start()
+    await CoreSandboxes(SandboxPolicy(private={"the database's directory": "/usr/src/app/.portico"})).start()
     private = {"the audit log": f"{tmp_path}/a"}
     with pytest.raises(ValueError, match="the audit log"):
-        await Sandboxes(SandboxPolicy(backend=f"bubblewrap:{tmp_path}", private=private)).start()
+        await CoreSandboxes(SandboxPolicy(backend=f"bubblewrap:{tmp_path}", private=private)).start()
     with pytest.raises(ValueError, match="the audit log"):
         AllowedMounts((str(tmp_path),), {"the audit log": f"{tmp_path}/deep/audit.log"})
     monkeypatch.chdir("/usr/share")
     with pytest.raises(ValueError, match="the working directory"):
-        await Sandboxes(SandboxPolicy()).start()
+        await CoreSandboxes(SandboxPolicy()).start()
     with pytest.raises(errors.BackendUnavailable, match="the working directory"):
         await LocalBackend().open()
 

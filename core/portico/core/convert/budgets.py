@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
-from portico.core.budgets import Limit, Use
+from portico.core.budgets import BudgetLimit, BudgetUse
 from portico.core.errors import InvalidArgument
 from portico.model.messages import Budget
 from portico.v1 import events_pb2 as pb
@@ -12,10 +12,10 @@ from portico.v1 import events_pb2 as pb
 WALL_SECONDS = 7 * 24 * 3600
 _COUNTS = ("tool_calls", "tokens", "child_runs")
 _LIMITS = {
-    Limit.WALL_TIME: pb.BUDGET_LIMIT_WALL_TIME,
-    Limit.TOOL_CALLS: pb.BUDGET_LIMIT_TOOL_CALLS,
-    Limit.TOKENS: pb.BUDGET_LIMIT_TOKENS,
-    Limit.CHILD_RUNS: pb.BUDGET_LIMIT_CHILD_RUNS,
+    BudgetLimit.WALL_TIME: pb.BUDGET_LIMIT_WALL_TIME,
+    BudgetLimit.TOOL_CALLS: pb.BUDGET_LIMIT_TOOL_CALLS,
+    BudgetLimit.TOKENS: pb.BUDGET_LIMIT_TOKENS,
+    BudgetLimit.CHILD_RUNS: pb.BUDGET_LIMIT_CHILD_RUNS,
 }
 
 
@@ -53,12 +53,12 @@ def _encoded(budget: Budget) -> pb.Budget:
     return target
 
 
-def use_from_proto(use: pb.BudgetUse) -> Use:
+def use_from_proto(use: pb.BudgetUse) -> BudgetUse:
     """The use so far, without the exceeded limit: a run that exceeded one has ended and does not continue."""
-    return Use(_seconds(use.wall_time), use.tool_calls, use.tokens, use.child_runs)
+    return BudgetUse(_seconds(use.wall_time), use.tool_calls, use.tokens, use.child_runs)
 
 
-def use_to_proto(use: Use, target: pb.BudgetUse) -> None:
+def use_to_proto(use: BudgetUse, target: pb.BudgetUse) -> None:
     set_duration(target.wall_time, use.wall_time)
     if use.tool_calls:
         target.tool_calls = use.tool_calls

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from portico.agent.child_runs import ChildRequest
-from portico.core.budgets import Use
+from portico.core.budgets import BudgetUse
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, use_from_proto, use_to_proto
 from portico.core.convert.enums import ROLE_TO_PROTO, STATUS_TO_PROTO, TYPE_TO_PROTO
 from portico.core.convert.messages import (
@@ -20,13 +20,13 @@ from portico.core.convert.messages import (
 from portico.core.convert.requests import child_request, load_request
 from portico.core.convert.timestamps import set_timestamp
 from portico.core.log.encoding import (
-    Ask,
     DeltaEncoder,
     FinishedContent,
     FinishedMessage,
+    PendingInput,
     Recovered,
-    Snapshot,
-    StartRequest,
+    RunRequest,
+    RunSnapshot,
 )
 from portico.core.stores.ports.stores import Chunk
 from portico.model.messages import Budget, Content, Message, MessageType, Role, Status, TextContent
@@ -43,7 +43,9 @@ _KIND_NAMES = {value: name for name, value in _KINDS.items()}
 class ProtoEncoder:
     """EventEncoder that produces the contract's messages. Stateless."""
 
-    def response(self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]) -> bytes:
+    def response(
+        self, sequence_number: int, snapshot: RunSnapshot, output: Sequence[FinishedMessage]
+    ) -> bytes:
         frame = query_pb2.QueryResponse()
         event = frame.events.add(sequence_number=sequence_number)
         _set_response(event.response, snapshot)
@@ -104,7 +106,7 @@ class ProtoEncoder:
         set_finished(frame.events.add(sequence_number=sequence_number).message, finished)
         return frame.SerializeToString()
 
-    def summary(self, snapshot: Snapshot) -> bytes:
+    def summary(self, snapshot: RunSnapshot) -> bytes:
         response = events_pb2.Response()
         _set_response(response, snapshot)
         return response.SerializeToString()
@@ -118,27 +120,27 @@ class ProtoEncoder:
     def load_message(self, payload: bytes) -> Message:
         return message_from_proto(events_pb2.Message.FromString(payload))
 
-    def load_request(self, payload: bytes, owner: str) -> StartRequest:
+    def load_request(self, payload: bytes, owner: str) -> RunRequest:
         return load_request(payload, owner)
 
-    def load_ask(self, summary: bytes) -> tuple[Ask | None, int]:
+    def load_ask(self, summary: bytes) -> tuple[PendingInput | None, int]:
         response = events_pb2.Response.FromString(summary)
         if not response.HasField("input_request"):
             return None, response.repeated_answers
         asked = response.input_request
         kind = _KIND_NAMES.get(asked.kind, "input")
-        return Ask(asked.id, asked.prompt, asked.schema_json, kind), response.repeated_answers
+        return PendingInput(asked.id, asked.prompt, asked.schema_json, kind), response.repeated_answers
 
     def load_parent(self, summary: bytes) -> str:
         return events_pb2.Response.FromString(summary).parent_run_id
 
-    def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
+    def load_budget(self, summary: bytes) -> tuple[Budget, BudgetUse] | None:
         response = events_pb2.Response.FromString(summary)
         if not response.HasField("budget"):
             return None
         return budget_from_proto(response.budget), use_from_proto(response.used)
 
-    def child_request(self, request: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
+    def child_request(self, request: ChildRequest, parent_run_id: str, parent: RunRequest) -> RunRequest:
         return child_request(request, parent_run_id, parent)
 
     def answers(self, answers: Sequence[Sequence[Message]], steered: Sequence[Message] = ()) -> bytes:
@@ -201,7 +203,7 @@ class ProtoEncoder:
         return Recovered(finished, remembered, message, contents, usage)
 
 
-def _set_response(target: events_pb2.Response, snapshot: Snapshot) -> None:
+def _set_response(target: events_pb2.Response, snapshot: RunSnapshot) -> None:
     target.id = snapshot.run_id
     target.status = STATUS_TO_PROTO[snapshot.status]
     if snapshot.error is not None:

@@ -7,7 +7,7 @@ from portico.agent.child_runs import ChildRequest
 from portico.core.convert.budgets import budget_from_proto, budget_to_proto, check_budget
 from portico.core.convert.messages import dump, load_object, message_to_proto, messages_from_proto
 from portico.core.errors import InvalidArgument
-from portico.core.log.encoding import DIGEST_BYTES, StartRequest
+from portico.core.log.encoding import DIGEST_BYTES, RunRequest
 from portico.model.identity import AGENT_PREFIX, TENANT_PREFIX, user_of
 from portico.model.ids import new_id
 from portico.model.messages import AgentRequest, ModelParameters, Tool
@@ -54,7 +54,7 @@ class Place:
 
 def start_request(
     query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None, owner: str = ""
-) -> StartRequest:
+) -> RunRequest:
     """Checks a request and fills in its defaults; `owner` is the new run's owner key, if known.
 
     Raises InvalidArgument.
@@ -92,7 +92,7 @@ def _session_of(key: str) -> str:
     return f"session_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def child_request(asked: ChildRequest, parent_run_id: str, parent: StartRequest) -> StartRequest:
+def child_request(asked: ChildRequest, parent_run_id: str, parent: RunRequest) -> RunRequest:
     """The request of a child run: it has its parent's owner and retention. Raises InvalidArgument."""
     query = pb.QueryRequest(background=True, ephemeral=bool(parent.ephemeral), parent_run_id=parent_run_id)
     request = query.request
@@ -105,7 +105,7 @@ def child_request(asked: ChildRequest, parent_run_id: str, parent: StartRequest)
     return start_request(query, owner=parent.owner)
 
 
-def load_request(payload: bytes, owner: str) -> StartRequest:
+def load_request(payload: bytes, owner: str) -> RunRequest:
     """Decodes StartRequest.payload."""
     return _start(stored_query(payload), payload, owner)
 
@@ -159,7 +159,7 @@ def check_query(query: pb.QueryRequest) -> None:
         check_budget(query.budget, "budget")
 
 
-def _start(query: pb.QueryRequest, payload: bytes, owner: str, ephemeral: str = "") -> StartRequest:
+def _start(query: pb.QueryRequest, payload: bytes, owner: str, ephemeral: str = "") -> RunRequest:
     request = query.request
     timeout = query.timeout.seconds + query.timeout.nanos / 1e9 if query.HasField("timeout") else None
     agent_request = AgentRequest(
@@ -174,7 +174,7 @@ def _start(query: pb.QueryRequest, payload: bytes, owner: str, ephemeral: str = 
         request_id=request.request_id,
         accepted_output_modes=tuple(request.accepted_output_modes),
     )
-    return StartRequest(
+    return RunRequest(
         request=agent_request,
         owner=owner,
         metadata_json=request.metadata_json,

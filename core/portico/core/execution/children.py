@@ -6,13 +6,13 @@ from typing import Protocol
 
 from portico.agent.child_runs import ChildRequest, RunResult
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
-from portico.core.log.encoding import EventEncoder, StartRequest
+from portico.core.log.encoding import EventEncoder, RunRequest
 from portico.core.log.live_run import LiveRun
 
 LIVE_CHILDREN = 64  # most live descendants of a root run
 
 
-class Child(Protocol):
+class ChildExecution(Protocol):
     """The execution of a child run, as its parent uses it."""
 
     @property
@@ -35,20 +35,22 @@ class Child(Protocol):
         ...
 
 
-class Launch(Protocol):
+class StartChild(Protocol):
     """Accepts a run."""
 
-    def __call__(self, start: StartRequest) -> Child: ...
+    def __call__(self, start: RunRequest) -> ChildExecution: ...
 
 
-class Children:
+class ChildRuns:
     """The live child runs of one run. Owned by its execution."""
 
-    def __init__(self, run: LiveRun, above: "Children | None") -> None:
+    def __init__(self, run: LiveRun, above: "ChildRuns | None") -> None:
         self._run = run
         self._above = above
-        self._live: set[Child] = set()
-        self._kept: list[Child] = []  # started by an earlier attempt, until this attempt starts them again
+        self._live: set[ChildExecution] = set()
+        self._kept: list[
+            ChildExecution
+        ] = []  # started by an earlier attempt, until this attempt starts them again
         self._count = 0  # live descendants
         self._closed = False
 
@@ -57,7 +59,7 @@ class Children:
         """Whether a child run is live."""
         return bool(self._live)
 
-    def check(self, start: StartRequest) -> None:
+    def check(self, start: RunRequest) -> None:
         """Check whether a child run may start.
 
         Raises:
@@ -77,17 +79,17 @@ class Children:
         if top._count >= LIVE_CHILDREN:
             raise LimitExceeded("live_child_runs", f"{top._count} child runs are live; wait until some end")
 
-    def add(self, child: Child) -> None:
+    def add(self, child: ChildExecution) -> None:
         """Count a child run that has started."""
         self._live.add(child)
         self._add(1)
 
-    def keep(self, child: Child) -> None:
+    def keep(self, child: ChildExecution) -> None:
         """Add a paused child run that an earlier attempt started."""
         self.add(child)
         self._kept.append(child)
 
-    def again(self, start: StartRequest) -> Child | None:
+    def again(self, start: RunRequest) -> ChildExecution | None:
         """Take the child run that an earlier attempt started with the same request; None if there is none."""
         for child in self._kept:
             if child.run.start.digest == start.digest:
@@ -95,7 +97,7 @@ class Children:
                 return child
         return None
 
-    def remove(self, child: Child) -> None:
+    def remove(self, child: ChildExecution) -> None:
         """Remove a child run that has ended."""
         if child in self._live:
             self._live.discard(child)
@@ -116,27 +118,27 @@ class Children:
         for place in self._line():
             place._count += count
 
-    def _line(self) -> "Iterator[Children]":
+    def _line(self) -> "Iterator[ChildRuns]":
         """This run's child runs and those of its ancestors, upwards."""
-        place: Children | None = self
+        place: ChildRuns | None = self
         while place is not None:
             yield place
             place = place._above
 
 
-class RunStarter:
+class ChildRunStarter:
     """ChildStarter of one run: implements `context.start_run`."""
 
-    def __init__(self, run: LiveRun, encoder: EventEncoder, launch: Launch, children: Children) -> None:
+    def __init__(self, run: LiveRun, encoder: EventEncoder, launch: StartChild, children: ChildRuns) -> None:
         self._run = run
         self._encoder = encoder
         self._launch = launch
         self._children = children
 
-    async def __call__(self, request: ChildRequest) -> "StartedRun":
+    async def __call__(self, request: ChildRequest) -> "ChildRunHandle":
         start = self._encoder.child_request(request, self._run.run_id, self._run.start)
         if (kept := self._children.again(start)) is not None:
-            return StartedRun(kept)
+            return ChildRunHandle(kept)
         try:
             child = self._launch(start)
         except LimitExceeded:
@@ -150,13 +152,13 @@ class RunStarter:
         except asyncio.CancelledError:
             child.leave_parent()
             raise
-        return StartedRun(child)
+        return ChildRunHandle(child)
 
 
-class StartedRun:
+class ChildRunHandle:
     """ChildRun of a live execution."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: ChildExecution) -> None:
         self._child = child
 
     @property

@@ -22,7 +22,7 @@ from portico.core.errors import (
 from portico.core.log.committer import RETRY_SECONDS
 from portico.core.log.encoding import EventEncoder
 from portico.core.log.live_run import LiveRun
-from portico.core.log.session_messages import session_message
+from portico.core.log.session_messages import to_session_message
 from portico.core.stores.argument_checks import (
     STATE_CHARACTERS,
     check_count,
@@ -45,11 +45,11 @@ from portico.core.stores.ports.stores import (
 )
 from portico.telemetry.tracing import spans
 
-RESULTS = 1000  # most results of `once` for a run
-LAST_SECONDS = 2.0  # time to store a result while its run is stopping
+MAX_RESULTS = 1000  # most results of `once` for a run
+STOPPING_WRITE_SECONDS = 2.0  # time to store a result while its run is stopping
 
 
-class RunState:
+class ContextState:
     """StateAccess of one run: the agent's own state, or a named part of it."""
 
     def __init__(self, store: StateStore, run: LiveRun, part: str = "") -> None:
@@ -84,13 +84,13 @@ class RunState:
     async def delete(self, *, round_id: int | None = None) -> int:
         return await self._store.delete(*self._place, check_round(round_id), self._part)
 
-    def part(self, name: str) -> "RunState":
+    def part(self, name: str) -> "ContextState":
         if not name:
             raise ValueError("a part of the state needs a name")
-        return RunState(self._store, self._run, f"{self._part}/{name}" if self._part else name)
+        return ContextState(self._store, self._run, f"{self._part}/{name}" if self._part else name)
 
 
-class RunSession:
+class ContextSession:
     """SessionAccess of one run."""
 
     def __init__(self, store: SessionStore, encoder: EventEncoder, run: LiveRun) -> None:
@@ -115,7 +115,7 @@ class RunSession:
             self._encoder.check_message(message, f"messages[{index}]")
         await self._settled()
         user_id, session_id = self._run.session
-        rows = [session_message(self._run, self._encoder, message) for message in said]
+        rows = [to_session_message(self._run, self._encoder, message) for message in said]
         with suppress(SessionNotFound):
             await self._store.append(user_id, session_id, rows)
 
@@ -129,7 +129,10 @@ class RunSession:
     ) -> Sequence[Message]:
         most = check_top_k(top_k)
         check_query(query)
-        wanted = {"roles": _words(Role, roles, "roles"), "types": _words(MessageType, types, "types")}
+        wanted = {
+            "roles": enum_values(Role, roles, "roles"),
+            "types": enum_values(MessageType, types, "types"),
+        }
         await self._settled()
         with _retrieval("session"):
             hits = await self._store.search(self._run.session[0], query, None, most, **wanted)
@@ -140,7 +143,7 @@ class RunSession:
         await self._run.wait_published(self._run.next_sequence_number - 1)
 
 
-class RunMemory:
+class ContextMemory:
     """MemoryAccess of one run."""
 
     def __init__(self, store: MemoryStore, user_id: str, session_id: str) -> None:
@@ -178,7 +181,7 @@ class RunMemory:
             record = await self._store.get(self._user_id, memory_id or None, key=key or None)
         except MemoryNotFound:
             return None
-        return _remembered(record, 0.0)
+        return to_remembered(record, 0.0)
 
     async def update(
         self,
@@ -202,7 +205,7 @@ class RunMemory:
         if len(changes) == 1:
             raise InvalidArgument("text", "no field to change; pass text, metadata or expires_at")
         try:
-            return _remembered(await self._store.update(self._user_id, memory_id, changes), 0.0)
+            return to_remembered(await self._store.update(self._user_id, memory_id, changes), 0.0)
         except MemoryNotFound:
             return None
 
@@ -218,7 +221,7 @@ class RunMemory:
         most, chosen = check_top_k(top_k), _filter(filter, metadata)
         with _retrieval("memory"):
             hits = await self._store.search(self._user_id, query, most, filter=chosen)
-        return [_remembered(hit.memory, hit.score) for hit in hits]
+        return [to_remembered(hit.memory, hit.score) for hit in hits]
 
     async def list(
         self,
@@ -232,7 +235,7 @@ class RunMemory:
         place = None if before is None else (before.created_at, before.memory_id)
         chosen = _filter(filter, metadata)
         records = await self._store.list(self._user_id, None, place, limit, filter=chosen)
-        return [_remembered(record, 0.0) for record in records]
+        return [to_remembered(record, 0.0) for record in records]
 
     async def delete(self, memory_id: str = "", *, key: str = "") -> bool:
         if bool(memory_id) == bool(key):
@@ -242,13 +245,13 @@ class RunMemory:
         return await self._store.delete(self._user_id, None, memory_id or None, key=key or None) > 0
 
 
-class RunResults:
+class ContextResults:
     """ResultAccess of one run."""
 
     def __init__(self, stores: Stores, run: LiveRun) -> None:
         self._stores = stores
         self._run = run
-        self._count = RESULTS  # upper bound until the store was asked
+        self._count = MAX_RESULTS  # upper bound until the store was asked
 
     async def load(self, key: str) -> bytes | None:
         """Return the stored result of a key, or None. Raises LimitExceeded if no more may be stored."""
@@ -258,10 +261,10 @@ class RunResults:
         await run.wait_published(run.next_sequence_number - 1)
         found = await self._stores.results.get(run.run_id, key)
         if found is None:
-            if self._count >= RESULTS:
+            if self._count >= MAX_RESULTS:
                 self._count = await self._stores.results.count(run.run_id)
-            if self._count >= RESULTS:
-                raise LimitExceeded("once_results", f"a run keeps {RESULTS} results of once() at most")
+            if self._count >= MAX_RESULTS:
+                raise LimitExceeded("once_results", f"a run keeps {MAX_RESULTS} results of once() at most")
             self._count += 1
         return found
 
@@ -275,7 +278,7 @@ class RunResults:
         try:
             await asyncio.shield(keeping)
         except asyncio.CancelledError:
-            await asyncio.wait({keeping}, timeout=LAST_SECONDS)
+            await asyncio.wait({keeping}, timeout=STOPPING_WRITE_SECONDS)
             keeping.cancel()
             raise
         if self._stores.room is not None:
@@ -304,7 +307,7 @@ def _retrieval(source: str) -> AbstractContextManager[object]:
     return spans.within(f"retrieval {source}", attributes)
 
 
-def _words(kind: type[Role | MessageType], given: Collection[str], field: str) -> list[str]:
+def enum_values(kind: type[Role | MessageType], given: Collection[str], field: str) -> list[str]:
     """The values of the enumeration. Raises InvalidArgument for a value that it does not have."""
     try:
         return sorted({kind(word).value for word in given})
@@ -323,7 +326,7 @@ def _filter(filter: Mapping[str, Any] | None, metadata: Mapping[str, str] | None
     return read_filter(filter, metadata)
 
 
-def _remembered(record: MemoryRecord, score: float) -> Remembered:
+def to_remembered(record: MemoryRecord, score: float) -> Remembered:
     return Remembered(
         record.memory_id,
         record.text,

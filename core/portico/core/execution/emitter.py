@@ -14,20 +14,20 @@ import orjson
 from portico.agent.builders import CallDelta, Delta, NewMessage
 from portico.agent.context import AgentError
 from portico.agent.dict_items import from_dict
-from portico.core.budgets import Limit
-from portico.core.execution.open_message import OpenCall, OpenMessage, added, counted
+from portico.core.budgets import BudgetLimit
+from portico.core.execution.open_message import OpenCall, OpenMessage, add_usage, validate_usage
 from portico.core.execution.run_spans import RunSpans
-from portico.core.hosts.base.agent_errors import not_to_be_yielded
+from portico.core.hosts.base.agent_errors import unsupported_item_error
 from portico.core.log.encoding import (
-    Ask,
     DeltaEncoder,
     EventEncoder,
     FinishedContent,
     FinishedMessage,
+    PendingInput,
     Recovered,
 )
 from portico.core.log.live_run import LiveRun
-from portico.core.log.session_messages import session_message
+from portico.core.log.session_messages import to_session_message
 from portico.model.ids import new_id
 from portico.model.messages import (
     CONTENT_TYPES,
@@ -45,7 +45,7 @@ from portico.model.messages import (
 # Limit per run. Output emitted at once is in one frame with the three events that repeat it, so four times
 # this limit must be less than the largest gRPC message.
 MAX_OUTPUT_BYTES = 3 * 1024 * 1024
-OVERHEAD_BYTES = 200  # counted for each message or content in addition to its text
+PART_OVERHEAD_BYTES = 200  # counted for each message or content in addition to its text
 ERROR_CHARACTERS = 8192
 DELTA_CHARACTERS = 64 * 1024  # a longer text is split into several deltas
 _CALLS = frozenset(
@@ -107,7 +107,7 @@ class Emitter:
         else:
             self._remember_output()
 
-    def paused(self, ask: Ask, *, remembered: bool) -> None:
+    def paused(self, ask: PendingInput, *, remembered: bool) -> None:
         """Emit input_required; add the question to the session before the answer."""
         self._run.ask = ask
         if not remembered:
@@ -145,7 +145,9 @@ class Emitter:
         """
         run = self._run
         self._close(Status.COMPLETED if status is Status.COMPLETED else Status.INCOMPLETE)
-        run.error = None if error is None else Error(_clean(error.code), _clean(error.message))
+        run.error = (
+            None if error is None else Error(_safe_error_text(error.code), _safe_error_text(error.message))
+        )
         run.ask = None
         run.completed_at = time.time()
         self._remember_output()
@@ -197,7 +199,7 @@ class Emitter:
         elif isinstance(item, str):
             self._text(str(item), MessageType.MESSAGE)
         elif item is not None:
-            raise not_to_be_yielded(item)
+            raise unsupported_item_error(item)
 
     def _text(self, text: str, type: MessageType) -> None:
         if not text:
@@ -246,12 +248,12 @@ class Emitter:
         self._close(Status.COMPLETED)
         run = self._run
         # Checked before the agent goes on to make the call.
-        if run.quotas is not None and type in _CALLS and not run.quotas.take(Limit.TOOL_CALLS):
+        if run.quotas is not None and type in _CALLS and not run.quotas.take(BudgetLimit.TOOL_CALLS):
             raise asyncio.CancelledError
         message = OpenMessage(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
         text = orjson.dumps(metadata).decode() if metadata else ""
-        self._grow(len(text) + OVERHEAD_BYTES)
+        self._grow(len(text) + PART_OVERHEAD_BYTES)
         run.append(self._encoder.message_opened(run.next_sequence_number, message.id, type, role, text))
         self._open = message
         return message
@@ -302,7 +304,7 @@ class Emitter:
         """Append a content that arrives whole; it is announced first, as readers of the protocol expect."""
         run = self._run
         number = run.next_sequence_number
-        self._grow(OVERHEAD_BYTES)
+        self._grow(PART_OVERHEAD_BYTES)
         if isinstance(content, TextContent):
             self._grow(len(content.text.encode()))
             run.append(self._encoder.deltas(message.id, message.index, refusal=False)(number, content.text))
@@ -328,11 +330,11 @@ class Emitter:
         self._close(Status.COMPLETED)
 
     def _usage(self, usage: Usage) -> None:
-        usage = counted(usage)
+        usage = validate_usage(usage)
         run = self._run
-        run.usage = added(run.usage, usage)
+        run.usage = add_usage(run.usage, usage)
         if self._open is not None:
-            self._open.usage = added(self._open.usage, usage)
+            self._open.usage = add_usage(self._open.usage, usage)
         if run.quotas is not None and not run.quotas.spend(usage.total):
             raise asyncio.CancelledError
 
@@ -375,9 +377,9 @@ class Emitter:
         self._remembered = len(self.output)
 
     def _remember(self, message: Message) -> None:
-        self._run.add_message(session_message(self._run, self._encoder, message))
+        self._run.add_message(to_session_message(self._run, self._encoder, message))
 
 
-def _clean(words: str) -> str:
+def _safe_error_text(words: str) -> str:
     """Make an exception's text encodable and limit its length."""
     return words[:ERROR_CHARACTERS].encode(errors="replace").decode()

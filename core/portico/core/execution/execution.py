@@ -15,32 +15,32 @@ import orjson
 from portico.agent import AgentApp, AgentError, Context, Error, InputRequest, Message, Status
 from portico.agent.child_runs import RunResult
 from portico.core.errors import Draining, LimitExceeded, RunNotPaused, RunTerminal
-from portico.core.execution.children import Children, Launch, RunStarter
-from portico.core.execution.context_stores import RunMemory, RunResults, RunSession, RunState
+from portico.core.execution.children import ChildRuns, ChildRunStarter, StartChild
+from portico.core.execution.context_stores import ContextMemory, ContextResults, ContextSession, ContextState
 from portico.core.execution.emitter import Emitter
-from portico.core.execution.reader_tracker import Readers
-from portico.core.execution.received_input import Answers
+from portico.core.execution.reader_tracker import ReaderTracker
+from portico.core.execution.received_input import ReceivedInput
 from portico.core.execution.run_spans import RunSpans
-from portico.core.hosts.base.agent_errors import failed
+from portico.core.hosts.base.agent_errors import failure_status
 from portico.core.hosts.base.agent_host import AgentHost
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.base.function_threads import slot_lent
-from portico.core.hosts.base.once_calls import Once
-from portico.core.log.encoding import Ask, EventEncoder, Recovered
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.base.function_threads import lend_slot
+from portico.core.hosts.base.once_calls import OnceCalls
+from portico.core.log.encoding import EventEncoder, PendingInput, Recovered
 from portico.core.log.live_run import LiveRun
-from portico.core.sandboxes.core_sandboxes import Sandboxes
-from portico.core.sandboxes.run_sandbox import RunSandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
+from portico.core.sandboxes.run_sandbox import SandboxesOfRun
 from portico.core.stores.ports.stores import Stores
 from portico.model.identity import AGENT_PREFIX, owner_key, tenant_of
 from portico.telemetry.log import log_ids
 
 log = logging.getLogger(__name__)
 
-UNTAKEN_MESSAGES = 16  # most steering messages that the agent has not read
-NUDGE_SECONDS = 30.0  # time until the cancellation is repeated for an agent that ignores it
+MAX_UNTAKEN_MESSAGES = 16  # most steering messages that the agent has not read
+CANCEL_RETRY_SECONDS = 30.0  # time until the cancellation is repeated for an agent that ignores it
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Reasons to stop a run before its end, each with the status and the error that the run ends with."""
 
     CANCEL = (Status.CANCELED, None)
@@ -64,23 +64,25 @@ class Execution:
         stores: Stores,
         encoder: EventEncoder,
         reader_grace_seconds: float,
-        sandboxes: Sandboxes,
-        launch: Launch,
+        sandboxes: CoreSandboxes,
+        launch: StartChild,
         on_end: Callable[["Execution"], None],
-        words: ErrorWords,
+        words: ErrorDisclosure,
         parent: "Execution | None" = None,
     ) -> None:
         self.run = run
         self.app = app
         self.parent = parent
         self.emitter = Emitter(run, encoder)
-        self.children: Children = Children(run, None if parent is None else parent.children)
-        self.readers = Readers(run, reader_grace_seconds, partial(self.request_stop, Stop.READER_GONE))
+        self.children: ChildRuns = ChildRuns(run, None if parent is None else parent.children)
+        self.readers = ReaderTracker(
+            run, reader_grace_seconds, partial(self.request_stop, StopReason.READER_GONE)
+        )
         self._host = host
         self._on_end = on_end
         self._words = words
-        self._stop: Stop | None = None
-        self._answers = Answers(encoder)
+        self._stop: StopReason | None = None
+        self._answers = ReceivedInput(encoder)
         self._told: list[Message] = []
         self._taken_up = False
         # Set while this run or a descendant waits for an answer and no agent task exists; reads its output.
@@ -101,28 +103,28 @@ class Execution:
         owner, session_id = run.session
         tenant = tenant_of(owner)
         quotas = run.quotas
-        self._sandboxes = RunSandboxes(
+        self._sandboxes = SandboxesOfRun(
             sandboxes, owner, session_id, lambda: None if quotas is None else quotas.seconds_left
         )
         if quotas is not None:
-            quotas.over = partial(self.request_stop, Stop.BUDGET)
+            quotas.over = partial(self.request_stop, StopReason.BUDGET)
             quotas.changed = run.change_record
-        results = RunResults(stores, run)
+        results = ContextResults(stores, run)
         self.context = Context(
             run_id=run.run_id,
             request=request,
             attempt=run.attempt,
-            state=RunState(stores.states, run),
-            session=RunSession(stores.sessions, encoder, run),
-            memory=RunMemory(stores.memories, owner, session_id),
-            agent_memory=RunMemory(stores.memories, owner_key(tenant, f"{AGENT_PREFIX}{app.name}"), ""),
+            state=ContextState(stores.states, run),
+            session=ContextSession(stores.sessions, encoder, run),
+            memory=ContextMemory(stores.memories, owner, session_id),
+            agent_memory=ContextMemory(stores.memories, owner_key(tenant, f"{AGENT_PREFIX}{app.name}"), ""),
             ask=self._ask,
             take_input=self._take_told,
             loop=asyncio.get_running_loop(),
             results=results,
-            once=Once(run.run_id, results),
+            once=OnceCalls(run.run_id, results),
             sandboxes=self._sandboxes,
-            start_run=RunStarter(run, encoder, launch, self.children),
+            start_run=ChildRunStarter(run, encoder, launch, self.children),
         )
 
     @property
@@ -164,24 +166,24 @@ class Execution:
         self._told = list(self._answers.steered)
         self._asleep = asleep
 
-    def request_stop(self, stop: Stop, metadata_json: str = "") -> None:
+    def request_stop(self, stop: StopReason, metadata_json: str = "") -> None:
         """Ask the agent to stop. The first reason holds, except that any other reason replaces INTERRUPT."""
         if self.run.status.terminal:
             return
-        if self._asleep is not None and stop is not Stop.SHUTDOWN:
+        if self._asleep is not None and stop is not StopReason.SHUTDOWN:
             self._stop = stop
             self.run.cancel_metadata_json = metadata_json
             self._task = asyncio.create_task(self._end_asleep(self._asleep), name=self.run.run_id)
             self._asleep = None
-        elif not self.started and stop is not Stop.SHUTDOWN:
+        elif not self.started and stop is not StopReason.SHUTDOWN:
             self.run.cancel_metadata_json = metadata_json
             self._finish_unstarted(stop)
-        elif self._stop is None or (self._stop is Stop.INTERRUPT and stop is not Stop.INTERRUPT):
+        elif self._stop is None or (self._stop is StopReason.INTERRUPT and stop is not StopReason.INTERRUPT):
             self._stop = stop
             self.run.cancel_metadata_json = metadata_json
             said = orjson.loads(metadata_json) if metadata_json else {}
             self.context.stop(
-                interrupt=stop is Stop.INTERRUPT, metadata=said, restarting=stop is Stop.SHUTDOWN
+                interrupt=stop is StopReason.INTERRUPT, metadata=said, restarting=stop is StopReason.SHUTDOWN
             )
             # A task cancelled before its first step never runs, so it could not end the run.
             if self._entered:
@@ -193,7 +195,7 @@ class Execution:
         An interrupted agent is cancelled once: it may emit final output.
         """
         self._sandboxes.cancel()
-        if self._stop is not Stop.SHUTDOWN:
+        if self._stop is not StopReason.SHUTDOWN:
             self.children.stop()
 
         # The task that asks a question may differ from the agent's task, for example on behalf of a thread.
@@ -202,15 +204,15 @@ class Execution:
         for task in {self._task, self._asker} - {asyncio.current_task()}:
             if task is not None:
                 task.cancel()
-        if self._stop is not Stop.INTERRUPT:
-            self._again = asyncio.get_running_loop().call_later(NUDGE_SECONDS, self._cancel)
+        if self._stop is not StopReason.INTERRUPT:
+            self._again = asyncio.get_running_loop().call_later(CANCEL_RETRY_SECONDS, self._cancel)
 
     async def stopped(self) -> None:
         """Return when the agent has ended."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    def _finish_unstarted(self, stop: Stop) -> None:
+    def _finish_unstarted(self, stop: StopReason) -> None:
         """End a run that still waits in a queue."""
         self._stop = stop
         status, error = stop.value
@@ -224,13 +226,13 @@ class Execution:
             self.emitter.recover(await recover())
         except Exception:
             log.exception("the recorded output of run %s cannot be read", self.run.run_id)
-        if self._stop is not None and self._stop is not Stop.SHUTDOWN:
+        if self._stop is not None and self._stop is not StopReason.SHUTDOWN:
             self._finish(*self._stop.value)
             self._leave()
 
     def leave_parent(self) -> None:
         """Stop, because the parent run stops."""
-        self.request_stop(Stop.PARENT)
+        self.request_stop(StopReason.PARENT)
 
     def fail_unstarted(self) -> None:
         """End a run whose start failed."""
@@ -248,7 +250,7 @@ class Execution:
             Draining: The core is shutting down.
         """
         ask = self.run.ask
-        if self._stop is Stop.SHUTDOWN:
+        if self._stop is StopReason.SHUTDOWN:
             raise Draining  # the agent is ending and would not use the answer
         if not self.paused or self._stop is not None or ask is None:
             raise RunNotPaused(self.run.run_id)
@@ -281,7 +283,7 @@ class Execution:
         """
         if self.run.status.terminal or self._stop is not None:
             raise RunTerminal(self.run.run_id, self.run.status.value)
-        if len(self._told) + len(told) > UNTAKEN_MESSAGES:
+        if len(self._told) + len(told) > MAX_UNTAKEN_MESSAGES:
             raise LimitExceeded(
                 "steered_messages", f"the agent has {len(self._told)} unread messages; try again later"
             )
@@ -315,9 +317,9 @@ class Execution:
         try:
             # An empty answer marks an open question: a later attempt learns from it what the session has.
             self.run.answers_payload = self._answers.question()
-            ask = Ask(request.id, request.prompt, schema, request.kind)
+            ask = PendingInput(request.id, request.prompt, schema, request.kind)
             self.emitter.paused(ask, remembered=remembered)
-            async with slot_lent():
+            async with lend_slot():
                 await self._answer
             return self._answers.repeat()
         except asyncio.CancelledError:
@@ -363,18 +365,18 @@ class Execution:
                 self._again.cancel()
             if self._asker is not None:
                 self._asker.cancel()
-            if self.children.any and self._stop is not Stop.SHUTDOWN:  # a shutdown stops them itself
+            if self.children.any and self._stop is not StopReason.SHUTDOWN:  # a shutdown stops them itself
                 await self._wait_for(self.children.end())
             self.children.stop()
             if self._stop is not None:
                 await self._wait_for(self._leave_sandboxes())
-        if self._stop is Stop.SHUTDOWN:
+        if self._stop is StopReason.SHUTDOWN:
             return
         if self._stop is not None:
             status, error = self._stop.value
-        if self._stop is Stop.BUDGET and self.run.quotas is not None:
+        if self._stop is StopReason.BUDGET and self.run.quotas is not None:
             error = self.run.quotas.error()
-        if self.run.quotas is not None and self._stop is not Stop.BUDGET:
+        if self.run.quotas is not None and self._stop is not StopReason.BUDGET:
             self.run.quotas.exceeded = None  # the run was stopped for another reason
         try:
             self._finish(status, error)
@@ -413,7 +415,7 @@ class Execution:
 
     async def cancel(self) -> None:
         """Cancel the run; return when it has stopped and its end is durable."""
-        self.request_stop(Stop.CANCEL)
+        self.request_stop(StopReason.CANCEL)
         await self.stopped()
         if self.run.status.terminal:
             await self.run.wait_published(self.run.next_sequence_number - 1)
@@ -445,7 +447,7 @@ class Execution:
             stopping = self._stop is not None
             told = self._words.outcome(error, self.app.name, self.run.run_id, stopping=stopping)
             error.__traceback__ = None  # its frames refer to the error: a reference cycle
-            return failed(told)
+            return failure_status(told)
         return Status.COMPLETED, None
 
     def _arm_deadline(self) -> None:
@@ -455,7 +457,7 @@ class Execution:
         quotas = self.run.quotas
         if self._time_left is not None:
             self._timed_from = time.monotonic()
-            late = partial(self.request_stop, Stop.DEADLINE)
+            late = partial(self.request_stop, StopReason.DEADLINE)
             self._deadlines.append(loop.call_later(max(self._time_left, 0), late))
         if quotas is not None:
             quotas.start_clock()

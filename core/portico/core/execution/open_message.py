@@ -88,7 +88,7 @@ class OpenMessage:
         )
 
 
-def counted(usage: Usage) -> Usage:
+def validate_usage(usage: Usage) -> Usage:
     """Return the usage with whole, non-negative numbers. Raises TypeError if its details are not JSON."""
     orjson.dumps(usage.details)
     numbers = (
@@ -102,6 +102,6 @@ def counted(usage: Usage) -> Usage:
     return Usage(heard, said, total, cached, reasoned, usage.details)
 
 
-def added(before: Usage | None, usage: Usage) -> Usage:
+def add_usage(before: Usage | None, usage: Usage) -> Usage:
     """The sum of two usages."""
     return usage if before is None else before + usage

@@ -7,7 +7,7 @@ from portico.agent import Status
 from portico.core.log.live_run import LiveRun
 
 
-class Readers:
+class ReaderTracker:
     """Counts the readers of a run; calls `on_gone` when there was none for `grace_seconds`."""
 
     def __init__(self, run: LiveRun, grace_seconds: float, on_gone: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from portico.core.log.encoding import EventEncoder
 STEERED_BYTES = 4 * 1024 * 1024  # bounded because each change of the run's status writes them again
 
 
-class Answers:
+class ReceivedInput:
     """The answers of one run in the order of its questions, and its steering messages.
 
     A later attempt gets the answers of earlier ones without asking again.

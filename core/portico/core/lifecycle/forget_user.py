@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from portico.core.errors import SessionNotFound
 from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.stores.ports.stores import Stores
 
 
 @dataclass(slots=True)
-class Forgotten:
+class ErasedCounts:
     """Numbers of deleted items."""
 
     runs: int = 0
@@ -24,17 +24,17 @@ class Forgotten:
     snapshots: int = 0
 
 
-class Forgetting:
+class UserEraser:
     """Deletes a user's data in one core. If it fails half-way, the next call completes it."""
 
-    def __init__(self, engine: RunEngine, stores: Stores, sandboxes: Sandboxes) -> None:
+    def __init__(self, engine: RunEngine, stores: Stores, sandboxes: CoreSandboxes) -> None:
         self._engine = engine
         self._stores = stores
         self._sandboxes = sandboxes
 
-    async def remove(self, owner: str) -> Forgotten:
+    async def remove(self, owner: str) -> ErasedCounts:
         """Delete an owner's data; return when none of it can be read. Raises StoreUnavailable, Draining."""
-        told = Forgotten()
+        told = ErasedCounts()
         # Live runs first, because they still write.
         await self._engine.cancel_all(owner)
         told.sandboxes, told.snapshots = await self._sandboxes.forget(owner)
@@ -49,7 +49,7 @@ class Forgetting:
         """Return when no file of the store contains removed data. Raises StoreUnavailable."""
         await self._stores.erase()
 
-    async def _runs(self, owner: str, told: Forgotten) -> None:
+    async def _runs(self, owner: str, told: ErasedCounts) -> None:
         while True:
             live = self._engine.live_of(owner)  # runs that began meanwhile
             found = await self._stores.runs.of_user(owner, BATCH + len(live))
@@ -60,7 +60,7 @@ class Forgetting:
             told.runs += runs
             told.push_configs += configs
 
-    async def _sessions(self, owner: str, told: Forgotten) -> None:
+    async def _sessions(self, owner: str, told: ErasedCounts) -> None:
         while found := await self._stores.sessions.list(owner, None, BATCH):
             for session in found:
                 with suppress(SessionNotFound):

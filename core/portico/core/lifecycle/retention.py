@@ -23,12 +23,12 @@ from portico.telemetry.metrics.counters import Counts, gauge
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
-DOUBTED_SECONDS = 3600.0  # time until a clock that was set forward is used
-IDLE_SHARE = 4.0  # rest after a batch, as a multiple of the batch's duration
+CLOCK_DISTRUST_SECONDS = 3600.0  # time until a clock that was set forward is used
+REST_FACTOR = 4.0  # rest after a batch, as a multiple of the batch's duration
 
 
 @dataclass(frozen=True, slots=True)
-class Ttls:
+class RetentionTtls:
     """Time to live of each kind of item, in seconds; None to keep it until it is deleted."""
 
     runs: float | None = None  # since their end
@@ -44,7 +44,7 @@ class Retention:
         self,
         engine: RunEngine,
         stores: Stores,
-        ttls: Ttls,
+        ttls: RetentionTtls,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -116,7 +116,7 @@ class Retention:
         """The present date; for an hour after a jump forward, the date without the jump."""
         date, moment = self._clock(), self._monotonic()
         self._seen.append((date, moment))
-        while self._seen[0][1] < moment - DOUBTED_SECONDS:
+        while self._seen[0][1] < moment - CLOCK_DISTRUST_SECONDS:
             self._seen.popleft()
         return min(then + moment - since for then, since in self._seen)
 
@@ -147,4 +147,4 @@ class Retention:
                     await self._rest(began)
 
     async def _rest(self, began: float) -> None:
-        await asyncio.sleep((self._monotonic() - began) * IDLE_SHARE)
+        await asyncio.sleep((self._monotonic() - began) * REST_FACTOR)

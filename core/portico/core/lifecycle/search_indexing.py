@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 2.0  # pause when no message is pending
 STEP_MESSAGES = 50  # messages per step
-BUSY_REST = 20.0  # rest while runs are started, as a multiple of the step's duration
+BUSY_REST_FACTOR = 20.0  # rest while runs are started, as a multiple of the step's duration
 
 
-class Indexing:
+class SearchIndexer:
     """Indexes messages from `start` to `stop`."""
 
     def __init__(self, engine: RunEngine, sessions: SessionStore) -> None:
@@ -48,7 +48,7 @@ class Indexing:
             took = time.monotonic() - began
             await asyncio.sleep(took)
             if self._engine.launched != launched:
-                await asyncio.sleep(took * BUSY_REST)
+                await asyncio.sleep(took * BUSY_REST_FACTOR)
 
     async def _work(self) -> None:
         failing = Rarely()

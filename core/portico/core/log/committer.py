@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from portico.core.errors import FencedOut, StoreUnavailable
-from portico.core.log.encoding import EventEncoder, Snapshot
+from portico.core.log.encoding import EventEncoder, RunSnapshot
 from portico.core.log.live_run import LiveRun
-from portico.core.log.loop_timer import Ticks
+from portico.core.log.loop_timer import LoopTimer
 from portico.core.log.run_metrics import RunMetrics
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.storage_quota import Room
@@ -21,7 +21,7 @@ from portico.telemetry.log.retry_log import Rarely
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-PATIENCE_SECONDS = 5.0  # time callers wait while the store rejects writes
+STORE_WAIT_SECONDS = 5.0  # time callers wait while the store rejects writes
 
 
 class GroupCommitter:
@@ -33,7 +33,7 @@ class GroupCommitter:
         encoder: EventEncoder,
         metrics: RunMetrics | None = None,
         room: Room | None = None,
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience_seconds: float = STORE_WAIT_SECONDS,
     ) -> None:
         self._metrics = metrics
         self._room = room
@@ -41,7 +41,7 @@ class GroupCommitter:
         self._runs = runs
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
-        self._ticks = Ticks()
+        self._ticks = LoopTimer()
         self._failing = Rarely()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -165,13 +165,13 @@ class GroupCommitter:
             background=run.start.background,
             idempotency_key=run.start.idempotency_key or None,
             request=run.start.payload,
-            summary=self._encoder.summary(_kept(run)),
+            summary=self._encoder.summary(_record_snapshot(run)),
             answers=run.answers_payload,
             ephemeral=run.start.ephemeral,
         )
 
 
-def _kept(run: LiveRun) -> Snapshot:
+def _record_snapshot(run: LiveRun) -> RunSnapshot:
     """The snapshot for the run's record: its time used is that at the last change of status."""
     snapshot = run.snapshot()
     if run.quotas is not None:

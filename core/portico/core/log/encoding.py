@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from portico.agent.child_runs import ChildRequest
-from portico.core.budgets import Use
+from portico.core.budgets import BudgetUse
 from portico.core.stores.ports.stores import Chunk
 from portico.model.messages import (
     AgentRequest,
@@ -26,7 +26,7 @@ from portico.model.messages import (
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PendingInput:
     """An open question of a paused run."""
 
     id: str
@@ -38,7 +38,7 @@ class Ask:
 @dataclass(
     slots=True
 )  # not frozen: an empty reply makes five instances, and frozen ones take four times as long
-class Snapshot:
+class RunSnapshot:
     """State of a run at one event. Filled in by its creator and not changed afterwards."""
 
     run_id: str
@@ -51,14 +51,14 @@ class Snapshot:
     user_id: str
     agent_name: str
     attempt: int
-    ask: Ask | None
+    ask: PendingInput | None
     metadata_json: str
     input: Sequence[Message] = ()  # the answer or steering messages that the agent gets with this event
     status_at: float = 0.0
     cancel_metadata_json: str = ""
     repeated_answers: int = 0
     budget: Budget | None = None
-    used: Use | None = None  # set if `budget` is
+    used: BudgetUse | None = None  # set if `budget` is
     parent_run_id: str = ""
 
 
@@ -88,7 +88,9 @@ class DeltaEncoder(Protocol):
 class EventEncoder(Protocol):
     """Encodes events as frames of one event, and the payloads that the stores keep."""
 
-    def response(self, sequence_number: int, snapshot: Snapshot, output: Sequence[FinishedMessage]) -> bytes:
+    def response(
+        self, sequence_number: int, snapshot: RunSnapshot, output: Sequence[FinishedMessage]
+    ) -> bytes:
         """Encode a change of the run's status; `output` is set in the terminal event only."""
         ...
 
@@ -112,7 +114,7 @@ class EventEncoder(Protocol):
         """Encode a finished message."""
         ...
 
-    def summary(self, snapshot: Snapshot) -> bytes:
+    def summary(self, snapshot: RunSnapshot) -> bytes:
         """The response without its output, for RunRecord.summary."""
         ...
 
@@ -128,11 +130,11 @@ class EventEncoder(Protocol):
         """Decode the result of `stored_message`."""
         ...
 
-    def load_request(self, payload: bytes, owner: str) -> "StartRequest":
+    def load_request(self, payload: bytes, owner: str) -> "RunRequest":
         """Decode StartRequest.payload."""
         ...
 
-    def load_ask(self, summary: bytes) -> tuple[Ask | None, int]:
+    def load_ask(self, summary: bytes) -> tuple[PendingInput | None, int]:
         """The open question in a summary, and the number of repeated answers."""
         ...
 
@@ -140,13 +142,11 @@ class EventEncoder(Protocol):
         """The id of the parent run in a summary; empty for a root run."""
         ...
 
-    def load_budget(self, summary: bytes) -> tuple[Budget, Use] | None:
+    def load_budget(self, summary: bytes) -> tuple[Budget, BudgetUse] | None:
         """The budget and its use in a summary; None without a budget."""
         ...
 
-    def child_request(
-        self, request: ChildRequest, parent_run_id: str, parent: "StartRequest"
-    ) -> "StartRequest":
+    def child_request(self, request: ChildRequest, parent_run_id: str, parent: "RunRequest") -> "RunRequest":
         """Make a request to start a child run. Raises InvalidArgument."""
         ...
 
@@ -182,7 +182,7 @@ DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class StartRequest:
+class RunRequest:
     """A validated request to start a run.
 
     `owner` is the user with its tenant, the key of the user in the stores. `payload` is the encoded request
@@ -207,7 +207,7 @@ class StartRequest:
         """Identifies the request as the caller sent it."""
         return self.payload[:DIGEST_BYTES]
 
-    def to(self, agent_name: str) -> "StartRequest":
+    def to(self, agent_name: str) -> "RunRequest":
         """The request with its agent's name filled in, also for the default agent."""
         if self.request.agent_name == agent_name:
             return self

@@ -11,19 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from portico.core.budgets import Quotas
+from portico.core.budgets import BudgetTracker
 from portico.core.errors import StoreUnavailable
-from portico.core.log.encoding import Ask, Snapshot, StartRequest
+from portico.core.log.encoding import PendingInput, RunRequest, RunSnapshot
 from portico.core.stores.ports.stores import Chunk, NewMessage, RunRecord
 from portico.model.messages import Error, Status, Usage
 
 PENDING_EVENTS = 512  # an agent this far ahead of the store waits
 PENDING_BYTES = 256 * 1024
-RING_BYTES = 256 * 1024  # size of the published end that stays in memory
+RECENT_BYTES = 256 * 1024  # size of the published end that stays in memory
 CHUNK_BYTES = 256 * 1024  # only a chunk with one event is larger: a reader holds a whole chunk
 
 
-class Committer(Protocol):
+class CommitQueue(Protocol):
     """Makes the pending changes of live runs durable."""
 
     def add(self, run: "LiveRun") -> None:
@@ -37,13 +37,13 @@ class LiveRun:
     def __init__(
         self,
         run_id: str,
-        start: StartRequest,
-        committer: Committer,
+        start: RunRequest,
+        committer: CommitQueue,
         *,
         created_at: float,
         attempt: int = 1,
         next_sequence_number: int = 0,
-        quotas: Quotas | None = None,
+        quotas: BudgetTracker | None = None,
     ) -> None:
         self.run_id = run_id
         self.start = start
@@ -58,7 +58,7 @@ class LiveRun:
         self.completed_at: float | None = None
         self.usage: Usage | None = None
         self.quotas = quotas  # if the run has a budget
-        self.ask: Ask | None = None
+        self.ask: PendingInput | None = None
         self.cancel_metadata_json = ""  # metadata of the cancellation
         self.answers_payload = b""  # answers so far, encoded
         self.repeated_answers = 0  # answers of earlier attempts that this attempt got
@@ -106,11 +106,11 @@ class LiveRun:
         """Whether the agent is too far ahead of the store."""
         return len(self._pending) >= PENDING_EVENTS or self._pending_bytes >= PENDING_BYTES
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> RunSnapshot:
         """The present state of the run, for a response event."""
         request = self.start.request
         quotas = self.quotas
-        return Snapshot(
+        return RunSnapshot(
             self.run_id,
             self.status,
             self.error,
@@ -189,7 +189,7 @@ class LiveRun:
             self.published = chunk.last
             self._ring.append(chunk)
             self._ring_bytes += len(chunk.data)
-            while self._ring_bytes > RING_BYTES:
+            while self._ring_bytes > RECENT_BYTES:
                 self._ring_bytes -= len(self._ring.popleft().data)
         if chunks:
             self.updated_at = at

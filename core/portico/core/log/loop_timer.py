@@ -23,7 +23,7 @@ TICK_NS = 1_000_000
 _TFD_TIMER_ABSTIME = 1
 
 
-class Ticks:
+class LoopTimer:
     """Wakes the running loop at each millisecond of the monotonic clock while commits are frequent.
 
     Owned by the committer, which calls `commit` for each commit.

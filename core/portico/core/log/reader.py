@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from portico.core.errors import RunNotFound
 from portico.core.log.live_run import LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog
-from portico.core.wire import skip
+from portico.core.wire import skip_events
 
 READ_BYTES = 64 * 1024  # most bytes in a frame, unless a single chunk is larger
 
@@ -129,7 +129,7 @@ class LogReader:
                 break
             data = chunk.data
             if chunk.first <= self.cursor:
-                data = skip(data, self.cursor + 1 - chunk.first)
+                data = skip_events(data, self.cursor + 1 - chunk.first)
             parts.append(data)
             size += len(data)
             self.cursor = chunk.last

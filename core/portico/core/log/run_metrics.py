@@ -12,7 +12,7 @@ from portico.core.stores.ports.stores import Chunk, RunRecord
 from portico.telemetry.metrics import meters
 
 STATES = ("executing", "paused", "queued")
-Taken = Sequence[tuple[LiveRun, Sequence[Chunk], Status, RunRecord | None]]
+TakenChunks = Sequence[tuple[LiveRun, Sequence[Chunk], Status, RunRecord | None]]
 
 
 class RunMetrics:
@@ -79,7 +79,7 @@ class RunMetrics:
             "Processes with mounts and preloaded modules from which sandboxes are forked.",
         )
 
-    def committed(self, taken: Taken, seconds: float) -> None:
+    def committed(self, taken: TakenChunks, seconds: float) -> None:
         """Record a commit. Call it before the events are published."""
         self._commit.record(seconds)
         now = time.monotonic()
@@ -106,7 +106,7 @@ class RunMetrics:
         return [Observation(self._events)]
 
 
-def states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:
+def count_states(executions: Iterable[tuple[bool, bool]]) -> Mapping[str, int]:
     """Count runs by state; each item is (started, paused)."""
     return Counter(
         "paused" if paused else "executing" if started else "queued" for started, paused in executions

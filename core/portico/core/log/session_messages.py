@@ -9,7 +9,7 @@ from portico.model.ids import new_id
 from portico.model.messages import DataContent, Message, TextContent
 
 
-def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> NewMessage:
+def to_session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> NewMessage:
     """Make the session's record of a message."""
     user_id, session_id = run.session
     return NewMessage(
@@ -17,7 +17,7 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Ne
         session_id=session_id,
         message_id=message.id or new_id("msg_"),
         role=message.role.value,
-        text=searchable(message),
+        text=searchable_text(message),
         payload=encoder.stored_message(message),
         created_at=time.time(),
         run_id=run.run_id,
@@ -25,7 +25,7 @@ def session_message(run: LiveRun, encoder: EventEncoder, message: Message) -> Ne
     )
 
 
-def searchable(message: Message) -> str:
+def searchable_text(message: Message) -> str:
     """The text by which searches in sessions find the message."""
     parts = []
     for content in message.content:

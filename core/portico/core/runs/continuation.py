@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from portico.core.errors import RunNotFound
 from portico.core.log.live_run import LiveRun
-from portico.core.runs.session_queue import SessionLanes
+from portico.core.runs.session_queue import SessionQueue
 from portico.core.stores.ports.stores import Stores
 from portico.model.ids import new_id
 
@@ -15,7 +15,7 @@ from portico.model.ids import new_id
 class Continuations:
     """Chooses sessions for continuing runs. Owned by the engine."""
 
-    def __init__(self, stores: Stores, lanes: SessionLanes, live: Callable[[str], LiveRun | None]) -> None:
+    def __init__(self, stores: Stores, lanes: SessionQueue, live: Callable[[str], LiveRun | None]) -> None:
         self._stores = stores
         self._lanes = lanes
         self._live = live

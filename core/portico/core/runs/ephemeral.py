@@ -13,7 +13,7 @@ from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 5.0  # delay before a failed deletion is retried
+RETRY_SECONDS = 5.0  # delay before a failed deletion is retried
 
 
 class _Due(NamedTuple):
@@ -22,7 +22,7 @@ class _Due(NamedTuple):
     session: tuple[str, str] | None  # deleted too
 
 
-class Ephemerals:
+class EphemeralCleaner:
     """Deletes ephemeral runs some time after their end. Owned by the engine."""
 
     def __init__(self, stores: Stores, removal: Removal, kept_seconds: float) -> None:
@@ -71,13 +71,13 @@ class Ephemerals:
             except StoreUnavailable as error:
                 if self._failing.due():
                     log.warning("deleting an ephemeral run failed, it is retried: %s", error)
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
                 continue
             except Exception:
                 # A sandbox that cannot be ended, or a defect: it must not delay other runs.
                 if self._failing.due():
                     log.exception("deleting the ephemeral run %s failed, it is retried", due.run_id)
-                self._due.append(due._replace(at=loop.time() + AGAIN_SECONDS))
+                self._due.append(due._replace(at=loop.time() + RETRY_SECONDS))
             self._due.popleft()
 
     async def _remove(self, due: _Due) -> None:

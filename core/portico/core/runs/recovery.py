@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portico.agent import AgentApp, Error, Status
-from portico.core.budgets import Quotas
+from portico.core.budgets import BudgetTracker
 from portico.core.errors import AgentNotFound
 from portico.core.execution.emitter import Emitter
 from portico.core.hosts.base.agent_host import AgentHost
 from portico.core.log.encoding import EventEncoder, Recovered
-from portico.core.log.live_run import Committer, LiveRun
+from portico.core.log.live_run import CommitQueue, LiveRun
 from portico.core.stores.ports.stores import Chunk, RunLog, RunRecord
 
 MAX_ATTEMPTS = 5  # bounds the attempts of an agent that brings the core down each time
 READ_BYTES = 1024 * 1024
-_RESTARTED = Error("core_restarted", "the core stopped while the run was executing")
+CORE_RESTARTED_ERROR = Error("core_restarted", "the core stopped while the run was executing")
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class UnfinishedRun:
     """An unfinished run of an earlier process."""
 
     record: RunRecord
@@ -33,24 +33,24 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class RecoveredRun:
     """A recovered run that continues."""
 
     run: LiveRun
     app: AgentApp
-    left: Left
+    left: UnfinishedRun
 
 
 class Recovery:
     """Decides for each unfinished run whether it is executed (again) or fails."""
 
-    def __init__(self, host: AgentHost, runs: RunLog, encoder: EventEncoder, committer: Committer) -> None:
+    def __init__(self, host: AgentHost, runs: RunLog, encoder: EventEncoder, committer: CommitQueue) -> None:
         self._host = host
         self._runs = runs
         self._encoder = encoder
         self._committer = committer
 
-    async def unfinished(self) -> Sequence[Left]:
+    async def unfinished(self) -> Sequence[UnfinishedRun]:
         """Return the unfinished runs in the order in which they are taken up.
 
         Paused runs come first, because they keep their places in the scheduler; a run comes before its child
@@ -64,10 +64,10 @@ class Recovery:
             while run_id in parents and run_id not in waiting:
                 waiting.add(run_id)
                 run_id = parents[run_id]
-        left = [Left(record, parents[record.run_id], record.run_id in waiting) for record in records]
+        left = [UnfinishedRun(record, parents[record.run_id], record.run_id in waiting) for record in records]
         return sorted(left, key=lambda each: not each.waits)
 
-    async def take_up(self, left: Left, parent: LiveRun | None) -> TakenUp | None:
+    async def take_up(self, left: UnfinishedRun, parent: LiveRun | None) -> RecoveredRun | None:
         """Recover a run: it stays paused or is executed from its start; else write its failure.
 
         Args:
@@ -86,10 +86,10 @@ class Recovery:
                 run, Error("agent_gone", f"the core no longer serves agent {record.agent_name!r}")
             )
             return None
-        taken = TakenUp(run, app, left)
+        taken = RecoveredRun(run, app, left)
         if left.parent_run_id and not (left.waits and parent is not None):
             # A parent that is executed again starts its child runs again.
-            await self._fail(run, _RESTARTED)
+            await self._fail(run, CORE_RESTARTED_ERROR)
             return None
         if left.waits or not left.begun:
             return taken
@@ -98,7 +98,7 @@ class Recovery:
         if app.on_restart == "rerun" and run.attempt < MAX_ATTEMPTS + answered:
             run.attempt += 1
             return taken
-        await self._fail(run, _RESTARTED)
+        await self._fail(run, CORE_RESTARTED_ERROR)
         return None
 
     async def said(self, run_id: str) -> Recovered:
@@ -110,7 +110,7 @@ class Recovery:
             cursor = more[-1].last
         return self._encoder.recover(chunks)
 
-    async def _run(self, record: RunRecord, above: Quotas | None) -> LiveRun:
+    async def _run(self, record: RunRecord, above: BudgetTracker | None) -> LiveRun:
         last = await self._runs.last(record.run_id)
         run = LiveRun(
             record.run_id,
@@ -133,7 +133,7 @@ class Recovery:
             run.paused_at = run.published
         return run
 
-    def _quotas(self, record: RunRecord, above: Quotas | None) -> Quotas | None:
+    def _quotas(self, record: RunRecord, above: BudgetTracker | None) -> BudgetTracker | None:
         found = self._encoder.load_budget(record.summary)
         if found is None:
             return None
@@ -141,7 +141,7 @@ class Recovery:
         if record.status == Status.IN_PROGRESS:
             # The end of the earlier process is unknown: count the time until now.
             used = used._replace(wall_time=used.wall_time + max(time.time() - record.updated_at, 0.0))
-        return Quotas(budget, used, above)
+        return BudgetTracker(budget, used, above)
 
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; keep its recorded output."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from portico.core.runs.idempotency import RecentKeys
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.runs.idempotency import IdempotencyIndex
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.stores.ports.stores import Stores
 
 BATCH = 100  # most items deleted in one transaction, because commits wait for it
@@ -12,7 +12,7 @@ BATCH = 100  # most items deleted in one transaction, because commits wait for i
 class Removal:
     """Deletes runs and sessions from the stores and from memory. Owned by the engine."""
 
-    def __init__(self, stores: Stores, sandboxes: Sandboxes, keys: RecentKeys) -> None:
+    def __init__(self, stores: Stores, sandboxes: CoreSandboxes, keys: IdempotencyIndex) -> None:
         self._stores = stores
         self._sandboxes = sandboxes
         self._keys = keys

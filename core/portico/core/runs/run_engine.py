@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from portico.agent import AgentApp, Budget, Message, Status
-from portico.core.budgets import Limit, open_quotas
+from portico.core.budgets import BudgetLimit, open_budget_tracker
 from portico.core.errors import (
     CursorAhead,
     CursorExpired,
@@ -27,22 +27,22 @@ from portico.core.errors import (
     SessionBusy,
     StoreUnavailable,
 )
-from portico.core.execution.execution import Execution, Stop
+from portico.core.execution.execution import Execution, StopReason
 from portico.core.hosts.base.agent_host import AgentHost
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.log.committer import PATIENCE_SECONDS, GroupCommitter
-from portico.core.log.encoding import EventEncoder, FinishedMessage, StartRequest
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.log.committer import STORE_WAIT_SECONDS, GroupCommitter
+from portico.core.log.encoding import EventEncoder, FinishedMessage, RunRequest
 from portico.core.log.live_run import LiveRun
 from portico.core.log.reader import LogReader
-from portico.core.log.run_metrics import RunMetrics, states
+from portico.core.log.run_metrics import RunMetrics, count_states
 from portico.core.runs.continuation import Continuations
-from portico.core.runs.ephemeral import Ephemerals
-from portico.core.runs.idempotency import RecentKeys
-from portico.core.runs.recovery import Recovery, TakenUp
+from portico.core.runs.ephemeral import EphemeralCleaner
+from portico.core.runs.idempotency import IdempotencyIndex
+from portico.core.runs.recovery import RecoveredRun, Recovery
 from portico.core.runs.removal import Removal
-from portico.core.runs.scheduler import RunLimits, Turns
-from portico.core.runs.session_queue import SessionLanes
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.runs.scheduler import FairScheduler, RunLimits
+from portico.core.runs.session_queue import SessionQueue
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.stores.ports.stores import Stores
 from portico.core.stores.storage_quota import Room
 from portico.model.ids import new_id
@@ -53,12 +53,12 @@ STOP_SECONDS = 5.0  # time for agents to clean up when the process ends
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """Limits of one core process."""
 
     live_runs: int = 20_000  # executing, paused and queued
     reader_grace_seconds: float = 30.0  # time a foreground run continues without a reader
-    store_seconds: float = PATIENCE_SECONDS  # time a caller waits while the store rejects writes
+    store_seconds: float = STORE_WAIT_SECONDS  # time a caller waits while the store rejects writes
     ephemeral_seconds: float = 60.0  # time an ephemeral run is kept after its end
     runs: RunLimits = field(default_factory=RunLimits)
     budget: Budget = field(default_factory=Budget)  # upper bound of every run's budget
@@ -72,16 +72,16 @@ class RunEngine:
         host: AgentHost,
         stores: Stores,
         encoder: EventEncoder,
-        limits: Limits | None = None,
-        sandboxes: Sandboxes | None = None,
-        words: ErrorWords | None = None,
+        limits: EngineLimits | None = None,
+        sandboxes: CoreSandboxes | None = None,
+        words: ErrorDisclosure | None = None,
     ) -> None:
         self.host = host
-        self._words = words or ErrorWords()
-        self._sandboxes = sandboxes or Sandboxes()
+        self._words = words or ErrorDisclosure()
+        self._sandboxes = sandboxes or CoreSandboxes()
         self._stores = stores
         self._encoder = encoder
-        self._limits = limits or Limits()
+        self._limits = limits or EngineLimits()
         metrics = RunMetrics.wanted()
         self._committer = GroupCommitter(
             stores.runs, encoder, metrics, stores.room, self._limits.store_seconds
@@ -89,12 +89,12 @@ class RunEngine:
         self._live: dict[str, Execution] = {}
         if metrics is not None:
             metrics.watch(self._states, lambda: self._sandboxes.count, lambda: self._sandboxes.templates)
-        self._lanes = SessionLanes()
-        self._turns: Turns[Execution] = Turns(self._limits.runs, self._begin)
-        self._keys = RecentKeys(stores.runs)
+        self._lanes = SessionQueue()
+        self._turns: FairScheduler[Execution] = FairScheduler(self._limits.runs, self._begin)
+        self._keys = IdempotencyIndex(stores.runs)
         self._continuations = Continuations(stores, self._lanes, self.live)
         self.removal = Removal(stores, self._sandboxes, self._keys)
-        self._ephemerals = Ephemerals(stores, self.removal, self._limits.ephemeral_seconds)
+        self._ephemerals = EphemeralCleaner(stores, self.removal, self._limits.ephemeral_seconds)
         self._recovery = Recovery(host, stores.runs, encoder, self._committer)
         self.draining = False
         self.launched = 0  # number of runs accepted by this process
@@ -116,9 +116,9 @@ class RunEngine:
                 log.exception("run %s cannot be recovered", left.record.run_id)
 
     def _states(self) -> Mapping[str, int]:
-        return states((execution.started, execution.paused) for execution in list(self._live.values()))
+        return count_states((execution.started, execution.paused) for execution in list(self._live.values()))
 
-    def _take_up(self, taken: TakenUp, parent: Execution | None) -> None:
+    def _take_up(self, taken: RecoveredRun, parent: Execution | None) -> None:
         run, left, policy = taken.run, taken.left, taken.run.start.busy_policy
         execution = self._open(run, taken.app, parent)
         asleep = partial(self._recovery.said, run.run_id) if left.waits else None
@@ -159,7 +159,7 @@ class RunEngine:
         self.draining = True
         executions = list(self._live.values())
         for execution in executions:
-            execution.request_stop(Stop.SHUTDOWN)
+            execution.request_stop(StopReason.SHUTDOWN)
         stopping = [asyncio.create_task(execution.stopped()) for execution in executions]
         if stopping:
             _, deaf = await asyncio.wait(stopping, timeout=STOP_SECONDS)
@@ -178,7 +178,7 @@ class RunEngine:
         while any(e.started and not e.paused for e in self._live.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def launch(self, start: StartRequest) -> Execution | str:
+    async def launch(self, start: RunRequest) -> Execution | str:
         """Accept a run, and begin or queue it. Its acceptance is durable a moment later.
 
         Returns:
@@ -204,7 +204,7 @@ class RunEngine:
     async def launch_after(
         self,
         run_id: str,
-        start: Callable[[str, str, bool], StartRequest],
+        start: Callable[[str, str, bool], RunRequest],
         *,
         apart: bool,
         before: str = "",
@@ -235,7 +235,7 @@ class RunEngine:
                     # A repeated or a refused request does not use the copy.
                     await self._stores.sessions.delete(owner, session_id)
 
-    def needs_lookup(self, start: StartRequest) -> bool:
+    def needs_lookup(self, start: RunRequest) -> bool:
         """Whether `launch` must wait for the store.
 
         It must when only the store knows whether the key is new or whether there is storage space, or when
@@ -245,7 +245,7 @@ class RunEngine:
         unsure = room is not None and not room.knows(start.owner, len(start.payload))
         return unsure or self._keys.needs_lookup(start) or self._pending_answer(start) is not None
 
-    def _pending_answer(self, start: StartRequest) -> tuple[LiveRun, int] | None:
+    def _pending_answer(self, start: RunRequest) -> tuple[LiveRun, int] | None:
         """The run that the answer or refusal of `launch_now` names, and its event that must be durable first.
 
         None if that event is durable, or if the answer names only the new run.
@@ -264,13 +264,13 @@ class RunEngine:
                 return (parent.run, last) if parent.run.published < last else None
         return None
 
-    def _room_for(self, start: StartRequest) -> Room | None:
+    def _room_for(self, start: RunRequest) -> Room | None:
         """The storage quota of a root run. A run admitted within the quota may exceed it, and so may its
         child runs.
         """
         return None if start.parent_run_id else self._stores.room
 
-    def launch_now(self, start: StartRequest) -> Execution | str:
+    def launch_now(self, start: RunRequest) -> Execution | str:
         """As `launch`, for a request without a key or with a key that the store does not have."""
         if start.idempotency_key and (found := self._keys.recent(start)) is not None:
             return found
@@ -290,9 +290,9 @@ class RunEngine:
         else:
             parent.children.check(start)
             above = parent.run.quotas
-            if above is not None and not above.take(Limit.CHILD_RUNS):
+            if above is not None and not above.take(BudgetLimit.CHILD_RUNS):
                 raise LimitExceeded("child_runs", above.error().message)
-        quotas = open_quotas(self._limits.budget, start.budget, above)
+        quotas = open_budget_tracker(self._limits.budget, start.budget, above)
         run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time(), quotas=quotas)
         execution = self._open(run, app, parent)
         if parent is None:
@@ -320,7 +320,7 @@ class RunEngine:
             raise RunNotStarted(run_id)
         return execution
 
-    def _parent_of(self, start: StartRequest) -> Execution | None:
+    def _parent_of(self, start: RunRequest) -> Execution | None:
         if not start.parent_run_id:
             return None
         parent = self._live.get(start.parent_run_id)
@@ -328,7 +328,7 @@ class RunEngine:
             raise RunTerminal(start.parent_run_id, "" if parent is None else parent.run.status.value)
         return parent
 
-    def _launch_child(self, start: StartRequest) -> Execution:
+    def _launch_child(self, start: RunRequest) -> Execution:
         launched = self.launch_now(start)
         assert isinstance(launched, Execution)  # child runs have no idempotency key
         return launched
@@ -466,14 +466,14 @@ class RunEngine:
             RunTerminal: The run has ended with another status than canceled.
             StoreUnavailable: The store rejects writes.
         """
-        await self._stop_run(run_id, Stop.CANCEL, metadata_json)
+        await self._stop_run(run_id, StopReason.CANCEL, metadata_json)
 
     async def cancel_all(self, owner: str) -> None:
         """Cancel the owner's live runs; return when they have ended. Raises StoreUnavailable, Draining."""
 
         async def cancel(execution: Execution) -> None:
             with suppress(RunTerminal):  # the run ended before the cancellation
-                await self._stop_live(execution, Stop.CANCEL)
+                await self._stop_live(execution, StopReason.CANCEL)
 
         await asyncio.gather(*(cancel(self._live[run_id]) for run_id in self.live_of(owner)))
 
@@ -485,7 +485,7 @@ class RunEngine:
             RunTerminal: The run has ended.
             StoreUnavailable: The store rejects writes.
         """
-        await self._stop_run(run_id, Stop.INTERRUPT)
+        await self._stop_run(run_id, StopReason.INTERRUPT)
 
     async def interrupt_session(self, owner: str, session_id: str) -> Sequence[str]:
         """Interrupt the executing runs of a session.
@@ -499,29 +499,29 @@ class RunEngine:
         """
         session = owner, session_id
         runs = [run.run_id for run in self._lanes.active(session)]
-        await asyncio.gather(*(self._stop_live(self._live[run_id], Stop.INTERRUPT) for run_id in runs))
+        await asyncio.gather(*(self._stop_live(self._live[run_id], StopReason.INTERRUPT) for run_id in runs))
         if not runs:
             ending = [execution.run for execution in self._live.values() if execution.run.session == session]
             await asyncio.gather(*(self.durable(run, run.next_sequence_number - 1) for run in ending))
         return runs
 
-    async def _stop_run(self, run_id: str, stop: Stop, metadata_json: str = "") -> None:
+    async def _stop_run(self, run_id: str, stop: StopReason, metadata_json: str = "") -> None:
         execution = self.execution(run_id)
         if execution is not None:
             await self._stop_live(execution, stop, metadata_json)
             return
         record = await self._stores.runs.get(run_id)
-        if stop is not Stop.CANCEL or record.status != Status.CANCELED:
+        if stop is not StopReason.CANCEL or record.status != Status.CANCELED:
             raise RunTerminal(run_id, record.status)
 
-    async def _stop_live(self, execution: Execution, stop: Stop, metadata_json: str = "") -> None:
+    async def _stop_live(self, execution: Execution, stop: StopReason, metadata_json: str = "") -> None:
         execution.request_stop(stop, metadata_json)
         await execution.stopped()
         run = execution.run
         if not run.status.terminal:
             raise Draining
         await self.durable(run, run.next_sequence_number - 1)
-        if stop is Stop.CANCEL and run.status is not Status.CANCELED:
+        if stop is StopReason.CANCEL and run.status is not Status.CANCELED:
             raise RunTerminal(run.run_id, run.status.value)
 
     async def resume(self, run_id: str, request_id: str, answer: Sequence[Message]) -> None:
@@ -608,7 +608,7 @@ class RunEngine:
             execution.emitter.queued()
         if policy == "interrupt":
             for other in self._lanes.active(run.session):
-                self._live[other.run_id].request_stop(Stop.INTERRUPT)
+                self._live[other.run_id].request_stop(StopReason.INTERRUPT)
 
     def _ended(self, execution: Execution) -> None:
         """Begin the next run of the session; forget this run once its end is durable."""

@@ -26,17 +26,17 @@ class RunLimits:
     queued_per_user: int | None = None
 
 
-class Waiting(Protocol):
+class Schedulable(Protocol):
     """A run that the scheduler places."""
 
     @property
     def owner(self) -> str: ...
 
 
-T = TypeVar("T", bound=Waiting)
+T = TypeVar("T", bound=Schedulable)
 
 
-class Turns(Generic[T]):
+class FairScheduler(Generic[T]):
     """The accepted root runs, executing or queued. Owned by the engine. Paused runs count as executing."""
 
     def __init__(self, limits: RunLimits, begin: Callable[[T], None]) -> None:
@@ -97,11 +97,11 @@ class Turns(Generic[T]):
         """Remove a run that has ended or is no longer queued, and begin the next ones."""
         keys = self._keys(run.owner)
         for key in keys:
-            _less(self._accepted, key)
+            _decrement(self._accepted, key)
         if id(run) in self._executing:
             self._executing.discard(id(run))
             for key in keys:
-                _less(self._running, key)
+                _decrement(self._running, key)
             if self._queues:
                 self._next()
         else:
@@ -170,7 +170,7 @@ def _tenant_key(owner: str) -> str:
     return f"\0{tenant_of(owner)}"  # no owner begins with a NUL
 
 
-def _less(counter: Counter[str], key: str) -> None:
+def _decrement(counter: Counter[str], key: str) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]

@@ -7,16 +7,16 @@ from portico.core.log.live_run import LiveRun
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Session:
     active: list[LiveRun] = field(default_factory=list)
     waiting: deque[LiveRun] = field(default_factory=deque)
 
 
-class SessionLanes:
+class SessionQueue:
     """The executing and the queued runs of each (user_id, session_id). Owned by the engine."""
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._lanes: dict[tuple[str, str], _Session] = {}
 
     def active(self, session: tuple[str, str]) -> list[LiveRun]:
         """The executing runs of the session."""
@@ -37,11 +37,11 @@ class SessionLanes:
 
     def enter(self, run: LiveRun) -> None:
         """Record that the run executes."""
-        self._lanes.setdefault(run.session, _Lane()).active.append(run)
+        self._lanes.setdefault(run.session, _Session()).active.append(run)
 
     def wait(self, run: LiveRun) -> None:
         """Queue the run behind the session's other runs."""
-        self._lanes.setdefault(run.session, _Lane()).waiting.append(run)
+        self._lanes.setdefault(run.session, _Session()).waiting.append(run)
 
     def leave(self, run: LiveRun) -> LiveRun | None:
         """Remove a run that has ended or is no longer queued. Returns the next run, marked as executing."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.sandbox import errors
 from portico.sandbox.mount_sources import Source, open_source
 from portico.sandbox.spec import Mount
@@ -20,7 +20,7 @@ _NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class _OpenDirectory:
     names: tuple[str, ...]  # as the operator wrote it, and with links resolved
     source: Source
     mode: str
@@ -65,7 +65,7 @@ class AllowedMounts:
                 except FileNotFoundError:
                     continue
                 except OSError as error:
-                    with told():
+                    with translate_sandbox_errors():
                         raise errors.BackendUnavailable(f"mount {index}: {error.strerror}") from error
                 return replace(mount, source=path, as_owner=folder.mode == "own", opened=source)
         raise InvalidArgument(
@@ -74,12 +74,12 @@ class AllowedMounts:
         )
 
 
-def _folder(entry: str) -> _Folder:
+def _folder(entry: str) -> _OpenDirectory:
     path, _, mode = entry.partition(":")
     if not path.startswith("/") or mode not in _MODES:
         raise ValueError(f"sandbox mounts: expected /directory[:rw] or /directory:own, not {entry!r}")
     plain = os.path.realpath(path)
     try:
-        return _Folder(tuple(dict.fromkeys((os.path.normpath(path), plain))), open_source(plain), mode)
+        return _OpenDirectory(tuple(dict.fromkeys((os.path.normpath(path), plain))), open_source(plain), mode)
     except OSError as error:
         raise ValueError(f"sandbox mounts: {path}: {error.strerror}") from error

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
-from portico.core.sandboxes.port_tokens import PortAccess
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.port_tokens import PortTokens
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.sandbox import errors, visible_files
 from portico.sandbox.backend import Backend
@@ -27,12 +27,12 @@ from portico.sandbox.spec import Spec
 log = logging.getLogger(__name__)
 
 
-class Sandboxes:
+class CoreSandboxes:
     """The sandboxes of one core, on its event loop. Methods raise the core's errors."""
 
     def __init__(self, policy: SandboxPolicy | None = None) -> None:
         self.policy = policy or SandboxPolicy()
-        self.ports = PortAccess()
+        self.ports = PortTokens()
         self._manager: SandboxManager | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -81,7 +81,7 @@ class Sandboxes:
 
     async def own(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
         """The session's own sandbox of a type, created if needed; concurrent calls get the same one."""
-        with told():
+        with translate_sandbox_errors():
             manager = await self._open()
             return await manager.own(spec, user_id=user_id, session_id=session_id, backend=backend)
 
@@ -89,7 +89,7 @@ class Sandboxes:
         self, key: tuple[str, str], user_id: str, session_id: str, spec: Spec, backend: str, *, fresh: bool
     ) -> Held:
         """The sandbox created for an owner's key, while it exists; else a new one."""
-        with told():
+        with translate_sandbox_errors():
             manager = await self._open()
             return await manager.keyed(
                 key, spec, fresh=fresh, user_id=user_id, session_id=session_id, backend=backend
@@ -97,13 +97,13 @@ class Sandboxes:
 
     async def create(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
         """Create a sandbox."""
-        with told():
+        with translate_sandbox_errors():
             manager = await self._open()
             return await manager.create(spec, user_id=user_id, session_id=session_id, backend=backend)
 
     def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
         """The sandbox, if its user is visible. Raises SandboxNotFound, SandboxGone."""
-        with told(sandbox_id=sandbox_id):
+        with translate_sandbox_errors(sandbox_id=sandbox_id):
             if self._manager is None:
                 raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
             return self._manager.get(sandbox_id, visible)
@@ -123,32 +123,32 @@ class Sandboxes:
     async def delete(self, sandbox_id: str) -> None:
         """End a sandbox. Raises SandboxNotFound, SandboxGone."""
         held = self.get(sandbox_id)
-        with told(sandbox_id=sandbox_id):
+        with translate_sandbox_errors(sandbox_id=sandbox_id):
             await self._existing().delete(held.box.id)
 
     async def release(self, user_id: str, session_id: str) -> None:
         """End the sandboxes of a session that was deleted."""
         if self._manager is not None:
-            with told():
+            with translate_sandbox_errors():
                 await self._manager.release(user_id, session_id)
 
     async def forget(self, user_id: str) -> tuple[int, int]:
         """End and delete all of a user's. Returns the numbers of sandboxes and snapshots."""
         if self._manager is None:
             return 0, 0
-        with told():
+        with translate_sandbox_errors():
             return await self._manager.forget(user_id)
 
     async def take(self, held: Held) -> Snapshot:
         """Take a snapshot of the sandbox's files, and of its kernel if possible. Raises LimitExceeded."""
-        with told(sandbox_id=held.box.id):
+        with translate_sandbox_errors(sandbox_id=held.box.id):
             return await self._existing().take_snapshot(held)
 
     async def roll_back(self, held: Held, snapshot_id: str) -> bool:
         """Reset a sandbox to a snapshot. Returns whether its kernel was restored too. Raises
         SnapshotNotFound.
         """
-        with told(sandbox_id=held.box.id, name=snapshot_id):
+        with translate_sandbox_errors(sandbox_id=held.box.id, name=snapshot_id):
             return await self._existing().roll_back(held, snapshot_id)
 
     def snapshots(self, user_id: str = "", session_id: str = "", sandbox_id: str = "") -> list[Snapshot]:
@@ -159,7 +159,7 @@ class Sandboxes:
 
     def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
         """The snapshot, if its user is visible. Raises SnapshotNotFound."""
-        with told(name=snapshot_id):
+        with translate_sandbox_errors(name=snapshot_id):
             if self._manager is None:
                 raise errors.SnapshotNotFound(f"no snapshot {snapshot_id!r}")
             return self._manager.snapshots.get(snapshot_id, visible)
@@ -172,17 +172,17 @@ class Sandboxes:
     async def fork(self, snapshot_id: str, session_id: str, spec: Spec | None, backend: str) -> Held:
         """Create a sandbox from a snapshot. Raises SnapshotNotFound."""
         self.snapshot(snapshot_id)
-        with told(name=snapshot_id):
+        with translate_sandbox_errors(name=snapshot_id):
             return await self._existing().fork(snapshot_id, session_id, spec, backend)
 
     async def fork_live(self, source: Held, session_id: str, spec: Spec | None, backend: str) -> Held:
         """Create a sandbox with the present files of another."""
-        with told(sandbox_id=source.box.id):
+        with translate_sandbox_errors(sandbox_id=source.box.id):
             return await self._existing().fork_live(source, session_id, spec, backend)
 
     def _existing(self) -> SandboxManager:
         """The manager; it exists if a sandbox or snapshot was found, until the core stops."""
-        with told():
+        with translate_sandbox_errors():
             if self._manager is None:
                 raise errors.BackendUnavailable("the core is stopping")
             return self._manager

@@ -10,12 +10,12 @@ from portico.core.sandboxes.sandbox_errors import SandboxNotFound
 _SIGNATURE_BYTES = 18
 
 
-def expired() -> SandboxNotFound:
+def expired_token_error() -> SandboxNotFound:
     """The error for an invalid or expired token."""
     return SandboxNotFound("the access token is invalid or has expired")
 
 
-class PortAccess:
+class PortTokens:
     """Creates and verifies port tokens."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class PortAccess:
             left = int(until) - time.monotonic()
             if left > 0:
                 return sandbox_id, int(port), left
-        raise expired()  # the same error in all cases: a guess reveals nothing
+        raise expired_token_error()  # the same error in all cases: a guess reveals nothing
 
     def _sign(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256")[:_SIGNATURE_BYTES]

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from portico.core.errors import LimitExceeded, PorticoError
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.sandbox import errors, tools
 from portico.sandbox.events import (
     CellEvent,
@@ -27,11 +27,15 @@ from portico.telemetry.tracing import spans
 T = TypeVar("T")
 
 
-class RunSandboxes:
+class SandboxesOfRun:
     """The sandboxes of one run, by type. Owned by its execution."""
 
     def __init__(
-        self, sandboxes: Sandboxes, user_id: str, session_id: str, seconds_left: Callable[[], float | None]
+        self,
+        sandboxes: CoreSandboxes,
+        user_id: str,
+        session_id: str,
+        seconds_left: Callable[[], float | None],
     ) -> None:
         """Create it; `seconds_left` limits the lifetime of sandboxes to that of the run."""
         self._sandboxes = sandboxes
@@ -65,7 +69,7 @@ class RunSandbox:
 
     def __init__(
         self,
-        sandboxes: Sandboxes,
+        sandboxes: CoreSandboxes,
         user_id: str,
         session_id: str,
         kind: str,

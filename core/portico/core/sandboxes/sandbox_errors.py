@@ -17,110 +17,110 @@ from portico.sandbox import errors, file_names
 log = logging.getLogger(__name__)
 
 
-class SandboxProblem(PorticoError):
+class SandboxDomainError(PorticoError):
     """Base class. `names` are the metadata that its callers get."""
 
     names: ClassVar[tuple[str, ...]] = ("sandbox_id",)
 
 
-class SandboxNotFound(SandboxProblem):
+class SandboxNotFound(SandboxDomainError):
     code = Code.NOT_FOUND
     reason = "SANDBOX_NOT_FOUND"
 
 
-class SandboxGone(SandboxProblem):
+class SandboxGone(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "SANDBOX_GONE"
     names = ("sandbox_id", "cause")
 
 
-class SandboxPaused(SandboxProblem):
+class SandboxPaused(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "SANDBOX_PAUSED"
 
 
-class SandboxUnsupported(SandboxProblem):
+class SandboxUnsupported(SandboxDomainError):
     code = Code.UNIMPLEMENTED
     reason = "SANDBOX_UNSUPPORTED"
     names = ()
 
 
-class SandboxUnavailable(SandboxProblem):
+class SandboxUnavailable(SandboxDomainError):
     code = Code.UNAVAILABLE
     reason = "SANDBOX_BACKEND_UNAVAILABLE"
     names = ()
 
 
-class SandboxOperationFailed(SandboxProblem):
+class SandboxOperationFailed(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "SANDBOX_OPERATION_FAILED"
     names = ("path",)
 
 
-class KernelDied(SandboxProblem):
+class KernelDied(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "KERNEL_DIED"
 
 
-class SandboxTimeout(SandboxProblem):
+class SandboxTimeout(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "SANDBOX_TIMEOUT"
 
 
-class CallCancelled(SandboxProblem):
+class CallCancelled(SandboxDomainError):
     code = Code.ABORTED
     reason = "CALL_CANCELLED"
 
 
-class ProcessNotFound(SandboxProblem):
+class ProcessNotFound(SandboxDomainError):
     code = Code.NOT_FOUND
     reason = "PROCESS_NOT_FOUND"
     names = ("pid",)
 
 
-class ToolNotFound(SandboxProblem):
+class ToolNotFound(SandboxDomainError):
     code = Code.NOT_FOUND
     reason = "TOOL_NOT_FOUND"
     names = ("name",)
 
 
-class FileNotFound(SandboxProblem):
+class FileNotFound(SandboxDomainError):
     code = Code.NOT_FOUND
     reason = "FILE_NOT_FOUND"
     names = ("path",)
 
 
-class FileExists(SandboxProblem):
+class FileExists(SandboxDomainError):
     code = Code.ALREADY_EXISTS
     reason = "FILE_EXISTS"
     names = ("path",)
 
 
-class InvalidPath(SandboxProblem):
+class InvalidPath(SandboxDomainError):
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_PATH"
     names = ("path",)
 
 
-class EditMismatch(SandboxProblem):
+class EditMismatch(SandboxDomainError):
     code = Code.FAILED_PRECONDITION
     reason = "EDIT_MISMATCH"
     names = ("path",)
 
 
-class PortRefused(SandboxProblem):
+class PortRefused(SandboxDomainError):
     code = Code.UNAVAILABLE
     reason = "PORT_REFUSED"
     names = ("port",)
 
 
-class SnapshotNotFound(SandboxProblem):
+class SnapshotNotFound(SandboxDomainError):
     code = Code.NOT_FOUND
     reason = "SNAPSHOT_NOT_FOUND"
     names = ("name",)
 
 
-_KINDS: Final[dict[type[errors.SandboxError], type[SandboxProblem]]] = {
+_DOMAIN_ERRORS: Final[dict[type[errors.SandboxError], type[SandboxDomainError]]] = {
     errors.SandboxNotFound: SandboxNotFound,
     errors.SandboxGone: SandboxGone,
     errors.SandboxPaused: SandboxPaused,
@@ -140,7 +140,7 @@ _KINDS: Final[dict[type[errors.SandboxError], type[SandboxProblem]]] = {
 }
 
 
-def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
+def to_domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
     """The core's error for a sandbox's error.
 
     Args:
@@ -149,7 +149,7 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
     """
     if isinstance(error, errors.LimitExceeded):
         return LimitExceeded(error.limit, error.message)
-    kind = _KINDS.get(type(error))
+    kind = _DOMAIN_ERRORS.get(type(error))
     if kind is None:
         field, separator, problem = error.message.partition(": ")
         plain = separator and field.replace(".", "").replace("_", "").isalnum()
@@ -167,9 +167,9 @@ def domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
 
 
 @contextmanager
-def told(**about: object) -> Iterator[None]:
+def translate_sandbox_errors(**about: object) -> Iterator[None]:
     """Convert errors of sandboxes raised within into errors of the core."""
     try:
         yield
     except errors.SandboxError as error:
-        raise domain_error(error, **about) from error
+        raise to_domain_error(error, **about) from error

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.model.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
@@ -17,7 +17,7 @@ PRELOAD = (
     "PIL", "PIL.Image", "asyncio", "matplotlib", "matplotlib.pyplot", "networkx", "numpy", "openpyxl",
     "pandas", "requests", "scipy", "scipy.stats", "seaborn", "sklearn", "statsmodels", "sympy",
 )  # fmt: skip
-ANY = "*"
+ANY_BACKEND = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class SandboxPolicy:
             if not least <= getattr(spec.limits, name) <= most:  # NaN fails too
                 raise InvalidArgument(f"spec.limits.{name}", f"must be between {least} and {most}")
         for module in spec.preload:
-            if module not in self.preload and ANY not in self.preload:
+            if module not in self.preload and ANY_BACKEND not in self.preload:
                 name = module[:MODULE_LENGTH]
                 raise InvalidArgument(
                     "spec.preload",
@@ -96,7 +96,7 @@ class SandboxPolicy:
             idle_seconds=idle,
             idle_action=spec.idle_action or self.idle_action,
         )
-        with told():
+        with translate_sandbox_errors():
             spec.check()
         return spec
 
@@ -106,7 +106,7 @@ class SandboxPolicy:
             return NetworkPolicy()  # equal to the default, so that a sandbox of the warm pool fits
         if not self.network:
             raise InvalidArgument("spec.allow_hosts", "must be empty: sandboxes of this core have no network")
-        with told():
+        with translate_sandbox_errors():
             network.check()
         operator = parse_all(self.network_bounds.hosts)
         for index, rule in enumerate(parse_all(network.allow_hosts)):

@@ -19,15 +19,15 @@ from portico.core.auth.api_keys import ApiKeys
 from portico.core.auth.authenticator import Authenticator
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import FencedOut
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.worker.worker_host import host_of
-from portico.core.hosts.worker.worker_process import interpreters
-from portico.core.lifecycle.forget_user import Forgetting
-from portico.core.lifecycle.retention import Retention, Ttls
-from portico.core.lifecycle.search_indexing import Indexing
-from portico.core.runs.run_engine import Limits, RunEngine
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.worker.worker_host import make_host
+from portico.core.hosts.worker.worker_process import process_starter
+from portico.core.lifecycle.forget_user import UserEraser
+from portico.core.lifecycle.retention import Retention, RetentionTtls
+from portico.core.lifecycle.search_indexing import SearchIndexer
+from portico.core.runs.run_engine import EngineLimits, RunEngine
 from portico.core.runs.scheduler import RunLimits
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.server.private_paths import private_paths
 from portico.core.server.server_tls import server_certificate
@@ -97,13 +97,13 @@ class CoreServer:
 
     def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
         self._settings = settings
-        self._words = ErrorWords(settings.error_readers)
-        self._host = host_of(apps, interpreters(*_of_logs(settings)), self._words)
+        self._words = ErrorDisclosure(settings.error_readers)
+        self._host = make_host(apps, process_starter(*_of_logs(settings)), self._words)
         self._drain = Drain()
         abstract = any(address.startswith(ABSTRACT) for address in settings.listen)
         self._origins = Origins(settings.gateway_names, private_sockets=not abstract)
         self._health = HealthServicer()
-        self._sandboxes = Sandboxes(_policy(settings))
+        self._sandboxes = CoreSandboxes(_policy(settings))
         self._renewing: asyncio.Task[NoReturn] | None = None
         self.ports: list[int] = []
 
@@ -137,7 +137,7 @@ class CoreServer:
             self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
             await self._keys.load()
             self._authentication = self._checking()
-            limits = Limits(
+            limits = EngineLimits(
                 settings.live_runs,
                 settings.reader_grace_seconds,
                 ephemeral_seconds=settings.ephemeral_seconds,
@@ -159,7 +159,7 @@ class CoreServer:
                 self._host, self._stores, ProtoEncoder(), limits, self._sandboxes, self._words
             )
             self._retention = Retention(self._engine, self._stores, _ttls(settings))
-            self._indexing = Indexing(self._engine, self._stores.sessions)
+            self._indexing = SearchIndexer(self._engine, self._stores.sessions)
             self._tls = server_certificate(settings)
             self._server = self._build()
             self.ports = [self._bind(address) for address in settings.listen]
@@ -258,7 +258,7 @@ class CoreServer:
             "MemoryService": MemoryService(self._stores.memories),
             "SandboxService": SandboxService(self._sandboxes),
             "IdentityService": IdentityService(
-                self._keys, Forgetting(self._engine, self._stores, self._sandboxes)
+                self._keys, UserEraser(self._engine, self._stores, self._sandboxes)
             ),
             "PushService": self._pushes,
         }
@@ -369,8 +369,8 @@ def _secret(value: SecretStr | None) -> str:
     return "" if value is None else value.get_secret_value()
 
 
-def _ttls(settings: CoreSettings) -> Ttls:
-    return Ttls(
+def _ttls(settings: CoreSettings) -> RetentionTtls:
+    return RetentionTtls(
         runs=settings.run_ttl_seconds,
         sessions=settings.session_ttl_seconds,
         states=settings.state_ttl_seconds,

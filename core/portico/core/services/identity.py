@@ -7,7 +7,7 @@ from grpc.aio import ServicerContext
 from portico.core.auth.api_keys import ApiKeys
 from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import seconds, timestamp
-from portico.core.lifecycle.forget_user import Forgetting
+from portico.core.lifecycle.forget_user import UserEraser
 from portico.core.services.rpc.current_principal import caller, owner_of
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.ports.api_keys import KeyRecord
@@ -18,7 +18,7 @@ from portico.v1 import identity_pb2 as pb
 class IdentityService:
     """Serves principals and API keys of one core."""
 
-    def __init__(self, keys: ApiKeys, forgetting: Forgetting) -> None:
+    def __init__(self, keys: ApiKeys, forgetting: UserEraser) -> None:
         self._keys = keys
         self._forgetting = forgetting
 

@@ -25,7 +25,7 @@ from portico.core.services.rpc.drain import Drain
 from portico.core.services.rpc.rate_limits import RateExceeded
 from portico.core.services.rpc.trace_context import enter_stream
 from portico.core.services.run_readers import open_query, open_watch, opened
-from portico.core.wire import varint
+from portico.core.wire import encode_varint
 from portico.model.identity import Principal
 from portico.telemetry.tracing.rpc_telemetry import Call, Calls
 from portico.v1 import query_pb2 as pb
@@ -49,7 +49,7 @@ class _Stream:
     def __init__(self, link: "Link", stream_id: int) -> None:
         self.link = link
         self.stream_id = stream_id
-        self.head = b"\x10" + varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
+        self.head = b"\x10" + encode_varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
         self.told: tuple[bytes, ...] = ()  # a frame to send before the first one
         self.credit = WINDOW_BYTES
         self.closed = False
@@ -298,8 +298,8 @@ class Link:
             self._drop(stream, "OK")
         elif not data:
             return 0
-        body = b"".join((data, stream.head, varint(len(data)), end))
-        parts += (*stream.told, b"\x0a", varint(len(body)), body)
+        body = b"".join((data, stream.head, encode_varint(len(data)), end))
+        parts += (*stream.told, b"\x0a", encode_varint(len(body)), body)
         stream.told = ()
         stream.credit -= len(data)
         if not end and reader.behind:
@@ -315,8 +315,8 @@ class Link:
         """Queues the caller's rate limits. They are sent with the stream's first events or with its end: a
         separate response would cost as much as a short reply."""
         if rate_limits:
-            tagged = b"".join((stream.head[:-1], b"\x2a", varint(len(rate_limits)), rate_limits))
-            stream.told = (b"\x0a", varint(len(tagged)), tagged)
+            tagged = b"".join((stream.head[:-1], b"\x2a", encode_varint(len(rate_limits)), rate_limits))
+            stream.told = (b"\x0a", encode_varint(len(tagged)), tagged)
 
     def _fail(self, stream: _Stream, error: Exception) -> None:
         """Ends a stream that could not be opened."""
@@ -349,7 +349,7 @@ class Link:
             end.reason = info.reason
             end.metadata.update(info.metadata)
         frame = pb.StreamFrame(stream_id=stream_id, end=end).SerializeToString()
-        self._ends += (b"\x0a", varint(len(frame)), frame)
+        self._ends += (b"\x0a", encode_varint(len(frame)), frame)
         self.wake.set()
 
     def _cut(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from portico.core.convert.requests import Place, check_id, check_query, start_request
 from portico.core.errors import InvalidArgument
 from portico.core.execution.execution import Execution
-from portico.core.log.encoding import StartRequest
+from portico.core.log.encoding import RunRequest
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
 from portico.core.services.rpc.current_principal import caller, check_run, is_own, owner_of
@@ -29,7 +29,7 @@ def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitab
     return engine.watch(launched, -1) if isinstance(launched, str) else engine.read(launched)
 
 
-def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> StartRequest:
+def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> RunRequest:
     """Checks the request and sets its owner. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
     owner = "" if caller().believed else owner_of(query.request.user_id, "request.user_id")
     return start_request(query, background=background, owner=owner)
@@ -53,7 +53,7 @@ async def launch_after(
     """Starts a run that continues another."""
     await _check_behind(engine, query, query.previous_run_id)
 
-    def start(owner: str, session_id: str, own: bool) -> StartRequest:
+    def start(owner: str, session_id: str, own: bool) -> RunRequest:
         return start_request(query, background=background, place=Place(owner, session_id, own))
 
     return await engine.launch_after(

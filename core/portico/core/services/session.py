@@ -19,8 +19,8 @@ from portico.core.convert.messages import (
 from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
-from portico.core.log.session_messages import searchable
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.log.session_messages import searchable_text
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.services.rpc.current_principal import owner_of, session_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import check_count, check_query, top_k
@@ -37,7 +37,7 @@ _Number = TypeVar("_Number", bound=int)
 class SessionService:
     """Serves the sessions of one store."""
 
-    def __init__(self, sessions: SessionStore, sandboxes: Sandboxes) -> None:
+    def __init__(self, sessions: SessionStore, sandboxes: CoreSandboxes) -> None:
         self._sessions = sessions
         self._sandboxes = sandboxes
 
@@ -161,7 +161,7 @@ def _words(numbers: Iterable[_Number], words: Mapping[_Number, StrEnum], field: 
 
 def _highlight(hits: Iterable[pb.SessionHit], query: str) -> None:
     for hit in hits:
-        text = searchable(message_from_proto(hit.message.message))
+        text = searchable_text(message_from_proto(hit.message.message))
         hit.highlights.extend(
             pb.Highlight(text=piece, ranges=[pb.TextRange(start=start, end=end) for start, end in ranges])
             for piece, ranges in highlights(text, query)
@@ -187,7 +187,7 @@ def _new(owner: str, session_id: str, message: Message) -> NewMessage:
         session_id=session_id,
         message_id=message.id,
         role=message.role.value,
-        text=searchable(message),
+        text=searchable_text(message),
         payload=message_to_proto(message).SerializeToString(),
         created_at=time.time(),
         type=message.type.value,

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from portico.core.hosts.base.error_disclosure import Readers
-from portico.core.sandboxes.sandbox_policy import ANY, PRELOAD
+from portico.core.hosts.base.error_disclosure import ErrorAudience
+from portico.core.sandboxes.sandbox_policy import ANY_BACKEND, PRELOAD
 from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX, is_local
 from portico.process.secrets import SecretSettings
@@ -314,7 +314,7 @@ class CoreSettings(SecretSettings):
         default=False, description="Whether the log may contain texts of callers and agents."
     )
 
-    error_words: Readers | None = Field(
+    error_words: ErrorAudience | None = Field(
         default=None,
         description="Where the texts of agents' exceptions go: callers; log (callers get the exception's "
         "type and an id that the log has too); or none. Unset: callers if auth is off and only this machine "
@@ -322,7 +322,7 @@ class CoreSettings(SecretSettings):
     )
 
     @property
-    def error_readers(self) -> Readers:
+    def error_readers(self) -> ErrorAudience:
         """Where the texts of agents' exceptions go, with the default resolved."""
         private = not self.auth and all(map(is_local, self.listen))
         return self.error_words or ("callers" if private else "log")
@@ -407,6 +407,6 @@ class CoreSettings(SecretSettings):
     @classmethod
     def _are_modules(cls, value: list[str]) -> list[str]:
         for name in value:
-            if name != ANY and not is_module(name):
+            if name != ANY_BACKEND and not is_module(name):
                 raise ValueError(f"has {name!r}, which is not a module name")
         return value

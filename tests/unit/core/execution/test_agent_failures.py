@@ -9,7 +9,7 @@ from support.engine import read, request
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent, data, usage
 from portico.core.errors import InvalidArgument, RunNotFound
-from portico.core.execution.execution import Stop
+from portico.core.execution.execution import StopReason
 from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2
 
@@ -68,7 +68,7 @@ async def test_a_run_that_is_stopped_in_the_moment_of_its_start_ends(engine_of: 
 
     engine = await engine_of(agent(waiting))
     execution = engine.launch_now(request("go"))
-    execution.request_stop(Stop.CANCEL)
+    execution.request_stop(StopReason.CANCEL)
     assert (await ended(engine, execution)).status == events_pb2.RUN_STATUS_CANCELED
 
 

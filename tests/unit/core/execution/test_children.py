@@ -8,12 +8,12 @@ from support.engine import request
 
 from portico.agent import Status
 from portico.agent.child_runs import ChildRequest, RunResult
-from portico.core.budgets import Limit, Quotas
+from portico.core.budgets import BudgetLimit, BudgetTracker
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import LimitExceeded, RunTerminal, SessionBusy
 from portico.core.execution import children as module
-from portico.core.execution.children import Children, RunStarter
-from portico.core.log.encoding import StartRequest
+from portico.core.execution.children import ChildRuns, ChildRunStarter
+from portico.core.log.encoding import RunRequest
 from portico.core.log.live_run import LiveRun
 from portico.model.messages import Budget, Message, Role, TextContent
 
@@ -46,17 +46,17 @@ class Child:
         self.over.set()
 
 
-def start(session_id: str = "s", text: str = "hi", owner: str = "ada") -> StartRequest:
+def start(session_id: str = "s", text: str = "hi", owner: str = "ada") -> RunRequest:
     return request(text, request={"user_id": owner, "session_id": session_id})
 
 
-def run(run_id: str, session_id: str = "s", text: str = "hi", quotas: Quotas | None = None) -> LiveRun:
+def run(run_id: str, session_id: str = "s", text: str = "hi", quotas: BudgetTracker | None = None) -> LiveRun:
     return LiveRun(run_id, start(session_id, text), Nobody(), created_at=1.0, quotas=quotas)
 
 
 def test_a_child_in_the_session_of_a_run_above_it_would_wait_for_ever() -> None:
-    top = Children(run("top", "s1"), None)
-    below = Children(run("below", "s2"), top)
+    top = ChildRuns(run("top", "s1"), None)
+    below = ChildRuns(run("below", "s2"), top)
     for session_id, holder in (("s1", "top"), ("s2", "below")):
         with pytest.raises(SessionBusy) as caught:
             below.check(start(session_id))
@@ -70,18 +70,18 @@ def test_a_child_in_the_session_of_a_run_above_it_would_wait_for_ever() -> None:
 def test_a_run_that_has_ended_or_stops_starts_no_more() -> None:
     ended = run("r")
     ended.status = Status.COMPLETED
-    stopping = Children(run("r"), None)
+    stopping = ChildRuns(run("r"), None)
     stopping.stop()
-    for children in (Children(ended, None), stopping):
+    for children in (ChildRuns(ended, None), stopping):
         with pytest.raises(RunTerminal):
             children.check(start("other"))
 
 
 def test_so_many_children_are_live_at_once_of_all_below_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIVE_CHILDREN", 2)
-    top = Children(run("top", "s1"), None)
+    top = ChildRuns(run("top", "s1"), None)
     first, second = Child(run("first", "s2")), Child(run("second", "s3"))
-    below = Children(first.run, top)
+    below = ChildRuns(first.run, top)
     top.add(first)
     below.check(start("s4"))
     below.add(second)
@@ -100,7 +100,7 @@ def test_so_many_children_are_live_at_once_of_all_below_one_run(monkeypatch: pyt
 
 
 def test_what_an_earlier_attempt_asked_is_taken_once() -> None:
-    children = Children(run("top"), None)
+    children = ChildRuns(run("top"), None)
     kept = [Child(run("first", "s2", "one")), Child(run("second", "s3", "two"))]
     for child in kept:
         children.keep(child)
@@ -113,7 +113,7 @@ def test_what_an_earlier_attempt_asked_is_taken_once() -> None:
 
 
 async def test_a_run_ends_once_its_children_have() -> None:
-    children = Children(run("top"), None)
+    children = ChildRuns(run("top"), None)
     pair = [Child(run("first", "s2")), Child(run("second", "s3"))]
     for child in pair:
         children.add(child)
@@ -124,7 +124,7 @@ async def test_a_run_ends_once_its_children_have() -> None:
         assert child.left == 1
         child.over.set()
     await asyncio.wait_for(ending, 30)
-    await asyncio.wait_for(Children(run("alone"), None).end(), 30)
+    await asyncio.wait_for(ChildRuns(run("alone"), None).end(), 30)
 
 
 ASKED = ChildRequest((Message(Role.USER, (TextContent("hi"),)),))
@@ -133,7 +133,7 @@ ASKED = ChildRequest((Message(Role.USER, (TextContent("hi"),)),))
 async def test_an_agent_learns_of_its_child_once_that_is_durable() -> None:
     parent = run("top")
     child = Child(run("first", "s2"))
-    starter = RunStarter(parent, ProtoEncoder(), lambda start: child, Children(parent, None))
+    starter = ChildRunStarter(parent, ProtoEncoder(), lambda start: child, ChildRuns(parent, None))
     starting = asyncio.create_task(starter(ASKED))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -150,22 +150,22 @@ async def test_an_agent_learns_of_its_child_once_that_is_durable() -> None:
 
 
 async def test_an_agent_that_asks_again_gets_the_child_that_it_has() -> None:
-    def refuse(start: StartRequest) -> Child:
+    def refuse(start: RunRequest) -> Child:
         raise AssertionError("it has one")
 
     parent = run("top")
-    children = Children(parent, None)
+    children = ChildRuns(parent, None)
     encoder = ProtoEncoder()
     kept = Child(LiveRun("kept", encoder.child_request(ASKED, "top", parent.start), Nobody(), created_at=1.0))
     children.keep(kept)
-    started = await RunStarter(parent, encoder, refuse, children)(ASKED)
+    started = await ChildRunStarter(parent, encoder, refuse, children)(ASKED)
     assert started.run_id == "kept"
 
 
 async def test_a_child_that_nobody_learns_of_is_stopped() -> None:
     parent = run("top")
     child = Child(run("first", "s2"))
-    starter = RunStarter(parent, ProtoEncoder(), lambda start: child, Children(parent, None))
+    starter = ChildRunStarter(parent, ProtoEncoder(), lambda start: child, ChildRuns(parent, None))
     starting = asyncio.create_task(starter(ASKED))
     await asyncio.sleep(0)
     starting.cancel()
@@ -176,15 +176,15 @@ async def test_a_child_that_nobody_learns_of_is_stopped() -> None:
 
 @pytest.mark.parametrize("spent", [False, True])
 async def test_who_may_have_no_child_hears_it_unless_it_is_being_stopped_for_that(spent: bool) -> None:
-    def refuse(start: StartRequest) -> Child:
+    def refuse(start: RunRequest) -> Child:
         raise LimitExceeded("child_runs", "no more")
 
-    quotas = Quotas(Budget(child_runs=0))
+    quotas = BudgetTracker(Budget(child_runs=0))
     for limits in (None, quotas):
         parent = run("top", quotas=limits)
         if limits is not None and spent:
-            assert not limits.take(Limit.CHILD_RUNS)
-        starter = RunStarter(parent, ProtoEncoder(), refuse, Children(parent, None))
+            assert not limits.take(BudgetLimit.CHILD_RUNS)
+        starter = ChildRunStarter(parent, ProtoEncoder(), refuse, ChildRuns(parent, None))
         expected = asyncio.CancelledError if limits is not None and spent else LimitExceeded
         with pytest.raises(expected):
             await starter(ASKED)

@@ -27,11 +27,11 @@ from portico.agent import (
     usage,
 )
 from portico.agent.context import AgentError
-from portico.core.budgets import Quotas
+from portico.core.budgets import BudgetTracker
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution import emitter as module
 from portico.core.execution.emitter import Emitter
-from portico.core.log.encoding import Ask
+from portico.core.log.encoding import PendingInput
 from portico.core.log.live_run import PENDING_EVENTS, LiveRun
 from portico.core.stores.ports.stores import Chunk, NewMessage
 from portico.v1 import events_pb2 as pb
@@ -60,7 +60,7 @@ class Stage:
 
     def __init__(self, budget: Budget | None = None) -> None:
         start = request("hi", request={"user_id": "ada", "session_id": "s"})
-        quotas = None if budget is None else Quotas(budget)
+        quotas = None if budget is None else BudgetTracker(budget)
         self.run = LiveRun("r", start, Nobody(), created_at=1.0, quotas=quotas)
         self.emitter = Emitter(self.run, ProtoEncoder())
         self.chunks: list[Chunk] = []
@@ -308,7 +308,7 @@ def test_the_session_gets_the_request_and_each_message_once() -> None:
     stage.emitter.started()
     stage.emit("a", Message(Role.ASSISTANT, (), type=MessageType.HEARTBEAT))
     stage.emitter.introduce(remembered=False)
-    stage.emitter.paused(Ask("input_1", "Well?", "", "input"), remembered=False)
+    stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=False)
     assert stage.run.ask is not None
     stage.emitter.resumed([Message(Role.USER, (TextContent("yes"),), id="msg_answer")])
     assert stage.run.ask is None
@@ -336,7 +336,7 @@ def test_what_led_to_a_question_of_an_earlier_attempt_is_in_the_session_already(
     stage.emitter.started()
     stage.emit("a")
     stage.emitter.introduce(remembered=True)
-    stage.emitter.paused(Ask("input_1", "Well?", "", "input"), remembered=True)
+    stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=True)
     stage.emitter.repeated()
     stage.emit("b")
     stage.emitter.withdrawn()
@@ -356,12 +356,12 @@ def test_what_led_to_a_question_of_an_earlier_attempt_is_in_the_session_already(
 
 def test_a_question_that_is_withdrawn_is_open_no_more() -> None:
     stage = Stage()
-    stage.emitter.paused(Ask("input_1", "Well?", "", "input"), remembered=False)
+    stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=False)
     stage.emitter.withdrawn()
     asked, withdrawn = stage.events()
     assert asked.response.HasField("input_request")
     assert not withdrawn.response.HasField("input_request")
-    stage.emitter.paused(Ask("input_2", "Well?", "", "input"), remembered=False)
+    stage.emitter.paused(PendingInput("input_2", "Well?", "", "input"), remembered=False)
     stage.emitter.finish(Status.CANCELED)
     assert not stage.events()[-1].response.HasField("input_request")
 

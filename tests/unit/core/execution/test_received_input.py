@@ -6,7 +6,7 @@ from portico.agent import Message, Role, TextContent
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import LimitExceeded
 from portico.core.execution import received_input as module
-from portico.core.execution.received_input import Answers
+from portico.core.execution.received_input import ReceivedInput
 
 
 def said(text: str) -> list[Message]:
@@ -17,20 +17,20 @@ def texts(messages: object) -> list[str]:
     return [message.text for message in messages]  # type: ignore[attr-defined]
 
 
-def loaded(payload: bytes) -> Answers:
-    answers = Answers(ProtoEncoder())
+def loaded(payload: bytes) -> ReceivedInput:
+    answers = ReceivedInput(ProtoEncoder())
     answers.load(payload)
     return answers
 
 
 def test_a_first_attempt_has_no_answers() -> None:
-    for answers in (Answers(ProtoEncoder()), loaded(b"")):
+    for answers in (ReceivedInput(ProtoEncoder()), loaded(b"")):
         assert (answers.repeats, answers.introduced) == (False, False)
         assert answers.steered == []
 
 
 def test_another_attempt_gets_the_answers_of_the_one_before_in_order() -> None:
-    first = Answers(ProtoEncoder())
+    first = ReceivedInput(ProtoEncoder())
     first.question()
     first.add(said("one"))
     first.question()
@@ -46,7 +46,7 @@ def test_another_attempt_gets_the_answers_of_the_one_before_in_order() -> None:
 
 
 def test_a_question_that_was_open_is_introduced_and_has_no_answer() -> None:
-    first = Answers(ProtoEncoder())
+    first = ReceivedInput(ProtoEncoder())
     first.question()
     first.add(said("one"))
     second = loaded(first.question())
@@ -63,7 +63,7 @@ def test_a_question_that_was_open_is_introduced_and_has_no_answer() -> None:
 
 
 def test_what_a_run_is_told_meanwhile_is_kept_in_order_and_is_no_answer() -> None:
-    first = Answers(ProtoEncoder())
+    first = ReceivedInput(ProtoEncoder())
     first.steer(said("left"))
     payload = first.steer([*said("right"), *said("on")])
     again = loaded(payload)
@@ -74,13 +74,13 @@ def test_what_a_run_is_told_meanwhile_is_kept_in_order_and_is_no_answer() -> Non
 
 
 def test_a_run_is_told_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = Answers(ProtoEncoder())
+    answers = ReceivedInput(ProtoEncoder())
     size = len(answers.steer(said("x" * 50)))
     monkeypatch.setattr(module, "STEERED_BYTES", size)
-    same = Answers(ProtoEncoder())
+    same = ReceivedInput(ProtoEncoder())
     assert len(same.steer(said("x" * 50))) == size
     monkeypatch.setattr(module, "STEERED_BYTES", size - 1)
-    less = Answers(ProtoEncoder())
+    less = ReceivedInput(ProtoEncoder())
     with pytest.raises(LimitExceeded) as caught:
         less.steer(said("x" * 50))
     assert caught.value.metadata["limit"] == "steered_bytes"
@@ -88,7 +88,7 @@ def test_a_run_is_told_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_question_that_was_answered_is_open_no_more() -> None:
-    first = Answers(ProtoEncoder())
+    first = ReceivedInput(ProtoEncoder())
     first.question()
     first.add(said("one"))
     again = loaded(first.steer(said("meanwhile")))

@@ -11,7 +11,7 @@ from support.engine import Disk, read, request, text_of
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
 from portico.core.errors import StoreUnavailable
 from portico.core.execution import execution as module
-from portico.core.execution.execution import Execution, Stop
+from portico.core.execution.execution import Execution, StopReason
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
 
@@ -55,7 +55,7 @@ def deaf(times: int) -> Callable[[], Any]:
 async def test_a_deadline_is_repeated_though_nobody_waits(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NUDGE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "CANCEL_RETRY_SECONDS", 0.02)
     engine = await engine_of(agent(deaf(3)))
     execution = launch(engine, background=True, timeout={"nanos": 20_000_000})
     assert await ended(execution) is Status.FAILED
@@ -66,7 +66,7 @@ async def test_a_deadline_is_repeated_though_nobody_waits(
 async def test_a_reader_that_has_gone_is_repeated_and_then_no_more(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NUDGE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "CANCEL_RETRY_SECONDS", 0.02)
     engine = await engine_of(agent(deaf(3)), reader_grace_seconds=0.01)
     execution = launch(engine)
     engine.read(execution).close()
@@ -79,7 +79,7 @@ async def test_a_reader_that_has_gone_is_repeated_and_then_no_more(
 async def test_an_interrupted_agent_may_take_its_time_for_a_last_word(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NUDGE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "CANCEL_RETRY_SECONDS", 0.01)
 
     async def summing_up() -> Any:
         try:
@@ -99,11 +99,11 @@ async def test_an_interrupted_agent_may_take_its_time_for_a_last_word(
 async def test_a_cancel_follows_an_interruption_that_was_not_heard(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NUDGE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "CANCEL_RETRY_SECONDS", 0.02)
     engine = await engine_of(agent(deaf(3)))
     execution = launch(engine)
     await asyncio.sleep(0.02)
-    execution.request_stop(Stop.INTERRUPT)
+    execution.request_stop(StopReason.INTERRUPT)
     await asyncio.wait_for(engine.cancel(execution.run.run_id), 5)
     assert execution.run.status is Status.CANCELED
 

@@ -12,9 +12,9 @@ from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.lifecycle import forget_user as module
-from portico.core.lifecycle.forget_user import Forgetting, Forgotten
+from portico.core.lifecycle.forget_user import ErasedCounts, UserEraser
 from portico.core.runs.run_engine import RunEngine
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import (
     Commit,
@@ -43,8 +43,8 @@ async def engine(stores: Stores) -> AsyncIterator[RunEngine]:
 
 
 @pytest.fixture
-def forgetting(engine: RunEngine, stores: Stores) -> Forgetting:
-    return Forgetting(engine, stores, Sandboxes())
+def forgetting(engine: RunEngine, stores: Stores) -> UserEraser:
+    return UserEraser(engine, stores, CoreSandboxes())
 
 
 async def fill(stores: Stores, owner: str, count: int) -> None:
@@ -80,22 +80,22 @@ async def kept(stores: Stores, owner: str) -> list[int]:
 
 
 async def test_all_that_an_owner_has_goes_and_is_counted(
-    forgetting: Forgetting, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    forgetting: UserEraser, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 2)  # so that the deletion takes several steps
     await fill(stores, "ada", 5)
     await fill(stores, "bob", 2)
-    assert await forgetting.remove("ada") == Forgotten(
+    assert await forgetting.remove("ada") == ErasedCounts(
         runs=5, sessions=5, messages=10, states=5, memories=5, push_configs=5
     )
     assert await kept(stores, "ada") == [0, 0, 0, 0]
     assert await kept(stores, "bob") == [2, 2, 2, 2]
     assert [record.run_id for record in await stores.pushes.undelivered()] == ["bob-0", "bob-1"]
-    assert await forgetting.remove("ada") == Forgotten()
+    assert await forgetting.remove("ada") == ErasedCounts()
 
 
 async def test_what_still_writes_is_stopped_first(
-    forgetting: Forgetting, engine: RunEngine, stores: Stores
+    forgetting: UserEraser, engine: RunEngine, stores: Stores
 ) -> None:
     launched = {}
     for user_id in ("ada", "bob"):
@@ -111,7 +111,7 @@ async def test_what_still_writes_is_stopped_first(
 
 
 async def test_a_run_that_began_meanwhile_neither_goes_nor_keeps_the_others(
-    forgetting: Forgetting, engine: RunEngine, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    forgetting: UserEraser, engine: RunEngine, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 1)
     cancel_all = engine.cancel_all
@@ -130,7 +130,7 @@ async def test_a_run_that_began_meanwhile_neither_goes_nor_keeps_the_others(
 
 
 async def test_a_session_that_somebody_else_deletes_meanwhile_is_not_counted(
-    forgetting: Forgetting, engine: RunEngine, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    forgetting: UserEraser, engine: RunEngine, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(stores, "ada", 3)
     session = engine.removal.session

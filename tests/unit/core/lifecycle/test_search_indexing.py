@@ -7,7 +7,7 @@ from typing import Any
 from support.engine import request, text_of
 
 from portico.agent import AgentApp, Context
-from portico.core.lifecycle.search_indexing import STEP_MESSAGES, Indexing
+from portico.core.lifecycle.search_indexing import STEP_MESSAGES, SearchIndexer
 from portico.core.stores.ports.stores import NewMessage, Stores
 
 
@@ -25,7 +25,7 @@ async def test_it_works_until_nothing_is_pending_while_runs_are_started(
     count = 5 * STEP_MESSAGES
     messages = [NewMessage("ada", "s1", f"m{n}", "user", "penguin", b"", 1.0) for n in range(count)]
     await stores.sessions.append("ada", "s1", messages)
-    indexing = asyncio.create_task(Indexing(engine, stores.sessions).catch_up())
+    indexing = asyncio.create_task(SearchIndexer(engine, stores.sessions).catch_up())
     for _ in range(10):
         await text_of(engine, engine.launch_now(request("hello")))
     await indexing

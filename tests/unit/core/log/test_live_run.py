@@ -7,7 +7,7 @@ from typing import Any
 from support.engine import Disk, request
 
 from portico.agent import AgentApp, Status
-from portico.core.budgets import Limit
+from portico.core.budgets import BudgetLimit
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.log.live_run import LiveRun
@@ -65,7 +65,7 @@ async def test_a_record_that_changes_without_events_is_written(engine_of: Engine
     await run.wait_published(run.next_sequence_number - 1)
     await run.wait(lambda: run.recorded == run.changes)
     disk.commits.clear()
-    assert quotas.take(Limit.TOOL_CALLS)  # as a call of a child run does
+    assert quotas.take(BudgetLimit.TOOL_CALLS)  # as a call of a child run does
     assert run.recorded < run.changes
     await asyncio.wait_for(run.wait(lambda: run.recorded == run.changes), 30)
     [commit] = disk.commits

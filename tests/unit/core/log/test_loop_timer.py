@@ -8,24 +8,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from portico.core.log.loop_timer import BUSY_COMMITS, TICK_NS, WINDOW_SECONDS, Ticks, _arm, _create
+from portico.core.log.loop_timer import BUSY_COMMITS, TICK_NS, WINDOW_SECONDS, LoopTimer, _arm, _create
 
 
 @pytest.fixture
-async def ticks() -> AsyncIterator[Ticks]:
-    ticks = Ticks()
+async def ticks() -> AsyncIterator[LoopTimer]:
+    ticks = LoopTimer()
     ticks.start()
     yield ticks
     ticks.stop()
 
 
-def busy(ticks: Ticks) -> None:
+def busy(ticks: LoopTimer) -> None:
     """Two windows of commits, because the first may have begun long ago."""
     for _ in range(2 * BUSY_COMMITS):
         ticks.commit()
 
 
-async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: Ticks) -> None:
+async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: LoopTimer) -> None:
     assert not ticks.ticking
     busy(ticks)
     assert ticks.ticking
@@ -34,14 +34,14 @@ async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: Ticks) -> None:
             await asyncio.sleep(WINDOW_SECONDS / 10)
 
 
-async def test_a_core_that_commits_now_and_then_does_not_tick(ticks: Ticks) -> None:
+async def test_a_core_that_commits_now_and_then_does_not_tick(ticks: LoopTimer) -> None:
     for _ in range(3 * BUSY_COMMITS):
         ticks.commit()
         ticks._since -= WINDOW_SECONDS  # as if the commits were a window apart
     assert not ticks.ticking
 
 
-async def test_it_ticks_again_after_a_pause(ticks: Ticks) -> None:
+async def test_it_ticks_again_after_a_pause(ticks: LoopTimer) -> None:
     for _ in range(2):
         busy(ticks)
         assert ticks.ticking
@@ -67,7 +67,7 @@ def test_a_tick_is_where_a_millisecond_begins() -> None:
 
 async def test_nothing_is_left_open_once_it_has_stopped() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    ticks = Ticks()
+    ticks = LoopTimer()
     ticks.start()
     busy(ticks)
     ticks.stop()

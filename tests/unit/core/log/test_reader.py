@@ -153,9 +153,9 @@ async def play(plan: list[tuple[str, int]]) -> None:
 @settings(max_examples=150, deadline=None)
 @given(steps, st.sampled_from([200, 2000, 256 * 1024]))
 def test_every_reader_gets_every_event_once(plan: list[tuple[str, int]], ring_bytes: int) -> None:
-    before = live_run.RING_BYTES, reader.READ_BYTES
-    live_run.RING_BYTES = ring_bytes
+    before = live_run.RECENT_BYTES, reader.READ_BYTES
+    live_run.RECENT_BYTES = ring_bytes
     try:
         asyncio.run(play(plan))
     finally:
-        live_run.RING_BYTES, reader.READ_BYTES = before
+        live_run.RECENT_BYTES, reader.READ_BYTES = before

@@ -10,7 +10,7 @@ from portico.agent import Status
 from portico.core.errors import RunNotFound, SessionNotFound
 from portico.core.log.live_run import LiveRun
 from portico.core.runs.continuation import Continuations
-from portico.core.runs.session_queue import SessionLanes
+from portico.core.runs.session_queue import SessionQueue
 from portico.core.stores.ports.stores import Commit, NewMessage, NewSession, RunRecord, Stores
 
 Place = tuple[str, str, bool]
@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, stores: Stores) -> None:
         self.stores = stores
-        self.lanes = SessionLanes()
+        self.lanes = SessionQueue()
         self.live: dict[str, LiveRun] = {}
         self.continuations = Continuations(stores, self.lanes, self.live.get)
 

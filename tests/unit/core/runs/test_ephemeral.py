@@ -7,25 +7,25 @@ import pytest
 
 from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
 from portico.core.runs import ephemeral as module
-from portico.core.runs.ephemeral import Ephemerals
-from portico.core.runs.idempotency import RecentKeys
+from portico.core.runs.ephemeral import EphemeralCleaner
+from portico.core.runs.idempotency import IdempotencyIndex
 from portico.core.runs.removal import Removal
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable
 from portico.core.stores.ports.stores import Commit, MemoryRecord, NewSession, RunRecord, Stores
 
 
 @pytest.fixture
-def sandboxes() -> Sandboxes:
-    return Sandboxes()
+def sandboxes() -> CoreSandboxes:
+    return CoreSandboxes()
 
 
 @pytest.fixture
 async def sweeping(
-    stores: Stores, sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Ephemerals]:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.02, raising=False)
-    ephemerals = Ephemerals(stores, Removal(stores, sandboxes, RecentKeys(stores.runs)), 0.02)
+    stores: Stores, sandboxes: CoreSandboxes, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[EphemeralCleaner]:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02, raising=False)
+    ephemerals = EphemeralCleaner(stores, Removal(stores, sandboxes, IdempotencyIndex(stores.runs)), 0.02)
     yield ephemerals
     await ephemerals.stop()
 
@@ -59,7 +59,7 @@ async def kept(stores: Stores) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweeping: Ephemerals) -> None:
+async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweeping: EphemeralCleaner) -> None:
     for run_id, session_id in (("r1", "own"), ("r2", "given"), ("r3", "another")):
         await ended(stores, run_id, session_id, "session" if session_id == "own" else "run")
     sweeping.ended("r1", ("ada", "own"))
@@ -74,7 +74,9 @@ async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweepi
     assert await kept(stores) == (["given"],) * 3
 
 
-async def test_a_session_that_somebody_deleted_keeps_no_run(stores: Stores, sweeping: Ephemerals) -> None:
+async def test_a_session_that_somebody_deleted_keeps_no_run(
+    stores: Stores, sweeping: EphemeralCleaner
+) -> None:
     await ended(stores, "r1", "own", "session")
     await stores.sessions.delete("ada", "own")
     sweeping.ended("r1", ("ada", "own"))
@@ -83,8 +85,8 @@ async def test_a_session_that_somebody_deleted_keeps_no_run(stores: Stores, swee
 
 
 async def test_a_run_stays_while_its_readers_may_come_back(stores: Stores) -> None:
-    removal = Removal(stores, Sandboxes(), RecentKeys(stores.runs))
-    sweeping = Ephemerals(stores, removal, 600.0)
+    removal = Removal(stores, CoreSandboxes(), IdempotencyIndex(stores.runs))
+    sweeping = EphemeralCleaner(stores, removal, 600.0)
     await ended(stores, "r1", "own", "session")
     sweeping.ended("r1", ("ada", "own"))
     for _ in range(20):
@@ -94,7 +96,7 @@ async def test_a_run_stays_while_its_readers_may_come_back(stores: Stores) -> No
     assert await kept(stores) == (["own"],) * 3
 
 
-async def test_what_an_earlier_process_left_over_goes_too(stores: Stores, sweeping: Ephemerals) -> None:
+async def test_what_an_earlier_process_left_over_goes_too(stores: Stores, sweeping: EphemeralCleaner) -> None:
     for run_id, session_id, ephemeral in (
         ("r1", "own", "session"),
         ("r2", "given", "run"),
@@ -109,7 +111,10 @@ async def test_what_an_earlier_process_left_over_goes_too(stores: Stores, sweepi
 
 
 async def test_what_the_store_does_not_remove_is_tried_again(
-    stores: Stores, sweeping: Ephemerals, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    stores: Stores,
+    sweeping: EphemeralCleaner,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     delete_all, tries = stores.runs.delete_all, 0
 
@@ -135,8 +140,8 @@ async def test_what_the_store_does_not_remove_is_tried_again(
 
 async def test_what_can_not_be_removed_holds_up_no_other_and_is_tried_again(
     stores: Stores,
-    sweeping: Ephemerals,
-    sandboxes: Sandboxes,
+    sweeping: EphemeralCleaner,
+    sandboxes: CoreSandboxes,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -161,7 +166,7 @@ async def test_what_can_not_be_removed_holds_up_no_other_and_is_tried_again(
 
 
 async def test_once_it_has_stopped_nothing_is_removed_any_more(
-    stores: Stores, sweeping: Ephemerals, monkeypatch: pytest.MonkeyPatch
+    stores: Stores, sweeping: EphemeralCleaner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await sweeping.stop()  # there is no task to stop yet
     begun, cut = asyncio.Event(), False

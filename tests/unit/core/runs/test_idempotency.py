@@ -11,7 +11,7 @@ from portico.agent import AgentApp
 from portico.core.errors import IdempotencyConflict
 from portico.core.execution.execution import Execution
 from portico.core.runs import idempotency as module
-from portico.core.runs.idempotency import WINDOW_SECONDS, RecentKeys
+from portico.core.runs.idempotency import RECENT_SECONDS, IdempotencyIndex
 from portico.core.stores.ports.stores import AUTO_PREFIX, Commit, RunRecord, Stores
 
 Engines = Callable[..., Any]
@@ -46,12 +46,12 @@ async def test_a_restarted_core_knows_the_automatic_keys_of_the_window_before(
     stores: Stores, clock: Clock
 ) -> None:
     runs = [
-        started("young", f"{AUTO_PREFIX}young", clock.now - WINDOW_SECONDS + 1),
-        started("old", f"{AUTO_PREFIX}old", clock.now - WINDOW_SECONDS - 1),
+        started("young", f"{AUTO_PREFIX}young", clock.now - RECENT_SECONDS + 1),
+        started("old", f"{AUTO_PREFIX}old", clock.now - RECENT_SECONDS - 1),
         started("named", "order-1", clock.now),
     ]
     await stores.runs.commit(Commit(runs))
-    keys = RecentKeys(stores.runs)
+    keys = IdempotencyIndex(stores.runs)
     await keys.load()
     again = request("hi", idempotency_key=f"{AUTO_PREFIX}young")
     assert (keys.run_of(again), keys.recent(again)) == ("young", "young")
@@ -67,20 +67,20 @@ async def test_a_restarted_core_knows_the_automatic_keys_of_the_window_before(
 
 
 async def test_a_key_is_remembered_for_the_window_and_no_longer(stores: Stores, clock: Clock) -> None:
-    keys = RecentKeys(stores.runs)
+    keys = IdempotencyIndex(stores.runs)
     asked = [request("hi", idempotency_key=f"{AUTO_PREFIX}{number}") for number in range(3)]
     for start, run_id in zip(asked, ("r0", "r1", "r2"), strict=True):
         keys.remember(start, run_id)
-        clock.now += WINDOW_SECONDS / 2
+        clock.now += RECENT_SECONDS / 2
     # The first key is as old as the window when the third comes.
     assert [keys.run_of(start) for start in asked] == ["", "r1", "r2"]
-    clock.now += WINDOW_SECONDS
+    clock.now += RECENT_SECONDS
     keys.remember(request("hi", idempotency_key=f"{AUTO_PREFIX}new"), "r3")
     assert [keys.run_of(start) for start in asked] == ["", "", ""]
 
 
 async def test_a_run_without_a_key_is_nobodys_repeat(stores: Stores) -> None:
-    keys = RecentKeys(stores.runs)
+    keys = IdempotencyIndex(stores.runs)
     keys.remember(request("hi"), "r0")
     assert keys.run_of(request("hi")) == ""
     assert not keys.needs_lookup(request("hi"))
@@ -88,7 +88,7 @@ async def test_a_run_without_a_key_is_nobodys_repeat(stores: Stores) -> None:
 
 
 async def test_only_keys_that_callers_give_and_memory_does_not_know_are_looked_up(stores: Stores) -> None:
-    keys = RecentKeys(stores.runs)
+    keys = IdempotencyIndex(stores.runs)
     for key, looked_up in (("order-1", True), (f"{AUTO_PREFIX}1", False)):
         start = request("hi", idempotency_key=key)
         assert keys.needs_lookup(start) is looked_up
@@ -102,7 +102,7 @@ async def test_only_keys_that_callers_give_and_memory_does_not_know_are_looked_u
 
 
 async def test_the_keys_of_one_owner_mean_nothing_to_another(stores: Stores) -> None:
-    keys = RecentKeys(stores.runs)
+    keys = IdempotencyIndex(stores.runs)
     keys.remember(request("hi", idempotency_key="k", request={"user_id": "ada"}), "r0")
     for user_id, run_id in (("ada", "r0"), ("bob", "")):
         assert keys.run_of(request("hi", idempotency_key="k", request={"user_id": user_id})) == run_id

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from support.engine import Disk, request
 
 from portico.agent import AgentApp, Budget, Context, Message, Role, Status, TextContent
-from portico.core.budgets import Limit, Quotas
+from portico.core.budgets import BudgetLimit, BudgetTracker
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
@@ -238,7 +238,9 @@ async def test_a_child_goes_on_only_if_it_waits_and_its_parent_does(aftermath: A
     for run_id, status in (("asks", "input_required"), ("works", "in_progress"), ("queued", "queued")):
         await aftermath.leave(run_id, status, parent_run_id="top")
     start = request("hi", request=SESSION)
-    parent = LiveRun("top", start, aftermath.committer, created_at=1.0, quotas=Quotas(Budget(tokens=5)))
+    parent = LiveRun(
+        "top", start, aftermath.committer, created_at=1.0, quotas=BudgetTracker(Budget(tokens=5))
+    )
     assert await aftermath.taken_up("asks", parent) is not None
     for run_id, above in (("works", parent), ("queued", parent), ("asks", None)):
         assert await aftermath.taken_up(run_id, above) is None
@@ -254,7 +256,7 @@ async def test_the_time_since_a_run_was_cut_off_at_work_counts(
     monkeypatch.setattr(time, "time", lambda: 150.0)
     budget = pb.Budget(tool_calls=3, wall_time=Duration(seconds=1_000))
     used = pb.BudgetUse(tool_calls=1, wall_time=Duration(seconds=7))
-    parent = Quotas(Budget(tool_calls=2))
+    parent = BudgetTracker(Budget(tool_calls=2))
     start = request("hi", request=SESSION)
     above = LiveRun("top", start, aftermath.committer, created_at=1.0, quotas=parent)
     await aftermath.leave("r", status, at=100.0, budget=budget, used=used)
@@ -262,7 +264,7 @@ async def test_the_time_since_a_run_was_cut_off_at_work_counts(
     assert run is not None
     assert run.quotas is not None
     assert (run.quotas.used().wall_time, run.quotas.used().tool_calls) == (7.0 + waited, 1)
-    assert run.quotas.take(Limit.TOOL_CALLS)
+    assert run.quotas.take(BudgetLimit.TOOL_CALLS)
     assert parent.used().tool_calls == 1
     # A clock that was set back does not reduce the time used.
     monkeypatch.setattr(time, "time", lambda: 50.0)

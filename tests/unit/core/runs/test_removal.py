@@ -6,9 +6,9 @@ import pytest
 from support.engine import request
 
 from portico.core.errors import SessionNotFound
-from portico.core.runs.idempotency import RecentKeys
+from portico.core.runs.idempotency import IdempotencyIndex
 from portico.core.runs.removal import Removal
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.ports.stores import Commit, NewSession, RunRecord, Stores
@@ -16,29 +16,29 @@ from portico.sandbox.spec import Spec
 
 
 @pytest.fixture
-async def sandboxes() -> AsyncIterator[Sandboxes]:
-    sandboxes = Sandboxes(SandboxPolicy(backend="local", pool_size=0))
+async def sandboxes() -> AsyncIterator[CoreSandboxes]:
+    sandboxes = CoreSandboxes(SandboxPolicy(backend="local", pool_size=0))
     yield sandboxes
     await sandboxes.close()
 
 
 @pytest.fixture
-def keys(stores: Stores) -> RecentKeys:
-    return RecentKeys(stores.runs)
+def keys(stores: Stores) -> IdempotencyIndex:
+    return IdempotencyIndex(stores.runs)
 
 
 @pytest.fixture
-def removal(stores: Stores, sandboxes: Sandboxes, keys: RecentKeys) -> Removal:
+def removal(stores: Stores, sandboxes: CoreSandboxes, keys: IdempotencyIndex) -> Removal:
     return Removal(stores, sandboxes, keys)
 
 
-def boxed(sandboxes: Sandboxes) -> list[str]:
+def boxed(sandboxes: CoreSandboxes) -> list[str]:
     """The sessions that have a sandbox."""
     return sorted(held.session_id for held in sandboxes.listed())
 
 
 async def test_an_idle_session_goes_with_its_sandboxes(
-    removal: Removal, stores: Stores, sandboxes: Sandboxes
+    removal: Removal, stores: Stores, sandboxes: CoreSandboxes
 ) -> None:
     await stores.runs.commit(Commit(sessions=[NewSession("ada", name, 1.0) for name in ("s1", "s2")]))
     for name in ("s1", "s2"):
@@ -49,7 +49,7 @@ async def test_an_idle_session_goes_with_its_sandboxes(
 
 
 async def test_a_session_that_was_used_since_keeps_its_sandboxes(
-    removal: Removal, stores: Stores, sandboxes: Sandboxes
+    removal: Removal, stores: Stores, sandboxes: CoreSandboxes
 ) -> None:
     await stores.runs.commit(Commit(sessions=[NewSession("ada", "s1", 3.0)]))
     await sandboxes.own("ada", "s1", Spec())
@@ -60,7 +60,7 @@ async def test_a_session_that_was_used_since_keeps_its_sandboxes(
 
 
 async def test_a_session_in_which_nobody_said_anything_loses_its_sandboxes_too(
-    removal: Removal, sandboxes: Sandboxes
+    removal: Removal, sandboxes: CoreSandboxes
 ) -> None:
     for name in ("s1", "s2"):
         await sandboxes.own("ada", name, Spec())
@@ -70,7 +70,7 @@ async def test_a_session_in_which_nobody_said_anything_loses_its_sandboxes_too(
 
 
 async def test_runs_go_with_their_results_configs_and_keys(
-    removal: Removal, stores: Stores, keys: RecentKeys
+    removal: Removal, stores: Stores, keys: IdempotencyIndex
 ) -> None:
     runs = [
         RunRecord(run_id, "a", "ada", "s", "completed", 1.0, 1.0, 0, 1, True, None, b"", b"")

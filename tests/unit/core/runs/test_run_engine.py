@@ -186,7 +186,7 @@ async def test_dicts_are_read_as_what_they_say(engine_of: Engines) -> None:
 async def test_an_agent_that_swallows_cancellation_is_told_again(
     engine_of: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NUDGE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "CANCEL_RETRY_SECONDS", 0.05)
     deaf = 3
 
     async def stubborn() -> Any:

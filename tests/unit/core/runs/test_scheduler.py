@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from portico.core.errors import LimitExceeded
-from portico.core.runs.scheduler import RunLimits, Turns
+from portico.core.runs.scheduler import FairScheduler, RunLimits
 from portico.model.identity import owner_key, tenant_of
 
 
@@ -19,7 +19,7 @@ class Stage:
 
     def __init__(self, **limits: int) -> None:
         self.begun: list[Run] = []
-        self.turns: Turns[Run] = Turns(RunLimits(**limits), self.begun.append)
+        self.turns: FairScheduler[Run] = FairScheduler(RunLimits(**limits), self.begun.append)
 
     def come(self, tenant: str, user: str = "ada") -> Run:
         run = Run(owner_key(tenant, user))

@@ -4,7 +4,7 @@ import pytest
 from support.engine import request
 
 from portico.core.log.live_run import LiveRun
-from portico.core.runs.session_queue import SessionLanes
+from portico.core.runs.session_queue import SessionQueue
 
 
 class Nobody:
@@ -20,11 +20,11 @@ def run(run_id: str, session_id: str = "s", user_id: str = "ada") -> LiveRun:
 
 
 @pytest.fixture
-def lanes() -> SessionLanes:
-    return SessionLanes()
+def lanes() -> SessionQueue:
+    return SessionQueue()
 
 
-def test_who_waits_executes_in_order_once_those_before_have_left(lanes: SessionLanes) -> None:
+def test_who_waits_executes_in_order_once_those_before_have_left(lanes: SessionQueue) -> None:
     first, second, third = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
     lanes.wait(second)
@@ -38,7 +38,7 @@ def test_who_waits_executes_in_order_once_those_before_have_left(lanes: SessionL
     assert (lanes.active(first.session), lanes.busy(first.session)) == ([], None)
 
 
-def test_who_runs_beside_another_lets_nobody_in(lanes: SessionLanes) -> None:
+def test_who_runs_beside_another_lets_nobody_in(lanes: SessionQueue) -> None:
     first, beside, waiting = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
     lanes.enter(beside)
@@ -49,7 +49,7 @@ def test_who_runs_beside_another_lets_nobody_in(lanes: SessionLanes) -> None:
     assert lanes.leave(beside) is waiting
 
 
-def test_who_leaves_the_queue_is_let_in_no_more(lanes: SessionLanes) -> None:
+def test_who_leaves_the_queue_is_let_in_no_more(lanes: SessionQueue) -> None:
     first, second, third = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
     lanes.wait(second)
@@ -60,7 +60,7 @@ def test_who_leaves_the_queue_is_let_in_no_more(lanes: SessionLanes) -> None:
     assert lanes.leave(third) is None
 
 
-def test_a_queue_without_anybody_before_it_is_in_the_way_too(lanes: SessionLanes) -> None:
+def test_a_queue_without_anybody_before_it_is_in_the_way_too(lanes: SessionQueue) -> None:
     waiting = run("r1")
     lanes.wait(waiting)
     lanes.wait(run("r2"))
@@ -68,7 +68,7 @@ def test_a_queue_without_anybody_before_it_is_in_the_way_too(lanes: SessionLanes
     assert lanes.active(waiting.session) == []
 
 
-def test_others_are_those_that_execute_and_those_that_wait(lanes: SessionLanes) -> None:
+def test_others_are_those_that_execute_and_those_that_wait(lanes: SessionQueue) -> None:
     first, second = run("r1"), run("r2")
     assert not lanes.others(first.session, "r1")
     lanes.enter(first)
@@ -79,7 +79,7 @@ def test_others_are_those_that_execute_and_those_that_wait(lanes: SessionLanes) 
     assert lanes.others(first.session, "r2")
 
 
-def test_sessions_of_others_are_apart_and_what_is_empty_is_forgotten(lanes: SessionLanes) -> None:
+def test_sessions_of_others_are_apart_and_what_is_empty_is_forgotten(lanes: SessionQueue) -> None:
     runs = [run("r1"), run("r2", "other"), run("r3", user_id="bob")]
     for each in runs:
         assert lanes.busy(each.session) is None

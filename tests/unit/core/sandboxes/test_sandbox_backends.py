@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable, SandboxUnsupported
 from portico.core.sandboxes.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.settings.core_settings import CoreSettings
@@ -20,7 +20,7 @@ async def test_a_caller_chooses_among_the_backends_that_there_are(
     docker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", docker_url)
-    sandboxes = Sandboxes(SandboxPolicy(backend="local", more_backends=("docker",)))
+    sandboxes = CoreSandboxes(SandboxPolicy(backend="local", more_backends=("docker",)))
     try:
         for asked, backend, tier in (("", "local", None), ("docker", "docker", "container")):
             held = await sandboxes.create("ann", "s", Spec(), asked)
@@ -35,7 +35,7 @@ async def test_a_caller_chooses_among_the_backends_that_there_are(
 
 async def test_an_engine_that_is_not_there_is_told_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-    sandboxes = Sandboxes(SandboxPolicy(backend="docker"))
+    sandboxes = CoreSandboxes(SandboxPolicy(backend="docker"))
     try:
         with pytest.raises(SandboxUnavailable, match="log has the reason"):
             await sandboxes.create("ann", "s", Spec())

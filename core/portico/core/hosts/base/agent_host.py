@@ -14,7 +14,7 @@ class AgentStartFailed(Exception):
     """An agent could not be initialised; the message names the agent and the reason."""
 
 
-class Sink(Protocol):
+class RunSink(Protocol):
     """Receives the items that an agent yields."""
 
     @property
@@ -51,7 +51,7 @@ class AgentHost(Protocol):
         """Shut all agents down, also if one of them fails."""
         ...
 
-    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+    async def execute(self, app: AgentApp, context: Context, sink: RunSink) -> None:
         """Run the query function to its end; on return nothing of it is left.
 
         Raises:

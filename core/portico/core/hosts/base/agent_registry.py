@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from portico.agent import AgentApp
 from portico.agent.adapter_registry import FrameworkMissing, load_framework
 from portico.core.errors import AgentNotFound
-from portico.core.hosts.base.invoke import bind
+from portico.core.hosts.base.invoke import bind_arguments
 
 
-class Roster:
+class AgentRegistry:
     """The agents that a host serves; the first one is the default."""
 
     def __init__(self, apps: Sequence[AgentApp]) -> None:
@@ -26,7 +26,7 @@ class Roster:
                 raise ValueError(f"agent {app.name!r} has no query function; decorate one with @app.query")
             try:
                 offered = load_framework(app.framework).parameters if app.framework else ("msgs",)
-                bind(app.query_function, dict.fromkeys(("self", "request", "context", *offered)))
+                bind_arguments(app.query_function, dict.fromkeys(("self", "request", "context", *offered)))
             except (TypeError, FrameworkMissing) as error:
                 raise ValueError(f"agent {app.name!r}: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portico.agent import AgentApp
 from portico.agent.app import being_loaded
-from portico.core.hosts.base.agent_errors import in_short
+from portico.core.hosts.base.agent_errors import short_traceback
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def load_apps(target: str) -> Sequence[AgentApp]:
         raise
     except BaseException as error:  # includes SystemExit: a script that exits defines no agent
         log.debug("the file %s can't be imported", file, exc_info=True)
-        raise LoadError(f"{file!r} can't be imported: {in_short(error, str(path))}") from None
+        raise LoadError(f"{file!r} can't be imported: {short_traceback(error, str(path))}") from None
     finally:
         being_loaded.reset(loading)
     if name:

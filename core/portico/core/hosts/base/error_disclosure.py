@@ -7,7 +7,7 @@ from uuid import uuid4
 from portico.agent import AgentError, Rejection
 from portico.agent.context import ReportedError
 from portico.core.errors import Code, PorticoError
-from portico.core.hosts.base.agent_errors import unknown, words_of
+from portico.core.hosts.base.agent_errors import exception_text, unknown_agent_error
 from portico.telemetry.log.log_setup import WITH_WORDS
 
 # Errors of limits and of unavailable parts contain no user data, and callers need them.
@@ -16,13 +16,13 @@ _WITHOUT_DATA = frozenset((Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))
 log = logging.getLogger(__name__)
 
 # callers: readers of the run, and the log if it records content. log: only the log. none: not disclosed.
-Readers = Literal["callers", "log", "none"]
+ErrorAudience = Literal["callers", "log", "none"]
 
 
-class ErrorWords:
+class ErrorDisclosure:
     """Replaces the text of an exception where it becomes an error, before it is stored or sent."""
 
-    def __init__(self, readers: Readers = "log") -> None:
+    def __init__(self, readers: ErrorAudience = "log") -> None:
         self._readers = readers
 
     def outcome(
@@ -43,7 +43,11 @@ class ErrorWords:
             told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
         if isinstance(error, PorticoError) and error.code in _WITHOUT_DATA:
             told = error.message
-        return AgentError(told, code=error.code) if isinstance(error, ReportedError) else unknown(error, told)
+        return (
+            AgentError(told, code=error.code)
+            if isinstance(error, ReportedError)
+            else unknown_agent_error(error, told)
+        )
 
     def told(self, error: BaseException, about: str, *names: object) -> str:
         """Log an exception with an id.
@@ -59,4 +63,6 @@ class ErrorWords:
         error_id = uuid4().hex
         shown = {WITH_WORDS: self._readers == "log"}
         log.warning(f"{about}, error %s", *names, error_id, exc_info=error, extra=shown)
-        return words_of(error) if self._readers == "callers" else f"quote error {error_id} to the operator"
+        return (
+            exception_text(error) if self._readers == "callers" else f"quote error {error_id} to the operator"
+        )

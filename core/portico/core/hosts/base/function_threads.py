@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
-AHEAD = 256  # most items that a generator in a thread may be ahead of the event loop
+MAX_BUFFERED_ITEMS = 256  # most items that a generator in a thread may be ahead of the event loop
 
-_SLOT: contextvars.ContextVar["Slot | None"] = contextvars.ContextVar("slot", default=None)
+_SLOT: contextvars.ContextVar["ThreadSlot | None"] = contextvars.ContextVar("slot", default=None)
 
 
-class Slot:
+class ThreadSlot:
     """Permission for one plain function to run in a thread. Belongs to the event loop."""
 
     def __init__(self, free: asyncio.Semaphore) -> None:
@@ -32,14 +32,14 @@ class Slot:
             self._free.release()
         return held
 
-    def of_this_run(self) -> "Slot":
+    def of_this_run(self) -> "ThreadSlot":
         """Make this the slot that `slot_lent` lends in the current task and in tasks that it starts."""
         _SLOT.set(self)
         return self
 
 
 @asynccontextmanager
-async def slot_lent() -> AsyncIterator[None]:
+async def lend_slot() -> AsyncIterator[None]:
     """Release the run's slot while the run waits for an answer, so that other functions can use it.
 
     After an exception the function continues at once, without the slot, to clean up.
@@ -51,11 +51,13 @@ async def slot_lent() -> AsyncIterator[None]:
         await slot.take()
 
 
-def never() -> bool:
+def never_patient() -> bool:
     return False
 
 
-async def in_thread(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
+async def run_in_thread(
+    function: Callable[[], Any], slot: ThreadSlot, patient: Callable[[], bool] = never_patient
+) -> Any:
     """Run a function in a thread of its own, once the slot is free.
 
     Args:
@@ -121,12 +123,15 @@ class ThreadedGenerator:
     """
 
     def __init__(
-        self, start: Callable[[], Generator[Any, Any, Any]], slot: Slot, patient: Callable[[], bool] = never
+        self,
+        start: Callable[[], Generator[Any, Any, Any]],
+        slot: ThreadSlot,
+        patient: Callable[[], bool] = never_patient,
     ) -> None:
         self._start = start
         self._patient = patient
         self._items: deque[Any] = deque()
-        self._room = threading.Semaphore(AHEAD)
+        self._room = threading.Semaphore(MAX_BUFFERED_ITEMS)
         self._begun = False
         self._stopping = threading.Event()
         self._answers: deque[Any] = deque()
@@ -137,9 +142,9 @@ class ThreadedGenerator:
         self._thread = asyncio.create_task(self._watch(slot))
         self._error: BaseException | None = None
 
-    async def _watch(self, slot: Slot) -> None:
+    async def _watch(self, slot: ThreadSlot) -> None:
         try:
-            await in_thread(self._work, slot)
+            await run_in_thread(self._work, slot)
         except BaseException as error:
             # Includes SystemExit: an agent that calls sys.exit() ends its run, not the core.
             self._error = error
@@ -212,7 +217,7 @@ class ThreadedGenerator:
     async def aclose(self) -> None:
         """Return when the generator's clean-up has ended."""
         self._stopping.set()
-        self._room.release(AHEAD)
+        self._room.release(MAX_BUFFERED_ITEMS)
         self._answered.release()
         self._thread.cancel()  # has an effect only while it waits for its slot
         if await _ended(self._thread):

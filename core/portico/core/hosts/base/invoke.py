@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from portico.core.hosts.base.function_threads import Slot, in_thread, never
+from portico.core.hosts.base.function_threads import ThreadSlot, never_patient, run_in_thread
 
 
-def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:
+def bind_arguments(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[], Any]:
     """Bind a function to those of the offered arguments that it has parameters for, by name.
 
     A first parameter named app, agent or runner gets the offered `self`.
@@ -17,7 +17,7 @@ def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[
     Raises:
         TypeError: A required parameter is not among the offered arguments.
     """
-    plan = _plan(function)
+    plan = _call_plan(function)
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for place, (name, positional_only, required) in enumerate(plan.parameters):
@@ -39,16 +39,16 @@ def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> Callable[[
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _CallPlan:
     parameters: Sequence[tuple[str, bool, bool]]  # name, positional only, required
     takes_all: bool
 
 
 @lru_cache(maxsize=1024)
-def _plan(function: Callable[..., Any]) -> _Plan:
+def _call_plan(function: Callable[..., Any]) -> _CallPlan:
     """Read a function's signature, cached: reading it takes as long as a whole short run."""
     parameters = inspect.signature(function).parameters.values()
-    return _Plan(
+    return _CallPlan(
         [
             (
                 parameter.name,
@@ -62,10 +62,12 @@ def _plan(function: Callable[..., Any]) -> _Plan:
     )
 
 
-async def call(function: Callable[[], Any], slot: Slot, patient: Callable[[], bool] = never) -> Any:
+async def invoke(
+    function: Callable[[], Any], slot: ThreadSlot, patient: Callable[[], bool] = never_patient
+) -> Any:
     """Return the result of a coroutine function, run on the loop, or of a plain function, run in a thread."""
     target = function.func if isinstance(function, partial) else function
     if inspect.iscoroutinefunction(target):
         return await function()
-    result = await in_thread(function, slot, patient)
+    result = await run_in_thread(function, slot, patient)
     return await result if inspect.isawaitable(result) else result

@@ -12,16 +12,16 @@ import orjson
 
 from portico.agent.context import ResultAccess
 from portico.core.errors import LimitExceeded
-from portico.core.hosts.base.function_threads import Slot, in_thread
+from portico.core.hosts.base.function_threads import ThreadSlot, run_in_thread
 
 KEY_CHARACTERS = 256
 RESULT_BYTES = 64 * 1024
 THREADS = 16  # most plain functions of a run at once
 
-_UNDER_WAY: ContextVar[frozenset[tuple[str, str]]] = ContextVar("once", default=frozenset())
+_ACTIVE_CALLS: ContextVar[frozenset[tuple[str, str]]] = ContextVar("once", default=frozenset())
 
 
-class Once:
+class OnceCalls:
     """Implements `context.once` for one run, in the core's process and in workers."""
 
     def __init__(self, run_id: str, results: ResultAccess) -> None:
@@ -33,7 +33,7 @@ class Once:
     async def __call__(self, key: str, function: Callable[..., Any]) -> Any:
         if not 0 < len(key) <= KEY_CHARACTERS:
             raise ValueError(f"a key of once() has 1 to {KEY_CHARACTERS} characters, not {len(key)}")
-        if (self._run_id, key) in _UNDER_WAY.get():
+        if (self._run_id, key) in _ACTIVE_CALLS.get():
             raise RuntimeError(f"once({key!r}) is called by its own function")
         while (other := self._under_way.get(key)) is not None:
             await asyncio.wait({other})
@@ -57,11 +57,11 @@ class Once:
 
     async def _made(self, key: str, function: Callable[..., Any]) -> bytes:
         """Call the function and store its result."""
-        token = _UNDER_WAY.set(_UNDER_WAY.get() | {(self._run_id, key)})
+        token = _ACTIVE_CALLS.set(_ACTIVE_CALLS.get() | {(self._run_id, key)})
         try:
             value, stopped = await self._call(_bound(function, self._run_id, key))
         finally:
-            _UNDER_WAY.reset(token)
+            _ACTIVE_CALLS.reset(token)
         try:
             result = orjson.dumps(value)
         except TypeError as error:
@@ -89,7 +89,7 @@ class Once:
         task = asyncio.current_task()
         assert task is not None
         before = task.cancelling()
-        value = await in_thread(call, Slot(self._threads), lambda: True)
+        value = await run_in_thread(call, ThreadSlot(self._threads), lambda: True)
         stopped = task.cancelling() > before
         if not inspect.isawaitable(value):
             return value, stopped

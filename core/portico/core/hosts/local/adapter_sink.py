@@ -7,13 +7,13 @@ from portico.agent import Context
 from portico.agent.adapter_detection import framework_of, is_ours
 from portico.agent.adapter_interface import Translation
 from portico.agent.adapter_registry import FrameworkMissing, load_framework
-from portico.core.hosts.base.agent_host import Sink
+from portico.core.hosts.base.agent_host import RunSink
 
 
-class TranslatingSink:
+class AdapterSink:
     """Translates a framework's items; without a translation, it chooses one by an item's type."""
 
-    def __init__(self, run: Sink, context: Context, translation: Translation | None = None) -> None:
+    def __init__(self, run: RunSink, context: Context, translation: Translation | None = None) -> None:
         self.run = run
         self._context = context
         self._translation = translation
@@ -35,14 +35,14 @@ class TranslatingSink:
             self.run.emit(said)
 
 
-async def translate(
+async def run_with_adapter(
     translation: Translation,
     context: Context,
-    run: Sink,
-    call: Callable[[TranslatingSink, Mapping[str, Any]], Coroutine[Any, Any, None]],
+    run: RunSink,
+    call: Callable[[AdapterSink, Mapping[str, Any]], Coroutine[Any, Any, None]],
 ) -> None:
     """Call the query function, and again with each answer to the framework's questions."""
-    sink = TranslatingSink(run, context, translation)
+    sink = AdapterSink(run, context, translation)
     try:
         arguments: Mapping[str, Any] | None = await translation.begin()
         while True:

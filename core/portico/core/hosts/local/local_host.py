@@ -12,13 +12,13 @@ from portico.agent.adapter_registry import load_framework
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest, ReportedError
 from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
-from portico.core.hosts.base.agent_errors import in_short
-from portico.core.hosts.base.agent_host import AgentStartFailed, Sink
-from portico.core.hosts.base.agent_registry import Roster
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.base.function_threads import Slot, ThreadedGenerator
-from portico.core.hosts.base.invoke import bind, call
-from portico.core.hosts.local.adapter_sink import TranslatingSink, translate
+from portico.core.hosts.base.agent_errors import short_traceback
+from portico.core.hosts.base.agent_host import AgentStartFailed, RunSink
+from portico.core.hosts.base.agent_registry import AgentRegistry
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.base.function_threads import ThreadedGenerator, ThreadSlot
+from portico.core.hosts.base.invoke import bind_arguments, invoke
+from portico.core.hosts.local.adapter_sink import AdapterSink, run_with_adapter
 from portico.telemetry.log import log_ids
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 THREADS = 256  # most plain functions at once, without those that wait for an answer
 
 
-class LocalHost(Roster):
+class LocalHost(AgentRegistry):
     """Executes agents in this process; the first one is the default."""
 
     def __init__(
-        self, apps: Sequence[AgentApp], words: ErrorWords | None = None, *, threads: int = THREADS
+        self, apps: Sequence[AgentApp], words: ErrorDisclosure | None = None, *, threads: int = THREADS
     ) -> None:
         super().__init__(apps)
-        self._words = words or ErrorWords()
+        self._words = words or ErrorDisclosure()
         self._threads = asyncio.Semaphore(threads)
 
     async def start(self) -> None:
@@ -41,12 +41,14 @@ class LocalHost(Roster):
             if app.init_function is not None:
                 log_ids.agent.set(app.name)
                 try:
-                    await call(bind(app.init_function, {"self": app}), Slot(self._threads))
+                    await invoke(bind_arguments(app.init_function, {"self": app}), ThreadSlot(self._threads))
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:
                     log.debug("the init function of agent %r raised", app.name, exc_info=True)
-                    message = f"the init function of agent {app.name!r} raised {in_short(error, app.source)}"
+                    message = (
+                        f"the init function of agent {app.name!r} raised {short_traceback(error, app.source)}"
+                    )
                     raise AgentStartFailed(message) from error
         log_ids.agent.set("")
 
@@ -55,19 +57,21 @@ class LocalHost(Roster):
             if app.shutdown_function is not None:
                 log_ids.agent.set(app.name)
                 try:
-                    await call(bind(app.shutdown_function, {"self": app}), Slot(self._threads))
+                    await invoke(
+                        bind_arguments(app.shutdown_function, {"self": app}), ThreadSlot(self._threads)
+                    )
                 except Exception:
                     log.exception("the shutdown function of agent %r raised", app.name)
 
-    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+    async def execute(self, app: AgentApp, context: Context, sink: RunSink) -> None:
         log_ids.agent.set(app.name)
         offered = {"self": app, "request": context.request, "context": context}
         if app.framework:
             translation = load_framework(app.framework).open(context)
-            await translate(translation, context, sink, partial(self._run, app, context, offered))
+            await run_with_adapter(translation, context, sink, partial(self._run, app, context, offered))
         else:
             await self._run(
-                app, context, offered, TranslatingSink(sink, context), {"msgs": list(context.request.input)}
+                app, context, offered, AdapterSink(sink, context), {"msgs": list(context.request.input)}
             )
 
     async def _run(
@@ -75,11 +79,11 @@ class LocalHost(Roster):
         app: AgentApp,
         context: Context,
         offered: Mapping[str, Any],
-        sink: TranslatingSink,
+        sink: AdapterSink,
         more: Mapping[str, Any],
     ) -> None:
         assert app.query_function is not None
-        start = bind(app.query_function, {**more, **offered})
+        start = bind_arguments(app.query_function, {**more, **offered})
         if inspect.isasyncgenfunction(app.query_function):
             await self._drive(start(), context, sink)
             return
@@ -89,17 +93,17 @@ class LocalHost(Roster):
             # context, and its final output is used.
             return context.interrupted and not context.cancelled
 
-        slot = Slot(self._threads).of_this_run()
+        slot = ThreadSlot(self._threads).of_this_run()
         if inspect.isgeneratorfunction(app.query_function):
             await self._drive(ThreadedGenerator(start, slot, patient), context, sink)
         else:
-            result = await call(start, slot, patient)
+            result = await invoke(start, slot, patient)
             if hasattr(result, "__anext__"):
                 await self._drive(result, context, sink)
             else:
                 self._emit_result(result, sink)
 
-    async def _drive(self, stream: Any, context: Context, sink: TranslatingSink) -> None:
+    async def _drive(self, stream: Any, context: Context, sink: AdapterSink) -> None:
         step = stream.__anext__
         emit = sink.run.emit
         translate = sink.emit
@@ -136,7 +140,7 @@ class LocalHost(Roster):
             return _thrower(stream, error)
         return lambda: stream.asend(answer)
 
-    def _emit_result(self, result: Any, sink: TranslatingSink) -> None:
+    def _emit_result(self, result: Any, sink: AdapterSink) -> None:
         for item in result if isinstance(result, list | tuple) else (result,):
             if isinstance(item, Rejection):
                 raise item
@@ -154,7 +158,7 @@ class LocalHost(Roster):
             raise EndpointStreams(path)
         log_ids.agent.set(app.name)
         try:
-            return await call(_bind_endpoint(endpoint, app, body), Slot(self._threads))
+            return await invoke(_bind_endpoint(endpoint, app, body), ThreadSlot(self._threads))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -171,7 +175,7 @@ class LocalHost(Roster):
             stream: Any = (
                 start()
                 if inspect.isasyncgenfunction(endpoint.function)
-                else ThreadedGenerator(start, Slot(self._threads))
+                else ThreadedGenerator(start, ThreadSlot(self._threads))
             )
             try:
                 async for item in stream:
@@ -200,4 +204,4 @@ def _bind_endpoint(endpoint: Endpoint, app: AgentApp, body: Any) -> Any:
     offered.setdefault("body", body)
     offered.setdefault("request", body)
     offered["self"] = app
-    return bind(endpoint.function, offered)
+    return bind_arguments(endpoint.function, offered)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from portico.core.hosts.base.app_loader import LoadError, load_apps
-from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.hosts.worker.worker_runtime import serve
 from portico.telemetry.log import log_setup, standard_error
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the worker. Returns the exit status 2 if the agent can't be loaded; otherwise it does not return,
     as it ends by killing its process group."""
     options = _parser().parse_args(arguments)
-    _end_with(options.core)
+    _die_with_core(options.core)
     # An init system signals every process of a service at once; the core decides when runs here end. The
     # handler does nothing; SIG_IGN would be inherited by the processes that the agent starts.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         app = apps[options.agent]
-        words = ErrorWords(options.error_words)
+        words = ErrorDisclosure(options.error_words)
         runner.run(serve(LocalHost([app], words), app, socket.socket(fileno=options.socket), words))
         telemetry.close()
         sys.stdout.flush()
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _end_with(core: int) -> None:
+def _die_with_core(core: int) -> None:
     """Makes the kernel kill this process when the core dies, even while the agent blocks the event loop."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -31,7 +31,7 @@ _MODULES = frozenset(
 )
 
 
-class Garbled(Exception):
+class UndecodableMessage(Exception):
     """The bytes are not a message of the other side."""
 
 
@@ -47,19 +47,19 @@ def decode(data: bytes | memoryview) -> Any:
     try:
         return _Unpickler(io.BytesIO(data)).load()
     except Exception as error:
-        raise Garbled(f"{type(error).__name__}: {error}") from None
+        raise UndecodableMessage(f"{type(error).__name__}: {error}") from None
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: object) -> Any:
         if isinstance(value, BaseException):
-            return _error, _told(value)
-        if isinstance(value, Enum) and _known(type(value)):
+            return _decode_error, _encode_error(value)
+        if isinstance(value, Enum) and _is_allowed_type(type(value)):
             return type(value), (value.value,)  # some releases of Python would pickle it by `getattr`
         if (
-            value is _error
+            value is _decode_error
             or value is _from_json
-            or _known(value if isinstance(value, type) else type(value))
+            or _is_allowed_type(value if isinstance(value, type) else type(value))
         ):
             return NotImplemented
         return _from_json, (orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS),)
@@ -76,13 +76,13 @@ class _Unpickler(pickle.Unpickler):  # finds only the allowed classes
                 found = super().find_class(module, name)
             else:
                 found = asyncio.CancelledError if name == "CancelledError" else None
-            if isinstance(found, type) and _known(found):
+            if isinstance(found, type) and _is_allowed_type(found):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a message")
 
 
 @lru_cache(maxsize=1024)
-def _known(kind: type) -> bool:
+def _is_allowed_type(kind: type) -> bool:
     if kind is asyncio.CancelledError:
         return True
     if issubclass(kind, Exception):
@@ -92,15 +92,15 @@ def _known(kind: type) -> bool:
     return kind.__module__ in _MODULES and (is_dataclass(kind) or issubclass(kind, Enum))
 
 
-def _told(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]:
+def _encode_error(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]:
     """The error itself if the other side knows its class; else a RuntimeError with its text."""
     kind: Any = type(error)
-    if _known(kind):
+    if _is_allowed_type(kind):
         return kind, error.args, vars(error)
     return RuntimeError, (f"{type(error).__name__}: {error}",), {}
 
 
-def _error(kind: type[BaseException], args: tuple[Any, ...], about: dict[str, Any]) -> BaseException:
+def _decode_error(kind: type[BaseException], args: tuple[Any, ...], about: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind, *args)
     error.args = args  # __init__ may have other parameters, so it is not called
     vars(error).update(about)

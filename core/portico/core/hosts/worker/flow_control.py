@@ -6,12 +6,12 @@ faster than the log is written therefore waits in its worker, as it would in the
 
 from collections.abc import Sequence
 
-WINDOW = 256  # units of one run: one per item, and one per UNIT_BYTES of it
-UNIT_BYTES = 1024
+WINDOW_ITEMS = 256  # units of one run: one per item, and one per UNIT_BYTES of it
+BYTES_PER_ITEM = 1024
 
 Item = str | bytes  # text is sent as it is, any other item encoded
 
 
-def weight(items: Sequence[Item]) -> int:
+def window_cost(items: Sequence[Item]) -> int:
     """Units of the window that the items use."""
-    return sum(1 + len(item) // UNIT_BYTES for item in items)
+    return sum(1 + len(item) // BYTES_PER_ITEM for item in items)

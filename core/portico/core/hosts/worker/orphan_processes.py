@@ -12,8 +12,8 @@ from pathlib import Path
 
 from portico.sandbox.local.process_owner import Owner, sees_processes
 
-MARK = "PORTICO_WORKER"
-ROUNDS = 100  # bounds the effort against a process that forks faster than it is killed
+ENVIRONMENT_MARK = "PORTICO_WORKER"
+MAX_KILL_ROUNDS = 100  # bounds the effort against a process that forks faster than it is killed
 ROUND_SECONDS = 0.01
 _numbers = count(1)
 
@@ -25,7 +25,7 @@ def new_mark() -> str:
 
 def kill_marked(mark: str) -> None:
     """Kill every process with the mark. Blocks for a moment."""
-    for _ in range(ROUNDS):
+    for _ in range(MAX_KILL_ROUNDS):
         found = [pid for pid, other in _marked() if other == mark]
         if not found:
             return
@@ -52,7 +52,7 @@ def _kill(pids: list[int]) -> None:
 def _marked() -> Iterator[tuple[int, str]]:
     if not sees_processes():
         return  # /proc belongs to another PID namespace
-    sought = f"{MARK}=".encode()
+    sought = f"{ENVIRONMENT_MARK}=".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             environment = (entry / "environ").read_bytes()

@@ -12,8 +12,8 @@ from typing import Any, cast
 from portico.agent import Context, SandboxAccess
 from portico.agent.child_runs import RunResult
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
-from portico.core.hosts.worker.rpc_channel import Channel
-from portico.core.hosts.worker.worker_messages import Address, Offered
+from portico.core.hosts.worker.rpc_channel import WorkerChannel
+from portico.core.hosts.worker.worker_messages import OfferedRun, RemoteAddress
 
 MAX_CALLS = 256  # most calls of a run at once; further calls wait
 INTERFACES: Mapping[str, type] = {
@@ -27,7 +27,7 @@ INTERFACES: Mapping[str, type] = {
 
 
 @lru_cache(maxsize=len(INTERFACES))
-def streaming(interface: type) -> Mapping[str, bool]:
+def streaming_methods(interface: type) -> Mapping[str, bool]:
     """The methods of an interface that can be called remotely, and whether each of them streams."""
     methods = {name: value for name, value in vars(interface).items() if inspect.isfunction(value)}
     return {
@@ -37,10 +37,10 @@ def streaming(interface: type) -> Mapping[str, bool]:
     }
 
 
-class FarCalls:
+class RemoteCalls:
     """The remote calls of one run to the core."""
 
-    def __init__(self, channel: Channel, run_id: str, before: Callable[[], None]) -> None:
+    def __init__(self, channel: WorkerChannel, run_id: str, before: Callable[[], None]) -> None:
         """Set up the calls; each first calls `before`, which sends the agent's earlier output."""
         self._channel = channel
         self._run_id = run_id
@@ -51,7 +51,7 @@ class FarCalls:
         """Return the result of a method of the interface at `path`."""
         async with self._free:
             self._before()
-            return await self._channel.call(method, Address(self._run_id, path), *args, **named)
+            return await self._channel.call(method, RemoteAddress(self._run_id, path), *args, **named)
 
     async def stream(
         self, path: tuple[str, ...], method: str, /, *args: Any, **named: Any
@@ -59,7 +59,7 @@ class FarCalls:
         """Yield the items of a streaming method of the interface at `path`."""
         async with self._free:
             self._before()
-            items = self._channel.stream(method, Address(self._run_id, path), *args, **named)
+            items = self._channel.stream(method, RemoteAddress(self._run_id, path), *args, **named)
             try:
                 async for item in items:
                     yield item
@@ -67,16 +67,16 @@ class FarCalls:
                 await items.aclose()
 
 
-class Far:
+class RemoteObject:
     """One remote interface of a run."""
 
-    def __init__(self, calls: FarCalls, path: tuple[str, ...], offers: "Offers") -> None:
+    def __init__(self, calls: RemoteCalls, path: tuple[str, ...], offers: "OfferedInterfaces") -> None:
         self._calls = calls
         self._path = path
         self._offers = offers
 
     def __getattr__(self, name: str) -> Any:
-        streams = streaming(INTERFACES[self._path[0]]).get(name)
+        streams = streaming_methods(INTERFACES[self._path[0]]).get(name)
         if streams is None:
             raise AttributeError(f"context.{self._path[0]} has no {name}")
         if streams:
@@ -92,13 +92,13 @@ class Far:
     def part(self, name: str) -> "StateAccess":
         if self._path[0] != "state":
             raise AttributeError(f"context.{self._path[0]} has no part")
-        return cast(StateAccess, Far(self._calls, (*self._path, name), self._offers))
+        return cast(StateAccess, RemoteObject(self._calls, (*self._path, name), self._offers))
 
 
-class FarChild:
+class RemoteChildRun:
     """ChildRun of a run in a worker."""
 
-    def __init__(self, calls: FarCalls, run_id: str) -> None:
+    def __init__(self, calls: RemoteCalls, run_id: str) -> None:
         self._calls = calls
         self.run_id = run_id
 
@@ -109,7 +109,7 @@ class FarChild:
         await self._calls.call((), "child_cancel", self.run_id)
 
 
-class Offers:
+class OfferedInterfaces:
     """Iterables from which the core may pull items during the call that passes them."""
 
     def __init__(self) -> None:
@@ -130,19 +130,19 @@ class _Offering:
         self._iterables = iterables
         self._values = {id(value): value for value in values}
 
-    def __enter__(self) -> Mapping[int, Offered]:
+    def __enter__(self) -> Mapping[int, OfferedRun]:
         self._iterables.update(self._values)
-        return {number: Offered(number) for number in self._values}
+        return {number: OfferedRun(number) for number in self._values}
 
     def __exit__(self, *_: object) -> None:
         for number in self._values:
             self._iterables.pop(number, None)
 
 
-def reached(context: Context, path: tuple[str, ...], method: str) -> Callable[..., Any]:
+def resolve_method(context: Context, path: tuple[str, ...], method: str) -> Callable[..., Any]:
     """The method that a remote call names. Raises LookupError."""
     kind, *more = path
-    if method not in streaming(INTERFACES[kind]):
+    if method not in streaming_methods(INTERFACES[kind]):
         raise LookupError(f"context.{kind} has no {method}")
     if kind == "sandbox":
         return cast(Callable[..., Any], getattr(context.sandbox(*more), method))

@@ -7,23 +7,27 @@ from typing import Any
 
 from portico.agent import ChildRun, Context, InputRequest
 from portico.agent.child_runs import ChildRequest
-from portico.core.hosts.base.agent_host import Sink
+from portico.core.hosts.base.agent_host import RunSink
 from portico.core.hosts.worker.codec import decode
-from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
-from portico.core.hosts.worker.remote_context import MAX_CALLS, reached
-from portico.core.hosts.worker.rpc_channel import Channel, Served
-from portico.core.hosts.worker.worker_messages import Offered, Order
+from portico.core.hosts.worker.flow_control import WINDOW_ITEMS, Item, window_cost
+from portico.core.hosts.worker.remote_context import MAX_CALLS, resolve_method
+from portico.core.hosts.worker.rpc_channel import ServedCall, WorkerChannel
+from portico.core.hosts.worker.worker_messages import ExecuteRun, OfferedRun
 from portico.telemetry.tracing import spans
 
 
-class FarRun:
+class RemoteRun:
     """Serves a run's context to its worker, and passes the agent's output on to the run."""
 
     def __init__(
-        self, channel: Channel, context: Context, sink: Sink, overdue: Callable[[], asyncio.TimerHandle]
+        self,
+        channel: WorkerChannel,
+        context: Context,
+        sink: RunSink,
+        overdue: Callable[[], asyncio.TimerHandle],
     ) -> None:
         """Create it; `overdue` starts the timer within which an agent must stop."""
-        self.order = Order(context.run_id, context.request, context.attempt, spans.headers_of())
+        self.order = ExecuteRun(context.run_id, context.request, context.attempt, spans.headers_of())
         self.where = contextvars.copy_context()  # for its calls: the run's ids and span
         self.problem: BaseException | None = None  # raised by the sink for the agent's output
         self._channel = channel
@@ -64,8 +68,8 @@ class FarRun:
             self.problem = error
             self.stop()
             return
-        self._taken += weight(items)
-        if (waits or self._taken >= WINDOW // 2) and self._making_room is None:
+        self._taken += window_cost(items)
+        if (waits or self._taken >= WINDOW_ITEMS // 2) and self._making_room is None:
             if self._sink.crowded:
                 self._making_room = asyncio.create_task(self._make_room())
             else:
@@ -82,13 +86,13 @@ class FarRun:
 
     def serve(
         self, path: tuple[str, ...], method: str, args: tuple[Any, ...], named: dict[str, Any]
-    ) -> Served:
+    ) -> ServedCall:
         """Begin a call of the agent to its context. Raises LookupError."""
         if not path:
             return self._kept(self._own(method, *args))
         given = [self._pieces(value) for value in args]
         named = {key: self._pieces(value) for key, value in named.items()}
-        made = reached(self._context, path, method)(*given, **named)
+        made = resolve_method(self._context, path, method)(*given, **named)
         if hasattr(made, "__anext__"):
             return self._kept_stream(made)
         return self._kept(self._once_cancelled(made) if path[0] == "sandbox" else made)
@@ -119,7 +123,7 @@ class FarRun:
         raise LookupError(f"context has no {method}")
 
     def _pieces(self, value: Any) -> Any:
-        if not isinstance(value, Offered):
+        if not isinstance(value, OfferedRun):
             return value
         pieces: AsyncIterable[Any] = self._channel.stream("pieces", value.number)
         return pieces

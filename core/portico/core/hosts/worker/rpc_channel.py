@@ -14,12 +14,12 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from portico.core.hosts.worker.codec import Garbled, decode, encode
+from portico.core.hosts.worker.codec import UndecodableMessage, decode, encode
 
 MAX_FRAME_BYTES = 72 * 1024 * 1024  # the largest file of a sandbox, and some overhead
 _HEADER = struct.Struct("!I")
 
-Served = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
+ServedCall = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
 
 
 class Kind:
@@ -35,12 +35,12 @@ class Kind:
     NOTE = 8  # method, arguments
 
 
-class Service(Protocol):
+class ChannelService(Protocol):
     """The methods that one side offers to the other."""
 
     def serve(
         self, method: str, args: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[Served, Context | None]:
+    ) -> tuple[ServedCall, Context | None]:
         """Begin a call or a stream.
 
         Returns:
@@ -69,10 +69,10 @@ class _Stream:
     task: asyncio.Task[None] | None = field(default=None)
 
 
-class Channel(asyncio.Protocol):
+class WorkerChannel(asyncio.Protocol):
     """One end of a channel. Belongs to its event loop; `closed` is done when the other end is gone."""
 
-    def __init__(self, service_of: Callable[["Channel"], Service]) -> None:
+    def __init__(self, service_of: Callable[["WorkerChannel"], ChannelService]) -> None:
         self._service = service_of(self)
         self._numbers = itertools.count()
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -86,7 +86,7 @@ class Channel(asyncio.Protocol):
         self.problem = ""  # the other side's violation of the protocol
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ChannelService:
         """The service that handles the other side's calls."""
         return self._service
 
@@ -198,14 +198,14 @@ class Channel(asyncio.Protocol):
             while len(buffer) - place >= _HEADER.size:
                 (size,) = _HEADER.unpack_from(buffer, place)
                 if size > MAX_FRAME_BYTES:
-                    raise Garbled("a frame is too large")
+                    raise UndecodableMessage("a frame is too large")
                 end = place + _HEADER.size + size
                 if len(buffer) < end:
                     break
                 frame = decode(bytes(memoryview(buffer)[place + _HEADER.size : end]))
                 place = end
                 self._take(frame)
-        except (Garbled, ValueError, TypeError, LookupError) as error:
+        except (UndecodableMessage, ValueError, TypeError, LookupError) as error:
             self.problem = str(error)
             self._buffer.clear()
             if self._transport is not None:

@@ -11,20 +11,20 @@ import orjson
 
 from portico.agent import AgentApp, AgentError, Context, Workers
 from portico.core.errors import EndpointFailed
-from portico.core.hosts.base.agent_host import Sink
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.worker.remote_run import FarRun
-from portico.core.hosts.worker.rpc_channel import Channel, ChannelClosed, Served
-from portico.core.hosts.worker.worker_messages import Address
-from portico.core.hosts.worker.worker_process import Launch, Process
+from portico.core.hosts.base.agent_host import RunSink
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.worker.remote_run import RemoteRun
+from portico.core.hosts.worker.rpc_channel import ChannelClosed, ServedCall, WorkerChannel
+from portico.core.hosts.worker.worker_messages import RemoteAddress
+from portico.core.hosts.worker.worker_process import StartProcess, WorkerProcess
 
-CRASHED = "agent_crashed"
-LOOK_SECONDS = 0.5  # between two checks of its memory
-LAST_SECONDS = 1.0  # time for a process to end after it has closed its socket
+AGENT_CRASHED_CODE = "agent_crashed"
+MEMORY_CHECK_SECONDS = 0.5  # between two checks of its memory
+EXIT_GRACE_SECONDS = 1.0  # time for a process to end after it has closed its socket
 SHUTDOWN_SECONDS = 10.0  # time for the agent's shutdown function
 
 
-class Worker:
+class WorkerHandle:
     """A process that executes one agent. Owned by its pool, on the event loop."""
 
     def __init__(self, app: AgentApp, limits: Workers) -> None:
@@ -32,7 +32,7 @@ class Worker:
         self.fate = ""  # how it ended, for messages
         self._app = app
         self._limits = limits
-        self._runs: dict[str, FarRun] = {}
+        self._runs: dict[str, RemoteRun] = {}
         self._working = 0
         self._begun = 0  # runs
         # Done when it gets no more runs.
@@ -40,11 +40,13 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._verdict = ""
-        self._process: Process
-        self._channel: Channel
+        self._process: WorkerProcess
+        self._channel: WorkerChannel
 
     @classmethod
-    async def started(cls, app: AgentApp, limits: Workers, launch: Launch, words: ErrorWords) -> "Worker":
+    async def started(
+        cls, app: AgentApp, limits: Workers, launch: StartProcess, words: ErrorDisclosure
+    ) -> "WorkerHandle":
         """Start a worker; return it once its agent is initialised.
 
         Raises:
@@ -59,27 +61,30 @@ class Worker:
                 here.close()
                 told = words.told(error, "a process of agent %r cannot be started", app.name)
                 raise AgentError(
-                    f"the agent's process cannot be started: {type(error).__name__}: {told}", code=CRASHED
+                    f"the agent's process cannot be started: {type(error).__name__}: {told}",
+                    code=AGENT_CRASHED_CODE,
                 ) from None
         loop = asyncio.get_running_loop()
-        _, worker._channel = await loop.create_unix_connection(lambda: Channel(lambda _: worker), sock=here)
+        _, worker._channel = await loop.create_unix_connection(
+            lambda: WorkerChannel(lambda _: worker), sock=here
+        )
         worker.ended = asyncio.create_task(worker._watch())
         try:
             await worker._channel.call("start")
         except ChannelClosed:
             await worker.ended
-            raise AgentError(f"the agent's process {worker.fate}", code=CRASHED) from None
+            raise AgentError(f"the agent's process {worker.fate}", code=AGENT_CRASHED_CODE) from None
         except BaseException as error:
             worker._end("could not initialise its agent")
             await asyncio.shield(worker.ended)
             if isinstance(error, asyncio.CancelledError):
                 raise
             if isinstance(error, AgentError):
-                raise AgentError(error.message, code=CRASHED) from None
+                raise AgentError(error.message, code=AGENT_CRASHED_CODE) from None
 
             told = words.told(error, "a process of agent %r cannot initialise it", app.name)
             message = f"the agent's process cannot be started: {type(error).__name__}: {told}"
-            raise AgentError(message, code=CRASHED) from None
+            raise AgentError(message, code=AGENT_CRASHED_CODE) from None
         return worker
 
     @property
@@ -96,9 +101,9 @@ class Worker:
 
     def serve(
         self, method: str, args: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[Served, Variables | None]:
+    ) -> tuple[ServedCall, Variables | None]:
         address, *rest = args
-        if not isinstance(address, Address) or (run := self._runs.get(address.run_id)) is None:
+        if not isinstance(address, RemoteAddress) or (run := self._runs.get(address.run_id)) is None:
             raise RuntimeError("the run has ended; its context can no longer be used")
         return run.serve(address.path, method, tuple(rest), named), run.where
 
@@ -109,9 +114,9 @@ class Worker:
 
     # Calls to the worker.
 
-    async def execute(self, context: Context, sink: Sink) -> None:
+    async def execute(self, context: Context, sink: RunSink) -> None:
         """As AgentHost.execute. Raises AgentError with code `agent_crashed` if the worker ends first."""
-        run = FarRun(self._channel, context, sink, partial(self._overdue, context.run_id))
+        run = RemoteRun(self._channel, context, sink, partial(self._overdue, context.run_id))
         self._runs[context.run_id] = run
         self._enter()
         self._begun += 1
@@ -130,7 +135,7 @@ class Worker:
                 raise asyncio.CancelledError
         except ChannelClosed:
             await asyncio.shield(self.ended)
-            raise AgentError(f"the agent's process {self.fate}", code=CRASHED) from None
+            raise AgentError(f"the agent's process {self.fate}", code=AGENT_CRASHED_CODE) from None
         finally:
             self._leave()
             await run.close()
@@ -207,7 +212,7 @@ class Worker:
         try:
             await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
             if not self._verdict:
-                await asyncio.wait({over}, timeout=LAST_SECONDS)
+                await asyncio.wait({over}, timeout=EXIT_GRACE_SECONDS)
         finally:
             if watching is not None:
                 watching.cancel()
@@ -224,4 +229,4 @@ class Worker:
             now = self._process.memory_bytes()
             if now > most:
                 self._end(f"was killed: it used {now} bytes of memory, more than its limit of {most}")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(MEMORY_CHECK_SECONDS)

@@ -7,29 +7,31 @@ from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Workers
 from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
-from portico.core.hosts.base.agent_host import AgentHost, Sink
-from portico.core.hosts.base.agent_registry import Roster
-from portico.core.hosts.base.error_disclosure import ErrorWords
+from portico.core.hosts.base.agent_host import AgentHost, RunSink
+from portico.core.hosts.base.agent_registry import AgentRegistry
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.hosts.worker.orphan_processes import kill_orphans
-from portico.core.hosts.worker.worker_handle import Worker
-from portico.core.hosts.worker.worker_pool import Pool
-from portico.core.hosts.worker.worker_process import Launch
+from portico.core.hosts.worker.worker_handle import WorkerHandle
+from portico.core.hosts.worker.worker_pool import WorkerPool
+from portico.core.hosts.worker.worker_process import StartProcess
 
 
-class ProcessHost(Roster):
+class WorkerHost(AgentRegistry):
     """Executes all its agents in workers; the first one is the default."""
 
-    def __init__(self, apps: Sequence[AgentApp], launch: Launch, words: ErrorWords | None = None) -> None:
+    def __init__(
+        self, apps: Sequence[AgentApp], launch: StartProcess, words: ErrorDisclosure | None = None
+    ) -> None:
         super().__init__(apps)
-        self._words = words or ErrorWords()
+        self._words = words or ErrorDisclosure()
         self._launch = launch
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, WorkerPool] = {}
 
     async def start(self) -> None:
         await asyncio.to_thread(kill_orphans)
         for app in self.agents:
-            self._pools[app.name] = Pool(app, app.workers or Workers(), self._launch, self._words)
+            self._pools[app.name] = WorkerPool(app, app.workers or Workers(), self._launch, self._words)
         results = await asyncio.gather(
             *(pool.start() for pool in self._pools.values()), return_exceptions=True
         )
@@ -41,7 +43,7 @@ class ProcessHost(Roster):
     async def stop(self) -> None:
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
 
-    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+    async def execute(self, app: AgentApp, context: Context, sink: RunSink) -> None:
         worker = await self._pools[app.name].take()
         await worker.execute(context, sink)
 
@@ -60,14 +62,14 @@ class ProcessHost(Roster):
             async for item in items:
                 yield item
 
-    async def _worker(self, app: AgentApp) -> Worker:
+    async def _worker(self, app: AgentApp) -> WorkerHandle:
         try:
             return await self._pools[app.name].take()
         except AgentError as error:
             raise EndpointFailed(error.message, error_type=type(error).__name__) from None
 
 
-class JoinedHost(Roster):
+class CompositeHost(AgentRegistry):
     """Joins the agents of several hosts; the first one is the default."""
 
     def __init__(self, apps: Sequence[AgentApp], hosts: Sequence[AgentHost]) -> None:
@@ -83,7 +85,7 @@ class JoinedHost(Roster):
         for host in self._hosts:
             await host.stop()
 
-    async def execute(self, app: AgentApp, context: Context, sink: Sink) -> None:
+    async def execute(self, app: AgentApp, context: Context, sink: RunSink) -> None:
         await self._host_of[app.name].execute(app, context, sink)
 
     async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
@@ -93,7 +95,7 @@ class JoinedHost(Roster):
         return self._host_of[app.name].stream_endpoint(app, path, body)
 
 
-def host_of(apps: Sequence[AgentApp], launch: Launch, words: ErrorWords) -> AgentHost:
+def make_host(apps: Sequence[AgentApp], launch: StartProcess, words: ErrorDisclosure) -> AgentHost:
     """Make the host for the agents, each in its own process if it asks for that.
 
     Raises:
@@ -108,7 +110,7 @@ def host_of(apps: Sequence[AgentApp], launch: Launch, words: ErrorWords) -> Agen
                 f"agent {app.name!r} has isolation='process', but no file from which a worker can load it"
             )
     here = [app for app in apps if app.workers is None]
-    hosts: list[AgentHost] = [ProcessHost(apart, launch, words)]
+    hosts: list[AgentHost] = [WorkerHost(apart, launch, words)]
     if here:
         hosts.append(LocalHost(here, words))
-    return JoinedHost(apps, hosts)
+    return CompositeHost(apps, hosts)

@@ -7,7 +7,7 @@ from portico.model.messages import AgentRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExecuteRun:
     """A run to execute; `trace` has the headers of its span (W3C Trace Context)."""
 
     run_id: str
@@ -17,7 +17,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RemoteAddress:
     """An interface of a run in the core, such as ("state", "part") or ("sandbox", "base")."""
 
     run_id: str
@@ -25,7 +25,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedRun:
     """Names an iterable of the sender, from which the receiver may pull items by this number."""
 
     number: int

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from portico.agent import AgentApp
-from portico.core.hosts.worker.orphan_processes import MARK, kill_marked, new_mark
+from portico.core.hosts.worker.orphan_processes import ENVIRONMENT_MARK, kill_marked, new_mark
 
 
-class Process(Protocol):
+class WorkerProcess(Protocol):
     """The process at the other end of a worker's socket."""
 
     async def wait(self) -> str:
@@ -30,10 +30,10 @@ class Process(Protocol):
         ...
 
 
-Launch = Callable[[AgentApp, socket.socket], Awaitable[Process]]
+StartProcess = Callable[[AgentApp, socket.socket], Awaitable[WorkerProcess]]
 
 
-class Interpreter:
+class InterpreterProcess:
     """A process of `python -m portico.core.hosts.worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
@@ -65,10 +65,10 @@ class Interpreter:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def interpreters(*options: str) -> Launch:
+def process_starter(*options: str) -> StartProcess:
     """Make a launcher of workers with these options. Their output goes to the core's log output."""
 
-    async def launch(app: AgentApp, there: socket.socket) -> Interpreter:
+    async def launch(app: AgentApp, there: socket.socket) -> InterpreterProcess:
         mark = new_mark()
         command: Sequence[str] = (sys.executable, "-P", "-m", "portico.core.hosts.worker")
         number = there.fileno()
@@ -79,8 +79,8 @@ def interpreters(*options: str) -> Launch:
             stderr=2,
             pass_fds=(number,),
             start_new_session=True,
-            env={**os.environ, MARK: mark},
+            env={**os.environ, ENVIRONMENT_MARK: mark},
         )
-        return Interpreter(process, mark)
+        return InterpreterProcess(process, mark)
 
     return launch

@@ -23,52 +23,60 @@ from portico.agent.adapter_detection import is_ours
 from portico.agent.child_runs import ChildRequest
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
 from portico.core.errors import EndpointFailed
-from portico.core.hosts.base.agent_errors import not_to_be_yielded
+from portico.core.hosts.base.agent_errors import unsupported_item_error
 from portico.core.hosts.base.agent_host import AgentHost, AgentStartFailed
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.base.function_threads import slot_lent
-from portico.core.hosts.base.once_calls import Once
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.base.function_threads import lend_slot
+from portico.core.hosts.base.once_calls import OnceCalls
 from portico.core.hosts.worker.codec import encode
-from portico.core.hosts.worker.flow_control import WINDOW, Item, weight
-from portico.core.hosts.worker.remote_context import Far, FarCalls, FarChild, Offers
-from portico.core.hosts.worker.rpc_channel import Channel, Served
-from portico.core.hosts.worker.worker_messages import Order
+from portico.core.hosts.worker.flow_control import WINDOW_ITEMS, Item, window_cost
+from portico.core.hosts.worker.remote_context import (
+    OfferedInterfaces,
+    RemoteCalls,
+    RemoteChildRun,
+    RemoteObject,
+)
+from portico.core.hosts.worker.rpc_channel import ServedCall, WorkerChannel
+from portico.core.hosts.worker.worker_messages import ExecuteRun
 from portico.telemetry.log import log_ids
 from portico.telemetry.metrics.loop_watch import LoopWatch
 from portico.telemetry.tracing import spans
 
-_COUNTED = (Message, CallDelta, Usage)  # items that may count against a budget
+_BUDGETED_ITEMS = (Message, CallDelta, Usage)  # items that may count against a budget
 
 
 async def serve(
-    host: AgentHost, app: AgentApp, there: socket.socket, words: ErrorWords | None = None
+    host: AgentHost, app: AgentApp, there: socket.socket, words: ErrorDisclosure | None = None
 ) -> None:
     """Serve the core at the other end of the socket until it is gone."""
     watch = LoopWatch()
     watch.start()
     loop = asyncio.get_running_loop()
     _, channel = await loop.create_unix_connection(
-        lambda: Channel(lambda end: Worker(host, app, end, words or ErrorWords())), sock=there
+        lambda: WorkerChannel(lambda end: WorkerRuntime(host, app, end, words or ErrorDisclosure())),
+        sock=there,
     )
     await channel.closed
-    await cast(Worker, channel.service).left()
+    await cast(WorkerRuntime, channel.service).left()
     watch.stop()
 
 
-class Worker:
+class WorkerRuntime:
     """Service of a worker process."""
 
-    def __init__(self, host: AgentHost, app: AgentApp, channel: Channel, words: ErrorWords) -> None:
+    def __init__(
+        self, host: AgentHost, app: AgentApp, channel: WorkerChannel, words: ErrorDisclosure
+    ) -> None:
         self._words = words
         self._app = app
         self._channel = channel
         self._host = host
         self._runs: dict[str, _Run] = {}
-        self._offers = Offers()
+        self._offers = OfferedInterfaces()
 
     def serve(
         self, method: str, args: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[Served, Variables | None]:
+    ) -> tuple[ServedCall, Variables | None]:
         match method:
             case "execute":
                 run = _Run(self._channel, args[0], self._offers)
@@ -146,16 +154,16 @@ class Worker:
 class _Run:
     """An executing run. All its lasting state is in the core."""
 
-    def __init__(self, channel: Channel, order: Order, offers: Offers) -> None:
+    def __init__(self, channel: WorkerChannel, order: ExecuteRun, offers: OfferedInterfaces) -> None:
         self.order = order
         self.task: asyncio.Task[Any] | None = None
         self.stopped = False
         self._asker: asyncio.Task[Any] | None = None
-        self.sink = FarSink(channel, order.run_id)
-        self._calls = calls = FarCalls(channel, order.run_id, self.sink.flush)
+        self.sink = RemoteSink(channel, order.run_id)
+        self._calls = calls = RemoteCalls(channel, order.run_id, self.sink.flush)
 
         def far(*path: str) -> Any:
-            return Far(calls, path, offers)
+            return RemoteObject(calls, path, offers)
 
         results = cast(ResultAccess, far("results"))
         self.context = Context(
@@ -170,7 +178,7 @@ class _Run:
             take_input=self._take_input,
             loop=asyncio.get_running_loop(),
             results=results,
-            once=Once(order.run_id, results),
+            once=OnceCalls(order.run_id, results),
             sandboxes=lambda kind: cast(SandboxAccess, far("sandbox", kind)),
             start_run=self._start_run,
         )
@@ -189,23 +197,23 @@ class _Run:
     async def _ask(self, request: InputRequest) -> Sequence[Message]:
         self._asker = asyncio.current_task()
         try:
-            async with slot_lent():
+            async with lend_slot():
                 question = (request.id, request.prompt, request.schema, request.kind)
                 return cast(Sequence[Message], await self._calls.call((), "ask", *question))
         finally:
             self._asker = None
 
-    async def _start_run(self, request: ChildRequest) -> FarChild:
-        return FarChild(self._calls, await self._calls.call((), "start_run", request))
+    async def _start_run(self, request: ChildRequest) -> RemoteChildRun:
+        return RemoteChildRun(self._calls, await self._calls.call((), "start_run", request))
 
     async def _take_input(self) -> Sequence[Message]:
         return cast(Sequence[Message], await self._calls.call((), "new_input"))
 
 
-class FarSink:
+class RemoteSink:
     """Sends the items that the agent yields to the core; items yielded at once share a frame."""
 
-    def __init__(self, channel: Channel, run_id: str) -> None:
+    def __init__(self, channel: WorkerChannel, run_id: str) -> None:
         self._channel = channel
         self._run_id = run_id
         self._items: list[Item] = []
@@ -216,7 +224,7 @@ class FarSink:
     @property
     def crowded(self) -> bool:
         """Whether the window is used up, or unacknowledged items may exceed the budget."""
-        return self._counted or self._ahead >= WINDOW
+        return self._counted or self._ahead >= WINDOW_ITEMS
 
     async def room(self) -> None:
         """Return when the core has acknowledged enough items; all of them, if they may exceed a budget."""
@@ -236,18 +244,18 @@ class FarSink:
             told: Item = item
         elif is_ours(item) and not isinstance(item, str):
             told = encode(item)
-            self._counted = self._counted or isinstance(item, _COUNTED)
+            self._counted = self._counted or isinstance(item, _BUDGETED_ITEMS)
         elif isinstance(item, Mapping):
             told = encode(dict(item))
             self._counted = True  # it may be any item
         elif isinstance(item, str):
             told = str(item)
         else:
-            raise not_to_be_yielded(item)
+            raise unsupported_item_error(item)
         if not self._items:
             asyncio.get_running_loop().call_soon(self.flush)
         self._items.append(told)
-        self._ahead += weight((told,))
+        self._ahead += window_cost((told,))
 
     def flush(self) -> None:
         """Send the buffered items; called before any other message, to keep the order."""

@@ -9,7 +9,7 @@ from grpc.aio import ServicerContext
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import cell_events, sandbox_to_proto, seconds_of, spec_from_proto
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.services.rpc.current_principal import caller, session_owner
 from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
@@ -26,7 +26,7 @@ class SandboxCells(SandboxMethods):
         self, request: pb.RunCellRequest, context: ServicerContext
     ) -> AsyncIterator[pb.RunCellResponse]:
         box = self._box(request.sandbox_id)
-        with told(sandbox_id=box.id):
+        with translate_sandbox_errors(sandbox_id=box.id):
             async with aclosing(box.cell_batches(request.code, _timeout(request))) as batches:
                 async for batch in batches:
                     yield cell_events(batch)
@@ -53,7 +53,7 @@ class SandboxCells(SandboxMethods):
                     continue  # the cell that asked has ended
                 # Looked up for each request: the sandbox may have ended.
                 box = self._box(held.box.id)
-                with told(sandbox_id=box.id):
+                with translate_sandbox_errors(sandbox_id=box.id):
                     cell = box.cell_batches(request.code, _timeout(request), allow_input=request.allow_input)
                     async with aclosing(_answered(cell, inbox) if request.allow_input else cell) as batches:
                         if not introduced:

@@ -17,7 +17,7 @@ from portico.core.convert.sandboxes import (
     tools_to_proto,
 )
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.sandbox_errors import ToolNotFound, told
+from portico.core.sandboxes.sandbox_errors import ToolNotFound, translate_sandbox_errors
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.sandbox import tools
 from portico.sandbox.file_names import from_text
@@ -32,7 +32,7 @@ class SandboxCode(SandboxMethods):
     ) -> AsyncIterator[pb.RunCommandResponse]:
         box = self._box(request.sandbox_id)
         timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
-        with told(sandbox_id=box.id, path=request.command.cwd):
+        with translate_sandbox_errors(sandbox_id=box.id, path=request.command.cwd):
             stream = box.stream_shell(
                 command_words(request.command),
                 cwd=from_text(request.command.cwd),
@@ -50,7 +50,7 @@ class SandboxCode(SandboxMethods):
     ) -> pb.StartProcessResponse:
         box = self._box(request.sandbox_id)
         words = command_words(request.command)
-        with told(sandbox_id=box.id, path=request.command.cwd):
+        with translate_sandbox_errors(sandbox_id=box.id, path=request.command.cwd):
             info = await box.processes.start(
                 words, cwd=from_text(request.command.cwd), env=request.command.env, stdin=request.stdin
             )
@@ -60,7 +60,7 @@ class SandboxCode(SandboxMethods):
         self, request: pb.ListProcessesRequest, context: ServicerContext
     ) -> pb.ListProcessesResponse:
         box = self._box(request.sandbox_id)
-        with told(sandbox_id=box.id):
+        with translate_sandbox_errors(sandbox_id=box.id):
             processes = await box.processes.list_all()
         return pb.ListProcessesResponse(processes=[process_to_proto(info) for info in processes])
 
@@ -68,7 +68,7 @@ class SandboxCode(SandboxMethods):
         self, request: pb.WriteProcessRequest, context: ServicerContext
     ) -> pb.WriteProcessResponse:
         box = self._box(request.sandbox_id)
-        with told(sandbox_id=box.id, pid=request.pid):
+        with translate_sandbox_errors(sandbox_id=box.id, pid=request.pid):
             await box.processes.write(request.pid, request.data, request.eof)
         return pb.WriteProcessResponse()
 
@@ -78,7 +78,7 @@ class SandboxCode(SandboxMethods):
         box = self._box(request.sandbox_id)
         if request.signal not in set(signal.valid_signals()):
             raise InvalidArgument("signal", f"there is no signal {request.signal}")
-        with told(sandbox_id=box.id, pid=request.pid):
+        with translate_sandbox_errors(sandbox_id=box.id, pid=request.pid):
             await box.processes.signal(request.pid, request.signal)
         return pb.SignalProcessResponse()
 
@@ -88,7 +88,7 @@ class SandboxCode(SandboxMethods):
         box = self._box(request.sandbox_id)
         if request.offset < 0:
             raise InvalidArgument("offset", "must not be negative")
-        with told(sandbox_id=box.id, pid=request.pid):
+        with translate_sandbox_errors(sandbox_id=box.id, pid=request.pid):
             attached = box.processes.attach(request.pid, request.offset)
             async with aclosing(aiter(attached)) as events:
                 async for event in events:
@@ -103,7 +103,7 @@ class SandboxCode(SandboxMethods):
         arguments = load_object(request.arguments_json, "arguments_json")
         if not any(request.name in group for group in tools.list_tools(box.spec.type).values()):
             raise ToolNotFound(f"the sandbox has no tool {request.name!r}", name=request.name)
-        with told(sandbox_id=box.id):
+        with translate_sandbox_errors(sandbox_id=box.id):
             result = await tools.call_tool(box, request.name, dict(arguments))
         return pb.CallToolResponse(result_json=_json(result))
 

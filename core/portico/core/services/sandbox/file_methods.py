@@ -7,7 +7,7 @@ from grpc.aio import ServicerContext
 
 from portico.core.convert.sandboxes import file_to_proto, found_to_proto
 from portico.core.errors import InvalidArgument, PorticoError
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.services.rpc.dispatch import parse, stop_sending
 from portico.core.services.rpc.page_tokens import decode_token, encode_token
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
@@ -31,7 +31,7 @@ class SandboxFiles(SandboxMethods):
                 raise InvalidArgument(field, "must not be negative")
         if request.last_bytes and (request.offset or request.length):
             raise InvalidArgument("last_bytes", "must not be combined with offset or length")
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             opening = box.files.open(path, request.offset, request.length or None, request.last_bytes or None)
             async with await opening as reading:
                 opened: pb.OpenedFile | None = pb.OpenedFile(
@@ -53,7 +53,7 @@ class SandboxFiles(SandboxMethods):
             if start is None or not start.sandbox_id:
                 raise InvalidArgument("start", "is required in the first request")
             box, path = self._box(start.sandbox_id), _path(start.path)
-            with told(sandbox_id=box.id, path=path):
+            with translate_sandbox_errors(sandbox_id=box.id, path=path):
                 size = await box.files.upload(
                     path, _data(requests), append=start.append, exclusive=start.exclusive
                 )
@@ -64,7 +64,7 @@ class SandboxFiles(SandboxMethods):
 
     async def StatFile(self, request: pb.StatFileRequest, context: ServicerContext) -> pb.StatFileResponse:
         box, path = self._box(request.sandbox_id), _path(request.path)
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             return pb.StatFileResponse(file=file_to_proto(await box.files.stat(path)))
 
     async def ListDirectory(
@@ -77,7 +77,7 @@ class SandboxFiles(SandboxMethods):
             raise InvalidArgument("page_size", "must not be negative")
         place = decode_token(request.page_token, str) or ("",)
         after, count = from_text(str(place[0])), min(request.page_size or ENTRIES, ENTRIES)
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             entries, last = await box.files.list_page(path, request.depth or 1, count=count, after=after)
         return pb.ListDirectoryResponse(
             files=[file_to_proto(entry) for entry in entries],
@@ -88,14 +88,14 @@ class SandboxFiles(SandboxMethods):
         self, request: pb.MakeDirectoryRequest, context: ServicerContext
     ) -> pb.MakeDirectoryResponse:
         box, path = self._box(request.sandbox_id), _path(request.path)
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             await box.files.make_directory(path)
         return pb.MakeDirectoryResponse()
 
     async def MoveFile(self, request: pb.MoveFileRequest, context: ServicerContext) -> pb.MoveFileResponse:
         box = self._box(request.sandbox_id)
         source, destination = _path(request.source, "source"), _path(request.destination, "destination")
-        with told(sandbox_id=box.id, path=source):
+        with translate_sandbox_errors(sandbox_id=box.id, path=source):
             await box.files.move(source, destination, request.overwrite)
         return pb.MoveFileResponse()
 
@@ -103,7 +103,7 @@ class SandboxFiles(SandboxMethods):
         self, request: pb.RemoveFileRequest, context: ServicerContext
     ) -> pb.RemoveFileResponse:
         box, path = self._box(request.sandbox_id), _path(request.path)
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             await box.files.remove(path, request.recursive)
         return pb.RemoveFileResponse()
 
@@ -111,7 +111,7 @@ class SandboxFiles(SandboxMethods):
         self, request: pb.SearchFilesRequest, context: ServicerContext
     ) -> pb.SearchFilesResponse:
         box, path = self._box(request.sandbox_id), _path(request.path or ".")
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             found = await box.files.search(
                 path,
                 from_text(request.pattern) or "*",
@@ -129,7 +129,7 @@ class SandboxFiles(SandboxMethods):
             if not edit.old_text:
                 raise InvalidArgument(f"edits[{index}].old_text", "is required")
             edits.append((edit.old_text, edit.new_text))
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             diff = await box.files.edit(path, edits, request.dry_run)
         return pb.EditFileResponse(diff=diff)
 
@@ -137,7 +137,7 @@ class SandboxFiles(SandboxMethods):
         self, request: pb.WatchFilesRequest, context: ServicerContext
     ) -> AsyncIterator[pb.WatchFilesResponse]:
         box, path = self._box(request.sandbox_id), _path(request.path or ".")
-        with told(sandbox_id=box.id, path=path):
+        with translate_sandbox_errors(sandbox_id=box.id, path=path):
             async with aclosing(box.files.watch(path, request.recursive)) as changes:
                 async for change in changes:
                     yield pb.WatchFilesResponse(

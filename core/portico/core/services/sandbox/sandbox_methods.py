@@ -2,7 +2,7 @@
 
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.core_sandboxes import Sandboxes
+from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.services.rpc.current_principal import is_own
 from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.manager.registry import Held
@@ -11,7 +11,7 @@ from portico.sandbox.manager.registry import Held
 class SandboxMethods:
     """Looks up sandboxes and snapshots of the caller."""
 
-    def __init__(self, sandboxes: Sandboxes) -> None:
+    def __init__(self, sandboxes: CoreSandboxes) -> None:
         self._sandboxes = sandboxes
 
     def _held(self, sandbox_id: str) -> Held:

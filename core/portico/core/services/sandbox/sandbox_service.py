@@ -7,7 +7,7 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapshot_to_proto, spec_from_proto
 from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.services.rpc.current_principal import listed_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.services.sandbox.cell_methods import SandboxCells
@@ -67,21 +67,21 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     async def PauseSandbox(
         self, request: pb.PauseSandboxRequest, context: ServicerContext
     ) -> pb.PauseSandboxResponse:
-        with told(sandbox_id=request.sandbox_id):
+        with translate_sandbox_errors(sandbox_id=request.sandbox_id):
             await self._held(request.sandbox_id).box.pause()
         return pb.PauseSandboxResponse()
 
     async def ResumeSandbox(
         self, request: pb.ResumeSandboxRequest, context: ServicerContext
     ) -> pb.ResumeSandboxResponse:
-        with told(sandbox_id=request.sandbox_id):
+        with translate_sandbox_errors(sandbox_id=request.sandbox_id):
             await self._held(request.sandbox_id).box.resume()
         return pb.ResumeSandboxResponse()
 
     async def GetSandboxMetrics(
         self, request: pb.GetSandboxMetricsRequest, context: ServicerContext
     ) -> pb.GetSandboxMetricsResponse:
-        with told(sandbox_id=request.sandbox_id):
+        with translate_sandbox_errors(sandbox_id=request.sandbox_id):
             return metrics_to_proto(await self._held(request.sandbox_id).box.metrics())
 
     async def CreatePortAccess(
@@ -100,7 +100,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
         self, request: pb.CreateCheckpointRequest, context: ServicerContext
     ) -> pb.CreateCheckpointResponse:
         name = check_id(request.name, "name")
-        with told(sandbox_id=request.sandbox_id):
+        with translate_sandbox_errors(sandbox_id=request.sandbox_id):
             await self._held(request.sandbox_id).box.checkpoint(name)
         return pb.CreateCheckpointResponse()
 
@@ -110,7 +110,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
             snapshot_id = self._snapshot(request.snapshot_id)
             return pb.RollBackResponse(kernel_restored=await self._sandboxes.roll_back(held, snapshot_id))
         name = check_id(request.name, "target")
-        with told(sandbox_id=request.sandbox_id, name=name):
+        with translate_sandbox_errors(sandbox_id=request.sandbox_id, name=name):
             await held.box.rollback(name)
         return pb.RollBackResponse(kernel_restored=True)
 

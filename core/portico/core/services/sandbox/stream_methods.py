@@ -11,8 +11,8 @@ from grpc.aio import ServicerContext
 from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import command_words, process_end
 from portico.core.errors import InvalidArgument
-from portico.core.sandboxes.port_tokens import expired
-from portico.core.sandboxes.sandbox_errors import told
+from portico.core.sandboxes.port_tokens import expired_token_error
+from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods, check_port
 from portico.sandbox import errors
@@ -35,7 +35,7 @@ class SandboxStreams(SandboxMethods):
         box = self._box(start.sandbox_id)
         command = command_words(start.command, "start.command") if start.command.arguments else ["/bin/bash"]
         size = _size(start.size) if start.HasField("size") else SIZE
-        with told(sandbox_id=box.id, path=start.command.cwd):
+        with translate_sandbox_errors(sandbox_id=box.id, path=start.command.cwd):
             env = {"TERM": "xterm-256color", **start.command.env}
             starting = asyncio.create_task(
                 box.processes.start(command, cwd=from_text(start.command.cwd), env=env, terminal=size)
@@ -66,7 +66,7 @@ class SandboxStreams(SandboxMethods):
             box = self._sandboxes.get(sandbox_id).box
         else:
             box = self._box(check_id(start.sandbox_id, "start.sandbox_id"))
-        with told(sandbox_id=box.id, port=port):
+        with translate_sandbox_errors(sandbox_id=box.id, port=port):
             connection = await box.connect(check_port(port, "start.port"))
             try:
                 yield pb.ConnectPortResponse()
@@ -139,7 +139,7 @@ async def _expire(seconds: float | None) -> None:
     """Raises SandboxNotFound after so many seconds, when the access token has expired; None never expires."""
     if seconds is not None:
         await asyncio.sleep(seconds)
-        raise expired()
+        raise expired_token_error()
 
 
 def _size(size: pb.TerminalSize) -> tuple[int, int]:

@@ -19,8 +19,8 @@ from support.workers import beside
 from portico.agent import AgentApp, AgentError, Context, Workers
 from portico.client import Aborted, Client
 from portico.core.hosts.base.app_loader import load_apps
-from portico.core.hosts.base.error_disclosure import ErrorWords
-from portico.core.hosts.worker.worker_host import ProcessHost
+from portico.core.hosts.base.error_disclosure import ErrorDisclosure
+from portico.core.hosts.worker.worker_host import WorkerHost
 from portico.core.server import core_server
 from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.a2a.app import A2aGateway
@@ -207,7 +207,7 @@ def test_the_log_has_the_words_where_only_it_should(readers: Any, shown: bool, l
         except KeyError as cause:
             raise ValueError("sk-0123456789abcdefghij") from cause
     except ValueError as error:
-        ErrorWords(readers).told(error, "agent %r raised", "a")
+        ErrorDisclosure(readers).told(error, "agent %r raised", "a")
     line = log.lines[-1]
     assert (SECRET in line) is shown
     assert "KeyError" in line
@@ -219,8 +219,8 @@ def test_an_exception_without_words_is_told_all_the_same() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert "cannot be read" in ErrorWords("callers").told(Silent(), "it raised")
-    assert QUOTED.fullmatch(ErrorWords().told(Silent(), "it raised"))
+    assert "cannot be read" in ErrorDisclosure("callers").told(Silent(), "it raised")
+    assert QUOTED.fullmatch(ErrorDisclosure().told(Silent(), "it raised"))
 
 
 APART = """
@@ -276,7 +276,7 @@ async def test_what_a_framework_reports_is_not_told_either(
 ) -> None:
     if place == "workers":
         launch = beside(readers="log")
-        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: ProcessHost(apps, launch, words))
+        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: WorkerHost(apps, launch, words))
     async with guarded_core([reporting()], tmp_path) as core:
         error = (await ended(await core.client("ada"), "hi")).error
     assert error.code == "model_overloaded"
@@ -307,7 +307,7 @@ async def test_an_init_function_in_a_process_keeps_its_words_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Lines
 ) -> None:
     monkeypatch.setattr(
-        core_server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(readers="log"), words)
+        core_server, "host_of", lambda apps, _, words: WorkerHost(apps, beside(readers="log"), words)
     )
     async with guarded_core([falling()], tmp_path) as core:
         client: Client = await core.client("ada")

@@ -10,7 +10,7 @@ import pytest
 from support.engine import Disk, request, text_of
 
 from portico.agent import AgentApp, Context, Message, Role, Status, TextContent
-from portico.core.execution.execution import Execution, Stop
+from portico.core.execution.execution import Execution, StopReason
 from portico.core.runs.run_engine import RunEngine
 
 Engines = Callable[..., Any]
@@ -221,7 +221,7 @@ async def test_what_is_yielded_after_a_cancel_is_dropped(engine_of: Engines) -> 
     engine = await engine_of(agent(talking))
     execution = launch(engine)
     await execution.run.wait_published(3)
-    execution.request_stop(Stop.INTERRUPT)
+    execution.request_stop(StopReason.INTERRUPT)
     await asyncio.sleep(0.01)
     await asyncio.wait_for(engine.cancel(execution.run.run_id), 5)
     assert await text_of(engine, execution) == "before"

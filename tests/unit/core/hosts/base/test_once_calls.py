@@ -147,7 +147,7 @@ async def test_a_plain_agent_calls_a_plain_function(engine_of: Engines) -> None:
 
 
 async def test_what_can_not_be_kept_is_refused(engine_of: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context_stores, "RESULTS", 2)
+    monkeypatch.setattr(context_stores, "MAX_RESULTS", 2)
     told: list[BaseException | None] = []
 
     async def query(context: Context) -> Any:

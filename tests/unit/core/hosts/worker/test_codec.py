@@ -13,8 +13,8 @@ import pytest
 
 from portico.agent import AgentError, Message, Rejection, Role, SavedState, TextContent, data, tool_call
 from portico.core.errors import EtagMismatch
-from portico.core.hosts.worker.codec import Garbled, decode, encode
-from portico.core.hosts.worker.worker_messages import Address
+from portico.core.hosts.worker.codec import UndecodableMessage, decode, encode
+from portico.core.hosts.worker.worker_messages import RemoteAddress
 from portico.sandbox.errors import SandboxGone
 from portico.sandbox.events import CellEnd, CellResult
 
@@ -40,7 +40,7 @@ class Theirs:
         tool_call("search", {"q": "x"}, call_id="c"),
         SavedState(1, {"a": 1}, "e"),
         CellResult(b"out", b"", [], CellEnd(1)),
-        Address("r", ("state", "part")),
+        RemoteAddress("r", ("state", "part")),
     ],
     ids=repr,
 )
@@ -113,7 +113,7 @@ class Reducing:
     ],
 )
 def test_nothing_else_is_made_of_bytes(hostile: bytes) -> None:
-    with pytest.raises(Garbled):
+    with pytest.raises(UndecodableMessage):
         decode(hostile)
 
 

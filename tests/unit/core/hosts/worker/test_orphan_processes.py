@@ -13,7 +13,7 @@ async def marked(mark: str) -> asyncio.subprocess.Process:
         "sh",
         "-c",
         "echo; exec sleep 60",
-        env={**os.environ, orphan_processes.MARK: mark},
+        env={**os.environ, orphan_processes.ENVIRONMENT_MARK: mark},
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

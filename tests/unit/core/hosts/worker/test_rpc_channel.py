@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portico.core.hosts.worker.rpc_channel import Channel, ChannelClosed
+from portico.core.hosts.worker.rpc_channel import ChannelClosed, WorkerChannel
 
 
 class Service:
@@ -45,20 +45,20 @@ class Service:
 
 
 @pytest.fixture
-async def ends() -> AsyncIterator[tuple[Channel, Service, socket.socket]]:
+async def ends() -> AsyncIterator[tuple[WorkerChannel, Service, socket.socket]]:
     """One end, the service at the other end, and the other end's socket."""
     here, there = socket.socketpair()
     loop = asyncio.get_running_loop()
     service = Service()
-    _, near = await loop.create_unix_connection(lambda: Channel(lambda _: Service()), sock=here)
-    _, far = await loop.create_unix_connection(lambda: Channel(lambda _: service), sock=there)
+    _, near = await loop.create_unix_connection(lambda: WorkerChannel(lambda _: Service()), sock=here)
+    _, far = await loop.create_unix_connection(lambda: WorkerChannel(lambda _: service), sock=there)
     yield near, service, there
     for channel in (near, far):
         channel.close()
         await channel.closed
 
 
-Ends = tuple[Channel, Service, socket.socket]
+Ends = tuple[WorkerChannel, Service, socket.socket]
 
 
 async def until(condition: Any) -> None:
@@ -105,7 +105,7 @@ async def test_a_stream_is_pulled_raises_and_is_closed_when_it_is_left(ends: End
 async def test_bytes_that_are_no_frames_end_the_channel(garbage: bytes) -> None:
     here, there = socket.socketpair()
     loop = asyncio.get_running_loop()
-    _, channel = await loop.create_unix_connection(lambda: Channel(lambda _: Service()), sock=here)
+    _, channel = await loop.create_unix_connection(lambda: WorkerChannel(lambda _: Service()), sock=here)
     call = asyncio.create_task(channel.call("echo", 1))
     await asyncio.sleep(0)
     with there:

@@ -7,7 +7,7 @@ from support.sandbox_calls import cell, command, gone
 from support.workers import beside
 
 from portico.client import Client, RunFailed
-from portico.core.hosts.worker.worker_host import ProcessHost
+from portico.core.hosts.worker.worker_host import WorkerHost
 from portico.core.server import core_server
 from portico.v1 import events_pb2
 
@@ -16,7 +16,7 @@ from portico.v1 import events_pb2
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the core's process or in a worker, an agent has the same sandbox."""
     if request.param == "workers":
-        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: ProcessHost(apps, beside(), words))
+        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: WorkerHost(apps, beside(), words))
 
 
 async def test_files_go_in_pieces_either_way(client: Client) -> None:
