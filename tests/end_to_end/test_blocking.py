@@ -67,8 +67,8 @@ async def test_a_signal_ends_a_core_whatever_blocks_it(tmp_path: Path) -> None:
         for how in queries:
             client = await stack.enter_async_context(Client(cores[how].target, timeout=SECONDS))
             calls.append(asyncio.create_task(client.runs.start("go", agent="blocking")))
-        await cores["query"].says("has been held up")
-        await cores["init"].says("has been held up")
+        await cores["query"].says("has been blocked")
+        await cores["init"].says("has been blocked")
         await asyncio.wait(calls[1:])
         statuses = dict(
             zip(cores, await asyncio.gather(*(core.ends() for core in cores.values())), strict=True)
@@ -105,7 +105,7 @@ async def test_an_agent_that_blocks_is_named_with_its_run_and_its_stack(
     async with core, Client(core.target, timeout=SECONDS) as client:
         await core.says("serving on")
         run = await client.runs.start("go")
-        await core.says("goes on after about")
+        await core.says("continues after about")
         assert "by agent 'sleepy'" in core.log()
         assert f"run_id={run.response.id}" in core.log()
         assert "    time.sleep(2.5)" in core.log()

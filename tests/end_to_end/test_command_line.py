@@ -140,7 +140,7 @@ MISTAKES = {
     "authority.py": (
         AGENT + QUERY,
         ("--tls-cert", "new.crt", "--tls-key", "new.key", "--tls-client-ca", "new.key"),
-        r"new\.key: is no certificate \(PEM\)",
+        r"new\.key: is not a certificate \(PEM\)",
     ),
     "keyless.py": (
         AGENT + QUERY,
@@ -182,21 +182,25 @@ def test_a_mistake_ends_other_commands_with_2_and_one_sentence(tmp_path: Path) -
             {"PORTICO_TLS_CA": "/nonexistent"},
             "PORTICO_TLS_CA: /nonexistent: can't be read: No such file",
         ),
-        (("keys", "list"), {"PORTICO_TLS_CA": str(garbage)}, "garbage.pem: is no certificate (PEM)"),
+        (("keys", "list"), {"PORTICO_TLS_CA": str(garbage)}, "garbage.pem: is not a certificate (PEM)"),
         (
             ("chat",),
             {"PORTICO_TLS_CERT": str(old[0]), "PORTICO_TLS_KEY": str(old[1])},
             "PORTICO_TLS_CERT, PORTICO_TLS_KEY: ",
         ),
         (("chat",), {"PORTICO_TLS_CERT": str(old[0])}, "PORTICO_TLS_CERT and PORTICO_TLS_KEY go together"),
-        (("gateway", "sse", *tls), {}, "garbage.pem: is no certificate (PEM)"),
+        (("gateway", "sse", *tls), {}, "garbage.pem: is not a certificate (PEM)"),
         (("gateway", "all", "--tls-cert", str(old[0]), "--tls-key", str(old[1])), {}, "old.crt: expired on"),
         (
             ("gateway", "all"),
             {"PORTICO_A2A_TLS_CERT": str(cert), "PORTICO_A2A_TLS_KEY": str(old[1])},
             "old.key: is not the private key of ",
         ),
-        (("gateway", "sse", "--core-tls", "--core-ca", str(garbage)), {}, "garbage.pem: is no certificate"),
+        (
+            ("gateway", "sse", "--core-tls", "--core-ca", str(garbage)),
+            {},
+            "garbage.pem: is not a certificate",
+        ),
         (
             ("gateway", "openai", "--core-tls", "--core-cert", str(cert), "--core-key", str(old[1])),
             {},
@@ -210,7 +214,7 @@ def test_a_mistake_ends_other_commands_with_2_and_one_sentence(tmp_path: Path) -
         (
             ("gateway", "a2a"),
             {"PORTICO_A2A_GRPC_LISTEN": "x"},
-            "--grpc-listen (PORTICO_A2A_GRPC_LISTEN) needs host:port",
+            "--grpc-listen (PORTICO_A2A_GRPC_LISTEN) must be host:port",
         ),
     ]
     started = [

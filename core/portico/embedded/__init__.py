@@ -1,11 +1,12 @@
-"""A core and its gateways on a thread of this process, for programs that deploy an agent and go on.
+"""A core and its gateways in a thread of this process, for programs that deploy an agent and continue.
 
-`portico run` is for all else: there the crash of one is not the end of the other, and signals mean something.
+In all other cases use `portico run`: it separates the processes, so that a crash of one does not end the
+other, and it handles signals.
 """
 
 import os
 
-# Before gRPC is imported: see portico.core.__main__.
+# Set before gRPC is imported; portico.core.__main__ has the reasons.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 

@@ -1,4 +1,4 @@
-"""The thread: one event loop with a core, and before it the HTTP gateways on a socket."""
+"""Embedded server: a thread with an event loop that serves a core and the HTTP gateways on a socket."""
 
 import asyncio
 import logging
@@ -28,10 +28,10 @@ BACKLOG = 1024
 
 
 class Embedded:
-    """All but the MCP gateway, whose SDK would set up the program's logging.
+    """A core and all HTTP gateways except MCP, whose SDK would configure the program's logging.
 
-    The agents' functions run on the thread's loop. `listening` is a bound socket, TCP or Unix; it is closed
-    at the end. The store is a URL, such as sqlite:///portico.db or memory://.
+    The agents' functions run on the thread's event loop. `listening` is a bound socket, TCP or Unix, which is
+    closed at the end. `store` is a URL, such as sqlite:///portico.db or memory://.
     """
 
     def __init__(self, apps: Sequence[AgentApp], listening: socket.socket, *, store: str) -> None:
@@ -45,11 +45,12 @@ class Embedded:
         self._stopping: asyncio.Event | None = None
 
     def start(self, seconds: float) -> None:
-        """Returns when it answers. Raises what kept it from that, TimeoutError after so many seconds."""
+        """Starts the thread and waits until it serves. Raises the error that prevents it, or TimeoutError
+        after so many seconds."""
         self._thread.start()
         if not self._ready.wait(seconds):
             self.stop(STOP_SECONDS)
-            raise TimeoutError(f"the agent is not served after {seconds:g} s")
+            raise TimeoutError(f"the agent is not being served after {seconds:g} s")
         if self._error is not None:
             self._thread.join()
             raise self._error
@@ -59,12 +60,12 @@ class Embedded:
         return self._thread.is_alive()
 
     def stop(self, seconds: float) -> bool:
-        """Runs that are live get so many seconds to end. Whether it has ended."""
+        """Drains and stops; live runs have so many seconds to end. Returns whether the thread has ended."""
         if self._loop is not None and self._stopping is not None and self._thread.is_alive():
             try:
                 self._loop.call_soon_threadsafe(self._stopping.set)
             except RuntimeError:
-                pass  # it has just ended by itself
+                pass  # the loop has just ended by itself
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -91,11 +92,12 @@ class Embedded:
         given: dict[str, Any] = {"listen": [target], "store": self._store, "drain_seconds": 1.0}
         address = self._listening.getsockname()
         if not isinstance(address, str) and not is_local(address[0]):
-            given["error_words"] = "log"  # strangers call, though not the core itself
+            given["error_words"] = "log"  # other machines can call the gateways, though not the core
         return CoreSettings(**given)
 
     async def _serve_http(self, target: str, stopping: asyncio.Event, core: CoreServer) -> None:
-        """Until somebody stops it. Raises OSError, FencedOut when another core has the database."""
+        """Serves the gateways until `stopping` is set. Raises OSError; FencedOut if another core takes over
+        the database."""
         common = HttpSettings(core=target)
         gateways = [
             create(with_common(settings(core=target), common))
@@ -126,7 +128,7 @@ class Embedded:
             asked.cancel()
             replaced.cancel()
             await serving
-            raise OSError("the gateways can't be served; the log says why")
+            raise OSError("the gateways can't be served; the log has the reason")
         self._ready.set()
         await asyncio.wait({serving, asked, replaced}, return_when=asyncio.FIRST_COMPLETED)
         fenced_out = replaced.done()
@@ -142,13 +144,13 @@ class Embedded:
 
 
 async def _serve(server: uvicorn.Server, listening: socket.socket) -> None:
-    with suppress(SystemExit):  # it can't start, and has logged why
+    with suppress(SystemExit):  # uvicorn can't start and has logged the reason
         await server.serve([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises OSError."""
-    # With its protocol named, or asyncio leaves Nagle's delay on.
+    """Opens a listening TCP socket. Raises OSError."""
+    # The protocol must be named, or asyncio does not turn off Nagle's algorithm.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

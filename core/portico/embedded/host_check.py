@@ -1,4 +1,4 @@
-"""Where an agent that nobody needs a credential for may listen."""
+"""Restricts the listening host of an embedded agent, which is served without auth."""
 
 import logging
 
@@ -10,15 +10,18 @@ LOOPBACK = "127.0.0.1"
 
 
 def allowed_host(host: str) -> tuple[str, bool]:
-    """The host itself, and whether other machines reach it, if only this one does or the operator allows all;
-    else loopback, with a warning that says what to do."""
+    """The host to listen on, and whether other machines can reach it.
+
+    A host that other machines can reach is replaced by loopback, with a warning that says what to do, unless
+    the operator allows access without auth.
+    """
     if is_local(host):
         return host, False
     if HttpSettings().insecure_no_auth:
         return host, True
     log.warning(
-        "other machines could reach %s, and nobody would need a credential: serving on %s only. Put "
-        "`portico run --auth` there (docs/security.md), or set PORTICO_HTTP_INSECURE_NO_AUTH=true",
+        "other machines could reach %s without a credential: serving on %s only. Use `portico run --auth` "
+        "instead (docs/security.md), or set PORTICO_HTTP_INSECURE_NO_AUTH=true",
         host,
         LOOPBACK,
     )

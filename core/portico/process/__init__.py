@@ -1,1 +1,1 @@
-"""What each process of Portico needs of the system that it starts in, whoever started it."""
+"""Process setup shared by core and gateways: settings, secrets, certificates, signals, inherited state."""

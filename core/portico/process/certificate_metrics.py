@@ -1,4 +1,4 @@
-"""When the certificates in use expire, in numbers."""
+"""Metric with the expiry times of the certificates in use."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ from portico.telemetry.metrics import counters
 
 
 class Expiries:
-    """Of one process."""
+    """Expiry times of one process's certificates."""
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}
         counters.gauge(
             "portico.tls.certificate.expiry",
             "s",
-            "When the first certificate of a chain that is in use expires, in seconds since 1970.",
+            "When the first certificate of a chain in use expires, in seconds since the epoch.",
             lambda: [(expiry, {"certificate": name}) for name, expiry in tuple(self._known.items())],
         )
 
     def note(self, name: str, file: Path) -> None:
-        """The chain in the file is in use for what it is named for. Blocks. Raises ValueError."""
+        """Records that the chain in the file is in use under this name. Blocks. Raises ValueError."""
         self._known[name] = certificates.expiry(file)

@@ -1,4 +1,4 @@
-"""Whether files of certificates can be used now, before gRPC and uvicorn say so in their way."""
+"""Checks certificate files before gRPC or uvicorn use them: their own messages do not name the problem."""
 
 import ssl
 from datetime import UTC, datetime
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def check(cert: Path, key: Path) -> None:
-    """Raises ValueError, with the file and the reason, unless it is a certificate with its chain, all of
-    them valid now, and its private key."""
+    """Checks that `cert` has a certificate and its chain, all valid now, and `key` its private key. Raises
+    ValueError with the file and the reason."""
     chain = _certificates(cert)
     for number, certificate in enumerate(chain):
         if problem := _problem(certificate):
@@ -21,35 +21,36 @@ def check(cert: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        why = (error.reason or "it says no reason").lower().replace("_", " ")
+        why = (error.reason or "no reason given").lower().replace("_", " ")
         raise ValueError(f"{cert}: OpenSSL refuses it: {why}") from None
 
 
 def check_authorities(file: Path) -> None:
-    """Raises ValueError, with the file and the reason, unless it has a certificate that is valid now."""
+    """Checks that the file has a certificate that is valid now. Raises ValueError with the file and the
+    reason."""
     problems = [_problem(certificate) for certificate in _certificates(file)]
     if all(problems):
         raise ValueError(f"{file}: {problems[0]}")
 
 
 def expiry(file: Path) -> float:
-    """When the first of a file's certificates expires, in seconds since 1970. Raises ValueError."""
+    """When the first of a file's certificates expires, in seconds since the epoch. Raises ValueError."""
     return min(certificate.not_valid_after_utc.timestamp() for certificate in _certificates(file))
 
 
 def _certificates(file: Path) -> "list[Certificate]":
-    """At least one. Raises ValueError."""
-    from cryptography import x509  # takes long to import, and few need it
+    """The file's certificates, at least one. Raises ValueError."""
+    from cryptography import x509  # imported here: it takes long, and only processes with TLS need it
 
     content = _content(file)
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
-        raise ValueError(f"{file}: is no certificate (PEM)") from None
+        raise ValueError(f"{file}: is not a certificate (PEM)") from None
 
 
 def _problem(certificate: "Certificate") -> str:
-    """Why it is not valid now; empty if it is."""
+    """Why the certificate is not valid now; empty if it is."""
     now = datetime.now(UTC)
     if now > certificate.not_valid_after_utc:
         return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
@@ -59,7 +60,7 @@ def _problem(certificate: "Certificate") -> str:
 
 
 def _check_key(file: Path, cert: Path, certificate: "Certificate") -> None:
-    """Raises ValueError."""
+    """Raises ValueError unless the file has the certificate's private key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -67,15 +68,15 @@ def _check_key(file: Path, cert: Path, certificate: "Certificate") -> None:
     try:
         key = load_pem_private_key(content, None)
     except TypeError:
-        raise ValueError(f"{file}: is encrypted; a private key without a password is needed") from None
+        raise ValueError(f"{file}: is encrypted; use a private key without a password") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(f"{file}: is no private key (PEM)") from None
+        raise ValueError(f"{file}: is not a private key (PEM)") from None
     if key.public_key() != certificate.public_key():
         raise ValueError(f"{file}: is not the private key of {cert}")
 
 
 def _content(file: Path) -> bytes:
-    """Raises ValueError for a file that can't be read."""
+    """The file's bytes. Raises ValueError if it can't be read."""
     try:
         return file.read_bytes()
     except OSError as error:

@@ -1,22 +1,31 @@
-"""Process 1 of a container: it passes signals on and reaps, and its only child does the work.
+"""Process 1 of a container: forwards signals and reaps children; its only child does the work.
 
-The kernel drops signals that process 1 has no handler for, and gives it every process whose parent has ended.
+The kernel drops signals that process 1 has no handler for, and makes it the parent of orphaned processes.
 """
 
 import os
 import signal
 
-_FAULTS = {"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"}  # of this process itself
+_FAULTS = {
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGILL",
+    "SIGSEGV",
+    "SIGSYS",
+    "SIGTRAP",
+}  # faults of this process: not forwarded
 _NOT_PASSED_ON = _FAULTS | {"SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU"}
 
 
 def leave_process_one() -> None:
-    """In process 1: fork, and return in the child only; there may be no threads yet. Elsewhere: nothing."""
+    """In process 1, forks and returns in the child only; call it before any thread starts. Elsewhere, does
+    nothing."""
     if os.getpid() != 1:
         return
     passed_on = {one for one in signal.Signals if one.name not in _NOT_PASSED_ON}
     awaited = {*passed_on, signal.SIGCHLD}
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no exit statuses
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # while it is ignored there are no exit statuses
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if child == 0:
@@ -28,11 +37,11 @@ def leave_process_one() -> None:
         if number == signal.SIGCHLD:
             _reap(child)
         else:
-            os.kill(child, number)  # a zombie takes it too
+            os.kill(child, number)  # also succeeds for a zombie
 
 
 def _lead_terminal() -> None:
-    """A group of its own, so that Ctrl-C reaches the child once: from the terminal."""
+    """Makes the child a separate process group, so that Ctrl-C reaches it once: from the terminal."""
     os.setpgid(0, 0)
     try:
         usual = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -43,7 +52,7 @@ def _lead_terminal() -> None:
 
 
 def _reap(child: int) -> None:
-    """Take the exit statuses of all that has ended; end when the child is among it."""
+    """Reaps ended processes; ends with the child's exit status when the child has ended."""
     while True:
         try:
             ended, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Where a core and its gateways meet: a Unix socket in a folder of whoever started both."""
+"""Unix socket between a core and its gateways, in a private folder of the process that starts both."""
 
 import fcntl
 import os
@@ -11,19 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PATH_BYTES = 100  # the kernel takes 107, less what gRPC adds
+PATH_BYTES = 100  # the kernel accepts 107; gRPC adds some
 PREFIX = "portico-run-"
-SOCKET = "core.sock"  # no other name in such a folder is longer
-USUAL = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - names that nobody can guess are made in them
+SOCKET = "core.sock"  # the longest name used in such a folder
+USUAL = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - the folders made in them have unguessable names
 
 
 @contextmanager
 def core_socket(*more_folders: Path) -> Iterator[str]:
-    """A gRPC address that nothing listens on yet, in a folder as `socket_folder` makes it.
+    """Yields a free gRPC address of a Unix socket, in a folder from `socket_folder`.
 
-    Without one the socket is abstract: every user of this machine, or of its network namespace, can connect
-    to it, as to the core's TCP port. Raises OSError where there are no abstract sockets, and where callers
-    need a certificate, which no Unix socket asks for.
+    If no folder can be made, the socket is abstract: every user of this machine, or of its network namespace,
+    can connect to it, as to the core's TCP port. Raises OSError where abstract sockets don't exist, and where
+    callers need a client certificate, which a Unix socket can't check.
     """
     with socket_folder(*more_folders) as folder:
         yield _abstract() if folder is None else f"unix:{folder / SOCKET}"
@@ -31,10 +31,10 @@ def core_socket(*more_folders: Path) -> Iterator[str]:
 
 @contextmanager
 def socket_folder(*more_folders: Path) -> Iterator[Path | None]:
-    """A folder for sockets with short names, of this process alone; it goes at the end.
+    """Yields a private folder for sockets, which is removed at the end; None if none can be made.
 
-    It is in the first of the usual folders for temporary files, and then of the given ones, that can be
-    written and leaves room for a socket's name. None where there is no such folder.
+    Its parent is the first of the usual folders for temporary files, then of `more_folders`, that is writable
+    and short enough for a socket's path.
     """
     for parent in _candidates(more_folders):
         _remove_abandoned(parent)
@@ -63,24 +63,24 @@ def _candidates(more_folders: Sequence[Path]) -> Sequence[Path]:
 
 
 def _make(parent: Path) -> tuple[Path, int]:
-    """A folder, and the descriptor that says by its lock that the folder is in use. Raises OSError."""
+    """Makes a folder; returns it with a descriptor whose lock marks it as in use. Raises OSError."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # another start took it for an abandoned one
+            continue  # another starting process removed it as abandoned
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), os.stat(folder)):
                 return folder, lock
         except (BlockingIOError, FileNotFoundError):
-            pass  # the same
+            pass  # another process removed it first
         os.close(lock)
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """The kernel lets go of the lock of a supervisor that was killed; its folder stays."""
+    """Removes folders of killed supervisors: the kernel released their locks, but the folders stay."""
     with suppress(OSError):
         for folder in parent.glob(f"{PREFIX}*"):
             with suppress(OSError):
@@ -95,10 +95,10 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _abstract() -> str:
-    """Raises OSError."""
-    advice = "set TMPDIR to a folder that can be written and has a short path"
+    """A free abstract address. Raises OSError."""
+    advice = "set TMPDIR to a writable folder with a short path"
     if os.environ.get("PORTICO_CORE_TLS_CLIENT_CA"):
-        raise OSError(f"no folder for the socket between core and gateway, which is not for others: {advice}")
+        raise OSError(f"no private folder for the socket between core and gateway: {advice}")
     if sys.platform != "linux":
         raise OSError(f"no folder for the socket between core and gateway: {advice}")
     return f"unix-abstract:{PREFIX}{secrets.token_hex(16)}"

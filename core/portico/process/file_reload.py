@@ -1,4 +1,4 @@
-"""Files that change under a process, such as certificates: read again, and used when they are good."""
+"""Reloads files that change while a process runs, such as certificates, once they are valid."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ _Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
 class Watched:
-    """Files as they are now: make it before they are read for the first time."""
+    """Detects changes of files; create it before the files are read for the first time."""
 
     def __init__(self, *files: Path | None) -> None:
         """Blocks."""
@@ -23,8 +23,13 @@ class Watched:
         self._used = self._stamps()
 
     async def follow(self, load: Callable[[], T], use: Callable[[T], None]) -> NoReturn:
-        """When one of the files has changed, `load` in a thread, which raises ValueError for files that can't
-        be used, and `use` on the loop what it returns. Until they can be used what was used before stays."""
+        """Checks the files regularly, for ever.
+
+        Args:
+            load: Reads the files after a change; runs in a thread. It raises ValueError for unusable files;
+                the previous content then stays in use.
+            use: Receives the result of `load` on the event loop.
+        """
         refused: _Stamps | None = None
         while True:
             await asyncio.sleep(POLL_SECONDS)
@@ -34,21 +39,21 @@ class Watched:
             try:
                 loaded = await asyncio.to_thread(load)
                 if await asyncio.to_thread(self._stamps) != found:
-                    continue  # they are being replaced: some may be old and some new
+                    continue  # the files are being replaced: some may be old and some new
                 use(loaded)
             except ValueError as error:
                 if found != refused:
-                    log.error("changed files can't be used, and those from before stay in use: %s", error)
+                    log.error("changed files can't be used; the previous ones stay in use: %s", error)
                 refused = found
             except Exception:
-                log.exception("changed files can't be used, and those from before stay in use")
+                log.exception("changed files can't be used; the previous ones stay in use")
                 self._used = found
             else:
                 self._used, refused = found, None
                 log.info("changed files are in use: %s", ", ".join(map(str, self.files)))
 
     def _stamps(self) -> _Stamps:
-        """What differs when a file was written, or another has its name, or a link leads elsewhere."""
+        """Values that differ once a file was written or replaced, or a link has another target."""
         return tuple(map(_stamp, self.files))
 
 

@@ -1,31 +1,31 @@
-"""What a process inherits and can't work with: closed standard streams, blocked signals, a hostile umask."""
+"""Repairs inherited process state: closed standard streams, blocked signals, an unusable umask."""
 
 import os
 import signal
 import sys
 
-OPEN_FILES = 1024  # the usual soft limit; more than that breaks programs that use select()
+OPEN_FILES = 1024  # the usual soft limit; a higher one breaks programs that use select()
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OWN_RIGHTS = 0o700
 
 
 def mend() -> None:
-    """Call it first, before anything opens a file."""
+    """Repairs the process's state; call it before anything opens a file."""
     if sys.platform == "win32":
         return
     _open_standard_streams()
-    # A parent that ignores SIGCHLD leaves no exit statuses; one that blocks SIGTERM, no way to stop.
+    # With SIGCHLD ignored there are no exit statuses; with SIGTERM blocked the process can't be stopped.
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     mask = os.umask(0o077)
-    os.umask(mask & ~_OWN_RIGHTS)  # what its owner can't read is of no use to it
+    os.umask(mask & ~_OWN_RIGHTS)  # the process must be able to read the files that it creates
     _allow_open_files()
     _reach_loopback_directly()
 
 
 def open_files() -> int:
-    """How many files and connections a process may have open."""
+    """The number of files and connections that this process may have open."""
     if sys.platform == "win32":
         return sys.maxsize
     import resource
@@ -35,7 +35,8 @@ def open_files() -> int:
 
 
 def _open_standard_streams() -> None:
-    """What is opened next would get their numbers, and what is printed would go there."""
+    """Opens closed standard streams: otherwise the next opened file gets their number, and output goes to
+    it."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
@@ -48,7 +49,8 @@ def _open_standard_streams() -> None:
 
 
 def _reach_loopback_directly() -> None:
-    """No proxy of a company's network leads back here; gRPC, and most libraries, would ask it to."""
+    """Excludes loopback addresses from proxies: gRPC and most libraries would use a configured proxy, which
+    can't reach this machine's loopback."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return
     usual = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))

@@ -22,7 +22,7 @@ def is_local(address: str) -> bool:
 
 
 def why_not(address: str) -> str:
-    """Why no process can listen on an address (gRPC does not report the reason); empty if one can."""
+    """Why this process can't listen on an address (gRPC does not report the reason); empty if it can."""
     try:
         if address.startswith(UNIX):
             path = address.removeprefix("unix:").removeprefix("//")

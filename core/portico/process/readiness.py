@@ -1,4 +1,4 @@
-"""How a process tells its supervisor that it serves: a byte on a pipe that was handed down."""
+"""Readiness: a process writes one byte to an inherited pipe when it serves."""
 
 import argparse
 import os
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """For the supervisor, not for people: the option is not in the help."""
+    """Adds the option --ready-fd, hidden in the help: only a supervisor uses it."""
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
 def tell(ready_fd: int | None) -> None:
-    """Without a supervisor there is nobody to tell; one that has gone is told nothing."""
+    """Reports readiness; does nothing without a supervisor, or if it has ended."""
     if ready_fd is None:
         return
     with suppress(OSError):

@@ -1,7 +1,7 @@
-"""Secrets that are in files: those of the settings, and those of other variables.
+"""Secrets in files: for settings and for other environment variables.
 
-Arguments can be read by everybody on a machine, and variables by whatever a process starts, so each secret
-has a setting more that names a file: `admin_key_file` for `admin_key`.
+Every user of a machine can read arguments, and every child process inherits variables. So each secret has a
+second setting that names a file: `admin_key_file` for `admin_key`.
 """
 
 import stat
@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 1024
 
 
 def read_secret(path: Path) -> str:
-    """The text of a file without the line break at its end. Blocks. Raises ValueError."""
+    """Reads a file's text, without the line break at its end. Blocks. Raises ValueError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -37,18 +37,18 @@ def read_secret(path: Path) -> str:
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting is a secret: it then has no option, as everybody can read arguments."""
+    """Whether a setting is a secret; it then has no option, because every user can read arguments."""
     return field.annotation == SecretStr | None
 
 
 def secrets_of(settings: type[BaseSettings]) -> list[str]:
-    """The names of the settings that are secrets."""
+    """Names of the settings that are secrets."""
     return [name for name, field in settings.model_fields.items() if is_secret(field)]
 
 
 class SecretSettings(BaseSettings):
-    """Settings whose secrets may be in files. A class with a secret and no setting for its file can't be
-    defined."""
+    """Settings whose secrets may be in files. A subclass with a secret must define the setting for its file,
+    or its definition raises TypeError."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -67,7 +67,7 @@ class SecretSettings(BaseSettings):
                 continue
             file = named(cls, name + FILE)
             if values.get(name) is not None:
-                raise ValueError(f"{named(cls, name)} and {file} are the same: set one")
+                raise ValueError(f"{named(cls, name)} and {file} set the same secret: use one of them")
             try:
                 values[name] = read_secret(Path(path))
             except ValueError as error:
@@ -76,16 +76,16 @@ class SecretSettings(BaseSettings):
 
     @property
     def secret_files(self) -> dict[str, Path]:
-        """The files that secrets were read from, by the secret's name."""
+        """Files that secrets were read from, by the setting's name."""
         files = {name: getattr(self, name + FILE) for name in secrets_of(type(self))}
         return {name: path for name, path in files.items() if path is not None}
 
 
 def exposed(settings: SecretSettings) -> Iterator[str]:
-    """A sentence for each file of a secret that everybody on this machine can read."""
+    """Yields a warning for each secret file that every user of this machine can read."""
     for name, path in settings.secret_files.items():
         if everybody_reads(path):
-            yield f"everybody on this machine can read {path}, of {named(type(settings), name + FILE)}"
+            yield f"every user of this machine can read {path}, set by {named(type(settings), name + FILE)}"
 
 
 def everybody_reads(path: Path) -> bool:
@@ -95,15 +95,15 @@ def everybody_reads(path: Path) -> bool:
 
 
 def from_file(environment: MutableMapping[str, str], name: str) -> None:
-    """Set a variable to what is in the file that NAME_FILE names, if that is set. Raises ValueError.
+    """Sets the variable NAME to the content of the file that NAME_FILE names, if set. Raises ValueError.
 
-    NAME_FILE is removed, so that processes that are started from this one find one of the two."""
+    Removes NAME_FILE, so that child processes find only one of the two."""
     variable = name + FILE.upper()
     path = environment.get(variable)
     if path is None:
         return
     if environment.get(name):
-        raise ValueError(f"{name} and {variable} are the same: set one")
+        raise ValueError(f"{name} and {variable} set the same secret: use one of them")
     try:
         environment[name] = read_secret(Path(path))
     except ValueError as error:

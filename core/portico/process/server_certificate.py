@@ -1,4 +1,4 @@
-"""The certificate of a gRPC server, read again when its files change: for connections that begin then."""
+"""TLS certificate of a gRPC server; new connections use changed files without a restart."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -11,19 +11,19 @@ from portico.process.file_reload import Watched
 
 
 class ServerCertificate:
-    """A certificate with its key, and whose certificates clients must have, if they must."""
+    """A certificate, its key, and optionally the authorities whose client certificates are required."""
 
     def __init__(
         self, cert: Path, key: Path, client_ca: Path | None = None, expiries: Expiries | None = None
     ) -> None:
-        """Blocks. Raises ValueError, with the file and the reason, for one that can't be used now."""
+        """Reads and checks the files. Blocks. Raises ValueError with the file and the reason."""
         self._expiries = expiries
         self._cert, self._key, self._client_ca = cert, key, client_ca
         self._files = Watched(cert, key, client_ca)
         self._current = self._load()
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For one address: gRPC asks at each handshake whether there is anything new for it."""
+        """Credentials for one listening address; gRPC fetches changed ones at each handshake."""
         given = self._current
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
@@ -41,7 +41,7 @@ class ServerCertificate:
         )
 
     async def follow(self) -> NoReturn:
-        """Follow the files."""
+        """Reloads the files when they change, for ever."""
         await self._files.follow(self._load, self._use)
 
     def _use(self, loaded: grpc.ServerCertificateConfiguration) -> None:
@@ -61,7 +61,7 @@ class ServerCertificate:
 
 
 def _read(file: Path) -> bytes:
-    """Raises ValueError."""
+    """The file's bytes. Raises ValueError if it can't be read."""
     try:
         return file.read_bytes()
     except OSError as error:

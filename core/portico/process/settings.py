@@ -1,4 +1,4 @@
-"""Settings from arguments and variables, and what is wrong with them in words for whoever wrote them."""
+"""Reads settings from arguments and environment variables, with error messages that name both."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsError
 
-# By pydantic's names of mistakes; `{…}` is what it tells of one.
+# Messages by pydantic's error type; `{…}` is a value of the error's context.
 _WORDS: Mapping[str, str] = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -30,7 +30,7 @@ _WORDS: Mapping[str, str] = {
     "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
-_UNKNOWN = "has a value that means nothing here"
+_UNKNOWN = "has an invalid value"
 
 _TCP = re.compile(r"(\[[\w:.%]+\]|[^:\[\]/\s]*):(\d{1,5})")
 LAST_PORT = 65535
@@ -39,14 +39,14 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 class Misconfigured(ValueError):
-    """A setting can't be meant; the message names its option and its variable, and says what can be."""
+    """A setting has an invalid value; the message names its option and its variable, and the valid values."""
 
 
 def check_address(address: str) -> str:
-    """The host and port that it is. Raises ValueError."""
+    """Checks a host:port address and returns it. Raises ValueError."""
     found = _TCP.fullmatch(address)
     if found is None or int(found.group(2)) > LAST_PORT:
-        raise ValueError(f"needs host:port, with a port up to {LAST_PORT}, and not {address!r}")
+        raise ValueError(f"must be host:port, with a port up to {LAST_PORT}, not {address!r}")
     return address
 
 
@@ -62,12 +62,21 @@ ReadableFile = Annotated[Path, AfterValidator(_check_file)]
 
 
 def flag(field: str) -> str:
-    """The option of a setting."""
+    """The command-line option of a setting."""
     return f"--{field.replace('_', '-')}"
 
 
 def read(settings: type[S], given: Mapping[str, Any], option: Callable[[str], str] = flag) -> S:
-    """Settings from arguments, and from variables where there is no argument. Raises Misconfigured."""
+    """Reads settings from arguments, and from variables for settings without an argument.
+
+    Args:
+        settings: The class of the settings.
+        given: Values of arguments by setting.
+        option: Converts a setting's name to its option, for messages.
+
+    Raises:
+        Misconfigured: A value is invalid.
+    """
     try:
         return settings(**given)
     except ValidationError as error:
@@ -90,7 +99,8 @@ def variable(settings: type[BaseSettings], field: str) -> str:
 
 
 def named(settings: type[BaseSettings], field: str, option: Callable[[str], str] = flag) -> str:
-    """A setting by its option and its variable. Secrets have no option: everybody can read arguments."""
+    """Names a setting by option and variable; a secret has no option, because every user can read
+    arguments."""
     if settings.model_fields[field].annotation == SecretStr | None:
         return variable(settings, field)
     return f"{option(field)} ({variable(settings, field)})"
@@ -101,7 +111,7 @@ def _complaint(settings: type[BaseSettings], error: ErrorDetails, option: Callab
     field = str(error["loc"][0]) if error["loc"] else ""
     if field in settings.model_fields:
         return f"{named(settings, field, option)} {words}"
-    return words  # of several settings: the check has named them
+    return words  # an error about several settings; its message names them already
 
 
 def _is_json(text: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, heard by a thread: an event loop that is held up hears nothing."""
+"""Handles SIGTERM and SIGINT in a thread, because a blocked event loop can't."""
 
 import asyncio
 import logging
@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-FLUSH_SECONDS = 5.0  # for the last lines of the log, before the process ends without them
+FLUSH_SECONDS = 5.0  # longest wait for the last log lines before the process ends
 
 
 class Stopping:
-    """Tells the loop of a signal to end, and ends the process itself when that takes too long.
+    """Sets an event on the loop at a signal to end; ends the process itself if that takes too long.
 
-    Made on the event loop, in the main thread.
+    Create it on the event loop, in the main thread.
     """
 
     def __init__(self, flush: Callable[[], None]) -> None:
-        """`flush` is called, in another thread, before the process is ended."""
+        """`flush` runs in another thread before this object ends the process."""
         self.asked = asyncio.Event()
-        self.seconds = 0.0  # that the process may take to end, from the signal on
+        self.seconds = 0.0  # longest time from the signal to the end of the process
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._main = threading.get_ident()
@@ -39,12 +39,12 @@ class Stopping:
         self._writes.setblocking(False)
         for number in SIGNALS:
             signal.signal(number, _heard)
-        # The loop's own, through which it calls the handlers of others: it gets each signal too.
+        # The loop's wakeup descriptor, by which it calls signal handlers: each signal is forwarded to it.
         self._of_loop = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._wait, name="portico-stopping", daemon=True).start()
 
     def _wait(self) -> None:
-        """In the thread, until the process ends."""
+        """Body of the thread; runs until the process ends."""
         asked = ""
         until = 0.0
         while True:
@@ -53,16 +53,16 @@ class Stopping:
                 number = self._reads.recv(1)[0]
             except TimeoutError:
                 self._end(asked)
-            with suppress(OSError):  # the loop has been closed
+            with suppress(OSError):  # the loop is closed
                 os.write(self._of_loop, bytes([number]))
             if number in SIGNALS and not asked:
                 asked = signal.Signals(number).name
                 until = time.monotonic() + self.seconds
-                with suppress(RuntimeError):  # the same
+                with suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(self.asked.set)
 
     def _end(self, asked: str) -> NoReturn:
-        # Whoever holds the log's lock may be what holds everything up.
+        # In another thread: the blocked code may hold the log's lock.
         saying = threading.Thread(target=self._say, args=(asked,), daemon=True)
         saying.start()
         saying.join(FLUSH_SECONDS)
@@ -71,7 +71,7 @@ class Stopping:
     def _say(self, asked: str) -> None:
         frame = sys._current_frames().get(self._main)
         log.error(
-            "%s is %.0f s ago and this process has not ended: ending it. Its main thread is at:\n%s",
+            "%s was received %.0f s ago and the process has not ended: killing it. Main thread at:\n%s",
             asked,
             self.seconds,
             "" if frame is None else stack(frame),
@@ -80,4 +80,4 @@ class Stopping:
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
-    """The thread has heard it too; without a handler the signal would end the process."""
+    """Does nothing: the thread handles the signal. Without a handler it would end the process."""

@@ -1,4 +1,4 @@
-"""Variables with a name like ours that no setting has: a misspelt one would silently do nothing."""
+"""Finds misspelt environment variables of Portico, which would have no effect."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings
 from portico.process.settings import variable
 
 PREFIX = "PORTICO_"
-PROCESSES = ("CORE_", "HTTP_", "SSE_", "OPENAI_", "A2A_", "MCP_")  # who reads variables with what comes next
-_OTHERS = {  # of the command line, of workers and of tests
+PROCESSES = ("CORE_", "HTTP_", "SSE_", "OPENAI_", "A2A_", "MCP_")  # prefixes by process
+_OTHERS = {  # variables of the command line, of workers and of tests
     *(
         "PORTICO_CREDENTIAL",
         "PORTICO_CREDENTIAL_FILE",
@@ -23,18 +23,17 @@ _OTHERS = {  # of the command line, of workers and of tests
     *("PORTICO_WORKER", "PORTICO_FAULTS"),
 }
 _OF_TESTS = ("PORTICO_FUZZ_", "PORTICO_SOAK_", "PORTICO_TEST_")
-# What Kubernetes sets for a Service that is called portico, portico-core, …
+# Variables that Kubernetes sets for a Service named portico, portico-core, …
 _OF_KUBERNETES = re.compile(
     r"PORTICO_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
 )
-_CLOSE = 0.75  # of difflib's ratio
+_CLOSE = 0.75  # least difflib ratio of a similar name
 
 
 def unknown(settings: Sequence[type[BaseSettings]], *, strangers: bool) -> Iterable[str]:
-    """A sentence for each variable that has one of these settings' prefixes and is none of them.
+    """Yields a warning for each variable that has the prefix of one of these settings but names no setting.
 
-    A variable with no process's prefix is reported where a name is close to it, and by the process that takes
-    `strangers`.
+    With `strangers`, also for variables without any process's prefix that resemble a setting's name.
     """
     known = [variable(one, field) for one in settings for field in one.model_fields]
     prefixes = tuple({str(one.model_config.get("env_prefix", "")) for one in settings})
@@ -52,18 +51,18 @@ def unknown(settings: Sequence[type[BaseSettings]], *, strangers: bool) -> Itera
         own = upper.startswith(prefixes)
         near = _nearest(upper, known, own)
         if own or (not upper.startswith(of_processes) and (near or strangers)):
-            hint = f"; the nearest one is {near}" if near else ""
-            yield f"the variable {name} is no setting of this process and does nothing{hint}"
+            hint = f"; did you mean {near}?" if near else ""
+            yield f"the variable {name} is not a setting of this process and has no effect{hint}"
 
 
 def _nearest(name: str, known: Sequence[str], own: bool) -> str:
-    """The one that has the same setting, or else one that is written much like it; empty without one."""
-    by_setting = {_setting(one): one for one in reversed([*known])}  # the first one of a setting counts
+    """The known name with the same setting, or else a similar one; empty without one."""
+    by_setting = {_setting(one): one for one in reversed([*known])}  # the first name of a setting counts
     if own or _setting(name) in by_setting:
         return next((by_setting[one] for one in get_close_matches(_setting(name), by_setting, 1, _CLOSE)), "")
     return next(iter(get_close_matches(name, known, 1, _CLOSE)), "")
 
 
 def _setting(name: str) -> str:
-    """What follows the process's name."""
+    """The part after the process's prefix."""
     return name.split("_", 2)[-1]

@@ -1,1 +1,1 @@
-"""What is seen of a process of ours: spans, metrics, logs. It knows neither the core nor the gateways."""
+"""Telemetry of Portico's processes: spans, metrics, logs. Independent of core and gateways."""

@@ -1,9 +1,8 @@
-"""OpenTelemetry's SDK as its standard environment variables ask for it; nothing is imported when they don't.
+"""Sets up OpenTelemetry's SDK from its standard environment variables; imports it only if they require it.
 
-Spans and metrics go out when there is an OTLP endpoint (OTEL_EXPORTER_OTLP_ENDPOINT, or _TRACES_ENDPOINT
-and _METRICS_ENDPOINT), or an exporter is named (OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER: otlp, console
-or none). A provider of spans that is there already, of `opentelemetry-instrument` or an agent's file, is
-used as it is.
+Spans and metrics are exported if an OTLP endpoint is set (OTEL_EXPORTER_OTLP_ENDPOINT, or _TRACES_ENDPOINT
+and _METRICS_ENDPOINT) or an exporter is named (OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER: otlp, console or
+none). An existing tracer provider, set by `opentelemetry-instrument` or an agent's file, is used as it is.
 """
 
 import os
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from portico.telemetry.metrics.metric_readers import Timings
 
 SCOPE = "portico"
-CLOSE_SECONDS = 1.0  # a collector that does not answer holds up the end of a process for so long at most
-# Credentials of collectors are among them. Each may be in a file, named by the variable with _FILE behind it.
+CLOSE_SECONDS = 1.0  # longest delay of a process's end by an unreachable collector
+# Variables that may contain a collector's credentials; each may name a file instead, with _FILE appended.
 _SECRETS = (
     *(f"OTEL_EXPORTER_OTLP_{kind}HEADERS" for kind in ("", "TRACES_", "METRICS_")),
     "TRACE_AUTHENTICATION",
@@ -38,10 +37,11 @@ _PROTOCOLS = ("http/protobuf", "grpc")
 
 
 class Telemetry:
-    """What this process exports, from its start until `close`."""
+    """The process's exporters, from creation until `close`."""
 
     def __init__(self, service: str, *, prometheus: bool = False) -> None:
-        """Raises ValueError for a variable that can't be meant."""
+        """Starts the exporters that the environment requires. `service` is the service's name in spans and
+        metrics; `prometheus` turns metrics for Prometheus on. Raises ValueError for an invalid variable."""
         environment = os.environ
         self._providers: list[Any] = []
         for name in _SECRETS:
@@ -53,7 +53,7 @@ class Telemetry:
         self._measure(service, _exporters(environment, "METRICS"), prometheus=prometheus)
 
     def close(self) -> None:
-        """Send what is left, for CLOSE_SECONDS at most."""
+        """Exports the remaining data, for at most CLOSE_SECONDS."""
         spans.use(None)
         meters.use(None)
         closing = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
@@ -99,7 +99,7 @@ class Telemetry:
 
 
 def _as_the_reference_says(environment: MutableMapping[str, str]) -> None:
-    """AgentScope Runtime's variables, where those of OpenTelemetry say nothing."""
+    """Applies AgentScope Runtime's variables where OpenTelemetry's are unset."""
     if environment.get("TRACE_ENABLE_REPORT", "").lower() in _YES and environment.get("TRACE_ENDPOINT"):
         environment.setdefault("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", environment["TRACE_ENDPOINT"])
         environment.setdefault("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
@@ -108,14 +108,14 @@ def _as_the_reference_says(environment: MutableMapping[str, str]) -> None:
 
 
 def _exporters(environment: Mapping[str, str], signal: str) -> Sequence[str]:
-    """What is to go where. Raises ValueError."""
+    """Names of the exporters for a signal (traces or metrics). Raises ValueError."""
     variable = f"OTEL_{signal}_EXPORTER"
     named = [name.strip() for name in environment.get(variable, "").split(",") if name.strip()]
     if not named:
         endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
         named = ["otlp"] if any(environment.get(name) for name in endpoints) else []
     if wrong := sorted(set(named) - {"otlp", "console", "none"}):
-        raise ValueError(f"{variable} is otlp, console or none, not {wrong[0]!r}")
+        raise ValueError(f"{variable} must be otlp, console or none, not {wrong[0]!r}")
     return [] if "none" in named else named
 
 
@@ -131,7 +131,7 @@ def _protocol(signal: str) -> str:
 
 
 def _usual_histograms(environment: Mapping[str, str]) -> bool:
-    """Whether durations are to be added up since the start, in buckets of ours."""
+    """Whether durations are cumulative, in Portico's default buckets."""
     wanted = {
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram",

@@ -1,7 +1,8 @@
-"""Tracing for agents' authors, in AgentScope Runtime's words: `@trace(TraceType.LLM)`, Tracer and handlers.
+"""Tracing API for agent authors, compatible with AgentScope Runtime: `@trace(TraceType.LLM)`, Tracer,
+handlers.
 
-What is traced is a span of the run that it is done in, with its input and output, if this process exports
-spans; and it is told to the handlers, if there are any.
+A traced call becomes a span of its run, with input and output, if this process exports spans. Handlers, if
+any, receive its events.
 """
 
 from portico.tracing.decorator import trace

@@ -1,7 +1,7 @@
-"""`@trace`: a function's calls, of whatever kind it is, as spans and as events of the handlers.
+"""`@trace`: records the calls of functions, coroutines and generators as spans and as handlers' events.
 
-A generator is part of its span while it computes, and not while it stands still: whoever reads it goes on
-in a span of its own, and may leave it in another task.
+The span of a generator is current only while the generator computes, not between its items: its reader has
+its own span, and may close it in another task.
 """
 
 import inspect
@@ -26,8 +26,8 @@ from portico.tracing.types import TraceType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_CHARACTERS = 64 * 1024  # of an input or an output in a span
-MAX_ITEMS = 10_000  # of a stream that are kept to be merged
+MAX_CHARACTERS = 64 * 1024  # longest input or output in a span
+MAX_ITEMS = 10_000  # most items of a stream to keep for merging
 _OPERATIONS = {
     TraceType.AGENT: "invoke_agent",
     TraceType.AGENT_STEP: "invoke_agent",
@@ -51,10 +51,17 @@ def trace(
     get_finish_reason_func: Callable[[Any], str | None] | None = get_finish_reason,
     merge_output_func: Callable[[list[Any]], Any] | None = merge_incremental_chunk,
 ) -> Callable[[F], F]:
-    """Trace the calls of a function, a coroutine, a generator or an async generator.
+    """Traces the calls of a function, a coroutine, a generator or an async generator.
 
-    The span has the arguments and the result, or what `merge_output_func` makes of a stream. One that
-    takes **kwargs gets `trace_event`, to log and to set attributes; `trace_context=` names another parent.
+    The span contains the arguments and the result. If the function has **kwargs, it receives `trace_event`
+    (an EventContext), to log and to set attributes. A caller may pass `trace_context=` to set another parent.
+
+    Args:
+        trace_type: Kind of the work; it determines the span's operation.
+        trace_name: Name of the event; the function's name by default.
+        is_root_span: Whether the call starts a new trace.
+        get_finish_reason_func: Returns a stream item's finish reason; None for no finish reason.
+        merge_output_func: Merges a stream's items into the span's output.
     """
     kind = TraceType(trace_type or TraceType.OTHER)
 
@@ -143,13 +150,13 @@ def trace(
 
 @cache
 def _tracer() -> Tracer:
-    """With a handler for files in ./logs if TRACE_ENABLE_LOG says so."""
+    """The default tracer; with a handler for files in ./logs if TRACE_ENABLE_LOG is on."""
     wanted = os.environ.get("TRACE_ENABLE_LOG", "").lower() in ("true", "1", "yes", "on")
     return Tracer([LocalLogHandler(enable_console=True)] if wanted else [])
 
 
 class _Call:
-    """One call, from its beginning to its end."""
+    """One traced call."""
 
     def __init__(
         self,
@@ -196,7 +203,7 @@ class _Call:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """What is done in it is part of the span."""
+        """Makes the call's span current within the context."""
         if self.span is INVALID_SPAN:
             yield
             return
@@ -226,7 +233,7 @@ class _Call:
                 spans.end(self.span, error)
 
     def returned(self, result: Any) -> Any:
-        """Note the result, and hand it on."""
+        """Records the result and returns it."""
         if self.seen:
             text = result if isinstance(result, str) else as_json(result)
             mime = "text/plain" if isinstance(result, str) else "application/json"
@@ -237,7 +244,7 @@ class _Call:
 
 
 class _Stream:
-    """What a generator has given so far."""
+    """Items that a generator has yielded so far."""
 
     def __init__(
         self,
@@ -276,7 +283,7 @@ class _Stream:
 
 @cache
 def _takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether it has a parameter of that name; of no name, whether it takes any."""
+    """Whether the function has a parameter of that name; for an empty name, whether it has **kwargs."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
@@ -285,7 +292,7 @@ def _payload(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[s
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError:
-        return dict(kwargs)  # the call itself says what is wrong
+        return dict(kwargs)  # the arguments don't match; the call itself raises the error
     flat: dict[str, Any] = {}
     for name, value in given.items():
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:

@@ -1,4 +1,4 @@
-"""A handler that writes lines of JSON to files, which it turns over before they grow too large."""
+"""A handler that writes JSON lines to files with size-based rotation."""
 
 import logging
 import logging.handlers
@@ -17,7 +17,7 @@ from portico.tracing.tracer import Payload, TracerHandler
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """A file that only its owner may read, for what agents and users say is in it."""
+    """A file that only its owner may read, because it contains texts of agents and users."""
 
     def _open(self) -> TextIOWrapper:
         fd = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -25,7 +25,8 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
 
 
 class LocalLogHandler(TracerHandler):
-    """`info.log.PID` has everything, `error.log.PID` the failures; `log_file_name` goes before both."""
+    """Writes all events to `info.log.PID` and failures to `error.log.PID`; `log_file_name` is their
+    prefix."""
 
     def __init__(
         self,
@@ -36,14 +37,15 @@ class LocalLogHandler(TracerHandler):
         backup_count: int = 7,
         enable_console: bool = False,
     ) -> None:
-        """Files of at most `max_bytes` in `log_dir`, by default ./logs, and as many older ones.
+        """Opens files of at most `max_bytes` each in `log_dir` (by default ./logs); keeps `backup_count`
+        older ones.
 
         Raises OSError.
         """
         folder = Path("logs" if log_dir is None else log_dir)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = f"{log_file_name}-" if log_file_name else ""
-        # No logger of the process: another handler with other files must not get these lines.
+        # Not a registered logger: another handler with other files must not receive these lines.
         self.logger = logging.Logger("portico.tracing.local", log_level)
         for name, level in (("info", logging.INFO), ("error", logging.ERROR)):
             path = folder / f"{before}{name}.log.{os.getpid()}"
@@ -105,7 +107,7 @@ class LocalLogHandler(TracerHandler):
 
 
 def as_json(value: Any) -> str:
-    """JSON of whatever it is: what JSON has no word for is told as text."""
+    """Encodes any value as JSON; values that JSON can't represent become text."""
     try:
         return orjson.dumps(value, default=_told, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError, RecursionError):

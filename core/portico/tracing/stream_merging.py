@@ -1,17 +1,17 @@
-"""What a stream adds up to: texts joined, OpenAI's chunks as one chunk, anything else as a list."""
+"""Merges the items of a stream: texts are joined, OpenAI's chunks merged, other items listed."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def get_finish_reason(response: Any) -> str | None:
-    """Of an OpenAI chunk that is the last of its choice."""
+    """The finish reason of an OpenAI chunk, if it is the last of its choice."""
     choices = getattr(response, "choices", None)
     return getattr(choices[0], "finish_reason", None) if choices else None
 
 
 def merge_incremental_chunk(responses: Sequence[Any]) -> Any:
-    """All of a stream as one value; None for nothing."""
+    """Merges all items of a stream into one value; None if there are none."""
     if not responses:
         return None
     if all(isinstance(one, str) for one in responses):

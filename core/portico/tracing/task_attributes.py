@@ -1,4 +1,4 @@
-"""What all that is traced in this task has in common."""
+"""Request id, trace headers and attributes for everything that is traced in the current task."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -13,7 +13,7 @@ _attributes: ContextVar[Mapping[str, str]] = ContextVar("portico trace attribute
 
 
 class TracingUtil:
-    """Set for the task that sets it, and for those that it starts."""
+    """Values for the current task and the tasks that it starts."""
 
     @staticmethod
     def set_request_id(value: str = "") -> None:
@@ -21,12 +21,12 @@ class TracingUtil:
 
     @staticmethod
     def get_request_id(default_value: str = "") -> str:
-        """As it was set, or else the id of the caller's request, or of the run."""
+        """The id that was set, or else the id of the caller's request or of the run."""
         return _request_id.get() or log_ids.request_id.get() or log_ids.run_id.get() or default_value
 
     @staticmethod
     def set_trace_header(trace_headers: Mapping[str, str]) -> None:
-        """W3C headers of a trace that spans without another parent join."""
+        """Sets W3C headers of the trace to which spans without another parent belong."""
         _header.set(dict(trace_headers))
 
     @staticmethod
@@ -35,7 +35,7 @@ class TracingUtil:
 
     @staticmethod
     def set_common_attributes(attributes: Mapping[str, str]) -> None:
-        """Added to those that there are."""
+        """Adds attributes to the existing ones."""
         _attributes.set({**_attributes.get(), **attributes})
 
     @staticmethod

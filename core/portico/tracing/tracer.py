@@ -1,4 +1,4 @@
-"""A Tracer tells its handlers what begins, ends, fails and is said in between."""
+"""Tracer: reports start, end, failure and log messages of traced work to its handlers."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ Payload = Mapping[str, Any]
 
 
 class TracerHandler(ABC):
-    """Is told, in the thread or task of the work; it must be quick."""
+    """Receives events in the thread or task of the traced work; must be fast."""
 
     @abstractmethod
     def on_start(self, event_name: str, payload: Payload, **kwargs: Any) -> None: ...
@@ -44,7 +44,7 @@ class TracerHandler(ABC):
 
 
 class BaseLogHandler(TracerHandler):
-    """To the logger `portico.tracing`."""
+    """Writes events to the logger `portico.tracing`."""
 
     def on_start(self, event_name: str, payload: Payload, **kwargs: Any) -> None:
         log.info("%s begins: %s", event_name, payload)
@@ -70,7 +70,7 @@ class BaseLogHandler(TracerHandler):
 
 
 class EventContext:
-    """One piece of work under way."""
+    """Traced work in progress."""
 
     def __init__(
         self, span: Span, handlers: Sequence[TracerHandler], name: str, start_time: float, payload: Payload
@@ -84,7 +84,7 @@ class EventContext:
         self.kwargs: dict[str, Any] = {}
 
     def on_end(self, payload: Any, **kwargs: Any) -> None:
-        """What handlers are told at the end."""
+        """Sets the payload that handlers receive at the end."""
         self.end_payload = payload
         self.kwargs = kwargs
 
@@ -98,11 +98,11 @@ class EventContext:
             handler.on_log(message, **{**kwargs, **about})
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Of the span."""
+        """Sets an attribute of the span."""
         self.span.set_attribute(key, value)
 
     def get_trace_context(self) -> Context:
-        """For work elsewhere that belongs to this: its function's `trace_context` argument."""
+        """The context to pass as `trace_context` to a traced function in another task or thread."""
         return trace.set_span_in_context(self.span)
 
     def finished(self) -> None:
@@ -124,7 +124,7 @@ class Tracer:
         self.handlers = list(handlers)
 
     def begin(self, span: Span, event_name: str, payload: Payload, **kwargs: Any) -> EventContext:
-        """An event that the caller ends, by `finished` or `failed`."""
+        """Starts an event that the caller must end with `finished` or `failed`."""
         for handler in self.handlers:
             handler.on_start(event_name, payload, **kwargs)
         return EventContext(span, self.handlers, event_name, time.time(), payload)
@@ -145,12 +145,13 @@ class Tracer:
 
 
 def create_handler(eval_mode: str | Sequence[str] = "default", **eval_params: Any) -> list[TracerHandler]:
-    """`default` logs as everything does, `local_logging` to JSON files of its own. Raises ValueError."""
+    """Makes handlers: `default` writes to the process's log, `local_logging` to separate JSON files. Raises
+    ValueError for other modes."""
     from portico.tracing.json_log import LocalLogHandler
 
     modes = [eval_mode] if isinstance(eval_mode, str) else list(eval_mode)
     if wrong := set(modes) - {"default", "local_logging"}:
-        raise ValueError(f"eval_mode is default or local_logging, not {wrong.pop()!r}")
+        raise ValueError(f"eval_mode must be default or local_logging, not {wrong.pop()!r}")
     handlers: list[TracerHandler] = []
     if "default" in modes:
         handlers.append(BaseLogHandler())
@@ -160,7 +161,7 @@ def create_handler(eval_mode: str | Sequence[str] = "default", **eval_params: An
 
 
 def get_tracer(eval_mode: str | Sequence[str] = "default", **eval_params: Any) -> Tracer:
-    """The same for the same modes; the parameters are those of the first call."""
+    """Returns one tracer per set of modes; parameters count in the first call only."""
     modes = (eval_mode,) if isinstance(eval_mode, str) else tuple(eval_mode)
     return _tracer(modes, tuple(eval_params.items()))
 

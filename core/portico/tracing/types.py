@@ -1,10 +1,10 @@
-"""What kinds of work there are."""
+"""Kinds of traced work."""
 
 from typing import ClassVar
 
 
 class TraceType(str):
-    """A kind of work: one of these, one that was added, or any text."""
+    """A kind of work: a predefined one, an added one, or any text."""
 
     __slots__ = ()
 
@@ -34,9 +34,9 @@ class TraceType(str):
 
     @classmethod
     def add_type(cls, name: str, value: str) -> None:
-        """Raises ValueError for a name that there is."""
+        """Adds a kind of work. Raises ValueError if the name exists."""
         if hasattr(cls, name):
-            raise ValueError(f"there is a trace type {name} already")
+            raise ValueError(f"the trace type {name} exists already")
         setattr(cls, name, cls(value))
 
 

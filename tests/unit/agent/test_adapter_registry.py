@@ -1,4 +1,4 @@
-"""Finding the adapter of a framework."""
+"""Lookup of a framework's adapter."""
 
 import sys
 from collections.abc import Sequence

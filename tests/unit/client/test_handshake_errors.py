@@ -131,7 +131,7 @@ def test_the_synchronous_client_is_told_the_same(tmp_path: Path) -> None:
 def test_files_that_cant_be_used_are_refused_before_any_call(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue("client", days=(-3, -1))
-    with pytest.raises(ValueError, match=r"client\.key: is no certificate"):
+    with pytest.raises(ValueError, match=r"client\.key: is not a certificate"):
         channel_credentials(key)
     with pytest.raises(ValueError, match=r"client\.crt: expired on"):
         channel_credentials(authority.file, cert=cert, key=key)

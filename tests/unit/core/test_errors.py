@@ -1,4 +1,4 @@
-"""The one table of errors is in the contract: each reason's comment names the status that it goes with."""
+"""The contract documents all errors: the comment of each reason names its status."""
 
 import ast
 import re
@@ -16,12 +16,12 @@ from portico.core.sandboxes import sandbox_errors
 from portico.v1 import errors_pb2
 
 CONTRACT = Path(__file__).parents[3] / "proto/portico/v1/errors.proto"
-# In results of a sandbox; as the status of a call only where one waits for such a result.
+# Reasons in results of sandboxes; status of a call only if the call returns such a result.
 RESULTS_ONLY = {"KERNEL_DIED", "CALL_CANCELLED"}
 
 
 def table() -> dict[str, str]:
-    """Reasons and the status of each."""
+    """Each reason with its status."""
     entry = re.compile(r"((?:  //[^\n]*\n)+)  ERROR_REASON_([A-Z_]+) = \d+;")
     found = {}
     for comment, reason in entry.findall(CONTRACT.read_text()):
@@ -67,7 +67,7 @@ def calls_in(package: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_who_names_a_reason_beside_a_status_names_the_table_s() -> None:
-    """In statuses that are made by hand, in the core; in errors of the client's kinds, in gateways."""
+    """Reasons in statuses that the core builds directly, and in client errors that gateways raise."""
     found = []
     for package in (*portico.core.__path__, *portico.gateways.__path__):
         for place, call in calls_in(package):

@@ -1,4 +1,4 @@
-"""A core on a thread of this process: when it ends by itself."""
+"""An embedded core: the cases in which it ends by itself."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Files of certificates: each mistake is told by its file and its reason."""
+"""Certificate files: each error names the file and the reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from portico.process import certificates
 
 
 class Files:
-    """Certificates, keys and what is neither, in a directory."""
+    """A directory with certificates, keys and other files."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -50,11 +50,11 @@ MISTAKES: list[tuple[Pair, str]] = [
         r"/ed\.key: is not the priv",
     ),
     (lambda f: (f.cert, f.private("secret.key", RSA, b"password")), r"/secret\.key: is encrypted"),
-    (lambda f: (f.cert, f.cert), r"/site\.crt: is no private key \(PEM\)"),
-    (lambda f: (f.cert, f.written("empty", b"")), r"/empty: is no private key \(PEM\)"),
-    (lambda f: (f.key, f.key), r"/site\.key: is no certificate \(PEM\)"),
-    (lambda f: (f.written("half", f.cert.read_bytes()[:200]), f.key), r"/half: is no certificate \(PEM\)"),
-    (lambda f: (f.written("bytes", bytes(range(256))), f.key), r"/bytes: is no certificate \(PEM\)"),
+    (lambda f: (f.cert, f.cert), r"/site\.crt: is not a private key \(PEM\)"),
+    (lambda f: (f.cert, f.written("empty", b"")), r"/empty: is not a private key \(PEM\)"),
+    (lambda f: (f.key, f.key), r"/site\.key: is not a certificate \(PEM\)"),
+    (lambda f: (f.written("half", f.cert.read_bytes()[:200]), f.key), r"/half: is not a certificate \(PEM\)"),
+    (lambda f: (f.written("bytes", bytes(range(256))), f.key), r"/bytes: is not a certificate \(PEM\)"),
     (lambda f: (f.directory / "none", f.key), r"/none: can't be read: No such file"),
     (lambda f: (f.cert, f.directory), r": can't be read: Is a directory"),
     (lambda f: (f.expired, f.expired_key), r"/expired\.crt: expired on 20\d\d-\d\d-\d\d \d\d:\d\d UTC"),
@@ -84,7 +84,7 @@ def test_authorities_need_one_that_is_valid_now(files: Files) -> None:
     certificates.check_authorities(both)
     for file, words in (
         (files.old.file, r"/old\.pem: expired on"),
-        (files.key, r"/site\.key: is no certificate \(PEM\)"),
+        (files.key, r"/site\.key: is not a certificate \(PEM\)"),
         (files.directory / "none", r"/none: can't be read"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -1,4 +1,4 @@
-"""Where core and gateways meet, wherever temporary files go."""
+"""The socket between core and gateways, with various folders for temporary files."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from portico.process.core_socket import PATH_BYTES, PREFIX, core_socket
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a path that is short enough for a socket, which pytest's own may not be."""
+    """A folder with a path short enough for a socket; pytest's own may be too long."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)

@@ -1,4 +1,4 @@
-"""No proxy is asked for what is on this machine."""
+"""Connections to this machine use no proxy."""
 
 import os
 
@@ -20,7 +20,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("no_proxy", "NO_PROXY"):
-        # Set and taken away again, so that what the test's code sets is undone.
+        # Set and deleted, so that monkeypatch undoes what the tested code sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

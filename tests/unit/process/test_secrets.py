@@ -1,4 +1,4 @@
-"""Each secret may be in a file, of every process."""
+"""Every secret of every process may be in a file."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ SETTINGS: list[type[SecretSettings]] = [
 ]
 SECRETS = [(settings, name) for settings in SETTINGS for name in secrets_of(settings)]
 KEY = "an-admin-key-of-32-letters-or-more"
-# Settings beside the secret without which it is refused.
+# Settings that a secret requires.
 BESIDE: dict[str, dict[str, Any]] = {"admin_key": {"auth": True}}
 
 
@@ -36,7 +36,8 @@ def names(secrets: list[tuple[type[SecretSettings], str]]) -> set[str]:
 
 
 def test_what_is_called_a_secret_is_one() -> None:
-    """A setting that is called like a secret, and is no path, is of the type that no text shows."""
+    """A setting named like a secret, unless it is a path, has the type SecretStr, which never shows its
+    value."""
     assert names(SECRETS) >= {
         "PORTICO_CORE_ADMIN_KEY",
         "PORTICO_CORE_STORE_KEY",
@@ -70,7 +71,9 @@ def test_a_secret_is_read_from_a_file(
         monkeypatch.setenv(f"{variable(settings, name)}_FILE", str(file))
     secret = getattr(read(settings, given), name)
     assert secret.get_secret_value() == KEY
-    with pytest.raises(Misconfigured, match=f"{variable(settings, name)} and .* are the same: set one"):
+    with pytest.raises(
+        Misconfigured, match=f"{variable(settings, name)} and .* set the same secret: use one"
+    ):
         read(settings, {**given, name: KEY})
 
 
@@ -147,9 +150,9 @@ def test_headers_of_a_collector_are_read_from_a_file(
     monkeypatch.setenv(f"{name}_FILE", str(file))
     setup.Telemetry("test").close()
     assert os.environ[name] == "authorization=Bearer%20abc"
-    setup.Telemetry("test").close()  # as of a process that this one starts
+    setup.Telemetry("test").close()  # as a child process would
     monkeypatch.setenv(f"{name}_FILE", str(file))
-    with pytest.raises(ValueError, match=f"{name} and {name}_FILE are the same"):
+    with pytest.raises(ValueError, match=f"{name} and {name}_FILE set the same secret"):
         setup.Telemetry("test")
 
 
@@ -171,7 +174,7 @@ def test_the_command_line_reads_its_credential_from_a_file(
 
 
 def test_settings_of_all_processes_may_have_secrets() -> None:
-    """What is asked here is asked of all settings that there are."""
+    """The tests here cover every settings class."""
 
     def below(base: type[BaseSettings]) -> set[type[BaseSettings]]:
         return {base} | {one for sub in base.__subclasses__() for one in below(sub)}

@@ -1,4 +1,4 @@
-"""Mistakes in settings are told in words of ours, by option and variable."""
+"""Errors in settings name option and variable, in Portico's own words."""
 
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "--log-level (PORTICO_CORE_LOG_LEVEL) must be 'debug', 'info', 'warning' or 'error'",
     ),
     ({"listen": "127.0.0.1:1"}, "--listen (PORTICO_CORE_LISTEN) must be a list"),
-    ({"listen": ["127.0.0.1"]}, "--listen (PORTICO_CORE_LISTEN) needs host:port"),
+    ({"listen": ["127.0.0.1"]}, "--listen (PORTICO_CORE_LISTEN) must be host:port"),
     (
         {"listen": ["127.0.0.1:65536"]},
-        "--listen (PORTICO_CORE_LISTEN) needs host:port, with a port up to 65535",
+        "--listen (PORTICO_CORE_LISTEN) must be host:port, with a port up to 65535",
     ),
     ({"store": "postgres://x/y"}, "--store (PORTICO_CORE_STORE) can't be used: no store for postgres://"),
     ({"store": "x"}, "--store (PORTICO_CORE_STORE) can't be used: invalid store URL"),
-    ({"metrics_listen": "9464"}, "--metrics-listen (PORTICO_CORE_METRICS_LISTEN) needs host:port"),
+    ({"metrics_listen": "9464"}, "--metrics-listen (PORTICO_CORE_METRICS_LISTEN) must be host:port"),
     (
         {"tls_key": "/nonexistent"},
         "--tls-key (PORTICO_CORE_TLS_KEY) names a file that can't be read: /nonexistent: No",

@@ -1,4 +1,4 @@
-"""Which variables are reported as misspelt."""
+"""Variables that are reported as misspelt."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from portico.process.unknown_variables import unknown
 
 
 def reported(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, str]:
-    """What the core and the gateways say of a variable."""
+    """The warnings of the core and of the gateways about a variable."""
     monkeypatch.setenv(name, "1")
     core = list(unknown([CoreSettings], strangers=True))
     gateways = list(unknown([HttpSettings, SseSettings], strangers=False))
@@ -35,14 +35,14 @@ def test_a_misspelt_variable_is_reported_with_the_nearest_name(
 ) -> None:
     said = reported(monkeypatch, name)[process]
     assert f"the variable {name} " in said
-    assert said.endswith(f"the nearest one is {nearest}")
+    assert said.endswith(f"did you mean {nearest}?")
 
 
 @pytest.mark.parametrize("name", ["PORTICO_CORE_COLOUR", "PORTICO_COLOUR"])
 def test_what_is_near_to_nothing_is_reported_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     said = reported(monkeypatch, name)
     assert list(said) == ["core"]
-    assert said["core"].endswith("does nothing")
+    assert said["core"].endswith("has no effect")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_near_to_nothing_is_reported_once(monkeypatch: pytest.MonkeyPatc
             "PORTICO_CREDENTIAL",
             "PORTICO_TLS_CA",
         ),
-        # Kubernetes sets these in each pod that is near a Service called portico, or portico-core.
+        # Kubernetes sets these in each pod beside a Service named portico or portico-core.
         *("PORTICO_SERVICE_HOST", "PORTICO_CORE_SERVICE_PORT", "PORTICO_CORE_SERVICE_PORT_GRPC"),
         *("PORTICO_CORE_PORT", "PORTICO_HTTP_PORT_8090_TCP", "PORTICO_CORE_PORT_50051_TCP_ADDR"),
         *("MY_PORTICO_CORE_X", "PATH"),

@@ -1,4 +1,4 @@
-"""The metrics that a core and the gateways have are those of the table in docs/operations.md."""
+"""The metrics of core and gateways are those in the table of docs/operations.md."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _NAME = re.compile(r"`((?:portico|rpc|http)\.[a-z_.]+)`")
 
 
 class Registering(NoOpMeter):
-    """Knows the names of its instruments."""
+    """A meter that records the names of its instruments."""
 
     def __init__(self) -> None:
         super().__init__("portico")
@@ -41,7 +41,7 @@ class Registering(NoOpMeter):
 
 @pytest.fixture
 def registered() -> Iterator[set[str]]:
-    """The names of all metrics of what is made in the test."""
+    """Names of all metrics that are created in the test."""
     meter = Registering()
     meters.use(meter)
     yield meter.names
@@ -49,7 +49,7 @@ def registered() -> Iterator[set[str]]:
 
 
 def documented() -> set[str]:
-    """The names in the table's first column."""
+    """Names in the table's first column."""
     _, _, rest = DOCS.read_text(encoding="utf-8").partition("| metric | labels |")
     table = rest.partition("\n\n")[0]
     return {

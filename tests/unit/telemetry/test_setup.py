@@ -1,4 +1,4 @@
-"""The SDK is set up by the standard variables, and only by them."""
+"""The standard variables set up the SDK; without them nothing does."""
 
 import itertools
 import os
@@ -20,7 +20,11 @@ from portico.telemetry.tracing import spans
     ("variable", "value", "problem"),
     [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon", "OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf or grpc"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER is otlp, console or none, not 'zipkin'"),
+        (
+            "OTEL_TRACES_EXPORTER",
+            "zipkin",
+            "OTEL_TRACES_EXPORTER must be otlp, console or none, not 'zipkin'",
+        ),
     ],
 )
 def test_a_variable_that_cant_be_meant_is_named(
@@ -107,5 +111,5 @@ def test_all_that_is_left_is_waited_for_together(monkeypatch: pytest.MonkeyPatch
     telemetry = Telemetry("test")
     telemetry._providers = [Deaf(), Deaf()]
     telemetry.close()
-    assert waited == [0.0, 0.0]  # all the time was gone by then
+    assert waited == [0.0, 0.0]  # no time was left by then
     assert setup.CLOSE_SECONDS <= 1

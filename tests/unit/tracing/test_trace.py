@@ -1,4 +1,4 @@
-"""`@trace` over every kind of function: spans, handlers, merged streams, files of JSON."""
+"""`@trace` on every kind of function: spans, handlers, merged streams, JSON files."""
 
 import asyncio
 import json
@@ -278,7 +278,7 @@ def test_chunks_of_openai_are_merged_to_one() -> None:
 def test_types_can_be_added_once() -> None:
     TraceType.add_type("DREAMING", "DREAMING")
     assert TraceType.DREAMING == "DREAMING"  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="LLM already"):
+    with pytest.raises(ValueError, match="LLM exists already"):
         TraceType.add_type("LLM", "x")
 
 

@@ -1,4 +1,4 @@
-"""Lines for a file, written in a thread of their own, in order, and none of them lost to a full queue."""
+"""Appends lines to a file in a separate thread, in order; a full queue blocks instead of losing lines."""
 
 import logging
 import os
@@ -10,30 +10,30 @@ from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger(__name__)
 
-WAITING = 10_000  # lines; who writes more waits for the disk
-GATHER_SECONDS = 0.02  # what comes in that time is one write
+WAITING = 10_000  # queued lines; with more, `write` blocks until the disk has caught up
+GATHER_SECONDS = 0.02  # lines of this period are written together
 
 
 class Lines:
-    """Adds to a file that only its owner may read. The file may be moved away at any time, and is then begun
-    anew. Any thread may write."""
+    """Appends to a file that only its owner may read. If the file is moved away (log rotation), a new one is
+    created. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
+        """Opens the file. Raises OSError."""
         self._path = path
         self._file = _opened(path)
         self._waiting: list[bytes] = []
         self._change = threading.Condition()
         self._news = threading.Event()
         self._closing = threading.Event()
-        self._torn = False  # the last write broke off within a line
+        self._torn = False  # the last write ended within a line
         self._failing = Rarely()
         self._lost = 0
         self._thread = threading.Thread(target=self._run, name=f"portico-{path.name}", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """`line` has no line feed. What the disk refuses is logged as lost."""
+        """Queues a line without line feed. Lines that can't be written are reported as lost in the log."""
         with self._change:
             while len(self._waiting) >= WAITING:
                 self._change.wait()
@@ -61,7 +61,7 @@ class Lines:
             elif closing:
                 return
             if closing:
-                self._news.set()  # somebody may write until the end
+                self._news.set()  # other threads may still write
 
     def _put(self, lines: list[bytes]) -> None:
         try:
@@ -73,10 +73,10 @@ class Lines:
             while left:
                 written = os.write(self._file, left)
                 self._torn, left = left[written - 1] != 10, left[written:]
-        except Exception as error:  # without this thread, whoever writes would wait for ever
+        except Exception as error:  # if this thread ended, writers would block for ever
             self._lost += len(lines)
             if self._failing.due():
-                log.error("%s can't be written, and %d lines are lost: %s", self._path, self._lost, error)
+                log.error("%s can't be written; %d lines are lost: %s", self._path, self._lost, error)
 
     def _is_moved(self) -> bool:
         ours = os.fstat(self._file)
@@ -88,7 +88,7 @@ class Lines:
 
 
 def _opened(path: Path) -> int:
-    """For its owner only, also where somebody else has made the file. Raises OSError."""
+    """Opens the file with access for its owner only, even if another program created it. Raises OSError."""
     descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode) and stat.S_IMODE(mode) != 0o600:

@@ -1,7 +1,7 @@
-"""Logs for people or as JSON, each line with the ids of its request, run and trace; secrets never in them.
+"""Log output for people or as JSON; each line has the ids of its request, run and trace, and no secrets.
 
-What callers and agents say is not in them either, unless that is asked for: an exception then goes without
-its own words, which are often somebody's.
+Unless --log-content is set, texts of callers and agents are left out too: exceptions are logged without their
+messages, which often contain such texts.
 """
 
 import logging
@@ -24,9 +24,9 @@ Format = Literal["human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
-WITH_WORDS = "portico_with_words"  # of a record: its exception keeps its words, whatever else is withheld
-WITHHELD = "(its words are withheld; --log-content shows them)"
-# A credential by what is before it, or by what it looks like.
+WITH_WORDS = "portico_with_words"  # record attribute: log the exception's message even without --log-content
+WITHHELD = "(message withheld; --log-content shows it)"
+# Credentials, recognised by the text before them or by their form.
 _SECRETS = re.compile(
     r"""((?:bearer|basic)\s+ | (?:api[_-]?key|authorization|token|password|passwd|secret)["']?\s*[=:]\s*["']?
         (?!(?:bearer|basic)\s) | ://[^\s/:@]*:(?=[^\s/@]+@))
@@ -34,17 +34,17 @@ _SECRETS = re.compile(
       | \b(?:sk|pk|ghp|xox[bp])[-_][A-Za-z0-9_.-]{16,} | \beyJ[\w-]+\.[\w-]+\.[\w-]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-# They tell of every request, or of themselves.
+# Loggers that log every request, or their own operation.
 _CHATTY = ("alembic", "httpcore", "httpx", "mcp")
-# Its exporters log each attempt to reach a collector that is away.
+# OpenTelemetry's exporters log each failed attempt to reach a collector.
 _TRYING_AGAIN = "opentelemetry."
 
 
 def configure(
     *, level: Level, format: Format, content: bool, service: str, stream: TextIO | None = None
 ) -> None:
-    """Everything that this process logs goes to standard error like this, and as JSON whatever else it writes
-    there."""
+    """Configures the log of this process on standard error. As JSON, this includes everything else that the
+    process writes there."""
     if stream is None:
         stream = standard_error.take_over() if format == "json" else sys.stderr
     handler = _Handler(stream)
@@ -61,7 +61,7 @@ def configure(
 
 
 def wants_json(arguments: Sequence[str], variable: str) -> bool:
-    """Whether a process that has not read its settings yet is to log as JSON."""
+    """Whether to log as JSON, for a process that has not read its settings yet."""
     for number, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         if name == "--log-format":
@@ -70,12 +70,12 @@ def wants_json(arguments: Sequence[str], variable: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """The text with what looks like a credential hidden."""
+    """Replaces text that looks like a credential."""
     return _SECRETS.sub(lambda found: f"{found.group(1) or ''}{HIDDEN}", text)
 
 
 def known_ids() -> dict[str, str]:
-    """Of what this code works for, as far as that is known."""
+    """Ids of the current request, run, trace and span, as far as known."""
     found = {"request_id": log_ids.request_id.get(), "run_id": log_ids.run_id.get()}
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
@@ -85,7 +85,7 @@ def known_ids() -> dict[str, str]:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Tells of a line that can't be formatted by a line; of one that can't be written nobody can be told."""
+    """Logs an error for a record that can't be formatted; a failed write can't be reported."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -93,13 +93,13 @@ class _Handler(logging.StreamHandler[TextIO]):
             return
         about = logging.LogRecord(
             *(__name__, logging.ERROR, record.pathname, record.lineno),
-            *("a line of the logger %s can't be formatted", (record.name,), (type(error), error, None)),
+            *("a record of the logger %s can't be formatted", (record.name,), (type(error), error, None)),
         )
         self.handle(about)
 
 
 class _Attempts(logging.Filter):
-    """Of a logger that logs each of its attempts, few lines."""
+    """Reduces the lines of a logger that logs each of its attempts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,8 @@ class _Formatter(logging.Formatter):
 
 
 class HumanFormatter(_Formatter):
-    """One line, and the exception below it; no control characters, as it may go to a terminal."""
+    """One line per record, with its exception below; without control characters, which a terminal would
+    execute."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
@@ -138,7 +139,7 @@ class HumanFormatter(_Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One object on one line."""
+    """One JSON object per line."""
 
     def __init__(self, service: str, *, content: bool) -> None:
         super().__init__(content=content)
@@ -155,13 +156,13 @@ class JsonFormatter(_Formatter):
         }
         if exception := self._exception(record):
             told["exception"] = exception
-        # What is no text for JSON, as half of a character, becomes a question mark.
+        # Characters that JSON can't encode (lone surrogates) become question marks.
         safe = {name: value.encode(errors="replace").decode() for name, value in told.items()}
         return orjson.dumps(safe).decode()
 
 
 def _withhold(told: traceback.TracebackException) -> None:
-    """Of all exceptions in it their kinds stay, and where they came from."""
+    """Removes the messages of an exception and its causes; types and tracebacks stay."""
     seen: list[traceback.TracebackException | None] = [told]
     while seen:
         one = seen.pop()

@@ -1,22 +1,22 @@
-"""Lines of a loop that tries again: a failure is logged when it begins, then ever more rarely."""
+"""Limits repeated log lines of a retry loop: the first failure is logged, then ever fewer."""
 
 import time
 
-PAUSES = 60.0, 3600.0  # seconds between two lines: at first, doubled each time, and at most
+PAUSES = 60.0, 3600.0  # seconds between two lines: at first (doubled each time), and at most
 
 
 class Rarely:
-    """Says which of many equal lines to log."""
+    """Decides which of many equal lines to log."""
 
     __slots__ = ("_pause", "_until", "left_out")
 
     def __init__(self) -> None:
-        self.left_out = 0  # lines since the last that was due
+        self.left_out = 0  # lines left out since the last logged one
         self._pause = 0.0
         self._until = 0.0
 
     def due(self) -> bool:
-        """Whether to log this one. A time of two pauses without any begins anew."""
+        """Whether to log this line. After two pauses without any line the intervals start again."""
         now = time.monotonic()
         if now < self._until:
             self.left_out += 1

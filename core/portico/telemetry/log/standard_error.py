@@ -1,7 +1,8 @@
-"""Standard error as lines of the log, whoever writes to it: gRPC's C core, print(), a library, a child.
+"""Captures standard error as log records, for JSON logs: output of gRPC's C core, print(), libraries,
+children.
 
-The descriptor becomes a pipe; a thread reads it and logs each line. The log itself goes to what standard
-error was before, and so does the stack of a crash. This is for logs as JSON, of which each line is an object.
+The descriptor becomes a pipe; a thread reads it and logs each line. The log itself, and the stack of a crash,
+go to the original standard error. With JSON logs each line must be an object.
 """
 
 import atexit
@@ -20,26 +21,26 @@ import orjson
 from portico.telemetry.log.retry_log import Rarely
 
 log = logging.getLogger("stderr")
-log.setLevel(logging.DEBUG)  # what others have written is never left out
+log.setLevel(logging.DEBUG)  # captured lines are never left out
 errors = logging.getLogger("portico.process")
 
-PIPE_BYTES = 1 << 20  # so that a thread that holds the interpreter's lock can write much before it waits
-LINE_BYTES = 64 * 1024  # what is longer becomes several lines
-END_SECONDS = 0.5  # for the last lines; what is started may keep the pipe open
+PIPE_BYTES = 1 << 20  # large, because a thread that blocks on the pipe may hold the interpreter's lock
+LINE_BYTES = 64 * 1024  # a longer line is split
+END_SECONDS = 0.5  # longest wait for the last lines; child processes may keep the pipe open
 _GRPC = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([\w./-]+:\d+)\] (.*)")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
-_PLACES = 1000  # of gRPC's, of which it has fewer
+_PLACES = 1000  # most places in gRPC's code to remember; it has fewer
 
 
 class StandardError:
-    """The pipe, from its making until `release`."""
+    """The pipe and its thread, from creation until `release`."""
 
     def __init__(self) -> None:
         self.stream: TextIO = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1)
         self._before = self.stream.fileno()
         self._places: dict[str, Rarely] = {}
         reads, writes = os.pipe()
-        with suppress(OSError, AttributeError):  # smaller without the right to so much, or elsewhere
+        with suppress(OSError, AttributeError):  # a smaller pipe if the kernel refuses the size
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         os.dup2(writes, 2)
         os.close(writes)
@@ -54,15 +55,14 @@ class StandardError:
         atexit.register(self.release)
 
     def release(self) -> None:
-        """Standard error is what it was before. Blocks until what was written is logged, for a moment at
-        most."""
+        """Restores standard error. Blocks until everything written is logged, at most END_SECONDS."""
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os.dup2(self._before, 2)
         self._thread.join(END_SECONDS)
 
     def _read(self, pipe: int) -> None:
-        """In the thread, until nobody holds the pipe's other end."""
+        """Body of the thread; runs until the pipe's other end is closed."""
         rest = b""
         while piece := os.read(pipe, LINE_BYTES):
             *lines, rest = (rest + piece).split(b"\n")
@@ -78,7 +78,7 @@ class StandardError:
         if not text:
             return
         if _is_logged(text):
-            with suppress(OSError, ValueError):  # nobody reads standard error any more
+            with suppress(OSError, ValueError):  # standard error has no reader any more
                 self.stream.write(f"{text}\n")
         elif found := _GRPC.fullmatch(text):
             self._tell_grpc(*found.groups())
@@ -86,14 +86,14 @@ class StandardError:
             log.warning("%s", text)
 
     def _tell_grpc(self, level: str, place: str, words: str) -> None:
-        """Any peer can make gRPC write a line for each of its attempts, all from one place of its code."""
+        """Logs a line of gRPC, limited per place in gRPC's code: a peer could cause a line per attempt."""
         if place not in self._places and len(self._places) == _PLACES:
             return
         rarely = self._places.setdefault(place, Rarely())
         before = rarely.left_out
         if rarely.due():
             rarely.left_out = 0
-            more = f"; {before} more since the last of these lines" if before else ""
+            more = f"; {before} more such lines since the last one" if before else ""
             logging.getLogger("grpc").log(_LEVELS[level], "%s (%s)%s", words, place, more)
 
 
@@ -101,7 +101,7 @@ _taken: StandardError | None = None
 
 
 def take_over() -> TextIO:
-    """Where the log is to go from now on. Does it once in a process."""
+    """Starts the capture, once per process; returns the stream to log to."""
     global _taken
     if _taken is None:
         _taken = StandardError()
@@ -109,18 +109,18 @@ def take_over() -> TextIO:
 
 
 def original() -> int:
-    """The descriptor of what standard error was before, for processes that log by themselves."""
+    """Descriptor of the original standard error, for child processes that log by themselves."""
     return 2 if _taken is None else _taken.stream.fileno()
 
 
 def release() -> None:
-    """Log what has been written, before the process ends without Python's own end."""
+    """Logs everything written so far; call it before the process ends without Python's own shutdown."""
     if _taken is not None:
         _taken.release()
 
 
 def _is_logged(text: str) -> bool:
-    """Whether it is a line of a log already, of a process that was started by this one."""
+    """Whether the text is a JSON log line already, from a child process."""
     if not text.startswith("{"):
         return False
     try:
@@ -140,11 +140,11 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> No
 
 def _uncaught_in_thread(about: threading.ExceptHookArgs) -> None:
     if about.exc_value is not None and not isinstance(about.exc_value, SystemExit):
-        name = about.thread.name if about.thread is not None else "that is gone"
+        name = about.thread.name if about.thread is not None else "(ended)"
         errors.error("thread %s ends with an exception", name, exc_info=about.exc_value)
 
 
 def _unraisable(about: Any) -> None:
-    """What nobody can catch, such as an exception of a finalizer."""
+    """Logs exceptions that no code can catch, such as those of a finalizer."""
     words = about.err_msg or "an exception is ignored"
     errors.error("%s in %r", words, about.object, exc_info=about.exc_value)

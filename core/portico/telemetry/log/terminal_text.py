@@ -1,8 +1,8 @@
-"""Text of callers, agents and models, before it is shown in a terminal."""
+"""Makes text of callers, agents and models safe to show in a terminal."""
 
 from typing import Final
 
-# C0 but tab and line feed, DEL, C1, and what turns the direction of a line (Unicode TR 36, section 2.8).
+# C0 except tab and line feed, DEL, C1, and characters that change a line's direction (Unicode TR 36, 2.8).
 _STEERING: Final = (
     *(code for code in range(0x20) if chr(code) not in "\t\n"),
     *range(0x7F, 0xA0),

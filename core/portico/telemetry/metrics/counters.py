@@ -1,4 +1,4 @@
-"""Counters and gauges that are added up or looked at here, and told when somebody asks."""
+"""Counters and gauges with values in this process, which metric readers fetch on demand."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ Looked: TypeAlias = Iterable[tuple[float, dict[str, Label]]]
 
 
 class Counts:
-    """A counter. It counts whether anybody measures or not, for the price of an addition."""
+    """A counter. It always counts, also while metrics are off: an addition is cheap."""
 
     def __init__(self, name: str, unit: str, description: str, *labels: str) -> None:
         self._labels = labels
@@ -22,7 +22,7 @@ class Counts:
             meter.create_observable_counter(name, [self._tell], unit, description)
 
     def add(self, *values: Label, number: int = 1) -> None:
-        """`values` are of its labels, in their order, and few."""
+        """Adds to the count for these label values, in the labels' order; use few different values."""
         self._counted[values] += number
 
     def _tell(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -33,8 +33,8 @@ class Counts:
 
 
 def gauge(name: str, unit: str, description: str, look: Callable[[], Looked]) -> None:
-    """Asks for the values, each with its labels, whenever somebody wants to know, in a thread: `look` must
-    only look, and raise nothing."""
+    """Registers a gauge. A metric reader calls `look` in a thread for the values and their labels; `look`
+    must have no side effects and must not raise."""
     meter = meters.meter()
     if meter is None:
         return

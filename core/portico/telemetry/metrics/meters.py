@@ -1,4 +1,4 @@
-"""Metrics: none, until there is a meter."""
+"""The process's meter and its histograms; without a meter nothing is measured."""
 
 import time
 from bisect import bisect_left
@@ -8,23 +8,23 @@ from typing import Protocol
 
 from opentelemetry.metrics import Meter
 
-# In seconds: from what a busy loop does at once to what an agent takes for a long answer.
+# Bucket bounds in seconds: from an immediate operation to an agent's long answer.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 Label = str | int
 
 
 class Durations(Protocol):
-    """A histogram of how long something takes."""
+    """A histogram of durations."""
 
     def record(self, seconds: float, *values: Label) -> None:
-        """`values` are of its labels, in their order."""
+        """Records a duration for these label values, in the labels' order."""
         ...
 
 
 @dataclass(slots=True)
 class Series:
-    """What has been recorded for one set of values."""
+    """Histogram data for one set of label values."""
 
     since: int = field(default_factory=time.time_ns)
     counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
@@ -34,7 +34,7 @@ class Series:
 
 
 class Timing:
-    """Added up here, for a tenth of what it costs in the SDK. Recorded on one thread, read on any."""
+    """A histogram kept in this module, at a tenth of the SDK's cost. Record on one thread, read on any."""
 
     def __init__(self, name: str, description: str, labels: Sequence[str]) -> None:
         self.name = name
@@ -54,13 +54,13 @@ class Timing:
             series.most = seconds
 
     def series(self) -> Iterator[tuple[dict[str, Label], Series]]:
-        """All that there are, by their labels."""
+        """All series with their labels."""
         for values, series in tuple(self._series.items()):
             yield dict(zip(self.labels, values, strict=True)), series
 
 
 class _OfTheSdk:
-    """The same for who wants other buckets, or only what is new since the last time."""
+    """A histogram of the SDK, for configurations with other buckets or delta temporality."""
 
     def __init__(self, meter: Meter, name: str, description: str, labels: Sequence[str]) -> None:
         self._labels = labels
@@ -77,18 +77,19 @@ _timings: list[Timing] | None = None
 
 
 def use(meter: Meter | None, timings: list[Timing] | None = None) -> None:
-    """Whom this process measures with from now on; without a list of timings, durations too."""
+    """Sets the process's meter; None turns metrics off. With a list of timings, durations are Timings that
+    are added to it; without one, they are histograms of the SDK."""
     global _meter, _timings
     _meter, _timings = meter, timings
 
 
 def meter() -> Meter | None:
-    """None while nothing is measured."""
+    """The process's meter; None while metrics are off."""
     return _meter
 
 
 def seconds(meter: Meter, name: str, description: str, *labels: str) -> Durations:
-    """A histogram of how long something takes."""
+    """Makes a histogram of durations in seconds."""
     if _timings is None:
         return _OfTheSdk(meter, name, description, labels)
     timing = Timing(name, description, labels)

@@ -1,4 +1,4 @@
-"""Readers of the SDK's that get our timings with the rest."""
+"""Metric readers of the SDK that also read Portico's timings."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -24,20 +24,20 @@ TIMEOUT_MILLIS = 10_000.0
 
 
 class Timings:
-    """What readers are to have beside what the SDK has collected."""
+    """Adds timings to the data that the SDK has collected."""
 
     def __init__(self, scope: InstrumentationScope, timings: Sequence[Timing]) -> None:
-        """The sequence may grow."""
+        """`timings` may grow later."""
         self._scope = scope
         self._timings = timings
 
     def beside(self, collected: MetricsData) -> MetricsData:
-        """Both in one."""
+        """The collected data and the timings together."""
         metrics = [metric for timing in tuple(self._timings) for metric in _metric(timing)]
         if not metrics:
             return collected
         first, *more = collected.resource_metrics
-        # A scope is there once: of two that are equal, exporters would keep the last.
+        # A scope may appear only once: of two equal ones exporters would keep the last.
         ours = [scope for scope in first.scope_metrics if scope.scope == self._scope]
         rest = [scope for scope in first.scope_metrics if scope.scope != self._scope]
         metrics += [metric for scope in ours for metric in scope.metrics]
@@ -46,7 +46,7 @@ class Timings:
 
 
 class PeriodicReader(PeriodicExportingMetricReader):
-    """To an exporter, again and again."""
+    """Exports metrics at intervals."""
 
     def __init__(self, exporter: MetricExporter, timings: Timings) -> None:
         self._timings = timings
@@ -59,7 +59,7 @@ class PeriodicReader(PeriodicExportingMetricReader):
 
 
 class PrometheusReader(PrometheusMetricReader):
-    """To Prometheus, when it asks."""
+    """Provides metrics to Prometheus on request."""
 
     def __init__(self, timings: Timings) -> None:
         self._timings = timings
@@ -72,7 +72,7 @@ class PrometheusReader(PrometheusMetricReader):
 
 
 def _metric(timing: Timing) -> Iterator[Metric]:
-    """None for a timing of nothing yet."""
+    """The timing as a metric; nothing if it has no data yet."""
     now = time.time_ns()
     points = []
     for labels, series in timing.series():

@@ -1,4 +1,4 @@
-"""What Prometheus reads: metrics of this process, in its text format."""
+"""Serves this process's metrics in Prometheus' text format."""
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
@@ -12,19 +12,20 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 def text() -> bytes:
-    """All metrics. It may take a while: call it in a thread."""
+    """All metrics as text. May block: call it in a thread."""
     return generate_latest()
 
 
 @contextmanager
 def served(address: str) -> Iterator[int]:
-    """On a port of its own, in a thread of its own; yields the port. Raises OSError, ValueError.
+    """Serves the metrics on `host:port` in a separate thread; yields the port. Raises OSError, ValueError.
 
-    Where only this machine can ask, a page must not ask under a name that it has pointed at it.
+    On a loopback address only requests with a loopback Host are served, so that a web page can't read the
+    metrics under a host name that resolves to loopback (DNS rebinding).
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ValueError(f"metrics-listen is host:port, not {address!r}")
+        raise ValueError(f"metrics-listen must be host:port, not {address!r}")
     try:
         server, thread = start_http_server(int(port), host.strip("[]"))
     except OSError as error:
@@ -51,7 +52,7 @@ def _unless_rebound(app: Any) -> Callable[[dict[str, Any], Any], Iterable[bytes]
 
 
 def _is_loopback(authority: str) -> bool:
-    """Whether a `host:port` is this machine's own, whatever a name resolves to."""
+    """Whether a `host:port` is a loopback address or localhost; names are not resolved."""
     try:
         host = urlsplit(f"//{authority}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

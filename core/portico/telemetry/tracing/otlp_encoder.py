@@ -1,6 +1,6 @@
-"""Recorded spans as OTLP, by hand: the library's encoder costs a span more than all else together.
+"""Encodes recorded spans as OTLP without the library's encoder, which costs more than the rest of a span.
 
-Spans of the SDK, of agents and their libraries, go through the library's. The fields' numbers are those of
+The library encodes spans of the SDK, which agents and their libraries make. The field numbers are those of
 opentelemetry/proto/trace/v1/trace.proto.
 """
 
@@ -24,11 +24,11 @@ _double = struct.Struct("<Bd").pack
 _ERROR = b"\x7a\x02\x18\x02"  # status = 15, with code = 3: ERROR
 _IS_REMOTE_KNOWN = 0x100
 _IS_REMOTE = 0x200
-_SHORT = 100  # characters of a value that is worth keeping encoded
+_SHORT = 100  # longest value, in characters, whose encoding is cached
 
 
 class Encoder:
-    """Spans of one resource; those that are recorded are of one scope."""
+    """Encodes spans of one resource; all recorded spans have the same scope."""
 
     def __init__(self, resource: Resource, scope: InstrumentationScope) -> None:
         empty = ReadableSpan("", INVALID_SPAN_CONTEXT, resource=resource, instrumentation_scope=scope)
@@ -36,12 +36,12 @@ class Encoder:
         (inside,) = around.scope_spans
         del around.scope_spans[:]
         del inside.spans[:]
-        # What else is in these messages; the order of fields is free.
+        # The constant part of the messages; protobuf allows any order of fields.
         self._resource = around.SerializeToString()
         self._scope = inside.SerializeToString()
 
     def encode(self, spans: Sequence[RecordedSpan | ReadableSpan]) -> bytes:
-        """An ExportTraceServiceRequest: encoded messages that follow one another are one."""
+        """Encodes an ExportTraceServiceRequest (protobuf: concatenated encodings merge into one message)."""
         recorded = [_field(0x12, self._span(span)) for span in spans if isinstance(span, RecordedSpan)]
         others = [span for span in spans if not isinstance(span, RecordedSpan)]
         data = encode_spans(others).SerializeToString() if others else b""
@@ -51,7 +51,7 @@ class Encoder:
         return data
 
     def message(self, spans: Sequence[RecordedSpan | ReadableSpan]) -> ExportTraceServiceRequest:
-        """The same as a message."""
+        """The request as a message object."""
         return ExportTraceServiceRequest.FromString(self.encode(spans))
 
     def _span(self, span: RecordedSpan) -> bytes:
@@ -70,7 +70,7 @@ class Encoder:
             parts.append(
                 _text(0x1A, ",".join(f"{key}={value}" for key, value in context.trace_state.items()))
             )
-        for key, value in tuple(span.attributes.items()):  # an agent's thread may be late
+        for key, value in tuple(span.attributes.items()):  # a copy: an agent's thread may still change it
             short = not isinstance(value, str) or len(value) <= _SHORT
             parts.append(_common(key, value) if short else _attribute(key, value))
         if span.error:
@@ -82,12 +82,12 @@ def _attribute(key: str, value: Any) -> bytes:
     return _field(0x4A, _text(0x0A, key) + _field(0x12, _value(value)))
 
 
-# Most are the same in every span.
+# Most attributes are equal in every span.
 _common = lru_cache(maxsize=1024, typed=True)(_attribute)
 
 
 def _value(value: Any) -> bytes:
-    """An AnyValue."""
+    """Encodes an AnyValue."""
     if isinstance(value, str):
         return _text(0x0A, value)
     if isinstance(value, bool):
@@ -98,7 +98,7 @@ def _value(value: Any) -> bytes:
 
 
 def _text(tag: int, text: str) -> bytes:
-    # Half of a character becomes a question mark.
+    # Lone surrogates become question marks.
     return _field(tag, text.encode(errors="replace"))
 
 

@@ -1,4 +1,4 @@
-"""OTLP over gRPC: the library's exporter, with an encoder of ours."""
+"""OTLP over gRPC: the library's exporter with Portico's encoder."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from portico.telemetry.tracing.otlp_encoder import Encoder
 
 
 class GrpcSpanExporter(OTLPSpanExporter):
-    """Takes recorded spans too."""
+    """Exports recorded spans as well as the SDK's."""
 
     takes_recorded = True
 

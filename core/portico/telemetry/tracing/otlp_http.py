@@ -1,4 +1,4 @@
-"""OTLP over HTTP: the library's exporter, with an encoder of ours."""
+"""OTLP over HTTP: the library's exporter with Portico's encoder."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from portico.telemetry.tracing.otlp_encoder import Encoder
 
 
 class HttpSpanExporter(OTLPSpanExporter):
-    """Takes recorded spans too, if it is of a release that lets us send what is encoded already."""
+    """Exports recorded spans as well as the SDK's, if the library's release can send encoded data."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""RPCs as spans and durations: an interceptor, and what it makes of each call.
+"""Spans and durations of RPCs: a gRPC server interceptor.
 
-Of opentelemetry-instrumentation-grpc this replaces the server's half: that one never learns of a status
-that a call is aborted with, keeps a span of a call that was cancelled open, and leaves its context in
-another task than it entered it in when a stream is cut off.
+It replaces the server part of opentelemetry-instrumentation-grpc, which does not see the status of an aborted
+call, leaves the span of a cancelled call open, and exits its context in a different task than it entered it
+when a stream is cut off.
 """
 
 import time
@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind
 from portico.telemetry.metrics import meters
 from portico.telemetry.tracing import spans
 
-# What a server is to answer for; the rest are mistakes of callers, or what is meant to happen.
+# Statuses that are the server's fault; the others are callers' errors or intended outcomes.
 _FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 
 
@@ -27,31 +27,32 @@ _LABELS = ("rpc.system.name", "rpc.method", "rpc.response.status_code")
 
 
 class Calls:
-    """The calls of one server."""
+    """Records the calls of one server."""
 
     def __init__(self) -> None:
         meter = meters.meter()
         self._durations: meters.Durations | None = None
         if meter is not None:
             name = "rpc.server.call.duration"
-            about = "How long calls take; streams, until their end."
+            about = "Duration of calls; of streams, until their end."
             self._durations = meters.seconds(meter, name, about, *_LABELS)
 
     @property
     def seen(self) -> bool:
-        """Whether anything is made of them."""
+        """Whether spans or metrics are on."""
         return self._durations is not None or spans.tracer() is not None
 
     def begin(self, method: str, metadata: Mapping[str, str], *, span: bool = True) -> "Call | None":
-        """A call of a method, by its full name without the slash before it. None when none is seen.
+        """Starts recording a call of a method (its full name without the leading slash); None if telemetry is
+        off.
 
-        One without a span is in its caller's trace all the same.
+        Without a span, the call still belongs to its caller's trace.
         """
         return Call(method, metadata, self._durations, span=span) if self.seen else None
 
 
 class Call:
-    """One call under way. It ends once, however often it is told to."""
+    """One open call. It ends once; further calls of `end` do nothing."""
 
     __slots__ = ("_began", "_durations", "_method", "_parent", "_span")
 
@@ -69,11 +70,11 @@ class Call:
 
     @property
     def context(self) -> Context:
-        """Of what is done for this call."""
+        """Context for the work of this call."""
         return self._parent if self._span is None else trace.set_span_in_context(self._span, self._parent)
 
     def end(self, code: str) -> None:
-        """`code` is the name of a gRPC status."""
+        """Ends the call with the name of a gRPC status."""
         span, self._span = self._span, None
         if span is not None:
             spans.end(span, code if code in _FAULTS else "", {"rpc.response.status_code": code})
@@ -83,7 +84,7 @@ class Call:
 
 
 class SeenCalls(grpc.aio.ServerInterceptor):
-    """Makes a Call of every RPC of the services under a prefix, but for those that only carry others."""
+    """Records every RPC of the services under a prefix, except those that only carry other calls."""
 
     def __init__(self, calls: Calls, prefix: str, carriers: Collection[str] = ()) -> None:
         self._calls = calls
@@ -121,7 +122,7 @@ class SeenCalls(grpc.aio.ServerInterceptor):
             call = self._calls.begin(method, metadata)
             if call is None:
                 return await behaviour(request, servicer)
-            context.attach(call.context)  # for good: the task is this call's
+            context.attach(call.context)  # not detached: the task belongs to this call
             code = "CANCELLED"
             try:
                 response = await behaviour(request, servicer)
@@ -162,7 +163,7 @@ def _texts(metadata: Any) -> Mapping[str, str]:
 
 
 def _code(servicer: grpc.aio.ServicerContext, default: str = "OK") -> str:
-    """What the call was answered with: a status that was set, or else the default."""
+    """The status that the service set, or else the default."""
     code: Any = servicer.code()
     if isinstance(code, int):
         code = next((status for status in grpc.StatusCode if status.value[0] == code), None)

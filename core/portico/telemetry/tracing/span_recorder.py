@@ -1,8 +1,7 @@
-"""Spans of our own, for a fraction of what the SDK's cost.
+"""Lightweight spans, at a fraction of the cost of the SDK's.
 
-Most spans are begun, told a few plain attributes, and ended: that is all there is here. Whatever else one
-is asked for, by an agent for whom its run's span is the current one, the SDK does: the span is from then
-on one of the SDK's, with the same ids.
+Most spans only start, get a few plain attributes, and end; this module supports just that. If an agent, whose
+current span is its run's, uses any other operation, the span becomes one of the SDK's with the same ids.
 """
 
 import random
@@ -19,14 +18,14 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 
-_PLAIN = frozenset((str, int, bool, float))  # types of values
-_MOST_ATTRIBUTES = 128  # the SDK's limit, which drops some of more
-_RANDOM = 2  # W3C's flag of a trace whose id is random
+_PLAIN = frozenset((str, int, bool, float))  # types of plain values
+_MOST_ATTRIBUTES = 128  # the SDK's limit; it drops further ones
+_RANDOM = 2  # W3C trace flag: the trace id is random
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 
 
 class Recorder:
-    """Begins spans; a processor gets those that have ended, ours and what became the SDK's."""
+    """Starts spans; a processor receives the ended ones, lightweight spans and those of the SDK."""
 
     def __init__(
         self,
@@ -38,7 +37,7 @@ class Recorder:
         self.ended: Callable[[Any], None] = processor.on_end
         self._sampler = sampler
         self.follows = isinstance(sampler, sampling.ParentBased)
-        # What a share of new traces is taken by costs more to ask than to compare.
+        # The root sampler's ratio is compared here, which is cheaper than calling the sampler.
         root = getattr(sampler, "_root", None) if self.follows else sampler
         self._below = root.bound if isinstance(root, sampling.TraceIdRatioBased) else None
         self._ids = _GivenIds()
@@ -52,7 +51,7 @@ class Recorder:
     def start_span(
         self, name: str, context: Context | None, kind: SpanKind, attributes: Mapping[str, Any]
     ) -> Span:
-        """As a tracer's of the SDK; the attributes must be plain."""
+        """Starts a span as a tracer of the SDK does; the attributes must be plain."""
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
             trace_id, flags, state = parent.trace_id, parent.trace_flags & _RANDOM, parent.trace_state
@@ -69,9 +68,9 @@ class Recorder:
         return RecordedSpan(self, name, own, parent, kind, attributes) if sampled else NonRecordingSpan(own)
 
     def hand_over(self, span: "RecordedSpan") -> Span:
-        """The same span as one of the SDK's, once."""
+        """Converts the span to one of the SDK's, once."""
         parent = trace.set_span_in_context(NonRecordingSpan(span.parent), Context())
-        with self._handing_over:  # threads of one agent may share a span
+        with self._handing_over:  # several threads of an agent may use one span
             if span.whole is None:
                 self._ids.given = span.context
                 span.whole = self._sdk.start_span(
@@ -83,7 +82,7 @@ class Recorder:
 
 
 class RecordedSpan(Span):
-    """A span under way, and until it is exported."""
+    """A lightweight span, from its start until it is exported."""
 
     __slots__ = (
         *("attributes", "context", "end_time", "error", "kind", "name", "parent", "start_time"),
@@ -101,14 +100,14 @@ class RecordedSpan(Span):
     ) -> None:
         self.name = name
         self.context = context
-        self.parent = parent  # not valid if there is none
+        self.parent = parent  # invalid if there is none
         self.kind = kind
         self.attributes = dict(attributes)
         self.error = False
         self.start_time = time_ns()
         self.end_time = 0
         self._recorder = recorder
-        self.whole: Span | None = None  # what it has become, if it is asked for more
+        self.whole: Span | None = None  # the SDK's span, if it was converted
 
     def get_span_context(self) -> SpanContext:
         return self.context
@@ -159,12 +158,12 @@ class RecordedSpan(Span):
     def _handed_over(self) -> Span:
         if self.whole is not None:
             return self.whole
-        # What has ended stays as it is.
+        # An ended span is not converted.
         return NonRecordingSpan(self.context) if self.end_time else self._recorder.hand_over(self)
 
 
 def _plain(attribute: tuple[Any, Any]) -> bool:
-    """Whether it needs none of the SDK's cleaning."""
+    """Whether the SDK would accept the attribute unchanged."""
     key, value = attribute
     if type(key) is not str or not key or type(value) not in _PLAIN:
         return False
@@ -172,7 +171,7 @@ def _plain(attribute: tuple[Any, Any]) -> bool:
 
 
 class _GivenIds(IdGenerator):
-    """Those of a span that there is already."""
+    """Returns the ids of an existing span."""
 
     given: SpanContext
 

@@ -1,7 +1,7 @@
-"""Spans: none, for the price of a look at one variable, until there is a tracer.
+"""Spans of this process. Without a tracer, each operation costs only the check of one variable.
 
-What they are called and say follows OpenTelemetry's conventions for GenAI, RPC and HTTP. No span has
-words of a caller or an agent in it.
+Names and attributes follow OpenTelemetry's conventions for GenAI, RPC and HTTP. No span contains texts of
+callers or agents.
 """
 
 import re
@@ -18,14 +18,14 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Starter(Protocol):
-    """What begins spans: a tracer of the SDK, or a recorder."""
+    """Starts spans: a tracer of the SDK, or a Recorder."""
 
     def start_span(
         self, name: str, context: Context | None, kind: SpanKind, attributes: Attributes
     ) -> Span: ...
 
 
-# What nearly everybody sends; the library reads the rest.
+# The usual form of the header; the library parses all others.
 _TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _FLAGS = tuple(TraceFlags(bits) for bits in range(256))
 _NOWHERE = Context()
@@ -35,19 +35,18 @@ _follows = False
 
 
 def use(tracer: Starter | None, *, follows: bool = False) -> None:
-    """Whom this process makes its spans with from now on, and whether it leaves out every span whose parent
-    is left out."""
+    """Sets the process's tracer; None turns spans off. `follows`: a span is left out if its parent is."""
     global _tracer, _follows
     _tracer, _follows = tracer, follows
 
 
 def tracer() -> Starter | None:
-    """None while nothing is traced."""
+    """The process's tracer; None while spans are off."""
     return _tracer
 
 
 def left_out() -> bool:
-    """Whether a span that begins here would be left out, with all that is below it, as the current one is."""
+    """Whether a span that starts here, and its children, would be left out because the current one is."""
     if not _follows:
         return _tracer is None
     current = trace.get_current_span().get_span_context()
@@ -61,12 +60,13 @@ def begin(
     kind: SpanKind = SpanKind.INTERNAL,
     parent: Context | None = None,
 ) -> Span | None:
-    """A span that the caller ends; it is nobody's current one. Without a parent, of the current span."""
+    """Starts a span that the caller must end; it does not become the current span. The parent is the current
+    span by default."""
     return None if _tracer is None else _tracer.start_span(name, parent, kind, attributes)
 
 
 def end(span: Span | None, error: str = "", attributes: Attributes | None = None) -> None:
-    """`error` is the kind of what went wrong, if it did: a code, or an exception's class."""
+    """Ends a span; `error` is an error code or the name of an exception's class, empty for success."""
     if span is None:
         return
     if attributes:
@@ -79,7 +79,7 @@ def end(span: Span | None, error: str = "", attributes: Attributes | None = None
 
 @contextmanager
 def within(name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span | None]:
-    """What is done in it is part of a span. Not for generators, which leave it in another context."""
+    """Makes a span current within the context. Not for generators, which may exit it in another context."""
     span = begin(name, attributes, kind=kind)
     if span is None:
         yield None
@@ -97,13 +97,13 @@ def within(name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTER
 
 
 def enter(span: Span | None) -> None:
-    """The rest of this task is part of the span: the task must be its own."""
+    """Makes the span current for the rest of this task, which must belong to it alone."""
     if span is not None:
         context.attach(trace.set_span_in_context(span))
 
 
 def parent_of(carrier: Mapping[str, str]) -> Context:
-    """The caller's trace, by the W3C's headers; an empty context if there are none that can be read."""
+    """The caller's trace context from W3C headers; empty if they are missing or malformed."""
     named = carrier.get("traceparent")
     if named is None:
         return _NOWHERE
@@ -116,7 +116,7 @@ def parent_of(carrier: Mapping[str, str]) -> Context:
 
 
 def headers_of(span: Span | None = None) -> dict[str, str]:
-    """The W3C's headers for a call in this span, or the current one; none when there is none."""
+    """W3C headers for a call within this span, by default the current one; empty without one."""
     own = (trace.get_current_span() if span is None else span).get_span_context()
     if not own.is_valid:
         return {}

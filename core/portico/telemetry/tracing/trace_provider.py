@@ -1,4 +1,4 @@
-"""Where spans go: a provider for everybody, and a recorder for those of our own where it will do."""
+"""The tracer provider, and the Recorder for Portico's own spans where it suffices."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Traces:
-    """A provider that exports, and `starter`, which begins our spans."""
+    """A tracer provider that exports, and `starter`, which starts Portico's spans."""
 
     def __init__(
         self, exporters: Sequence[str], protocol: str, resource: Resource, scope: InstrumentationScope
@@ -43,14 +43,15 @@ class Traces:
 
 
 class _Listeners(SynchronousMultiSpanProcessor):
-    """Whoever else wants spans, a library of an agent's, wants the SDK's: such are begun from then on."""
+    """Span processors. If an agent's library adds one, it expects the SDK's spans; from then on Portico's
+    spans are the SDK's too."""
 
     def __init__(self, scope: InstrumentationScope) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._scope = scope
 
     def take(self, processor: SpanProcessor) -> None:
-        """One of our own."""
+        """Adds one of Portico's processors."""
         super().add_span_processor(processor)
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
@@ -60,7 +61,7 @@ class _Listeners(SynchronousMultiSpanProcessor):
 
 
 def _usual(sampler: sampling.Sampler, environment: Iterable[str]) -> bool:
-    """Whether a sampler is one of the SDK's and nobody has set its limits."""
+    """Whether the sampler is one of the SDK's and the span limits are the defaults."""
     limited = any(name.startswith("OTEL_") and name.endswith("_LIMIT") for name in environment)
     return type(sampler).__module__ == sampling.__name__ and not limited
 

@@ -1,4 +1,4 @@
-"""The gRPC port starts nothing for a browser: no page speaks HTTP/2 in clear, or can set the header `te`."""
+"""A browser can't start anything on the gRPC port: pages can't send cleartext HTTP/2 or the header `te`."""
 
 import asyncio
 from pathlib import Path
@@ -17,12 +17,12 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A header that is not compressed (RFC 7541, 6.2.2)."""
+    """An uncompressed header (RFC 7541, 6.2.2)."""
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 def call(stream_id: int, words: str, **headers: bytes) -> bytes:
-    """The frames of a call that starts a run."""
+    """HTTP/2 frames of a call that starts a run."""
     query = query_pb2.StartRunRequest()
     message = query.query.request.input.add(role=events_pb2.ROLE_USER)
     message.content.add(type=events_pb2.CONTENT_TYPE_TEXT, text=words)
@@ -35,7 +35,7 @@ def call(stream_id: int, words: str, **headers: bytes) -> bytes:
 
 
 async def answer(socket: Path, data: bytes, until: bytes) -> bytes:
-    """What comes until these bytes have, or the connection ends."""
+    """Reads until these bytes arrive or the connection ends."""
     reader, writer = await asyncio.open_unix_connection(socket)
     told = b""
     async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""A core server as a whole, in process: what operators and tools rely on."""
+"""A complete core server in this process: health, reflection, drain and the like."""
 
 import asyncio
 import importlib
@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> CoreSettings:
     ],
 )
 def test_every_channel_option_is_one_that_grpc_has(module: str) -> None:
-    """A name that it does not know it passes over without a word."""
+    """gRPC silently ignores an unknown name."""
     source = inspect.getsource(importlib.import_module(module))
     known = Path(cygrpc.__file__).read_bytes()
     names = re.findall(r'"(grpc\.[a-z0-9_.]+)"', source)

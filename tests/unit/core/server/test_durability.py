@@ -1,4 +1,4 @@
-"""Whatever the store refuses, and whenever the core is killed: what any call told is there afterwards."""
+"""Durability: every result that a call returned exists after refused writes and after a kill of the core."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ from portico.core.stores.ports.stores import Stores
 from portico.v1 import events_pb2, query_pb2
 
 DATABASE = "portico.db"
-PATIENCE = 0.05  # how long a caller waits for the store
+PATIENCE = 0.05  # seconds that a caller waits for the store
 START_REFUSALS = ("STORE_UNAVAILABLE", "IDEMPOTENCY_CONFLICT", "SESSION_BUSY", "DRAINING")
 ENDS = (
     events_pb2.RUN_STATUS_COMPLETED,
@@ -58,11 +58,11 @@ def agent() -> AgentApp:
 
 
 class Faults:
-    """Between a core and its store: some writes are refused, some are made and reported as refused."""
+    """Wraps a core's store: some writes are refused, some are made but reported as refused."""
 
     def __init__(self, stores: Stores, moods: Iterator[str]) -> None:
         self._moods = moods
-        self.always = ""  # the mood until further notice, if any
+        self.always = ""  # the fault for all writes from now on, if any
         runs: Any = stores.runs
         database = stores.states._database  # type: ignore[attr-defined]
         runs.commit = self._around(runs.commit)
@@ -96,14 +96,14 @@ class Faults:
 
 @dataclass
 class Told:
-    """What calls were told, of each thing the latest."""
+    """Results that calls have returned; the latest for each object."""
 
     runs: dict[str, query_pb2.Run] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)  # runs that a refusal named
     events: dict[str, dict[int, bytes]] = field(default_factory=dict)
     states: dict[int, str] = field(default_factory=dict)
     messages: set[str] = field(default_factory=set)
-    steered: set[tuple[str, str]] = field(default_factory=set)  # runs, and what they were told
+    steered: set[tuple[str, str]] = field(default_factory=set)  # runs and their steering input
     deleted: set[str] = field(default_factory=set)
 
     def run(self, run: query_pb2.Run) -> None:
@@ -121,7 +121,7 @@ class Told:
 
 
 async def check(told: Told, url: str) -> None:
-    """That a database, as a crash left it, has all of it."""
+    """Checks that a database, as a crash left it, has all returned results."""
     stores = await open_stores(url)
     try:
         for run_id in {*told.runs, *told.named, *told.events} - told.deleted:
@@ -156,7 +156,7 @@ async def check(told: Told, url: str) -> None:
 
 
 class Life:
-    """One core, from its start to its kill."""
+    """One core, from its start until it is killed."""
 
     def __init__(self, faults: Faults, client: Client, told: Told) -> None:
         self.faults = faults
@@ -165,7 +165,7 @@ class Life:
         self._calls: set[asyncio.Task[None]] = set()
 
     async def do(self, action: tuple[Any, ...], wait: float) -> None:
-        """Begin a call, and wait for its answer for a while."""
+        """Starts a call and waits for its response for a while."""
         name, *args = action
         if name == "disk":
             (self.faults.always,) = args
@@ -278,7 +278,7 @@ WAIT = st.sampled_from([0.0, 0.01, LONG])
 
 @cache
 def empty_database() -> bytes:
-    """A new database; to migrate one takes longer than all the rest."""
+    """A new database; creating one takes longer than the rest of the test."""
     with tempfile.TemporaryDirectory() as folder:
 
         async def make() -> None:
@@ -291,7 +291,7 @@ def empty_database() -> bytes:
 async def live(
     folder: Path, told: Told, actions: Iterator[tuple[tuple[Any, ...], float]], moods: Iterator[str]
 ) -> Path | None:
-    """The life of a core on that folder's database. The folder that its kill leaves, or None at the end."""
+    """Runs a core on the folder's database; returns the folder as the kill leaves it, or None at the end."""
     async with AsyncExitStack() as closing:
         url = f"sqlite:///{folder}/{DATABASE}"
         server = CoreServer(
@@ -310,7 +310,7 @@ async def live(
                 killed = True
                 break
             await one.do(action, wait)
-        # Nobody is told anything between here and the end of the copy. No checkpoint moves pages meanwhile.
+        # No call returns between here and the end of the copy, and no WAL checkpoint moves pages meanwhile.
         left = Path(tempfile.mkdtemp(dir=folder.parent))
         for name in (DATABASE, f"{DATABASE}-wal"):
             if (folder / name).exists():
@@ -328,7 +328,7 @@ async def live(
     return left if killed else None
 
 
-# No shrinking: an example takes half a second, and says enough as it is.
+# No shrinking: an example takes half a second, and is readable as it is.
 @settings(
     max_examples=12,
     suppress_health_check=[HealthCheck.too_slow],

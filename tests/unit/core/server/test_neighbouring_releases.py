@@ -1,4 +1,4 @@
-"""A core and its callers may be of neighbouring releases: what one does not know it leaves out."""
+"""Core and callers of neighbouring releases work together: each ignores fields that it does not know."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from support.serving import running_core
 from portico.client import Client, Multiplexer, Unimplemented, query_request
 from portico.v1 import query_pb2
 
-NEWER = b"\xfa\x3f\x03new"  # a field that no message has: number 1023, three bytes
+NEWER = b"\xfa\x3f\x03new"  # a field that no message has: number 1023, three bytes long
 
 
 async def test_a_core_leaves_out_what_a_newer_caller_says(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ async def test_a_method_that_a_core_lacks_is_a_typed_error(tmp_path: Path) -> No
 
 
 async def test_a_caller_leaves_out_what_a_newer_core_says(tmp_path: Path) -> None:
-    """A newer core, made of this one: each message has a field more, and each stream a frame more."""
+    """Simulates a newer core: each message has an additional field, each stream an additional frame."""
     async with running_core(scripted_agents(), tmp_path) as server:
         forward = grpc.aio.insecure_channel(server.addresses[0])
         carry: Any = forward.stream_stream("/portico.v1.QueryService/Multiplex")

@@ -1,4 +1,4 @@
-"""What an operator reads of a core beside its runs: refusals, the store, retention, pushes."""
+"""Metrics of a core other than those of runs: refusals, the store, retention, push configs."""
 
 import asyncio
 import sqlite3
@@ -40,7 +40,7 @@ async def test_refused_credentials_are_counted_by_reason(read: Read, tmp_path: P
         reader = await core.client("bob", "", "read")
         with pytest.raises(PermissionDenied):
             await reader.runs.cancel("resp_1")
-        # And of a stream of a gateway's connection.
+        # A stream of a gateway's connection counts too.
         async with Multiplexer(nobody) as streams:
             watch = query_pb2.WatchRunRequest(run_id="resp_1")
             with (
@@ -80,7 +80,7 @@ async def test_a_store_has_sizes_and_takes_writes_or_not(read: Read, tmp_path: P
         assert store["database"] == database.stat().st_size
         assert store["wal"] >= 200_000
         assert store["free"] >= 0
-        # What is deleted leaves free pages, in the log before the file has them.
+        # A deletion leaves free pages: in the write-ahead log first, then in the file.
         await client.memories.delete(user_id="ann")
         assert read()["portico.store.size"]["free"] >= 80_000
         blocker = sqlite3.connect(database, isolation_level=None)

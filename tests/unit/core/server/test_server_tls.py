@@ -1,4 +1,4 @@
-"""TLS and mutual TLS of a core, from files."""
+"""TLS and mutual TLS of a core."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,7 +73,7 @@ async def test_files_that_are_no_certificate_end_the_start(tmp_path: Path) -> No
     for file in files.values():
         file.write_text("nothing")
     server = CoreServer([echo()], CoreSettings(listen=["127.0.0.1:0"], store="memory://", **files))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"none\.crt: is no certificate \(PEM\)"):
+    with pytest.raises(ValueError, match=r"none\.crt: is not a certificate \(PEM\)"):
         await server.start()
 
 

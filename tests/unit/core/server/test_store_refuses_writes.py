@@ -1,4 +1,4 @@
-"""A store that refuses writes: callers are told in time, health says so, and all is well again by itself."""
+"""A store that refuses writes: callers get an error in time, health reports it, and recovery is automatic."""
 
 import asyncio
 import sqlite3
@@ -18,7 +18,7 @@ from portico.client.errors import Unavailable
 from portico.core.stores.sql import write_lock
 from portico.v1 import query_pb2
 
-PATIENCE = 20.0  # of a test; a caller that is left waiting would wait for ever
+PATIENCE = 20.0  # seconds of a test; a forgotten caller would wait for ever
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -35,7 +35,7 @@ def echo() -> AgentApp:
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Somebody else writes to the database all the while."""
+    """Another process holds the database's write lock within the context."""
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -50,7 +50,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def health(client: Client, wanted: int) -> None:
-    """Return when health says so."""
+    """Waits until health has this status."""
     stub: Any = health_pb2_grpc.HealthStub(client.calls.connection.channel)  # type: ignore[no-untyped-call]
     async with asyncio.timeout(PATIENCE):
         for service in ("", "portico.v1.QueryService", "portico.v1.SessionService"):
@@ -67,7 +67,7 @@ async def test_whoever_waits_for_a_locked_store_is_told_in_time(client: Client, 
 
     async with Multiplexer(client) as link:
         with locked(tmp_path / "portico.db"):
-            # All at once, so that none of them knows of a failure that another has met.
+            # All at once, so that none of them knows of another's failure.
             work = [
                 client.runs.start("hi", idempotency_key="order-1"),
                 client.runs.query("hi").text(),
@@ -83,7 +83,7 @@ async def test_whoever_waits_for_a_locked_store_is_told_in_time(client: Client, 
             assert {type(error) for error in told} == {Unavailable}, told
             assert {error.reason for error in told if isinstance(error, Unavailable)} == {"STORE_UNAVAILABLE"}
             await health(client, NOT_SERVING)
-            # From now on nobody waits for what is known.
+            # From now on the failure is known, so callers don't wait.
             with pytest.raises(Unavailable, match="locked by another process"):
                 await client.runs.start("hi")
         await health(client, SERVING)

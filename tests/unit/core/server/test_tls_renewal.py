@@ -30,7 +30,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def core(**tls: Path) -> AsyncIterator[CoreServer]:
-    """On two TCP addresses: each has to learn of what is new."""
+    """A core with two TCP addresses: each must get the new certificate."""
     listen = ["127.0.0.1:0", "127.0.0.1:0"]
     given = {"store": "memory://", "drain_seconds": 0, "sandbox_backend": "none"}
     server = CoreServer(scripted_agents(), CoreSettings(listen=listen, **given, **tls))  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ async def core(**tls: Path) -> AsyncIterator[CoreServer]:
 
 
 def served(address: str) -> int:
-    """The serial number of the certificate that a new connection is shown."""
+    """Serial number of the certificate on a new connection."""
     host, _, port = address.rpartition(":")
     return x509.load_pem_x509_certificate(
         ssl.get_server_certificate((host, int(port))).encode()
@@ -54,7 +54,7 @@ def serial(cert: Path) -> int:
 
 
 async def shows(server: CoreServer, cert: Path) -> None:
-    """Wait until every address shows a certificate."""
+    """Waits until every address has the certificate."""
     wanted = serial(cert)
     for address in server.addresses:
         async with asyncio.timeout(20):
@@ -63,7 +63,7 @@ async def shows(server: CoreServer, cert: Path) -> None:
 
 
 def replace(target: Path, source: Path) -> None:
-    """As a tool does that renews certificates: the new file takes the name."""
+    """Renames the new file to the old name, as tools that renew certificates do."""
     new = target.with_suffix(".new")
     new.write_bytes(source.read_bytes())
     os.replace(new, target)
@@ -72,7 +72,7 @@ def replace(target: Path, source: Path) -> None:
 async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     cert, key = authority.issue("core")
-    # Of another kind of key, too.
+    # A key of another type works too.
     newer = authority.issue("newer", curve=ec.SECP384R1(), days=(-0.01, 2.0))
     with measuring() as read:
         async with core(tls_cert=cert, tls_key=key) as server:
@@ -85,7 +85,7 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path)
                 for target, source in zip((cert, key), newer, strict=True):
                     replace(target, source)
                 await shows(server, newer[0])
-                # A connection from before stays.
+                # An existing connection stays.
                 (tmp_path / "go").touch()
                 assert (await waiting.text()).endswith("!")
             async with Client(server.addresses[1], tls=channel_credentials(authority.file)) as client:
@@ -144,7 +144,7 @@ async def test_a_broken_pair_leaves_the_one_before_and_is_reported_once(
             assert await asyncio.to_thread(served, server.addresses[0]) == wanted
             assert caplog.text.count("stay in use") == 1
             assert "Traceback" not in caplog.text
-            # And is mended without a restart.
+            # It recovers without a restart.
             if key.is_dir():
                 key.rmdir()
             newer = authority.issue("newer")

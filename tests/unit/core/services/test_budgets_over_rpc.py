@@ -1,4 +1,4 @@
-"""Budgets and child runs, as callers of a core meet them; and the operator who ends everything."""
+"""Budgets and child runs over gRPC, with the operator's limits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +17,8 @@ WAITING = [pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS, pb.RUN_STATUS_INPUT_
 
 
 def agent() -> AgentApp:
-    """`wait`, `call` a tool and wait, `ask`, `box` and wait, or `child` and what it is to do."""
+    """Instructions: `wait`, `call` (call a tool, then wait), `ask`, `box` (use a sandbox, then wait), or
+    `child` with the child's instruction."""
     app = AgentApp("agent")
 
     @app.query
@@ -47,7 +48,7 @@ async def core(tmp_path: Path) -> AsyncIterator[Callers]:
 
 
 async def begun(client: Client, text: str, **options: Any) -> str:
-    """The id of a run whose agent has come to its waiting."""
+    """The id of a run whose agent has started to wait."""
     stream = client.runs.query(text, background=True, **options)
     async for event in stream:
         if event.content.text or event.response.status == pb.RUN_STATUS_INPUT_REQUIRED:
@@ -100,7 +101,7 @@ async def test_who_can_not_have_a_child_run_is_told_why(core: Callers) -> None:
         with pytest.raises(PorticoError) as refused:
             await ada.runs.start("wait", **options)
         assert (refused.value.reason, refused.value.metadata) == (reason, about)
-    # What went beyond the budget ended the run.
+    # Exceeding the budget ended the run.
     end = [event async for event in ada.runs.watch(parent)][-1].response
     assert end.error.message == "the run's budget of 0 child runs is used up"
     with pytest.raises(PorticoError) as refused:

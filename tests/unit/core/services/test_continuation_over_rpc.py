@@ -1,4 +1,4 @@
-"""Runs that continue others, that are told more while they work, and that are not kept."""
+"""Runs that continue others, steering of executing runs, and ephemeral runs."""
 
 import asyncio
 import json
@@ -152,7 +152,7 @@ async def test_a_session_that_is_deleted_stays_so(client: Client) -> None:
     await client.runs.steer(run.id, "go on")
     ended = [event async for event in client.runs.watch(run.id)][-1].response
     assert ended.status == events_pb2.RUN_STATUS_COMPLETED
-    # Nor is what its agent finds there an error, or what was waiting for its turn.
+    # A queued run of the deleted session executes without an error too.
     assert said([event async for event in client.runs.watch(waiting.id)][-1].response) == "[]"
     with pytest.raises(NotFound):
         await client.sessions.get("s", user_id="ada")
@@ -160,7 +160,7 @@ async def test_a_session_that_is_deleted_stays_so(client: Client) -> None:
         with pytest.raises(NotFound) as error:
             await ask(client, "x", previous_run_id=run.id, **options)
         assert error.value.reason == "SESSION_NOT_FOUND"
-    # Who names it again makes a new one.
+    # A request that names the session again creates a new one.
     assert json.loads(said(await ask(client, "history", session_id="s", user_id="ada"))) == ["history"]
 
 
@@ -245,7 +245,7 @@ async def test_an_ephemeral_run_is_followed_to_its_end_and_then_gone(client: Cli
 
 
 async def remember(client: Client, **more: object) -> tuple[str, str]:
-    """The id of a run that has saved state and waits, and that of its session."""
+    """Ids of a run that has saved state and waits, and of its session."""
     stream = client.runs.query("remember", user_id="ada", **more)  # type: ignore[arg-type]
     events = [event async for event in stream]
     assert events[-1].response.status == events_pb2.RUN_STATUS_INPUT_REQUIRED
@@ -253,7 +253,7 @@ async def remember(client: Client, **more: object) -> tuple[str, str]:
 
 
 async def go_on(client: Client, run_id: str) -> object:
-    """What the run's agent has read of the parts of its state."""
+    """The parts of its state that the run's agent has read."""
     paused = await client.runs.resume(run_id, "yes")
     watched = client.runs.watch(run_id, after=paused.last_sequence_number)
     response = [event async for event in watched][-1].response
@@ -292,7 +292,7 @@ async def test_a_deleted_session_takes_its_state_along_though_a_run_still_works(
     await client.sessions.delete(session_id, user_id="ada")
     assert await states(client) == []
     assert await go_on(client, run_id) == [None, None]
-    # What the agent saves for itself after that needs no session, and everybody sees it.
+    # State that the agent itself saves after that needs no session and is visible.
     assert await states(client) == [(session_id, 1)]
     assert (await client.identity.forget_user("ada")).states == 1
 
@@ -328,7 +328,7 @@ async def test_a_core_that_starts_removes_what_another_left_over(tmp_path: Path)
         await server.stop()
         server = CoreServer(agents(), settings)
         await server.start()
-        # Whoever was cut off comes back for the rest.
+        # An interrupted reader resumes and gets the rest.
         events = [event async for event in client.runs.watch(response.id)]
         assert events[-1].response.status == response.status
         async with asyncio.timeout(5):

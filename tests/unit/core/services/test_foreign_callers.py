@@ -1,6 +1,6 @@
-"""Every method of the contract, asked by somebody for what is another's: as if there were no such thing.
+"""Every method of the contract treats another user's data as if it did not exist.
 
-A method that is not in the table fails the test that walks the contract.
+A method that is missing in the table fails the test that walks the contract.
 """
 
 from collections.abc import AsyncIterator
@@ -25,10 +25,10 @@ ASK = {"input": INPUT}
 
 
 class Case(NamedTuple):
-    """What is asked; `{run}` and the like are the owner's, and then ids that nobody has.
+    """A request; placeholders such as `{run}` become ids of the owner, and then ids that don't exist.
 
-    hidden: NOT_FOUND for both. own: about the caller itself, whatever is named. refused: PERMISSION_DENIED.
-    open: the same for all callers.
+    hidden: NOT_FOUND for both. own: about the caller itself, whatever the request names. refused:
+    PERMISSION_DENIED. open: the same for all callers.
     """
 
     kind: str
@@ -162,7 +162,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for service in file.services_by_name.values()
     for method in service.methods
 }
-# Another user of the tenant; and another tenant's user of the same name. What one does is not the next one's.
+# Another user of the tenant, and another tenant's user of the same name. Each method has separate ones.
 STRANGERS = {
     "another user": lambda method: (f"eve-{method}", TENANT),
     "another tenant": lambda method: (USER, f"globex-{method}"),
@@ -186,7 +186,7 @@ async def owned(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Estat
 
 
 async def ask(owned: Estate, method: MethodDescriptor, request: Message, credential: str) -> Outcome:
-    """What the method says. Streams are read to their end, or to what comes first of one without."""
+    """Result of the method. Streams are read to their end; of endless ones, only the first response."""
     channel = owned.owner.calls.connection.channel
     path = f"/{method.containing_service.full_name}/{method.name}"
     metadata = (("authorization", f"Bearer {credential}"),) if credential else ()
@@ -231,7 +231,7 @@ async def test_what_is_anothers_is_not_there(owned: Estate, name: str, stranger:
     for case in TABLE[name]:
         credential = await owned.core.key(*stranger_is)
         theirs = await ask(owned, method, message(method, case.request, owned.names), credential)
-        # Anew, for one of the methods ends all keys of its caller.
+        # A new key each time, because one of the methods revokes all keys of its caller.
         credential = await owned.core.key(*stranger_is)
         nobodys = await ask(owned, method, message(method, case.request, UNKNOWN), credential)
         assert SECRET.encode() not in theirs.answer
@@ -276,9 +276,9 @@ USERS["SandboxService.RunCells"] = "create.user_id"
 
 
 def test_every_user_id_in_a_request_is_known() -> None:
-    """A request that holds one deeper down needs a line in USERS, or in the next one."""
+    """A request with a user id in a nested message needs a line in USERS, or in `elsewhere`."""
     found = {name for name, method in METHODS.items() if _has_user(method.input_type.fields, 0)}
-    # A link asks for each of its streams; only an admin makes keys; those of memories are for answers.
+    # Multiplex is checked per stream; only an admin creates keys; user ids of memories are output only.
     elsewhere = {"QueryService.Multiplex", "IdentityService.CreateKey", "MemoryService.AddMemories"}
     assert found - elsewhere == set(USERS) - elsewhere
 

@@ -1,4 +1,4 @@
-"""A user is forgotten: nothing of it can be read, nor found in a file; what others have stays."""
+"""ForgetUser: no data of the user can be read or found in a file; other users' data stays."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,12 +75,12 @@ async def test_an_operator_has_a_user_forgotten_and_nothing_of_it_is_left(
         await owned.owner.identity.caller()
     assert told(tmp_path) == []
     assert await admin.identity.forget_user(OWNER) == identity_pb2.ForgetUserResponse()
-    # Nobody else has lost anything.
+    # Other users have lost nothing.
     assert "granite" in str((await other.runs.get(kept.response.id)).response)
     assert len(await other.memories.search("granite")) == 1
     assert len([one async for one in other.sessions.list_messages("seance")]) == 2
     if (tmp_path / "portico.db").exists():
-        assert in_files  # the word would have been found
+        assert in_files  # the search would have found the word
 
 
 async def test_a_user_may_have_itself_forgotten_and_its_back_end_may(owned: Estate) -> None:

@@ -1,4 +1,4 @@
-"""Push configs over gRPC, and who gets to deliver them."""
+"""Push configs over gRPC, and the claims of gateways that deliver them."""
 
 import asyncio
 from collections.abc import AsyncIterator

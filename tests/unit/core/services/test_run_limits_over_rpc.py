@@ -1,4 +1,4 @@
-"""Limits per tenant and user, as callers of a core meet them."""
+"""Limits per tenant and user, over gRPC."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from portico.v1 import events_pb2
 
 
 class Gate:
-    """An agent that waits until it is let go, and notes whose runs have begun."""
+    """An agent that waits until it is released, and records the users whose runs have begun."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -34,7 +34,7 @@ class Gate:
             yield "done"
 
     def let_go(self) -> None:
-        """Whoever has begun ends."""
+        """Lets all runs that have begun end."""
         for event in self._waiting:
             event.set()
         self._waiting.clear()
@@ -101,7 +101,7 @@ async def test_too_many_queued_are_refused_until_there_is_room(tmp_path: Path, g
         runs.append((bob, await start(bob, "bob's")))
         await end_all(gate, runs)
         await end_all(gate, [(ada, await start(ada, "three"))])
-        # In a session that is busy, too, they wait in a queue that is bounded.
+        # Runs of a busy session wait in a bounded queue too.
         runs = [(ada, (await ada.runs.start("s", session_id="s")).response.id) for _ in range(2)]
         with pytest.raises(ResourceExhausted):
             await ada.runs.start("s", session_id="s")
@@ -134,7 +134,7 @@ async def test_calls_a_second_are_limited_on_links_too_and_http_says_when(tmp_pa
 
 
 async def core_key(core: Callers, user: str) -> str:
-    """A key that is made although the admin has called before."""
+    """Creates a key although the admin has used up its calls."""
     core.server._authentication._rates._buckets.clear()  # type: ignore[union-attr]
     return await core.key(user)
 
@@ -149,7 +149,7 @@ async def test_a_tenants_sandboxes_are_counted_together(tmp_path: Path, gate: Ga
 
 
 def writer() -> AgentApp:
-    """Says as many letters as it is told to, or remembers them."""
+    """Yields as many letters as its input asks for, or stores them as a memory."""
     app = AgentApp("writer")
 
     @app.query
@@ -193,7 +193,7 @@ async def test_who_has_stored_too_much_is_told_what_to_delete_and_a_run_at_work_
             with pytest.raises(ResourceExhausted), streams.open_query(query_request("say 1")) as stream:
                 _ = [frame async for frame in stream]
         assert await bob.runs.query("say 1").text() == "x"
-        # What is there can be read, and deleted.
+        # Stored data can be read and deleted.
         assert len([event async for event in ada.runs.watch(big.run_id)]) > 3
     if store == "sqlite":
         again = tmp_path / "again"

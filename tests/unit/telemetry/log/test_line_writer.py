@@ -1,4 +1,4 @@
-"""Lines for a file: whole, in order, its owner's alone, and written behind whoever has them."""
+"""Lines in a file: complete, in order, readable by the owner only, and written in the background."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from portico.telemetry.log.line_writer import Lines
 def test_lines_are_written_in_order_and_all_of_them_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     with closing(Lines(path)) as told:
-        for number in range(25_000):  # more than may wait
+        for number in range(25_000):  # more than the queue takes
             told.write(b"%d" % number)
     assert path.read_bytes().split() == [b"%d" % number for number in range(25_000)]
 
@@ -103,7 +103,7 @@ def test_a_file_that_somebody_else_has_made_is_its_owners_too(tmp_path: Path) ->
         assert path.stat().st_mode & 0o777 == 0o600
         path.rename(tmp_path / "audit.log.1")
         path.touch()
-        path.chmod(0o666)  # as a tool that rotates files may do it
+        path.chmod(0o666)  # as a tool that rotates files may do
         file.write(b"after the rotation")
     finally:
         file.close()

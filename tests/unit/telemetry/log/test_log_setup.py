@@ -1,4 +1,4 @@
-"""Lines of a log: their ids, their form, and what is never in them."""
+"""Log lines: their ids, their format, and the texts that they never contain."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""A failure that lasts is logged when it begins, and then ever more rarely."""
+"""A lasting failure is logged when it begins, and then at growing intervals."""
 
 import io
 import itertools

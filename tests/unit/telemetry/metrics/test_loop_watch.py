@@ -1,4 +1,4 @@
-"""Code that holds the event loop up is named; what only keeps it busy is not."""
+"""Code that blocks the event loop is reported; a loop that is only busy is not."""
 
 import asyncio
 import contextvars
@@ -38,14 +38,14 @@ async def watch(caplog: pytest.LogCaptureFixture) -> AsyncIterator[LoopWatch]:
 
 
 def block(caplog: pytest.LogCaptureFixture, count: int) -> None:
-    """Hold the loop up until there are so many reports, however busy the machine is."""
+    """Blocks the loop until there are so many reports, however busy the machine is."""
     until = time.monotonic() + 60
     while len(reports(caplog)) < count and time.monotonic() < until:
         time.sleep(0.005)
 
 
 async def as_agent(agent: str, run_id: str, blocking: Callable[[], None]) -> None:
-    """As a run has it, in a task that the agent starts."""
+    """Blocks the loop in a task that the agent starts, with the agent's context."""
     log_ids.agent.set(agent)
     log_ids.run_id.set(run_id)
 
@@ -57,7 +57,7 @@ async def as_agent(agent: str, run_id: str, blocking: Callable[[], None]) -> Non
 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if "has been held up" in one.getMessage()]
+    return [one.getMessage() for one in caplog.records if "has been blocked" in one.getMessage()]
 
 
 @pytest.mark.usefixtures("watch")
@@ -72,7 +72,7 @@ async def test_agent_and_stack_are_named_once_and_then_after_twice_as_long(
     assert second >= 2 * first
     assert third >= 2 * second
     async with asyncio.timeout(30):
-        while "goes on after about" not in caplog.records[-1].getMessage():
+        while "continues after about" not in caplog.records[-1].getMessage():
             await asyncio.sleep(BEAT)
 
 
@@ -110,7 +110,7 @@ async def test_an_agent_that_blocks_again_and_again_fills_no_log(caplog: pytest.
 async def test_a_callback_of_no_task_is_told_by_its_stack(caplog: pytest.LogCaptureFixture) -> None:
     asyncio.get_running_loop().call_soon(block, caplog, 1, context=contextvars.Context())
     await asyncio.sleep(10 * BEAT)
-    assert "code of no agent" in reports(caplog)[0]
+    assert "code of an unknown agent" in reports(caplog)[0]
     assert "in block" in reports(caplog)[0]
 
 
@@ -127,7 +127,9 @@ async def test_tasks_that_take_turns_are_not_to_blame(caplog: pytest.LogCaptureF
 async def test_code_that_lets_no_thread_run_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
     async def greedy() -> None:
         log_ids.agent.set("greedy")
-        re.match(r"(a+)+b", "a" * 25)  # one call, which computes for a second and lets go of nothing
+        re.match(
+            r"(a+)+b", "a" * 25
+        )  # one call that computes for a second without releasing the interpreter's lock
         await asyncio.sleep(10 * BEAT)
 
     await asyncio.create_task(greedy())

@@ -1,4 +1,4 @@
-"""Durations are told as the SDK's histograms would tell them."""
+"""Durations are exported as the SDK's histograms would be."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ TOLD = [(0.0005, "a", 200), (0.001, "a", 200), (0.0011, "a", 404), (400.0, "b", 
 
 
 class Kept(MetricExporter):
-    """Keeps what was exported last."""
+    """Keeps the last exported data."""
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
         self.data = metrics_data
@@ -32,7 +32,7 @@ class Kept(MetricExporter):
 
 @pytest.fixture
 def exported() -> Iterator[Callable[[list[meters.Timing] | None], Any]]:
-    """What is exported of the durations told, added up here (in a list) or by the SDK."""
+    """The exported data of the recorded durations, from Portico's histograms or the SDK's."""
 
     def told(timings: list[meters.Timing] | None) -> Any:
         kept = Kept()

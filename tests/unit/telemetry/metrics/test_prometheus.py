@@ -1,4 +1,4 @@
-"""Who may read a core's metrics on their own port."""
+"""Access to a core's metrics on their port."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Spans of our own are what the SDK's would be, also where an agent asks more of them than we have."""
+"""Lightweight spans equal the SDK's, also if an agent uses operations that only the SDK has."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ CALLER = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0
 
 
 class Ended(SpanProcessor):
-    """Keeps what has ended."""
+    """Keeps ended spans."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -73,7 +73,7 @@ def test_on_the_wire_they_are_as_the_sdks(
     wanted = encode_spans([of_the_sdk])
     (span,) = wanted.resource_spans[0].scope_spans[0].spans
     if not failed:
-        span.ClearField("status")  # which says that nothing is said
+        span.ClearField("status")  # an unset status has no meaning
     encoder = Encoder(RESOURCE, SCOPE)
     assert encoder.message([recorded]) == wanted
     assert len(encoder.message([recorded, of_the_sdk, recorded]).resource_spans) == 2
@@ -162,7 +162,7 @@ def test_what_is_not_sampled_is_passed_on_and_not_recorded(ended: Ended) -> None
     assert child.get_span_context().trace_id == root.get_span_context().trace_id
     assert not ended.spans
     sampled = never.start_span("child", spans.parent_of(CALLER), SpanKind.SERVER, {})
-    assert sampled.is_recording(), "as the caller has decided"
+    assert sampled.is_recording(), "the caller's trace is sampled"
 
 
 @pytest.mark.parametrize("parted", [True, False])
@@ -232,7 +232,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_they_are_ours_until_somebody_else_wants_them(protocol: str) -> None:
     traces = Traces(["otlp"], protocol, RESOURCE, SCOPE)
-    assert isinstance(traces.starter, Recorder), "this release of the exporter takes recorded spans"
+    assert isinstance(traces.starter, Recorder), "this release of the exporter accepts recorded spans"
     spans.use(traces.starter)
     traces.provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
     assert not isinstance(spans.tracer(), Recorder)

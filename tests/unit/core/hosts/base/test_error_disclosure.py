@@ -62,7 +62,7 @@ def broken() -> AgentApp:
 
 
 class Lines(logging.Handler):
-    """The lines of a log without content."""
+    """Lines of a log without content."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every call of the contract leaves a line in the audit, with its caller and where it comes from."""
+"""Every call of the contract writes an audit line with its caller and the caller's address."""
 
 import json
 from collections import Counter
@@ -26,8 +26,8 @@ ELSEWHERE = {CLIENT_ADDRESS: "203.0.113.9"}
 METHODS = [
     method for file in FILES for service in file.services_by_name.values() for method in service.methods
 ]
-MULTIPLEX = "Multiplex"  # what it carries has lines of its own
-NEED_NONE = ("GetAgent", MULTIPLEX, "ConnectPort")  # that need no credential
+MULTIPLEX = "Multiplex"  # the streams that it carries have separate lines
+NEED_NONE = ("GetAgent", MULTIPLEX, "ConnectPort")  # methods that need no credential
 REFUSED = ["Bearer pk_00000000000000000000_wrong", "Bearer a.b.c", "Basic x", ""]
 
 
@@ -42,7 +42,7 @@ def echo() -> AgentApp:
 
 
 class Lines(list[bytes]):
-    """The lines of the audit."""
+    """Audit lines."""
 
     @property
     def parsed(self) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ async def core(tmp_path: Path) -> AsyncIterator[Callers]:
 
 
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: list[tuple[str, str]]) -> str:
-    """The outcome of an empty request."""
+    """The status of an empty request."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     nothing: Any = iter(()) if method.client_streaming else b""
     kinds = {
@@ -69,7 +69,7 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: li
     answer = calling(nothing, metadata=metadata, timeout=30)
     try:
         if method.server_streaming:
-            await answer.read()  # some go on for ever
+            await answer.read()  # some streams never end
             answer.cancel()
         else:
             await answer

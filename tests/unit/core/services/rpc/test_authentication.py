@@ -1,4 +1,4 @@
-"""A core that checks who calls: over its own socket, with the client that everybody uses."""
+"""A core with auth, over its own socket, with the Python client."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ from portico.v1 import query_pb2
 
 
 def told() -> AgentApp:
-    """Says who it is told to be for, and has an endpoint that says the same."""
+    """Yields the user id that it receives; its endpoint returns the same."""
     app = AgentApp("told")
 
     @app.query
@@ -220,7 +220,7 @@ async def test_a_jwt_is_a_credential_too(tmp_path: Path, monkeypatch: pytest.Mon
     token = jwt.encode(claims, key, algorithm="ES256")
     async with guarded_core([told()], tmp_path, **given) as core:
         ada = core.admin.with_options(credential=token)
-        # The first call on a link finds out who it is, the second knows.
+        # The first stream checks the credential, the second uses the cached result.
         async with core.nobody() as nobody, Multiplexer(nobody) as link:
             for count in (1, 2):
                 with link.open_query(

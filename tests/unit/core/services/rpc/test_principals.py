@@ -1,4 +1,4 @@
-"""Every call has a principal: EVERYBODY while auth is off. One without is an error, and never believed."""
+"""Every call has a principal: EVERYBODY while auth is off. A call without one is an error."""
 
 import inspect
 from pathlib import Path
