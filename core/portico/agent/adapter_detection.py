@@ -1,4 +1,4 @@
-"""Whose an item is that a query function yields."""
+"""Determines whether a yielded item belongs to the agent protocol or to a framework."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,13 @@ _OPENAI_OBJECTS = ("chat.completion.chunk", "chat.completion")
 
 
 def is_ours(item: Any) -> bool:
-    """Whether it is of the agent protocol, and needs no translation."""
+    """Whether the item belongs to the agent protocol and needs no translation."""
     return item is None or isinstance(item, _OURS)
 
 
 def framework_of(item: Any) -> str:
-    """The framework that an item is of although none was named: OpenAI's types, and the JSON of its API."""
+    """The framework of an item if the agent named none: "openai" for OpenAI's types and its API's JSON, else
+    empty."""
     if isinstance(item, Mapping):
         event = str(item.get("type")).startswith("response.") and "sequence_number" in item
         return "openai" if event or item.get("object") in _OPENAI_OBJECTS else ""

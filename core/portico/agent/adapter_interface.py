@@ -1,8 +1,8 @@
-"""What an adapter of an agent framework is.
+"""Interfaces of an adapter for an agent framework: Framework and Translation.
 
-A Framework is found by its name, once per process; it opens a Translation for
-every run. The query function then gets what the translation offers, and what
-it yields goes through `say` on its way into the run.
+A Framework is looked up by its name, once per process; it opens a Translation
+for every run. The translation provides the query function's arguments, and
+converts each yielded item with `say`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,53 +13,59 @@ from portico.model.messages import Message
 
 
 class Translation(Protocol):
-    """One run, between the agent protocol and a framework. It belongs to the event loop."""
+    """Translates one run between the agent protocol and a framework. For use on the event loop only."""
 
     async def begin(self) -> Mapping[str, Any]:
-        """What the query function may name, `msgs` at least: the run's input in the framework's own type."""
+        """Returns the query function's arguments by name; at least `msgs`, the run's input as the framework's
+        messages."""
         ...
 
     def say(self, item: Any) -> Iterable[object]:
-        """What the framework streamed, as what a query function without a framework would yield.
+        """Converts an item of the framework's stream to items that a query function without a framework
+        yields.
 
-        Raises TypeError for what it does not know.
+        Raises TypeError for an unknown type of item.
         """
         ...
 
     def rest(self) -> Iterable[object]:
-        """What was held back, once the query function has returned or was stopped."""
+        """Returns the items held back so far; called after the query function has returned or was stopped."""
         ...
 
     def question(self) -> InputRequest | None:
-        """What the framework waits for when the query function has returned; None if it is done."""
+        """Returns the question that the framework waits for after the query function has returned; None if
+        the run is complete."""
         ...
 
     def answered(self, answer: Sequence[Message]) -> Mapping[str, Any] | None:
-        """What the query function is called with again; None if there is another question first."""
+        """Takes an answer. Returns the arguments for the next call of the query function; None if the
+        framework has another question first."""
         ...
 
     async def end(self) -> None:
-        """The run is over, however it ended. What the framework is to remember is kept now.
+        """Saves the framework's state after the run has ended, with whatever status.
 
-        Not called where the core stops under the run, as it would not be in a crash: another attempt begins
-        with what the framework remembered before the run.
+        Not called if the core stops during the run or crashes: another attempt starts with the state from
+        before the run.
         """
         ...
 
 
 class Framework(Protocol):
-    """An adapter. Making one imports its framework, which may not be installed."""
+    """An adapter for a framework. Its constructor imports the framework, which may not be installed."""
 
     @property
     def parameters(self) -> Sequence[str]:
-        """What a query function may name beside self, request and context."""
+        """Parameters that a query function may have, besides self, request and context."""
         ...
 
-    def open(self, context: Context) -> Translation: ...
+    def open(self, context: Context) -> Translation:
+        """Makes the translation of one run."""
+        ...
 
 
 class OneWay:
-    """What most translations have in common: nothing is held back, asked or remembered."""
+    """Base of translations that hold back no items, ask no questions and save no state."""
 
     def rest(self) -> Iterable[object]:
         return ()
@@ -68,7 +74,7 @@ class OneWay:
         return None
 
     def answered(self, answer: Sequence[Message]) -> Mapping[str, Any] | None:
-        raise AssertionError("nothing was asked")
+        raise AssertionError("there is no open question")
 
     async def end(self) -> None:
         return None

@@ -1,7 +1,7 @@
-"""From the name of a framework to its adapter: our own, or one that a package registers.
+"""Finds the adapter of a framework by name: Portico's own, or one that another package registers.
 
-Others register theirs as an entry point of the group `portico.frameworks`: the framework's name, and a
-callable without arguments that makes the Framework.
+A package registers an adapter as an entry point of the group `portico.frameworks`: the framework's name, and
+a callable without arguments that makes the Framework.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from portico.agent.adapter_interface import Framework
 
 GROUP = "portico.frameworks"
-# Not entry points themselves: these must also be found in a source tree that nobody has installed.
+# Not entry points, because they must be found in a source tree that is not installed too.
 _OWN = {
     "agentscope": "portico.frameworks.agentscope",
     "agentscope1": "portico.frameworks.agentscope1",
@@ -27,17 +27,17 @@ _OWN = {
 
 
 class FrameworkMissing(Exception):
-    """There is no such framework, or it is not installed; the message says what to do."""
+    """The framework is unknown or not installed; the message says what to do."""
 
 
 def framework_names() -> Sequence[str]:
-    """All that can be asked for, installed or not."""
+    """Names of all known frameworks, installed or not."""
     return sorted({*_OWN, *(point.name for point in entry_points(group=GROUP))})
 
 
 @cache
 def load_framework(name: str) -> Framework:
-    """Raises FrameworkMissing."""
+    """Returns the adapter of a framework, made once per process. Raises FrameworkMissing."""
     make: Callable[[], Framework]
     try:
         if name in _OWN:
@@ -46,7 +46,7 @@ def load_framework(name: str) -> Framework:
             points = list(entry_points(group=GROUP, name=name))
             if not points:
                 known = ", ".join(framework_names())
-                raise FrameworkMissing(f"there is no adapter for the framework {name!r}; there are: {known}")
+                raise FrameworkMissing(f"no adapter for the framework {name!r}; expected one of {known}")
             make = points[0].load()
     except ImportError as error:
         extra = {"agentscope1": "agentscope<2"}.get(name, f"portico-runtime[{name}]")

@@ -28,7 +28,7 @@ def agent_of(framework: str) -> AgentApp:
 
 def test_an_unknown_framework_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(
-        FrameworkMissing, match=r"no adapter for the framework 'nix'; there are: agentscope, "
+        FrameworkMissing, match=r"no adapter for the framework 'nix'; expected one of agentscope, "
     ):
         load_framework("nix")
 

@@ -106,7 +106,7 @@ def child_request(asked: ChildRequest, parent_run_id: str, parent: RunRequest) -
 
 
 def load_request(payload: bytes, owner: str) -> RunRequest:
-    """Decodes StartRequest.payload."""
+    """Decodes RunRequest.payload."""
     return _start(stored_query(payload), payload, owner)
 
 
@@ -150,7 +150,7 @@ def check_query(query: pb.QueryRequest) -> None:
         check_id(mode, f"request.accepted_output_modes[{index}]")
     check_id(query.idempotency_key, "idempotency_key", required=False)
     if query.if_session_busy not in _POLICIES:
-        raise InvalidArgument("if_session_busy", f"has no value {query.if_session_busy}")
+        raise InvalidArgument("if_session_busy", f"unknown value {query.if_session_busy}")
     if query.HasField("timeout"):
         timeout = query.timeout.seconds + query.timeout.nanos / 1e9
         if not 0 < timeout <= TIMEOUT_SECONDS:

@@ -78,7 +78,7 @@ def _idle_action(given: pb.SandboxIdleAction.ValueType) -> str | None:
     for action, value in _IDLE_ACTIONS.items():
         if given == value:
             return action
-    raise InvalidArgument("spec.idle_action", f"has no value {given}")
+    raise InvalidArgument("spec.idle_action", f"unknown value {given}")
 
 
 def _limits(given: pb.SandboxLimits, defaults: Limits) -> Limits:

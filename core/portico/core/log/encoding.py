@@ -131,7 +131,7 @@ class EventEncoder(Protocol):
         ...
 
     def load_request(self, payload: bytes, owner: str) -> "RunRequest":
-        """Decode StartRequest.payload."""
+        """Decode RunRequest.payload."""
         ...
 
     def load_ask(self, summary: bytes) -> tuple[PendingInput | None, int]:

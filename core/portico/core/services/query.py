@@ -107,7 +107,7 @@ class QueryService:
         statuses = []
         for value in request.statuses:
             if value not in STATUS_FROM_PROTO:
-                raise InvalidArgument("statuses", f"has no value {value}")
+                raise InvalidArgument("statuses", f"unknown value {value}")
             statuses.append(STATUS_FROM_PROTO[value].value)
         where = RunFilter(
             agent_name=request.agent_name or None,
@@ -119,7 +119,7 @@ class QueryService:
             status_from=_moment(request, "status_from_time"),
         )
         if request.order not in pb.RunOrder.values():
-            raise InvalidArgument("order", f"has no value {request.order}")
+            raise InvalidArgument("order", f"unknown value {request.order}")
         by_status = request.order == pb.RUN_ORDER_STATUS
         before = None if place is None else (float(str(place[0])), str(place[1]))
         rows = await self._runs.list(where, before, size + 1, by_status=by_status)

@@ -109,7 +109,7 @@ class SessionService:
             after = check_id(request.after_message_id, "after_message_id")
             cursor = (await self._sessions.message(owner, session_id, after)).position
         if request.order not in pb.SortOrder.values():
-            raise InvalidArgument("order", f"has no value {request.order}")
+            raise InvalidArgument("order", f"unknown value {request.order}")
         descending = request.order == pb.SORT_ORDER_DESCENDING
         rows = await self._sessions.messages(owner, session_id, cursor, size + 1, descending)
         token = encode_token(rows[size - 1].position) if len(rows) > size else ""
@@ -155,7 +155,7 @@ def _words(numbers: Iterable[_Number], words: Mapping[_Number, StrEnum], field: 
     """Converts enum values to words. Raises InvalidArgument for an unknown value."""
     for number in numbers:
         if number not in words:
-            raise InvalidArgument(field, f"has no value {number}")
+            raise InvalidArgument(field, f"unknown value {number}")
     return sorted({words[number].value for number in numbers})
 
 
