@@ -1,5 +1,6 @@
-"""What runs behind the wall: the zygote, the agent that is process 1 of a sandbox, and the Python kernel.
+"""Code that runs inside the isolation: the zygote, the supervisor (process 1 of a sandbox), and the Python
+kernel.
 
-Only the standard library is imported here, and nothing else of this project: the code is started by path,
-with an empty environment, and also copied into images. `wire` alone is shared with the other side.
+It imports only the standard library and its own modules: it is started by path, with an empty environment,
+and copied into images. The owner's side imports only `wire` and modules without state from it.
 """

@@ -1,8 +1,9 @@
-"""The agent: process 1 of a sandbox. It keeps the kernel and the processes, and serves the owner's calls.
+"""The supervisor: process 1 of a sandbox. It controls the kernel and the processes, and serves the owner's
+calls.
 
-It runs under the same user, filter and limits as the code it serves, so it can do no more than that code;
-but it is another process, not dumpable, and immune to signals from within, so it can tell the owner the
-truth about a kernel that has died.
+It runs under the same user, system call filter and limits as the code inside, so it can do no more than that
+code. But it is a separate process, not dumpable, and immune to signals from inside, so it can report
+truthfully that a kernel has died.
 """
 
 import gc
@@ -17,14 +18,14 @@ from . import files, kernels, linux, network, packages, paths, processes, socket
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
-_MAX_CALLS: Final = 640  # of both sides
+_MAX_CALLS: Final = 640  # of both sides together
 _RESET_ROUNDS: Final = 200
 _RECEIVE: Final = 32 << 10  # bytes; more would be mapped and unmapped by malloc at every read
-_BACKLOG: Final = 16 << 20  # bytes not yet taken by the owner, beyond which nothing more is read from it
+_BACKLOG: Final = 16 << 20  # unsent bytes beyond which nothing more is read from the owner
 
 
 class Stream(Protocol):
-    """What the way to the owner can do: a socket, or whatever behaves like one."""
+    """The connection to the owner: a socket, or an object with the same methods."""
 
     def fileno(self) -> int: ...
     def setblocking(self, flag: bool, /) -> None: ...
@@ -33,6 +34,8 @@ class Stream(Protocol):
 
 
 class Agent:
+    """Serves calls: reads frames, runs their operations, and sends the answers."""
+
     _channel: Stream
 
     def __init__(self) -> None:
@@ -56,7 +59,8 @@ class Agent:
         }
 
     def open(self, channel: Stream) -> None:
-        """Takes the owner's calls from here on. Until then, nothing belongs to one process only."""
+        """Serves the owner's calls from now on. Before, the object holds nothing that belongs to one
+        process."""
         channel.setblocking(False)
         self._channel = channel
         self.loop.open()
@@ -65,13 +69,13 @@ class Agent:
         self.loop.watch(channel.fileno(), READ, self._ready)
 
     def open_call(self) -> Call:
-        """A call from this side; the owner is told by a CALL frame, which the caller sends."""
+        """Creates a call to the owner; the caller then announces it by a CALL frame."""
         self._next_call = wire.AGENT_CALL | ((self._next_call + 1) & 0x7FFFFFFF)
         return self._add(self._next_call)
 
     @property
     def busy(self) -> bool:
-        """Whether a call has not ended yet."""
+        """Whether a call is open."""
         return bool(self._calls)
 
     def _add(self, number: int) -> Call:
@@ -83,8 +87,8 @@ class Agent:
         self._calls.pop(number, None)
 
     def _only_stdio(self) -> None:
-        """In a child that was forked from here: lets go of everything but the standard streams, and what a
-        kernel keeps from 900 on."""
+        """In a forked child: closes all descriptors except the standard streams and those of a kernel, which
+        begin at 900."""
         self.loop.close()
         os.closerange(3, 900)
         os.closerange(903, 4096)
@@ -100,13 +104,13 @@ class Agent:
             resource.setrlimit(kind, (most, most))
             limits.append((kind, most))
         call.end(**(paths.shown() if request["roots"] else {}))
-        self._flush()  # the owner need not wait for the kernel; if it cannot start, the first cell says so
+        self._flush()  # before the kernel starts, so that the owner need not wait for it
         if request["kernel"]:
             self.kernel.tell_environment(limits)
             self.kernel.ensure()
 
     def _reset(self, call: Call, _request: dict[str, Any]) -> None:
-        """Ends everything that runs, however it was left behind, and starts a new kernel."""
+        """Ends all processes, also orphans, and starts a new kernel."""
         for _ in range(_RESET_ROUNDS):
             if not tree.kill_all():
                 break
@@ -118,7 +122,7 @@ class Agent:
 
     def _ready(self, events: int) -> None:
         if not events & ~WRITE:
-            return  # there is room again, and the end of this turn uses it
+            return  # only writable: the end of this turn sends
         try:
             data = self._channel.recv(_RECEIVE)
         except BlockingIOError:
@@ -126,7 +130,7 @@ class Agent:
         except OSError:
             data = b""
         if not data:
-            os._exit(0)  # the owner is gone; the kernel kills everything else with this process
+            os._exit(0)  # the owner is gone; with process 1 the system ends all others
         for number, kind, payload in self._parser.feed(data):
             self._frame(number, kind, payload)
 
@@ -138,12 +142,12 @@ class Agent:
                     raise Failure("limit", f"more than {_MAX_CALLS} calls at once", limit="calls")
                 request = wire.parse_json(payload)
                 self._operations[request["op"]](call, request)
-            except Exception as error:  # one call's mistake is that call's answer
+            except Exception as error:  # a mistake in one call is the answer to that call
                 call.fail(error)
             return
         known = self._calls.get(number)
         if known is None:
-            return  # it ended while the frame was on its way
+            return  # the call ended while the frame was in flight
         try:
             if kind == wire.IN:
                 known.accept(payload)
@@ -158,7 +162,7 @@ class Agent:
             known.fail(error)
 
     def _send(self, frame: bytes) -> None:
-        self._out += frame  # it goes out with all else that this turn of the loop makes
+        self._out += frame  # sent with all other frames of this turn of the loop
 
     def _flush(self) -> None:
         if not self._out:
@@ -177,7 +181,7 @@ class Agent:
         self.loop.watch(self._channel.fileno(), events, self._ready)
 
     def has_room(self) -> bool:
-        """False while so much waits to be sent that no more calls are taken."""
+        """False while so much is unsent that no more calls are read."""
         return len(self._out) < _BACKLOG
 
     def _reap(self) -> None:
@@ -194,9 +198,14 @@ class Agent:
 
 
 def become(agent: Agent, channel: Stream, listener: int, *, kernel_first: bool = False) -> NoReturn:
-    """Serves as process 1 until the owner goes. The agent may have been made before the fork, in memory that
-    all share. With the kernel first, what the two do from now on happens in pages of their own, once. The
-    listener is the system call filter's, or -1 where it has none."""
+    """Serves as process 1 until the owner is gone.
+
+    Args:
+        agent: It may have been made before the fork, in memory shared by all sandboxes.
+        channel: The connection to the owner.
+        listener: The listener of the system call filter; -1 if there is none.
+        kernel_first: Fork the kernel before anything else, so that fewer pages are copied for both.
+    """
     begin(agent, channel, kernel_first=kernel_first)
     if listener >= 0:
         sockets.count(agent.loop, listener)
@@ -205,10 +214,10 @@ def become(agent: Agent, channel: Stream, listener: int, *, kernel_first: bool =
 
 
 def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
-    """All that comes before the first turn of the agent's loop."""
+    """Does what precedes the first turn of the supervisor's loop."""
     linux.on_signal(signal.SIGINT, linux.IGNORE)
     os.umask(0o022)
-    gc.disable()  # it makes no cycles to speak of, and a collection would copy pages shared with the zygote
+    gc.disable()  # it makes hardly any cycles, and a collection would copy pages shared with the zygote
     agent.open(channel)
     if kernel_first:
         agent.kernel.ensure()
@@ -216,11 +225,11 @@ def begin(agent: Agent, channel: Stream, *, kernel_first: bool) -> None:
 
 
 def refuse(channel: int, error: BaseException) -> None:
-    """Tells the owner why this sandbox cannot be: the answer to its first call."""
+    """Answers the owner's first call with the reason why the sandbox cannot be started."""
     told = {"kind": "boot", "message": f"{type(error).__name__}: {error}"}
     if isinstance(error, Failure):
         told = error.answer
     try:
         os.write(channel, wire.pack_json(1, wire.END, {"error": told}))
     except OSError:
-        pass  # nobody is left to tell
+        pass  # the owner is gone

@@ -1,8 +1,8 @@
-"""Loads code into memory apart from the rest: code that few sandboxes run.
+"""Loads rarely used code into memory separate from other objects.
 
-A fork copies the page tables of all memory that it shares, and most of its time goes into that. Memory in
-huge pages costs next to nothing, until a process writes on it: then the kernel cuts the huge page into small
-ones. So what sandboxes rarely use must not lie among objects that every sandbox writes on.
+A fork copies the page tables of all shared memory, which takes most of its time. Huge pages make this cheap
+until a process writes to one: then the kernel splits it into small pages. So rarely used code must not lie
+among objects that every sandbox writes to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 import os
 import time
 
-TYPE_CHECKING = False  # as typing has it; that is one of the modules to be loaded apart
+TYPE_CHECKING = False  # as in typing, which is one of the modules to be loaded separately
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,8 +23,8 @@ _RAW = 0  # PYMEM_DOMAIN_RAW
 _STACK = 2 << 20  # bytes; the C library keeps it for the next thread
 _BLOCK = 96 << 10  # bytes; the C library maps much larger ones by themselves
 _HUGE = (2 << 20) // _BLOCK  # blocks, about a huge page
-# Objects between those that are loaded and all others in the collector's list, for when an object goes, the
-# collector writes on its neighbours.
+# Objects between the loaded ones and all others in the garbage collector's list: removing an object writes to
+# its neighbours in the list.
 _fences: list[list[None]] = []
 
 _libc = ctypes.CDLL(None)
@@ -33,23 +33,23 @@ _libc.free.argtypes, _libc.free.restype = (ctypes.c_void_p,), None
 
 
 class _Allocator(ctypes.Structure):
-    """PyMemAllocatorEx, see CPython's "Customize Memory Allocators"."""
+    """PyMemAllocatorEx; see "Customize Memory Allocators" in CPython's documentation."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("ctx", "malloc", "calloc", "realloc", "free")]
 
 
 def load(function: Callable[[], object]) -> None:
-    """Calls it in a thread. The C library has a heap of its own for each thread, which begins at a multiple
-    of 64 MiB, and Python takes its objects from there, too. Raises what it raises. Only for a process with
-    one thread."""
-    importlib.import_module("threading")  # takes the thread that imports it for the main one
+    """Calls a function in a thread and raises what it raises. The C library gives each thread its own heap,
+    at a multiple of 64 MiB, and Python's objects are taken from that heap, too. Only for a process with one
+    thread."""
+    importlib.import_module("threading")  # it regards the thread that imports it as the main thread
     raised: list[BaseException] = []
     _fences.append([])
     ended = _thread.allocate_lock()
     ended.acquire()
 
     def run() -> None:
-        if len(_fences) == 1:  # what comes first in the heap is its lock, on which forks write
+        if len(_fences) == 1:  # the heap begins with its lock, which forks write to
             _take(_HUGE)
         allocators = _redirect()
         try:
@@ -59,7 +59,7 @@ def load(function: Callable[[], object]) -> None:
         finally:
             for domain, allocator in allocators.items():
                 ctypes.pythonapi.PyMem_SetAllocator(domain, ctypes.byref(allocator))
-            gc.collect()  # empties Python's lists of free objects, too
+            gc.collect()  # also empties Python's free lists
             _grow()
             ended.release()
 
@@ -75,20 +75,20 @@ def load(function: Callable[[], object]) -> None:
 
 
 def _take(count: int) -> list[int]:
-    """Blocks of this thread's heap, which stay untouched."""
+    """Allocates blocks of this thread's heap, which are never written to."""
     return [_libc.malloc(_BLOCK) for _ in range(count)]
 
 
 def _grow() -> None:
-    """Leaves room for what is loaded next, and up to the end of a huge page. The last block stays taken, or
-    the C library would give all back."""
+    """Leaves room for what is loaded next, up to the end of a huge page. The last block stays allocated;
+    otherwise the C library would return all of it."""
     *blocks, _last = _take(2 * _HUGE)
     for address in blocks:
         _libc.free(address)
 
 
 def _redirect() -> dict[int, _Allocator]:
-    """Lets objects come from `malloc`. Python's own allocator also frees and resizes what came from there,
+    """Makes Python allocate objects by `malloc`. Python's own allocator also frees and resizes such objects,
     unless there are hooks around it."""
     raw = _get(_RAW)
     usual = {domain: _get(domain) for domain in _DOMAINS}

@@ -1,5 +1,5 @@
-"""File work that can take long: search and removal. Each runs in a process of its own, and imports there what
-no other needs: whatever the zygote has imported, every fork is slowed down by."""
+"""File operations that may take long: search and removal. Each runs in a process of its own, and imports its
+modules there: modules loaded in the zygote slow down every fork."""
 
 import os
 import stat
@@ -11,11 +11,11 @@ from .calls import Failure
 
 _MAX_RESULTS: Final = 10_000
 _MAX_BYTES: Final = 8 << 20  # of all results
-_MAX_TEXT_FILE: Final = 32 << 20  # bytes; longer files are not searched for text
+_MAX_TEXT_FILE: Final = 32 << 20  # bytes; the content of longer files is not searched
 
 
 def remove(request: dict[str, Any]) -> None:
-    """Removes an entry; a directory that is not empty only when asked to. rmtree follows no link."""
+    """Removes an entry; a non-empty directory only with `recursive`. rmtree follows no links."""
     parent, name = paths.open_parent(request["path"])
     if os.path.isdir(f"/proc/self/fd/{parent}/{name}") and not os.path.islink(
         f"/proc/self/fd/{parent}/{name}"
@@ -31,7 +31,7 @@ def remove(request: dict[str, Any]) -> None:
 
 
 def search(request: dict[str, Any]) -> None:
-    """Writes a JSON line for each entry whose name or path matches, and, with a text, whose content has
+    """Writes a JSON line for each entry whose name or path matches and, with a text, whose content contains
     it.
     """
     top = request["path"].rstrip("/") or "."
@@ -49,7 +49,7 @@ def search(request: dict[str, Any]) -> None:
             told = wire.encode({"path": f"{top}/{path}", "line": line}) + b"\n"
             size += len(told)
             if found > _MAX_RESULTS:
-                problem = f"more than {_MAX_RESULTS} files: search below a directory, or for a longer name"
+                problem = f"more than {_MAX_RESULTS} files; search a subdirectory, or for a longer name"
                 raise Failure("limit", problem, limit="output")
             if size > _MAX_BYTES:
                 raise Failure("limit", f"more than {_MAX_BYTES} bytes of results", limit="output")
@@ -57,7 +57,7 @@ def search(request: dict[str, Any]) -> None:
 
 
 def _entries(top: int, pattern: str, exclude: list[str]) -> Iterator[tuple[str, str, int]]:
-    """Path, name and folder of what matches."""
+    """Yields the path, name and open directory of each match."""
     for folder, names, files, folder_fd in os.fwalk(".", dir_fd=top):
         prefix = "" if folder == "." else folder[2:] + "/"
         names[:] = [name for name in names if not _matches(prefix + name, exclude)]
@@ -68,7 +68,8 @@ def _entries(top: int, pattern: str, exclude: list[str]) -> Iterator[tuple[str, 
 
 
 def _matches(path: str, patterns: list[str]) -> bool:
-    """A pattern without a slash is for the last component, as in .gitignore; ** spans directories."""
+    """Whether a path matches a pattern. A pattern without a slash applies to the last component, as in
+    .gitignore; ** spans directories."""
     import fnmatch
 
     name = path.rpartition("/")[2]
@@ -81,7 +82,7 @@ def _matches(path: str, patterns: list[str]) -> bool:
 
 
 def _line_with(name: str, folder: int, text: str) -> int | None:
-    """The number of the first line that has the text."""
+    """Returns the number of the first line that contains the text; None if there is none."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:

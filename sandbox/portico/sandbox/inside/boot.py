@@ -1,4 +1,4 @@
-"""How a zygote comes to be: out of the host's namespaces, into a tree of its own, warm, and ready."""
+"""Starts a zygote: leaves the host's namespaces, builds the root file system, loads modules, and serves."""
 
 import gc
 import json
@@ -24,23 +24,23 @@ from . import (
     zygote,
 )
 
-# What one user id may have in the zygote's user namespace. Every sandbox has an id of its own, but those of a
-# zygote without rights share one, and half of what that user may have by default is left to it.
+# Limits of one user id in the zygote's user namespace. Every sandbox has its own id; but all sandboxes of a
+# zygote without root's rights share one, and half of the default limit is left to that user's other programs.
 _OF_A_SANDBOX: Final = {"max_inotify_instances": 16, "max_inotify_watches": 8_192}
 _OF_ALL: Final = {"max_inotify_instances": 64, "max_inotify_watches": 32_768}
 
 
 def main(control: socket.socket, owner_pid: int) -> None:
-    """The first process: leaves the host's namespaces, and stays as the one whose death ends the zygote."""
+    """Leaves the host's namespaces. The first process then only waits; its death ends the zygote."""
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     template = json.loads(control.recv(zygote.MESSAGE))
     template["env"] = packages.shown(template["env"])
     if os.getppid() != owner_pid:
-        return  # the owner died before the line above could notice
+        return  # the owner died before the death signal was set
     uid, gid = os.getuid(), os.getgid()
     if template["mapped_by_owner"]:
-        # Who makes a user namespace is charged with the inotify instances and the like of all who live in it.
-        # Files are still opened as this user.
+        # The creator of a user namespace is charged with the inotify instances and the like of all its users.
+        # Files are still opened as the original user.
         os.seteuid(template["uid_base"])
         linux.setfsuid(uid)
     linux.unshare(linux.CLONE_NEWUSER)
@@ -49,9 +49,10 @@ def main(control: socket.socket, owner_pid: int) -> None:
         control.recv(1)
     else:
         linux.follow(zygote.maps(0, uid, gid))
-    # Not that of control groups: who gives birth into a group has to see it, where namespaces delegate them.
+    # Not a cgroup namespace: a process that forks into a group has to see it, where namespaces delegate
+    # groups.
     linux.unshare(zygote.NAMESPACES | linux.CLONE_NEWPID)
-    # Sources are opened while the caller's own rights still count; the tree is built without them.
+    # Sources are opened while the caller's rights still apply; the tree is built without them.
     sources = root.open_sources(template)
     os.setgroups([]) if template["mapped_by_owner"] else None
     os.setresgid(0, 0, 0)
@@ -63,7 +64,7 @@ def main(control: socket.socket, owner_pid: int) -> None:
         return
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # it has a descriptor of each of its sandboxes
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # it holds a descriptor per sandbox
     root.build(sources, template["mounts"])
     for name, most in (_OF_A_SANDBOX if template["mapped_by_owner"] else _OF_ALL).items():
         linux.write_file(f"/proc/sys/user/{name}", str(most))
@@ -76,18 +77,18 @@ def main(control: socket.socket, owner_pid: int) -> None:
         _preload(template["preload"], template["data_bytes"], control)
     sys.dont_write_bytecode = True
     gc.collect()
-    holes.fill()  # every fork uses the objects that are made from here on
+    holes.fill()  # objects made from here on are used by every fork
     served = zygote.Zygote(template)
     huge_pages.take_code()
     gc.collect()
-    sys._clear_type_cache()  # or forks replace names in it that lie apart
+    sys._clear_type_cache()  # otherwise forks replace names in it that lie in separate memory
     rehearsal.rehearse(served, template["env"])
     # Objects that exist now are never collected, so that a collection in a fork does not copy their pages.
     gc.collect()
     holes.fill()
     gc.freeze()
     huge_pages.take_data()
-    os.dup2(0, 2)  # complaints of the start went to the owner; sandboxes have nothing to tell it this way
+    os.dup2(0, 2)  # errors of the start went to the owner; sandboxes must not write to it
     control.send(b'{"ready":true}')
     served.open(control)
     served.networks.open()
@@ -99,8 +100,8 @@ _FOLDER = "/tmp"  # noqa: S108
 
 
 def _preload(modules: list[str], data_bytes: int | None, control: socket.socket) -> None:
-    """Imports them, with so much memory at most where no control group limits that. Some write caches while
-    they are imported, which are gone afterwards: no sandbox sees them."""
+    """Imports modules, with limited memory if no control group limits it. Caches that they write to /tmp
+    during the import are removed, so that no sandbox sees them."""
     control.send(b"importing")
     usual = resource.getrlimit(resource.RLIMIT_DATA)
     if data_bytes is not None and usual[1] in (resource.RLIM_INFINITY, max(data_bytes, usual[1])):

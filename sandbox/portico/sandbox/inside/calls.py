@@ -1,4 +1,4 @@
-"""A call as the agent sees it: what it may still send, what it was sent, and how it ends."""
+"""A call in the supervisor: its flow-control window, its unprocessed input, and its end."""
 
 import errno
 from collections import deque
@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from . import wire
 
-_SAID: Final = 2_000  # characters of a message
+_SAID: Final = 2_000  # characters of an error message
 
 
 class Failure(Exception):
-    """A call that fails with a reason the owner knows by name."""
+    """An error with a kind that the owner translates to an exception type."""
 
     def __init__(self, kind: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -19,15 +19,15 @@ class Failure(Exception):
 
 
 class Call:
-    """One open call. What it sends waits in order until there is credit; handlers look at `credit` before
-    they produce more.
+    """One open call. Frames are queued in order while there is no credit; handlers check `credit` before they
+    produce more.
     """
 
     def __init__(self, number: int, send: Callable[[bytes], None], closed: Callable[[int], None]) -> None:
         self.number = number
         self.credit = wire.WINDOW
         self.ended = False
-        self.closed = False  # whether the owner has got the end, too
+        self.closed = False  # whether the END frame was sent, too
         self.on_input: Callable[[bytes], None] | None = None  # b"" is the end of the input
         self.on_credit: Callable[[], None] | None = None
         self.on_cancel: Callable[[dict[str, Any]], None] | None = None
@@ -37,7 +37,7 @@ class Call:
         self._closed = closed
 
     def write(self, data: bytes, kind: int = wire.OUT) -> None:
-        """Sends bytes and lowers the credit, which may go below zero by one frame."""
+        """Sends bytes and reduces the credit, which may become negative by one frame."""
         if self.ended or not data:
             return
         if self.credit > 0:
@@ -50,7 +50,7 @@ class Call:
         self._send(wire.pack(self.number, kind, data))
 
     def announce(self, message: dict[str, Any]) -> None:
-        """Opens a call from this side."""
+        """Sends the CALL frame of a call to the owner."""
         self._send(wire.pack_json(self.number, wire.CALL, message))
 
     def event(self, message: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Call:
             return
         payload = wire.encode(result)
         if len(payload) > wire.END_BYTES:
-            said = f"the answer has {len(payload)} bytes, and {wire.END_BYTES} is the most"
+            said = f"the answer has {len(payload)} bytes, the limit is {wire.END_BYTES}"
             payload = wire.encode({"error": {"kind": "limit", "limit": "output", "message": said}})
         self.ended = True
         self.on_input = self.on_credit = self.on_cancel = None
@@ -76,7 +76,7 @@ class Call:
         self._closed(self.number)
 
     def acknowledged(self, size: int) -> None:
-        """The owner has taken so much, and so much more may be sent."""
+        """Adds credit for bytes that the owner has processed, and sends queued frames."""
         self.credit += size
         while self._waiting and (self.credit > 0 or self._waiting[0][0] == wire.END):
             kind, data = self._waiting.popleft()
@@ -92,7 +92,7 @@ class Call:
         self.end(error={**answer, "message": answer["message"][:_SAID]})
 
     def accept(self, data: bytes) -> None:
-        """Takes input that came in; kept until somebody listens."""
+        """Processes received input; it is queued until there is a listener."""
         if self.ended:
             return
         if self.on_input is None:
@@ -106,7 +106,7 @@ class Call:
             callback(self._early.popleft())
 
     def taken(self, size: int) -> None:
-        """Gives the owner credit for input that has been used."""
+        """Grants the owner credit for processed input."""
         if not self.ended and size:
             self._send(wire.pack_ack(self.number, size))
 
@@ -121,13 +121,13 @@ def _failure(error: BaseException) -> dict[str, Any]:
     number = error.errno or 0
     if number in _LIMITS:
         return {"kind": "limit", "limit": _LIMITS[number], "message": str(error)}
-    if number in (errno.EXDEV, errno.ELOOP):  # openat2 tells that the path leads out
+    if number in (errno.EXDEV, errno.ELOOP):  # from openat2: the path leads outside
         return {"kind": "invalid_path", "message": "the path leads out of the sandbox's files"}
     return {"kind": _KINDS.get(number, "os"), "message": error.strerror or str(error)}
 
 
 _LIMITS: Final = {
-    errno.EFBIG: "disk",  # one file may be as large as all of them
+    errno.EFBIG: "disk",  # the limit of one file is that of the whole disk
     errno.ENOSPC: "disk",
     errno.EAGAIN: "pids",
     errno.ENOMEM: "memory",
@@ -141,7 +141,7 @@ _KINDS: Final = {
 
 
 def describe(error: BaseException) -> bytes:
-    """An error of a worker as JSON, for the owner to read from its standard error."""
+    """Encodes a worker process's error as JSON for its standard error, which the owner reads."""
     answers: list[bytes] = []
     Call(0, answers.append, lambda _number: None).fail(error)
     return answers[0][wire.HEADER.size :]

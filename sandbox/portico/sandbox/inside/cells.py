@@ -1,7 +1,7 @@
-"""Cells as notebooks run them. Plain Python runs by itself, and IPython only what needs it.
+"""Runs cells as notebooks do: plain Python directly, other cells by IPython.
 
-What a cell leaves behind is the same either way: In, Out, _ and the others. From the first cell on that has a
-magic, a command or a question mark, or whose libraries have hooked into IPython, IPython runs them all.
+Both leave the same names behind: In, Out, _ and the others. From the first cell on that contains a magic, a
+shell command or a question mark, or whose libraries register IPython hooks, IPython runs all cells.
 """
 
 import _thread
@@ -26,24 +26,26 @@ if TYPE_CHECKING:
 
 _AWAIT: Final = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _PARSE: Final = _AWAIT | ast.PyCF_ONLY_AST
-_COROUTINE: Final = 0x80  # CO_COROUTINE: there is an await at the top
+_COROUTINE: Final = 0x80  # CO_COROUTINE: the code has a top-level await
 _SCALARS: Final = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _ROWS: Final = frozenset({dict, list, tuple})
 _FEW: Final = 30
 _LINE: Final = 75  # characters
 _HEAD: Final = re.compile(r"\s*([^\W\d]\w*)")
-_MENTIONS: Final = re.compile(r"[Ii][Pp]ython|In \[|__future__")  # what IPython does in its own way
+_MENTIONS: Final = re.compile(r"[Ii][Pp]ython|In \[|__future__")  # code that IPython handles specially
 _OF_A_CELL: Final = re.compile(r"_(i*|i?\d+)")
 _UNDERS: Final = ("_", "__", "___")
 _EXITS: Final = frozenset({"exit", "quit"})
 _NO_CODE: Final = {
     tokenize.ENDMARKER, tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT,
 }  # fmt: skip
-_CACHE: Final = 1_000  # results that are kept
+_CACHE: Final = 1_000  # results kept in Out
 _MISSING: Final = "get_ipython: this sandbox's Python has no IPython"
 
 
 class Cells:
+    """Runs cells in the namespace of `__main__` and keeps their history."""
+
     def __init__(self, emit: Callable[[dict[str, Any], str], None]) -> None:
         self._emit = emit
         self._module = types.ModuleType("__main__")
@@ -51,7 +53,7 @@ class Cells:
         self.names["__builtins__"] = builtins
         self.loop: loops.KernelLoop | None = None
         self.shell: Shell | None = None
-        self.has_shell = False  # to ask for the shell itself is to write on its page
+        self.has_shell = False  # reading `shell` itself would write to its page (reference count)
         self._making = False
         self._lock = _thread.RLock()
         self._ih: list[str] = []
@@ -59,13 +61,13 @@ class Cells:
         self.forget()
 
     def forget(self) -> None:
-        """As if no cell had been run."""
+        """Resets the history, as if no cell had been run."""
         for name in [name for name in self.names if _OF_A_CELL.fullmatch(name)]:
             del self.names[name]
         self.count = 0
         self._code = ""
         self._by_ipython = self._caught_up = False
-        self._shown: list[Any] = [""] * 3  # the youngest first
+        self._shown: list[Any] = [""] * 3  # the latest results, newest first
         self._named: list[Any] | None = None  # those that are called _, __ and ___
         self._ih[:] = [""]
         self._oh.clear()
@@ -74,7 +76,7 @@ class Cells:
         linecache.cache.clear()
 
     def open(self) -> None:
-        """Takes this process over."""
+        """Installs the hooks for displaying results in this process."""
         self.be_main()
         sys.displayhook = self._show
         if not self.has_shell:
@@ -82,16 +84,16 @@ class Cells:
             sys.meta_path.insert(0, _Watcher(self._imported))
 
     def adopt(self, shell: "Shell | None") -> None:
-        """From here on that is its shell."""
+        """Sets the shell that runs cells from now on."""
         self.shell, self.has_shell = shell, shell is not None
 
     def be_main(self) -> None:
-        """Makes its module the one that is called `__main__`."""
-        if sys.modules.get("__main__") is not self._module:  # else not even a write: its page may be shared
+        """Makes its module `__main__`."""
+        if sys.modules.get("__main__") is not self._module:  # avoids a write: the page may be shared
             sys.modules["__main__"] = self._module
 
     def run(self, code: str) -> None:
-        """Raises whatever the cell raises."""
+        """Runs a cell. Raises whatever the cell raises."""
         if not code or code.isspace():
             return
         if self.loop is not None:
@@ -125,7 +127,8 @@ class Cells:
             self._evaluate(compile(tree, name, "exec", _AWAIT, dont_inherit=True))
 
     def load(self) -> bool:
-        """Makes the shell, if there is an IPython. In a zygote it is made once, for all sandboxes."""
+        """Creates IPython's shell, if IPython is installed; a zygote creates it once for all sandboxes.
+        Returns whether there is one."""
         if self.shell is None:
             with self._lock:
                 if self.shell is None and importlib.util.find_spec("IPython") is not None:
@@ -133,8 +136,8 @@ class Cells:
         return self.shell is not None
 
     def _imported(self) -> None:
-        """Something has imported IPython, and expects a shell there."""
-        if self._lock.acquire(blocking=False):  # else another thread is about to make it
+        """Creates the shell after a cell has imported IPython, which expects one."""
+        if self._lock.acquire(blocking=False):  # otherwise another thread is creating it
             try:
                 if self.shell is None and not self._making:
                     self._make_shell()
@@ -151,7 +154,7 @@ class Cells:
         history = shell.history_manager
         history.input_hist_parsed, history.output_hist = self._ih, self._oh
         mine = {"In": self._ih, "_ih": self._ih, "Out": self._oh, "_oh": self._oh}
-        shell.user_ns_hidden.update(mine)  # %who leaves out the objects that are there
+        shell.user_ns_hidden.update(mine)  # %who omits objects that existed before
         self.names.update({**names, **mine})
 
     def _run_by_ipython(self, code: str) -> None:
@@ -168,11 +171,13 @@ class Cells:
             self.count = self.shell.execution_count - 1
 
     def hook(self) -> None:
-        """From the next cell on, IPython runs them: a library wants to do something before or after each."""
+        """Makes IPython run all further cells, because a library registered a hook to run before or after
+        each."""
         self._by_ipython = True
 
     def _may_be_magic(self, code: str) -> bool:
-        """`ls`, `cd ..`, `exit`: a line that is Python, but begins with a name that nothing has."""
+        """Whether a line is valid Python but may be a magic, as `ls`, `cd ..` or `exit`: its first name is
+        undefined."""
         head = _HEAD.match(code)
         if head is None or "\n" in code.strip():
             return False
@@ -188,8 +193,8 @@ class Cells:
             self._name_history()
 
     def _name_history(self) -> None:
-        """Gives the last inputs and results their names. Before the first cell that has a `_` in it, nothing
-        could ask for them."""
+        """Sets the names of the last inputs and results. Until a cell contains a `_`, none could refer to
+        them."""
         names, count = self.names, self.count
         if self._named is None:
             names |= {f"_i{number}": text for number, text in enumerate(self._ih) if 0 < number < count}
@@ -201,17 +206,17 @@ class Cells:
             names[f"_i{count}"] = self._ih[-1]
         usual = "_" not in vars(builtins)
         for under, named in zip(_UNDERS, self._named, strict=True):
-            usual = usual and names.get(under, named) is named  # and not a cell's own by now
+            usual = usual and names.get(under, named) is named  # not reassigned by a cell
         if usual:
             names.update(zip(_UNDERS, self._shown, strict=True))
             self._named = self._shown
-        names.pop("__warningregistry__", None)  # a cell that is run again warns again
+        names.pop("__warningregistry__", None)  # so that a repeated cell warns again
 
     def _evaluate(self, code: types.CodeType) -> None:
         if code.co_flags & _COROUTINE:
             self._run_coroutine(types.FunctionType(code, self.names)())
         else:
-            exec(code, self.names)  # noqa: S102  this is what a kernel is for
+            exec(code, self.names)  # noqa: S102  a kernel's purpose
 
     def _run_coroutine(self, work: Any) -> Any:
         return (self.loop or self._make_loop()).run(work)
@@ -248,7 +253,7 @@ class Cells:
             self.names.pop(f"_{number}", None)
 
     def _display(self, *values: Any, **options: Any) -> Any:
-        """Until IPython's own is there."""
+        """The builtin `display`, until IPython provides its own."""
         if self.load():
             return vars(builtins)["display"](*values, **options)
         for value in values:
@@ -262,7 +267,7 @@ class Cells:
 
 
 class _Watcher:
-    """An import hook: the shell has to be there as soon as IPython is."""
+    """An import hook that creates the shell as soon as IPython is imported."""
 
     def __init__(self, imported: Callable[[], None]) -> None:
         self._imported = imported
@@ -284,7 +289,7 @@ class _Watcher:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether IPython would show a list, tuple or dictionary on one line, as Python does."""
+    """Whether IPython would display a list, tuple or dictionary on one line, as Python does."""
     kind = type(value)
     if kind not in _ROWS or len(value) > _FEW:
         return False
@@ -293,7 +298,7 @@ def _is_short(value: Any) -> bool:
 
 
 def _is_quiet(code: str) -> bool:
-    """Whether the last thing in a cell, but for comments, is a semicolon."""
+    """Whether a cell ends with a semicolon, apart from comments."""
     last = ""
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         if token.type not in _NO_CODE:

@@ -1,4 +1,4 @@
-"""Checkpoints of a kernel: forks of it that sleep until somebody wants them back."""
+"""Checkpoints of a kernel: forked processes that wait until they are restored."""
 
 import os
 import select
@@ -16,18 +16,20 @@ _PID: Final = b"%10d}"  # the end of an answer
 
 
 class Checkpoints:
+    """The checkpoints of one kernel, by name."""
+
     def __init__(self, write: Callable[[bytes], None], fork: Callable[[], int]) -> None:
         self._write = write
         self._fork = fork
         self._names: list[str] = []
-        self.pipes: list[int] = []  # to the sleeping parents, the youngest last
+        self.pipes: list[int] = []  # to the waiting parents, the newest last
 
     def take(self, name: str) -> dict[str, Any] | None:
-        """Forks; the parent sleeps as the checkpoint, and each time its child gives way, forks another.
+        """Forks. The parent waits as the checkpoint; each time its child is rolled back, it forks another.
 
-        The parent sends an answer that it has made before the fork: after a fork the kernel copies each page
-        that is written on, and to make an answer takes a hundred. For a rollback it answers before it forks,
-        because it is still what the checkpoint was. Returns None in the process that serves on.
+        The parent sends an answer that was encoded before the fork: after it, the operating system copies
+        each page that is written to, and encoding writes to a hundred. At a rollback it answers before it
+        forks, because it still is the checkpoint. Returns None in the process that goes on as the kernel.
         """
         if len(self._names) >= MOST:
             return {"error": f"more than {MOST} checkpoints"}
@@ -52,14 +54,14 @@ class Checkpoints:
             self._write(told + _PID % os.getpid())
             try:
                 pid = self._fork()
-            except OSError:  # this process serves on, and what it was before can't be kept again
+            except OSError:  # this process goes on as the kernel; this checkpoint cannot be kept again
                 os.waitpid(old, 0)
                 os.close(reader)
                 os.close(writer)
                 self._names.pop()
                 return None
             if pid:
-                os.waitpid(old, 0)  # it ended while its successor began
+                os.waitpid(old, 0)  # it ended while its successor started
             else:
                 live = wire.encode({"live": os.getpid()})
                 self._write(LENGTH.pack(len(live)) + live)
@@ -69,8 +71,8 @@ class Checkpoints:
         return None
 
     def _sleep(self, pid: int, reader: int) -> int:
-        """Returns the child's pid when it gives way to this checkpoint. Ends when it gives way to an older
-        one, or dies."""
+        """Waits; returns the child's pid when the child exits for a rollback to this checkpoint. Exits when
+        an older checkpoint is restored, or the child dies."""
         poll, pidfd = select.poll(), os.pidfd_open(pid)
         for fd in (reader, pidfd):
             poll.register(fd, select.POLLIN)
@@ -87,15 +89,16 @@ class Checkpoints:
         if steps:
             self._give_way(steps[0] - 1)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if status < 0:  # the agent is to see how the kernel has died
+        if status < 0:  # die in the same way, so that the supervisor sees how the kernel died
             if -status != signal.SIGKILL:
                 signal.signal(-status, signal.SIG_DFL)
             os.kill(os.getpid(), -status)
         os._exit(abs(status))
 
     def roll_back(self, name: str) -> dict[str, Any]:
+        """Exits for a rollback, or returns an error if the checkpoint does not exist."""
         if name in self._names:
-            # The name's place tells how many sleeping parents give way too. The last one's child answers.
+            # The position says how many waiting parents have to exit too. The last one's child answers.
             self._give_way(len(self._names) - 1 - self._names.index(name))
         return {"error": f"no checkpoint {name!r}"}
 
@@ -106,7 +109,7 @@ class Checkpoints:
 
 
 def reseed() -> None:
-    """Gives this process random numbers of its own: a fork begins with a copy of its parent's."""
+    """Seeds random number generators again: a fork starts with a copy of its parent's state."""
     for name in ("random", "numpy.random"):
         if name in sys.modules:
             sys.modules[name].seed()

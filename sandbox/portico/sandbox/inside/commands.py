@@ -1,4 +1,4 @@
-"""Shell commands of cells: their output goes on at once, and an interrupt ends all that they have started."""
+"""Runs shell commands of cells: passes their output on at once; an interrupt ends all their processes."""
 
 import os
 import signal
@@ -9,21 +9,21 @@ from typing import Final
 
 from . import streams
 
-_PATIENCE: Final = 0.3  # seconds between the interrupt of a command and its kill
+_PATIENCE: Final = 0.3  # seconds from the interrupt of a command to its kill
 _CHUNK: Final = 64 << 10  # bytes
 
 
 def run(command: str) -> int:
-    """Shows its output, and returns its exit code; for a signal, less than 0."""
+    """Runs a command, shows its output, and returns its exit code; negative for a signal."""
     streams.flush()
     if streams.plain():
         with _start(command, None) as process:
             return _wait(process, process.wait)
-    return _read(command, lambda text: sys.stdout.write(text))  # a cell captures the output
+    return _read(command, lambda text: sys.stdout.write(text))  # a cell has replaced sys.stdout
 
 
 def output(command: str) -> str:
-    """Returns what it prints on both streams."""
+    """Runs a command and returns its output of both streams."""
     parts: list[str] = []
     _read(command, parts.append)
     return "".join(parts)

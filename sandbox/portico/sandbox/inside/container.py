@@ -1,8 +1,8 @@
-"""Process 1 of a container: the agent, with the container's standard streams as its way to the owner.
+"""Process 1 of a container: the supervisor, connected to the owner by the container's standard streams.
 
-The engine has set the user, the namespaces, the limits and a filter of its own. This filter is put on top,
-and then this process serves code that nobody trusts. When the owner goes, the engine closes standard input,
-and with that all of it ends.
+The engine has set the user, the namespaces, the limits and its own system call filter. This process adds
+another filter, and then runs untrusted code. When the owner is gone, the engine closes standard input, and
+the container ends.
 """
 
 import errno
@@ -15,7 +15,7 @@ from .loop import READ, WRITE
 
 
 class _Pipes:
-    """What an agent asks of its channel, over two pipes."""
+    """The supervisor's channel, over two pipes."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self._reader, self.writer = reader, writer
@@ -48,7 +48,8 @@ class _Agent(agent.Agent):
 
 
 def _install_filter() -> int:
-    """Gives the listener; -1 in gVisor, which has none and counts its sockets' memory as the sandbox's."""
+    """Returns the filter's listener; -1 in gVisor, which has none and counts socket memory as the
+    sandbox's."""
     try:
         return linux.follow([linux.installing_filter(seccomp.program())])
     except OSError as error:
@@ -59,7 +60,7 @@ def _install_filter() -> int:
 
 
 def main() -> NoReturn:
-    """The modules to import beforehand are the arguments."""
+    """Runs the supervisor. The arguments are the modules to preload."""
     channel = _Pipes(os.dup(0), os.dup(1))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
@@ -67,13 +68,13 @@ def main() -> NoReturn:
     os.close(null)
     try:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-        preload.load(sys.argv[1:])  # before the filter, which asks this process about sockets that they make
+        preload.load(sys.argv[1:])  # before the filter, which asks this process about the sockets of modules
         listener = _install_filter()
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
         os.chdir("/workspace")
         kernel.prepare()
         agent.become(_Agent(channel), channel, listener)
-    except BaseException as error:  # the owner is told, whatever it was
+    except BaseException as error:  # the owner gets any error
         agent.refuse(channel.writer, error)
     finally:
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Rich results: any object as a bundle of MIME type to content, by the hooks that notebooks have taught."""
+"""Rich display: converts an object to contents by MIME type, by the methods that Jupyter defines."""
 
 import base64
 import json
@@ -19,12 +19,14 @@ _METHODS: Final = {
     "image/jpeg": "_repr_jpeg_",
     "application/json": "_repr_json_",
 }
-# These offer no other form, and need not be asked.
+# These types have no other format.
 _SIMPLE: Final = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tuple, type(None)})
 
 
 def bundle(value: Any) -> dict[str, Any]:
-    """Every form the object offers; text/plain always. A form whose method fails is left out."""
+    """Returns every format that an object offers, and always text/plain. A format whose method fails is
+    omitted.
+    """
     data: dict[str, Any] = {}
     if type(value) not in _SIMPLE and not isinstance(value, type):
         offered = _call(value, "_repr_mimebundle_")
@@ -52,8 +54,8 @@ def _call(value: Any, name: str) -> Any:
 
 
 def contents(data: Mapping[str, Any]) -> tuple[dict[str, bytes], list[str]]:
-    """The forms of a bundle as they travel, and the types of those that are too large for that. JSON is made
-    here, once: nobody outside has a reason to read it. What cannot be made or named is left out.
+    """Encodes a bundle. Returns the contents and the types of those that are too large. JSON is encoded here
+    once, because the owner does not decode it. What cannot be encoded, or has an invalid type, is omitted.
     """
     forms: dict[str, bytes] = {}
     dropped: list[str] = []
@@ -63,7 +65,7 @@ def contents(data: Mapping[str, Any]) -> tuple[dict[str, bytes], list[str]]:
             continue
         try:
             content = _content(kind, form)
-        except Exception:  # noqa: S112  JSON of what contains itself, or is too deep
+        except Exception:  # noqa: S112  JSON of a recursive or too deep object
             continue
         if len(content) > min(wire.FORM_BYTES, room) or len(forms) == wire.FORMS:
             dropped.append(kind)
@@ -82,7 +84,7 @@ def _content(kind: str, form: Any) -> bytes:
         try:
             return base64.b64decode("".join(form.split()), validate=True)
         except ValueError:
-            pass  # text where bytes are usual
+            pass  # text, where bytes are usual
     return form.encode(errors="replace")
 
 
@@ -100,7 +102,7 @@ def png(figure: Any) -> bytes:
 
 
 def open_figures() -> list[dict[str, Any]]:
-    """The figures pyplot holds, drawn and closed, as bundles."""
+    """Draws and closes the figures that pyplot holds; returns them as bundles."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is None or not hasattr(pyplot, "get_fignums"):
         return []

@@ -1,4 +1,4 @@
-"""What a zygote loads before all else: what few sandboxes run lies apart, see apart.py."""
+"""Loads the modules of a zygote first; rarely used ones into separate memory, see apart.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib
 
 from . import apart, hooks
 
-# Used while modules are loaded, or by errors, or by few calls.
+# Used only while modules are loaded, by errors, or by few calls.
 _STANDARD = ("typing", "contextlib", "getpass", "site")
-# What all use comes between, because names are kept where they are met first.
+# Often used modules come in between, because interned names are stored where they are used first.
 _OFTEN = ("ast", "json", f"{__package__}.kernel", f"{__package__}.kernels", f"{__package__}.processes")
 _SELDOM = ("archive", "editing", "listing", "packing", "replacing", "unpacking", "watch", "shell")
 
@@ -17,7 +17,7 @@ def _load(*names: str) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError:  # there is no IPython
+        except ModuleNotFoundError:  # IPython is not installed
             if name != f"{__package__}.shell":
                 raise
 

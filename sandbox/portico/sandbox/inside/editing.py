@@ -1,5 +1,5 @@
-"""Replaces texts in a file. Process 1 edits a small file itself; the diff of a large one can take long, and
-is made in a process of its own.
+"""Replaces texts in a file. Process 1 edits a small file itself; a large one, whose diff may take long, is
+edited in a process of its own.
 """
 
 import os
@@ -11,12 +11,12 @@ from .processes import Processes
 
 _MAX_TEXT: Final = 8 << 20  # bytes of a file
 _MAX_DIFF: Final = 2 << 20  # bytes
-_SMALL: Final = 16 << 10  # bytes of a file and its edits; together with few lines, the worst takes some 10 ms
+_SMALL: Final = 16 << 10  # bytes of a file and its edits; with few lines, the worst case takes some 10 ms
 _FEW_LINES: Final = 64
 
 
 def start(processes: Processes, call: Call, request: dict[str, Any]) -> None:
-    """Answers with the diff. Raises Failure, OSError."""
+    """Applies the edits and answers with the diff. Raises Failure, OSError."""
     path, temporary = request["path"], replacing.unused_name(request["path"])
     texts = [text for edit in request["edits"] for text in (edit["old"], edit["new"])]
     size, lines = sum(map(len, texts)), sum(text.count("\n") for text in texts)
@@ -48,11 +48,11 @@ def _edit(request: dict[str, Any], content: bytes, temporary: str) -> bytes:
         if not edit["old"] or edit["old"] not in after:
             raise Failure("no_match", f"{path}: the text to replace is not there: {edit['old'][:200]!r}")
         after = after.replace(edit["old"], edit["new"], 1)
-    import difflib  # seldom needed, and every fork of the zygote would have to copy it
+    import difflib  # rarely needed; in the zygote it would slow down every fork
 
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), path, path)
     whole = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
-    diff = whole.encode(errors="surrogateescape")  # the path may be no UTF-8
+    diff = whole.encode(errors="surrogateescape")  # the path may not be UTF-8
     if len(diff) > _MAX_DIFF:
         raise Failure("limit", f"{path}: the diff has more than {_MAX_DIFF} bytes", limit="output")
     if not request.get("dry_run") and after != before:

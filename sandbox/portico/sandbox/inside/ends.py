@@ -1,5 +1,5 @@
-"""What a kernel may say at the end of a cell or a checkpoint: only what its own code says, or user code has
-written it.
+"""Checks a kernel's message at the end of a cell or a checkpoint: if the kernel's own code would not send it,
+user code has forged it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _ERROR: Final = {"name": 1_000, "message": 10_000, "traceback": 100_000, "limit"
 
 
 def check(answer: dict[str, Any], operation: str) -> None:
-    """Raises BadFrame."""
+    """Raises BadFrame for a message that the kernel's own code would not send."""
     if operation == "cell":
         fits = all(name in _CELL and _CELL[name](value) for name, value in answer.items())
     else:
@@ -19,7 +19,7 @@ def check(answer: dict[str, Any], operation: str) -> None:
             _is_text(answer.get("error"), 1_000) or _are_texts(answer.get("checkpoints"))
         )
     if not fits:
-        raise wire.BadFrame("an end that is none")
+        raise wire.BadFrame("an invalid end")
 
 
 def _is_count(value: Any) -> bool:
@@ -27,7 +27,8 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    """What a cell has raised; no failure, which only the agent tells."""
+    """Whether it describes an exception of a cell; it must not be a failure, which only the supervisor
+    reports."""
     if value is None:
         return True
     if not isinstance(value, dict) or value.keys() != _ERROR.keys():

@@ -1,4 +1,5 @@
-"""The file calls of a sandbox, done inside it, as its user: no path can reach what its own code could not."""
+"""The file calls of a sandbox. They run inside it, as its user: no path reaches what its own code could
+not."""
 
 import os
 import stat
@@ -13,7 +14,7 @@ from .packing import Packer
 from .processes import Processes
 from .stillness import Stillness
 
-_TICK_NS: Final = 2_000_000_000  # what the times of any file system here may be coarse by
+_TICK_NS: Final = 2_000_000_000  # the coarsest resolution of time stamps of the file systems here
 
 
 def operations(loop: Loop, processes: Processes) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
@@ -73,7 +74,7 @@ def _read(call: Call, request: dict[str, Any]) -> None:
             while call.credit > 0 and position < end:
                 data = os.pread(fd, min(wire.CHUNK, end - position), position)
                 if not data:
-                    break  # it has become shorter
+                    break  # the file was truncated
                 position += len(data)
                 call.write(data)
             else:
@@ -95,7 +96,7 @@ def _read(call: Call, request: dict[str, Any]) -> None:
 
 
 def _write(call: Call, request: dict[str, Any]) -> None:
-    """Writes beside the file and renames at the end, so that a broken upload leaves the old content."""
+    """Writes to a temporary file and renames it at the end: a broken upload leaves the old content."""
     path, append = request["path"], request.get("append", False)
     if request.get("parents"):
         paths.make_parents(path)
@@ -157,7 +158,8 @@ def _write(call: Call, request: dict[str, Any]) -> None:
 
 
 def version(state: os.stat_result) -> str:
-    """Other with every content; empty while the time of the last change may be that of the next one too."""
+    """Returns a text that changes with the content; empty while a further change could get the same time
+    stamp."""
     if not stat.S_ISREG(state.st_mode) or time.time_ns() - state.st_ctime_ns < _TICK_NS:
         return ""
     return f"{state.st_ino:x}-{state.st_size:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}"
@@ -215,7 +217,7 @@ def _disk(call: Call, _request: dict[str, Any]) -> None:
 
 
 def _memory_kills(call: Call, _request: dict[str, Any]) -> None:
-    """How often the memory limit has killed something in here, where a container's own group says so."""
+    """Answers how many processes the memory limit has killed, if the container's own group reports it."""
     for name in ("memory/memory.oom_control", "memory.events"):
         try:
             with open(f"/sys/fs/cgroup/{name}") as file:

@@ -1,6 +1,6 @@
-"""Hooks that modules register around forks for the sake of other threads: they free locks that these held.
+"""Fork hooks that modules register for multithreaded processes, where they release locks of other threads.
 
-Such a hook writes on many pages of a process just forked. While there is one thread, none has anything to do.
+Such a hook writes to many pages of a forked process. In a process with one thread it has nothing to do.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import _thread
 import os
 
-TYPE_CHECKING = False  # as typing has it; that is one of the modules to be loaded apart
+TYPE_CHECKING = False  # as in typing, which is one of the modules to be loaded separately
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Hook = Callable[[], object]
 
-_before: list[Hook] = []  # the youngest first
+_before: list[Hook] = []  # newest first
 _in_parent: list[Hook] = []
 _in_child: list[Hook] = []
-_threads = False  # whether there are several, at the fork that is under way
+_threads = False  # whether the process has several threads, at the current fork
 _registered = False
 
 
 class OnlyWithThreads:
-    """A context: what registers hooks meanwhile has them called in processes with several threads only."""
+    """A context manager: hooks that are registered in it run only in processes with several threads."""
 
     def __enter__(self) -> None:
         self._register, os.register_at_fork = os.register_at_fork, _keep

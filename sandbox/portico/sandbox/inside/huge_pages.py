@@ -1,8 +1,8 @@
-"""The interpreter's machine code, and the memory that a zygote shares with its forks, in huge pages.
+"""Moves the interpreter's machine code, and the memory that a zygote shares with its forks, to huge pages.
 
-Every fork maps the interpreter's file anew, page by page, as it runs into each, and its exit takes as many
-pages down. A copy of the code in huge pages is one entry of the page tables for 2 MiB, which a fork takes
-over as it is: a sandbox's first cell comes 0 to 7 % earlier, a checkpoint and an end take a tenth less.
+Otherwise every fork maps the interpreter's file page by page, on demand, and unmaps as many pages at its
+exit. In huge pages, 2 MiB of code take one entry of the page tables, which a fork copies: a sandbox's first
+cell is 0 to 7 % earlier, a checkpoint and an end take a tenth less time.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ HUGE: Final = _PAGE * _PAGE // 8  # bytes: a page full of entries of eight bytes
 
 
 def take_code() -> int:
-    """Moves what can be moved of the code that runs this, and says how many bytes; 0 where the machine has no
-    huge pages, forbids it, or has another layout. Only for a process with one thread."""
+    """Moves as much as possible of the running code and returns the number of bytes; 0 where the machine has
+    no huge pages, forbids them, or has another memory layout. Only for a process with one thread."""
     start, end = _aligned(*_code())
     if end <= start:
         return 0
@@ -33,15 +33,15 @@ def take_code() -> int:
         linux.mremap_onto(copy, size, start)
     except OSError:
         size = 0
-    linux.munmap(room, end - start + HUGE)  # what is left there
+    linux.munmap(room, end - start + HUGE)  # what is left of it
     return size
 
 
 def take_data() -> int:
-    """Puts the memory that there is into huge pages where it can, and gives how many bytes that is.
+    """Moves memory to huge pages where possible and returns the number of bytes.
 
-    A fork spends most of its time on copying page tables, which have an entry for each page in use. When a
-    process writes on a huge page, the kernel cuts it into small ones and copies one of these.
+    A fork spends most of its time copying page tables, which have an entry per used page. When a process
+    writes to a huge page, the kernel splits it into small ones and copies one of these.
     """
     taken = 0
     with open("/proc/self/maps") as table:
@@ -52,13 +52,14 @@ def take_data() -> int:
             start, end = _aligned(*(int(number, 16) for number in span.split("-")))
             for place in range(start, end, HUGE):
                 if linux.pages_in_memory(place, HUGE) * _PAGE < HUGE // 8:
-                    continue  # it would cost more memory than it saves
+                    continue  # a huge page would take more memory than it saves
                 taken += HUGE * _collapse(place)
     return taken
 
 
 def _collapse(place: int) -> bool:
-    """Whether the page is a huge one now. It cannot be while something else holds one of its pages."""
+    """Whether the page is a huge page now. It cannot be while another process holds one of its small
+    pages."""
     for _ in range(_TRIES):
         try:
             linux.collapse(place, HUGE)
@@ -70,7 +71,7 @@ def _collapse(place: int) -> bool:
 
 
 def _code() -> tuple[int, int]:
-    """From where to where the file is mapped for reading that the interpreter's code is in."""
+    """Returns the bounds of the readable mapping of the file that contains the interpreter's code."""
     known = ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value or 0
     spans: list[tuple[int, int, str]] = []
     with open("/proc/self/maps") as table:

@@ -1,8 +1,8 @@
-"""The Python kernel: one process that keeps the variables of one sandbox from cell to cell.
+"""The Python kernel: the process that executes cells and keeps their variables.
 
-It reads cells from a socket and answers with events; standard output and error are plain pipes, so that
-what child processes and C code print arrives too. Everything here shares a process with untrusted code: the
-agent believes none of it, and nothing of worth is in its memory.
+It reads cells from a socket and answers with events. Standard output and error are pipes, so that output of
+child processes and C code arrives too. This code shares a process with untrusted code: the supervisor trusts
+none of its messages, and its memory contains no secrets.
 """
 
 import _thread
@@ -23,23 +23,25 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from . import cells, checkpoints, display, linux, loops, packages, streams, tracebacks, wire
 from .checkpoints import LENGTH as LENGTH
 
-CONTROL: Final = 900  # the control socket's descriptor, out of the way of code that counts from 3
+CONTROL: Final = 900  # the control socket's descriptor; code that counts from 3 does not reach it
 
 if TYPE_CHECKING:
     from .shell import Shell
 
 _HOLD: Final = 64 << 10  # bytes
 _NOBODY_ANSWERS: Final = (
-    "input() asks whoever runs the cell, and this call cannot answer: run it with allow_input "
+    "input() asks the caller of the cell, and this call cannot answer: run the cell with allow_input "
     "(RunCells, cells.run or stream_cell), or give the value in the code"
 )
-_MOST_CELLS: Final = (1 << 31) - 1  # code can set IPython's count to anything
-_NAMED: Final = 10  # types of forms that were too large
+_MOST_CELLS: Final = (1 << 31) - 1  # code can set IPython's count to any value
+_NAMED: Final = 10  # types of too large contents that are reported
 _encode: Final = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
 
 class Kernel:
+    """Serves the supervisor's requests in this process."""
+
     def __init__(self, control: int) -> None:
         self._control = control
         self.cells = cells.Cells(self._emit)
@@ -47,20 +49,20 @@ class Kernel:
         self._held = b""
         self._may_ask = False
         self._asked = 0
-        self._dropped: list[str] = []  # types of forms of this cell's objects that were too large
+        self._dropped: list[str] = []  # types of this cell's contents that were too large
         self._waiting = self._interrupted = False
         self._checkpoints = checkpoints.Checkpoints(self._write, os.fork)
         self._pid = self._thread = 0
-        self._speaking = _thread.RLock()  # threads of a cell display, too
+        self._speaking = _thread.RLock()  # threads of a cell may display, too
 
     def open(self) -> None:
-        """Takes this process over."""
+        """Takes over this process as the kernel."""
         self._pid, self._thread = os.getpid(), _thread.get_ident()
         self.cells.open()
         linux.on_signal(signal.SIGINT, self._interrupt)
 
     def before_fork(self) -> None:
-        """Leaves nothing in a buffer, or two processes would write it."""
+        """Flushes buffers; otherwise both processes would write their content."""
         if self._pid:
             streams.flush()
 
@@ -73,7 +75,7 @@ class Kernel:
             request = self._receive()
             operation = request.get("op")
             if operation is None:
-                return  # an answer that came too late
+                return  # an answer that arrived too late
             if operation == "cell":
                 self._may_ask = request.get("input", False)
                 answer = self._run(request["code"])
@@ -83,16 +85,16 @@ class Kernel:
                 os.environ.update(request["env"])
                 for kind, most in request["rlimits"]:
                     resource.setrlimit(kind, (most, most))
-                return  # nobody waits for an answer
+                return  # without an answer
             elif operation == "checkpoint":
                 answer = self._checkpoints.take(request["id"])
                 self._pid = os.getpid()
                 if answer is None:
-                    return  # it is on its way
+                    return  # the answer was sent already
             else:
                 answer = self._checkpoints.roll_back(request["id"])
         except KeyboardInterrupt:
-            return  # the signal came a moment after the cell it was meant for
+            return  # the signal arrived after the cell that it was for
         self._send(_encode({"end": answer, "pid": self._pid}).encode())
 
     def _receive(self) -> Any:
@@ -104,15 +106,15 @@ class Kernel:
         while len(data) < size:
             part = os.read(self._control, size - len(data))
             if not part:
-                os._exit(0)  # the agent is gone
+                os._exit(0)  # the supervisor is gone
             data += part
         return data
 
     def _send(self, data: bytes, hold: bool = False) -> None:
         frame = self._held + LENGTH.pack(len(data)) + data
         if hold and len(frame) < _HOLD:
-            self._held = frame  # a result is mostly the last thing before the end, and goes with it
-        elif os.getpid() == self._pid:  # and not a fork that a cell has made
+            self._held = frame  # mostly the last event of a cell: it is sent with the end
+        elif os.getpid() == self._pid:  # not in a process that a cell has forked
             self._held = b""
             if hold:
                 streams.flush()
@@ -128,7 +130,7 @@ class Kernel:
         elif self._running:
             raise KeyboardInterrupt
         elif self._resting and select.select([self._control], [], [], 0)[0]:
-            self._interrupted = True  # a task of an earlier cell keeps the next one waiting
+            self._interrupted = True  # a task of an earlier cell delays the next one
             raise KeyboardInterrupt
 
     def _rest(self, loop: loops.KernelLoop) -> None:
@@ -149,7 +151,7 @@ class Kernel:
             self.cells.run(code)
             for figure in display.open_figures():
                 self._emit(figure, "display")
-        except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel lives on
+        except BaseException as problem:  # SystemExit and KeyboardInterrupt too: the kernel goes on
             self._running = False
             if os.getpid() != self._pid:
                 tracebacks.end_child(problem)
@@ -159,7 +161,7 @@ class Kernel:
         if os.getpid() != self._pid:
             tracebacks.end_child(None)
         streams.settle()
-        with self._speaking:  # a thread that displays something reads its answer first
+        with self._speaking:  # a displaying thread first reads its answer
             answer = {"count": min(max(self.cells.count, 0), _MOST_CELLS), "error": error}
             return {**answer, "dropped": self._dropped} if self._dropped else answer
 
@@ -174,12 +176,12 @@ class Kernel:
             return
         streams.flush()
         if os.getpid() != self._pid:
-            print(data.get("text/plain", ""))  # of a fork that the cell has made
+            print(data.get("text/plain", ""))  # in a process that the cell has forked
             return
         if _thread.get_ident() != self._thread:
             self._show_at_once(event)
             return
-        # An interrupt waits until the answer is here, or it would leave half of it behind.
+        # An interrupt is delayed until the answer was read; otherwise a part of the answer would remain.
         self._waiting = True
         try:
             self._show_at_once(event)
@@ -190,19 +192,19 @@ class Kernel:
             raise KeyboardInterrupt
 
     def _show_at_once(self, event: bytes) -> None:
-        """Waits until the agent has it: the next output, on another pipe, must not overtake it."""
+        """Waits until the supervisor has it: later output, on another pipe, must not overtake it."""
         with self._speaking:
-            if self._running:  # and not in a thread whose cell has ended
+            if self._running:  # not in a thread whose cell has ended
                 self._send(event)
                 while "input" in self._receive():
-                    pass  # an answer that came too late
+                    pass  # an answer that arrived too late
 
     def input(self, prompt: object = "", /) -> str:
-        """As the builtin: asks the caller of the cell. Raises EOFError if they cannot answer."""
+        """Asks the caller of the cell, as the builtin of this name. Raises EOFError if it cannot answer."""
         return self._ask(str(prompt), password=False)
 
     def getpass(self, prompt: str = "Password: ", stream: object = None, **_options: object) -> str:
-        """As getpass.getpass."""
+        """Asks the caller of the cell for a password, as the function of the module getpass."""
         return self._ask(str(prompt), password=True)
 
     def _ask(self, prompt: str, *, password: bool) -> str:
@@ -225,7 +227,7 @@ class Kernel:
         return str(text)
 
     def _whole(self) -> Any:
-        """Receives a message, and is interrupted only before or after it."""
+        """Receives a message; an interrupt takes effect only before or after it."""
         self._waiting = True
         try:
             message = self._receive()
@@ -237,23 +239,23 @@ class Kernel:
         return message
 
 
-_prepared: dict[str, str] | None = None  # the environment that this process has already
+_prepared: dict[str, str] | None = None  # the environment that this process has
 _kernel = Kernel(CONTROL)
 
 
 def make_shell() -> None:
-    """Makes IPython's shell in the zygote, for all kernels, if there is an IPython."""
+    """Creates IPython's shell in the zygote, for all kernels, if IPython is installed."""
     _kernel.cells.load()
     _kernel.cells.be_main()
 
 
 def shell() -> "Shell | None":
-    """IPython's shell, if it has been made."""
+    """Returns IPython's shell, if it was created."""
     return _kernel.cells.shell
 
 
 def prepare(env: dict[str, str] | None = None) -> None:
-    """Does in the zygote what is the same for every kernel."""
+    """Does in the zygote what all kernels have in common."""
     global _prepared
     builtins.input, getpass.getpass = _kernel.input, _kernel.getpass
     if env is not None:
@@ -270,7 +272,7 @@ def prepare(env: dict[str, str] | None = None) -> None:
 def start(
     control: int, stdout: int, stderr: int, env: dict[str, str], closing: Callable[[], None]
 ) -> NoReturn:
-    """Becomes the kernel, in a process just forked from the agent."""
+    """Becomes the kernel, in a process forked from the supervisor."""
     enter(control, stdout, stderr, closing, linux.follow)
     if env is not _prepared:
         os.environ.clear()
@@ -284,9 +286,9 @@ def start(
 
 _ALONE: Final = (
     linux.step("setsid"),
-    linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),  # or its own /proc entries would be closed to it
+    linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),  # otherwise it cannot read its own /proc entries
 )
-_FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # and the agent last
+_FIRST_TO_GO: Final = ((linux.write_file, ("/proc/self/oom_score_adj", "500")),)  # the supervisor is last
 
 
 def enter(
@@ -296,14 +298,15 @@ def enter(
     closing: Callable[[], None],
     follow: Callable[[Iterable[linux.Step]], int],
 ) -> None:
-    """Makes the process one of its own, with its streams and nothing else that the agent has open."""
+    """Puts the process into a session of its own, and replaces the supervisor's descriptors by its
+    streams."""
     null = os.open("/dev/null", os.O_RDONLY)
     follow(_ALONE)
     follow((linux.step("dup2", null, 0), linux.step("dup2", stdout, 1), linux.step("dup2", stderr, 2)))
     os.close(null)
     kept = {CONTROL: control, streams.SPARES[1]: stdout, streams.SPARES[2]: stderr}
     follow(linux.step("dup3", fd, target, os.O_CLOEXEC) for target, fd in kept.items())
-    linux.adopt_orphans()  # so that whatever a cell starts can be found below it
+    linux.adopt_orphans()  # so that all processes of a cell are found below it
     closing()
     signal.set_wakeup_fd(-1)
     linux.on_signal(signal.SIGCHLD, linux.DEFAULT)  # SIGPIPE stays ignored, as in every Python
