@@ -14,7 +14,7 @@ _FAULTS = {
     "SIGSEGV",
     "SIGSYS",
     "SIGTRAP",
-}  # faults of this process: not forwarded
+}  # raised by faults of this process itself: not forwarded
 _NOT_PASSED_ON = _FAULTS | {"SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU"}
 
 

@@ -18,7 +18,7 @@ class Watched:
     """Detects changes of files; create it before the files are read for the first time."""
 
     def __init__(self, *files: Path | None) -> None:
-        """Blocks."""
+        """Reads the files' current state. Blocks."""
         self.files = [file for file in files if file is not None]
         self._used = self._stamps()
 

@@ -33,7 +33,8 @@ _CLOSE = 0.75  # least difflib ratio of a similar name
 def unknown(settings: Sequence[type[BaseSettings]], *, strangers: bool) -> Iterable[str]:
     """Yields a warning for each variable that has the prefix of one of these settings but names no setting.
 
-    With `strangers`, also for variables without any process's prefix that resemble a setting's name.
+    A variable without any process's prefix is reported if it resembles a setting's name; with `strangers`,
+    always.
     """
     known = [variable(one, field) for one in settings for field in one.model_fields]
     prefixes = tuple({str(one.model_config.get("env_prefix", "")) for one in settings})

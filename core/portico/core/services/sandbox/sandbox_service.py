@@ -1,5 +1,4 @@
-"""SandboxService: creates and manages sandboxes. Separate modules have its methods for code, files and
-ports."""
+"""SandboxService: creates and manages sandboxes; separate modules have its methods for code, files, ports."""
 
 from grpc.aio import ServicerContext
 
