@@ -1,4 +1,5 @@
-"""The agent's side of the Python kernel: starts it, runs cells in it one by one, and says how it died."""
+"""The supervisor's control of the Python kernel: starts it, runs cells one by one, and reports how it
+died."""
 
 import _socket
 import _thread
@@ -12,57 +13,59 @@ from . import ends, kernel, tree, wire
 from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
-_MAX_MESSAGE: Final = wire.RICH_BYTES  # of one message from the kernel; user code may have written it
-_MAX_JSON: Final = 2 << 20  # bytes of one that is JSON
-_OUTPUT_GRACE: Final = 1.0  # seconds between the interrupt and the kill of a cell that says too much
-_TELL: Final = 5.0  # seconds the kernel may take to read a cell's code
-_DRAIN: Final = 2 << 20  # bytes taken from a pipe at once when a cell ends
+_MAX_MESSAGE: Final = wire.RICH_BYTES  # of one message from the kernel; user code may have forged it
+_MAX_JSON: Final = 2 << 20  # bytes of a JSON message
+_OUTPUT_GRACE: Final = 1.0  # seconds from the interrupt to the kill of a cell with too much output
+_TELL: Final = 5.0  # seconds for the kernel to read a cell's code
+_DRAIN: Final = 2 << 20  # bytes read at once from a pipe when a cell ends
 
 
 class Kernels:
+    """The current kernel of a sandbox, and its successors after a death or restart."""
+
     def __init__(self, loop: Loop, close_inherited: Callable[[], None]) -> None:
         self._loop = loop
         self._close_inherited = close_inherited
         self.env: dict[str, str] = {}
-        self.fork: Callable[[], int] = os.fork  # while there is one thread
+        self.fork: Callable[[], int] = os.fork  # used while there is one thread
         self._pid = 0
-        self._live = 0  # differs from _pid once there are checkpoints
+        self._live = 0  # the process that executes cells; differs from _pid once there are checkpoints
         self._told: dict[str, str] = {}
         self._control: _socket.socket | None = None
         self._buffer = bytearray()
-        self._untold = bytearray()  # bytes that the kernel has not read yet
+        self._untold = bytearray()  # bytes that the kernel has not yet read
         self._pipes: dict[int, int] = {}  # descriptor -> frame kind
-        self._printing = select.poll()  # the same
+        self._printing = select.poll()  # the same descriptors
         self._listening = False  # whether the loop watches them
         self._call: Call | None = None
-        self._operation = ""  # what the call asks for
+        self._operation = ""  # the operation of the call
         self._output = 0
         self._output_limit = 0
         self._over = False
         self._cancelled = False
-        self._asked = 0  # the number of the question that the kernel waits for an answer to
+        self._asked = 0  # the number of the kernel's open question; 0 if there is none
         self._death: dict[str, Any] | None = None
-        self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and calls meanwhile
+        self._after_death: list[tuple[Call, Callable[[], None]]] = []  # restarts, and calls waiting for them
 
     def operations(self) -> dict[str, Callable[[Call, dict[str, Any]], None]]:
         return {"cell": self._cell, "checkpoint": self._ask, "rollback": self._ask, "restart": self._restart}
 
     @property
     def pid(self) -> int:
-        """0 while there is no kernel."""
+        """The kernel's process id; 0 while there is no kernel."""
         return self._pid
 
     def ensure(self) -> None:
-        """Starts a kernel if none is alive."""
+        """Starts a kernel if none is running."""
         if self._pid:
             return
-        ours, theirs = _socket.socketpair()  # the bare ones, without names for numbers
+        ours, theirs = _socket.socketpair()  # without the enums of `socket`
         out_reader, out_writer = os.pipe()
         err_reader, err_writer = os.pipe()
         try:
-            # A thread that connects may ask for the lock of Python, and a bare child would wait for it.
+            # A connecting thread may hold Python's lock; a child of the bare fork would wait for it forever.
             pid = os.fork() if _thread._count() else self.fork()
-        except OSError:  # as many processes as it may have
+        except OSError:  # the limit of processes is reached
             for fd in (ours.detach(), theirs.detach(), out_reader, out_writer, err_reader, err_writer):
                 os.close(fd)
             raise
@@ -77,7 +80,7 @@ class Kernels:
         self.adopt(pid, ours, out_reader, err_reader)
 
     def adopt(self, pid: int, control: _socket.socket, out: int, err: int) -> None:
-        """Takes a kernel: its process, the way to talk to it, and what it prints."""
+        """Sets the kernel: its process, its control socket, and the pipes of its output."""
         self._pid = self._live = pid
         self._told = self.env
         self._control = control
@@ -93,17 +96,20 @@ class Kernels:
         self._watch_pipes()
 
     def forget_death(self) -> None:
-        """The next cell need not be told: somebody wanted it."""
+        """Discards the report of a death that was requested, so that the next cell does not fail with it."""
         self._death = None
 
     def tell_environment(self, limits: list[tuple[int, int]]) -> None:
-        """For a kernel that was started before its environment, and limits of each process, were known."""
+        """Sends the environment and each process's limits to a kernel that was started before they were
+        known."""
         if self._pid and self._call is None and (limits or self._told != self.env):
             self._tell({"op": "env", "env": self.env, "rlimits": limits})
             self._told = self.env
 
     def exited(self, pid: int, code: int) -> bool:
-        """True if the process was the kernel; then its call, or the next one, is told."""
+        """Handles the exit of a process. Returns True if it was the kernel; its call, or the next one, then
+        fails.
+        """
         if pid != self._pid or self._control is None:
             return False
         self._drain()
@@ -164,7 +170,7 @@ class Kernels:
 
             def insist() -> None:
                 if self._untold and self._pid == pid:
-                    tree.kill(pid)  # it does not read: what made it so cannot be undone
+                    tree.kill(pid)  # it does not read, and cannot be repaired
 
             self._loop.later(_TELL, insist)
 
@@ -180,7 +186,7 @@ class Kernels:
         self._watch_control()
 
     def _restart(self, call: Call, _request: dict[str, Any]) -> None:
-        """Kills the kernel; the next cell starts with a new one and is not told of a death."""
+        """Kills the kernel; the next cell runs in a new one, without an error for the old one's death."""
 
         def restart() -> None:
             self._death = None
@@ -194,7 +200,7 @@ class Kernels:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Restarts, and then asks what had to wait for that."""
+        """Executes restarts, then the calls that waited for them."""
         waiting, self._after_death = self._after_death, []
         for call, go_on in waiting:
             try:
@@ -212,7 +218,7 @@ class Kernels:
             if grace > 0:
                 os.kill(self._live, signal.SIGINT)
         except (OSError, OverflowError):
-            pass  # the pid is what the kernel says, so it may be nonsense
+            pass  # the kernel reported the pid, which may be invalid
 
         def insist() -> None:
             if self._call is call and self._pid == pid:
@@ -221,8 +227,8 @@ class Kernels:
         self._loop.later(grace, insist)
 
     def _watch_pipes(self) -> None:
-        """Reads output and objects while somebody may be sent them. Between cells they are read and dropped:
-        a background process of an earlier cell must not block because nobody listens."""
+        """Reads output and objects while the call has credit. Between cells they are read and dropped, so
+        that a background process of an earlier cell does not block on a full pipe."""
         listening = self._call is None or self._call.credit > 0
         if listening == self._listening:
             return
@@ -252,7 +258,7 @@ class Kernels:
         return readable
 
     def _printed(self, fd: int, kind: int) -> bool:
-        """Takes what is there once; false when there is no more for now."""
+        """Reads a pipe once; False if it is empty."""
         try:
             data = os.read(fd, wire.CHUNK)
         except BlockingIOError:
@@ -275,7 +281,7 @@ class Kernels:
             self._interrupt(_OUTPUT_GRACE)
 
     def _drain(self) -> None:
-        """Takes what has been printed so far; one question, because most cells print nothing."""
+        """Reads the output so far. One poll covers both pipes, because most cells print nothing."""
         for fd, _ in self._printing.poll(0):
             taken = 0
             while taken < _DRAIN and self._printed(fd, self._pipes[fd]):
@@ -304,20 +310,19 @@ class Kernels:
                 message = bytes(self._buffer[kernel.LENGTH.size : end])
                 if not drained:
                     drained = True
-                    self._drain()  # what was printed before a message goes before it
+                    self._drain()  # output that was printed before a message goes first
                 del self._buffer[:end]
                 if message.startswith(b"{"):
                     self._message(message)
                 else:
                     self._show(message)
         except wire.BadFrame:
-            # Only user code can have closed or forged the kernel's end: there is no kernel to talk to any
-            # more.
+            # Only user code can have closed or forged the kernel's end, so the connection is lost.
             self._loop.forget(self._control.fileno())
             tree.kill(self._pid)
 
     def _show(self, payload: bytes) -> None:
-        """Passes an object on. Raises BadFrame."""
+        """Passes an object to the owner. Raises BadFrame."""
         role, _ = wire.unpack_rich(payload)
         if self._call is None:
             return
@@ -330,7 +335,7 @@ class Kernels:
             self._tell({})
 
     def _message(self, payload: bytes) -> None:
-        """Raises BadFrame for what the kernel's own code never says."""
+        """Handles a JSON message. Raises BadFrame for one that the kernel's own code would not send."""
         if len(payload) > _MAX_JSON:
             raise wire.BadFrame("too long")
         message = wire.parse_json(payload)
@@ -344,7 +349,7 @@ class Kernels:
             self._pass_on(call, message)
             return
         if not isinstance(answer, dict) or type(pid) is not int:
-            raise wire.BadFrame("no end")
+            raise wire.BadFrame("an invalid end")
         ends.check(answer, self._operation)
         self._live = pid
         self._call = None
@@ -356,18 +361,18 @@ class Kernels:
         self._watch_pipes()
 
     def _pass_on(self, call: Call, message: dict[str, Any]) -> None:
-        """A question of the cell's. Raises BadFrame."""
+        """Passes a cell's input request to the owner. Raises BadFrame."""
         number, prompt, password = (message.get(name) for name in ("ask", "prompt", "password"))
         if type(number) is not int or number <= self._asked or call.on_input is None:
-            raise wire.BadFrame("a question that may not be asked")
+            raise wire.BadFrame("an input request that is not allowed")
         if not isinstance(prompt, str) or len(prompt) > wire.PROMPT or type(password) is not bool:
-            raise wire.BadFrame("a question that is none")
+            raise wire.BadFrame("an invalid input request")
         self._asked = number
         self._count(wire.OBJECT)
         call.event({"type": "input", "prompt": prompt, "password": password})
 
     def _answer(self, data: bytes) -> None:
-        """What the owner says to the last question; nothing is the end of the input."""
+        """Passes the owner's answer to the last question; empty data is the end of the input."""
         if self._call is not None:
             self._call.taken(len(data))
         if self._asked:
@@ -376,7 +381,7 @@ class Kernels:
 
 
 def _how(code: int) -> str:
-    """How a process has ended, in words; the code is negative for a signal."""
+    """Describes how a process has ended; the code is negative for a signal."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

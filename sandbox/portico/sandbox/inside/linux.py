@@ -1,4 +1,4 @@
-"""The system calls that Python 3.11 does not offer, by ctypes. Each raises OSError with its errno."""
+"""System calls that Python 3.11 does not offer, by ctypes. Each function raises OSError with its errno."""
 
 import _signal  # type: ignore[import-not-found]  # it has no stub
 import ctypes
@@ -46,12 +46,12 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
 
-# As `signal.signal`, without making names of numbers and numbers of names.
+# As `signal.signal`, but without conversion between enums and numbers.
 on_signal: Final[Callable[[int, Any], Any]] = _signal.signal
 IGNORE: Final[int] = _signal.SIG_IGN
 DEFAULT: Final[int] = _signal.SIG_DFL
 
-_SYS_OPENAT2: Final = 437  # the same numbers on every architecture
+_SYS_OPENAT2: Final = 437  # these numbers are the same on every architecture
 _SYS_MOVE_MOUNT: Final = 429
 _SYS_CLONE3: Final = 435
 RESOLVE_NO_MAGICLINKS: Final = 0x02
@@ -64,7 +64,7 @@ _FILTER_WITH_LISTENER: Final = 8
 _WAITING_KILLABLE: Final = 32  # SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, from Linux 5.19 on
 
 
-# Declared once: to convert each argument by a rule of its own takes longer than the system call.
+# Declared once: converting each argument without a declared type takes longer than the system call.
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 _libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
 _libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
@@ -76,21 +76,22 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-# The same functions, which take numbers, bytes and None as they are, and of which each call is like the next.
+# Without declared types: they take numbers, bytes and None unchanged, so that all calls run the same code.
 _plain = ctypes.CDLL(None, use_errno=True)
-_holding = ctypes.PyDLL(None, use_errno=True)  # without letting other threads run meanwhile
+_holding = ctypes.PyDLL(None, use_errno=True)  # keeps the GIL during a call
 _fork = _holding.fork
 Step = tuple[Callable[..., int], tuple[Any, ...]]
 
 
 def step(name: str, *arguments: Any) -> Step:
-    """A call to be made later, of a function of the C library. As every step, it fails with less than 0."""
+    """Returns a step: a call of a C library function to be made later. It fails with a negative result."""
     return getattr(_plain, name), arguments
 
 
 def follow(steps: Iterable[Step]) -> int:
-    """Makes one call after the other, and gives the last result. A process just forked pays for every page
-    it writes on, and Python writes on every object that it uses; this uses the same few again and again."""
+    """Executes steps and returns the last result. A forked process pays for every page that it writes to
+    first, and Python writes to every object that it uses; this loop uses the same few objects again and
+    again."""
     result = 0
     for function, arguments in steps:
         result = function(*arguments)
@@ -100,20 +101,20 @@ def follow(steps: Iterable[Step]) -> int:
 
 
 def pretend(steps: Iterable[Step]) -> int:
-    """Goes through steps as `follow` does, and makes none of the calls: to rehearse what they are part of."""
+    """Iterates over steps like `follow` without executing them, for rehearsals."""
     for _function, _arguments in steps:
         pass
     return -1
 
 
 def mmap_anonymous(size: int) -> int:
-    """The address of new memory of this process's own."""
+    """Maps new private memory and returns its address."""
     access = PROT_READ | _PROT_WRITE
     return _check(_libc.mmap(None, size, access, _MAP_PRIVATE_ANONYMOUS, -1, 0), "mmap")
 
 
 def munmap(address: int, size: int) -> None:
-    """What is not mapped does not matter."""
+    """Unmaps memory; parts that are not mapped are ignored."""
     _check(_libc.munmap(address, size), "munmap")
 
 
@@ -122,17 +123,17 @@ def mprotect(address: int, size: int, access: int) -> None:
 
 
 def mremap_onto(address: int, size: int, target: int) -> None:
-    """Moves memory to where other memory is, in place of that."""
+    """Moves memory to a target address and replaces the mapping there."""
     _check(_libc.mremap(address, size, size, _MREMAP_MAYMOVE_FIXED, target), "mremap")
 
 
 def collapse(address: int, size: int) -> None:
-    """Puts memory into huge pages, now. From Linux 6.1 on."""
+    """Moves memory to huge pages now. Requires Linux 6.1."""
     _check(_libc.madvise(address, size, _MADV_COLLAPSE), "madvise")
 
 
 def pages_in_memory(address: int, size: int) -> int:
-    """How many pages there are. Raises OSError where nothing is mapped."""
+    """Returns how many pages are in memory. Raises OSError where nothing is mapped."""
     told = ctypes.create_string_buffer(size // os.sysconf("SC_PAGE_SIZE"))
     _check(_libc.mincore(address, size, told), "mincore")
     return sum(told.raw)
@@ -146,8 +147,8 @@ def _check(result: int, what: str) -> int:
 
 
 def setfsuid(uid: int) -> None:
-    """Sets the user as whom this thread opens files, which setting any other id undoes."""
-    _libc.setfsuid(uid)  # it reports no failure
+    """Sets the user id for this thread's file accesses. Setting any other id resets it."""
+    _libc.setfsuid(uid)  # does not report failures
     if _libc.setfsuid(-1) != uid:
         raise PermissionError(errno.EPERM, f"setfsuid {uid}")
 
@@ -157,12 +158,12 @@ def unshare(flags: int) -> None:
 
 
 def fork(namespaces: int, group: int | None) -> tuple[int, int]:
-    """As os.fork, but into new namespaces, and into the version 2 control group whose directory is open as
-    this. Gives the child's pid and pidfd, and zero and nothing of worth in the child.
+    """Forks as os.fork, but into new namespaces, and into the version 2 control group whose directory is open
+    as `group`. Returns the child's pid and pidfd; in the child 0 and an undefined number.
 
-    Nothing is done of what the C library and Python do in a child on account of threads and random numbers:
-    this is only for a process that has neither, and is process 1 as its child will be, so that the C library
-    knows that one's number. What the child forks with os.fork is as every other.
+    It skips what the C library and Python do in a child for threads and random numbers. So it is only for a
+    process that has neither, and that is process 1 as its child will be, so that the C library's cached
+    process id is right. Children that the child forks with os.fork are ordinary.
     """
     pidfd = ctypes.c_int(-1)
     flags = namespaces | _CLONE_PIDFD | (0 if group is None else _CLONE_INTO_CGROUP)
@@ -172,8 +173,8 @@ def fork(namespaces: int, group: int | None) -> tuple[int, int]:
 
 
 def fork_bare() -> int:
-    """As os.fork, but without what modules have registered to be done before and after a fork: for a process
-    with one thread, whose child needs none of it, this writes on far fewer pages."""
+    """Forks as os.fork, but without the hooks that modules have registered. In a process with one thread,
+    whose child needs none of them, this writes to far fewer pages."""
     return _check(_fork(), "fork")
 
 
@@ -190,7 +191,7 @@ def umount(target: str, flags: int = 0) -> None:
 
 
 def move_mount(fd: int, target: str) -> None:
-    """Puts a mount that is nowhere yet into its place, and lets go of the descriptor."""
+    """Attaches a detached mount at a path, and closes its descriptor."""
     try:
         _check(_libc.syscall(_SYS_MOVE_MOUNT, fd, b"", -100, target.encode(), 4), f"move a mount to {target}")
     finally:
@@ -207,9 +208,10 @@ def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0) -> None
 
 
 def adopt_orphans() -> None:
-    """What descendants leave behind becomes a child of this process, so that it can be found below it.
+    """Makes orphaned descendants children of this process, so that they can be found below it.
 
-    Old releases of gVisor do not know that: there it becomes a child of process 1, and lives until a reset.
+    Old releases of gVisor do not support that: there orphans become children of process 1, and live until a
+    reset.
     """
     try:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -219,11 +221,11 @@ def adopt_orphans() -> None:
 
 
 def dropping_capabilities() -> list[Step]:
-    """Empties the bounding, ambient, inheritable, permitted and effective sets, for good."""
+    """Returns steps that empty the bounding, ambient, inheritable, permitted and effective sets for good."""
     last = 0
     while _libc.prctl(PR_CAPBSET_READ, last, 0, 0, 0) >= 0:
         last += 1
-    if ctypes.get_errno() != errno.EINVAL:  # which says that this kernel knows no more of them
+    if ctypes.get_errno() != errno.EINVAL:  # EINVAL: the kernel has no further capabilities
         _check(-1, f"ask for capability {last}")
     return [
         *(step("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0) for capability in range(last)),
@@ -237,13 +239,15 @@ class _Program(ctypes.Structure):
 
 
 def installing_filter(program: bytes, *, listening: bool = True) -> Step:
-    """Puts a seccomp filter (an array of struct sock_filter) on this process and all it will start. Gives the
-    listener, a descriptor at which the filter's questions arrive (from Linux 5.5 on)."""
+    """Returns a step that installs a seccomp filter (an array of struct sock_filter) for this process and its
+    descendants. Its result is the listener: a descriptor that receives the filter's notifications (Linux
+    5.5)."""
     number = _SECCOMP[os.uname().machine]
     flags = _FILTER_WITH_LISTENER if listening else 0
     if listening:
-        # A signal would end a connect() that waits for its answer with EINTR, which programs take for a
-        # connection on its way. A kernel that has the flag complains of the missing program only.
+        # Without this flag, a signal ends a connect() that waits for its answer with EINTR, which programs
+        # regard as a connection in progress. A kernel that supports it reports only the missing program
+        # (EFAULT).
         _plain.syscall(number, _SET_MODE_FILTER, flags | _WAITING_KILLABLE, None)
         flags |= _WAITING_KILLABLE if ctypes.get_errno() == errno.EFAULT else 0
     filter_ = ctypes.pointer(_Program(len(program) // 8, program))
@@ -251,7 +255,7 @@ def installing_filter(program: bytes, *, listening: bool = True) -> Step:
 
 
 def loopback_up() -> int:
-    """Gives 0, so that it can be a step."""
+    """Enables the loopback interface. Returns 0, so that it can be a step."""
     probe = _check(_plain.socket(2, 2, 0), "socket")  # AF_INET, SOCK_DGRAM
     _check(_plain.ioctl(probe, 0x8914, _LOOPBACK_UP), "loopback")  # SIOCSIFFLAGS
     _plain.close(probe)
@@ -262,8 +266,8 @@ _LOOPBACK_UP: Final = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # UP, RUNNING
 
 
 def write_file(path: str, text: str) -> int:
-    """In one call, without the layers of `open`, each of which copies pages in a process just forked. Gives
-    0, so that it can be a step.
+    """Writes a file without the layers of `open`, each of which copies pages in a forked process. Returns 0,
+    so that it can be a step.
     """
     fd = _check(_plain.open(path.encode(), os.O_WRONLY | os.O_CLOEXEC), path)
     try:
@@ -288,8 +292,8 @@ def inotify_add(fd: int, path: str, mask: int) -> int:
 
 
 def boot_id() -> str:
-    """Of the kernel: the same for two processes only if they run on one machine. Empty where it has none, as
-    gVisor."""
+    """Returns the kernel's boot id, which two processes share only if they run on one machine. Empty where
+    there is none, as in gVisor."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

@@ -1,5 +1,5 @@
-"""Lists the entries of a directory, each directory before its content. Process 1 lists a few itself; a
-process of its own lists many.
+"""Lists the entries of a directory, each directory before its content. Process 1 lists small directories;
+others are listed in a process of their own.
 """
 
 import os
@@ -12,18 +12,18 @@ from . import paths, wire
 from .calls import Call
 from .processes import Processes
 
-_FEW: Final = 256  # names that are looked at in process 1
+_FEW: Final = 256  # entries that process 1 lists
 _MAX_ENTRIES: Final = 20_000  # of one page
 _MAX_BYTES: Final = 8 << 20  # of one page
 _DEEPEST: Final = 64
 
 
 class _TooMany(Exception):
-    pass
+    """There are more entries than process 1 lists."""
 
 
 def start(processes: Processes, call: Call, request: dict[str, Any]) -> None:
-    """Sends a JSON line for each entry of a page, and a last one if there are more. Raises OSError."""
+    """Sends a JSON line per entry of a page, and a last one if there are more. Raises OSError."""
     try:
         lines = b"".join(_page(request, _FEW))
     except _TooMany:
@@ -40,8 +40,8 @@ def _tell(request: dict[str, Any]) -> None:
 
 
 def _page(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
-    """Lines of the entries after a path, which is relative to the directory. Raises _TooMany for more than a
-    few."""
+    """Yields the lines of the entries after a path, which is relative to the directory. Raises _TooMany for
+    more than `few` entries."""
     top = paths.open_directory(request["path"])
     depth = min(int(request.get("depth", 1)), _DEEPEST)
     most = min(int(request.get("count", _MAX_ENTRIES)), _MAX_ENTRIES)
@@ -62,14 +62,14 @@ def _page(request: dict[str, Any], few: int | None) -> Iterator[bytes]:
 
 
 def _scan(fd: int, path: str, depth: int, few: int | None, after: list[str]) -> Iterator[dict[str, Any]]:
-    """The entries after a name, or after an entry below it, in the order of a walk."""
+    """Yields the entries after a name, or after an entry below it, in traversal order."""
     first, below = (after[0], after[1:]) if after else ("", [])
     with os.scandir(fd) as found:
         names = [entry.name for entry in islice(found, few and few + 1)]
     if few is not None and len(names) > few:
         raise _TooMany
     for name in sorted(name for name in names if name >= first):
-        begun = name == first  # an earlier page had it, but not all of its content
+        begun = name == first  # an earlier page had this entry, but not all of its content
         try:
             entry = describe(f"{path}/{name}", os.stat(name, dir_fd=fd, follow_symlinks=False))
             if not begun:
@@ -99,5 +99,5 @@ def describe(path: str, state: os.stat_result) -> dict[str, Any]:
 
 
 def _moment(seconds: float) -> float:
-    """Between the years 1 and 9999, where dates end elsewhere; code can set any."""
+    """Limits a time stamp, which code can set to any value, to the years 1 to 9999, which Python supports."""
     return max(-62_135_596_800.0, min(seconds, 253_402_300_799.0))

@@ -1,4 +1,4 @@
-"""A single-threaded event loop, small enough that a thousand sandboxes can each have one."""
+"""A single-threaded event loop, small enough for a thousand sandboxes with one each."""
 
 import heapq
 import os
@@ -17,23 +17,25 @@ def _nothing(*_: object) -> None:
 
 
 class Loop:
+    """Calls back when descriptors are ready, timers are due, or children have exited."""
+
     _poll: select.epoll
 
     def __init__(self) -> None:
-        self._exits: tuple[int, ...] = ()  # a pipe, where the system tells of children
+        self._exits: tuple[int, ...] = ()  # a pipe that SIGCHLD writes to
         self._exited: Callable[[], None] = _nothing
         self._callbacks: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._fresh: set[int] = set()  # watches since this turn began
+        self._fresh: set[int] = set()  # descriptors watched since this turn began
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
-        self.after_turn: Callable[[], None] = _nothing  # runs once all that was ready has been served
+        self.after_turn: Callable[[], None] = _nothing  # runs at the end of each turn
 
     def open(self) -> None:
-        """In the process that it will run in."""
+        """Creates its descriptor. Must run in the process that uses the loop."""
         self._poll = select.epoll()
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Calls back with the events while they hold. Watching again replaces what was watched for."""
+        """Calls back with the events while they hold. A further call replaces the events and the callback."""
         known = self._callbacks.get(fd)
         if known is None:
             self._poll.register(fd, events)
@@ -51,7 +53,7 @@ class Loop:
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._order, callback))
 
     def on_child_exit(self, callback: Callable[[], None]) -> None:
-        """Calls back after children of this process have changed state; how many is not told."""
+        """Calls back after one or more children of this process have changed state."""
         self._exits = reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         linux.on_signal(signal.SIGCHLD, _nothing)
@@ -63,19 +65,19 @@ class Loop:
         self._exited()
 
     def close(self) -> None:
-        """Lets go of its own descriptors, in a child that goes another way."""
+        """Closes its descriptors, in a child that does not use the loop."""
         self._poll.close()
         for fd in self._exits:
             os.close(fd)
 
     def turn(self) -> None:
-        """Waits until something is ready or due, and serves all that is."""
+        """Waits until something is ready or due, and calls all its callbacks."""
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         ready = self._poll.poll(timeout)
         self._fresh.clear()
         for fd, events in ready:
             known = self._callbacks.get(fd)
-            # A number that is watched since then was another's when it was ready.
+            # A descriptor watched since then may reuse the number of another, which was ready.
             if known is not None and fd not in self._fresh:
                 known[1](events)
         while self._timers and self._timers[0][0] <= time.monotonic():

@@ -1,4 +1,4 @@
-"""The kernel's event loop: one, from the first cell that needs it on, that also runs between cells."""
+"""The kernel's asyncio event loop: created by the first cell that needs it; it also runs between cells."""
 
 import _thread
 import os
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class KernelLoop:
-    """Exists once a cell has mentioned asyncio or has an `await` at its top."""
+    """Created once a cell mentions asyncio or has a top-level `await`."""
 
     def __init__(self) -> None:
-        import asyncio  # not before: most kernels never need it
+        import asyncio  # only here: most kernels never need it
 
         self._asyncio = asyncio
         self._loop = asyncio.new_event_loop()
@@ -27,13 +27,14 @@ class KernelLoop:
         asyncio.create_task = asyncio.tasks.create_task = self._task  # type: ignore[assignment]
 
     def current(self) -> None:
-        """Makes it the thread's loop: asyncio.run() of an earlier cell leaves none, a cell may close it."""
+        """Makes it the thread's event loop again: asyncio.run() in a cell removes it, and a cell may close
+        it."""
         if self._loop.is_closed():
             self._loop = self._asyncio.new_event_loop()
         self._asyncio.set_event_loop(self._loop)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Returns when the coroutine has ended; an interrupt cancels it first."""
+        """Runs a coroutine to its end; an interrupt cancels it first."""
         task = self._loop.create_task(work)
         try:
             return self._loop.run_until_complete(task)
@@ -43,12 +44,12 @@ class KernelLoop:
             task.cancel()
             try:
                 self._loop.run_until_complete(task)
-            except self._asyncio.CancelledError as cancelled:  # it knows where in the cell that was
+            except self._asyncio.CancelledError as cancelled:  # its traceback shows where in the cell it was
                 raise interrupt.with_traceback(cancelled.__traceback__) from None
             raise
 
     def rest(self, control: int) -> None:
-        """Runs tasks until there is something to read from the descriptor."""
+        """Runs tasks until the descriptor is readable."""
         owner = os.getpid()
         if self._loop.is_closed():
             return
@@ -57,23 +58,23 @@ class KernelLoop:
         try:
             self._loop.run_forever()
         except KeyboardInterrupt:
-            pass  # a task held up the next cell
+            pass  # a task delayed the next cell
         except BaseException as problem:  # a SystemExit in a task ends only the task
             print(tracebacks.describe(problem)["traceback"], end="", file=sys.stderr)
         finally:
             self._resting = False
             if os.getpid() != owner:
-                os._exit(0)  # a fork that a task has made
+                os._exit(0)  # in a process that a task has forked
             if not self._loop.is_closed():
                 self._loop.remove_reader(control)
 
     def _forked(self) -> None:
-        """In a child of a task between cells: the task goes on until it waits, and nothing else does."""
+        """In a child forked by a task between cells: lets only that task go on, until it waits."""
         if self._resting:
             self._loop.stop()
 
     def _task(self, work: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
-        """As asyncio.create_task, and in a cell without `await` a task of this loop."""
+        """asyncio.create_task, which in a cell without `await` also creates a task of this loop."""
         try:
             self._asyncio.get_running_loop()
         except RuntimeError:

@@ -1,8 +1,8 @@
-"""Where there is no IPython: `!command` lines, and cells that begin with %%bash."""
+"""Support for `!command` lines and %%bash cells where IPython is not installed."""
 
 
 def translate(code: str) -> str:
-    """Makes calls of the shell of them. Raises SyntaxError for other magics."""
+    """Translates them to calls of the shell. Raises SyntaxError for other magics."""
     first, _, rest = code.lstrip().partition("\n")
     if first.strip() in ("%%bash", "%%sh"):
         return f"import subprocess as _shell; _shell.run(['/bin/sh', '-c', {rest!r}])\n"

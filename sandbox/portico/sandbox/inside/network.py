@@ -1,7 +1,7 @@
-"""Connections across the wall: in to a port that code inside listens on, and out through the owner's proxy.
+"""Connections of a sandbox: to a port that code inside listens on, and from inside to the owner's proxy.
 
-The sandbox's network has a loopback interface and nothing else. What goes in or out goes through the
-agent's own stream, so the owner sees every connection and no address of the host is ever reachable.
+The sandbox's network namespace has only a loopback interface. All connections go through the supervisor's
+channel, so the owner sees each of them, and no address of the host is reachable.
 """
 
 import _thread
@@ -16,13 +16,13 @@ from .calls import Call, Failure
 from .loop import READ, WRITE, Loop
 
 PROXY_PORT: Final = 3128
-_PEERS: Final = 96  # connections to the proxy at once; more wait to be accepted
-_PAUSE: Final = 0.1  # seconds until the next try, when no descriptor is left for a connection
-_LAST_WORDS: Final = 2.0  # seconds a peer has to take what was sent before the end
-_LINGER: Final = 0.5  # seconds a refused peer has to read why
+_PEERS: Final = 96  # concurrent connections to the proxy; further ones wait to be accepted
+_PAUSE: Final = 0.1  # seconds until the next accept, when no descriptor is left
+_LAST_WORDS: Final = 2.0  # seconds for a peer to receive data that was sent before the end
+_LINGER: Final = 0.5  # seconds for a refused peer to read the reason
 _CONNECT_SECONDS: Final = 2.0
-_CALLS: Final = 128  # to the owner at once: one that does not read may have some whose peers have gone
-_MAX_WAITING: Final = 4 << 20  # bytes for a peer that does not read
+_CALLS: Final = 128  # concurrent calls to the owner; while it does not read, calls outlive their peers
+_MAX_WAITING: Final = 4 << 20  # bytes queued for a peer that does not read
 _REASON: Final = "This sandbox has no network: name the hosts it needs in allow_hosts when it is made"
 _OFF: Final = (
     f"HTTP/1.1 403 {_REASON}\r\ncontent-type: text/plain\r\ncontent-length: {len(_REASON) + 1}\r\n"
@@ -31,8 +31,8 @@ _OFF: Final = (
 
 
 class Network:
-    """Opens connections to ports inside, and takes those to the proxy's port: each becomes a call to the
-    owner where hosts are allowed. Where none are, the agent itself refuses them and says why."""
+    """Opens connections to ports inside, and accepts connections at the proxy's port. If hosts are allowed,
+    each becomes a call to the owner; otherwise the supervisor answers it with an error that says so."""
 
     def __init__(self, loop: Loop, open_call: Callable[[], Call]) -> None:
         self._loop = loop
@@ -46,13 +46,13 @@ class Network:
         return {"connect": self._connect, "proxy": self._allow}
 
     def listen(self) -> None:
-        """Takes connections where the environment says that the proxy is."""
+        """Listens at the proxy's address that the environment variables name."""
         server = socket.socket()
         try:
             server.bind(("127.0.0.1", PROXY_PORT))
             server.listen(64)
         except OSError:
-            server.close()  # without a loopback interface nobody can connect
+            server.close()  # without a loopback interface no connection is possible
             return
         server.setblocking(False)
         self._server = server
@@ -65,7 +65,7 @@ class Network:
             self._server = None
 
     def _connect(self, call: Call, request: dict[str, Any]) -> None:
-        """Connects to a port inside; fails with `refused` when nobody listens."""
+        """Connects to a port inside; fails with `refused` if no process listens."""
         port = int(request["port"])
         peer = socket.socket()
         peer.settimeout(_CONNECT_SECONDS)
@@ -95,7 +95,7 @@ class Network:
         try:
             peer, _ = self._server.accept()
         except BlockingIOError:
-            return  # it went away
+            return  # it has disconnected
         except OSError:  # no descriptor is left
             self._loop.forget(self._server.fileno())
             self._loop.later(_PAUSE, self._watch)
@@ -134,16 +134,17 @@ class Network:
             except BlockingIOError:
                 return
             except OSError:
-                pass  # it has left
+                pass  # it has disconnected
             self._loop.forget(peer.fileno())
-            self._loop.later(_LINGER, close)  # at once, what it still sends would take the answer away
+            self._loop.later(_LINGER, close)  # an immediate close would discard the answer if it still sends
 
         self._loop.watch(peer.fileno(), READ, answer)
 
 
 def _in_thread(loop: Loop, work: Callable[[], None], done: Callable[[int], None]) -> None:
-    """Lets a thread do what the filter asks process 1 about (see `sockets`), while the loop answers. Calls
-    back with 0 or the number of the OSError. Raises OSError where there can be no thread."""
+    """Runs work in a thread, because the system call filter asks process 1 about it (see `sockets`), whose
+    loop has to answer meanwhile. Calls back with 0 or the errno. Raises OSError if no thread can be
+    started."""
     told, telling = os.pipe()
 
     def run() -> None:
@@ -165,7 +166,7 @@ def _in_thread(loop: Loop, work: Callable[[], None], done: Callable[[int], None]
 
     try:
         _thread.start_new_thread(run, ())
-    except RuntimeError:  # as many processes as there may be
+    except RuntimeError:  # the limit of processes is reached
         os.close(told)
         os.close(telling)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
@@ -173,7 +174,7 @@ def _in_thread(loop: Loop, work: Callable[[], None], done: Callable[[int], None]
 
 
 class _Relay:
-    """Bytes between a socket and a call, both ways, until both have said that they are done."""
+    """Carries bytes between a socket and a call in both directions, until both have ended."""
 
     def __init__(
         self, loop: Loop, call: Call, peer: socket.socket, closed: Callable[[], None] = lambda: None
@@ -219,7 +220,7 @@ class _Relay:
         except BlockingIOError:
             return
         except OSError:
-            # It takes no more; what it has said before can still be read.
+            # It receives no more; what it has sent before can still be read.
             self._deaf, sent = True, len(self._waiting)
         del self._waiting[:sent]
         self._call.taken(sent)
@@ -251,7 +252,7 @@ class _Relay:
             self._watch()
 
     def _cancel(self, _request: dict[str, Any]) -> None:
-        """The owner is done; what it has sent still goes to a peer that takes it."""
+        """Handles the owner's cancel; data that the owner has sent still goes to a peer that reads."""
         self._reading = self._writing = False
         self._loop.later(_LAST_WORDS, self._close)
         self._settle()

@@ -1,4 +1,4 @@
-"""A process and its output: the last of it is kept in a ring, and readers follow it each at its own pace."""
+"""A process and its output: the last part is kept in a ring buffer, which readers follow independently."""
 
 import time
 from collections import deque
@@ -7,25 +7,27 @@ from typing import Any, Final
 
 from .calls import Call
 
-_RING: Final = 1 << 20  # bytes of output kept of each process
-_WORDS: Final = 32  # of a command that is told, and the characters of each
+_RING: Final = 1 << 20  # bytes of output kept per process
+_WORDS: Final = 32  # words of a command that are reported, and the characters of each
 _WORD: Final = 256
 
 
 class Process:
+    """A process that the supervisor has started."""
+
     def __init__(self, request: dict[str, Any]) -> None:
         self.command: list[str] = request["command"]
         self.tty = request.get("rows") is not None
-        self.keep = request["keep"]  # may it outlive its call?
+        self.keep = request["keep"]  # whether it outlives its call
         self.output_limit: int = request["output_bytes"]
         self.pid = 0
         self.code: int | None = None
         self.started = time.time()
         self.ring: deque[tuple[int, int, bytes]] = deque()  # offset, kind, bytes
-        self.first = self.end = 0  # offsets of what is kept
+        self.first = self.end = 0  # offsets of the kept output
         self.pipes: dict[int, int] = {}
         self.stdin = -1
-        self.input: deque[tuple[Call, bytes]] = deque()  # who sent it gets credit when it has been read
+        self.input: deque[tuple[Call, bytes]] = deque()  # with the call that gets credit when it was read
         self.input_ended = False
         self.over = self.cancelled = False
         self.readers: list[Reader] = []
@@ -45,7 +47,7 @@ class Process:
 
 
 def _shortened(command: list[str]) -> list[str]:
-    """As much of a command as tells what it is."""
+    """Returns enough of a command to recognize it."""
     return [word if len(word) <= _WORD else f"{word[:_WORD]}…" for word in command[:_WORDS]]
 
 

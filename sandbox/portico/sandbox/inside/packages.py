@@ -1,7 +1,7 @@
-"""Where `pip install` puts packages inside, and how every Python there finds them.
+"""Where `pip install` puts packages in a sandbox, and how Python finds them there.
 
-The system's own places are read-only, so pip is given a prefix in the workspace. Debian's Pythons have more
-than one folder for packages below a prefix, and which one pip takes depends on the pip.
+The system's directories are read-only, so pip gets a prefix in the workspace. Debian's Pythons have several
+package directories below a prefix, and which one pip uses depends on its version.
 """
 
 import site
@@ -23,14 +23,14 @@ FOLDERS: Final = list(dict.fromkeys((_USUAL, *site.getsitepackages([PREFIX]))))
 
 
 def shown(env: dict[str, str]) -> dict[str, str]:
-    """The environment in which programs find the packages, behind the PYTHONPATH that it has."""
+    """Returns the environment with the package directories appended to PYTHONPATH."""
     own = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
     return {**env, "PYTHONPATH": ":".join([*own, *FOLDERS])}
 
 
 def expect() -> None:
-    """Makes this process ready to find packages in folders that do not exist yet. Without this, Python
-    remembers that they don't, and a kernel would not see packages installed after its first import."""
+    """Makes this process look in package directories that do not exist yet. Otherwise Python caches that they
+    are missing, and a kernel would not find packages that are installed after its first import."""
     loaders = (
         (ExtensionFileLoader, EXTENSION_SUFFIXES),
         (SourceFileLoader, SOURCE_SUFFIXES),

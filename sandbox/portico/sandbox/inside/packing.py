@@ -1,9 +1,9 @@
-"""A directory as a tar stream, with holes as holes: POSIX headers with pax records, and GNU's sparse format
-1.0.
+"""Packs a directory as a tar stream, with sparse files kept sparse: POSIX headers with pax records, and GNU's
+sparse format 1.0.
 
-Process 1 makes it in short turns of its own loop. A process of its own could be stopped or killed by the code
-inside, which has the same user id; process 1 is out of that code's reach. It needs no module that process 1
-has not loaded anyway."""
+Process 1 does it in short turns of its loop. A separate process could be stopped or killed by the code
+inside, which has the same user id; process 1 cannot. It needs no module that process 1 has not loaded
+anyway."""
 
 import errno
 import os
@@ -19,28 +19,28 @@ from .loop import WRITE, Loop
 from .stillness import Stillness
 
 _BLOCK: Final = 512  # bytes
-_LONGEST: Final = 4_000  # bytes of a path, which a restore has to open
-_TURN: Final = 0.002  # seconds of work, after which other calls are served
+_LONGEST: Final = 4_000  # bytes of a path that a restore can open
+_TURN: Final = 0.002  # seconds of work before other calls are served
 _ZEROS: Final = bytes(wire.CHUNK)
-_LOOKS: Final = 256  # steps that make no bytes between two looks at the time
-# What an open says of an entry that has been removed meanwhile, or replaced by another.
+_LOOKS: Final = 256  # steps without output between two checks of the time
+# Errors of an open for an entry that was removed or replaced meanwhile.
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _FILE, _LINK, _SYMLINK, _FOLDER, _PIPE, _PAX = b"0", b"1", b"2", b"5", b"6", b"x"
 
 
 class Packer:
-    """Sends directories as calls ask for them."""
+    """Serves calls that request a directory."""
 
     def __init__(self, loop: Loop, stillness: Stillness) -> None:
         self._loop = loop
         self._stillness = stillness
 
     def start(self, call: Call, request: dict[str, Any]) -> None:
-        """With `still`, nothing else in the sandbox runs meanwhile."""
+        """Sends a directory. With `still`, no other process in the sandbox runs meanwhile."""
         loop, still = self._loop, bool(request.get("still"))
         top = paths.open_directory(request["path"])
-        turn = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # it can always be written to
+        turn = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # always writable
         try:
             if still:
                 self._stillness.begin()
@@ -86,9 +86,9 @@ class Packer:
 
 
 def pack(top: int) -> Generator[bytes, None, None]:
-    """Pieces of at most CHUNK bytes, sometimes empty ones; each takes little work. Leaves out other file
+    """Yields pieces of at most CHUNK bytes, some of them empty; each takes little work. Omits other file
     systems and sockets. Raises OSError, Failure."""
-    linked: dict[int, bytes] = {}  # names of files with several, by inode
+    linked: dict[int, bytes] = {}  # paths of files with several links, by inode
     size = 0
     for place, name, path, state in _walk(top):
         kind = stat.S_IFMT(state.st_mode)
@@ -111,8 +111,8 @@ def pack(top: int) -> Generator[bytes, None, None]:
 
 
 def _walk(top: int) -> Iterator[tuple[int, str, bytes, os.stat_result]]:
-    """Every entry below a directory, each directory before its content: the open directory that it is in,
-    its name there, its path and its state. One directory is open at a time."""
+    """Yields every entry below a directory, each directory before its content: the open parent directory, the
+    entry's name, path and state. One directory is open at a time."""
     device = os.fstat(top).st_dev
     pending = [b"."]
     while pending:
@@ -129,7 +129,7 @@ def _walk(top: int) -> Iterator[tuple[int, str, bytes, os.stat_result]]:
                     try:
                         state = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
-                        continue  # it has been removed meanwhile
+                        continue  # removed meanwhile
                     path = folder + b"/" + os.fsencode(entry.name)
                     if len(path) > _LONGEST:
                         raise Failure("invalid", f"a path of more than {_LONGEST} bytes cannot be kept")
@@ -175,7 +175,7 @@ def _file(place: int, name: str, path: bytes, state: os.stat_result) -> Iterator
     try:
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode):
-            return  # something else has taken its place
+            return  # replaced by another kind of entry
         size = state.st_size
         if _is_whole(fd, size):
             yield _head(path, _FILE, state, size)
@@ -206,11 +206,11 @@ def _is_whole(fd: int, size: int) -> bool:
     try:
         return size < wire.CHUNK or os.lseek(fd, 0, os.SEEK_HOLE) >= size
     except OSError:
-        return False  # this file system does not tell
+        return False  # this file system does not report holes
 
 
 def _content(fd: int, extents: list[tuple[int, int]]) -> Iterator[bytes]:
-    """The bytes of parts of a file, and zeros for what it has lost meanwhile, up to a whole block."""
+    """Yields the content of extents, with zeros for truncated parts, padded to a whole block."""
     total = 0
     for offset, length in extents:
         end = offset + length
@@ -224,7 +224,7 @@ def _content(fd: int, extents: list[tuple[int, int]]) -> Iterator[bytes]:
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int] | None]:
-    """Where a file has data: offset and length; None after some work that found nothing new."""
+    """Yields offset and length of each part with data; None after some work without a result."""
     position = steps = 0
     while position < size:
         try:
@@ -232,10 +232,10 @@ def _extents(fd: int, size: int) -> Iterator[tuple[int, int] | None]:
             position = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                return  # nothing but a hole is left
+                return  # only a hole is left
             if error.errno != errno.EINVAL or position:
                 raise
-            yield from _not_zero(fd, size)  # this file system cannot tell its holes
+            yield from _not_zero(fd, size)  # this file system does not report holes
             return
         if start >= size:
             return
@@ -246,7 +246,7 @@ def _extents(fd: int, size: int) -> Iterator[tuple[int, int] | None]:
 
 
 def _not_zero(fd: int, size: int) -> Iterator[tuple[int, int] | None]:
-    """The same by reading the file."""
+    """Yields the same by reading the file."""
     first = None
     for offset in range(0, size, wire.CHUNK):
         data = os.pread(fd, min(wire.CHUNK, size - offset), offset)
@@ -269,7 +269,7 @@ def _head(
     link: bytes = b"",
     records: dict[bytes, bytes] | None = None,
 ) -> bytes:
-    """The blocks before a member's content."""
+    """Returns the header blocks of a member."""
     records = dict(records or {})
     whole, rest = divmod(state.st_mtime_ns, 1_000_000_000)
     records[b"mtime"] = b"%d.%09d" % (whole, rest) if whole >= 0 else b"%d" % whole
@@ -301,7 +301,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _record(key: bytes, text: bytes) -> bytes:
-    """`length key=text`, where the length counts its own digits."""
+    """Returns `length key=text`, where the length includes its own digits."""
     rest = b" " + key + b"=" + text + b"\n"
     length = len(rest)
     while length != len(rest) + len(b"%d" % length):

@@ -1,6 +1,4 @@
-"""Paths of the file API: they stay below the directories that belong to the sandbox, whatever links are in
-the way.
-"""
+"""Resolves paths of file calls. They stay below the sandbox's directories, whatever links they contain."""
 
 import errno
 import os
@@ -10,22 +8,22 @@ from typing import Any, Final
 from . import linux
 from .calls import Failure
 
-roots: list[str] = ["/workspace", "/tmp"]  # noqa: S108  mounts join at the start
-HOME: Final = "/home/user"  # another name of the workspace, that other services' programs expect
-OWN: Final = len(roots)  # that every sandbox has
+roots: list[str] = ["/workspace", "/tmp"]  # noqa: S108  mounts are appended at the start
+HOME: Final = "/home/user"  # an alias of the workspace, which programs for other services expect
+OWN: Final = len(roots)  # number of the roots that every sandbox has
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def shown() -> dict[str, Any]:
-    """Which inodes the mounts are, and of which kernel."""
+    """Returns the inodes of the mounts, and the kernel's boot id."""
     states = [os.stat(root) for root in roots[OWN:]]
     return {"boot": linux.boot_id(), "mounts": [[state.st_dev, state.st_ino] for state in states]}
 
 
 def split(path: str) -> tuple[str, str]:
-    """The root a path is below, and the rest. Raises Failure("invalid_path") for one below none."""
+    """Splits a path into its root and the rest. Raises Failure("invalid_path") for a path below no root."""
     if not isinstance(path, str) or "\0" in path:
-        raise Failure("invalid_path", "a path is text without NUL")
+        raise Failure("invalid_path", "a path must be text without NUL")
     if not path.startswith("/"):
         return roots[0], path or "."
     if path == HOME or path.startswith(f"{HOME}/"):
@@ -37,8 +35,8 @@ def split(path: str) -> tuple[str, str]:
 
 
 def open_beneath(path: str, flags: int, mode: int = 0o644) -> int:
-    """Opens a path without ever leaving its root, links included. Raises OSError, EXDEV for a path that
-    leads out.
+    """Opens a path that stays below its root, links included. Raises OSError, with EXDEV for a path that
+    leads outside.
     """
     root, rest = split(path)
     base = os.open(root, _DIRECTORY)
@@ -49,8 +47,8 @@ def open_beneath(path: str, flags: int, mode: int = 0o644) -> int:
 
 
 def open_below(base: int, rest: str, flags: int, mode: int = 0o644) -> int:
-    """Opens a path below an open directory and follows no link. Raises OSError, EXDEV for a path that leads
-    out, ELOOP for a link."""
+    """Opens a path below an open directory without following links. Raises OSError, with EXDEV for a path
+    that leads outside, ELOOP for a link."""
     resolve = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_MAGICLINKS
     return _open(base, rest, flags, mode, resolve)
 
@@ -65,7 +63,7 @@ def _open(base: int, rest: str, flags: int, mode: int, resolve: int) -> int:
 
 
 def _walk(base: int, rest: str, flags: int, mode: int) -> int:
-    """For kernels without openat2: step by step, following no link at all."""
+    """Opens a path step by step without following links, on kernels without openat2."""
     parts = [part for part in rest.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise OSError(errno.EXDEV, "..")
@@ -73,7 +71,8 @@ def _walk(base: int, rest: str, flags: int, mode: int) -> int:
     current = os.dup(base)
     try:
         for part in parts:
-            # Looked at before it is entered: old releases of gVisor follow a link opened as a directory.
+            # Checked before it is entered: old releases of gVisor follow a link that is opened as a
+            # directory.
             following = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
             os.close(current)
             current = following
@@ -87,7 +86,7 @@ def _walk(base: int, rest: str, flags: int, mode: int) -> int:
 
 
 def open_parent(path: str) -> tuple[int, str]:
-    """The open directory a path's last component is in, and that component."""
+    """Returns the open parent directory of a path, and the last component."""
     split(path)
     parent, _, name = path.rstrip("/").rpartition("/")
     if name in ("", ".", "..") or path.rstrip("/") in roots:
@@ -102,7 +101,7 @@ def open_directory(path: str) -> int:
 
 
 def open_file(path: str, flags: int) -> int:
-    """Opens a regular file and nothing else: a pipe or a device would block or do things."""
+    """Opens a regular file only: opening a pipe could block, and a device could have side effects."""
     fd = open_beneath(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     kind = os.fstat(fd).st_mode
     if not stat.S_ISREG(kind):
@@ -123,7 +122,7 @@ def make_parents(path: str) -> None:
         try:
             os.mkdir(part, dir_fd=parent)
         except FileExistsError:
-            pass  # open_directory says so if it is no directory
+            pass  # open_directory fails if it is not a directory
         finally:
             os.close(parent)
         done = f"{done}/{part}"

@@ -1,4 +1,4 @@
-"""Modules that are imported before there is a sandbox, in the process that it is forked from."""
+"""Imports modules before a sandbox exists, in the process that it is forked from."""
 
 import importlib
 import os
@@ -8,12 +8,12 @@ from typing import Final
 
 from .calls import Failure
 
-_PATIENCE: Final = 0.5  # seconds for threads to end that have been asked to
+_PATIENCE: Final = 0.5  # seconds for ending threads to exit
 
 
 def load(names: Iterable[str]) -> None:
-    """Raises Failure with the module's name when it cannot be imported, and when it leaves threads or
-    processes running: a fork has none of these, and locks that they held would stay locked."""
+    """Imports modules. Raises Failure with the name of a module that cannot be imported, or that leaves
+    threads or processes running: a fork has none of these, and locks that they hold would stay locked."""
     for name in names:
         try:
             importlib.import_module(name)
@@ -27,7 +27,7 @@ def load(names: Iterable[str]) -> None:
 def _left() -> str:
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
-            pass  # it has ended
+            pass  # it has exited
         return "processes"
     except ChildProcessError:
         pass

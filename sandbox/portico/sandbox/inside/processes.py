@@ -1,5 +1,5 @@
-"""Processes and terminals inside a sandbox: their output is kept in a ring, so that a reader can come
-back.
+"""Processes and terminals in a sandbox. Their output is kept in a ring buffer, so that a reader can attach
+again.
 """
 
 import fcntl
@@ -16,12 +16,14 @@ from .loop import READ, WRITE, Loop
 from .output import Process, Reader
 
 WORK_FAILED: Final = 125  # exit status of a function that raised
-_MAX_KEPT: Final = 64  # ended processes that can still be asked about
-_LAST_READS: Final = 64  # of a pipe whose process has ended; a child of it may go on writing for ever
-_LINGER: Final = 0.05  # seconds that output is awaited after the end, when a background child holds the pipe
+_MAX_KEPT: Final = 64  # ended processes that are kept for queries
+_LAST_READS: Final = 64  # from a pipe after its process has ended; a child may go on writing forever
+_LINGER: Final = 0.05  # seconds to wait for output after the end, if a background child holds the pipe
 
 
 class Processes:
+    """Starts processes, feeds their input, and passes their output to calls."""
+
     def __init__(self, loop: Loop, close_inherited: Callable[[], None]) -> None:
         self._loop = loop
         self._close_inherited = close_inherited
@@ -40,7 +42,7 @@ class Processes:
     def exited(self, pid: int, code: int) -> None:
         process = self._processes.get(pid)
         if process is None:
-            return  # an orphan that came to process 1
+            return  # an orphan, reparented to process 1
         process.code = code
         if process.then is not None:
             process.then()
@@ -64,13 +66,13 @@ class Processes:
         with_input: bool = False,
         then: Callable[[], None] | None = None,
     ) -> None:
-        """Follows a function that runs in a process of its own, so that a long one holds up no other call.
-        `then` is called when that process has ended; not if it could not be started."""
+        """Runs a function in a process of its own, so that it delays no other call, and passes its output to
+        the call. `then` is called when that process has ended, but not if it could not be started."""
         request = {"command": [name], "keep": False, "output_bytes": 1 << 62}
         self._run(call, request | {"stdin": with_input, "then": then}, function)
 
     def _run(self, call: Call, request: dict[str, Any], work: Callable[[], None] | None = None) -> None:
-        """Starts a process and follows it to its end; a cancel kills it and everything it has started."""
+        """Starts a process and follows it to its end; a cancel kills it and its descendants."""
         process = self._spawn(request | {"keep": False}, work)
         self._follow(process, call, 0)
 
@@ -104,7 +106,7 @@ class Processes:
                 try:
                     os.killpg(process.pid, number)
                 except ProcessLookupError:
-                    os.kill(process.pid, number)  # it is so young that it leads no group yet
+                    os.kill(process.pid, number)  # it does not yet lead a group
         call.end()
 
     def _resize(self, call: Call, request: dict[str, Any]) -> None:
@@ -115,11 +117,11 @@ class Processes:
         call.end()
 
     def _signal_all(self, call: Call, number: int) -> None:
-        """Stops or continues everything but this process, where there is no freezer."""
+        """Stops or continues all processes but this one, where there is no freezer."""
         try:
             os.kill(-1, number)
         except ProcessLookupError:
-            pass  # there is nothing else
+            pass  # there is no other process
         call.end()
 
     def _find(self, request: dict[str, Any]) -> Process:
@@ -147,7 +149,7 @@ class Processes:
             )
         try:
             pid = os.fork()
-        except OSError:  # as many processes as it may have
+        except OSError:  # the limit of processes is reached
             for fd in {*ours, *theirs, process.stdin}:
                 os.close(fd)
             raise
@@ -170,14 +172,14 @@ class Processes:
                 os.dup2(fd, number)
             if tty:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            linux.adopt_orphans()  # kept across exec: what it starts stays below it
+            linux.adopt_orphans()  # kept across exec: its descendants stay below it
             self._close_inherited()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             work()
             os._exit(0)
-        except BaseException as error:  # whatever it was, this process must not go on as an agent
+        except BaseException as error:  # in any case this process must not go on as a supervisor
             os.write(2, describe(error))
         finally:
             os._exit(WORK_FAILED)
@@ -203,7 +205,7 @@ class Processes:
             self._processes.pop(process.pid, None)
 
     def _watch(self, process: Process, fd: int) -> None:
-        """A one-shot command waits for its reader; a process that is kept loses its oldest output instead."""
+        """Watches a pipe. A one-shot command waits for its reader; a kept process loses its oldest output."""
         if (
             process.keep
             or process.code is not None
@@ -217,13 +219,13 @@ class Processes:
         self._printed(process, fd)
 
     def _printed(self, process: Process, fd: int) -> bool:
-        """Takes what is there once; false when there is no more for now."""
+        """Reads a pipe once; False if it is empty."""
         try:
             data = os.read(fd, wire.CHUNK)
         except BlockingIOError:
             return False
         except OSError:
-            data = b""  # EIO: the last process of the terminal has closed it
+            data = b""  # EIO: the last process has closed the terminal
         if not data:
             self._drop_pipe(process, fd)
             self._pump(process)
@@ -252,7 +254,7 @@ class Processes:
         if not data:
             process.input_ended = True
         elif process.stdin < 0:
-            call.taken(len(data))  # nobody reads it any more, and its sender must not wait for that
+            call.taken(len(data))  # discarded, so that the sender does not wait for credit
         else:
             process.input.append((call, data))
         self._write_input(process)
@@ -273,12 +275,12 @@ class Processes:
         except BlockingIOError:
             pass
         except OSError:
-            for call, data in process.input:  # it reads no more
+            for call, data in process.input:  # it no longer reads
                 call.taken(len(data))
             process.input.clear()
         if process.tty:
             if process.input:
-                # Its one descriptor is watched for reading already.
+                # Its only descriptor is already watched for reading.
                 self._loop.later(0.005, lambda: self._write_input(process))
         elif process.input:
             self._loop.watch(process.stdin, WRITE, lambda _events: self._write_input(process))
@@ -298,7 +300,7 @@ class Processes:
 def _exec(command: list[str], directory: str, env: dict[str, str]) -> None:
     os.chdir(directory)
     try:
-        os.execvpe(command[0], command, env)  # noqa: S606  the caller's own command, behind the wall
+        os.execvpe(command[0], command, env)  # noqa: S606  the caller's own command, isolated
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
         os._exit(127)

@@ -1,10 +1,9 @@
-"""The dress rehearsal: before it serves, a zygote does again and again what it and every sandbox will do.
+"""Rehearsal: before a zygote serves, it repeats what it and every sandbox will do.
 
-A fork pays for each page that it is the first to write on, and Python writes where it seems only to read. A
-function counts its first calls in its code, and then each place in it counts until it has been specialised.
-A look-up of a method puts it into the interpreter's cache, and the references to two names change: of the one
-that comes and of the one that goes. Whatever has been done a few times in the zygote does none of this in
-its forks.
+A fork pays for each page that it is the first to write to, and Python writes even where it seems only to
+read. A function counts its first calls in its code object, and each instruction counts until it is
+specialized. A method lookup updates the interpreter's cache, and with it the reference counts of two names.
+What was done a few times in the zygote causes none of these writes in its forks.
 """
 
 import _socket
@@ -21,21 +20,21 @@ from . import checkpoints, kernel, linux, output, wire
 from .agent import Agent, begin
 from .zygote import Zygote
 
-_TIMES: Final = 10  # a function is warm after 8 calls; what its parts have learnt shows in the next few
+_TIMES: Final = 10  # a function is warm after 8 calls; its instructions are specialized in the next few
 _REQUEST: Final[dict[str, Any]] = {
     "id": 1, "uid": 1, "disk_bytes": 1 << 28, "inodes": 1 << 16, "rlimits": [(0, 1), (1, 1)],
 }  # fmt: skip
-_NO_FDS: Final = [*range(1 << 20, (1 << 20) + 5)]  # for steps that are not made
+_NO_FDS: Final = [*range(1 << 20, (1 << 20) + 5)]  # for steps that are not executed
 
 
 def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
-    """Leaves nothing behind but warm code: no process, descriptor, handler or name. Raises OSError where no
+    """Runs the rehearsal; it leaves no process, descriptor, handler or name behind. Raises OSError if no
     sandbox can be made."""
     owner, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     zygote.open(control)
     teller, stage = _socket.socketpair()
     understudy = _Understudy(stage.fileno())
-    keeper = checkpoints.Checkpoints(lambda _frame: None, lambda: 0)  # always the process that serves on
+    keeper = checkpoints.Checkpoints(lambda _frame: None, lambda: 0)  # always takes the child's path
     for number in range(_TIMES):
         _spawn(zygote, owner)
         zygote.lock_up({**_REQUEST, "births": 1, "lists": 3}, _NO_FDS, [], linux.pretend)
@@ -47,7 +46,7 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
         _serve(cell, env, zygote.fork)
         understudy.play(cell, teller)
         keeper.take(str(number))
-        os.closerange(1 << 20, 1 << 20)  # of nothing
+        os.closerange(1 << 20, 1 << 20)  # an empty range
     understudy.play({"op": "cell", "code": "1 / 0"}, teller)
     for pipe in keeper.pipes:
         os.close(pipe)
@@ -59,21 +58,21 @@ def rehearse(zygote: Zygote, env: dict[str, str]) -> None:
 
 
 def _spawn(zygote: Zygote, owner: socket.socket) -> None:
-    """Asks for a sandbox that cannot be, for it is not told its lists, and so ends at once."""
+    """Requests a sandbox that cannot start, because its task lists are missing, and so exits at once."""
     ours, theirs = _socket.socketpair()
     socket.send_fds(owner, [wire.encode({**_REQUEST, "births": 0})], [theirs.fileno()])
     theirs.close()
     zygote.turn()
     answer, fds, _, _ = socket.recv_fds(owner, 1024, 1)
     if not fds:
-        raise OSError(answer.decode())  # no more processes are allowed
+        raise OSError(answer.decode())  # such as a reached limit of processes
     os.close(fds[0])
-    zygote.turn()  # it has ended
+    zygote.turn()  # handles its exit
     ours.close()
 
 
 def _serve(cell: dict[str, Any], env: dict[str, str], fork: Callable[[], int]) -> None:
-    """A whole agent, with a kernel of its own, from its beginning to the kernel's end."""
+    """Runs a supervisor with a kernel, from its start to the kernel's end."""
     owner, theirs = _socket.socketpair()
     agent = Agent()
     agent.kernel.env = agent.processes.env = env
@@ -93,7 +92,7 @@ def _serve(cell: dict[str, Any], env: dict[str, str], fork: Callable[[], int]) -
     os.kill(agent.kernel.pid, signal.SIGKILL)
     while agent.kernel.pid:
         agent.loop.turn()
-    signal.set_wakeup_fd(-1)  # or the next child's end would be told to whatever has its number then
+    signal.set_wakeup_fd(-1)  # otherwise the next SIGCHLD writes to a reused descriptor
     agent.network.close()
     agent.loop.close()
     owner.close()
@@ -101,7 +100,7 @@ def _serve(cell: dict[str, Any], env: dict[str, str], fork: Callable[[], int]) -
 
 
 def _check(told: bytes) -> None:
-    """That the last call has ended well."""
+    """Checks that the last call has succeeded."""
     *_, (_, kind, payload) = wire.Parser().feed(told)
     error = wire.parse_json(payload).get("error")
     if kind != wire.END or error is not None:
@@ -109,7 +108,7 @@ def _check(told: bytes) -> None:
 
 
 class _Understudy:
-    """A kernel in the zygote itself, whose output goes nowhere."""
+    """A kernel in the zygote itself, whose output is discarded."""
 
     def __init__(self, control: int) -> None:
         self._control = control
@@ -120,7 +119,7 @@ class _Understudy:
         )
 
     def play(self, request: dict[str, Any], teller: _socket.socket) -> None:
-        """Begins, and answers one request, which comes from the other end of its control."""
+        """Starts the kernel and makes it serve one request, sent from the other end of its control socket."""
         told = wire.encode(request)
         teller.send(kernel.LENGTH.pack(len(told)) + told)
         saved = sys.stdout, sys.displayhook, sys.modules["__main__"]

@@ -1,5 +1,5 @@
-"""New content for a file: it is written beside the old one and renamed, so that a reader sees one or the
-other.
+"""Replaces the content of a file: writes a temporary file beside it and renames it, so that a reader sees
+either the old or the new content.
 """
 
 import os
@@ -10,7 +10,7 @@ from . import paths
 
 
 def unused_name(path: str) -> str:
-    """For a file beside the one at the path."""
+    """Returns an unused name for a temporary file beside the file at the path."""
     name = path.rstrip("/").rpartition("/")[2]
     return os.fsdecode(b".%b.%b" % (os.fsencode(name)[:200], os.urandom(6).hex().encode()))
 
@@ -29,7 +29,7 @@ def exists(parent: int, name: str) -> bool:
 
 
 def finish(fd: int, temporary: str, parent: int, name: str) -> None:
-    """Puts the new file in the place of the old one, whose mode it gets."""
+    """Renames the temporary file to the old one's name, and gives it the old one's mode."""
     if exists(parent, name):
         state = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISREG(state.st_mode):
@@ -38,7 +38,7 @@ def finish(fd: int, temporary: str, parent: int, name: str) -> None:
 
 
 def replace(path: str, content: bytes, temporary: str) -> None:
-    """Raises OSError, and then the old content is still there."""
+    """Replaces the content. Raises OSError; then the old content is unchanged."""
     parent, name = paths.open_parent(path)
     try:
         fd = create(parent, temporary)
@@ -55,13 +55,13 @@ def replace(path: str, content: bytes, temporary: str) -> None:
 
 
 def remove(parent: int, temporary: str) -> None:
-    """Code inside may have done it already."""
+    """Removes the temporary file; code inside may have removed it already."""
     with suppress(OSError):
         os.unlink(temporary, dir_fd=parent)
 
 
 def forget(path: str, temporary: str) -> None:
-    """Removes what a killed process may have left."""
+    """Removes a temporary file that a killed process may have left."""
     with suppress(Exception):  # the directory may be gone, too
         parent = paths.open_parent(path)[0]
         remove(parent, temporary)

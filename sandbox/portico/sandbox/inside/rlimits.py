@@ -1,4 +1,4 @@
-"""Limits of each process of a sandbox, beside those of its spec."""
+"""Resource limits of each process in a sandbox, in addition to those of its spec."""
 
 from typing import Final
 
@@ -8,6 +8,6 @@ ALWAYS: Final = {
     "RLIMIT_MEMLOCK": 64 << 10,
     "RLIMIT_MSGQUEUE": 0,  # POSIX message queues
     "RLIMIT_SIGPENDING": 1_024,  # queued signals and timers
-    "RLIMIT_NICE": 0,  # no priority above the others', even if the owner may have one
+    "RLIMIT_NICE": 0,  # no raised priority, even if the owner may have one
     "RLIMIT_RTPRIO": 0,
 }

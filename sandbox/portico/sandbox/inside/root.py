@@ -1,9 +1,9 @@
-"""The file tree of a sandbox: what all sandboxes of a zygote share, and what each has of its own.
+"""The file system of a sandbox: the tree that all sandboxes of a zygote share, and the parts of each sandbox.
 
-The shared tree is a read-only tmpfs with the host's programs bound into it, read-only; nothing of the host
-is there unless it is named here or in the template. A sandbox then adds its own /proc, terminals and one
-scratch tmpfs, which holds /workspace, /tmp and /dev/shm, so that one size and one count of inodes bound
-them all.
+The shared tree is a read-only tmpfs with the host's programs bound into it, read-only; it contains nothing
+else of the host than what is named here or in the template. Each sandbox adds its own /proc, terminals and
+one scratch tmpfs, which holds /workspace, /tmp and /dev/shm, so that one size and one number of inodes limit
+them together.
 """
 
 import errno
@@ -18,7 +18,7 @@ SYSTEM: Final = (
     "/etc/localtime", "/etc/mime.types", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
     "/etc/terminfo", "/etc/magic", "/etc/ImageMagick-6", "/etc/matplotlibrc",
 )  # fmt: skip
-# Below directories that are shown, but no programs: sources, which are often a project, and settings.
+# Below visible directories, but without programs: sources, which are often a project, and settings.
 MASKED: Final = ("/usr/src", "/usr/local/src", "/usr/local/etc")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _SCRATCH: Final = {"workspace": 0o755, "tmp": 0o1777, "shm": 0o1777}
@@ -33,11 +33,11 @@ FILES: Final = {
     "/etc/resolv.conf": "# A sandbox resolves no names; its proxy does.\n",
     "/etc/hostname": "sandbox\n",
 }
-_BASE: Final = "/tmp"  # noqa: S108  any directory will do: what is mounted on it is seen by this namespace only
+_BASE: Final = "/tmp"  # noqa: S108  any directory: only this mount namespace sees what is mounted on it
 
 
 class Source:
-    """A file or directory of the host, held open so that it can be bound after the right to reach it is
+    """A file or directory of the host, held open so that it can be bound after the rights to open it are
     gone.
     """
 
@@ -50,8 +50,8 @@ class Source:
 
     @classmethod
     def of_mount(cls, entry: dict[str, Any], target: str) -> "Source":
-        """Raises FileNotFoundError unless the path still leads to the inode that the owner opened and holds,
-        so that nobody else's can have its number."""
+        """Opens a mount's source. Raises FileNotFoundError unless the path still leads to the inode that the
+        owner opened and holds; while it is held, no other file can have its number."""
         source = cls.__new__(cls)
         source.target, source.writable, source.directory = target, entry["writable"], entry["directory"]
         source.link = ""
@@ -76,7 +76,7 @@ class Source:
 
 
 def _make_parents(root: str, path: str) -> None:
-    """Homes can be passed through but not listed: the interpreter may live in one."""
+    """Creates parent directories. Homes can be traversed but not listed: the interpreter may be in one."""
     for part in path.split("/")[1:-1]:
         root += "/" + part
         if not os.path.lexists(root):
@@ -91,9 +91,9 @@ def _make(target: str, directory: bool) -> None:
 
 
 def open_sources(template: dict[str, Any]) -> list[Source]:
-    """Opens everything the template shows, with the rights of whoever started the zygote.
+    """Opens everything that the template contains, with the rights of the user who started the zygote.
 
-    Raises OSError for a mount that is not there; a system path that is not there is left out.
+    Raises OSError for a missing mount; missing system paths are omitted.
     """
     sources = [Source(path, path) for path in SYSTEM if os.path.lexists(path)]
     sources += [Source(path, path) for path in template["python"]]
@@ -105,8 +105,8 @@ def open_sources(template: dict[str, Any]) -> list[Source]:
 
 
 def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
-    """Builds the shared tree and makes it the root. The caller is root of its user namespace, in a new
-    mount namespace.
+    """Builds the shared tree and makes it the root directory. The caller must be root of its user namespace,
+    in a new mount namespace.
     """
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("tmpfs", _BASE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=1m,nr_inodes=4k,mode=755")
@@ -126,7 +126,7 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
         os.mkdir(f"{_BASE}/{name}", 0o711)
     for source in sources:
         source.bind(_BASE)
-    if not os.path.lexists(_BASE + paths.HOME):  # or the machine's Python is there
+    if not os.path.lexists(_BASE + paths.HOME):  # unless the machine's Python is there
         os.symlink("/workspace", _BASE + paths.HOME)
     for path in MASKED:
         if os.path.isdir(_BASE + path):
@@ -149,7 +149,8 @@ def build(sources: list[Source], mounts: list[dict[str, Any]]) -> None:
     os.rmdir("/old")
     writable = {source.target for source in sources if source.writable}
     for path in _mounted():
-        # A device node must stay usable, so no nodev on its bind; flags the host has set are locked and kept.
+        # Device nodes must stay usable, so their binds have no nodev; flags set by the host are locked and
+        # kept.
         if path in writable:
             linux.mount(
                 "none", path, flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_NOSUID | linux.MS_NODEV
@@ -164,7 +165,7 @@ def _mounted() -> list[str]:
 
 
 def _read_only(path: str) -> None:
-    """Remounts read-only, adding to the flags the mount has; a bind inherits flags that it may not drop."""
+    """Remounts read-only and keeps the mount's flags; a bind inherits flags that it may not drop."""
     state = os.statvfs(path)
     flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID
     linux.mount("none", path, flags=flags | state.f_flag & (os.ST_NODEV | os.ST_NOEXEC))
@@ -209,7 +210,7 @@ _MADE: Final = [
 
 
 def own(disk_bytes: int, inodes: int, owner: int) -> list[linux.Step]:
-    """Mounts what one sandbox has of its own. Who follows this is alone in its mount and pid namespaces."""
+    """Returns steps that mount a sandbox's own parts. They run in its own mount and pid namespaces."""
     options = f"size={disk_bytes},nr_inodes={inodes},mode=755".encode()
     steps = [*_SPECIAL, linux.step("mount", b"tmpfs", b"/scratch", b"tmpfs", _PLAIN, options)]
     for make, change, path in _MADE:
@@ -218,8 +219,8 @@ def own(disk_bytes: int, inodes: int, owner: int) -> list[linux.Step]:
 
 
 def show(mounts: list[dict[str, Any]], mapped: list[int]) -> None:
-    """Puts the template's mounts into their places. Of those that are shown as their owner this has been
-    given descriptors, in their order."""
+    """Attaches the template's mounts at their targets. `mapped` are the descriptors of those that are mounted
+    as their owner, in the same order."""
     for place, entry in enumerate(mounts):
         source, target = f"/mounts/{place}", entry["target"]
         if _in_scratch(target):

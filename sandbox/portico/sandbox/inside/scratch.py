@@ -1,4 +1,4 @@
-"""The file systems a sandbox can write to: one behind several names, or one for each name."""
+"""The writable file systems of a sandbox: one that has several names, or one for each name."""
 
 import os
 from typing import Final
@@ -7,10 +7,10 @@ PLACES: Final = ("/workspace", "/tmp", "/dev/shm")  # noqa: S108
 
 
 def states() -> list[os.statvfs_result]:
-    """Of each file system, once."""
+    """Returns the state of each file system once."""
     return list({os.stat(path).st_dev: os.statvfs(path) for path in PLACES}.values())
 
 
 def lacks_inodes() -> bool:
-    """Whether one has room left but can hold no more files."""
+    """Whether a file system has free space but no free inodes."""
     return any(state.f_files and state.f_favail == 0 and state.f_bavail for state in states())

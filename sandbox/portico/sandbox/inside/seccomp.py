@@ -1,8 +1,8 @@
-"""The system call filter of every sandbox, assembled here so that no library is needed.
+"""The system call filter of every sandbox, assembled here without a library.
 
-It refuses what a tool call never needs and the kernel has been attacked through, and what takes memory or
-entries of a table that belong to the whole machine. Anything else is allowed: the namespaces decide what it
-can reach. A call of another architecture's table kills the process.
+It refuses system calls that tools do not need and through which the kernel has been attacked, and those that
+use memory or table entries of the whole machine. Others are allowed: namespaces limit what they reach. A
+system call of another architecture's table kills the process.
 """
 
 import errno
@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from typing import Final
 
 _ALLOW: Final = 0x7FFF0000
-_ASK: Final = 0x7FC00000  # process 1, which counts them: see `sockets`
+_ASK: Final = 0x7FC00000  # notifies process 1, which counts them: see `sockets`
 _KILL: Final = 0x80000000
 _ERRNO: Final = 0x00050000
 _DENY: Final = _ERRNO | errno.EPERM
 _MISSING: Final = _ERRNO | errno.ENOSYS
-_NO_EFFECT: Final = _ERRNO  # the call says that it has succeeded
+_NO_EFFECT: Final = _ERRNO  # the call reports success
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# Names with their numbers on x86_64 and aarch64; None where the architecture lacks the call.
+# Names with their numbers on x86_64 and aarch64; None where the architecture has no such call.
 _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "process_madvise": (440, 440),
@@ -60,16 +60,16 @@ _STREAM, _DATAGRAM, _RAW = 1, 2, 3
 _TTY_INJECTION: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _PRLIMIT: Final = (302, 261)
 _FCNTL: Final = (72, 25)
-# F_SETLEASE holds up whoever opens the file, for 45 s each time; F_NOTIFY tells who uses a directory.
+# F_SETLEASE delays every open of the file, for 45 s each time; F_NOTIFY reveals who uses a directory.
 _OF_SHARED_FILES: Final = (1024, 1026)
 _PR_SET_SECCOMP, _PR_SET_VMA, _SECCOMP_SET_MODE_FILTER = 22, 0x53564D41, 1
 _MSG_FASTOPEN: Final = 0x20000000
 _MAP_HUGETLB, _MFD_HUGETLB, _SHM_HUGETLB = 0x40000, 0x4, 0o4000
 
-# Options of sockets, by level. Each takes memory that no control group counts, or an entry of a table that
-# all network namespaces share. A sandbox has no interface over which it could reach a multicast group.
+# Socket options by level. Each uses memory that no control group counts, or an entry of a table that all
+# network namespaces share. A sandbox has no interface that reaches a multicast group.
 _BUFFERS: Final = {7: _NO_EFFECT, 8: _NO_EFFECT}  # SO_SNDBUF and SO_RCVBUF: the system's defaults stay
-_FILTERS: Final = dict.fromkeys((26, 50, 51, 52), _DENY)  # SO_ATTACH_*: out of the machine's bpf_jit_limit
+_FILTERS: Final = dict.fromkeys((26, 50, 51, 52), _DENY)  # SO_ATTACH_*: use the machine's bpf_jit_limit
 _NO_DEVICE: Final = _ERRNO | errno.ENODEV
 _MULTICAST: Final = dict.fromkeys((42, 46), _NO_DEVICE)  # MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP
 _OPTIONS: Final = {
@@ -98,14 +98,14 @@ def _answer(value: int) -> list[bytes]:
 
 
 def _when(values: Iterable[int], body: list[bytes]) -> list[bytes]:
-    """What follows if the loaded number is one of these; the body must return."""
+    """Returns code that runs the body if the loaded number is one of the values; the body must return."""
     *others, last = values
     tests = [_op(_JUMP_EQ, value, len(others) - place, 0) for place, value in enumerate(others)]
     return [*tests, _op(_JUMP_EQ, last, 0, len(body)), *body]
 
 
 def _by(argument: int, bodies: dict[int, list[bytes]], otherwise: int, mask: int = 0) -> list[bytes]:
-    """What follows for each value of an argument, or of the bits in the mask."""
+    """Returns code that selects a body by the value of an argument, or of its bits in the mask."""
     code = [_op(_LOAD, _argument(argument)), *([_op(_AND, mask)] if mask else [])]
     for value, body in bodies.items():
         code += _when([value], body)
@@ -120,7 +120,7 @@ def _values(argument: int, answers: dict[int, int], otherwise: int) -> list[byte
 
 
 def _flags(argument: int, mask: int, answer: int) -> list[bytes]:
-    """The answer where one of these bits is set."""
+    """Returns code that gives the answer if one of the bits is set."""
     return [
         _op(_LOAD, _argument(argument)),
         _op(_JUMP_SET, mask, 0, 1),
@@ -130,8 +130,8 @@ def _flags(argument: int, mask: int, answer: int) -> list[bytes]:
 
 
 def _sockets(counted: int) -> list[bytes]:
-    """Unix, TCP and UDP sockets, and netlink's for the addresses and interfaces that glibc asks for. Other
-    protocols are as if the kernel did not have them."""
+    """Allows Unix, TCP and UDP sockets, and netlink's for the addresses and interfaces that glibc queries.
+    Other protocols fail as if the kernel did not have them."""
     unsupported = _ERRNO | errno.EPROTONOSUPPORT
     internet = _by(
         1,
@@ -153,8 +153,8 @@ def _sockets(counted: int) -> list[bytes]:
 
 
 def program(machine: str | None = None, *, ask: bool = True) -> bytes:
-    """The filter for a machine (default: this one). Without `ask`, sockets that process 1 is to count are
-    allowed. Raises KeyError if there is no filter for the machine."""
+    """Returns the filter for a machine (default: this one). Without `ask`, it allows the sockets that process
+    1 would count. Raises KeyError if there is no filter for the machine."""
     machine = machine or os.uname().machine
     column = list(_AUDIT_ARCH).index(machine) if machine in _AUDIT_ARCH else -1
     if column < 0:
@@ -165,7 +165,7 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
         _op(_RETURN, _KILL),
         _op(_LOAD, _NR),
     ]
-    if machine == "x86_64":  # the x32 table shares the architecture's name
+    if machine == "x86_64":  # the x32 table has the same architecture number
         code += [_op(_JUMP_GE, 0x40000000, 0, 1), _op(_RETURN, _KILL)]
 
     invalid, no_memory, unsupported = (
@@ -173,11 +173,11 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
     )
     bodies = {
         _CLONE: _flags(0, _NAMESPACES, _DENY),
-        # Threads need clone with plain flags; clone3 hides its flags in memory: without it glibc uses clone.
+        # Threads need clone with plain flags. clone3 has its flags in memory: without it, glibc uses clone.
         _CLONE3: _answer(_MISSING),
         _SOCKET: _sockets(_ASK if ask else _ALLOW),
         _CONNECT: _answer(_ASK if ask else _ALLOW),
-        # It connects, too.
+        # MSG_FASTOPEN connects, too.
         _SENDTO: _flags(3, _MSG_FASTOPEN, unsupported),
         _SENDMSG: _flags(2, _MSG_FASTOPEN, unsupported),
         _SENDMMSG: _flags(3, _MSG_FASTOPEN, unsupported),
@@ -185,15 +185,16 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
         _SETSOCKOPT: _by(1, {level: _values(2, told, _ALLOW) for level, told in _OPTIONS.items()}, _ALLOW),
         _IOCTL: _values(1, dict.fromkeys(_TTY_INJECTION, _DENY), _ALLOW),
         _FCNTL: _values(1, dict.fromkeys(_OF_SHARED_FILES, invalid), _ALLOW),
-        _IO_SETUP: _answer(_MISSING),  # its requests come out of the machine's aio-max-nr
-        # Huge pages are the machine's, and no group counts them.
+        _IO_SETUP: _answer(_MISSING),  # its requests count towards the machine's aio-max-nr
+        # Huge pages belong to the machine, and no control group counts them.
         _MMAP: _flags(3, _MAP_HUGETLB, no_memory),
         _MEMFD_CREATE: _flags(1, _MFD_HUGETLB, invalid),
         _SHMGET: _flags(2, _SHM_HUGETLB, no_memory),
-        # A process limits itself; process 1 has the same user, and could be kept from opening or writing.
+        # A process may limit itself. Process 1 has the same user, and must not be kept from opening or
+        # writing.
         _PRLIMIT: _values(0, {0: _ALLOW}, _DENY),
-        # Filters of a program's own use up bpf_jit_limit, too; programs take this for a kernel without them.
-        # No group counts the names of mappings.
+        # A program's own filters also use bpf_jit_limit; programs treat the error as a kernel without
+        # filters. No control group counts the names of mappings.
         _PRCTL: _values(0, {_PR_SET_SECCOMP: invalid, _PR_SET_VMA: invalid}, _ALLOW),
         _SECCOMP: _values(0, {_SECCOMP_SET_MODE_FILTER: invalid}, _ALLOW),
     }
@@ -206,8 +207,8 @@ def program(machine: str | None = None, *, ask: bool = True) -> bytes:
 
 
 def _tree(cases: list[tuple[int, list[bytes]]], otherwise: bytes) -> list[bytes]:
-    """Finds the loaded number among the cases by halving; each case must return. When a filter is put on, the
-    system tries it with every number there is, so that a long list of tests would take long."""
+    """Returns code that finds the loaded number by bisection; each case must return. On installation, the
+    kernel tries the filter with every number, so a long list of tests would take long."""
     if len(cases) < 6:
         tests = [
             _when([number for number, _ in same], body)

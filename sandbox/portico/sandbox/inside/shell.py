@@ -1,4 +1,4 @@
-"""IPython in a sandbox: without files of its own, terminal or colours, and with events for output."""
+"""IPython in a sandbox: without own files, terminal and colours; output becomes events."""
 
 import os
 import sys
@@ -18,12 +18,12 @@ from traitlets.config import Config
 from . import commands, tracebacks
 
 Emit = Callable[[dict[str, Any], str], None]
-_FOLDER: Final = "/tmp/.ipython"  # noqa: S108  made when something is stored there
+_FOLDER: Final = "/tmp/.ipython"  # noqa: S108  created when something is stored in it
 _CONFIG: Final = {
     "InteractiveShell": {"colors": "nocolor", "autoindent": False, "history_length": 0},
     "HistoryManager": {"enabled": False, "hist_file": ":memory:"},  # no database and no thread
 }
-# These show the error of the cell itself, which the kernel tells in its own way.
+# These show the error of the cell itself, which the kernel reports in its own way.
 _OF_THE_CELL: Final = frozenset({"run_code", "run_ast_nodes", "run_cell_async", "_run_cell"})
 
 
@@ -46,17 +46,19 @@ class _Hook(DisplayHook):
 
 class _Publisher(DisplayPublisher):
     def _setup_execution_tracking(self) -> None:
-        """Keeps no copies of displayed objects, and so needs no events."""
+        """Keeps no copies of displayed objects, so it registers no events."""
 
     def publish(self, data: dict[str, Any], metadata: Any = None, *_: Any, **_options: Any) -> None:
         self._validate_data(data, metadata)
         self.shell.emit(data, "display")
 
     def clear_output(self, wait: bool = False) -> None:
-        """What the caller has received cannot be taken back."""
+        """Does nothing: output that the caller has received cannot be removed."""
 
 
 class Shell(InteractiveShell):
+    """IPython's shell, adapted to a sandbox."""
+
     compiler_class = _Compiler
     displayhook_class = _Hook
     display_pub_class = _Publisher
@@ -68,7 +70,7 @@ class Shell(InteractiveShell):
         self.loop_runner = run
         self.set_hook("show_in_pager", _page)
         warnings.filterwarnings("ignore", "To exit: use", UserWarning)
-        self.builtin_trap.__enter__()  # for code of imported files, and before the first cell that needs this
+        self.builtin_trap.__enter__()  # for code of imported files, and cells that run without IPython
         register = self.events.register
 
         def hooked(event: str, function: Callable[..., Any]) -> None:
@@ -78,7 +80,7 @@ class Shell(InteractiveShell):
         self.events.register = hooked
 
     def run(self, code: str) -> None:
-        """Runs a cell. Raises what it raises."""
+        """Runs a cell. Raises what the cell raises."""
         result = self.run_cell(code, store_history=True)
         problem = result.error_before_exec or result.error_in_exec
         if problem is not None:
@@ -92,7 +94,7 @@ class Shell(InteractiveShell):
             self._depth -= 1
 
     def catch_up(self, count: int, inputs: list[str], shown: list[Any]) -> None:
-        """Takes over what cells have left that ran without it. The youngest input and result come first."""
+        """Takes over the history of cells that ran without it; newest inputs and results first."""
         self.execution_count = count
         history = self.history_manager
         history.input_hist_raw[:] = history.input_hist_parsed
@@ -101,14 +103,14 @@ class Shell(InteractiveShell):
         hook._, hook.__, hook.___ = shown
 
     def after_fork(self) -> None:
-        """In a child, which has none of the threads: %%bash and its like begin another."""
+        """Resets the threads in a forked child, which has none: %%bash and the like start another."""
         scripts = self.magics_manager.registry.get("ScriptMagics") if self.magics_manager else None
         if scripts is not None and scripts.event_loop is not None:
             scripts._event_loop_finalizer.detach()
             scripts.event_loop = None
 
     def system(self, cmd: str) -> None:
-        """`!command`. Its exit code is in `_exit_code`."""
+        """Runs `!command`. Its exit code is in `_exit_code`."""
         code = commands.run(self.var_expand(cmd, depth=1))
         self.user_ns["_exit_code"] = code
         if self.system_raise_on_error and code != 0:
@@ -117,17 +119,17 @@ class Shell(InteractiveShell):
             raise CalledProcessError(code, cmd)
 
     def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
-        """`names = !command`."""
+        """Runs `names = !command`."""
         told = commands.output(self.var_expand(cmd, depth=depth + 1))
         return SList(told.splitlines()) if split else LSString(told)
 
     def enable_gui(self, gui: Any = None) -> None:
-        """For `%matplotlib inline`. There is no screen for anything else."""
+        """Allows `%matplotlib inline`. Other backends need a screen."""
         if gui:
             raise NotImplementedError(f"no {gui} here: a sandbox has no screen; use %matplotlib inline")
 
     def ask_exit(self) -> None:
-        """`exit`, `quit`: the cell ends here, as a program would; the kernel and its names stay."""
+        """`exit` and `quit` end the cell, as they end a program; the kernel and its variables stay."""
         raise SystemExit
 
     def showtraceback(self, exc_tuple: Any = None, *_: Any, **_options: Any) -> None:
@@ -158,7 +160,7 @@ class Shell(InteractiveShell):
         yield
 
     def init_ipython_dir(self, ipython_dir: Any) -> None:
-        self.unobserve_all("ipython_dir")  # which would make it
+        self.unobserve_all("ipython_dir")  # an observer would create the directory
         self.ipython_dir = _FOLDER
 
     def init_profile_dir(self, profile_dir: Any) -> None:
@@ -168,16 +170,16 @@ class Shell(InteractiveShell):
         self.profile_dir = profile
 
     def init_virtualenv(self) -> None:
-        """The sandbox's Python is what it is."""
+        """Does nothing: the sandbox's Python is fixed."""
 
 
 def _page(_shell: Any, text: Any, *_: Any, **_options: Any) -> None:
-    """Shows help as text where a terminal would page it."""
+    """Prints help, which IPython in a terminal shows in a pager."""
     print(text["text/plain"] if isinstance(text, dict) else text)
 
 
 def make(module: Any, emit: Emit, run: Callable[[Any], Any], hook: Callable[[], None]) -> Shell:
-    """The one shell of this process, as get_ipython() and InteractiveShell.instance() give it."""
+    """Creates the process's only shell, which get_ipython() and InteractiveShell.instance() return."""
     shell = Shell(module, emit, run, hook)
     for kind in (Shell, InteractiveShell):
         kind._instance = shell

@@ -1,4 +1,4 @@
-"""The kernel's standard streams: text as UTF-8, flushed by line, and mended when a cell has closed them."""
+"""The kernel's standard streams: UTF-8 text, flushed by line, and reopened when a cell has closed them."""
 
 import fcntl
 import io
@@ -6,13 +6,13 @@ import os
 import sys
 from typing import Any, Final
 
-SPARES: Final = {1: 901, 2: 902}  # copies of standard output and error, out of the way of code inside
+SPARES: Final = {1: 901, 2: 902}  # copies of standard output and error, beyond the numbers code inside uses
 _NAMES: Final = {1: "stdout", 2: "stderr"}
 _OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
 
 
 def prepare() -> None:
-    """Sets up the streams of this process, which its forks have, too."""
+    """Configures the streams of this process and its forks."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(**_OPTIONS)
@@ -28,15 +28,15 @@ def flush() -> None:
 
 
 def plain() -> bool:
-    """Whether output goes to the kernel's own descriptors, and nothing captures it."""
+    """Whether output goes to the kernel's own descriptors, without being captured."""
     try:
         return bool(sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2)
-    except Exception:  # a stream of a cell's own without a descriptor
+    except Exception:  # a cell's own stream without a descriptor
         return False
 
 
 def settle() -> None:
-    """After a cell: flushes the streams, and opens those again that the cell has closed."""
+    """Flushes the streams after a cell, and reopens those that the cell has closed."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What a cell raised, as text for its reader: the cell's frames and those of libraries, not the kernel's."""
+"""Formats the exception of a cell: with the frames of the cell and of libraries, without the kernel's."""
 
 import errno
 import os
@@ -15,12 +15,12 @@ _MOST_TRACEBACK: Final = 100_000
 
 
 def describe(problem: BaseException) -> dict[str, Any]:
-    """Its name, message and traceback, and which limit of the sandbox was behind it."""
+    """Returns the name, message and traceback of an exception, and which limit of the sandbox caused it."""
     try:
         told = traceback.TracebackException(type(problem), problem, problem.__traceback__, compact=True)
         _leave_out_kernel(told)
         lines, message = list(told.format()), str(problem)
-    except BaseException:  # an exception whose own __str__ fails, with whatever
+    except BaseException:  # the exception's own __str__ may raise anything
         lines, message = [f"{type(problem).__name__}\n"], ""
     return {
         "name": type(problem).__name__[:_MOST_NAME],
@@ -34,8 +34,8 @@ _HERE: Final = describe.__code__.co_filename.rpartition("/")[0] + "/"
 
 
 def _leave_out_kernel(top: traceback.TracebackException) -> None:
-    """Drops frames of the kernel and of IPython, and those before a cell's first, of the error and of its
-    causes."""
+    """Drops the frames of the kernel and of IPython, and those before a cell's first one, from an exception
+    and its causes."""
     ours = [_HERE]
     if "IPython" in sys.modules:
         ours.append(str(sys.modules["IPython"].__file__).rpartition("/")[0] + "/")
@@ -54,7 +54,7 @@ def _leave_out_kernel(top: traceback.TracebackException) -> None:
 
 
 def _limit_of(problem: BaseException) -> str | None:
-    """Which limit of the sandbox made the cell fail, as far as the exception tells."""
+    """Returns which limit of the sandbox made the cell fail, as far as the exception shows."""
     if isinstance(problem, MemoryError):
         return "memory"
     if isinstance(problem, OSError) and problem.errno == errno.ENOSPC:
@@ -67,7 +67,7 @@ def _limit_of(problem: BaseException) -> str | None:
 
 
 def end_child(problem: BaseException | None) -> NoReturn:
-    """Ends a process that a cell has forked and that has come to the cell's end, as a program would end."""
+    """Ends a process that a cell has forked and that has reached the cell's end, as a program would end."""
     code: object = 0
     if isinstance(problem, SystemExit):
         code = 0 if problem.code is None else problem.code

@@ -1,4 +1,4 @@
-"""Process trees inside a sandbox: finding and killing everything below a process."""
+"""Process trees inside a sandbox: finds and kills all descendants of a process."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ _ROUNDS: Final = 200
 
 
 def parents() -> dict[int, tuple[int, str]]:
-    """Of each living process its parent and its state letter."""
+    """Returns the parent and the state letter of each process."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -16,13 +16,13 @@ def parents() -> dict[int, tuple[int, str]]:
                 with open(f"/proc/{name}/stat", "rb") as file:
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
-                continue  # gone meanwhile
+                continue  # it has ended
             table[int(name)] = (int(fields[1]), fields[0].decode())
     return table
 
 
 def below(root: int) -> list[int]:
-    """The living descendants of a process."""
+    """Returns the living descendants of a process."""
     table = parents()
     family = {root}
     size = 0
@@ -33,12 +33,13 @@ def below(root: int) -> list[int]:
 
 
 def kill(root: int) -> None:
-    """Kills a process and all below it. The root must be a subreaper; what forks too fast takes all others.
+    """Kills a process and its descendants. The root must be a subreaper. If they fork too fast, all processes
+    of the sandbox are killed.
 
-    All are stopped before the first is killed: a stopped process keeps its place under the limit, so even a
-    fork bomb runs out of room to grow, while each one killed early would make room for another.
+    All are stopped before the first is killed: a stopped process still counts towards the limit, so even a
+    fork bomb cannot grow, while each one killed early would make room for another.
     """
-    _signal(root, signal.SIGSTOP)  # it stays, so that orphans still come to it and can be found
+    _signal(root, signal.SIGSTOP)  # it stays, so that orphans become its children and can be found
     stopped: set[int] = set()
     for _ in range(_ROUNDS):
         fresh = set(below(root)) - stopped
@@ -48,13 +49,13 @@ def kill(root: int) -> None:
             _signal(pid, signal.SIGSTOP)
         stopped |= fresh
     else:
-        _signal(-1, signal.SIGKILL)  # everything in the sandbox but this process
+        _signal(-1, signal.SIGKILL)  # all processes in the sandbox but this one
     for pid in [*stopped, root]:
         _signal(pid, signal.SIGKILL)
 
 
 def kill_all() -> bool:
-    """Kills everything in the sandbox but this process, once; false when there was nothing left."""
+    """Kills all processes in the sandbox but this one, once; False if there were none."""
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
@@ -66,4 +67,4 @@ def _signal(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it has ended by itself
+        pass  # it has ended

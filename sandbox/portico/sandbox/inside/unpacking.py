@@ -1,5 +1,5 @@
-"""A tar stream into a directory, by a process of its own and under the sandbox's limits: no link is followed,
-no file is written through another name, and holes stay holes."""
+"""Extracts a tar stream into a directory, in a separate process under the sandbox's limits: it follows no
+link, writes no file through another name, and keeps sparse files sparse."""
 
 import errno
 import os
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     import tarfile
 
 _PIECE: Final = 256 << 10  # bytes
-_SHOWN: Final = 200  # characters of a name in an error
+_SHOWN: Final = 200  # characters of a name in an error message
 
 
 def unpack(request: dict[str, Any]) -> None:
-    """Puts a tar stream, compressed or not, from the standard input into a directory. With `clear` it is
-    emptied before, with `exact` links may lead anywhere, as in what `pack` has made. Raises Failure,
+    """Extracts a tar stream, compressed or not, from standard input into a directory. With `clear` the
+    directory is emptied first; with `exact` links may lead anywhere, as `pack` writes them. Raises Failure,
     OSError."""
-    import tarfile  # seldom needed, and every fork of the zygote would have to copy it
+    import tarfile  # rarely needed; in the zygote it would slow down every fork
 
     top = paths.open_directory(request["path"])
     if request.get("clear"):
         clear(top, _mounts_below(request["path"]))
     exact = bool(request.get("exact"))
-    folders: list[tuple[str, int, int]] = []  # with mode and time, which are set last
+    folders: list[tuple[str, int, int]] = []  # with mode and time, which are set at the end
     with os.fdopen(0, "rb", closefd=False) as source:
         try:
             with tarfile.open(fileobj=source, mode="r|*") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members = []  # type: ignore[attr-defined]  # otherwise all are kept
+                    tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps all members
                     _extract(tar, member, top, exact, folders)
         except (tarfile.TarError, EOFError) as error:
             raise Failure("invalid", f"{type(error).__name__}: {error}") from None
@@ -42,7 +42,7 @@ def unpack(request: dict[str, Any]) -> None:
             pass  # the padding after the last member
     for name, mode, modified in reversed(folders):
         fd = paths.open_below(top, name, os.O_RDONLY | os.O_DIRECTORY)
-        if os.fstat(fd).st_uid == os.getuid():  # what a mount is in may be the system's
+        if os.fstat(fd).st_uid == os.getuid():  # a mount's parent may belong to the system
             os.utime(fd, ns=(modified, modified))
             os.fchmod(fd, mode)
         os.close(fd)
@@ -105,15 +105,15 @@ def _extract(
 
 
 def _plain(path: str, name: str) -> str:
-    """A path without dots that stays below. Raises Failure."""
+    """Returns a normalized path that stays below the directory. Raises Failure."""
     plain = posixpath.normpath(path)
     if path.startswith("/") or plain.split("/")[0] == ".." or "\0" in path:
-        raise Failure("invalid", f"{name[:_SHOWN]}: no file, directory or link that stays inside")
+        raise Failure("invalid", f"{name[:_SHOWN]}: leads outside the directory")
     return plain
 
 
 def _parent(top: int, folder: str) -> int:
-    """The open directory, made if need be."""
+    """Opens a directory; creates it if it is missing."""
     try:
         return paths.open_below(top, folder or ".", os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def _parent(top: int, folder: str) -> int:
 
 
 def _write(tar: "tarfile.TarFile", member: "tarfile.TarInfo", fd: int) -> None:
-    """A file's content. Raises Failure for a stream that ends before."""
+    """Writes a file's content. Raises Failure for a truncated stream."""
     source: Any = tar.fileobj
     source.seek(member.offset_data)
     sparse: Any = member.sparse
@@ -153,7 +153,7 @@ def _nanoseconds(member: "tarfile.TarInfo") -> int:
 
 
 def _mounts_below(path: str) -> set[str]:
-    """Mounts, and directories that they are in, by their paths below a directory."""
+    """Returns the mounts below a directory, and their parent directories, by their paths below it."""
     root, rest = paths.split(path)
     top = posixpath.normpath(posixpath.join(root, rest))
     kept = set()
@@ -167,9 +167,9 @@ def _mounts_below(path: str) -> set[str]:
 
 
 def clear(top: int, kept: set[str], folder: str = "") -> None:
-    """Empties an open directory. Leaves the names in `kept`, and other file systems. Raises OSError.
+    """Empties an open directory, except for the names in `kept` and other file systems. Raises OSError.
 
-    Moves deep directories up before it removes them: a tree may be deeper than there are descriptors.
+    Moves deep directories up before it removes them: a tree may be deeper than the limit of descriptors.
     """
     device = os.fstat(top).st_dev
     number = 0
@@ -188,8 +188,8 @@ def clear(top: int, kept: set[str], folder: str = "") -> None:
                     inner_state = os.stat(inner, dir_fd=place, follow_symlinks=False)
                     if stat.S_ISDIR(inner_state.st_mode):
                         if inner_state.st_dev != device:
-                            raise OSError(errno.EBUSY, f"{name[:_SHOWN]}: a mount is in it")
-                        os.close(_enter(place, inner))  # to move a directory takes the right to write to it
+                            raise OSError(errno.EBUSY, f"{name[:_SHOWN]}: it contains a mount")
+                        os.close(_enter(place, inner))  # moving a directory requires write permission for it
                         number += 1
                         while exists(top, moved := f".{number}"):
                             number += 1
@@ -210,7 +210,7 @@ def clear(top: int, kept: set[str], folder: str = "") -> None:
 
 
 def _enter(parent: int, name: str) -> int:
-    """Opens a directory, whose owner may do everything in it from now on. Raises OSError."""
+    """Opens a directory and gives its owner all permissions for it. Raises OSError."""
     fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
         os.chmod(f"/proc/self/fd/{fd}", 0o700)

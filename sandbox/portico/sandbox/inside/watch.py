@@ -1,4 +1,4 @@
-"""Tells a call what changes below a directory, by inotify."""
+"""Reports changes below a directory to a call, by inotify."""
 
 import os
 import struct
@@ -17,12 +17,12 @@ _DIRECTORY: Final = 0x40000000
 _MASK: Final = 0x8 | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _MODIFY
 _KINDS: Final = {_CREATE: "created", _DELETE: "removed", _MOVED_FROM: "removed", _MOVED_TO: "created"}
 _MAX_DIRECTORIES: Final = 4096
-_TURN: Final = 0.002  # seconds of work, after which other calls are served
+_TURN: Final = 0.002  # seconds of work before other calls are served
 
 
 class Watch:
-    """One call. While its owner does not read, changes are not kept: one `overflow` stands for all of them,
-    and comes as soon as it reads again.
+    """Serves one call. While its owner does not read, changes are dropped; one `overflow` replaces them as
+    soon as it reads again.
     """
 
     def __init__(self, loop: Loop, call: Call, request: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ class Watch:
         self._steps: Generator[None, None, None] | None = None
         self._missed = self._ready = False
         self._fd = linux.inotify_init()
-        self._turn = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # it can always be written to
+        self._turn = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # always writable
         try:
             os.close(self._add(self._top))
         except BaseException:
@@ -69,7 +69,7 @@ class Watch:
             self._call.event({"type": "overflow", "path": self._top})
 
     def _add(self, path: str) -> int:
-        """Watches a directory and gives its descriptor."""
+        """Watches a directory and returns its descriptor."""
         directory = paths.open_directory(path)
         try:
             self._watched[linux.inotify_add(self._fd, f"/proc/self/fd/{directory}", _MASK)] = path
@@ -79,7 +79,7 @@ class Watch:
         return directory
 
     def _adding(self) -> Generator[None, None, None]:
-        """Watches the directories that wait, and those below them, in steps. Reports entries that a new
+        """Watches the waiting directories and those below them, in steps. Reports entries that a new
         directory had before it was watched; a few entries may be reported twice.
         """
         while self._waiting:

@@ -1,9 +1,8 @@
-"""The zygote: a warm Python that holds no secret and forks one namespaced process per sandbox.
+"""The zygote: a process with loaded modules and without secrets, which forks one sandbox per request.
 
-It runs as process 1 of a pid namespace of its own, inside a user namespace in which no id is the host's
-root. Every sandbox is a pid namespace below it, so the end of the zygote, however it comes, is the end of
-them all; and it ends when the owner's socket closes or its parent dies. It stays single-threaded: that is
-what makes a bare fork safe.
+It runs as process 1 of its own pid namespace, in a user namespace in which no id is the host's root. Every
+sandbox is a pid namespace below it, so all sandboxes end with the zygote, however it ends. It ends when the
+owner's socket is closed or its parent dies. It stays single-threaded, which makes a bare fork safe.
 """
 
 import _socket
@@ -20,10 +19,10 @@ from typing import Any, Final
 from . import agent, linux, networks, paths, rlimits, root, seccomp, wire
 
 MESSAGE: Final = 128 << 10  # bytes of one request
-_DESCRIPTORS: Final = 200  # of one request: a channel, the ways into control groups, and mounts
+_DESCRIPTORS: Final = 200  # of one request: a channel, descriptors of control groups, and mounts
 NAMESPACES: Final = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 INSIDE_UID: Final = 1000
-# The steps of locking up, as far as they are the same for every sandbox.
+# The steps of `lock_up` that are the same for every sandbox.
 _ALONE: Final = (
     linux.step("setsid"),
     linux.step("unshare", NAMESPACES & ~linux.CLONE_NEWNET | linux.CLONE_NEWCGROUP),
@@ -33,17 +32,18 @@ _ALONE: Final = (
         for name, most in rlimits.ALWAYS.items()
     ),
 )
-# The namespaces above belong to the zygote's user namespace. From the one inside it, whatever capability were
-# won would say nothing about them.
+# The namespaces above belong to the zygote's user namespace. A capability gained in the user namespace below
+# gives no rights in them.
 _NOBODY: Final = (
-    # /proc/self is root's until then, and so its maps.
+    # Until then /proc/self, with the id maps, belongs to root.
     linux.step("prctl", linux.PR_SET_DUMPABLE, 1, 0, 0, 0),
     linux.step("unshare", linux.CLONE_NEWUSER),
 )
 
 
 def maps(inside: int, uid: int, gid: int) -> tuple[linux.Step, ...]:
-    """Maps one id into the user namespace this process has just made, as any user may."""
+    """Returns steps that map one id into the user namespace that this process has just made, as any user
+    may."""
     return (
         (linux.write_file, ("/proc/self/setgroups", "deny")),
         (linux.write_file, ("/proc/self/uid_map", f"{inside} {uid} 1")),
@@ -52,7 +52,7 @@ def maps(inside: int, uid: int, gid: int) -> tuple[linux.Step, ...]:
 
 
 class Zygote:
-    """What is made of a template. `open` it, and make it `turn` for ever."""
+    """Forks sandboxes of one template. Call `open`, and then `turn` forever."""
 
     fork: Callable[[], int] = os.fork  # for kernels
     _control: socket.socket
@@ -72,17 +72,17 @@ class Zygote:
         paths.roots += [entry["target"] for entry in self._mounts]
         self._agent = agent.Agent()
         self._agent.kernel.env = self._agent.processes.env = template["env"]
-        if not template["preload"]:  # a caller's modules may need their hooks
+        if not template["preload"]:  # a caller's modules may need their fork hooks
             self.fork = self._agent.kernel.fork = linux.fork_bare
 
     def open(self, control: socket.socket) -> None:
-        """Takes the owner's requests from here on."""
+        """Serves the owner's requests from now on."""
         self._control = control
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
     def turn(self) -> None:
-        """Waits until something has happened, and sees to it."""
+        """Waits for requests and exits, and handles them; makes namespaces while idle."""
         ready = self._poll.poll(self.networks.patience())
         if not ready:
             self.networks.make()
@@ -94,7 +94,7 @@ class Zygote:
                 continue
             message, fds, _, _ = socket.recv_fds(self._control, MESSAGE, _DESCRIPTORS)
             if not message:
-                os._exit(0)  # the owner is gone, and with this process every sandbox
+                os._exit(0)  # the owner is gone; all sandboxes end with this process
             request = wire.parse_json(message)
             if fds:
                 pidfd = self._spawn(request, fds)
@@ -104,8 +104,8 @@ class Zygote:
                 self._make_namespace(request)
 
     def _spawn(self, request: dict[str, Any], fds: list[int]) -> int | None:
-        """The descriptors: the channel, the ways into the control groups, mounts. None where the machine
-        allows no more processes, or the group is gone."""
+        """Forks a sandbox and returns its pidfd; None if the machine allows no more processes, or the group
+        is gone. `fds` are the channel, the descriptors of control groups, and mounts."""
         birthplace = fds[1] if request["births"] else None
         pidfd = None
         try:
@@ -130,14 +130,14 @@ class Zygote:
         self._control.sendmsg([f"{request['id']} {reason}".encode()])
 
     def _make_namespace(self, request: dict[str, Any]) -> None:
-        """A user namespace that maps a user and group of files to a sandbox's. Where that is not allowed, the
-        answer is without one."""
+        """Makes a user namespace that maps the user and group of files to a sandbox's. If that is not
+        allowed, it answers with an error."""
         told, telling = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
                 linux.unshare(linux.CLONE_NEWUSER)
-                linux.prctl(linux.PR_SET_DUMPABLE, 1)  # or nobody could write its maps
+                linux.prctl(linux.PR_SET_DUMPABLE, 1)  # otherwise its maps could not be written
                 os.write(telling, b"k")
                 signal.pause()
             finally:
@@ -158,11 +158,11 @@ class Zygote:
             os.close(told)
 
     def _become_sandbox(self, request: dict[str, Any], fds: list[int]) -> None:
-        """Locks the new process up and hands it to the agent. Never returns."""
+        """Isolates the new process and runs the supervisor in it. Never returns."""
         try:
             listener = self.lock_up(request, fds, self._mounts, linux.follow)
             agent.become(self._agent, _socket.socket(fileno=fds[0]), listener, kernel_first=True)
-        except BaseException as error:  # whatever it was, this process must not go on as a zygote
+        except BaseException as error:  # in any case this process must not go on as a zygote
             agent.refuse(fds[0], error)
         finally:
             os._exit(1)
@@ -174,15 +174,14 @@ class Zygote:
         mounts: list[dict[str, Any]],
         follow: Callable[[Iterable[linux.Step]], int],
     ) -> int:
-        """Puts this process into its control groups, its namespaces and its tree, and takes from it what it
-        could do elsewhere: step by step, in an order in which each step is still allowed. Gives the filter's
-        listener."""
+        """Moves this process into its control groups, namespaces and file system, and drops its rights, in an
+        order in which each step is still allowed. Returns the filter's listener."""
         first = 1 + request["births"]
         lists, mapped = fds[first : first + request["lists"]], fds[first + request["lists"] :]
         uid = request["uid"]
-        for fd in lists:  # who enters alone need not wait until the kernel is sure of every other process
+        for fd in lists:  # writing 0 moves only this process, so the kernel does not wait for others
             follow((linux.step("write", fd, b"0", 1),))
-        follow(self.networks.entering())  # first, for some of these steps need its descriptor or a file
+        follow(self.networks.entering())  # first, because some of these steps need its descriptor or a file
         for fd in (
             *self._children,
             *self.networks.descriptors(),
