@@ -151,9 +151,7 @@ async def test_a_busy_sandbox_leaves_its_neighbour_time(backend: Backend) -> Non
     neighbour = await backend.create(Spec())
     assert (await neighbour.run_cell("1")).ok
     held = (await spinning).rich[0].data["text/plain"] == b"True"
-    if (
-        backend.capabilities.tier == "gvisor"
-    ):  # whose clocks inside also count the time for which it is throttled
+    if backend.capabilities.tier == "gvisor":  # whose clocks inside also count throttled time
         used = (await box.metrics()).cpu_seconds
         held = used is not None and used < 2.5
     assert held

@@ -12,9 +12,7 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellError, CellResult
 from portico.sandbox.handle.sandbox_handle import Box
 
-FOLDER = str(
-    Path(portico.sandbox.__file__).parent
-)  # the folder, on this machine, of the code that runs inside
+FOLDER = str(Path(portico.sandbox.__file__).parent)  # on this machine, of the code that runs inside
 HOST = re.compile(rf"portico_inside|{re.escape(FOLDER)}|/\.portico|zygote|kernel\.py")
 
 

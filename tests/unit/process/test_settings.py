@@ -31,7 +31,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"listen": ["127.0.0.1:65536"]},
         "--listen (PORTICO_CORE_LISTEN) must be host:port, with a port up to 65535",
     ),
-    ({"store": "postgres://x/y"}, "--store (PORTICO_CORE_STORE) can't be used: no store for postgres://"),
+    (
+        {"store": "postgres://x/y"},
+        "--store (PORTICO_CORE_STORE) can't be used: unsupported store URL postgres://",
+    ),
     ({"store": "x"}, "--store (PORTICO_CORE_STORE) can't be used: invalid store URL"),
     ({"metrics_listen": "9464"}, "--metrics-listen (PORTICO_CORE_METRICS_LISTEN) must be host:port"),
     (

@@ -66,7 +66,7 @@ def check_url(url: str) -> SqliteFile | None:
         return None
     if parsed.drivername == "sqlite":
         return _file(parsed)
-    raise ValueError(f"no store for {parsed.drivername}://; supported are {SUPPORTED}")
+    raise ValueError(f"unsupported store URL {parsed.drivername}://; supported are {SUPPORTED}")
 
 
 def directory_of(url: str) -> str:
@@ -109,7 +109,7 @@ def _file(url: URL) -> SqliteFile:
     if synchronous not in SYNCHRONOUS:
         raise ValueError(f"synchronous must be one of {', '.join(SYNCHRONOUS)}")
     if options:
-        raise ValueError(f"sqlite:// has no option {next(iter(options))!r}; it has: synchronous")
+        raise ValueError(f"unknown option {next(iter(options))!r} of sqlite://; expected synchronous")
     return SqliteFile(Path(url.database).absolute(), synchronous)
 
 

@@ -1,4 +1,4 @@
-"""Reads the members of a memory's JSON metadata for filters, so that every store compares them alike."""
+"""Reads the members of a memory's JSON metadata for filters, so that all stores compare them equally."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -207,9 +207,9 @@ def _text(value: Any, field: str) -> str:
 
 def _name(value: Any, field: str) -> str:
     if not isinstance(value, str):
-        raise InvalidArgument(field, "must be names of members")
+        raise InvalidArgument(field, "must be a name or a list of names")
     if len(value) > NAME_CHARACTERS:
-        raise InvalidArgument(field, f"a name of more than {NAME_CHARACTERS} characters")
+        raise InvalidArgument(field, f"has a name of more than {NAME_CHARACTERS} characters")
     return str(value)
 
 

@@ -23,7 +23,7 @@ class Whose(NamedTuple):
         not its own.
         """
         name = f"{TENANT_PREFIX}{self.name}:" if self.name else TENANT_PREFIX
-        return name, f"{name[:-1]};"  # what follows a colon
+        return name, f"{name[:-1]};"  # ";" is the character after ":"
 
 
 class SizeStore(Protocol):

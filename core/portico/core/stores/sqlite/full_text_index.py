@@ -22,7 +22,8 @@ from portico.core.stores.sql.schema import memory_words, message_words
 Entry = Mapping[str, object]
 
 # FTS5 marks a deleted text's words as deleted, and removes them only when it merges the segments of its index
-# with the words and the mark. A negative number starts a merge of all segments, by so many pages per step.
+# with the words and the mark. A negative number of pages starts a merge of all segments; its absolute value
+# is the number of pages per step.
 _MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
 _MERGED_PAGES = 200
 _CHANGES = "SELECT total_changes()"

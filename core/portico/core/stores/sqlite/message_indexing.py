@@ -21,7 +21,8 @@ from portico.core.stores.sql.database import Database
 STEP_MESSAGES = 50
 STEP_CHARACTERS = 100_000  # of the messages' texts; a longer message is a step of its own
 
-# Up to so many pending messages of all users, a search scans these, not all messages of its user.
+# If all users together have at most this many pending messages, a search scans only these, and not all
+# messages of its user.
 FEW_MESSAGES = 5_000
 
 _PROGRESS = text("SELECT position FROM search_progress WHERE index_name = 'messages'")

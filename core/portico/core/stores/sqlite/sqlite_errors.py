@@ -12,14 +12,14 @@ from portico.core.errors import StoreFull, StoreUnavailable
 _WORDS = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "the database is read-only",
-    sqlite3.SQLITE_PERM: "the database may not be accessed",
-    sqlite3.SQLITE_AUTH: "the database may not be accessed",
+    sqlite3.SQLITE_PERM: "no permission to access the database",
+    sqlite3.SQLITE_AUTH: "no permission to access the database",
     sqlite3.SQLITE_BUSY: "the database is locked by another process",
     sqlite3.SQLITE_LOCKED: "the database is locked by another process",
     sqlite3.SQLITE_IOERR: "the disk failed to read or write",
     sqlite3.SQLITE_CANTOPEN: "the database can't be opened",
     sqlite3.SQLITE_NOTADB: "the file is not a database",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged; `portico doctor` says more",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; run `portico doctor` for details",
 }
 # Errors caused by this program, not by the file or the disk.
 _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
