@@ -1,4 +1,4 @@
-"""The event loop of process 1."""
+"""The event loop of the supervisor."""
 
 import os
 
@@ -6,14 +6,14 @@ from portico.sandbox.inside.loop import READ, Loop
 
 
 def test_what_was_ready_is_not_told_to_who_gets_its_number() -> None:
-    """Process 1 would read from a pipe that has nothing yet, and wait for its own thread."""
+    """Otherwise process 1 would read from an empty pipe, and wait for its own thread."""
     loop = Loop()
     loop.open()
     pipes = [os.pipe() for _ in range(2)]
     told: list[int] = []
 
     def first(_events: int) -> None:
-        """Closes both, and watches another pipe by the number of the one that is still to come."""
+        """Closes both pipes, and watches another one with the descriptor number of the second."""
         for reader, writer in pipes:
             loop.forget(reader)
             os.close(reader)

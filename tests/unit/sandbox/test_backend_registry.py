@@ -1,4 +1,4 @@
-"""Backends by the names that people write."""
+"""Backends by their names in settings."""
 
 import pytest
 

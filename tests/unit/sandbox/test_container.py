@@ -1,4 +1,4 @@
-"""Process 1 of a container, before it serves."""
+"""Process 1 of a container, before it serves calls."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ _MAIN = "from portico.sandbox.inside import container; container.main()"
 
 
 def test_modules_that_make_sockets_can_be_preloaded(tmp_path: Path) -> None:
-    """The filter asks process 1 about them, which does not answer before it serves."""
+    """The system call filter asks process 1 about sockets, which does not answer before it serves calls."""
     (tmp_path / "asks.py").write_text("import socket; socket.socket(type=socket.SOCK_DGRAM).close()")
     started = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.append({str(tmp_path)!r}); {_MAIN}", "asks", "missing"],

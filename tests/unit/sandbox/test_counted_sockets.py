@@ -1,4 +1,4 @@
-"""What code inside sees of the questions that the system call filter asks process 1."""
+"""Effects on code inside when the system call filter asks process 1."""
 
 import fcntl
 import socket
@@ -23,7 +23,7 @@ print(to.getpeername()[1])
 
 
 def test_a_signal_does_not_end_a_connect_that_waits_for_its_answer() -> None:
-    """Python takes EINTR for a connection on its way, and a socket without one for one that is ready."""
+    """Python regards EINTR as a connection in progress, and then an unconnected socket as connected."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -37,7 +37,7 @@ def test_a_signal_does_not_end_a_connect_that_waits_for_its_answer() -> None:
             _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
             question = bytearray(sockets._QUESTION.size)
             fcntl.ioctl(listener, sockets._RECEIVE, question)
-            time.sleep(0.5)  # the signal comes
+            time.sleep(0.5)  # the signal arrives
             answer = sockets._ANSWER.pack(sockets._QUESTION.unpack(question)[0], 0, 0, sockets._CONTINUE)
             fcntl.ioctl(listener, sockets._SEND, answer)
             assert started.communicate(timeout=30)[0] == b"%d\n" % port

@@ -1,4 +1,4 @@
-"""The public classes: the names and results that people know, sync and async."""
+"""The public classes: names and results, synchronous and asynchronous."""
 
 from typing import Any
 

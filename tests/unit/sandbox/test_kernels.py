@@ -1,4 +1,4 @@
-"""The agent's side of a kernel."""
+"""The supervisor's control of the kernel."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from portico.sandbox.inside.loop import Loop
 
 
 def test_no_kernel_is_forked_bare_beside_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child has the thread's claim on Python's lock and not the thread, and may never get the lock."""
+    """If a thread holds Python's lock, the child inherits the locked state without the thread, and hangs."""
     called: list[str] = []
 
     def fork(name: str) -> int:

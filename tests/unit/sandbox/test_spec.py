@@ -1,4 +1,4 @@
-"""Specs: which are equal, and which are refused."""
+"""Specifications: which are equal, and which are invalid."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What code inside prints, on a terminal: every sequence that acts is shown as text, colours pass."""
+"""Output of code inside on a terminal: control sequences are shown as text, colours pass."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ PASSED = re.compile(r"\x1b\[[0-9;:]*m|[\t\n\r]")
 
 
 def acts(text: str) -> list[str]:
-    """What could act on a terminal, other than colours."""
+    """The characters with an effect on a terminal, except colours."""
     return [one for one in PASSED.sub("", text) if unicodedata.category(one) == "Cc" or one == "\u202e"]
 
 
@@ -50,7 +50,7 @@ def test_pieces_make_no_difference_and_nothing_acts(pieces: list[bytes]) -> None
 
 
 def test_the_command_line_and_logs_write_out_the_same_characters() -> None:
-    # The sandbox imports nothing of telemetry and telemetry nothing of the sandbox, so each has its own set.
+    # Sandbox and telemetry do not import each other, so each has its own set.
     others = (
         chr(code) for code in range(0x3000) if chr(code) != "\r"
     )  # moves within a line of a sandbox's output

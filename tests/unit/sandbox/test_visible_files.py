@@ -1,4 +1,4 @@
-"""What a sandbox on this machine's own programs sees of it."""
+"""The files of this machine that a sandbox with its programs sees."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def project() -> Iterator[Path]:
 
 
 def made(project: Path) -> Path:
-    """The environment is the project's folder itself, as `python -m venv .` makes it."""
+    """The environment is the project's directory itself, as made by `python -m venv .`."""
     project.chmod(0o755)
     (project / ".env").write_text("SECRET")
     (project / ".portico").mkdir()
@@ -81,7 +81,7 @@ async def test_of_a_project_only_what_an_import_needs_is_seen(backend: str, proj
         assert backend == "bubblewrap"
         pytest.skip("NOT TESTED: not every user may enter the checkout")
     assert told["cell"]
-    assert backend == "bubblewrap" or told["shell"] == "packaged\n"  # whose shell has the system's programs
+    assert backend == "bubblewrap" or told["shell"] == "packaged\n"  # its shell has the system's programs
 
 
 async def test_an_environment_where_a_sandbox_has_its_own_directory_is_told() -> None:

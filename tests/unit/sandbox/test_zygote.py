@@ -1,4 +1,4 @@
-"""How a zygote prepares what its forks share, and what it makes while it is idle."""
+"""How a zygote prepares the memory that its forks share, and its stock of namespaces."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[3] / "sandbox"
 
 
 def run(program: str) -> Any:
-    """The JSON that a Python of its own prints."""
+    """Runs a program in a new Python process, and returns the JSON that it prints."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
@@ -98,7 +98,7 @@ def test_hooks_for_other_threads_run_only_where_there_are_some() -> None:
 
 
 async def test_each_sandbox_has_a_network_of_its_own_made_ahead_or_not() -> None:
-    """The first ones find some in stock, and the others make their own."""
+    """The first sandboxes use namespaces in stock, the others make their own."""
     code = (
         "import os, socket; server = socket.create_server(('127.0.0.1', 5005))\n"
         "print(os.readlink('/proc/self/ns/net'), open('/proc/sys/net/ipv4/tcp_rmem').read().split())"

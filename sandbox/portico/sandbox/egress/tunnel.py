@@ -70,7 +70,7 @@ async def _greet(
     except tls_hello.NotTls as error:
         raise Refused(
             403,
-            f"this tunnel is for TLS, and its beginning is {error}",
+            f"this tunnel is for TLS, and its first bytes are invalid: {error}",
             f"Other protocols need tcp://{written(target.host, target.port)} in the sandbox's allow_hosts.",
         ) from None
     # RFC 6066: an address is never sent as a server name.

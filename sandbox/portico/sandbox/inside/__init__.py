@@ -2,5 +2,5 @@
 kernel.
 
 It imports only the standard library and its own modules: it is started by path, with an empty environment,
-and copied into images. The owner's side imports only `wire` and modules without state from it.
+and copied into images. The owner's side shares `wire`, constants and some helper functions with it.
 """

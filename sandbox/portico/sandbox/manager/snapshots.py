@@ -50,9 +50,11 @@ class Snapshots:
     """Snapshots in a temporary directory, which `close` removes."""
 
     def __init__(self, directory: Path | None = None, quotas: Quotas | None = None) -> None:
-        """Args:
-        directory: Parent of the temporary directory; None for the system's default.
-        quotas: None for no limits.
+        """Creates the directory at the first snapshot.
+
+        Args:
+            directory: Parent of the temporary directory; None for the system's default.
+            quotas: None for no limits.
         """
         self._directory = directory
         self._quotas = quotas or Quotas()

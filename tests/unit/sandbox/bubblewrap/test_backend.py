@@ -1,4 +1,4 @@
-"""The bubblewrap backend: other roots, what it refuses, and that nothing stays behind."""
+"""The bubblewrap backend: other roots, what it refuses, and that no process or file remains."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ def _installed() -> None:
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
-    """A system of its own, with a Python, which everybody may read."""
+    """A root file system with a Python, readable by every user."""
     with tempfile.TemporaryDirectory(prefix="portico-root-") as folder:
         archive = io.BytesIO()
         write_root(archive)
@@ -75,7 +75,7 @@ async def test_no_sandbox_is_the_hosts_root_whoever_starts_it() -> None:
             assert box.process is not None
             owners = Path(f"/proc/{box.process.pid}/status").read_text().split("Uid:")[1].split()[:4]
             assert "0" not in owners
-            # Its own environment, and that of process 1, which is all that can be read from inside.
+            # Its own environment and that of process 1; no other is readable from inside.
             assert Path(f"/proc/{box.process.pid}/environ").read_bytes() == b""
         assert (await boxes[0].run_shell("echo x > /proc/sys/kernel/core_pattern")).exit_code != 0
     assert await no_traces(), traces()
@@ -109,7 +109,7 @@ async def test_a_waiting_sandbox_is_claimed_with_the_environment_asked_for() -> 
         assert waiting.isdisjoint(backend._boxes)
         first = await box.run_cell("import os; print(os.environ['A'], _)")
         assert (first.stdout, first.end.execution_count) == (b"b \n", 1)
-        assert (await box.run_shell("ulimit -u")).stdout == b"129\n"  # as one that did not wait
+        assert (await box.run_shell("ulimit -u")).stdout == b"129\n"  # as of a sandbox that was not pooled
         other = await backend.create(Spec(limits=Limits(processes=16)))
         assert other.id not in waiting
         assert (await other.run_shell("ulimit -u")).stdout == b"17\n"
@@ -134,7 +134,7 @@ async def test_a_creation_that_is_given_up_leaves_no_process() -> None:
 
 def command_lines() -> Iterator[bytes]:
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # it has ended already
             yield (entry / "cmdline").read_bytes()
 
 

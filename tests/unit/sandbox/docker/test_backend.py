@@ -1,4 +1,4 @@
-"""The docker backend: images, the pool, how containers are made, and that nothing stays behind."""
+"""The docker backend: images, the pool, how containers are configured, and that none remains."""
 
 import asyncio
 import io
@@ -37,7 +37,7 @@ async def docker(settings: DockerSettings) -> AsyncIterator[DockerBackend]:
 
 
 async def containers(settings: DockerSettings, owner: str = "") -> list[dict[str, Any]]:
-    """What an owner (default: this process) has at the engine; other tests use it too."""
+    """The containers of an owner (default: this process); other tests use the engine too."""
     engine = Engine(settings.url)
     await engine.open()
     try:
@@ -87,7 +87,7 @@ async def test_nothing_outlives_an_owner_that_is_killed(settings: DockerSettings
     assert {one["State"] for one in await containers(settings, owner)} == {"running"}
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    async with asyncio.timeout(20):  # the engine closes their standard input, and they end
+    async with asyncio.timeout(20):  # the engine closes their standard input, and they exit
         while "running" in {one["State"] for one in await containers(settings, owner)}:
             await asyncio.sleep(0.1)
     async with DockerBackend(settings), asyncio.timeout(20):
@@ -209,7 +209,7 @@ async def test_an_engine_that_cannot_limit_is_refused_unless_that_is_accepted(
     with pytest.raises(errors.BackendUnavailable, match="processes"):
         await DockerBackend(settings).open()
     async with DockerBackend(replace(settings, weaker=True)) as docker:
-        always = {"terminals", "user", "TCP buffers"}  # the last where control groups are of version 1
+        always = {"terminals", "user", "TCP buffers"}  # the last only with control groups v1
         assert set(docker.capabilities.missing) - always == {"memory", "swap", "processes", "filter"}
         assert docker.capabilities.limits == {"cpus", "disk", "inodes", "output", "time"}
 
@@ -217,7 +217,7 @@ async def test_an_engine_that_cannot_limit_is_refused_unless_that_is_accepted(
 async def test_an_image_has_matplotlib_and_fonts_unless_it_is_made_without_a_network(
     settings: DockerSettings,
 ) -> None:
-    """The base has an apt-get and a pip of its own, which write down what they are asked for."""
+    """The base image has an apt-get and a pip that record their arguments."""
     engine = Engine(settings.url)
     await engine.open()
     script = "RUN printf '#!/bin/sh\\necho $0 $@ >> /asked\\n' > {0} && chmod 755 {0}\n"

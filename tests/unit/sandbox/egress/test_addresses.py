@@ -1,4 +1,4 @@
-"""To which addresses a connection may go."""
+"""Addresses that may be connected to."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from support.isolated_command import unshared
 
 from portico.sandbox.egress.addresses import AddressBounds, is_own, is_public
 
-# The first and the last address of each network that is not public, metadata services, and what leads to one.
+# First and last address of each network that is not public, metadata services, and aliases of these.
 SPECIAL = [
     "0.0.0.0", "0.255.255.255", "10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255",
     "100.100.100.200",

@@ -62,7 +62,7 @@ async def test_bodies_pass_both_ways() -> None:
 
 
 async def test_a_host_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle_timeout, "_HALF_SECONDS", 0.2)  # no side has ended
+    monkeypatch.setattr(idle_timeout, "_HALF_SECONDS", 0.2)  # neither side has closed
     head = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 30_000, b"y" * 20_000 + b"\r\ncontent-length: 2\r\n\r\no", b"k"
     async with origin(*head, pause=0.3) as host, serving(f"good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
@@ -336,7 +336,7 @@ async def test_operators_lists_are_not_widened_by_callers() -> None:
         request = ask(f"http://{where}/", f"Host: {where}")
         for bounds, allowed in (
             (LOOPBACK, True),
-            (NetworkBounds(), False),  # nobody has opened loopback
+            (NetworkBounds(), False),  # the operator has not opened loopback
             (NetworkBounds(hosts=(f"tcp://{where}",), open=LOOPBACK.open), True),
             (NetworkBounds(hosts=("good.test",), open=LOOPBACK.open), False),
             (NetworkBounds(deny=("127.0.0.0/16",), open=LOOPBACK.open), False),
@@ -368,7 +368,7 @@ async def test_a_body_may_not_stop_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
     async with origin(b"") as host, serving(f"good.test:{host.port}") as port:
         where = f"good.test:{host.port}"
         for request in (
-            ask(f"http://{where}/", f"Host: {where}"),  # the host says nothing
+            ask(f"http://{where}/", f"Host: {where}"),  # the host sends nothing
             ask(f"http://{where}/", f"Host: {where}", "Content-Length: 5", method="POST") + b"ab",
         ):
             assert await asyncio.wait_for(answer(port, request), 20) == ""

@@ -1,4 +1,4 @@
-"""Resolving names without holding anybody up, and connecting to one of several addresses."""
+"""Resolution of names without delaying other tasks, and connections to one of several addresses."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from portico.sandbox.egress.resolver import Resolver, system_lookup
 
 
 class Slow:
-    """A name server that answers when it is let."""
+    """A name server that answers when the test releases it."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -72,7 +72,7 @@ async def test_a_slow_name_server_holds_up_only_its_own_sandbox(
     assert time.monotonic() - begun < 0.25 * 10
     ends = await asyncio.gather(*waiting, return_exceptions=True)
     assert {end.status for end in ends if isinstance(end, Refused)} == {504}
-    with pytest.raises(Refused):  # the threads are still there, and so no more are started
+    with pytest.raises(Refused):  # the threads still exist, so no more are started
         await hostile.addresses("a.test", 80)
     assert slow.asked == resolver._EACH
     slow.go.set()
@@ -87,7 +87,7 @@ async def test_all_sandboxes_together_have_so_many_lookups(
     waiting = [asyncio.ensure_future(Resolver(slow).addresses("a.test", 80)) for _ in range(2)]
     await asyncio.sleep(0.05)
     late = Resolver(slow)
-    for _ in range(resolver._EACH + 1):  # a refusal keeps no place
+    for _ in range(resolver._EACH + 1):  # a refusal occupies no place
         with pytest.raises(Refused) as refused:
             await late.addresses("a.test", 80)
         assert refused.value.status == 503

@@ -1,4 +1,4 @@
-"""Which hosts a rule means, and how hosts are written."""
+"""Which hosts a rule covers, and how host names are normalized."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The first messages of TLS, as they are read before they may pass."""
+"""The first messages of TLS, which are parsed before they are forwarded."""
 
 import ssl
 from pathlib import Path
@@ -32,7 +32,7 @@ def read(data: bytes, step: int = 1 << 20, kind: type[ClientGreeting] = ClientGr
 
 
 def hello(*extensions: tuple[int, bytes], behind: bytes = b"") -> bytes:
-    """A greeting of just these extensions, in one record."""
+    """A ClientHello with only these extensions, in one record."""
     told = b"".join(kind.to_bytes(2, "big") + vector(content) for kind, content in extensions)
     body = b"\x03\x03" + bytes(32) + b"\0" + vector(b"\x13\x01") + b"\x01\0" + vector(told) + behind
     return record(b"\x01" + len(body).to_bytes(3, "big") + body)
@@ -109,7 +109,7 @@ def test_a_greeting_may_have_no_name() -> None:
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_refused(data: bytes) -> None:
     for step in (1, 1 << 20):
-        if data == record(b"\x01"):  # the beginning of one
+        if data == record(b"\x01"):  # the beginning of a ClientHello
             assert not read(data, step).done
         else:
             with pytest.raises(NotTls):
@@ -122,7 +122,7 @@ def test_a_greeting_is_bounded() -> None:
     assert read(recorded(whole, 1 << 14)).name == "a.test"
     with pytest.raises(NotTls):
         read(recorded(hello(name(b"a.test"), (21, bytes(MAX_HELLO))), 1 << 14))
-    with pytest.raises(NotTls):  # before all of it has come
+    with pytest.raises(NotTls):  # before it is complete
         read(record(b"\x01\x00\xff\xff" + bytes(100)))
     with pytest.raises(NotTls):
         read(recorded(HELLO, 1))
@@ -156,7 +156,7 @@ def test_a_server_tells_whether_it_retries() -> None:
 
 
 def _answer(data: bytes, curve: str) -> bytes:
-    """What OpenSSL's server says to a greeting."""
+    """The answer of OpenSSL's server to a ClientHello."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = _context([])
     if curve:
@@ -180,7 +180,7 @@ _OPENSSL = _context(_NAMES)
 
 
 def _openssl_name(data: bytes) -> list[str | None]:
-    """The names that OpenSSL's server goes by; none where it refuses the greeting before that."""
+    """The names that OpenSSL's server reads; none if it refuses the ClientHello before that."""
     _NAMES.clear()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     incoming.write(data)

@@ -1,4 +1,4 @@
-"""Tunnels through a sandbox's proxy: TLS to the host that was asked for, raw TCP where a rule says so."""
+"""Tunnels through a sandbox's proxy: TLS to the requested host, raw TCP if a rule allows it."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from portico.sandbox.spec import NetworkBounds
 
 
 def talk(port: int, host: str, there: int, authority: Path, name: str | None, *, again: bool = False) -> str:
-    """What a real TLS client hears back, or why it doesn't."""
+    """The answer that a real TLS client receives, or its error."""
     context = ssl.create_default_context(cafile=str(authority))
     if name is None:
         context.check_hostname = False
@@ -137,7 +137,7 @@ async def test_what_is_not_tls_needs_a_rule_that_says_so() -> None:
                     if not passes:
                         assert b"403 this tunnel is for TLS" in got
                         assert f"tcp://{where}".encode() in got
-        assert len(host.got) == 6 + 3  # three were connected to, and sent nothing
+        assert len(host.got) == 6 + 3  # three connections were made without data
         assert host.got[:3] == [b""] * 3
 
 
@@ -227,7 +227,7 @@ async def test_an_idle_tunnel_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             client.socket.sendall(b"x")
             await asyncio.sleep(0.5)
         assert await asyncio.to_thread(client.rest) == b""
-        assert time.monotonic() - begun > 3.0 + 1.0  # traffic keeps it open
+        assert time.monotonic() - begun > 3.0 + 1.0  # traffic restarts the timeout
         client.close()
         assert host.text == "x" * 6
 
@@ -309,7 +309,7 @@ async def test_who_breaks_off_is_not_waited_for() -> None:
 
 
 async def nobody() -> None:
-    """Returns when no connection is left."""
+    """Returns when no connection is open."""
     while proxy.Egress._everywhere:
         await asyncio.sleep(0.01)
 

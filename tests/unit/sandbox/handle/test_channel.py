@@ -1,4 +1,4 @@
-"""The owner's end of a channel, against agents that are none: what they may not do ends the sandbox."""
+"""The owner's end of a channel, against forged supervisors: a protocol violation ends the sandbox."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ END = wire.pack_json(1, wire.END, {"exit_code": 0})
 
 
 async def _send(box: FakeBox, *frames: bytes) -> None:
-    """As much as the owner reads before it hangs up."""
+    """Sends frames until the owner closes the connection."""
     loop = asyncio.get_running_loop()
     try:
         for frame in frames:
@@ -29,7 +29,7 @@ async def _send(box: FakeBox, *frames: bytes) -> None:
 
 
 async def _broken(box: FakeBox, waiting: Awaitable[Any] | None = None) -> None:
-    """The sandbox ends with the cause that says whose fault it was."""
+    """Checks that the sandbox ends with the cause `protocol`."""
     async with asyncio.timeout(10):
         if waiting is not None:
             with pytest.raises(errors.SandboxGone) as raised:
@@ -92,7 +92,7 @@ async def test_output_goes_on_as_it_is_read() -> None:
 
 
 async def _stream(box: FakeBox) -> None:
-    """As an agent does: only while there is credit."""
+    """Sends as a supervisor does: only while there is credit."""
     loop, parser, credit = asyncio.get_running_loop(), wire.Parser(), wire.WINDOW
     frame = wire.pack(1, wire.OUT, b"x" * wire.CHUNK)
     for _ in range(100):
@@ -197,7 +197,7 @@ async def test_calls_that_end_at_once_leave_nothing_behind() -> None:
 
 
 async def test_other_tasks_run_between_many_frames() -> None:
-    """Also where one read brings several pieces, as from a container's engine."""
+    """Also if one read contains several pieces, as from a container's engine."""
     calls = [wire.AGENT_CALL | number for number in range(3_000)]
     frames = [wire.pack_json(call, kind, {}) for call in calls for kind in (wire.CALL, wire.END)]
 

@@ -1,6 +1,6 @@
-"""Every operation of a box against agents that answer with anything: only SandboxErrors come out of it.
+"""Every operation of a sandbox handle with arbitrary answers of the supervisor: it raises only SandboxErrors.
 
-PORTICO_FUZZ_EXAMPLES says how many answers of each operation; unless it is set they are the same each time.
+PORTICO_FUZZ_EXAMPLES is the number of answers per operation; by default they are the same in every run.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ rich = st.builds(
 )
 payloads = st.one_of(encoded, encoded, garbage, rich)
 kinds = st.sampled_from([wire.OUT, wire.ERR, wire.EVENT, wire.RICH, wire.END, wire.ACK, wire.CALL, 0, 99])
-numbers = st.sampled_from([0, 0, 0, 0, 0, 1, wire.AGENT_CALL])  # added to the call's own
+numbers = st.sampled_from([0, 0, 0, 0, 0, 1, wire.AGENT_CALL])  # added to the call's number
 frames = st.lists(st.tuples(numbers, kinds, payloads), max_size=6)
 ends = st.one_of(encoded, encoded, encoded, garbage, st.none())
 
@@ -113,7 +113,7 @@ def test_the_proxy_meets_any_connection() -> None:
 
 
 async def _connect(said: list[tuple[int, tuple[int, bytes]]]) -> None:
-    """From inside, up to three connections that say anything."""
+    """Up to three connections from inside with arbitrary data."""
     problems: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, problem: problems.append(problem))

@@ -1,4 +1,4 @@
-"""Why a sandbox is gone is told to its callers, without what an engine says of the machine."""
+"""Callers read why a sandbox is gone, without the engine's details of the machine."""
 
 import pytest
 from docker.api.client import APIClient
@@ -29,7 +29,7 @@ async def test_an_engine_that_does_not_answer_is_named_in_the_log_only(
 
 
 class Stuck(Pausable):
-    """A sandbox whose engine does not let it go on."""
+    """A sandbox that its engine cannot resume."""
 
     def __init__(self) -> None:
         super().__init__()

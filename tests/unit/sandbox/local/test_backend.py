@@ -1,4 +1,4 @@
-"""The local backend: tiers, the pool, zygotes that wear out, and that nothing stays behind."""
+"""The local backend: tiers, the pool, replacement of zygotes, and that no process or mount remains."""
 
 import asyncio
 import json
@@ -31,12 +31,12 @@ SOURCE = Path(__file__).parents[4] / "sandbox"
 
 
 def descriptors(backend: LocalBackend) -> int:
-    """This process's, but for the two that it has of each sandbox that waits."""
+    """The descriptors of this process, except the two per pooled sandbox."""
     return len(os.listdir("/proc/self/fd")) - 2 * len(backend._boxes)
 
 
 def mounted() -> set[str]:
-    """What is mounted of the kinds that a sandbox has; others may mount other things meanwhile."""
+    """The mounts of the kinds that sandboxes have; other programs may mount other kinds meanwhile."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return {line for line in lines if line.partition(" - ")[2].split()[0] in ("tmpfs", "devpts", "proc")}
 
@@ -60,7 +60,7 @@ async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBacken
     await filled(backend)
     assert descriptors(backend) <= before + 1
     assert mounted() == mounts
-    # This one passes over what others remove meanwhile; Path.glob only in later releases of Python.
+    # glob ignores directories that are removed meanwhile; Path.glob does so only in later releases of Python.
     found = glob(f"/sys/fs/cgroup/**/portico-{Owner.current().name}/sbx_*", recursive=True)
     groups = {os.path.basename(path) for path in found}
     assert groups == {box.group.name for box in backend._boxes.values()}
@@ -98,7 +98,7 @@ async def test_nothing_outlives_an_owner_that_is_killed(number: int) -> None:
         if not any(trace.startswith("process") for trace in traces(owner)):
             break
         await asyncio.sleep(0.05)
-    async with LocalBackend():  # whoever comes next sweeps up what the kernel does not
+    async with LocalBackend():  # the next owner removes what the operating system does not
         assert await no_traces(owner), traces(owner)
 
 
@@ -110,7 +110,7 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     )
     async with asyncio.timeout(10):
         while process_owner.MARK.encode() not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():
-            await asyncio.sleep(0.01)  # it is not yet the program it will be
+            await asyncio.sleep(0.01)  # it has not yet executed its program
     process_owner.kill_orphans()
     assert await orphan.wait() == -signal.SIGKILL
 
@@ -120,7 +120,7 @@ def plain(backend: LocalBackend) -> Template:
 
 
 async def filled(backend: LocalBackend, spec: Spec | None = None) -> Pool[LocalBox]:
-    """The pool of such sandboxes (default: plain ones), with all of it there."""
+    """The full pool for a spec (default: the plain one)."""
     one = backend._templates._templates[kind_of(spec or Spec())].pool
     async with asyncio.timeout(20):
         while one.busy:
@@ -141,7 +141,7 @@ async def test_a_waiting_sandbox_takes_on_what_is_asked_for(pool_size: int) -> N
         assert (first.stdout, first.end.execution_count) == (b"b \n", 1)
         assert (await box.run_shell("echo $A")).stdout == b"b\n"
         code = "import resource as r\n[r.getrlimit(k)[1] for k in (r.RLIMIT_NPROC, r.RLIMIT_FSIZE)]"
-        for _ in range(2):  # the kernel that was there, and one that is started later
+        for _ in range(2):  # the existing kernel, and one that is started later
             assert (await box.run_cell(code)).rich[0].data["text/plain"] == b"[17, 268435456]"
             await box.restart_kernel()
         end = (await box.run_cell("bytearray(100 << 20)")).end
@@ -176,14 +176,14 @@ async def test_after_a_rush_more_wait_for_a_while(monkeypatch: pytest.MonkeyPatc
     async with LocalBackend() as backend:
         await filled(backend)
         await asyncio.gather(*(backend.create(Spec()) for _ in range(6)))
-        assert (await filled(backend)).extra == 4  # for whom none had waited
+        assert (await filled(backend)).extra == 4  # one per caller who found the pool empty
         other = Spec(preload=("decimal",))
         await backend.create(other)
-        assert (await filled(backend, other)).extra == 0  # for the first of a kind none could wait
+        assert (await filled(backend, other)).extra == 0  # the pool of a new template is empty anyway
         await asyncio.gather(*(backend.create(other) for _ in range(MOST)))
         await filled(backend, other)
         pools = list(backend._templates.demand.pools)
-        assert sum(one.extra for one in pools) == MOST  # together, whatever it is that waits
+        assert sum(one.extra for one in pools) == MOST  # of all pools together
         monkeypatch.setattr(warm_pool, "_LATELY", 0.0)
         waiting = len(backend._boxes)
         for one in pools:
@@ -410,7 +410,7 @@ async def test_the_end_of_a_zygote_is_told_and_a_new_one_takes_over(backend: Loc
 
 
 def process_of(box: LocalBox) -> int:
-    """Process 1's number, as this process sees it."""
+    """The number of process 1 in this process's PID namespace."""
     lines = Path(f"/proc/self/fdinfo/{box._pidfd}").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
 
@@ -430,7 +430,7 @@ async def test_a_sandbox_is_in_all_its_groups_from_the_start(backend: LocalBacke
 async def test_a_zygote_sees_the_groups_into_which_it_gives_birth_and_a_sandbox_does_not(
     backend: LocalBackend,
 ) -> None:
-    """Where control groups are mounted with nsdelegate, as systemd does, the kernel asks for the first."""
+    """The first is required where control groups are mounted with nsdelegate, as by systemd."""
     box = await backend.create(Spec())
     first = process_of(box)
     zygote = int(Path(f"/proc/{first}/stat").read_bytes().rpartition(b")")[2].split()[1])
@@ -482,7 +482,7 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
     closing.set()
     began = time.monotonic()
     await ending
-    assert time.monotonic() - began < cgroups._PATIENCE / 2  # nothing lived on for which it had to wait
+    assert time.monotonic() - began < cgroups._PATIENCE / 2  # no process survived that it had to wait for
     with pytest.raises(errors.SandboxError):
         await making
     assert await no_traces(), traces()
@@ -524,10 +524,10 @@ async def test_a_zygote_has_nothing_left_of_its_rehearsal() -> None:
         zygote = Path(f"/proc/{children(outer.pid)[0]}")
         assert not children(int(zygote.name))
         opened = [os.readlink(descriptor) for descriptor in (zygote / "fd").iterdir()]
-        assert len([name for name in opened if not name.startswith("net:")]) == 4  # and its owner's
+        assert len([name for name in opened if not name.startswith("net:")]) == 4  # and that of its owner
         assert len([name for name in opened if name.startswith("net:")]) <= 3  # its own, and those in stock
         status = dict(line.split(":\t") for line in (zygote / "status").read_text().splitlines())
-        assert int(status["SigCgt"], 16) & ~(3 << 31) == 0  # the C library has two for its threads
+        assert int(status["SigCgt"], 16) & ~(3 << 31) == 0  # the C library handles two for its threads
         for number in (signal.SIGINT, signal.SIGPIPE):
             assert int(status["SigIgn"], 16) & 1 << number - 1
         box = await backend.create(Spec())
@@ -558,7 +558,7 @@ with BaseSandbox() as box:
 
 
 def test_the_interpreters_code_lies_in_huge_pages() -> None:
-    """And goes on to run; where the machine has none, it stays where it is."""
+    """The interpreter goes on running; without huge pages the code is not moved."""
     program = """
         import ctypes
         from portico.sandbox.inside import huge_pages, linux
@@ -583,7 +583,7 @@ def test_the_interpreters_code_lies_in_huge_pages() -> None:
     assert moved == possible
     if not possible:
         pytest.skip("NOT TESTED: no huge pages here, or an interpreter with little code")
-    assert here == [["r-xp", "00000000"]]  # of no file
+    assert here == [["r-xp", "00000000"]]  # not a mapping of a file
 
 
 def test_the_memory_that_forks_share_lies_in_huge_pages() -> None:

@@ -1,4 +1,4 @@
-"""Groups of owners that are dead."""
+"""Control groups of dead owners."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from portico.sandbox.local.process_owner import Owner
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
-    """Groups of an owner that is dead, inner ones first, where nobody else sweeps."""
+    """Groups of a dead owner, inner ones first, in a directory that no other process sweeps."""
     places = cgroups.find(Owner(os.getpid(), 1)).places()
     for place in places:
         cgroups._remove(place)
@@ -22,7 +22,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         pytest.skip("NOT TESTED: no control groups can be made here")
     root = places[0].parent / f"test-{os.getpid()}"
     monkeypatch.setattr(cgroups, "_ROOT", root)
-    top = root / f"portico-{Owner(os.getpid(), 1).name}"  # of the same pid, long ago
+    top = root / f"portico-{Owner(os.getpid(), 1).name}"  # an earlier process with the same pid
     groups = [top / f"sbx_{number}" for number in range(100)]
     for group in (root, top, *groups):
         group.mkdir()
@@ -33,7 +33,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
 
 
 def test_several_sweep_at_once(left: list[Path]) -> None:
-    """Groups that one removes another is about to read, or reads."""
+    """One sweep removes groups that another is reading, or about to read."""
     with ThreadPoolExecutor(8) as threads:
         swept = [future.result() for future in [threads.submit(cgroups.sweep) for _ in range(8)]]
     assert sum(swept) >= len(left)

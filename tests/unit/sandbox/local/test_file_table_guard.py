@@ -1,4 +1,4 @@
-"""The machine's table of open files, which is not filled for real here: others use it, too."""
+"""The machine's table of open files. The tests do not really fill it, because other programs use it, too."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from portico.sandbox.local import file_table_guard
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Spec
 
-# Mappings keep the files open; no limit of descriptors counts them.
+# Mappings keep files open, and the limit of descriptors does not count them.
 HOARD = """
 import ctypes, os
 mmap = ctypes.CDLL(None).mmap

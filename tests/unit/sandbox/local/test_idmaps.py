@@ -1,4 +1,4 @@
-"""Code inside is nobody in a mount, or its owner if that was asked for; and never somebody else."""
+"""In a mount, code inside is an unrelated user, or the owner if requested, and never another user."""
 
 import asyncio
 import os

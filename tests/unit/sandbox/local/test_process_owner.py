@@ -18,7 +18,7 @@ from portico.sandbox.local.local_sandbox import LocalBox
 from portico.sandbox.local.process_owner import Owner
 from portico.sandbox.spec import Spec
 
-# A core with a sandbox: makes it, tells its own name, waits for a line, and uses it.
+# A core with a sandbox: creates it, prints its own name, waits for a line, and uses the sandbox.
 CORE = """
 import asyncio, sys
 from portico.sandbox.errors import BackendUnavailable
@@ -40,7 +40,7 @@ asyncio.run(main())
 
 
 async def core(*options: str) -> Process:
-    """One in a PID namespace of its own. Skips the test where there can be none."""
+    """Starts one in its own PID namespace. Skips the test if that is not possible."""
     command = ["unshare", "--pid", "--fork", "--kill-child", *options]
     if subprocess.run([*command, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("NOT TESTED: no PID namespace can be made here")

@@ -1,4 +1,4 @@
-"""Templates: how many there are, whose they are, and which of them give way."""
+"""Templates: their number, their users, and which of them are dropped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -19,7 +19,7 @@ MODULES = "calendar", "colorsys", "csv", "decimal", "fractions", "glob"
 
 @pytest.fixture
 async def few(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalBackend]:
-    """A backend with room for four templates, three of each user."""
+    """A backend with at most four templates, and three per user."""
     monkeypatch.setattr(templates, "MOST", 4)
     monkeypatch.setattr(templates, "SHARE", 3)
     async with LocalBackend(LocalSettings(spares=1)) as backend:
@@ -28,12 +28,12 @@ async def few(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalBackend]:
 
 
 def there(backend: LocalBackend) -> set[str]:
-    """The modules of all templates."""
+    """The preloaded modules of all templates."""
     return {module for _, modules in backend._templates._templates for module in modules}
 
 
 async def settled(backend: LocalBackend) -> int:
-    """How many zygotes live once those that gave way have ended."""
+    """The number of zygotes after dropped ones have ended."""
     async with asyncio.timeout(20):
         while backend._templates._ending:
             await asyncio.sleep(0.01)
@@ -41,7 +41,7 @@ async def settled(backend: LocalBackend) -> int:
 
 
 async def use(backend: LocalBackend, user: str, modules: Collection[str]) -> None:
-    """A sandbox of each, one after the other, which ends."""
+    """Creates and destroys a sandbox for each module, one after the other."""
     for module in modules:
         await (await backend.create(Spec(preload=(module,)), user_id=user)).destroy()
 
@@ -59,7 +59,7 @@ async def test_the_same_modules_and_mounts_have_one_zygote(backend: LocalBackend
     ]
     boxes = [await backend.create(spec) for spec in specs]
     assert backend._zygote_of[boxes[0].id] is backend._zygote_of[boxes[1].id]
-    assert backend.templates == 2  # with the plain one
+    assert backend.templates == 2  # including the plain one
 
 
 async def test_the_least_recently_used_gives_way(few: LocalBackend) -> None:
@@ -101,7 +101,7 @@ async def test_no_user_takes_all(few: LocalBackend) -> None:
         await make(few, "ann", MODULES[3])
     assert (await (await make(few, "bob", MODULES[4])).run_cell("1")).ok
     await boxes[0].destroy()
-    await make(few, "ann", MODULES[3])  # in the place of ann's own
+    await make(few, "ann", MODULES[3])  # replaces one of ann's
     assert there(few) == {MODULES[number] for number in (1, 2, 3, 4)}
 
 
@@ -119,11 +119,11 @@ async def test_a_template_that_others_have_made_counts_and_stays_open_to_all(
 ) -> None:
     monkeypatch.setattr(templates, "SHARE", 1)
     boxes = [await make(few, "ann", MODULES[0]), await make(few, "bob", MODULES[1])]
-    boxes.append(await make(few, "ann", MODULES[1]))  # which is bob's
+    boxes.append(await make(few, "ann", MODULES[1]))  # which bob uses
     with pytest.raises(errors.LimitExceeded):
         await make(few, "ann", MODULES[2])
     few._zygote_of[boxes[1].id].started -= 2 * zygotes.MAX_AGE
-    boxes.append(await make(few, "ann", MODULES[1]))  # a new zygote takes no new place
+    boxes.append(await make(few, "ann", MODULES[1]))  # a new zygote of the same template
     assert few._zygote_of[boxes[3].id] is not few._zygote_of[boxes[1].id]
     assert all([(await box.run_cell("1")).ok for box in boxes])
 

@@ -1,4 +1,4 @@
-"""Who owns which sandbox, how long it lives, and what is told when it is gone."""
+"""Owners and lifetimes of sandboxes, and the errors after their end."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,7 +42,7 @@ async def test_a_session_has_one_sandbox_and_it_is_nobody_elses() -> None:
 
 
 async def test_a_session_that_ends_takes_what_is_being_made_with_it() -> None:
-    """Also what the operator's rules are still asked about."""
+    """Also a sandbox for which the check of the operator's rules is still running."""
     asked, answered = asyncio.Event(), asyncio.Event()
 
     async def allowed(spec: Spec) -> Spec:
@@ -117,7 +117,7 @@ async def test_an_idle_sandbox_may_pause_until_the_next_call(monkeypatch: pytest
         async with asyncio.timeout(30):
             while not held.box.paused:
                 await asyncio.sleep(0.02)
-        await held.box.pause()  # from now on it is a caller's pause
+        await held.box.pause()  # now it is an explicit pause
         with pytest.raises(errors.SandboxPaused):
             await held.box.run_cell("x")
         await manager.delete(held.box.id)
@@ -155,7 +155,7 @@ async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_lim
         async with asyncio.timeout(5):
             while dead.box.gone is None:
                 await asyncio.sleep(0.01)
-        await manager.create(Spec(), user_id="a1")  # a sandbox that has ended by itself does not count
+        await manager.create(Spec(), user_id="a1")  # an ended sandbox does not count
 
 
 async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +195,6 @@ async def test_one_that_comes_while_another_is_ended_ends_in_time(monkeypatch: p
         monkeypatch.setattr(slow.box, "destroy", slowly)
         await begun.wait()
         late = await manager.create(Spec(ttl_seconds=0.1))
-        async with asyncio.timeout(3):  # it naps for five at most
+        async with asyncio.timeout(3):  # its checks are at most five seconds apart
             while late.box.gone is None:
                 await asyncio.sleep(0.02)

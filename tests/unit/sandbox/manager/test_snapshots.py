@@ -1,4 +1,4 @@
-"""Snapshots on a disk that is full, or cleaned up by somebody else."""
+"""Snapshots on a full disk, or in a directory that another program cleans up."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ async def test_what_cannot_be_stored_is_typed_and_counts_no_more(
         shutil.rmtree(folder)
         with pytest.raises(errors.SnapshotNotFound, match="gone from the server's disk"):
             await snapshots.rollback(box, taken.id)
-        assert (await box.run_shell("stat -c %s a")).stdout == b"3145728\n"  # nothing has been cleared
+        assert (await box.run_shell("stat -c %s a")).stdout == b"3145728\n"  # the files were not removed
         snapshots.delete(taken.id)
         with pytest.raises(errors.OperationFailed, match="cannot store"):
             await snapshots.take(box)
