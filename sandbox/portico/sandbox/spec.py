@@ -86,10 +86,10 @@ class Mount:
         for name, path in (("source", self.source), ("target", self.target)):
             plain = PurePosixPath(path)
             if "\0" in path or not plain.is_absolute() or ".." in plain.parts or _unlike(plain, path):
-                raise InvalidRequest(f"mounts.{name}: not an absolute plain path: {path!r}")
+                raise InvalidRequest(f"mounts.{name}: must be an absolute, normalized path, not {path!r}")
         first, _, rest = self.target.strip("/").partition("/")
         if first in _COVERED or (first in ("", "workspace", "tmp") and not rest):
-            raise InvalidRequest(f"mounts.target: not allowed: {self.target!r}")
+            raise InvalidRequest(f"mounts.target: {self.target!r} would hide files that every sandbox needs")
 
 
 def _unlike(plain: PurePosixPath, path: str) -> bool:

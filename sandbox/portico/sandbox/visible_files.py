@@ -69,7 +69,7 @@ def check_targets(targets: Iterable[str]) -> None:
     for target in targets:
         plain = target.rstrip("/")
         if any(_is_below(plain, path) or _is_below(path, plain) for path in shown):
-            raise errors.InvalidRequest(f"mounts.target: not allowed: {target!r}")
+            raise errors.InvalidRequest(f"mounts.target: {target!r} would hide the sandbox's Python")
 
 
 def _is_below(path: str, place: str) -> bool:

@@ -297,4 +297,4 @@ def _read_pid(fd: int) -> int:
             return int(json.loads(data)["child-pid"])
         except ValueError:
             continue
-    raise OSError("it ended before it had started")
+    raise OSError("bubblewrap ended before the sandbox had started")

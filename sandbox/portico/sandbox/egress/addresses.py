@@ -77,7 +77,7 @@ def parse_opened(text: str) -> Network:
     """Parses a network that an operator opens. Raises ValueError for addresses that no host can have."""
     network = parse_network(text)
     if any(network.version == never.version and network.overlaps(never) for never in _NEVER):
-        raise ValueError(f"has addresses that belong to no host: {text}")
+        raise ValueError(f"contains addresses that no host can have: {text}")
     return network
 
 

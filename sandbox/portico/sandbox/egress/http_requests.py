@@ -76,7 +76,7 @@ class Target:
 def _endpoint(host: str, digits: str | None, default: int) -> tuple[str, int]:
     port = default if digits is None else int(digits)
     if not 0 < port < 65_536:
-        raise _bad("invalid port")
+        raise _bad("the port is not from 1 to 65535")
     try:
         return canonical(host), port
     except ValueError:

@@ -202,7 +202,7 @@ class Files:
                 last = entries[-1].path if entries else ""
                 place = last.removeprefix(f"{path.rstrip('/') or '.'}/")
                 if place in ("", last, after):
-                    raise call.broken("a page without a next one")
+                    raise call.broken("a page without a valid next position")
                 return entries, place
         return entries, ""
 

@@ -67,4 +67,4 @@ class Pausable:
 
     def _freeze(self, frozen: bool) -> Awaitable[None]:
         """Stops all processes inside, or continues them."""
-        raise errors.Unsupported("this backend cannot pause")
+        raise errors.Unsupported("this backend cannot pause sandboxes")

@@ -132,7 +132,7 @@ class Processes:
     async def signal(self, pid: int, number: int) -> None:
         """Signals a process's group; SIGKILL also ends all that it has started. Raises ProcessNotFound."""
         if not 0 < number < 65:
-            raise errors.InvalidRequest(f"signal: {number}")
+            raise errors.InvalidRequest(f"signal: must be from 1 to 64, not {number}")
         await self._box.ask("process.signal", pid=pid, signal=number)
 
     async def resize(self, pid: int, rows: int, columns: int) -> None:
@@ -144,7 +144,9 @@ class Processes:
 
 def _size(rows: int, columns: int) -> tuple[int, int]:
     if not (0 < rows < 65_536 and 0 < columns < 65_536):
-        raise errors.InvalidRequest(f"terminal: {rows} by {columns}")
+        raise errors.InvalidRequest(
+            f"terminal: rows and columns must be from 1 to 65535, not {rows}, {columns}"
+        )
     return rows, columns
 
 
@@ -165,5 +167,5 @@ def as_command(command: str | Sequence[str]) -> list[str]:
     if isinstance(command, str):
         return ["/bin/bash", "-c", command]
     if not command:
-        raise errors.InvalidRequest("command: empty")
+        raise errors.InvalidRequest("command: must not be empty")
     return list(command)

@@ -256,10 +256,12 @@ class Box(Pausable):
         """Connects to a TCP port that a process inside listens on. Raises PortRefused, and
         LimitExceeded("connections") when too many connections are open."""
         if not 0 < port < 65_536:
-            raise errors.InvalidRequest(f"port: {port}")
+            raise errors.InvalidRequest(f"port: must be from 1 to 65535, not {port}")
         self._connections = [call for call in self._connections if not call.ended]
         if len(self._connections) >= _MAX_CONNECTIONS:
-            raise errors.LimitExceeded(f"more than {_MAX_CONNECTIONS} connections to ports", "connections")
+            raise errors.LimitExceeded(
+                f"{_MAX_CONNECTIONS} connections to ports are open; close some first", "connections"
+            )
         call = self.call("connect", port=port)
         self._connections.append(call)
         deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
@@ -320,7 +322,7 @@ class Box(Pausable):
 
     async def destroy(self, cause: str = "destroyed") -> None:
         """Ends all processes inside and removes the sandbox's files. May be called twice."""
-        raise errors.Unsupported("this backend cannot destroy")
+        raise errors.Unsupported("this backend cannot end sandboxes")
 
     async def memory_kills(self) -> int | None:
         """Returns how many processes the memory limit has killed; None if the backend cannot tell."""

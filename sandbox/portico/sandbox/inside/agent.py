@@ -139,7 +139,7 @@ class Agent:
             call = self._add(number)
             try:
                 if len(self._calls) > _MAX_CALLS:
-                    raise Failure("limit", f"more than {_MAX_CALLS} calls at once", limit="calls")
+                    raise Failure("limit", f"more than {_MAX_CALLS} calls are open", limit="calls")
                 request = wire.parse_json(payload)
                 self._operations[request["op"]](call, request)
             except Exception as error:  # a mistake in one call is the answer to that call

@@ -209,7 +209,7 @@ class _Relay:
         except BlockingIOError:
             return
         except OSError as error:
-            self._call.fail(Failure("refused", f"the connection broke off: {error.strerror or error}"))
+            self._call.fail(Failure("refused", f"the connection was reset: {error.strerror or error}"))
             self._close()
             return
         self._settle()

@@ -132,7 +132,7 @@ def _walk(top: int) -> Iterator[tuple[int, str, bytes, os.stat_result]]:
                         continue  # removed meanwhile
                     path = folder + b"/" + os.fsencode(entry.name)
                     if len(path) > _LONGEST:
-                        raise Failure("invalid", f"a path of more than {_LONGEST} bytes cannot be kept")
+                        raise Failure("invalid", f"a path of more than {_LONGEST} bytes cannot be archived")
                     if state.st_dev == device:
                         yield place, entry.name, path, state
                         if stat.S_ISDIR(state.st_mode):
@@ -150,7 +150,7 @@ def _open_folder(top: int, folder: bytes) -> int:
 
 def _unreadable(path: bytes, error: OSError) -> Failure:
     name = path.decode(errors="replace")[:200]
-    return Failure("os", f"{name}: {error.strerror}; only files that their owner may read can be kept")
+    return Failure("os", f"{name}: {error.strerror}; only files that their owner may read can be archived")
 
 
 def _symlink(place: int, name: str, path: bytes, state: os.stat_result) -> Iterator[bytes]:

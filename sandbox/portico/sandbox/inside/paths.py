@@ -92,7 +92,7 @@ def open_parent(path: str) -> tuple[int, str]:
     if name in ("", ".", "..") or path.rstrip("/") in roots:
         raise Failure("invalid_path", f"{path}: names no entry")
     if path.startswith("/") and not parent:
-        raise Failure("invalid_path", path)
+        raise Failure("invalid_path", f"{path}: outside the sandbox's directories")
     return open_beneath(parent or ".", _DIRECTORY), name
 
 

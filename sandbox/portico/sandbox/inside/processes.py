@@ -135,7 +135,7 @@ class Processes:
         env = self.env | request.get("env", {})
         directory = os.path.join("/workspace", request.get("cwd") or "")
         if not os.path.isdir(directory):
-            raise Failure("not_found", f"no directory {directory!r}")
+            raise Failure("not_found", f"directory {directory!r} does not exist")
         if process.tty:
             master, terminal = os.openpty()
             _set_size(master, request["rows"], request["columns"])

@@ -275,7 +275,7 @@ def _remove(*paths: Path | str) -> None:
     pause, until = 0.0005, time.monotonic() + _PATIENCE
     while left := [path for path in left if not _rmdir(path)]:
         if time.monotonic() > until:
-            log.warning("control groups are left behind, with processes that do not die: %s", left)
+            log.warning("control groups could not be removed, because their processes do not end: %s", left)
             return
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
@@ -290,7 +290,7 @@ def _rmdir(path: Path | str) -> bool:
     except OSError as error:
         if error.errno == errno.EBUSY:
             return False
-        log.warning("a control group is left behind: %s", error)
+        log.warning("a control group could not be removed: %s", error)
     return True
 
 

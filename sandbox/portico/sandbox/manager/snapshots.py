@@ -121,7 +121,9 @@ class Snapshots:
             self._quotas.give_back("snapshots", user_id)
             self._quotas.give_back("snapshot_bytes", user_id, size)
             if isinstance(error, OSError):
-                raise errors.OperationFailed(f"the server cannot store it: {error.strerror}") from error
+                raise errors.OperationFailed(
+                    f"the server cannot store the snapshot: {error.strerror}"
+                ) from error
             raise
         spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them again
         taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
