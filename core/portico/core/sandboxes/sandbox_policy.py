@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
@@ -61,14 +62,7 @@ class SandboxPolicy:
 
     def defaults(self) -> Limits:
         """The library's default limits, reduced to the operator's."""
-        least = Limits()
-        return replace(
-            least,
-            **{
-                each.name: min(getattr(least, each.name), getattr(self.limits, each.name))
-                for each in fields(Limits)
-            },
-        )
+        return _reduced(self.limits)
 
     def allowed(self, spec: Spec) -> Spec:
         """Apply the policy: fill in the spec's times and network. AllowedMounts opens its mounts.
@@ -115,3 +109,12 @@ class SandboxPolicy:
                     f"spec.allow_hosts[{index}]", "is not among the hosts that this core's operator allows"
                 )
         return replace(network, bounds=self.network_bounds)
+
+
+@lru_cache(maxsize=8)  # every creation of a sandbox needs them
+def _reduced(limits: Limits) -> Limits:
+    """The library's default limits, reduced to the given ones."""
+    usual = Limits()
+    return Limits(
+        **{each.name: min(getattr(usual, each.name), getattr(limits, each.name)) for each in fields(Limits)}
+    )

@@ -253,7 +253,8 @@ class LocalBackend:
         if self._boxes.pop(box.id, None) is None:
             return
         self._uids.pop(box.id, None)
-        box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
+        if box.spec.mounts:
+            box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         zygote = self._zygote_of.pop(box.id)
         zygote.living -= 1
         self._templates.ended(box)

@@ -13,7 +13,7 @@ from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable, SandboxUnsupported
 from portico.core.sandboxes.sandbox_policy import PRELOAD, SandboxPolicy
 from portico.core.settings.core_settings import CoreSettings
-from portico.sandbox.spec import Mount, NetworkBounds, NetworkPolicy, Spec
+from portico.sandbox.spec import MIB, Limits, Mount, NetworkBounds, NetworkPolicy, Spec
 
 
 async def test_a_caller_chooses_among_the_backends_that_there_are(
@@ -49,6 +49,12 @@ def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
     for wrong in ({"sandbox_backend": "moon"}, {"sandbox_backends": ["local", "moon"]}):
         with pytest.raises(ValidationError, match="docker:RUNTIME"):
             CoreSettings(**wrong)
+
+
+def test_default_limits_are_the_operator_s_where_those_are_lower() -> None:
+    policy = SandboxPolicy(limits=Limits(memory_bytes=64 * MIB, output_bytes=1 << 40))
+    assert policy.defaults() == Limits(memory_bytes=64 * MIB)
+    assert policy.defaults() is policy.defaults(), "they are computed again for each sandbox"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, 0.5, 2**70])

@@ -41,6 +41,14 @@ def mounted() -> set[str]:
     return {line for line in lines if line.partition(" - ")[2].split()[0] in ("tmpfs", "devpts", "proc")}
 
 
+async def test_the_end_of_a_sandbox_without_mounts_leaves_its_spec_alone(backend: LocalBackend) -> None:
+    box = await backend.create(Spec())
+    spec = box.spec
+    await box.destroy()
+    assert box.id not in backend._boxes
+    assert box.spec is spec
+
+
 async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBackend) -> None:
     box = await backend.create(Spec())
     await box.run_cell("1")
