@@ -1,1 +1,1 @@
-"""Gateways: processes that translate a protocol into the contract and hold nothing themselves."""
+"""Gateways: processes that translate other protocols into the contract. They store nothing."""

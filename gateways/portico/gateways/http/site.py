@@ -63,11 +63,13 @@ class Site:
         *,
         listening: Sequence[str] = (),
     ) -> None:
-        """Args:
-        gateways: The gateways in order of precedence.
-        settings: The settings of the process.
-        other_hosts: Hosts on which gateways listen in addition to HTTP.
-        listening: Hosts on which the site serves HTTP.
+        """Creates the site without connecting to the core.
+
+        Args:
+            gateways: The gateways in order of precedence.
+            settings: The settings of the process.
+            other_hosts: Hosts on which gateways listen in addition to HTTP.
+            listening: Hosts on which the site serves HTTP.
         """
         self.gateways = tuple(gateways)
         self.settings = settings

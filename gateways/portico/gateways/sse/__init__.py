@@ -1,1 +1,3 @@
-"""HTTP: runs as Server-Sent Events, compatible with AgentScope Runtime, and REST for the rest."""
+"""The SSE gateway: runs as Server-Sent Events, compatible with AgentScope Runtime, and REST for
+everything else.
+"""

@@ -1,1 +1,1 @@
-"""A2A over HTTP and gRPC."""
+"""A2A's bindings: JSON-RPC and HTTP+JSON, and gRPC."""

@@ -1,1 +1,1 @@
-"""A2A tasks and messages, translated from and to runs."""
+"""Converts A2A's tasks and messages to runs, and back."""
